@@ -1,0 +1,1 @@
+//! Identity for both APIs: tokens, roles and permissions, problem documents, rate limits

@@ -1,0 +1,1 @@
+//! The write side of the domains: aggregates with their commands and decisions

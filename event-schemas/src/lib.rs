@@ -1,0 +1,1 @@
+//! The contract: every domain event with its schema version, upcasters and metadata

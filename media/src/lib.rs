@@ -1,0 +1,1 @@
+//! Objects: storage, uploads, probing, transcoding to HLS

@@ -1,0 +1,1 @@
+//! The read side: the projection runner, the models it fills and the queries over them

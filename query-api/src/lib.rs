@@ -1,0 +1,1 @@
+//! The query side's doors: GraphQL, subscriptions, streaming

@@ -1,0 +1,1 @@
+//! The commands of veza-replay: temporal queries, rebuilds, verification

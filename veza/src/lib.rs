@@ -1,0 +1,1 @@
+//! The composition root: configuration, wiring, telemetry and the binaries

@@ -1,0 +1,2 @@
+//! The platform's binary.
+fn main() {}
