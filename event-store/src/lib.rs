@@ -1,1 +1,36 @@
-//! The event store: the port, the embedded engine, the EventStoreDB gRPC server and the client adapter
+//! The event store: one port, and the engines behind it.
+//!
+//! It is an append-only log of events in named streams, durable before it is acknowledged, read by
+//! stream or in one global order, and followed live. It is not a database of states, and it knows
+//! nothing of the domain: to it an event is a type name and bytes.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
+//! | [`event`] | events before and after they are recorded |
+//! | [`stream`] | names, revisions, expectations and metadata of streams |
+//! | [`position`] | places in the global order |
+//! | [`read`] | what can be asked of a read |
+//! | [`subscription`] | what a subscription delivers |
+//! | [`filter`] | which events of the log a reader wants |
+//! | [`error`] | what can go wrong, one enum a question |
+//! | [`limits`] | the sizes that are refused |
+
+pub mod error;
+pub mod event;
+pub mod filter;
+pub mod limits;
+pub mod port;
+pub mod position;
+pub mod read;
+pub mod stream;
+pub mod subscription;
+
+pub use error::{AppendError, ReadError, StoreError, SubscribeError};
+pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
+pub use filter::{Filter, FilterSubject, Pattern};
+pub use port::{Appended, EventStore};
+pub use position::Position;
+pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
+pub use stream::{ExpectedRevision, Revision, StreamAcl, StreamMetadata, StreamName};
+pub use subscription::{Delivery, SubscribeFrom, Subscription};

@@ -1,0 +1,154 @@
+//! What can go wrong, one enum a question.
+
+use std::io;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::event::EventId;
+use crate::stream::{ExpectedRevision, Revision, StreamName};
+
+/// Why a name of a stream or an event type is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidName {
+    /// It is empty.
+    #[error("the name is empty")]
+    Empty,
+    /// It is too long.
+    #[error("the name has {length} bytes, more than {max}")]
+    TooLong {
+        /// Its length, in bytes.
+        length: usize,
+        /// The longest that is taken, in bytes.
+        max: usize,
+    },
+    /// It is `$$`, the metadata of nothing.
+    #[error("`$$` names the metadata of no stream")]
+    NoSubject,
+}
+
+/// Why the store as a whole can't do its work; common to all questions.
+#[derive(Clone, Debug, Error)]
+pub enum StoreError {
+    /// It was closed, or is closing.
+    #[error("the event store is closed")]
+    Closed,
+    /// A write or sync failed; nothing is acknowledged until it is opened again.
+    #[error("the event store stopped writing after a failure: {reason}")]
+    Poisoned {
+        /// What failed first.
+        reason: Arc<str>,
+    },
+    /// The disk is full; nothing of the append is kept, and a later one may succeed.
+    #[error("the disk is full")]
+    StorageFull,
+    /// Bytes on disk are not what was written.
+    #[error("corrupt data at {place}: {reason}")]
+    Corrupt {
+        /// File and offset.
+        place: Arc<str>,
+        /// What is wrong.
+        reason: Arc<str>,
+    },
+    /// The operating system refused.
+    #[error("input or output failed")]
+    Io(#[source] Arc<io::Error>),
+    /// The other side can't be reached, or does not answer in time; the outcome may be unknown.
+    #[error("the event store can't be reached: {reason}")]
+    Unavailable {
+        /// What was seen.
+        reason: Arc<str>,
+    },
+    /// The caller may not do that.
+    #[error("access denied")]
+    AccessDenied,
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::StorageFull {
+            Self::StorageFull
+        } else {
+            Self::Io(Arc::new(error))
+        }
+    }
+}
+
+/// Why an append was refused. Nothing of it was kept, unless the store was unavailable.
+#[derive(Clone, Debug, Error)]
+pub enum AppendError {
+    /// The stream is not as the writer expected.
+    #[error("expected {expected} of stream {stream}, found {}", found(*actual))]
+    WrongExpectedRevision {
+        /// Which stream.
+        stream: StreamName,
+        /// What the writer expected.
+        expected: ExpectedRevision,
+        /// Its last revision; `None` when it has no events.
+        actual: Option<Revision>,
+    },
+    /// The stream was tombstoned, and takes no events ever again.
+    #[error("stream {0} is deleted")]
+    StreamDeleted(StreamName),
+    /// One event is too large.
+    #[error("event {id} has {size} bytes, more than {max}")]
+    EventTooLarge {
+        /// Which event.
+        id: EventId,
+        /// Its size as [`crate::NewEvent::size`] counts, in bytes.
+        size: usize,
+        /// The largest that is taken, in bytes.
+        max: usize,
+    },
+    /// All events together are too large or too many.
+    #[error("the append has {size} {unit}, more than {max}")]
+    AppendTooLarge {
+        /// Its size.
+        size: usize,
+        /// The largest that is taken.
+        max: usize,
+        /// What is counted: `bytes` or `events`.
+        unit: &'static str,
+    },
+    /// The store can't.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn found(actual: Option<Revision>) -> String {
+    actual.map_or_else(
+        || "no events".to_owned(),
+        |revision| format!("revision {revision}"),
+    )
+}
+
+/// Why a read failed.
+#[derive(Clone, Debug, Error)]
+pub enum ReadError {
+    /// The stream has never had an event, or was deleted.
+    #[error("stream {0} is not there")]
+    StreamNotFound(StreamName),
+    /// The stream was tombstoned.
+    #[error("stream {0} is deleted")]
+    StreamDeleted(StreamName),
+    /// The filter can't be used.
+    #[error("the filter is not usable: {0}")]
+    BadFilter(Arc<str>),
+    /// The store can't.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a subscription ended or could not begin.
+#[derive(Clone, Debug, Error)]
+pub enum SubscribeError {
+    /// The stream was tombstoned.
+    #[error("stream {0} is deleted")]
+    StreamDeleted(StreamName),
+    /// The filter can't be used.
+    #[error("the filter is not usable: {0}")]
+    BadFilter(Arc<str>),
+    /// The store can't.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,169 @@
+//! Streams: their names, revisions, the expectations of writers, and their metadata.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::InvalidName;
+use crate::limits::STREAM_NAME_BYTES_MAX;
+
+/// A stream's name, `<category>-<id>` by convention. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Arc<str>);
+
+impl StreamName {
+    /// Checks and wraps a name: 1 to [`STREAM_NAME_BYTES_MAX`] bytes, and not a bare `$$`.
+    pub fn new(name: impl AsRef<str>) -> Result<Self, InvalidName> {
+        let name = name.as_ref();
+        match name.len() {
+            0 => Err(InvalidName::Empty),
+            length if length > STREAM_NAME_BYTES_MAX => Err(InvalidName::TooLong {
+                length,
+                max: STREAM_NAME_BYTES_MAX,
+            }),
+            _ if name == "$$" => Err(InvalidName::NoSubject),
+            _ => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the first `-`, or the whole name where there is none.
+    pub fn category(&self) -> &str {
+        self.0
+            .split_once('-')
+            .map_or(&*self.0, |(category, _)| category)
+    }
+
+    /// Whether this is a stream of the system's own (`$…`).
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
+    /// The stream whose metadata this stream holds, when it is a `$$…` stream.
+    pub fn metadata_subject(&self) -> Option<Self> {
+        self.0
+            .strip_prefix("$$")
+            .map(|subject| Self(subject.into()))
+    }
+
+    /// The stream that holds this stream's metadata: `$$<name>`.
+    pub fn metadata_stream(&self) -> Self {
+        Self(format!("$${}", self.0).into())
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// The place of an event in its stream, gapless from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// The first event of a stream.
+    pub const FIRST: Self = Self(0);
+
+    /// The revision with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The revision after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// What a writer expects of the stream it appends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExpectedRevision {
+    /// Nothing.
+    Any,
+    /// That it has no events, or only deleted ones.
+    NoStream,
+    /// That it has events or metadata, and is not deleted.
+    StreamExists,
+    /// That its last event has this revision.
+    Exactly(Revision),
+}
+
+impl fmt::Display for ExpectedRevision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => formatter.write_str("any"),
+            Self::NoStream => formatter.write_str("no stream"),
+            Self::StreamExists => formatter.write_str("an existing stream"),
+            Self::Exactly(revision) => write!(formatter, "revision {revision}"),
+        }
+    }
+}
+
+/// The metadata of a stream, as `$$<stream>` holds it in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamMetadata {
+    /// Only events younger than this are read, in seconds.
+    #[serde(rename = "$maxAge", default, skip_serializing_if = "Option::is_none")]
+    pub max_age_seconds: Option<u64>,
+    /// Only this many of the last events are read.
+    #[serde(rename = "$maxCount", default, skip_serializing_if = "Option::is_none")]
+    pub max_count: Option<u64>,
+    /// Events before this revision are not read; `i64::MAX` on a deleted stream.
+    #[serde(rename = "$tb", default, skip_serializing_if = "Option::is_none")]
+    pub truncate_before: Option<u64>,
+    /// How long readers over HTTP may cache, in seconds.
+    #[serde(
+        rename = "$cacheControl",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub cache_control_seconds: Option<u64>,
+    /// Who may do what.
+    #[serde(rename = "$acl", default, skip_serializing_if = "Option::is_none")]
+    pub acl: Option<StreamAcl>,
+    /// What users keep there.
+    #[serde(flatten)]
+    pub custom: BTreeMap<String, Value>,
+}
+
+/// Who may do what with a stream; each a role or a list of roles, as EventStoreDB writes them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamAcl {
+    /// Who may read events.
+    #[serde(rename = "$r", default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<Value>,
+    /// Who may append events.
+    #[serde(rename = "$w", default, skip_serializing_if = "Option::is_none")]
+    pub write: Option<Value>,
+    /// Who may delete the stream.
+    #[serde(rename = "$d", default, skip_serializing_if = "Option::is_none")]
+    pub delete: Option<Value>,
+    /// Who may read the metadata.
+    #[serde(rename = "$mr", default, skip_serializing_if = "Option::is_none")]
+    pub metadata_read: Option<Value>,
+    /// Who may write the metadata.
+    #[serde(rename = "$mw", default, skip_serializing_if = "Option::is_none")]
+    pub metadata_write: Option<Value>,
+}

@@ -1,0 +1,38 @@
+//! What a subscription delivers.
+
+use futures::stream::BoxStream;
+
+use crate::error::SubscribeError;
+use crate::event::RecordedEvent;
+use crate::position::Position;
+
+/// Deliveries without end: each event once, in order, first the past and then live.
+///
+/// It holds no writer up: a subscriber that does not read falls behind and catches up from the log.
+/// Dropping it ends the subscription.
+pub type Subscription = BoxStream<'static, Result<Delivery, SubscribeError>>;
+
+/// Where a subscription begins; `T` is a [`Position`] or a [`crate::Revision`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscribeFrom<T> {
+    /// With the first event.
+    Start,
+    /// With the first event after this place, the place itself excluded.
+    After(T),
+    /// With what is appended from now on.
+    End,
+}
+
+/// One delivery of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The next event that was asked for.
+    Event(RecordedEvent),
+    /// Everything up to here has been looked at, and what was asked for delivered: a filtered
+    /// subscriber can resume after it. Sent at intervals while no event matches.
+    Checkpoint(Position),
+    /// What follows is live.
+    CaughtUp,
+    /// The subscriber was too slow for live delivery; what follows is read from the log.
+    FellBehind,
+}
