@@ -1,0 +1,160 @@
+//! Families: the events of one kind of stream, as an enum over structs.
+
+use cqrs_es::DomainEvent;
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::upcast::{UpcastError, upcast};
+
+/// The events of one kind of stream, encoded by type name and schema version.
+pub trait EventFamily: DomainEvent {
+    /// The category of its streams: they are named `<category>-<id>`.
+    const CATEGORY: &'static str;
+
+    /// Every type of the family.
+    const TYPES: &'static [TypeInfo];
+
+    /// The event as it is stored.
+    fn encode(&self) -> Encoded;
+
+    /// The event from what was stored; older versions are brought up to date first.
+    fn decode(event_type: &str, version: u32, data: Value) -> Result<Self, DecodeError>;
+
+    /// Whether this type is one of the family's.
+    fn has(event_type: &str) -> bool {
+        Self::TYPES.iter().any(|known| known.name == event_type)
+    }
+}
+
+/// One event type and the version of its schema that is written today.
+#[derive(Clone, Copy, Debug)]
+pub struct TypeInfo {
+    /// Its name in the log.
+    pub name: &'static str,
+    /// The version that is written.
+    pub version: u32,
+    /// Its JSON Schema.
+    pub schema: fn() -> schemars::Schema,
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Encoded {
+    /// The name of its type.
+    pub event_type: &'static str,
+    /// The version of its schema.
+    pub version: u32,
+    /// Its data.
+    pub data: Value,
+}
+
+/// Why stored data is not an event of a family.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// No type of the family has this name: written by a later release, or another family's.
+    #[error("event type {0} is not known")]
+    UnknownType(String),
+    /// Its data could not be brought up to date.
+    #[error(transparent)]
+    Upcast(#[from] UpcastError),
+    /// Its data does not have the shape of its schema.
+    #[error("the data of {event_type} is not readable")]
+    Undecodable {
+        /// The name of its type.
+        event_type: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// Makes a family of structs: the enum, its names and versions, encoding and decoding.
+macro_rules! event_family {
+    (
+        $(#[$doc:meta])*
+        $family:ident in $category:literal: $($event:ident v $version:literal,)+
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(tag = "type", content = "data")]
+        pub enum $family {
+            $(
+                #[doc = concat!("See [`struct@", stringify!($event), "`].")]
+                $event($event),
+            )+
+        }
+
+        $(
+            impl From<$event> for $family {
+                fn from(event: $event) -> Self {
+                    Self::$event(event)
+                }
+            }
+        )+
+
+        impl cqrs_es::DomainEvent for $family {
+            fn event_type(&self) -> String {
+                match self {
+                    $(Self::$event(_) => stringify!($event).to_owned(),)+
+                }
+            }
+
+            fn event_version(&self) -> String {
+                match self {
+                    $(Self::$event(_) => $version.to_string(),)+
+                }
+            }
+        }
+
+        impl $crate::family::EventFamily for $family {
+            const CATEGORY: &'static str = $category;
+
+            const TYPES: &'static [$crate::family::TypeInfo] = &[
+                $($crate::family::TypeInfo {
+                    name: stringify!($event),
+                    version: $version,
+                    schema: || schemars::schema_for!($event),
+                },)+
+            ];
+
+            fn encode(&self) -> $crate::family::Encoded {
+                match self {
+                    $(Self::$event(event) => $crate::family::Encoded {
+                        event_type: stringify!($event),
+                        version: $version,
+                        data: serde_json::to_value(event)
+                            .expect("events are plain data with string keys"),
+                    },)+
+                }
+            }
+
+            fn decode(
+                event_type: &str,
+                version: u32,
+                data: serde_json::Value,
+            ) -> Result<Self, $crate::family::DecodeError> {
+                match event_type {
+                    $(stringify!($event) => {
+                        let event =
+                            $crate::family::decode_as(stringify!($event), $version, version, data)?;
+                        Ok(Self::$event(event))
+                    })+
+                    unknown => {
+                        Err($crate::family::DecodeError::UnknownType(unknown.to_owned()))
+                    }
+                }
+            }
+        }
+    };
+}
+pub(crate) use event_family;
+
+/// Brings the data up to date and reads it as one event type.
+pub(crate) fn decode_as<T: serde::de::DeserializeOwned>(
+    event_type: &'static str,
+    current: u32,
+    version: u32,
+    data: Value,
+) -> Result<T, DecodeError> {
+    let data = upcast(event_type, version, current, data)?;
+    serde_json::from_value(data).map_err(|source| DecodeError::Undecodable { event_type, source })
+}
