@@ -1,0 +1,29 @@
+# What one does with Veza on one machine; `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint
+
+# With CI=true a skipped test fails, and so does one that passes only when tried again.
+PROFILE := $(if $(filter true,$(CI)),ci,default)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## install what the machine lacks (Debian and Ubuntu packages)
+	@deploy/local/setup
+
+run: setup ## build and start everything on 127.0.0.1:8080 (Ctrl-C stops it; ARGS="--data DIR")
+	@cargo build --release --bin veza
+	@exec cargo run --quiet --release --bin veza -- serve $(ARGS)
+
+test: setup ## every test, with real parts
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  deploy/local/test-parts cargo nextest run --workspace --profile $(PROFILE); \
+	else \
+	  deploy/local/test-parts cargo test --workspace --lib --bins --tests; \
+	fi
+	@deploy/local/test-parts cargo test --quiet --workspace --doc
+
+lint: setup ## formatting, clippy, licences and sources of dependencies
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@cargo deny check bans licenses sources

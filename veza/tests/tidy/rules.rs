@@ -1,0 +1,274 @@
+//! The rules over one file each, and for each rule a file that breaks it.
+
+use crate::code;
+
+const COLUMNS_MAX: usize = 100;
+const FILE_LINES_MAX: usize = 600;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// A file's complaints against one rule.
+pub type Rule = fn(&Source) -> Vec<String>;
+
+/// One file of the project.
+pub struct Source {
+    path: String,
+    text: String,
+    /// The text with comments and literals blanked; the text itself where it is not Rust.
+    code: String,
+    /// The line, from 0, at which the tests at the file's end begin; 0 in a file of tests.
+    tests_from: usize,
+}
+
+impl Source {
+    pub fn new(path: &str, text: &str) -> Source {
+        let code = if path.ends_with(".rs") {
+            code::blanked(text)
+        } else {
+            text.to_owned()
+        };
+        let is_test = ["/tests/", "/benches/"]
+            .iter()
+            .any(|folder| path.contains(folder));
+        let marked = code
+            .lines()
+            .position(|line| line.trim_start().starts_with("#[cfg(test)]"));
+        let tests_from = if is_test {
+            0
+        } else {
+            marked.unwrap_or_else(|| text.lines().count())
+        };
+        Source {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            code,
+            tests_from,
+        }
+    }
+
+    /// What `complain` says of each line of code, given its number from 0, as `path:line: words`.
+    fn lines(&self, complain: impl Fn(usize, &str) -> Option<String>) -> Vec<String> {
+        let said = |(at, line)| complain(at, line).map(|why| self.at(at, &why));
+        self.code.lines().enumerate().filter_map(said).collect()
+    }
+
+    fn at(&self, line: usize, why: &str) -> String {
+        format!("{}:{}: {why}", self.path, line + 1)
+    }
+}
+
+pub fn header(source: &Source) -> Vec<String> {
+    if source.text.starts_with("//! ") {
+        return Vec::new();
+    }
+    vec![source.at(0, "begin with `//!` and what this file is for")]
+}
+
+pub fn columns(source: &Source) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (at, line) in source.text.lines().enumerate() {
+        let columns = line.chars().count();
+        if columns > COLUMNS_MAX {
+            complaints.push(source.at(at, &format!("{columns} columns, {COLUMNS_MAX} allowed")));
+        }
+    }
+    complaints
+}
+
+pub fn file_length(source: &Source) -> Vec<String> {
+    let all = source.text.lines().count();
+    let lines = if source.tests_from == 0 {
+        all
+    } else {
+        source.tests_from
+    };
+    if lines <= FILE_LINES_MAX {
+        return Vec::new();
+    }
+    vec![source.at(
+        0,
+        &format!("{lines} lines, {FILE_LINES_MAX} allowed: make it two files"),
+    )]
+}
+
+pub fn function_length(source: &Source) -> Vec<String> {
+    code::functions(&source.code)
+        .into_iter()
+        .filter(|function| function.lines > FUNCTION_LINES_MAX)
+        .map(|function| {
+            let (name, lines) = (function.name, function.lines);
+            let why = format!("`{name}` has {lines} lines, {FUNCTION_LINES_MAX} allowed");
+            source.at(function.line - 1, &why)
+        })
+        .collect()
+}
+
+pub fn name(source: &Source) -> Vec<String> {
+    let empty_names = [
+        "common", "helper", "helpers", "manager", "misc", "mod.rs", "util", "utils",
+    ];
+    source
+        .path
+        .split('/')
+        .filter(|part| empty_names.contains(part) || empty_names.contains(&stem(part)))
+        .map(|part| source.at(0, &format!("`{part}` says nothing of what is in it")))
+        .collect()
+}
+
+fn stem(part: &str) -> &str {
+    part.strip_suffix(".rs").unwrap_or(part)
+}
+
+pub fn unfinished(source: &Source) -> Vec<String> {
+    let words = [
+        "todo!",
+        "dbg!",
+        "unimplemented!",
+        "#[ignore]",
+        "#[allow(",
+        "#![allow(",
+    ];
+    let mut complaints = source.lines(|_, line| {
+        let word = words.iter().find(|word| line.contains(**word))?;
+        Some(format!(
+            "`{word}` does not go in (`#[expect(…, reason)]`, `#[ignore = …]` may)"
+        ))
+    });
+    let marks = [
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("TO", "DO"),
+    ];
+    for (at, line) in source.text.lines().enumerate() {
+        if let Some(mark) = marks.iter().find(|mark| line.contains(**mark)) {
+            complaints.push(source.at(at, &format!("`{mark}`: do it or drop it")));
+        }
+    }
+    complaints
+}
+
+pub fn unwraps(source: &Source) -> Vec<String> {
+    source.lines(|at, line| {
+        let bad = at < source.tests_from && line.contains(".unwrap()");
+        bad.then(|| "return the error, or `expect` with why it cannot be".to_owned())
+    })
+}
+
+pub fn sleeps(source: &Source) -> Vec<String> {
+    let raw: Vec<&str> = source.text.lines().collect();
+    source.lines(|at, line| {
+        let is_pause_of_poll = raw[at]
+            .split("//")
+            .nth(1)
+            .is_some_and(|why| why.contains("poll"));
+        let bad = at >= source.tests_from && line.contains("sleep(") && !is_pause_of_poll;
+        bad.then(|| "poll for what you wait for (`// poll` marks the pause of a poll)".to_owned())
+    })
+}
+
+pub fn machine_words(source: &Source) -> Vec<String> {
+    let folders = ["work", "tmp", "home", "root"].map(|folder| format!("/{folder}/"));
+    let mut complaints = Vec::new();
+    for (at, line) in source.text.lines().enumerate() {
+        let lower = line.to_lowercase();
+        if let Some(folder) = folders.iter().find(|folder| names_folder(line, folder)) {
+            complaints.push(source.at(at, &format!("`{folder}` is a path of one machine")));
+        }
+        let after = lower
+            .split_once(concat!("iss", "ue "))
+            .map(|(_, after)| after);
+        if after.is_some_and(|after| after.starts_with(|c: char| c == '#' || c.is_ascii_digit())) {
+            complaints.push(source.at(at, "say the reason here, not where it was discussed"));
+        }
+    }
+    complaints
+}
+
+/// Whether the line names something in `folder` itself, and not in a longer path's folder so named.
+fn names_folder(line: &str, folder: &str) -> bool {
+    line.match_indices(folder).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + folder.len()..].chars().next();
+        !before.is_some_and(|c| c.is_alphanumeric() || "-_.~}>/".contains(c))
+            && after.is_some_and(|c| c.is_ascii_alphanumeric())
+    })
+}
+
+/// Shows `rule` a file that breaks it on `line` and one that obeys.
+fn catches(rule: Rule, bad: (&str, &str), line: usize, good: (&str, &str)) {
+    let said = rule(&Source::new(bad.0, bad.1));
+    assert_eq!(said.len(), 1, "one complaint: {said:?}");
+    assert!(
+        said[0].starts_with(&format!("{}:{line}: ", bad.0)),
+        "{}",
+        said[0]
+    );
+    assert_eq!(rule(&Source::new(good.0, good.1)), Vec::<String>::new());
+}
+
+#[test]
+fn each_rule_on_shape_catches_what_breaks_it() {
+    catches(
+        header,
+        ("a.rs", "fn a() {}"),
+        1,
+        ("a.rs", "//! A.\nfn a() {}"),
+    );
+    let (long, fits) = ("é".repeat(101), "é".repeat(100));
+    catches(columns, ("a.rs", &format!("\n{long}")), 2, ("a.rs", &fits));
+    let lines = "\n".repeat(600);
+    let tested = format!("{lines}#[cfg(test)]\nmod tests {{}}");
+    catches(
+        file_length,
+        ("a.rs", &format!("{lines}x")),
+        1,
+        ("a.rs", &tested),
+    );
+    let body = "\n".repeat(69);
+    let (long, fits) = (
+        format!("\nfn a() {{\n{body}}}"),
+        format!("fn a() {{{body}}}"),
+    );
+    catches(function_length, ("a.rs", &long), 2, ("a.rs", &fits));
+    catches(name, ("a/utils/b.rs", ""), 1, ("a/common_name.rs", ""));
+    catches(name, ("a/mod.rs", ""), 1, ("a.rs", ""));
+}
+
+#[test]
+fn each_rule_on_words_catches_what_breaks_it() {
+    catches(
+        unfinished,
+        ("a.rs", "\ntodo!()"),
+        2,
+        ("a.rs", "\"todo!()\""),
+    );
+    let why = "#[ignore = \"needs a server\"]";
+    catches(unfinished, ("a.rs", "#[ignore]"), 1, ("a.rs", why));
+    let tested = "a()\n#[cfg(test)]\nmod tests { b.unwrap() }";
+    catches(
+        unwraps,
+        ("a/src/a.rs", "a.unwrap()"),
+        1,
+        ("a/src/a.rs", tested),
+    );
+    catches(
+        sleeps,
+        ("a/tests/a.rs", "sleep(x);"),
+        1,
+        ("a/tests/a.rs", "sleep(x); // poll"),
+    );
+    catches(
+        sleeps,
+        ("a/src/a.rs", "#[cfg(test)]\nsleep(x);"),
+        2,
+        ("a/src/a.rs", "sleep(x);"),
+    );
+    let path = concat!("see /tm", "p/a");
+    catches(
+        machine_words,
+        ("a.md", path),
+        1,
+        ("a.md", concat!("$TMPDIR/tm", "p/a")),
+    );
+    let talk = concat!("as iss", "ue 7 says");
+    catches(machine_words, ("a.md", talk), 1, ("a.md", "two issues"));
+}
