@@ -1,0 +1,14 @@
+//! Identity: the accounts' secrets in PostgreSQL, apart from the log.
+//!
+//! A person's public life (handle, name, roles) is events; what proves who they are (address,
+//! password, one-time tokens) is here, in the schema `identity`.
+
+mod accounts;
+mod confirmation;
+mod names;
+mod password;
+
+pub use accounts::{Account, AccountError, Accounts, NewAccount};
+pub use confirmation::ConfirmationToken;
+pub use names::{Email, Handle, InvalidIdentity};
+pub use password::{Password, PasswordHash, PasswordHasher};

@@ -1,0 +1,194 @@
+//! The accounts: who has which address, handle and password.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use event_schemas::UserId;
+use sqlx::PgPool;
+use sqlx::migrate::{MigrateError, Migrator};
+use thiserror::Error;
+
+use super::confirmation::{CONFIRMATION_LIFETIME, ConfirmationToken};
+use super::names::{Email, Handle};
+use super::password::PasswordHash;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// The accounts' secrets.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    pool: PgPool,
+}
+
+/// An account that is to be kept.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Who.
+    pub user_id: UserId,
+    /// Their unique name.
+    pub handle: Handle,
+    /// Their address.
+    pub email: Email,
+    /// What is kept of their password.
+    pub password: PasswordHash,
+}
+
+/// An account, as far as logging in needs it.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Who.
+    pub user_id: UserId,
+    /// What is kept of their password.
+    pub password: PasswordHash,
+    /// Whether the address was proved to be theirs.
+    pub confirmed: bool,
+}
+
+/// Why the accounts can't do what was asked.
+#[derive(Debug, Error)]
+pub enum AccountError {
+    /// Somebody has the handle.
+    #[error("the handle is taken")]
+    HandleTaken,
+    /// Somebody has the address.
+    #[error("the address is taken")]
+    EmailTaken,
+    /// The token is wrong, used or too old.
+    #[error("the confirmation token is not valid")]
+    InvalidToken,
+    /// The schema could not be brought up to date.
+    #[error("the identity schema could not be migrated")]
+    Migrate(#[from] MigrateError),
+    /// The database can't.
+    #[error("the identity database failed")]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for AccountError {
+    fn from(error: sqlx::Error) -> Self {
+        let constraint = error
+            .as_database_error()
+            .and_then(|error| error.constraint());
+        match constraint {
+            Some("accounts_handle_folded_key") => Self::HandleTaken,
+            Some("accounts_email_folded_key") => Self::EmailTaken,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl Accounts {
+    /// Opens the accounts and brings their schema up to date.
+    pub async fn open(pool: PgPool) -> Result<Self, AccountError> {
+        MIGRATIONS.run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    /// Keeps a new account. Kept again under the same id it stays as it was, so that a sign-up
+    /// can be repeated.
+    pub async fn keep(&self, account: &NewAccount, now: DateTime<Utc>) -> Result<(), AccountError> {
+        sqlx::query(
+            "INSERT INTO identity.accounts
+                 (user_id, handle_folded, email, email_folded, password_hash, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (user_id) DO NOTHING",
+        )
+        .bind(account.user_id.0)
+        .bind(account.handle.as_str())
+        .bind(account.email.as_str())
+        .bind(account.email.folded())
+        .bind(account.password.as_str())
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Drops an account whose sign-up was never finished: its handle or address is wanted, it is
+    /// older than `age`, and `began` says for its id that no event of it exists.
+    pub async fn drop_unfinished(
+        &self,
+        account: &NewAccount,
+        age: TimeDelta,
+        now: DateTime<Utc>,
+        began: impl AsyncFn(UserId) -> bool,
+    ) -> Result<bool, AccountError> {
+        let holders: Vec<(uuid::Uuid,)> = sqlx::query_as(
+            "SELECT user_id FROM identity.accounts
+             WHERE (handle_folded = $1 OR email_folded = $2) AND created_at < $3",
+        )
+        .bind(account.handle.as_str())
+        .bind(account.email.folded())
+        .bind(now - age)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut dropped = false;
+        for (holder,) in holders {
+            if !began(UserId(holder)).await {
+                let statement = "DELETE FROM identity.accounts WHERE user_id = $1";
+                sqlx::query(statement)
+                    .bind(holder)
+                    .execute(&self.pool)
+                    .await?;
+                dropped = true;
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// The account with this address.
+    pub async fn by_email(&self, email: &Email) -> Result<Option<Account>, AccountError> {
+        let row: Option<(uuid::Uuid, String, bool)> = sqlx::query_as(
+            "SELECT user_id, password_hash, confirmed_at IS NOT NULL
+             FROM identity.accounts WHERE email_folded = $1",
+        )
+        .bind(email.folded())
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|(user_id, hash, confirmed)| Account {
+            user_id: UserId(user_id),
+            password: PasswordHash::stored(hash),
+            confirmed,
+        }))
+    }
+
+    /// A token that will prove the account's address; earlier ones stay good until they expire.
+    pub async fn issue_confirmation(
+        &self,
+        user_id: UserId,
+        now: DateTime<Utc>,
+    ) -> Result<ConfirmationToken, AccountError> {
+        let token = ConfirmationToken::fresh();
+        sqlx::query(
+            "INSERT INTO identity.confirmations (token_sha256, user_id, expires_at)
+             VALUES ($1, $2, $3)",
+        )
+        .bind(token.digest().as_slice())
+        .bind(user_id.0)
+        .bind(now + CONFIRMATION_LIFETIME)
+        .execute(&self.pool)
+        .await?;
+        Ok(token)
+    }
+
+    /// Whose address the token proves, now and whenever it is sent again while it is good.
+    pub async fn confirm(
+        &self,
+        token: &ConfirmationToken,
+        now: DateTime<Utc>,
+    ) -> Result<UserId, AccountError> {
+        let confirmed: Option<(uuid::Uuid,)> = sqlx::query_as(
+            "UPDATE identity.accounts account
+             SET confirmed_at = coalesce(account.confirmed_at, $2)
+             FROM identity.confirmations token
+             WHERE token.token_sha256 = $1 AND token.expires_at > $2
+               AND account.user_id = token.user_id
+             RETURNING account.user_id",
+        )
+        .bind(token.digest().as_slice())
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        confirmed
+            .map(|(user_id,)| UserId(user_id))
+            .ok_or(AccountError::InvalidToken)
+    }
+}

@@ -1,0 +1,169 @@
+//! Passwords: Argon2id, a few at a time, and as slow for a stranger as for a member.
+
+use std::fmt;
+use std::sync::Arc;
+
+use argon2::password_hash::rand_core::OsRng;
+use argon2::password_hash::{PasswordHash as Parsed, PasswordHasher as _, SaltString};
+use argon2::{Argon2, PasswordVerifier as _};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio::task;
+
+/// Shortest password, in characters.
+pub const PASSWORD_CHARS_MIN: usize = 10;
+/// Longest password, in bytes: more makes hashing slower, not the password safer.
+pub const PASSWORD_BYTES_MAX: usize = 256;
+
+/// A password as somebody typed it. Shown nowhere.
+#[derive(Clone)]
+pub struct Password(String);
+
+/// The password's length is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "a password has at least {PASSWORD_CHARS_MIN} characters and at most {PASSWORD_BYTES_MAX} bytes"
+)]
+pub struct PasswordLength;
+
+impl Password {
+    /// A password for a new account.
+    pub fn chosen(text: String) -> Result<Self, PasswordLength> {
+        let fine = text.chars().count() >= PASSWORD_CHARS_MIN && text.len() <= PASSWORD_BYTES_MAX;
+        if fine {
+            Ok(Self(text))
+        } else {
+            Err(PasswordLength)
+        }
+    }
+
+    /// A password to try; one that is too long can't be right.
+    pub fn tried(mut text: String) -> Self {
+        if text.len() > PASSWORD_BYTES_MAX {
+            text.clear();
+        }
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Password(..)")
+    }
+}
+
+/// What is kept of a password: the PHC string.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(String);
+
+impl PasswordHash {
+    /// A hash from its stored text.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text to store.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PasswordHash(..)")
+    }
+}
+
+/// Hashes and compares passwords off the async threads, no more at once than there are places;
+/// otherwise logging in would be a way to take the machine's memory and processor away.
+#[derive(Clone)]
+pub struct PasswordHasher {
+    places: Arc<Semaphore>,
+    nobody: Arc<PasswordHash>,
+}
+
+impl PasswordHasher {
+    /// A hasher with this many places; as many as processors is right.
+    pub fn new(places: usize) -> Self {
+        let nobody = hash_now(&Password("nobody has this password".to_owned()));
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            nobody: Arc::new(nobody),
+        }
+    }
+
+    /// The hash of a chosen password.
+    pub async fn hash(&self, password: Password) -> PasswordHash {
+        self.in_place(move || hash_now(&password)).await
+    }
+
+    /// Whether the password is the one that was hashed. With no hash it takes as long, and is not.
+    pub async fn verify(&self, password: Password, hash: Option<PasswordHash>) -> bool {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| (*self.nobody).clone());
+        self.in_place(move || verify_now(&password, &hash)).await && known
+    }
+
+    async fn in_place<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let place = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .expect("never closed");
+        let done = task::spawn_blocking(move || {
+            let _place = place;
+            work()
+        });
+        done.await.expect("hashing does not panic")
+    }
+}
+
+fn hash_now(password: &Password) -> PasswordHash {
+    let salt = SaltString::generate(&mut OsRng);
+    let hash = Argon2::default()
+        .hash_password(password.0.as_bytes(), &salt)
+        .expect("the default parameters and a fresh salt are valid");
+    PasswordHash(hash.to_string())
+}
+
+fn verify_now(password: &Password, hash: &PasswordHash) -> bool {
+    let parsed = Parsed::new(&hash.0);
+    parsed.is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.0.as_bytes(), &hash)
+            .is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_is_taken() {
+        let hasher = PasswordHasher::new(2);
+        let chosen = Password::chosen("correct horse".to_owned()).expect("long enough");
+        let hash = hasher.hash(chosen).await;
+        assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let tried = |text: &str| Password::tried(text.to_owned());
+        assert!(
+            hasher
+                .verify(tried("correct horse"), Some(hash.clone()))
+                .await
+        );
+        assert!(!hasher.verify(tried("correct horses"), Some(hash)).await);
+        let broken = PasswordHash::stored("not a hash".to_owned());
+        assert!(!hasher.verify(tried("correct horse"), Some(broken)).await);
+        assert!(!hasher.verify(tried("nobody has this password"), None).await);
+    }
+
+    #[test]
+    fn a_chosen_password_is_neither_short_nor_endless() {
+        for bad in ["", "short", &"x".repeat(PASSWORD_BYTES_MAX + 1)] {
+            assert!(Password::chosen(bad.to_owned()).is_err());
+        }
+        assert_eq!(
+            format!("{:?}", Password::tried("secret".to_owned())),
+            "Password(..)"
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! The accounts against a real PostgreSQL: one holder of a handle and an address, tokens that
+//! expire, sign-ups that can be repeated.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use command_api::identity::{
+    AccountError, Accounts, ConfirmationToken, Email, Handle, NewAccount, PasswordHash,
+};
+use event_schemas::UserId;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
+use uuid::Uuid;
+
+async fn accounts() -> Accounts {
+    let url = std::env::var("VEZA_TEST_DATABASE_URL")
+        .expect("VEZA_TEST_DATABASE_URL is set: run the tests by `make test`");
+    let server: PgConnectOptions = url.parse().expect("a PostgreSQL URL");
+    let name = format!("accounts_{}", Uuid::new_v4().simple());
+    let mut connection = server.connect().await.expect("PostgreSQL answers");
+    sqlx::query(&format!("CREATE DATABASE {name}"))
+        .execute(&mut connection)
+        .await
+        .expect("may make databases");
+    connection.close().await.expect("closes");
+    let pool = PgPoolOptions::new().max_connections(4);
+    let pool = pool
+        .connect_with(server.database(&name))
+        .await
+        .expect("connects");
+    Accounts::open(pool).await.expect("migrates")
+}
+
+fn account(handle: &str, email: &str) -> NewAccount {
+    NewAccount {
+        user_id: UserId(Uuid::new_v4()),
+        handle: Handle::new(handle).expect("a handle"),
+        email: Email::new(email).expect("an address"),
+        password: PasswordHash::stored("hash".to_owned()),
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).expect("a time")
+}
+
+#[tokio::test]
+async fn a_handle_and_an_address_have_one_holder() {
+    let accounts = accounts().await;
+    let nina = account("nina", "nina@example.org");
+    accounts.keep(&nina, now()).await.expect("free");
+    accounts
+        .keep(&nina, now())
+        .await
+        .expect("a sign-up can be repeated");
+    let same_handle = accounts
+        .keep(&account("NINA", "other@example.org"), now())
+        .await;
+    assert!(matches!(same_handle, Err(AccountError::HandleTaken)));
+    let same_email = accounts
+        .keep(&account("other", "Nina@Example.ORG"), now())
+        .await;
+    assert!(matches!(same_email, Err(AccountError::EmailTaken)));
+}
+
+#[tokio::test]
+async fn of_many_at_once_one_gets_the_handle() {
+    let accounts = accounts().await;
+    let tries = (0..16).map(|n| {
+        let accounts = accounts.clone();
+        async move {
+            accounts
+                .keep(&account("nina", &format!("n{n}@example.org")), now())
+                .await
+        }
+    });
+    let results = futures::future::join_all(tries).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    let lost = results
+        .iter()
+        .filter(|r| matches!(r, Err(AccountError::HandleTaken)))
+        .count();
+    assert_eq!(lost, 15);
+}
+
+#[tokio::test]
+async fn an_address_is_proved_by_a_token_in_time() {
+    let accounts = accounts().await;
+    let nina = account("nina", "nina@example.org");
+    accounts.keep(&nina, now()).await.expect("free");
+    let token = accounts
+        .issue_confirmation(nina.user_id, now())
+        .await
+        .expect("issued");
+    let late = now() + TimeDelta::hours(25);
+    let refused = [(token.clone(), late), (ConfirmationToken::fresh(), now())];
+    for (token, at) in refused {
+        let outcome = accounts.confirm(&token, at).await;
+        assert!(matches!(outcome, Err(AccountError::InvalidToken)));
+    }
+    let found = accounts
+        .by_email(&nina.email)
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert!(!found.confirmed);
+    for _ in 0..2 {
+        let who = accounts.confirm(&token, now()).await.expect("in time");
+        assert_eq!(who, nina.user_id);
+    }
+    let found = accounts
+        .by_email(&nina.email)
+        .await
+        .expect("reads")
+        .expect("is there");
+    assert!(found.confirmed && found.user_id == nina.user_id);
+}
+
+#[tokio::test]
+async fn an_unfinished_sign_up_gives_its_names_back() {
+    let accounts = accounts().await;
+    let nina = account("nina", "nina@example.org");
+    accounts.keep(&nina, now()).await.expect("free");
+    let again = account("nina", "nina@example.org");
+    let later = now() + TimeDelta::minutes(10);
+    let age = TimeDelta::minutes(1);
+    let began = async |user: UserId| user == nina.user_id;
+    assert!(
+        !accounts
+            .drop_unfinished(&again, age, later, began)
+            .await
+            .expect("reads")
+    );
+    let fresh = accounts
+        .drop_unfinished(&again, age, now(), async |_| false)
+        .await;
+    assert!(!fresh.expect("reads"), "a sign-up under way was dropped");
+    assert!(
+        accounts
+            .drop_unfinished(&again, age, later, async |_| false)
+            .await
+            .expect("drops")
+    );
+    accounts.keep(&again, later).await.expect("free again");
+}
