@@ -1,8 +1,8 @@
 //! Holds every event to its checked-in JSON Schema: `schemas/<category>/<Type>.v<version>.json`.
 //!
-//! A type that changed in a way that old readers or old data can bear (a new optional property)
 //! A type that changed in a way that old readers or old data can bear (a new optional property) is
 //! written anew with `UPDATE_SCHEMAS=1`; any other change needs the next version and an upcaster.
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
