@@ -1,1 +1,40 @@
-//! Identity for both APIs: tokens, roles and permissions, problem documents, rate limits
+//! Identity for both APIs: who is calling, what they may do, how often, and how a refusal reads.
+//!
+//! It is not where accounts, passwords or sessions live: those are the command side's. It knows
+//! no event and no store, and reads no clock of its own: every time is passed in.
+//!
+//! - [`client_address`]: the address of the client, behind proxies that are trusted by setting
+//! - [`extract`]: bodies, paths and queries whose rejections are problems
+//! - [`headers`]: the names and the parsing of the headers the platform defines
+//! - [`key_ring`]: the keys that sign and verify access tokens, kept in a folder
+//! - [`principal`]: the caller of a request, and the extractor that demands one
+//! - [`problem`]: problem documents (RFC 9457) and the registry of their types
+//! - [`rate`]: token buckets in bounded memory, and the middleware that answers 429
+//! - [`roles`]: roles, permissions, and the one table that joins them
+//! - [`token`]: access tokens: issuing and verifying
+//!
+//! Invariants: what is not granted is denied; a token is believed only after its signature, kind,
+//! issuer, audience and times are; nothing here grows with the number of callers.
+
+pub mod client_address;
+pub mod extract;
+pub mod headers;
+mod key_folder;
+pub mod key_ring;
+pub mod principal;
+pub mod problem;
+mod problem_type;
+pub mod rate;
+pub mod roles;
+pub mod token;
+
+pub use client_address::{ClientAddress, TrustedProxies};
+pub use extract::{ValidJson, ValidPath, ValidQuery};
+pub use headers::{Consistency, IdempotencyKey, PositionToken};
+pub use key_ring::KeyRing;
+pub use principal::{Authenticated, Principal, SessionId};
+pub use problem::{FieldError, Problem};
+pub use problem_type::ProblemType;
+pub use rate::{RateGate, RateLimits, RouteClass};
+pub use roles::{Permission, Role, Roles};
+pub use token::{TokenIssuer, TokenScope, TokenVerifier};
