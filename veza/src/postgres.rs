@@ -18,7 +18,7 @@ mod supervisor;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub use error::PostgresError;
 const DATABASE: &str = "veza";
 /// The only role, a superuser.
 const ROLE: &str = "veza";
+/// Names the socket; nothing listens on a port.
+const PORT: u16 = 5432;
 /// What a socket's path may have on Linux, less PostgreSQL's own name for it and its lock file.
 const FOLDER_BYTES_MAX: usize = 107 - "/.s.PGSQL.5432.lock".len();
 

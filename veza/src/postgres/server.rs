@@ -13,7 +13,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep};
 
 use super::account::Account;
-use super::{PostgresError, ROLE, binaries, options};
+use super::{PORT, PostgresError, ROLE, binaries, options};
 
 /// Crash recovery replays the write-ahead log, `max_wal_size` of it at most.
 const READY_SECONDS_MAX: u64 = 300;
@@ -229,7 +229,7 @@ fn init(bin: &Path, folder: &Path, data: &Path, account: &Account) -> Result<(),
             "--data-checksums",
         ])
         .current_dir(folder)
-        .env_remove("PGDATA")
+        .env_clear()
         .process_group(0);
     account.assume(&mut command);
     let output = command
