@@ -1,4 +1,7 @@
 # What one does with Veza on one machine; `make` alone lists it.
+# The real parts that the tests run beside, each the wrapper of the next.
+PARTS := deploy/local/test-parts deploy/local/kafka-broker deploy/local/clickhouse-shim
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint
 
@@ -17,11 +20,11 @@ run: setup ## build and start everything on 127.0.0.1:8080 (Ctrl-C stops it; ARG
 
 test: setup ## every test, with real parts
 	@if cargo nextest --version >/dev/null 2>&1; then \
-	  deploy/local/test-parts cargo nextest run --workspace --profile $(PROFILE); \
+	  $(PARTS) cargo nextest run --workspace --profile $(PROFILE); \
 	else \
-	  deploy/local/test-parts cargo test --workspace --lib --bins --tests; \
+	  $(PARTS) cargo test --workspace --lib --bins --tests; \
 	fi
-	@deploy/local/test-parts cargo test --quiet --workspace --doc
+	@cargo test --quiet --workspace --doc
 
 lint: setup ## formatting, clippy, licences and sources of dependencies
 	@cargo fmt --all --check

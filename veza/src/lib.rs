@@ -1,1 +1,8 @@
-//! The composition root: configuration, wiring, telemetry and the binaries
+//! The composition root: configuration, wiring, telemetry and the binaries.
+//!
+//! It is where adapters are chosen and parts are put together; it is not a place for rules of the
+//! domain, for SQL or for routes.
+//!
+//! - [`postgres`]: the private PostgreSQL that serves where no database is configured.
+
+pub mod postgres;

@@ -1,0 +1,313 @@
+//! One run of the server: making its data, starting or adopting it, and its end.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::{ConnectOptions, Connection};
+use tokio::process::Child;
+use tokio::time::{Instant, sleep};
+
+use super::account::Account;
+use super::{PORT, PostgresError, ROLE, binaries, options};
+
+/// Crash recovery replays the write-ahead log, `max_wal_size` of it at most.
+const READY_SECONDS_MAX: u64 = 300;
+/// A fast shutdown ends with a checkpoint.
+const FAST_STOP_SECONDS_MAX: u64 = 60;
+const IMMEDIATE_STOP_SECONDS_MAX: u64 = 10;
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// The processes of a killed server end by themselves once they see it.
+const ORPHANS_SECONDS_MAX: u64 = 30;
+const POLL: Duration = Duration::from_millis(50);
+/// A log longer than this is put aside at the next start.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+
+/// What the server is told at each start, so that it holds for data of older Vezas too.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=",
+    "max_connections=200",
+    "shared_buffers=256MB",
+    "max_wal_size=2GB",
+    // The queries are short; compiling them costs more than it brings.
+    "jit=off",
+    "log_checkpoints=off",
+];
+
+/// A server that runs, or ran.
+#[derive(Debug)]
+pub struct Server {
+    data: PathBuf,
+    pid: u32,
+    /// None when it was adopted: then it is nobody's child, and is looked at instead of waited for.
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Adopts the server that runs in `folder` or starts one, and waits until it is ready.
+    pub async fn start(folder: &Path, account: &Account) -> Result<Server, PostgresError> {
+        let data = folder.join("data");
+        let log = folder.join("postgres.log");
+        let bin = binaries::fitting(&data)?;
+        if !data.is_dir() {
+            init(&bin, folder, &data, account)?;
+        }
+        if let Some(pid) = running_in(&data) {
+            tracing::info!(pid, "private PostgreSQL runs already; adopting it");
+            let mut server = Server {
+                data: data.clone(),
+                pid,
+                child: None,
+            };
+            match server.ready(folder, &log).await {
+                // It was on its way out.
+                Err(PostgresError::Start { .. }) => {}
+                done => return done.map(|()| server),
+            }
+        }
+        orphans_gone(&data).await?;
+        let mut server = Server::spawn(&bin, folder, data, &log, account)?;
+        tracing::info!(pid = server.pid, "private PostgreSQL starts");
+        server.ready(folder, &log).await?;
+        Ok(server)
+    }
+
+    fn spawn(
+        bin: &Path,
+        folder: &Path,
+        data: PathBuf,
+        log: &Path,
+        account: &Account,
+    ) -> Result<Server, PostgresError> {
+        let output = open_log(log)?;
+        let errors = output.try_clone().map_err(|e| PostgresError::at(log, e))?;
+        let mut command = Command::new(bin.join("postgres"));
+        command
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(folder)
+            .current_dir(folder);
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0);
+        account.assume(&mut command);
+        let child = tokio::process::Command::from(command)
+            .spawn()
+            .map_err(|e| PostgresError::at(&bin.join("postgres"), e))?;
+        let pid = child.id().expect("it was not waited for yet");
+        Ok(Server {
+            data,
+            pid,
+            child: Some(child),
+        })
+    }
+
+    /// Waits until it takes connections.
+    async fn ready(&mut self, folder: &Path, log: &Path) -> Result<(), PostgresError> {
+        let options = options(folder);
+        let until = Instant::now() + Duration::from_secs(READY_SECONDS_MAX);
+        loop {
+            let connecting = tokio::time::timeout(CONNECT_MAX, options.connect());
+            if let Ok(Ok(connection)) = connecting.await {
+                // What was asked is answered; how the farewell went does not matter.
+                let _ = connection.close().await;
+                return Ok(());
+            }
+            if self.has_ended()? {
+                return Err(PostgresError::Start {
+                    words: last_words(log),
+                    log: log.to_owned(),
+                });
+            }
+            if Instant::now() > until {
+                let seconds = READY_SECONDS_MAX;
+                return Err(PostgresError::NotReady {
+                    seconds,
+                    log: log.to_owned(),
+                });
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    fn has_ended(&mut self) -> Result<bool, PostgresError> {
+        match &mut self.child {
+            Some(child) => {
+                let ended = child
+                    .try_wait()
+                    .map_err(|e| PostgresError::at(&self.data, e))?;
+                Ok(ended.is_some())
+            }
+            None => Ok(!lives_in(self.pid, &self.data)),
+        }
+    }
+
+    /// Returns when it has ended, by whatever cause.
+    pub async fn ended(&mut self) -> Result<(), PostgresError> {
+        if let Some(child) = &mut self.child {
+            child
+                .wait()
+                .await
+                .map_err(|e| PostgresError::at(&self.data, e))?;
+            return Ok(());
+        }
+        while !self.has_ended()? {
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Ends it: first a fast shutdown (sessions are cut, then a checkpoint), and when that takes
+    /// too long an immediate one (the next start recovers).
+    pub async fn stop(mut self) -> Result<(), PostgresError> {
+        let steps = [
+            (Signal::INT, FAST_STOP_SECONDS_MAX),
+            (Signal::QUIT, IMMEDIATE_STOP_SECONDS_MAX),
+        ];
+        for (signal, seconds) in steps {
+            self.signal(signal)?;
+            let wait = Duration::from_secs(seconds);
+            if let Ok(ended) = tokio::time::timeout(wait, self.ended()).await {
+                return ended;
+            }
+        }
+        Err(PostgresError::NotEnded { pid: self.pid })
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), PostgresError> {
+        if self.has_ended()? {
+            return Ok(());
+        }
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.expect("the id of a process that runs is positive");
+        match kill_process(pid, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(errno) => Err(PostgresError::at(&self.data, errno.into())),
+        }
+    }
+}
+
+/// Makes the data folder, aside and then renamed, so that a half-made one is never taken for whole.
+fn init(bin: &Path, folder: &Path, data: &Path, account: &Account) -> Result<(), PostgresError> {
+    let aside = folder.join("data.new");
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(|e| PostgresError::at(&aside, e))?;
+    }
+    let mut command = Command::new(bin.join("initdb"));
+    command
+        .arg("-D")
+        .arg(&aside)
+        .args([
+            "--username",
+            ROLE,
+            "--encoding",
+            "UTF8",
+            "--locale",
+            "C.UTF-8",
+        ])
+        // The folder's own permissions are the lock on this door, and there is no other door.
+        .args([
+            "--auth-local",
+            "trust",
+            "--auth-host",
+            "reject",
+            "--data-checksums",
+        ])
+        .current_dir(folder)
+        .env_clear()
+        .process_group(0);
+    account.assume(&mut command);
+    let output = command
+        .output()
+        .map_err(|e| PostgresError::at(&bin.join("initdb"), e))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said
+            .lines()
+            .rfind(|line| line.contains("error"))
+            .or(said.lines().last());
+        let words = last.unwrap_or("it said nothing").trim().to_owned();
+        return Err(PostgresError::Init { words });
+    }
+    fs::rename(&aside, data).map_err(|e| PostgresError::at(data, e))
+}
+
+/// The server that runs on `data`, by the note that it keeps there of itself.
+fn running_in(data: &Path) -> Option<u32> {
+    let note = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let pid = note.lines().next()?.trim().parse().ok()?;
+    lives_in(pid, data).then_some(pid)
+}
+
+/// Whether that process is a PostgreSQL on `data`: each of them works in its data folder.
+fn lives_in(pid: u32, data: &Path) -> bool {
+    let works_in = fs::read_link(format!("/proc/{pid}/cwd")).ok();
+    works_in.is_some() && works_in == data.canonicalize().ok()
+}
+
+/// Waits for the processes of a killed server, and drops its note. PostgreSQL does that itself, but
+/// takes any process that was since given the same number for that server, and then never starts
+/// again. While one of the old processes lives the note stays: by it PostgreSQL sees the danger.
+async fn orphans_gone(data: &Path) -> Result<(), PostgresError> {
+    let until = Instant::now() + Duration::from_secs(ORPHANS_SECONDS_MAX);
+    while any_lives_in(data)? {
+        if Instant::now() > until {
+            return Ok(());
+        }
+        sleep(POLL).await;
+    }
+    let note = data.join("postmaster.pid");
+    match fs::remove_file(&note) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(PostgresError::at(&note, e)),
+        _ => Ok(()),
+    }
+}
+
+fn any_lives_in(data: &Path) -> Result<bool, PostgresError> {
+    let processes = Path::new("/proc");
+    let mut pids = fs::read_dir(processes)
+        .map_err(|e| PostgresError::at(processes, e))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(pids.any(|pid| lives_in(pid, data)))
+}
+
+fn open_log(path: &Path) -> Result<File, PostgresError> {
+    let at = |e| PostgresError::at(path, e);
+    if fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+        fs::rename(path, path.with_extension("log.1")).map_err(at)?;
+    }
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(at)
+}
+
+/// Why it ended, as its log has it.
+fn last_words(log: &Path) -> String {
+    let said = fs::read(log).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let fatal = said
+        .lines()
+        .rfind(|line| line.contains("FATAL:") || line.contains("PANIC:"));
+    fatal
+        .or(said.lines().last())
+        .unwrap_or("it said nothing")
+        .trim()
+        .to_owned()
+}
