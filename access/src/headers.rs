@@ -196,7 +196,12 @@ fn visible(name: HeaderName, text: String, chars_max: usize) -> Result<String, H
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use axum::routing::get;
     use proptest::prelude::*;
+    use tower::ServiceExt;
 
     use super::*;
 
@@ -254,6 +259,42 @@ mod tests {
                 Consistency::from_headers(&headers(&[(VEZA_STALE, wrong)])).is_err(),
                 "{wrong}"
             );
+        }
+    }
+
+    #[tokio::test]
+    async fn handlers_take_the_headers_or_answer_400() {
+        let echo = |key: Option<IdempotencyKey>, wanted: Consistency| async move {
+            let key = key.map_or_else(|| "none".to_owned(), |key| key.as_str().to_owned());
+            format!("{key} {}", wanted.min_position.is_some())
+        };
+        let router = Router::new().route("/", get(echo));
+        let cases = [
+            (headers(&[]), 200, "none false"),
+            (
+                headers(&[(IDEMPOTENCY_KEY, "k"), (VEZA_MIN_POSITION, "7")]),
+                200,
+                "k true",
+            ),
+            (
+                headers(&[(IDEMPOTENCY_KEY, "two words")]),
+                400,
+                "urn:veza:problem:malformed",
+            ),
+            (
+                headers(&[(VEZA_STALE, "perhaps")]),
+                400,
+                "veza-stale must be allow",
+            ),
+        ];
+        for (sent, status, text) in cases {
+            let mut request = Request::get("/").body(Body::empty()).unwrap();
+            *request.headers_mut() = sent.clone();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status().as_u16(), status, "{sent:?}");
+            let body = to_bytes(response.into_body(), 4096).await.unwrap();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            assert!(body.contains(text), "{body}");
         }
     }
 

@@ -29,7 +29,8 @@ const RETIRED_SUFFIX: &str = ".retired.json";
 const PUBLIC_KEY_BYTES: usize = 32;
 
 /// How long a retired key verifies: far longer than a token lives, so that every process of a
-/// platform can be restarted in turn after a rotation.
+/// platform can be restarted in turn after a rotation. To stop believing a stolen key at once,
+/// rotate, delete its `.retired.json`, and restart.
 pub const RETIRED_KEY_LIFE: TimeDelta = TimeDelta::hours(24);
 
 /// Why the keys could not be loaded or changed.
@@ -59,6 +60,8 @@ pub enum KeyRingError {
 pub struct KeyRing {
     kid: String,
     signing: EncodingKey,
+    /// The public half of the signing key.
+    public_key: Vec<u8>,
     verifying: HashMap<String, (Jwk, DecodingKey)>,
 }
 
@@ -104,7 +107,7 @@ impl KeyRing {
         let folder_path = folder;
         let folder = open(folder)?;
         let retired = RetiredKey {
-            x: old.public_key().to_owned(),
+            x: URL_SAFE_NO_PAD.encode(&old.public_key),
             retired_at: now,
         };
         let json = serde_json::to_vec(&retired).expect("strings and times are always JSON");
@@ -152,8 +155,10 @@ impl KeyRing {
             .ok();
         let pair =
             Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| not_a_key(folder, SIGNING_KEY_FILE))?;
-        let (kid, jwk, key) = public(pair.public_key().as_ref());
+        let public_key = pair.public_key().as_ref().to_vec();
+        let (kid, jwk, key) = public(&public_key);
         Ok(Self {
+            public_key,
             kid: kid.clone(),
             signing: EncodingKey::from_ed_der(pkcs8),
             verifying: HashMap::from([(kid, (jwk, key))]),
@@ -180,13 +185,6 @@ impl KeyRing {
             self.verifying.entry(kid).or_insert((jwk, key));
         }
         Ok(())
-    }
-
-    fn public_key(&self) -> &str {
-        match &self.verifying[&self.kid].0.algorithm {
-            AlgorithmParameters::OctetKeyPair(pair) => &pair.x,
-            _ => unreachable!("every key of the ring is made by `public`"),
-        }
     }
 }
 

@@ -322,15 +322,21 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_lets_further_members_in() {
-        let schema = serde_json::to_value(Problem::schema()).unwrap();
-        let text = schema.to_string();
-        assert_eq!(Problem::name(), "Problem");
+    fn the_schema_stands_under_its_name_and_lets_further_members_in() {
+        #[derive(utoipa::OpenApi)]
+        #[openapi(components(schemas(Problem, FieldError)))]
+        struct Document;
+
+        let document = serde_json::to_value(<Document as utoipa::OpenApi>::openapi()).unwrap();
+        let schemas = &document["components"]["schemas"];
+        let names: Vec<_> = schemas.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["FieldError", "Problem"]);
+        let text = schemas["Problem"].to_string();
         assert!(text.contains("additionalProperties"), "{text}");
         assert!(!text.contains("extensions"), "{text}");
         for member in STANDARD_MEMBERS {
             assert!(
-                text.contains(&format!("\"{member}\"")),
+                text.contains(&format!("\"{member}\":{{")),
                 "{member} in {text}"
             );
         }

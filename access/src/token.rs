@@ -218,16 +218,13 @@ impl TokenVerifier {
             return Err(TokenError::Malformed);
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let claims = match self.verified.get(&digest) {
-            Some(claims) => claims,
-            None => {
-                let claims = Arc::new(self.read_signed(token)?);
-                check_times(&claims, now)?;
-                self.verified.insert(digest, Arc::clone(&claims));
-                claims
-            }
-        };
+        let known = self.verified.get(&digest);
+        let is_new = known.is_none();
+        let claims = known.map_or_else(|| self.read_signed(token).map(Arc::new), Ok)?;
         check_times(&claims, now)?;
+        if is_new {
+            self.verified.insert(digest, Arc::clone(&claims));
+        }
         Ok(Principal {
             user_id: claims.sub,
             session: SessionId(claims.sid),

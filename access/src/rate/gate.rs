@@ -275,6 +275,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_ipv6_host_cannot_walk_through_its_own_network() {
+        let (gate, _) = gate(true);
+        let router = router(&gate, RouteClass::Read);
+        assert_eq!(statuses(&router, "2001:db8::1", &[]).await, [200, 200, 429]);
+        assert_eq!(statuses(&router, "2001:db8::2", &[]).await, [429; 3]);
+        assert_eq!(
+            statuses(&router, "2001:db8:0:1::1", &[]).await,
+            [200, 200, 429]
+        );
+    }
+
+    #[tokio::test]
+    async fn classes_of_routes_are_counted_apart() {
+        let (gate, _) = gate(true);
+        for class in [RouteClass::Read, RouteClass::Write, RouteClass::Upload] {
+            let router = router(&gate, class);
+            assert_eq!(
+                statuses(&router, "1.1.1.1", &[]).await,
+                [200, 200, 429],
+                "{class:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn switched_off_it_counts_nothing() {
         let (gate, _) = gate(false);
         let router = router(&gate, RouteClass::Credential);

@@ -164,6 +164,11 @@ fn wrong_claims_are_refused() {
         (json!({"nbf": i64::MAX}), Err(TokenError::NotYetValid)),
         (json!({"iat": now + 31}), Err(TokenError::NotYetValid)),
         (json!({"roles": ["emperor"]}), Ok(())),
+        (json!({"more": "a".repeat(1000)}), Ok(())),
+        (
+            json!({"more": "a".repeat(TOKEN_BYTES_MAX)}),
+            Err(TokenError::Malformed),
+        ),
     ];
     for (change, expected) in cases {
         let claims = changed(good_claims(), change.clone());
