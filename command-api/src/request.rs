@@ -139,6 +139,11 @@ fn command_id(actor: &Actor, route: &str, key: Option<&IdempotencyKey>) -> Uuid 
     Uuid::new_v5(&COMMAND_IDS, name.as_bytes())
 }
 
+/// The id of an upload of this owner, by the same rule.
+pub(crate) fn upload_id(owner: UserId, key: Option<&IdempotencyKey>) -> Uuid {
+    command_id(&Actor::User(owner), "POST /api/v1/uploads", key)
+}
+
 /// Tells the bodies of commands with the same key apart; how a body is laid out does not matter.
 fn digest(document: &Value) -> String {
     let hash = Sha256::digest(document.to_string());

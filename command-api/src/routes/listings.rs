@@ -1,0 +1,132 @@
+//! Listings: what musicians sell.
+
+use access::{Permission, Problem, ValidPath};
+use aggregates::audio::Track;
+use aggregates::commerce::{Listing, ListingCommand};
+use axum::extract::State;
+use event_schemas::commerce::{DeliveryMode, LicenceKind};
+use event_schemas::{Currency, ListingId, Money, TrackId};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::answer::{Answer, Done};
+use crate::refusal::{field, not_found, refused};
+use crate::request::{Command, Nothing};
+
+/// A licence to offer.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewListing {
+    /// Of which track; a published one of one's own.
+    track_id: Uuid,
+    /// `exclusive`: one buyer, once; `non_exclusive`: any number of buyers.
+    kind: Kind,
+    /// What one costs.
+    price: Price,
+    /// `instant`: delivered as soon as the money is held; `on_approval`: when the seller says so.
+    #[serde(default)]
+    delivery: Delivery,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    Exclusive,
+    NonExclusive,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Delivery {
+    #[default]
+    Instant,
+    OnApproval,
+}
+
+/// An amount of money.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Price {
+    /// In minor units of the currency: cents of a euro, yen of a yen.
+    amount_minor: u64,
+    /// The ISO 4217 code.
+    #[schema(example = "EUR")]
+    currency: String,
+}
+
+impl Price {
+    #[expect(clippy::result_large_err, reason = "a problem is what handlers answer with")]
+    fn money(&self) -> Result<Money, Problem> {
+        let currency: Currency =
+            self.currency.parse().map_err(|error| field("price.currency", &error))?;
+        Ok(Money::new(self.amount_minor, currency))
+    }
+}
+
+/// Offer licences of a track.
+#[utoipa::path(
+    post, path = "/api/v1/listings", tag = "commerce", operation_id = "createListing",
+    request_body = NewListing, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    responses(
+        (status = 201, description = "The licence is offered", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn create(
+    State(api): State<CommandApi>,
+    command: Command<NewListing>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::SellLicence)?;
+    let (seller_id, wanted) = (command.user_id(), &command.body);
+    let track_id = TrackId(wanted.track_id);
+    let handler = &api.parts().handler;
+    let saleable = |track: &Track| track.is_published_by(seller_id);
+    if !handler.inspect(track_id, saleable).await? {
+        return Err(not_found("a published track of yours with this id"));
+    }
+    let listing_id = ListingId(command.new_id());
+    let list = ListingCommand::List {
+        listing_id,
+        track_id,
+        seller_id,
+        kind: match wanted.kind {
+            Kind::Exclusive => LicenceKind::Exclusive,
+            Kind::NonExclusive => LicenceKind::NonExclusive,
+        },
+        price: wanted.price.money()?,
+        delivery: match wanted.delivery {
+            Delivery::Instant => DeliveryMode::Instant,
+            Delivery::OnApproval => DeliveryMode::OnApproval,
+        },
+    };
+    let done = handler.execute::<Listing>(listing_id, list, &command.context).await;
+    Ok(Answer::created(listing_id.0, &done.map_err(refused)?))
+}
+
+/// Take an offer back; orders under way go on.
+#[utoipa::path(
+    delete, path = "/api/v1/listings/{listing_id}", tag = "commerce",
+    operation_id = "withdrawListing", security(("bearer" = [])),
+    params(("listing_id" = Uuid, Path, description = "Which listing")),
+    responses(
+        (status = 200, description = "The offer is withdrawn", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn withdraw(
+    State(api): State<CommandApi>,
+    ValidPath(listing_id): ValidPath<Uuid>,
+    command: Command<Nothing>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::SellLicence)?;
+    let withdraw = ListingCommand::Withdraw { by: command.user_id() };
+    let handler = &api.parts().handler;
+    let done =
+        handler.execute::<Listing>(ListingId(listing_id), withdraw, &command.context).await;
+    Ok(Answer::done(listing_id, &done.map_err(refused)?))
+}

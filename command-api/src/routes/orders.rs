@@ -1,0 +1,137 @@
+//! Orders: what listeners buy.
+
+use access::{Permission, Problem, ValidPath};
+use aggregates::commerce::{Listing, ListingCommand, Order, OrderCommand};
+use axum::extract::State;
+use event_schemas::commerce::{LicenceReserved, ListingEvent};
+use event_schemas::{ListingId, OrderId};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::answer::{Answer, Done};
+use crate::refusal::refused;
+use crate::request::{Command, Nothing};
+
+/// A licence to buy.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewOrder {
+    /// From which listing.
+    listing_id: Uuid,
+    /// How it is paid, as the payment gateway names it.
+    #[schema(example = "sandbox:ok")]
+    payment_method: String,
+}
+
+/// Buy a licence.
+///
+/// The answer means that the licence is reserved for this order; payment, delivery and the rest
+/// follow by themselves and show in the order. Of two buyers of an exclusive licence one is
+/// answered, the other gets the problem `licence-taken` and is not charged.
+#[utoipa::path(
+    post, path = "/api/v1/orders", tag = "commerce", operation_id = "placeOrder",
+    request_body = NewOrder, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    responses(
+        (status = 201, description = "The licence is reserved for the order", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn place(
+    State(api): State<CommandApi>,
+    command: Command<NewOrder>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::BuyLicence)?;
+    let order_id = OrderId(command.new_id());
+    let reserve = ListingCommand::Reserve {
+        order_id,
+        buyer_id: command.user_id(),
+        payment_method: command.body.payment_method.clone(),
+    };
+    let listing_id = ListingId(command.body.listing_id);
+    let handler = &api.parts().handler;
+    let reserved = handler.execute::<Listing>(listing_id, reserve, &command.context).await;
+    let reserved = reserved.map_err(refused)?;
+    let Some(ListingEvent::LicenceReserved(terms)) = reserved.events.first() else {
+        return Ok(Answer::created(order_id.0, &reserved));
+    };
+    // The saga would place it too; placed here, it is there when the answer is.
+    let placed = handler.execute::<Order>(order_id, placing(terms), &command.context).await;
+    Ok(Answer::created(order_id.0, &placed.map_err(refused)?))
+}
+
+/// The order that a reservation begins.
+fn placing(terms: &LicenceReserved) -> OrderCommand {
+    OrderCommand::Place {
+        order_id: terms.order_id,
+        listing_id: terms.listing_id,
+        track_id: terms.track_id,
+        buyer_id: terms.buyer_id,
+        seller_id: terms.seller_id,
+        price: terms.price,
+        payment_method: terms.payment_method.clone(),
+        delivery: terms.delivery,
+    }
+}
+
+/// Let an order be delivered that waits for the seller.
+#[utoipa::path(
+    post, path = "/api/v1/orders/{order_id}/approval", tag = "commerce",
+    operation_id = "approveOrder", security(("bearer" = [])),
+    params(
+        ("order_id" = Uuid, Path, description = "Which order"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
+    responses(
+        (status = 200, description = "The order is approved", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn approve(
+    State(api): State<CommandApi>,
+    ValidPath(order_id): ValidPath<Uuid>,
+    command: Command<Nothing>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::SellLicence)?;
+    let approve = OrderCommand::Approve { by: command.user_id() };
+    decide(&api, order_id, approve, &command).await
+}
+
+/// Say that what was delivered is as it should be; the seller is paid.
+#[utoipa::path(
+    post, path = "/api/v1/orders/{order_id}/acceptance", tag = "commerce",
+    operation_id = "acceptOrder", security(("bearer" = [])),
+    params(
+        ("order_id" = Uuid, Path, description = "Which order"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
+    responses(
+        (status = 200, description = "The order is accepted", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn accept(
+    State(api): State<CommandApi>,
+    ValidPath(order_id): ValidPath<Uuid>,
+    command: Command<Nothing>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::BuyLicence)?;
+    let accept = OrderCommand::Accept { by: command.user_id() };
+    decide(&api, order_id, accept, &command).await
+}
+
+async fn decide(
+    api: &CommandApi,
+    order_id: Uuid,
+    decision: OrderCommand,
+    command: &Command<Nothing>,
+) -> Result<Answer, Problem> {
+    let handler = &api.parts().handler;
+    let done = handler.execute::<Order>(OrderId(order_id), decision, &command.context).await;
+    Ok(Answer::done(order_id, &done.map_err(refused)?))
+}

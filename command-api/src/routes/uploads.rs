@@ -1,0 +1,109 @@
+//! Uploads: audio on its way to become a track.
+
+use access::{Authenticated, IdempotencyKey, Permission, Problem, ProblemType};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use event_schemas::UserId;
+use event_schemas::audio::Master;
+use media::{Upload, UploadError};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::request::upload_id;
+use crate::uploaded::{master_key, recall, remember, storage_problem};
+
+/// Audio that was received.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Uploaded {
+    /// What a track is made of it by.
+    id: Uuid,
+    /// What it is, as its first bytes tell.
+    #[schema(example = "audio/wav")]
+    media_type: String,
+    /// Its size, in bytes.
+    size_bytes: u64,
+    /// SHA-256 of its bytes, in hexadecimal.
+    sha256: String,
+}
+
+impl Uploaded {
+    fn new(id: Uuid, master: Master) -> Self {
+        let Master { sha256, size_bytes, media_type, .. } = master;
+        Self { id, media_type, size_bytes, sha256 }
+    }
+}
+
+/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body.
+#[utoipa::path(
+    post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    responses(
+        (status = 201, description = "The audio is stored", body = Uploaded),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn receive(
+    State(api): State<CommandApi>,
+    Authenticated(principal): Authenticated,
+    key: Option<IdempotencyKey>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Uploaded>), Problem> {
+    principal.require(Permission::UploadAudio)?;
+    let owner = UserId(principal.user_id);
+    let id = upload_id(owner, key.as_ref());
+    let _place = api.in_progress().begin(id).ok_or_else(|| {
+        Problem::new(ProblemType::IdempotencyInProgress)
+    })?;
+    let parts = api.parts();
+    let before = recall(&*parts.objects, owner, id).await?;
+    // A repeated upload is received apart, so that it can be compared before it replaces anything.
+    let stored_as = if before.is_some() { Uuid::now_v7() } else { id };
+    let object_key = master_key(owner, stored_as);
+    let declared = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok())
+        .and_then(|length| length.parse().ok());
+    let received =
+        parts.uploads.receive(&object_key, declared, body.into_data_stream()).await;
+    let master = master_of(received.map_err(problem)?);
+    if let Some(before) = before {
+        parts.objects.delete(&object_key).await.map_err(|error| storage_problem(&error))?;
+        if before.sha256 != master.sha256 {
+            return Err(Problem::new(ProblemType::IdempotencyKeyReused));
+        }
+        return Ok((StatusCode::CREATED, Json(Uploaded::new(id, before))));
+    }
+    let remembered = remember(&*parts.objects, owner, id, &master).await;
+    remembered.map_err(|error| storage_problem(&error))?;
+    Ok((StatusCode::CREATED, Json(Uploaded::new(id, master))))
+}
+
+fn master_of(upload: Upload) -> Master {
+    Master {
+        object_key: upload.key.as_str().to_owned(),
+        sha256: upload.sha256.to_string(),
+        size_bytes: upload.size_bytes,
+        media_type: upload.format.content_type().to_owned(),
+    }
+}
+
+fn problem(error: UploadError) -> Problem {
+    let kind = match &error {
+        UploadError::Storage(error) => return storage_problem(error),
+        UploadError::Empty | UploadError::Incomplete { .. } | UploadError::Broken(_) => {
+            ProblemType::Malformed
+        }
+        UploadError::TooLarge { .. } => ProblemType::PayloadTooLarge,
+        UploadError::UnknownFormat => ProblemType::UnsupportedMediaType,
+        UploadError::Stalled { .. } => ProblemType::Malformed,
+    };
+    Problem::new(kind).with_detail(error.to_string())
+}
