@@ -421,6 +421,8 @@ fn unreadable(error: SymphoniaError) -> ProbeError {
 mod tests {
     use std::process::Command;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::sample_audio::Chord;
 
@@ -605,5 +607,34 @@ mod tests {
         assert!(made.unwrap().success());
         let film = probe(film).await;
         assert!(matches!(film, Err(ProbeError::NoAudio)), "{film:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever a header says: the probe answers, and what it accepts can be a track.
+        #[test]
+        fn a_damaged_header_is_answered(
+            format in 0..3_usize,
+            damage in prop::collection::vec((0..200_usize, any::<u8>()), 1..8),
+        ) {
+            let chord = Chord { frames: 2_000, ..Chord::seconds(0) };
+            let mut bytes = chord.wav();
+            match format {
+                0 => {}
+                1 => bytes.splice(0..44, *b"fLaC\0\0\0\x22").for_each(drop),
+                _ => bytes.splice(0..44, *b"\0\0\0\x1cftypM4A \0\0\0\0").for_each(drop),
+            }
+            for (at, byte) in damage {
+                bytes[at] = byte;
+            }
+            let home = tempfile::tempdir().unwrap();
+            let path = write(home.path(), "damaged", &bytes);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            if let Ok(facts) = runtime.block_on(probe(path)) {
+                prop_assert!(facts.channels > 0 && facts.sample_rate_hz > 0, "{facts:?}");
+                prop_assert!(facts.duration_ms <= DURATION_MS_MAX, "{facts:?}");
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ mod run;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::Semaphore;
 
@@ -83,7 +84,7 @@ pub enum TranscodeError {
     #[error("the scratch folder failed")]
     Scratch(#[source] io::Error),
     /// The master could not be read, or the package not be stored.
-    #[error("the master or its package could not be moved: {0}")]
+    #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
@@ -154,6 +155,20 @@ impl Transcoder {
             .acquire()
             .await
             .expect("the semaphore is never closed");
+        let began = Instant::now();
+        let outcome = self.transcode(media, master, facts).await;
+        metrics::histogram!("veza_media_transcode_seconds").record(began.elapsed());
+        let name = if outcome.is_ok() { "stored" } else { "failed" };
+        metrics::counter!("veza_media_transcodes_total", "outcome" => name).increment(1);
+        outcome
+    }
+
+    async fn transcode(
+        &self,
+        media: MediaId,
+        master: &ObjectKey,
+        facts: &AudioFacts,
+    ) -> Result<HlsPackage, TranscodeError> {
         let source = self.storage.local_file(master).await?;
         let folder = self.scratch.folder().map_err(TranscodeError::scratch)?;
         self.run(source.path(), folder.as_path(), facts).await?;

@@ -144,6 +144,7 @@ impl Uploads {
             Ok(stored) => stored,
             Err(error) => return Err(refusal.take().unwrap_or(UploadError::Storage(error))),
         };
+        metrics::counter!("veza_media_upload_bytes_total").increment(stored.size_bytes);
         Ok(Upload {
             key: stored.key,
             format,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -87,7 +87,7 @@ pub struct LocalFile {
 
 #[derive(Debug)]
 enum Place {
-    Stored(std::path::PathBuf),
+    Stored(PathBuf),
     Fetched(ScratchPath),
 }
 
@@ -166,9 +166,23 @@ impl ObjectReader {
     }
 }
 
+impl fmt::Debug for ObjectReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            size_bytes,
+            range,
+            body: _,
+        } = self;
+        f.debug_struct("ObjectReader")
+            .field("size_bytes", size_bytes)
+            .field("range", range)
+            .finish_non_exhaustive()
+    }
+}
+
 impl LocalFile {
     /// A file that stays when this is dropped.
-    pub fn stored(path: impl Into<std::path::PathBuf>) -> Self {
+    pub fn stored(path: impl Into<PathBuf>) -> Self {
         Self {
             place: Place::Stored(path.into()),
         }
@@ -213,6 +227,19 @@ mod tests {
         assert_eq!(within(9, u64::MAX), Some(9..10));
         assert_eq!(within(11, 1), None);
         assert_eq!(within(2, 0), None);
+    }
+
+    #[test]
+    fn only_a_fetched_file_goes_with_its_holder() {
+        let home = tempfile::tempdir().unwrap();
+        let fetched = crate::scratch::Scratch::open(home.path()).unwrap().path();
+        let stored = home.path().join("stored");
+        for path in [fetched.as_path(), &stored] {
+            std::fs::write(path, "x").unwrap();
+        }
+        let copy = fetched.as_path().to_owned();
+        drop((LocalFile::fetched(fetched), LocalFile::stored(&stored)));
+        assert!(stored.exists() && !copy.exists());
     }
 
     #[test]

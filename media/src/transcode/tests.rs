@@ -61,7 +61,7 @@ impl Studio {
     }
 
     async fn put_master(&self, bytes: Vec<u8>) -> ObjectKey {
-        let key = ObjectKey::new("masters/one").unwrap();
+        let key = media().master_key();
         let body = stream::iter([Ok(Bytes::from(bytes))]).boxed();
         self.storage.put(&key, body).await.unwrap();
         key
@@ -86,22 +86,7 @@ impl Studio {
             }
         }
         fs::write(&stream, sound).unwrap();
-        let decoded = std::process::Command::new("ffmpeg")
-            .args(["-nostdin", "-loglevel", "error", "-i"])
-            .arg(&stream)
-            .args(["-f", "s16le", "-"])
-            .output()
-            .unwrap();
-        assert!(
-            decoded.status.success(),
-            "{}",
-            String::from_utf8_lossy(&decoded.stderr)
-        );
-        decoded
-            .stdout
-            .chunks_exact(2)
-            .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
-            .collect()
+        decode(&stream)
     }
 
     fn assert_scratch_is_empty(&self) {
@@ -112,6 +97,26 @@ impl Studio {
             0
         );
     }
+}
+
+/// What `ffmpeg` plays of a file, as samples.
+fn decode(path: &Path) -> Vec<i16> {
+    let decoded = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-loglevel", "error", "-i"])
+        .arg(path)
+        .args(["-f", "s16le", "-"])
+        .output()
+        .unwrap();
+    assert!(
+        decoded.status.success(),
+        "{}",
+        String::from_utf8_lossy(&decoded.stderr)
+    );
+    decoded
+        .stdout
+        .chunks_exact(2)
+        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+        .collect()
 }
 
 fn media() -> MediaId {
@@ -158,6 +163,15 @@ async fn assert_sounds_alike(chord: Chord) {
     );
     let off_ms = package.duration_ms.abs_diff(facts.duration_ms);
     assert!(off_ms <= 60, "the playlist is off by {off_ms} ms");
+    // A player that follows the playlists from the master on hears the same.
+    let objects = studio.home.path().join("objects");
+    let followed = decode(&objects.join(HlsFile::Master.key(media()).as_str()));
+    assert!(
+        followed == streamed,
+        "{} samples, not {}",
+        followed.len(),
+        streamed.len()
+    );
     studio.assert_scratch_is_empty();
 }
 
@@ -365,7 +379,7 @@ async fn a_master_cannot_reach_other_files() {
 #[tokio::test]
 async fn a_run_that_hangs_is_ended() {
     let studio = Studio::new();
-    let ffmpeg = studio.impostor("echo $$ > ../../pid; exec sleep 600").await;
+    let ffmpeg = studio.impostor("exec sleep 600").await;
     let limits = TranscodeLimits {
         base_ms_max: 300,
         ..TranscodeLimits::default()
