@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use tempfile::TempDir;
@@ -12,10 +14,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::hls::{HlsFile, list_hls};
+use crate::object_key::KeyPrefix;
 use crate::probe::{AudioCodec, probe_object};
 use crate::sample_audio::{Chord, rms};
 use crate::sniff::AudioFormat;
-use crate::storage::{ByteRange, FileStorage};
+use crate::storage::{
+    ByteRange, ByteStream, FileStorage, ListedObject, LocalFile, ObjectHead, ObjectReader,
+    StoredObject,
+};
 
 /// How long something that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -292,6 +298,89 @@ async fn repeating_writes_the_same_and_removes_what_is_over() {
     let stored = list_hls(studio.storage.as_ref(), media()).await.unwrap();
     assert!(shorter.files.len() < first.files.len());
     assert_eq!(stored.len(), shorter.files.len());
+}
+
+/// A storage whose disk is full after so many puts.
+struct FillingUp {
+    inner: Arc<FileStorage>,
+    puts_left: AtomicUsize,
+}
+
+#[async_trait]
+impl ObjectStorage for FillingUp {
+    async fn put(&self, key: &ObjectKey, body: ByteStream) -> Result<StoredObject, StorageError> {
+        let left = |left: usize| left.checked_sub(1);
+        match self
+            .puts_left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+        {
+            Ok(_) => self.inner.put(key, body).await,
+            Err(_) => Err(StorageError::Full),
+        }
+    }
+
+    async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<ObjectReader, StorageError> {
+        self.inner.get(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StorageError> {
+        self.inner.head(key).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
+        self.inner.delete(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &KeyPrefix,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StorageError> {
+        self.inner.list(prefix, after, limit).await
+    }
+
+    async fn local_file(&self, key: &ObjectKey) -> Result<LocalFile, StorageError> {
+        self.inner.local_file(key).await
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_leaves_no_master_playlist() {
+    let studio = Studio::new();
+    let master = studio.put_master(Chord::seconds(5).wav()).await;
+    // An init segment, two segments, a playlist; the fifth put is the master playlist.
+    for puts in 0..5 {
+        let inner = studio.storage.clone();
+        let full = Arc::new(FillingUp {
+            inner,
+            puts_left: AtomicUsize::new(puts),
+        });
+        let scratch = Scratch::open(studio.home.path().join("scratch")).unwrap();
+        let ffmpeg = Ffmpeg::locate().await.unwrap();
+        let transcoder = Transcoder::new(ffmpeg, full, scratch, TranscodeLimits::default());
+        let error = transcoder
+            .to_hls(media(), &master, &facts(5_000))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, TranscodeError::Storage(StorageError::Full)),
+            "{error:?}"
+        );
+        assert!(error.is_transient());
+        let stored = list_hls(studio.storage.as_ref(), media()).await.unwrap();
+        assert!(
+            !stored.contains(&HlsFile::Master),
+            "after {puts} puts: {stored:?}"
+        );
+    }
+    let package = studio
+        .real()
+        .await
+        .to_hls(media(), &master, &facts(5_000))
+        .await
+        .unwrap();
+    assert_eq!(package.files.len(), 5);
 }
 
 #[tokio::test]
