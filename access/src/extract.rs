@@ -36,7 +36,7 @@ where
     type Rejection = Problem;
 
     async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        if !is_json(request.headers()) {
+        if !has_json(request.headers()) {
             let problem = Problem::new(ProblemType::UnsupportedMediaType);
             return Err(problem.with_detail("send the body as application/json"));
         }
@@ -105,7 +105,9 @@ impl From<QueryRejection> for Problem {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether the headers say that the body is JSON.
+#[must_use]
+pub fn has_json(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(only), None) = (types.next(), types.next()) else {
         return false;

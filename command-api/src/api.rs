@@ -1,0 +1,103 @@
+//! The parts that endpoints work with, and the router that offers them.
+
+use std::sync::Arc;
+
+use access::rate::limit_rate;
+use access::token::Clock;
+use access::{Problem, ProblemType, RateGate, RouteClass, TokenIssuer, TokenVerifier};
+use aggregates::CommandHandler;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::middleware::from_fn_with_state;
+use chrono::{DateTime, Utc};
+use media::{ObjectStorage, Uploads};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::identity::{Accounts, PasswordHasher};
+use crate::in_progress::InProgress;
+use crate::mail::Mailer;
+use crate::openapi;
+use crate::request::COMMAND_BYTES_MAX;
+use crate::routes;
+
+/// What the endpoints are made of; chosen by whoever wires them.
+pub struct CommandApiParts {
+    /// Carries commands out.
+    pub handler: CommandHandler,
+    /// Who people are.
+    pub accounts: Accounts,
+    /// Hashes and compares passwords.
+    pub passwords: PasswordHasher,
+    /// Makes access tokens.
+    pub issuer: TokenIssuer,
+    /// Checks access tokens.
+    pub verifier: Arc<TokenVerifier>,
+    /// Receives masters.
+    pub uploads: Uploads,
+    /// Keeps objects.
+    pub objects: Arc<dyn ObjectStorage>,
+    /// Writes to people.
+    pub mailer: Arc<dyn Mailer>,
+    /// Counts requests.
+    pub rates: RateGate,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+/// The command endpoints. Cheap to clone.
+#[derive(Clone)]
+pub struct CommandApi {
+    parts: Arc<CommandApiParts>,
+    in_progress: InProgress,
+}
+
+impl CommandApi {
+    /// Endpoints made of these parts.
+    pub fn new(parts: CommandApiParts) -> Self {
+        Self { parts: Arc::new(parts), in_progress: InProgress::default() }
+    }
+
+    /// The router with every endpoint, and the document that describes exactly those.
+    pub fn router(&self) -> (Router, OpenApi) {
+        let class = |class| from_fn_with_state(self.parts.rates.state(class), limit_rate);
+        let commands = routes::commands()
+            .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
+            .layer(class(RouteClass::Write));
+        let credentials = routes::credentials()
+            .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
+            .layer(class(RouteClass::Credential));
+        let uploads =
+            routes::uploads().layer(DefaultBodyLimit::disable()).layer(class(RouteClass::Upload));
+        let (router, document) = OpenApiRouter::with_openapi(openapi::document())
+            .merge(commands)
+            .merge(credentials)
+            .merge(uploads)
+            .split_for_parts();
+        let router = router
+            .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
+            .with_state(self.clone());
+        (router, document)
+    }
+
+    /// The parts.
+    pub(crate) fn parts(&self) -> &CommandApiParts {
+        &self.parts
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        (self.parts.clock)()
+    }
+
+    /// The commands under way.
+    pub(crate) fn in_progress(&self) -> &InProgress {
+        &self.in_progress
+    }
+}
+
+impl FromRef<CommandApi> for Arc<TokenVerifier> {
+    fn from_ref(api: &CommandApi) -> Self {
+        Arc::clone(&api.parts.verifier)
+    }
+}

@@ -1,0 +1,78 @@
+//! What is printed: aligned columns for people, one JSON document a line for programs.
+
+use std::io::{self, Write};
+
+use event_store::{ContentType, RecordedEvent};
+use serde_json::{Value, json};
+
+/// Who reads what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// People.
+    Text,
+    /// Programs: the fields are stable.
+    Json,
+}
+
+/// Where and how results are printed.
+pub struct Output<'a> {
+    writer: &'a mut (dyn Write + Send),
+    format: Format,
+}
+
+impl<'a> Output<'a> {
+    /// Prints to this writer.
+    pub fn new(writer: &'a mut (dyn Write + Send), format: Format) -> Self {
+        Self { writer, format }
+    }
+
+    /// Prints one result: the document, or the line that stands for it.
+    pub fn result(&mut self, document: &Value, line: &str) -> io::Result<()> {
+        match self.format {
+            Format::Text => writeln!(self.writer, "{line}"),
+            Format::Json => writeln!(self.writer, "{document}"),
+        }
+    }
+
+    /// Prints a document that people read whole.
+    pub fn document(&mut self, document: &Value) -> io::Result<()> {
+        match self.format {
+            Format::Text => writeln!(self.writer, "{document:#}"),
+            Format::Json => writeln!(self.writer, "{document}"),
+        }
+    }
+
+    /// Prints a line that programs do not need.
+    pub fn remark(&mut self, line: &str) -> io::Result<()> {
+        match self.format {
+            Format::Text => writeln!(self.writer, "{line}"),
+            Format::Json => Ok(()),
+        }
+    }
+}
+
+/// An event as a document.
+pub fn event_document(event: &RecordedEvent) -> Value {
+    json!({
+        "position": event.position.to_string(),
+        "stream": event.stream.as_str(),
+        "revision": event.revision.get(),
+        "id": event.id.to_string(),
+        "type": event.event_type.as_str(),
+        "recorded_at": event.recorded_at.to_rfc3339(),
+        "data": payload(event.content_type, &event.data),
+        "metadata": payload(ContentType::Json, &event.metadata),
+    })
+}
+
+/// JSON as it is; what is not is told by its size.
+fn payload(content_type: ContentType, bytes: &[u8]) -> Value {
+    let parsed = match content_type {
+        ContentType::Json => serde_json::from_slice(bytes).ok(),
+        ContentType::Binary => None,
+    };
+    parsed.unwrap_or_else(|| match bytes.len() {
+        0 => Value::Null,
+        length => json!({ "bytes": length }),
+    })
+}
