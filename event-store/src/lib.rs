@@ -6,6 +6,8 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
+//! | [`embedded`] | the engine of our own: [`EmbeddedStore`], on a folder of this machine |
+//! | [`log`] | its bytes on disk: segments, frames, records, recovery; all below [`log::Disk`] |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`event`] | events before and after they are recorded |
 //! | [`stream`] | names, revisions, expectations and metadata of streams |
@@ -16,16 +18,21 @@
 //! | [`error`] | what can go wrong, one enum a question |
 //! | [`limits`] | the sizes that are refused |
 
+pub mod embedded;
 pub mod error;
 pub mod event;
 pub mod filter;
+mod index;
 pub mod limits;
+pub mod log;
 pub mod port;
 pub mod position;
 pub mod read;
 pub mod stream;
 pub mod subscription;
+mod subscriptions;
 
+pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError};
 pub use error::{AppendError, ReadError, StoreError, SubscribeError};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};

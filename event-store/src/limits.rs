@@ -20,3 +20,39 @@ pub const FILTER_PATTERN_BYTES_MAX: usize = 4096;
 
 /// Most prefixes in one filter.
 pub const FILTER_PREFIXES_MAX: usize = 256;
+
+/// Size at which the embedded store begins a new segment, in bytes, unless configured.
+pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Largest segment that may be configured, in bytes: offsets in it are 32 bits wide.
+pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Most appends that wait for the embedded store's writer.
+pub const QUEUE_APPENDS_MAX: usize = 4096;
+
+/// Most bytes that wait for the embedded store's writer.
+pub const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// A group of appends that share one sync takes no further append beyond this, in bytes.
+pub const GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Event ids that the embedded store remembers, to recognise retries that expect nothing.
+pub const RECENT_IDS_MAX: usize = 1 << 18;
+
+/// Events that the embedded store keeps in memory for live subscribers.
+pub const LIVE_EVENTS_MAX: usize = 8192;
+
+/// Bytes of events that the embedded store keeps in memory for live subscribers.
+pub const LIVE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most events that one step of a read takes from the log.
+pub const PAGE_EVENTS_MAX: usize = 2048;
+
+/// A step of a read takes no further event beyond this, in bytes.
+pub const PAGE_BYTES: u64 = 512 * 1024;
+
+/// A filtered subscription that finds no event gets a checkpoint after this many.
+pub const CHECKPOINT_EVENTS: u64 = 1024;
+
+/// Streams whose ends the embedded store remembers.
+pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;

@@ -29,6 +29,11 @@ impl StreamName {
         }
     }
 
+    /// A name that a log already holds: `$$<stream>` may be longer than what is taken from callers.
+    pub(crate) fn recorded(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,1 +1,44 @@
-//! Objects: storage, uploads, probing, transcoding to HLS
+//! Objects and sound: where files are kept, how masters come in, what they are, how they stream.
+//!
+//! It is the one place that touches the bytes of a recording. It is not the domain: it knows
+//! neither tracks nor people, decides nothing, and appends no events; callers give it ids and keys.
+//!
+//! - `object_key`, the names of objects, safe to become paths and URLs
+//! - `storage`, the [`ObjectStorage`] port; `storage/files` keeps objects in the data folder
+//! - `scratch`, temporary files that clean up after themselves
+//! - `sniff`, which container a file is, by its first bytes
+//! - `upload`, a master received from a stream of bytes, bounded
+//! - `probe`, duration, codec, rate and channels of a master
+//! - `hls`, the layout of what is streamed, its playlists and content types
+//! - `transcode`, a master to HLS through `ffmpeg`
+//! - `limits`, every bound in one place
+//!
+//! Invariants: a key never leads out of the storage; a put is whole and durable or not there at
+//! all; the master playlist is stored last, so whoever sees it can play everything it names.
+
+mod hls;
+pub mod limits;
+mod object_key;
+mod probe;
+mod scratch;
+mod sniff;
+mod storage;
+mod transcode;
+mod upload;
+
+#[cfg(test)]
+mod sample_audio;
+
+pub use hls::{HlsFile, HlsPackage, MediaId, PlayableRendition, list_hls, remove_hls};
+pub use object_key::{KeyPrefix, ObjectKey, ObjectKeyError};
+pub use probe::{AudioCodec, AudioFacts, ProbeError, probe, probe_object};
+pub use scratch::{Scratch, ScratchPath};
+pub use sniff::AudioFormat;
+pub use storage::{
+    ByteRange, ByteStream, FileStorage, ListedObject, LocalFile, ObjectHead, ObjectReader,
+    ObjectStorage, Sha256Digest, StorageError, StoredObject,
+};
+pub use transcode::{
+    Ffmpeg, FfmpegError, LADDER, Rendition, TranscodeError, TranscodeLimits, Transcoder,
+};
+pub use upload::{Upload, UploadError, UploadLimits, Uploads};

@@ -3,6 +3,8 @@
 //! It is where adapters are chosen and parts are put together; it is not a place for rules of the
 //! domain, for SQL or for routes.
 //!
+//! - [`config`]: the settings, from flags, variables and a file.
 //! - [`postgres`]: the private PostgreSQL that serves where no database is configured.
 
+pub mod config;
 pub mod postgres;

@@ -103,7 +103,7 @@ impl PrivatePostgres {
     pub fn url(&self) -> String {
         let path = self.folder.as_os_str().as_encoded_bytes();
         let host: String = path.iter().map(|byte| percent_encoded(*byte)).collect();
-        format!("postgres://{ROLE}@{host}/{DATABASE}")
+        format!("postgres://{ROLE}@{host}:{PORT}/{DATABASE}?sslmode=disable")
     }
 
     /// The process id of the server; another one after each start.
@@ -141,10 +141,13 @@ fn percent_encoded(byte: u8) -> String {
 }
 
 fn options(folder: &Path) -> PgConnectOptions {
+    // Every word of its own: the environment's `PG…` are about other servers.
     PgConnectOptions::new_without_pgpass()
         .socket(folder)
+        .port(PORT)
         .username(ROLE)
         .database("postgres")
+        .ssl_mode(PgSslMode::Disable)
 }
 
 /// Holds the folder for this process: a second Veza would otherwise adopt the server of the first.

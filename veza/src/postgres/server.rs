@@ -91,7 +91,7 @@ impl Server {
             .arg(&data)
             .arg("-k")
             .arg(folder)
-            .current_dir(folder);
+            .args(["-p", &PORT.to_string()]);
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
@@ -99,6 +99,8 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
+            .env_clear()
+            .current_dir(folder)
             .process_group(0);
         account.assume(&mut command);
         let child = tokio::process::Command::from(command)

@@ -26,7 +26,7 @@ impl Source {
         } else {
             text.to_owned()
         };
-        let is_test = ["/tests/", "/benches/"]
+        let is_test = ["/tests/", "/benches/", "/tests.rs", "_tests.rs"]
             .iter()
             .any(|folder| path.contains(folder));
         let marked = code
@@ -262,6 +262,9 @@ fn each_rule_on_words_catches_what_breaks_it() {
         2,
         ("a/src/a.rs", "sleep(x);"),
     );
+    let in_tests = ("a/src/a/tests.rs", "sleep(x); b.unwrap()");
+    catches(sleeps, in_tests, 1, ("a/src/tested.rs", "sleep(x);"));
+    catches(unwraps, ("a/src/tested.rs", "b.unwrap()"), 1, in_tests);
     let path = concat!("see /tm", "p/a");
     catches(
         machine_words,

@@ -1,0 +1,24 @@
+//! The engine of our own: an event store in a folder of this machine.
+//!
+//! One thread writes, with one sync for all appends that are waiting; readers never wait for it.
+//! It is for one process: whoever else wants the events talks to that process. The bytes are in
+//! `FORMAT.md`; how an append is decided is in `decide`, what is visible of a stream in `window`.
+
+mod decide;
+mod filtering;
+mod lock;
+mod open;
+mod reading;
+mod recent;
+mod requests;
+mod staging;
+mod store;
+mod window;
+mod writer;
+
+pub use open::{EmbeddedOptions, OpenError};
+pub use store::EmbeddedStore;
+
+pub(crate) use filtering::Matcher;
+pub(crate) use store::Shared;
+pub(crate) use window::Window;

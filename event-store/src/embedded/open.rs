@@ -1,0 +1,198 @@
+//! Opening the store: the lock, recovery, the index, and then the writer.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::lock::FolderLock;
+use super::recent::RecentIds;
+use super::store::{EmbeddedStore, Shared};
+use super::writer::Writer;
+use crate::error::StoreError;
+use crate::index::{Catalog, MemoryIndex, Sealed};
+use crate::limits::{RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
+use crate::log::{
+    CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active, segments_on,
+};
+
+/// Where and how to open an embedded store.
+#[derive(Clone)]
+pub struct EmbeddedOptions {
+    place: Place,
+    clock: Arc<dyn Clock>,
+    segment_bytes: u64,
+}
+
+#[derive(Clone)]
+enum Place {
+    Folder(PathBuf),
+    Disk(Arc<dyn Disk>),
+}
+
+/// Why a store can't be opened. Each is one line that an operator can act on.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("the event store in {} is open in another process{}", path.display(), process(*pid))]
+    Locked {
+        /// Which folder.
+        path: Box<Path>,
+        /// Which process, where it is known.
+        pid: Option<u32>,
+    },
+    /// The folder can't be made, read or locked.
+    #[error("can't use the folder {}: {source}", path.display())]
+    Folder {
+        /// Which folder.
+        path: Box<Path>,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A setting makes no sense.
+    #[error("segments of {asked} bytes are not possible, at most {max} are")]
+    SegmentBytes {
+        /// What was asked for, in bytes.
+        asked: u64,
+        /// The largest possible, in bytes.
+        max: u64,
+    },
+    /// The log can't be read, or is corrupt.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" ({pid})")).unwrap_or_default()
+}
+
+impl EmbeddedOptions {
+    /// The store in this folder, which is made if need be.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Folder(path.into()))
+    }
+
+    /// The store on a disk of one's own, without a lock: for tests.
+    pub fn disk(disk: Arc<dyn Disk>) -> Self {
+        Self::at(Place::Disk(disk))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            clock: Arc::new(SystemClock),
+            segment_bytes: SEGMENT_BYTES,
+        }
+    }
+
+    /// The same, with another clock.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The same, with segments of about this many bytes.
+    #[must_use]
+    pub fn segment_bytes(self, segment_bytes: u64) -> Self {
+        Self {
+            segment_bytes,
+            ..self
+        }
+    }
+
+    /// Opens the store; blocks while it recovers.
+    pub(crate) fn open(self) -> Result<EmbeddedStore, OpenError> {
+        if self.segment_bytes > SEGMENT_BYTES_MAX {
+            let (asked, max) = (self.segment_bytes, SEGMENT_BYTES_MAX);
+            return Err(OpenError::SegmentBytes { asked, max });
+        }
+        let (disk, lock): (Arc<dyn Disk>, _) = match self.place {
+            Place::Folder(path) => {
+                fs::create_dir_all(&path).map_err(|source| OpenError::Folder {
+                    path: path.clone().into(),
+                    source,
+                })?;
+                let lock = FolderLock::take(&path)?;
+                (Arc::new(Folder::new(path)), Some(lock))
+            }
+            Place::Disk(disk) => (disk, None),
+        };
+        let (catalog, torn_bytes) = recover(&*disk, &*self.clock)?;
+        let recent = remember(&catalog)?;
+        let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock)));
+        let writer = Writer::new(disk, lock, Arc::clone(&shared), recent, self.segment_bytes);
+        Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
+    }
+}
+
+/// Reads what is there; returns with it how many bytes of a torn write were cut.
+fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreError> {
+    let clean = CleanMark::read(disk)?;
+    let mut firsts = segments_on(disk)?;
+    let Some(active_first) = firsts.pop() else {
+        if let Some(mark) = clean {
+            return Err(StoreError::Corrupt {
+                place: "the folder".into(),
+                reason: format!("the segment {} is missing", mark.segment).into(),
+            });
+        }
+        let active = Arc::new(next_segment(disk, 1, clock.now())?);
+        let (index, length) = (MemoryIndex::new(1), active.length()?);
+        return Ok((Catalog::new(Vec::new(), active, index, length), 0));
+    };
+    let mut sealed = Vec::new();
+    let mut next = 1;
+    for first in firsts {
+        let segment = Arc::new(Segment::open(disk, first)?);
+        follows(&segment, next)?;
+        let one = Sealed::open(disk, segment)?;
+        next = one.last + 1;
+        sealed.push(Arc::new(one));
+    }
+    let active = Arc::new(Segment::open(disk, active_first)?);
+    follows(&active, next)?;
+    let mut index = MemoryIndex::new(active_first);
+    let recovered = recover_active(&active, clean, |record| {
+        index.add(
+            record.stream,
+            record.revision,
+            record.offset,
+            record.recorded_at_micros,
+        );
+    })?;
+    if recovered.torn_bytes > 0 {
+        let (segment, bytes) = (&*active.name, recovered.torn_bytes);
+        tracing::warn!(
+            segment,
+            bytes,
+            "cut a torn write that was never acknowledged"
+        );
+    }
+    CleanMark::remove(disk)?;
+    let catalog = Catalog::new(sealed, active, index, recovered.length);
+    Ok((catalog, recovered.torn_bytes))
+}
+
+fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {
+    if segment.first == next {
+        return Ok(());
+    }
+    let reason = format!("it begins at position {}, not at {next}", segment.first);
+    Err(segment.corrupt(0, &reason))
+}
+
+fn remember(catalog: &Catalog) -> Result<RecentIds, StoreError> {
+    let mut recent = RecentIds::default();
+    let head = catalog.head();
+    let mut from = head.saturating_sub(RECENT_IDS_MAX as u64) + 1;
+    while from <= head {
+        let events = catalog.page(from, RECENT_IDS_MAX)?;
+        from += events.len() as u64;
+        for event in &events {
+            recent.add(event);
+        }
+    }
+    Ok(recent)
+}

@@ -1,0 +1,235 @@
+//! Reads in steps: each takes a page from the log without holding anything in between.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::filtering::Matcher;
+use super::store::Shared;
+use super::window::Window;
+use crate::error::{ReadError, StoreError};
+use crate::event::RecordedEvent;
+use crate::index::StreamRuns;
+use crate::limits::PAGE_EVENTS_MAX;
+use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
+use crate::stream::StreamName;
+
+/// Something that is read page by page; `None` is the end.
+trait Pages: Send + 'static {
+    fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError>;
+}
+
+struct StreamPages {
+    stream: StreamName,
+    runs: StreamRuns,
+    window: Window,
+    direction: Direction,
+    /// What is left to be looked at, as revisions; the second is excluded.
+    left: (u64, u64),
+    limit: u64,
+}
+
+struct AllPages {
+    matcher: Option<Matcher>,
+    direction: Direction,
+    /// What is left to be looked at, as positions; the second is excluded.
+    left: (u64, u64),
+    limit: u64,
+}
+
+/// Begins to read a stream; blocks.
+pub(crate) fn read_stream(
+    shared: &Arc<Shared>,
+    read: ReadStream,
+) -> Result<EventReader, ReadError> {
+    let stream = read.stream;
+    let bound = bound(shared, read.as_of)?;
+    let runs = shared.catalog.runs(stream.as_str(), bound)?;
+    let subject_gone = match stream.metadata_subject() {
+        Some(subject) => {
+            shared
+                .catalog
+                .runs(subject.as_str(), bound)?
+                .tail
+                .tombstoned
+        }
+        None => false,
+    };
+    if runs.tail.tombstoned || subject_gone {
+        return Err(ReadError::StreamDeleted(stream));
+    }
+    let Some(last) = runs.tail.last else {
+        return Err(ReadError::StreamNotFound(stream));
+    };
+    let now = match read.as_of {
+        None => shared.clock.now(),
+        Some(AsOf::Time(moment)) => moment,
+        Some(AsOf::Position(_)) => moment_of(shared, bound)?,
+    };
+    let window = Window::of(&shared.catalog, &stream, &runs, bound, now)?;
+    if window.deleted {
+        return Err(ReadError::StreamNotFound(stream));
+    }
+    let start = match read.start {
+        StreamStart::Start => 0,
+        StreamStart::End => last,
+        StreamStart::Revision(revision) => revision.get(),
+    };
+    let left = match read.direction {
+        Direction::Forward => (start.max(window.first), last + 1),
+        Direction::Backward => (window.first, start.min(last) + 1),
+    };
+    let limit = read.limit.unwrap_or(u64::MAX);
+    let direction = read.direction;
+    let pages = StreamPages {
+        stream,
+        runs,
+        window,
+        direction,
+        left,
+        limit,
+    };
+    Ok(reader(Arc::clone(shared), pages))
+}
+
+/// Begins to read the log; blocks.
+pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReader, ReadError> {
+    let matcher = read
+        .filter
+        .map(Matcher::new)
+        .transpose()
+        .map_err(ReadError::BadFilter)?;
+    let behind = bound(shared, read.as_of)? + 1;
+    let left = match (read.direction, read.start) {
+        (Direction::Forward, AllStart::Start) | (Direction::Backward, AllStart::End) => (1, behind),
+        (Direction::Forward, AllStart::End) | (Direction::Backward, AllStart::Start) => (0, 0),
+        (Direction::Forward, AllStart::Position(from)) => (from.get().max(1), behind),
+        (Direction::Backward, AllStart::Position(before)) => (1, before.get().min(behind)),
+    };
+    let (direction, limit) = (read.direction, read.limit.unwrap_or(u64::MAX));
+    Ok(reader(
+        Arc::clone(shared),
+        AllPages {
+            matcher,
+            direction,
+            left,
+            limit,
+        },
+    ))
+}
+
+/// The last position that a read may see.
+fn bound(shared: &Shared, as_of: Option<AsOf>) -> Result<u64, StoreError> {
+    let head = shared.catalog.head();
+    Ok(match as_of {
+        None => head,
+        Some(AsOf::Position(position)) => position.get().min(head),
+        Some(AsOf::Time(moment)) => shared
+            .catalog
+            .position_at(moment.timestamp_micros())?
+            .min(head),
+    })
+}
+
+fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<chrono::Utc>, StoreError> {
+    if position == 0 {
+        return Ok(shared.clock.now());
+    }
+    let event = shared.catalog.events(&[position])?.pop();
+    Ok(event.map_or_else(|| shared.clock.now(), |event| event.recorded_at))
+}
+
+fn reader(shared: Arc<Shared>, pages: impl Pages) -> EventReader {
+    stream::try_unfold((shared, pages), |(shared, mut pages)| async move {
+        let read = move |shared: &Shared| pages.next_page(shared).map(|page| (page, pages));
+        let (page, pages) = shared.blocking(read).await?;
+        Ok::<_, ReadError>(page.map(|page| (page, (shared, pages))))
+    })
+    .map_ok(|page| stream::iter(page).map(Ok))
+    .try_flatten()
+    .boxed()
+}
+
+impl Pages for StreamPages {
+    fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
+        let (low, behind) = self.left;
+        if low >= behind || self.limit == 0 {
+            return Ok(None);
+        }
+        let most = self.limit.min(PAGE_EVENTS_MAX as u64).min(behind - low);
+        let from = match self.direction {
+            Direction::Forward => low,
+            Direction::Backward => {
+                let run_start = self.runs.run_start(behind - 1).unwrap_or(low);
+                run_start.max(behind - most)
+            }
+        };
+        let count = match self.direction {
+            Direction::Forward => most,
+            Direction::Backward => behind - from,
+        };
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let name = self.stream.as_str();
+        let mut positions = shared.catalog.positions(name, &self.runs, from, count)?;
+        if self.direction == Direction::Backward {
+            positions.reverse();
+        }
+        let mut events = shared.catalog.events(&positions)?;
+        let read = events.len() as u64;
+        if read == 0 {
+            return Ok(None);
+        }
+        match self.direction {
+            Direction::Forward => self.left.0 += read,
+            Direction::Backward => self.left.1 -= read,
+        }
+        events.retain(|event| self.window.keeps(event));
+        self.limit -= events.len() as u64;
+        Ok(Some(events))
+    }
+}
+
+impl Pages for AllPages {
+    fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
+        let (low, behind) = self.left;
+        if low >= behind || self.limit == 0 {
+            return Ok(None);
+        }
+        let most = (behind - low).min(PAGE_EVENTS_MAX as u64);
+        let most = if self.matcher.is_none() {
+            most.min(self.limit)
+        } else {
+            most
+        };
+        let events = match self.direction {
+            Direction::Forward => shared
+                .catalog
+                .page(low, usize::try_from(most).unwrap_or(usize::MAX))?,
+            Direction::Backward => {
+                let positions: Vec<u64> = (behind - most..behind).rev().collect();
+                shared.catalog.events(&positions)?
+            }
+        };
+        let read = events.len() as u64;
+        if read == 0 {
+            return Ok(None);
+        }
+        match self.direction {
+            Direction::Forward => self.left.0 += read,
+            Direction::Backward => self.left.1 -= read,
+        }
+        let mut kept = Vec::with_capacity(events.len());
+        for event in events {
+            let keeps = match &self.matcher {
+                Some(matcher) => matcher.keeps(&event).map_err(ReadError::BadFilter)?,
+                None => true,
+            };
+            if keeps && self.limit > 0 {
+                self.limit -= 1;
+                kept.push(event);
+            }
+        }
+        Ok(Some(kept))
+    }
+}

@@ -1,0 +1,159 @@
+//! The appends that will be made durable together, as the ones after them must see them already.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use super::recent::RecentIds;
+use super::window::{metadata_at, parse};
+use crate::error::StoreError;
+use crate::event::{EventId, NewEvent, RecordedEvent};
+use crate::index::{Catalog, TOMBSTONE_REVISION, Tail};
+use crate::log::FrameBuilder;
+use crate::position::Position;
+use crate::stream::{Revision, StreamMetadata, StreamName};
+
+/// Where an event is: its revision and its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) revision: u64,
+    pub(crate) position: u64,
+}
+
+/// The log as it will be once what is staged is durable.
+pub(crate) struct Staging<'a> {
+    catalog: &'a Catalog,
+    recent: &'a RecentIds,
+    recorded_at: DateTime<Utc>,
+    head: u64,
+    events: Vec<RecordedEvent>,
+    bytes: usize,
+    by_stream: HashMap<StreamName, Vec<usize>>,
+    by_id: HashMap<EventId, usize>,
+}
+
+impl<'a> Staging<'a> {
+    /// Nothing staged yet.
+    pub(crate) fn new(
+        catalog: &'a Catalog,
+        recent: &'a RecentIds,
+        recorded_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            catalog,
+            recent,
+            recorded_at,
+            head: catalog.head(),
+            events: Vec::new(),
+            bytes: 0,
+            by_stream: HashMap::new(),
+            by_id: HashMap::new(),
+        }
+    }
+
+    /// The size of what is staged, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is staged.
+    pub(crate) fn into_events(self) -> Vec<RecordedEvent> {
+        self.events
+    }
+
+    /// Stages an event; returns its position.
+    pub(crate) fn add(&mut self, stream: &StreamName, revision: u64, event: NewEvent) -> Position {
+        let at = self.events.len();
+        let position = Position::new(self.head + at as u64 + 1);
+        self.by_stream.entry(stream.clone()).or_default().push(at);
+        self.by_id.insert(event.id, at);
+        let recorded = RecordedEvent {
+            id: event.id,
+            stream: stream.clone(),
+            revision: Revision::new(revision),
+            position,
+            event_type: event.event_type,
+            content_type: event.content_type,
+            data: event.data,
+            metadata: event.metadata,
+            recorded_at: self.recorded_at,
+        };
+        self.bytes += FrameBuilder::record_bytes(&recorded);
+        self.events.push(recorded);
+        position
+    }
+
+    /// The end of a stream.
+    pub(crate) fn tail(&self, stream: &StreamName) -> Result<Tail, StoreError> {
+        let mut tail = self.catalog.tail(stream.as_str())?;
+        for event in self.staged(stream) {
+            if event.revision.get() == TOMBSTONE_REVISION {
+                tail.tombstoned = true;
+            } else {
+                tail.last = Some(event.revision.get());
+            }
+        }
+        Ok(tail)
+    }
+
+    /// The metadata of a stream, if there is any.
+    pub(crate) fn metadata(
+        &self,
+        stream: &StreamName,
+    ) -> Result<Option<StreamMetadata>, StoreError> {
+        if let Some(event) = self.staged(&stream.metadata_stream()).last() {
+            return Ok(Some(parse(&event.data)));
+        }
+        Ok(metadata_at(self.catalog, stream, u64::MAX)?.map(|(metadata, _)| metadata))
+    }
+
+    /// The id of the event of a stream with this revision, and where it is.
+    pub(crate) fn event_at(
+        &self,
+        stream: &StreamName,
+        revision: u64,
+    ) -> Result<Option<(EventId, Found)>, StoreError> {
+        let staged = self
+            .staged(stream)
+            .find(|event| event.revision.get() == revision);
+        let event = match staged {
+            Some(event) => Some(event.clone()),
+            None => {
+                let runs = self.catalog.runs(stream.as_str(), u64::MAX)?;
+                let positions = self
+                    .catalog
+                    .positions(stream.as_str(), &runs, revision, 1)?;
+                self.catalog.events(&positions)?.pop()
+            }
+        };
+        Ok(event.map(|event| {
+            (
+                event.id,
+                Found {
+                    revision,
+                    position: event.position.get(),
+                },
+            )
+        }))
+    }
+
+    /// Where an event with this id is, if it is among the last and of this stream.
+    pub(crate) fn recent(&self, stream: &StreamName, id: EventId) -> Option<Found> {
+        let staged = self.by_id.get(&id).map(|&at| &self.events[at]);
+        match staged.filter(|event| event.stream == *stream) {
+            Some(event) => Some(Found {
+                revision: event.revision.get(),
+                position: event.position.get(),
+            }),
+            None => self.recent.find(id, stream.as_str()).map(|known| Found {
+                revision: known.revision,
+                position: known.position,
+            }),
+        }
+    }
+
+    fn staged(&self, stream: &StreamName) -> impl DoubleEndedIterator<Item = &RecordedEvent> {
+        let staged = self.by_stream.get(stream).map_or(&[][..], Vec::as_slice);
+        staged.iter().map(|&at| &self.events[at])
+    }
+}

@@ -1,0 +1,333 @@
+//! The store itself: the port's questions, handed to the writer or answered from the log.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::filtering::Matcher;
+use super::open::{EmbeddedOptions, OpenError};
+use super::reading;
+use super::requests::{Change, Request, metadata_event};
+use super::window::metadata_at;
+use super::writer::Writer;
+use crate::error::{AppendError, ReadError, StoreError, SubscribeError};
+use crate::event::{NewEvent, RecordedEvent};
+use crate::filter::Filter;
+use crate::index::Catalog;
+use crate::limits::{
+    APPEND_BYTES_MAX, APPEND_EVENTS_MAX, EVENT_BYTES_MAX, QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX,
+};
+use crate::log::Clock;
+use crate::port::{Appended, EventStore};
+use crate::position::Position;
+use crate::read::{EventReader, ReadAll, ReadStream};
+use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
+use crate::subscription::{SubscribeFrom, Subscription};
+use crate::subscriptions::{Live, subscribe_all, subscribe_stream};
+
+/// An event store in a folder of this machine.
+///
+/// It needs a Tokio runtime around it. Dropping it closes it as [`EmbeddedStore::close`] does.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    requests: Mutex<Option<mpsc::Sender<Request>>>,
+    waiting_bytes: Arc<Semaphore>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    torn_bytes: u64,
+}
+
+/// What readers, subscribers and the writer share.
+pub(crate) struct Shared {
+    pub(crate) catalog: Catalog,
+    pub(crate) live: Live,
+    pub(crate) clock: Arc<dyn Clock>,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>) -> Self {
+        let live = Live::new(catalog.head());
+        Self {
+            catalog,
+            live,
+            clock,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Does what may wait for the disk on a thread that may wait.
+    pub(crate) async fn blocking<T, E>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed.into());
+        }
+        let shared = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&shared)).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(StoreError::from(io::Error::other(error)).into()),
+        }
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens a store: locks the folder, recovers the log, starts the writer.
+    pub async fn open(options: EmbeddedOptions) -> Result<Self, OpenError> {
+        match tokio::task::spawn_blocking(move || options.open()).await {
+            Ok(opened) => opened,
+            Err(error) => Err(StoreError::from(io::Error::other(error)).into()),
+        }
+    }
+
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        writer: Writer,
+        torn_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        let (sender, receiver) = mpsc::channel(QUEUE_APPENDS_MAX);
+        let thread = thread::Builder::new()
+            .name("event-store".to_owned())
+            .spawn(move || writer.run(receiver))?;
+        Ok(Self {
+            shared,
+            requests: Mutex::new(Some(sender)),
+            waiting_bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            writer: Mutex::new(Some(thread)),
+            torn_bytes,
+        })
+    }
+
+    /// How many bytes of a write that was never acknowledged were cut when it was opened.
+    pub fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
+    }
+
+    /// Ends what was asked before, ends all subscriptions, and lets go of the folder. What is asked
+    /// afterwards is refused.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let writer = self.stop();
+        let joined = tokio::task::spawn_blocking(move || writer.map(JoinHandle::join)).await;
+        match joined {
+            Ok(None | Some(Ok(()))) => Ok(()),
+            _ => Err(io::Error::other("the writer of the event store panicked").into()),
+        }
+    }
+
+    fn stop(&self) -> Option<JoinHandle<()>> {
+        drop(
+            self.requests
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.live.close();
+        self.writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    async fn ask(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        change: Change,
+        bytes: usize,
+    ) -> Result<Appended, AppendError> {
+        let sender = self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let sender = sender.ok_or(StoreError::Closed)?;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let permit = Arc::clone(&self.waiting_bytes)
+            .acquire_many_owned(bytes)
+            .await
+            .map_err(|_| StoreError::Closed)?;
+        let (reply, outcome) = oneshot::channel();
+        let stream = stream.clone();
+        let request = Request {
+            stream,
+            expected,
+            change,
+            reply,
+            permit,
+        };
+        sender.send(request).await.map_err(|_| StoreError::Closed)?;
+        drop(sender);
+        outcome.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // Waits for the last sync, so that the folder can be opened again at once.
+        if let Some(Err(_)) = self.stop().map(JoinHandle::join) {
+            tracing::error!("the writer of the event store panicked");
+        }
+    }
+}
+
+/// Refuses what is too large; returns the size of all events, in bytes.
+fn checked_size(events: &[NewEvent]) -> Result<usize, AppendError> {
+    if events.len() > APPEND_EVENTS_MAX {
+        let (size, max, unit) = (events.len(), APPEND_EVENTS_MAX, "events");
+        return Err(AppendError::AppendTooLarge { size, max, unit });
+    }
+    if let Some(event) = events.iter().find(|event| event.size() > EVENT_BYTES_MAX) {
+        let (id, size, max) = (event.id, event.size(), EVENT_BYTES_MAX);
+        return Err(AppendError::EventTooLarge { id, size, max });
+    }
+    let size = events.iter().map(NewEvent::size).sum();
+    if size > APPEND_BYTES_MAX {
+        let (max, unit) = (APPEND_BYTES_MAX, "bytes");
+        return Err(AppendError::AppendTooLarge { size, max, unit });
+    }
+    Ok(size)
+}
+
+#[async_trait]
+impl EventStore for EmbeddedStore {
+    async fn append(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        events: Vec<NewEvent>,
+    ) -> Result<Appended, AppendError> {
+        let bytes = checked_size(&events)?;
+        self.ask(stream, expected, Change::Append(events), bytes)
+            .await
+    }
+
+    async fn read_stream(&self, read: ReadStream) -> Result<EventReader, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .blocking(move |_| reading::read_stream(&shared, read))
+            .await
+    }
+
+    async fn read_all(&self, read: ReadAll) -> Result<EventReader, ReadError> {
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .blocking(move |_| reading::read_all(&shared, read))
+            .await
+    }
+
+    async fn subscribe_stream(
+        &self,
+        stream: &StreamName,
+        from: SubscribeFrom<Revision>,
+    ) -> Result<Subscription, SubscribeError> {
+        let name = stream.clone();
+        let tail = self
+            .shared
+            .blocking(move |shared| shared.catalog.tail(name.as_str()))
+            .await?;
+        if tail.tombstoned {
+            return Err(SubscribeError::StreamDeleted(stream.clone()));
+        }
+        let revision = match from {
+            SubscribeFrom::Start => 0,
+            SubscribeFrom::After(revision) => revision.get().saturating_add(1),
+            SubscribeFrom::End => tail.last.map_or(0, |last| last + 1),
+        };
+        Ok(subscribe_stream(
+            Arc::clone(&self.shared),
+            stream.clone(),
+            revision,
+        ))
+    }
+
+    async fn subscribe_all(
+        &self,
+        from: SubscribeFrom<Position>,
+        filter: Option<Filter>,
+    ) -> Result<Subscription, SubscribeError> {
+        let matcher = filter
+            .map(Matcher::new)
+            .transpose()
+            .map_err(SubscribeError::BadFilter)?;
+        let after = match from {
+            SubscribeFrom::Start => 0,
+            SubscribeFrom::After(position) => position.get(),
+            SubscribeFrom::End => self.shared.catalog.head(),
+        };
+        Ok(subscribe_all(Arc::clone(&self.shared), after, matcher))
+    }
+
+    async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
+        match self
+            .read_stream(ReadStream::backward(stream.clone()).limit(1))
+            .await
+        {
+            Ok(mut events) => events.try_next().await,
+            Err(ReadError::StreamNotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn head(&self) -> Result<Position, StoreError> {
+        self.shared
+            .blocking(|shared| Ok(Position::new(shared.catalog.head())))
+            .await
+    }
+
+    async fn stream_metadata(
+        &self,
+        stream: &StreamName,
+    ) -> Result<(StreamMetadata, Option<Revision>), ReadError> {
+        let stream = stream.clone();
+        let read = move |shared: &Shared| {
+            if shared.catalog.tail(stream.as_str())?.tombstoned {
+                return Err(ReadError::StreamDeleted(stream));
+            }
+            Ok(match metadata_at(&shared.catalog, &stream, u64::MAX)? {
+                Some((metadata, revision)) => (metadata, Some(revision)),
+                None => (StreamMetadata::default(), None),
+            })
+        };
+        self.shared.blocking(read).await
+    }
+
+    async fn set_stream_metadata(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        metadata: StreamMetadata,
+    ) -> Result<Appended, AppendError> {
+        self.append(
+            &stream.metadata_stream(),
+            expected,
+            vec![metadata_event(&metadata)],
+        )
+        .await
+    }
+
+    async fn delete_stream(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+    ) -> Result<Appended, AppendError> {
+        self.ask(stream, expected, Change::Delete, 0).await
+    }
+
+    async fn tombstone_stream(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+    ) -> Result<Appended, AppendError> {
+        self.ask(stream, expected, Change::Tombstone, 0).await
+    }
+}

@@ -1,0 +1,85 @@
+//! What is visible of a stream: its metadata, applied when it is read.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::index::{Catalog, StreamRuns};
+use crate::stream::{Revision, StreamMetadata, StreamName};
+
+/// `$tb` of a deleted stream.
+pub(crate) const TRUNCATE_ALL: u64 = i64::MAX as u64;
+
+/// The events of a stream that are visible.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// The first revision that may be read.
+    pub(crate) first: u64,
+    /// Whether the stream was deleted and not written to again.
+    pub(crate) deleted: bool,
+    recorded_after: Option<DateTime<Utc>>,
+}
+
+impl Window {
+    /// What of a stream is visible as of a position, at that moment.
+    pub(crate) fn of(
+        catalog: &Catalog,
+        stream: &StreamName,
+        runs: &StreamRuns,
+        bound: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        let metadata = match stream.metadata_subject() {
+            // Of metadata only the last counts, as EventStoreDB has it.
+            Some(_) => StreamMetadata {
+                max_count: Some(1),
+                ..StreamMetadata::default()
+            },
+            None => metadata_at(catalog, stream, bound)?.map_or_else(Default::default, |it| it.0),
+        };
+        let behind = runs.tail.last.map_or(0, |last| last + 1);
+        let truncated = metadata.truncate_before.unwrap_or(0);
+        let counted = metadata
+            .max_count
+            .map_or(0, |count| behind.saturating_sub(count));
+        let recorded_after = metadata.max_age_seconds.and_then(|seconds| {
+            let age = TimeDelta::try_seconds(i64::try_from(seconds).ok()?)?;
+            now.checked_sub_signed(age)
+        });
+        Ok(Self {
+            first: truncated.max(counted),
+            deleted: truncated >= TRUNCATE_ALL,
+            recorded_after,
+        })
+    }
+
+    /// Whether an event is young enough.
+    pub(crate) fn keeps(&self, event: &RecordedEvent) -> bool {
+        self.recorded_after
+            .is_none_or(|moment| event.recorded_at > moment)
+    }
+}
+
+/// The metadata of a stream as of a position, and the revision that holds it.
+pub(crate) fn metadata_at(
+    catalog: &Catalog,
+    stream: &StreamName,
+    bound: u64,
+) -> Result<Option<(StreamMetadata, Revision)>, StoreError> {
+    let holder = stream.metadata_stream();
+    if bound == u64::MAX && catalog.tail(holder.as_str())?.last.is_none() {
+        return Ok(None);
+    }
+    let runs = catalog.runs(holder.as_str(), bound)?;
+    let Some(last) = runs.tail.last else {
+        return Ok(None);
+    };
+    let positions = catalog.positions(holder.as_str(), &runs, last, 1)?;
+    let event = catalog.events(&positions)?.pop();
+    Ok(event.map(|event| (parse(&event.data), event.revision)))
+}
+
+/// The metadata in these bytes. What is none counts as empty: anybody may write there.
+pub(crate) fn parse(bytes: &[u8]) -> StreamMetadata {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}

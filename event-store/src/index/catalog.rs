@@ -1,0 +1,418 @@
+//! All segments together: the state that readers see, changed by the writer after each commit.
+//!
+//! Readers hold the lock only to copy offsets out of the active segment's index, and the writer only
+//! to publish what is durable already: nobody holds it across input or output.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use moka::sync::Cache;
+
+use super::sealed::{Sealed, places};
+use super::{Extent, MemoryIndex};
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::limits::{PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX};
+use crate::log::{Disk, RecordPlace, Segment};
+
+/// The end of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// The revision of its last event, a tombstone not counted.
+    pub(crate) last: Option<u64>,
+    /// Whether it was deleted for good.
+    pub(crate) tombstoned: bool,
+}
+
+/// Where all events of one stream are, from old to new.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamRuns {
+    runs: Vec<(u64, Extent)>,
+    /// The end of the stream.
+    pub(crate) tail: Tail,
+}
+
+impl StreamRuns {
+    /// The first revision of the run that this one is in.
+    pub(crate) fn run_start(&self, revision: u64) -> Option<u64> {
+        self.run(revision).map(|(_, run)| run.first_revision)
+    }
+
+    fn run(&self, revision: u64) -> Option<&(u64, Extent)> {
+        self.runs.iter().find(|(_, run)| {
+            run.last_revision()
+                .is_some_and(|last| (run.first_revision..=last).contains(&revision))
+        })
+    }
+}
+
+/// Every segment, and the end of the log.
+pub(crate) struct Catalog {
+    state: RwLock<State>,
+    /// The ends of streams among so many sealed segments, which never change.
+    sealed_tails: Cache<Box<str>, (usize, Tail)>,
+}
+
+struct State {
+    sealed: Arc<Vec<Arc<Sealed>>>,
+    active: Arc<Segment>,
+    index: MemoryIndex,
+    length: u64,
+}
+
+impl State {
+    fn head(&self) -> u64 {
+        self.active.first + self.index.events() as u64 - 1
+    }
+}
+
+impl Catalog {
+    /// The catalog of a log that was just opened.
+    pub(crate) fn new(
+        sealed: Vec<Arc<Sealed>>,
+        active: Arc<Segment>,
+        index: MemoryIndex,
+        length: u64,
+    ) -> Self {
+        let sealed = Arc::new(sealed);
+        Self {
+            state: RwLock::new(State {
+                sealed,
+                active,
+                index,
+                length,
+            }),
+            sealed_tails: Cache::new(STREAM_CACHE_ENTRIES_MAX),
+        }
+    }
+
+    /// The position of the last event; zero when there is none.
+    pub(crate) fn head(&self) -> u64 {
+        self.read().head()
+    }
+
+    /// The active segment and its length, in bytes.
+    pub(crate) fn active(&self) -> (Arc<Segment>, u64) {
+        let state = self.read();
+        (Arc::clone(&state.active), state.length)
+    }
+
+    /// How many events the active segment has.
+    pub(crate) fn active_events(&self) -> usize {
+        self.read().index.events()
+    }
+
+    /// When the last event was recorded, in microseconds since 1970.
+    pub(crate) fn last_recorded_at_micros(&self) -> Option<i64> {
+        let state = self.read();
+        if state.index.events() > 0 {
+            return Some(state.index.last_recorded_at_micros());
+        }
+        state
+            .sealed
+            .last()
+            .map(|sealed| sealed.last_recorded_at_micros)
+    }
+
+    /// Makes events visible that are durable: a frame at the end of the active segment.
+    pub(crate) fn publish(&self, events: &[RecordedEvent], offsets: &[u32], frame_bytes: usize) {
+        let mut state = self.write();
+        let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
+        for (event, offset) in events.iter().zip(offsets) {
+            let at_micros = event.recorded_at.timestamp_micros();
+            let (stream, revision) = (event.stream.as_str(), event.revision.get());
+            state
+                .index
+                .add(stream, revision, frame_start + offset, at_micros);
+        }
+        state.length += frame_bytes as u64;
+    }
+
+    /// Seals the active segment and goes on in the next one, which is empty.
+    pub(crate) fn roll(&self, disk: &dyn Disk, next: Arc<Segment>, next_length: u64) {
+        let (segment, length, index) = {
+            let state = self.read();
+            (Arc::clone(&state.active), state.length, state.index.clone())
+        };
+        let sealed = Arc::new(Sealed::seal(disk, segment, length, index));
+        let mut state = self.write();
+        let mut all = Vec::clone(&state.sealed);
+        all.push(sealed);
+        state.sealed = Arc::new(all);
+        state.index = MemoryIndex::new(next.first);
+        state.active = next;
+        state.length = next_length;
+    }
+
+    /// The end of a stream.
+    pub(crate) fn tail(&self, stream: &str) -> Result<Tail, StoreError> {
+        let (found, sealed) = {
+            let state = self.read();
+            (state.index.find(stream), Arc::clone(&state.sealed))
+        };
+        match found.map(tail_of) {
+            Some(tail) if !tail.tombstoned => Ok(tail),
+            Some(tail) => Ok(Tail {
+                last: tail.last.or(self.sealed_tail(stream, &sealed)?.last),
+                ..tail
+            }),
+            None => self.sealed_tail(stream, &sealed),
+        }
+    }
+
+    /// Where a stream's events are, up to this position.
+    pub(crate) fn runs(&self, stream: &str, bound: u64) -> Result<StreamRuns, StoreError> {
+        let (active, active_first, sealed) = {
+            let state = self.read();
+            (
+                state.index.find(stream),
+                state.active.first,
+                Arc::clone(&state.sealed),
+            )
+        };
+        let mut runs: Vec<(u64, Extent)> = Vec::new();
+        runs.extend(active.map(|extent| (active_first, extent)));
+        if self.sealed_tail(stream, &sealed)? != Tail::default() {
+            for segment in sealed.iter().rev() {
+                if runs
+                    .last()
+                    .is_some_and(|(_, run)| run.count > 0 && run.first_revision == 0)
+                {
+                    break;
+                }
+                let extent = segment.find(stream)?;
+                runs.extend(extent.map(|extent| (segment.segment.first, extent)));
+            }
+        }
+        runs.reverse();
+        self.cut_at(stream, &mut runs, bound)?;
+        let tail = Tail {
+            last: runs.iter().rev().find_map(|(_, run)| run.last_revision()),
+            tombstoned: runs.last().is_some_and(|(_, run)| run.tombstone),
+        };
+        Ok(StreamRuns { runs, tail })
+    }
+
+    /// The positions of a stream's events from this revision on, as many as are in one run.
+    /// None before the first event or behind the last.
+    pub(crate) fn positions(
+        &self,
+        stream: &str,
+        runs: &StreamRuns,
+        revision: u64,
+        count: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let Some((segment_first, extent)) = runs.run(revision) else {
+            return Ok(Vec::new());
+        };
+        let skip = u32::try_from(revision - extent.first_revision).unwrap_or(u32::MAX);
+        let count = u32::try_from(count)
+            .unwrap_or(u32::MAX)
+            .min(extent.count - skip);
+        self.positions_in(stream, *segment_first, extent, skip, count)
+    }
+
+    /// The position of a stream's tombstone.
+    pub(crate) fn tombstone(
+        &self,
+        stream: &str,
+        runs: &StreamRuns,
+    ) -> Result<Option<u64>, StoreError> {
+        match runs.runs.last() {
+            Some((first, extent)) if extent.tombstone => Ok(self
+                .positions_in(stream, *first, extent, extent.count, 1)?
+                .pop()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The events at these positions, which rise or fall: as many as fit a page, at least one.
+    pub(crate) fn events(&self, positions: &[u64]) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut found: Vec<(Arc<Segment>, RecordPlace)> = Vec::new();
+        let mut bytes = 0;
+        for &position in positions {
+            let (segment, places) = self.places(position, 1)?;
+            let Some(place) = places.first() else { break };
+            bytes += u64::from(place.end - place.offset);
+            if bytes > PAGE_BYTES && !found.is_empty() {
+                break;
+            }
+            found.push((segment, *place));
+        }
+        let falling = positions.len() > 1 && positions[0] > positions[1];
+        if falling {
+            found.reverse();
+        }
+        let mut events = Vec::with_capacity(found.len());
+        for run in found.chunk_by(|(one, _), (other, _)| one.first == other.first) {
+            let places: Vec<RecordPlace> = run.iter().map(|&(_, place)| place).collect();
+            events.extend(run[0].0.events(&places)?);
+        }
+        if falling {
+            events.reverse();
+        }
+        Ok(events)
+    }
+
+    /// The events from this position on: at least one unless the log ends, at most so many, and
+    /// no more when a page's bytes are full.
+    pub(crate) fn page(&self, from: u64, count: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+        if from == 0 || from > self.head() {
+            return Ok(Vec::new());
+        }
+        let (segment, mut places) = self.places(from, count)?;
+        let start = places.first().map_or(0, |place| u64::from(place.offset));
+        let fitting = places
+            .iter()
+            .take_while(|place| u64::from(place.end) <= start + PAGE_BYTES)
+            .count();
+        places.truncate(fitting.max(1));
+        segment.events(&places)
+    }
+
+    /// The position of the last event recorded up to this moment.
+    pub(crate) fn position_at(&self, at_micros: i64) -> Result<u64, StoreError> {
+        let (mut low, mut high) = {
+            let state = self.read();
+            let later = state
+                .sealed
+                .partition_point(|sealed| sealed.last_recorded_at_micros <= at_micros);
+            match state.sealed.get(later) {
+                Some(sealed) => (sealed.segment.first - 1, sealed.last),
+                None => (state.active.first - 1, state.head()),
+            }
+        };
+        while low < high {
+            let middle = low.midpoint(high) + 1;
+            let middle = middle.min(high);
+            let event = self.events(&[middle])?;
+            let early = event
+                .first()
+                .is_some_and(|event| event.recorded_at.timestamp_micros() <= at_micros);
+            if early {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(low)
+    }
+
+    fn places(
+        &self,
+        from: u64,
+        count: usize,
+    ) -> Result<(Arc<Segment>, Vec<RecordPlace>), StoreError> {
+        let sealed = {
+            let state = self.read();
+            if from >= state.active.first {
+                let skip = usize::try_from(from - state.active.first).unwrap_or(usize::MAX);
+                let behind = skip.saturating_add(count).min(state.index.events());
+                let offsets: Vec<u32> = (skip..=behind)
+                    .map_while(|place| state.index.offset(place))
+                    .collect();
+                let places = places(from, count, &offsets, state.length);
+                return Ok((Arc::clone(&state.active), places));
+            }
+            let at = state.sealed.partition_point(|sealed| sealed.last < from);
+            Arc::clone(&state.sealed[at])
+        };
+        Ok((Arc::clone(&sealed.segment), sealed.places(from, count)?))
+    }
+
+    fn positions_in(
+        &self,
+        stream: &str,
+        segment_first: u64,
+        extent: &Extent,
+        skip: u32,
+        count: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        let sealed = {
+            let state = self.read();
+            if segment_first == state.active.first {
+                return Ok(state.index.positions(stream, skip, count));
+            }
+            let at = state
+                .sealed
+                .partition_point(|sealed| sealed.segment.first < segment_first);
+            Arc::clone(&state.sealed[at])
+        };
+        // What was the active segment when the runs were taken may be sealed by now.
+        match sealed.find(stream)? {
+            Some(found) => sealed.positions(stream, &found, skip, count),
+            None => sealed.positions(stream, extent, skip, count),
+        }
+    }
+
+    /// Leaves away what came after this position.
+    fn cut_at(
+        &self,
+        stream: &str,
+        runs: &mut Vec<(u64, Extent)>,
+        bound: u64,
+    ) -> Result<(), StoreError> {
+        runs.retain(|(segment_first, _)| *segment_first <= bound);
+        let Some((segment_first, extent)) = runs.last().copied() else {
+            return Ok(());
+        };
+        let all = extent.count + u32::from(extent.tombstone);
+        let last = self.positions_in(stream, segment_first, &extent, all - 1, 1)?;
+        if last.first().is_some_and(|&position| position <= bound) {
+            return Ok(());
+        }
+        let positions = self.positions_in(stream, segment_first, &extent, 0, all)?;
+        let kept = positions.partition_point(|&position| position <= bound);
+        runs.pop();
+        if kept > 0 {
+            let count = u32::try_from(kept).unwrap_or(u32::MAX);
+            runs.push((
+                segment_first,
+                Extent {
+                    count,
+                    tombstone: false,
+                    ..extent
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    fn sealed_tail(&self, stream: &str, sealed: &[Arc<Sealed>]) -> Result<Tail, StoreError> {
+        let (known, mut tail) = self.sealed_tails.get(stream).unwrap_or_default();
+        if known >= sealed.len() {
+            return Ok(tail);
+        }
+        let mut newer = Tail::default();
+        for segment in sealed[known..].iter().rev() {
+            if let Some(extent) = segment.find(stream)? {
+                newer.tombstoned |= extent.tombstone;
+                newer.last = extent.last_revision();
+            }
+            if newer.last.is_some() {
+                break;
+            }
+        }
+        tail = Tail {
+            last: newer.last.or(tail.last),
+            tombstoned: newer.tombstoned || tail.tombstoned,
+        };
+        self.sealed_tails
+            .insert(stream.into(), (sealed.len(), tail));
+        Ok(tail)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tail_of(extent: Extent) -> Tail {
+    Tail {
+        last: extent.last_revision(),
+        tombstoned: extent.tombstone,
+    }
+}

@@ -1,0 +1,186 @@
+//! The index of a sealed segment as a file, searched without reading it whole.
+
+use std::io;
+use std::sync::Arc;
+
+use super::blocks::{Damaged, blocks_bytes, into_blocks, read_payload};
+use super::memory::MemoryIndex;
+use super::{Extent, stream_hash};
+use crate::log::{Disk, DiskFile, Segment, index_name, u32_at, u64_at};
+
+const MAGIC: [u8; 8] = *b"VEZAIDX\0";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 48;
+const OFFSET_BYTES: usize = 4;
+const STREAM_BYTES: usize = 32;
+const FLAG_TOMBSTONE: u32 = 1;
+
+/// An index file that is open.
+pub(crate) struct IndexFile {
+    file: Arc<dyn DiskFile>,
+    first: u64,
+    events: usize,
+    streams: usize,
+    last_recorded_at_micros: i64,
+}
+
+impl IndexFile {
+    /// Writes the index of a sealed segment; durable under its name afterwards.
+    pub(crate) fn write(
+        disk: &dyn Disk,
+        segment: &Segment,
+        length: u64,
+        index: &MemoryIndex,
+    ) -> io::Result<()> {
+        let name = index_name(segment.first);
+        let temporary = format!("{name}.tmp");
+        let blocks = into_blocks(&payload(segment, length, index));
+        let file = disk.open(&temporary, true)?;
+        file.truncate(0)?;
+        file.write_at(&blocks, 0)?;
+        file.sync()?;
+        disk.rename(&temporary, &name)?;
+        disk.sync_folder()
+    }
+
+    /// Opens the index of a segment, if there is one that fits it.
+    pub(crate) fn open(disk: &dyn Disk, segment: &Segment, length: u64) -> Result<Self, Damaged> {
+        let file = disk
+            .open(&index_name(segment.first), false)
+            .map_err(|_| Damaged)?;
+        let header = read_payload(&*file, 0, HEADER_BYTES)?;
+        let fits = header[..8] == MAGIC
+            && u32_at(&header, 8) == VERSION
+            && u32_at(&header, 12) == segment.salt
+            && u64_at(&header, 16) == segment.first
+            && u64_at(&header, 32) == length;
+        let index = Self {
+            file,
+            first: segment.first,
+            events: u32_at(&header, 24) as usize,
+            streams: u32_at(&header, 28) as usize,
+            last_recorded_at_micros: u64_at(&header, 40).cast_signed(),
+        };
+        let whole = index.file.length().map_err(|_| Damaged)?;
+        if !fits || whole != blocks_bytes(index.postings_at(index.events)) {
+            return Err(Damaged);
+        }
+        Ok(index)
+    }
+
+    /// How many events the segment has.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// When the last event was recorded, in microseconds since 1970.
+    pub(crate) fn last_recorded_at_micros(&self) -> i64 {
+        self.last_recorded_at_micros
+    }
+
+    /// The runs of all streams with this stream's hash; nearly always one or none.
+    pub(crate) fn candidates(&self, stream: &str) -> Result<Vec<Extent>, Damaged> {
+        let hash = stream_hash(stream);
+        let (mut low, mut high) = (0, self.streams);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.entry(middle)?.0 < hash {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut candidates = Vec::new();
+        while low < self.streams {
+            let (entry_hash, extent) = self.entry(low)?;
+            if entry_hash != hash {
+                break;
+            }
+            candidates.push(extent);
+            low += 1;
+        }
+        Ok(candidates)
+    }
+
+    /// The positions of the events of a run, some skipped; with a tombstone where there is one.
+    pub(crate) fn positions(
+        &self,
+        extent: &Extent,
+        skip: u32,
+        count: u32,
+    ) -> Result<Vec<u64>, Damaged> {
+        let all = extent.count + u32::from(extent.tombstone);
+        let count = count.min(all.saturating_sub(skip)) as usize;
+        let at = self.postings_at((extent.start + skip) as usize);
+        let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
+        let numbers = (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES));
+        Ok(numbers
+            .map(|posting| self.first + u64::from(posting))
+            .collect())
+    }
+
+    /// The offsets of the records from this place in the segment on; fewer where it ends.
+    pub(crate) fn offsets(&self, from: usize, count: usize) -> Result<Vec<u32>, Damaged> {
+        let count = count.min(self.events.saturating_sub(from));
+        let at = HEADER_BYTES + from * OFFSET_BYTES;
+        let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
+        Ok((0..count)
+            .map(|place| u32_at(&bytes, place * OFFSET_BYTES))
+            .collect())
+    }
+
+    fn entry(&self, number: usize) -> Result<(u64, Extent), Damaged> {
+        let at = HEADER_BYTES + self.events * OFFSET_BYTES + number * STREAM_BYTES;
+        let bytes = read_payload(&*self.file, at, STREAM_BYTES)?;
+        let tombstone = u32_at(&bytes, 24) & FLAG_TOMBSTONE != 0;
+        let extent = Extent {
+            first_revision: u64_at(&bytes, 8),
+            start: u32_at(&bytes, 16),
+            count: u32_at(&bytes, 20).saturating_sub(u32::from(tombstone)),
+            tombstone,
+        };
+        Ok((u64_at(&bytes, 0), extent))
+    }
+
+    fn postings_at(&self, posting: usize) -> usize {
+        HEADER_BYTES
+            + self.events * OFFSET_BYTES
+            + self.streams * STREAM_BYTES
+            + posting * OFFSET_BYTES
+    }
+}
+
+fn payload(segment: &Segment, length: u64, index: &MemoryIndex) -> Vec<u8> {
+    let small = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
+    let mut payload = Vec::new();
+    payload.extend_from_slice(&MAGIC);
+    payload.extend_from_slice(&VERSION.to_le_bytes());
+    payload.extend_from_slice(&segment.salt.to_le_bytes());
+    payload.extend_from_slice(&segment.first.to_le_bytes());
+    payload.extend_from_slice(&small(index.events()).to_le_bytes());
+    payload.extend_from_slice(&small(index.runs().len()).to_le_bytes());
+    payload.extend_from_slice(&length.to_le_bytes());
+    payload.extend_from_slice(&index.last_recorded_at_micros().to_le_bytes());
+    for offset in index.offsets() {
+        payload.extend_from_slice(&offset.to_le_bytes());
+    }
+    let mut runs: Vec<_> = index
+        .runs()
+        .map(|(name, run)| (stream_hash(name), name, run))
+        .collect();
+    runs.sort_unstable_by_key(|&(hash, name, _)| (hash, name));
+    let mut start = 0;
+    for (hash, _, run) in &runs {
+        payload.extend_from_slice(&hash.to_le_bytes());
+        payload.extend_from_slice(&run.first_revision.to_le_bytes());
+        payload.extend_from_slice(&small(start).to_le_bytes());
+        payload.extend_from_slice(&small(run.postings.len()).to_le_bytes());
+        payload.extend_from_slice(&if run.tombstone { FLAG_TOMBSTONE } else { 0 }.to_le_bytes());
+        payload.extend_from_slice(&[0; 4]);
+        start += run.postings.len();
+    }
+    for posting in runs.iter().flat_map(|(_, _, run)| &run.postings) {
+        payload.extend_from_slice(&posting.to_le_bytes());
+    }
+    payload
+}

@@ -1,0 +1,103 @@
+//! The index of a segment in memory: that of the active one, and what a file is made from.
+
+use std::collections::HashMap;
+
+use super::Extent;
+/// The revision of a tombstone.
+pub(crate) const TOMBSTONE_REVISION: u64 = i64::MAX as u64;
+
+/// Which events a segment holds, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct MemoryIndex {
+    first: u64,
+    offsets: Vec<u32>,
+    runs: HashMap<Box<str>, Run>,
+    last_recorded_at_micros: i64,
+}
+
+/// The events of one stream, as position minus the segment's first; a tombstone is the last.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) first_revision: u64,
+    pub(crate) postings: Vec<u32>,
+    pub(crate) tombstone: bool,
+}
+
+impl MemoryIndex {
+    /// The index of a segment that begins with this position and is empty.
+    pub(crate) fn new(first: u64) -> Self {
+        Self {
+            first,
+            offsets: Vec::new(),
+            runs: HashMap::new(),
+            last_recorded_at_micros: i64::MIN,
+        }
+    }
+
+    /// Adds the next event.
+    pub(crate) fn add(&mut self, stream: &str, revision: u64, offset: u32, at_micros: i64) {
+        let posting = u32::try_from(self.offsets.len()).expect("a segment is below 4 GiB");
+        self.offsets.push(offset);
+        self.last_recorded_at_micros = at_micros;
+        let tombstone = revision == TOMBSTONE_REVISION;
+        if let Some(run) = self.runs.get_mut(stream) {
+            run.postings.push(posting);
+            run.tombstone |= tombstone;
+        } else {
+            let run = Run {
+                first_revision: revision,
+                postings: vec![posting],
+                tombstone,
+            };
+            self.runs.insert(stream.into(), run);
+        }
+    }
+
+    /// How many events there are.
+    pub(crate) fn events(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// When the last event was recorded, in microseconds since 1970.
+    pub(crate) fn last_recorded_at_micros(&self) -> i64 {
+        self.last_recorded_at_micros
+    }
+
+    /// The run of a stream's events.
+    pub(crate) fn find(&self, stream: &str) -> Option<Extent> {
+        let run = self.runs.get(stream)?;
+        let all = u32::try_from(run.postings.len()).expect("a segment is below 4 GiB");
+        Some(Extent {
+            first_revision: run.first_revision,
+            count: all - u32::from(run.tombstone),
+            tombstone: run.tombstone,
+            start: 0,
+        })
+    }
+
+    /// The positions of a stream's events, some skipped.
+    pub(crate) fn positions(&self, stream: &str, skip: u32, count: u32) -> Vec<u64> {
+        let postings = self.runs.get(stream).map_or(&[][..], |run| &run.postings);
+        postings
+            .iter()
+            .skip(skip as usize)
+            .take(count as usize)
+            .map(|&posting| self.first + u64::from(posting))
+            .collect()
+    }
+
+    /// The offset of the record at this place in the segment; the segment's end behind the last.
+    pub(crate) fn offset(&self, place: usize) -> Option<u32> {
+        self.offsets.get(place).copied()
+    }
+
+    /// All offsets.
+    pub(crate) fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// All runs.
+    pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = (&str, &Run)> {
+        self.runs.iter().map(|(name, run)| (&**name, run))
+    }
+}

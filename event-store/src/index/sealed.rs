@@ -1,0 +1,192 @@
+//! A sealed segment with its index, which is made again when it turns out to be damaged.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::Extent;
+use super::blocks::Damaged;
+use super::file::IndexFile;
+use super::memory::MemoryIndex;
+use crate::error::StoreError;
+use crate::log::{Disk, RecordPlace, Segment, scan_sealed};
+
+/// A segment that never changes again.
+pub(crate) struct Sealed {
+    pub(crate) segment: Arc<Segment>,
+    /// The position of its last event.
+    pub(crate) last: u64,
+    /// When that was recorded, in microseconds since 1970.
+    pub(crate) last_recorded_at_micros: i64,
+    length: u64,
+    index: RwLock<Arc<Index>>,
+}
+
+enum Index {
+    Memory(MemoryIndex),
+    File(IndexFile),
+}
+
+/// Why an index gave no answer.
+enum Fault {
+    Damaged,
+    Store(StoreError),
+}
+
+impl From<Damaged> for Fault {
+    fn from(_: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Sealed {
+    /// Opens a sealed segment; reads it only when its index is missing or does not fit.
+    pub(crate) fn open(disk: &dyn Disk, segment: Arc<Segment>) -> Result<Self, StoreError> {
+        let length = segment.length()?;
+        match IndexFile::open(disk, &segment, length) {
+            Ok(index) => Ok(Self::with(segment, length, Index::File(index))),
+            Err(Damaged) => {
+                let index = index_again(&segment)?;
+                Ok(Self::seal(disk, segment, length, index))
+            }
+        }
+    }
+
+    /// Seals a segment whose index is in memory. Where the file can't be written the index stays
+    /// in memory, and the next opening tries again.
+    pub(crate) fn seal(
+        disk: &dyn Disk,
+        segment: Arc<Segment>,
+        length: u64,
+        index: MemoryIndex,
+    ) -> Self {
+        let written = IndexFile::write(disk, &segment, length, &index);
+        if let Err(error) = &written {
+            tracing::warn!(segment = segment.name, %error, "can't write the index of a segment");
+        }
+        match written.map(|()| IndexFile::open(disk, &segment, length)) {
+            Ok(Ok(file)) => Self::with(segment, length, Index::File(file)),
+            _ => Self::with(segment, length, Index::Memory(index)),
+        }
+    }
+
+    fn with(segment: Arc<Segment>, length: u64, index: Index) -> Self {
+        let (events, last_recorded_at_micros) = match &index {
+            Index::Memory(index) => (index.events(), index.last_recorded_at_micros()),
+            Index::File(index) => (index.events(), index.last_recorded_at_micros()),
+        };
+        Self {
+            last: (segment.first + events as u64).saturating_sub(1),
+            segment,
+            last_recorded_at_micros,
+            length,
+            index: RwLock::new(Arc::new(index)),
+        }
+    }
+
+    /// The run of a stream's events.
+    pub(crate) fn find(&self, stream: &str) -> Result<Option<Extent>, StoreError> {
+        self.ask(|index| match index {
+            Index::Memory(index) => Ok(index.find(stream)),
+            Index::File(file) => {
+                for extent in file.candidates(stream)? {
+                    if self.is_of(file, &extent, stream)? {
+                        return Ok(Some(extent));
+                    }
+                }
+                Ok(None)
+            }
+        })
+    }
+
+    /// The positions of the events of a run, some skipped; with a tombstone where there is one.
+    pub(crate) fn positions(
+        &self,
+        stream: &str,
+        extent: &Extent,
+        skip: u32,
+        count: u32,
+    ) -> Result<Vec<u64>, StoreError> {
+        self.ask(|index| match index {
+            Index::Memory(index) => Ok(index.positions(stream, skip, count)),
+            Index::File(file) => Ok(file.positions(extent, skip, count)?),
+        })
+    }
+
+    /// The places of so many records from this position on; fewer where the segment ends.
+    pub(crate) fn places(&self, from: u64, count: usize) -> Result<Vec<RecordPlace>, StoreError> {
+        let skip = usize::try_from(from - self.segment.first).unwrap_or(usize::MAX);
+        let offsets = self.ask(|index| match index {
+            Index::Memory(index) => Ok((skip..=skip + count)
+                .map_while(|place| index.offset(place))
+                .collect()),
+            Index::File(file) => Ok(file.offsets(skip, count + 1)?),
+        })?;
+        Ok(places(from, count, &offsets, self.length))
+    }
+
+    fn is_of(&self, file: &IndexFile, extent: &Extent, stream: &str) -> Result<bool, Fault> {
+        let position = *file.positions(extent, 0, 1)?.first().ok_or(Damaged)?;
+        let skip = usize::try_from(position - self.segment.first).map_err(|_| Damaged)?;
+        let offsets = file.offsets(skip, 2)?;
+        let place = places(position, 1, &offsets, self.length);
+        let events = self.segment.events(&place)?;
+        Ok(events
+            .first()
+            .is_some_and(|event| event.stream.as_str() == stream))
+    }
+
+    /// Asks the index, and once more after making it again should it be damaged.
+    fn ask<T>(&self, ask: impl Fn(&Index) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let index = Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner));
+        match ask(&index) {
+            Ok(answer) => return Ok(answer),
+            Err(Fault::Store(error)) => return Err(error),
+            Err(Fault::Damaged) => {}
+        }
+        tracing::warn!(
+            segment = self.segment.name,
+            "the index of a segment is damaged"
+        );
+        let again = Arc::new(Index::Memory(index_again(&self.segment)?));
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&again);
+        ask(&again).map_err(|fault| match fault {
+            Fault::Store(error) => error,
+            Fault::Damaged => self.segment.corrupt(0, "the index can't be made again"),
+        })
+    }
+}
+
+fn index_again(segment: &Segment) -> Result<MemoryIndex, StoreError> {
+    let mut index = MemoryIndex::new(segment.first);
+    scan_sealed(segment, |record| {
+        index.add(
+            record.stream,
+            record.revision,
+            record.offset,
+            record.recorded_at_micros,
+        );
+    })?;
+    Ok(index)
+}
+
+/// The places of records, from their offsets and that of the one behind them or the file's end.
+pub(crate) fn places(from: u64, count: usize, offsets: &[u32], length: u64) -> Vec<RecordPlace> {
+    let file_end = u32::try_from(length).unwrap_or(u32::MAX);
+    (from..)
+        .zip(offsets.iter().take(count))
+        .enumerate()
+        .map(|(at, (position, &offset))| {
+            let end = offsets.get(at + 1).copied().unwrap_or(file_end);
+            RecordPlace {
+                position,
+                offset,
+                end,
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,25 @@
+//! The log on disk, as `FORMAT.md` describes it: segments of frames of records.
+//!
+//! Everything that touches a disk goes through [`Disk`] and [`DiskFile`], so that tests can put a
+//! failing one below the whole engine.
+
+mod clean;
+mod clock;
+mod codec;
+mod disk;
+mod folder;
+mod frame;
+mod recovery;
+mod segment;
+mod simulated;
+
+pub use clock::{Clock, SystemClock};
+pub use disk::{Disk, DiskFile};
+pub use folder::Folder;
+pub use simulated::{Fault, SimDisk};
+
+pub(crate) use clean::CleanMark;
+pub(crate) use codec::{u32_at, u64_at};
+pub(crate) use frame::FrameBuilder;
+pub(crate) use recovery::{next_segment, recover_active, scan_sealed, segments_on};
+pub(crate) use segment::{RecordPlace, Segment, index_name};

@@ -1,0 +1,40 @@
+//! The narrow door to the disk: all input and output of the engine.
+
+use std::io;
+use std::sync::Arc;
+
+/// One flat folder of files.
+pub trait Disk: Send + Sync + 'static {
+    /// The names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a file; where `create` says so, an empty one is made when there is none.
+    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Gives a file another name, in place of any file that had it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes creations, renamings and removals durable.
+    fn sync_folder(&self) -> io::Result<()>;
+}
+
+/// One open file.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Its length, in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills the buffer from this offset, or fails with `UnexpectedEof`.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all bytes at this offset. After an error any part of them may be there.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes what was written durable, as `fdatasync` does.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts it to this length.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+}

@@ -1,0 +1,189 @@
+//! One segment file: its header, and reading and writing in it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use crc32c::crc32c;
+
+use super::codec::{u32_at, u64_at};
+use super::disk::{Disk, DiskFile};
+use super::frame::RecordHead;
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
+pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"VEZALOG\0";
+pub(crate) const FORMAT_VERSION: u32 = 1;
+const CRC_AT: usize = 60;
+
+/// A segment that is open.
+pub(crate) struct Segment {
+    /// The position of its first event.
+    pub(crate) first: u64,
+    /// The name of its file.
+    pub(crate) name: String,
+    /// Where its checksums begin.
+    pub(crate) salt: u32,
+    file: Arc<dyn DiskFile>,
+}
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordPlace {
+    /// The position of its event.
+    pub(crate) position: u64,
+    /// Where it begins in the file.
+    pub(crate) offset: u32,
+    /// Where it ends at the latest: where the next one begins, or the file ends.
+    pub(crate) end: u32,
+}
+
+/// The name of the segment file whose first event has this position.
+pub(crate) fn segment_name(first: u64) -> String {
+    format!("{first:020}.log")
+}
+
+/// The name of the index of that segment.
+pub(crate) fn index_name(first: u64) -> String {
+    format!("{first:020}.idx")
+}
+
+impl Segment {
+    /// Makes a new segment; its header and its name are durable afterwards.
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        first: u64,
+        salt: u32,
+        created: DateTime<Utc>,
+    ) -> Result<Self, StoreError> {
+        let name = segment_name(first);
+        let mut header = [0; SEGMENT_HEADER_BYTES];
+        header[..8].copy_from_slice(&SEGMENT_MAGIC);
+        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        header[12..16].copy_from_slice(&(SEGMENT_HEADER_BYTES as u32).to_le_bytes());
+        header[16..24].copy_from_slice(&first.to_le_bytes());
+        header[24..32].copy_from_slice(&created.timestamp_micros().to_le_bytes());
+        header[32..36].copy_from_slice(&salt.to_le_bytes());
+        let crc = crc32c(&header[..CRC_AT]);
+        header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        let file = disk.open(&name, true)?;
+        file.write_at(&header, 0)?;
+        file.truncate(SEGMENT_HEADER_BYTES as u64)?;
+        file.sync()?;
+        disk.sync_folder()?;
+        Ok(Self {
+            first,
+            name,
+            salt,
+            file,
+        })
+    }
+
+    /// Opens a segment and checks its header.
+    pub(crate) fn open(disk: &dyn Disk, first: u64) -> Result<Self, StoreError> {
+        let name = segment_name(first);
+        let file = disk.open(&name, false)?;
+        let mut segment = Self {
+            first,
+            name,
+            salt: 0,
+            file,
+        };
+        if segment.length()? < SEGMENT_HEADER_BYTES as u64 {
+            return Err(segment.corrupt(0, "the header is cut off"));
+        }
+        let mut header = [0; SEGMENT_HEADER_BYTES];
+        segment.file.read_at(&mut header, 0)?;
+        if header[..8] != SEGMENT_MAGIC {
+            return Err(segment.corrupt(0, "this is no segment"));
+        }
+        if crc32c(&header[..CRC_AT]) != u32_at(&header, CRC_AT) {
+            return Err(segment.corrupt(0, "the header does not agree with its checksum"));
+        }
+        if u32_at(&header, 8) != FORMAT_VERSION {
+            return Err(segment.corrupt(8, "the format is of another version"));
+        }
+        if u64_at(&header, 16) != first {
+            return Err(segment.corrupt(16, "the header and the name disagree"));
+        }
+        segment.salt = u32_at(&header, 32);
+        Ok(segment)
+    }
+
+    /// The length of the file, in bytes.
+    pub(crate) fn length(&self) -> Result<u64, StoreError> {
+        Ok(self.file.length()?)
+    }
+
+    /// The file itself, for the writer.
+    pub(crate) fn file(&self) -> &Arc<dyn DiskFile> {
+        &self.file
+    }
+
+    /// The bytes from `start` to `end`.
+    pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Bytes, StoreError> {
+        let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        match self.file.read_at(&mut bytes, start) {
+            Ok(()) => Ok(bytes.into()),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(self.corrupt(start, "the file is shorter than it was"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The events at these places, in their order. Neighbours are read in one go.
+    pub(crate) fn events(&self, places: &[RecordPlace]) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut events = Vec::with_capacity(places.len());
+        let mut rest = places;
+        while let Some(first) = rest.first() {
+            let run = neighbours(rest);
+            let start = first.offset;
+            let end = rest[run - 1].end;
+            let bytes = self.bytes(u64::from(start), u64::from(end))?;
+            for place in &rest[..run] {
+                events.push(self.event(&bytes, start, place)?);
+            }
+            rest = &rest[run..];
+        }
+        Ok(events)
+    }
+
+    fn event(
+        &self,
+        bytes: &Bytes,
+        start: u32,
+        place: &RecordPlace,
+    ) -> Result<RecordedEvent, StoreError> {
+        let from = (place.offset - start) as usize;
+        let record = bytes.slice(from..(place.end - start) as usize);
+        let corrupt = |reason| self.corrupt(u64::from(place.offset), reason);
+        let head = RecordHead::check(&record, self.salt).map_err(corrupt)?;
+        if head.position != place.position {
+            return Err(corrupt("another event stands where this one should"));
+        }
+        head.event(&record).map_err(corrupt)
+    }
+
+    /// The error that names this file and an offset in it.
+    pub(crate) fn corrupt(&self, offset: u64, reason: &str) -> StoreError {
+        StoreError::Corrupt {
+            place: format!("{} offset {offset}", self.name).into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// How many of the places, at least one, are near enough to be read in one go.
+fn neighbours(places: &[RecordPlace]) -> usize {
+    const GAP_BYTES_MAX: u32 = 8 * 1024;
+    1 + places
+        .windows(2)
+        .take_while(|pair| {
+            pair[1].offset >= pair[0].offset
+                && pair[1].offset.saturating_sub(pair[0].end) <= GAP_BYTES_MAX
+        })
+        .count()
+}

@@ -1,0 +1,302 @@
+//! A disk in memory that fails and loses power on demand, for tests of the engine.
+//!
+//! The fault model: what was written but not synced may survive a power cut in any subset of its
+//! sectors of 512 bytes; files created, renamed or removed without a folder sync may be as before;
+//! what was synced survives whole. An operation can be told to fail, and the disk to be full.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::disk::{Disk, DiskFile};
+
+/// What survives or is lost in one piece, in bytes.
+const SECTOR_BYTES: usize = 512;
+
+/// A failure to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The nth write from now on (the first is 1) fails with an input/output error, half done.
+    Write(u64),
+    /// The nth sync from now on, of a file or of the folder, fails.
+    Sync(u64),
+}
+
+/// A folder in memory. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct SimDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inodes: Vec<Inode>,
+    live: BTreeMap<String, usize>,
+    durable: BTreeMap<String, usize>,
+    capacity_bytes: Option<usize>,
+    faults: Vec<Fault>,
+    syncs: u64,
+    generation: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+struct SimFile {
+    state: Arc<Mutex<State>>,
+    inode: usize,
+    generation: u64,
+}
+
+impl SimDisk {
+    /// An empty disk without limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets an operation to come fail.
+    pub fn fail(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// Sets how many bytes all files together may have; `None` is without limit.
+    pub fn set_capacity_bytes(&self, capacity: Option<usize>) {
+        self.lock().capacity_bytes = capacity;
+    }
+
+    /// The bytes of all files together.
+    pub fn used_bytes(&self) -> usize {
+        self.lock().used_bytes()
+    }
+
+    /// How often anything was synced.
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
+    }
+
+    /// The bytes of a file; `None` when there is none.
+    pub fn contents(&self, name: &str) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let inode = *state.live.get(name)?;
+        Some(state.inodes[inode].live.clone())
+    }
+
+    /// Puts a file there, durable.
+    pub fn put(&self, name: &str, bytes: Vec<u8>) {
+        let mut state = self.lock();
+        let inode = state.inodes.len();
+        state.inodes.push(Inode {
+            live: bytes.clone(),
+            durable: bytes,
+        });
+        state.live.insert(name.to_owned(), inode);
+        state.durable.insert(name.to_owned(), inode);
+    }
+
+    /// A disk with the same durable files, of which nothing is shared.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let copy = Self::new();
+        let names: Vec<String> = self.lock().live.keys().cloned().collect();
+        for name in names {
+            if let Some(bytes) = self.contents(&name) {
+                copy.put(&name, bytes);
+            }
+        }
+        copy
+    }
+
+    /// Cuts the power: of what was not synced, `survives` is asked for each sector and for the
+    /// folder's entries. Files opened before fail from now on.
+    pub fn cut_power(&self, mut survives: impl FnMut() -> bool) {
+        let mut state = self.lock();
+        if !survives() {
+            state.live = state.durable.clone();
+        }
+        for inode in &mut state.inodes {
+            inode.lose_power(&mut survives);
+        }
+        state.durable = state.live.clone();
+        state.faults.clear();
+        state.generation += 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics inside the disk")
+    }
+}
+
+impl Inode {
+    fn lose_power(&mut self, survives: &mut impl FnMut() -> bool) {
+        let longest = self.live.len().max(self.durable.len());
+        let mut after = self.durable.clone();
+        if self.live.len() < after.len() {
+            if survives() {
+                after.truncate(self.live.len());
+            }
+        } else if survives() {
+            after.resize(self.live.len(), 0);
+        }
+        for start in (0..longest).step_by(SECTOR_BYTES) {
+            let end = (start + SECTOR_BYTES).min(self.live.len()).min(after.len());
+            if start < end && survives() {
+                after[start..end].copy_from_slice(&self.live[start..end]);
+            }
+        }
+        self.live.clone_from(&after);
+        self.durable = after;
+    }
+}
+
+impl State {
+    fn used_bytes(&self) -> usize {
+        self.live
+            .values()
+            .map(|&inode| self.inodes[inode].live.len())
+            .sum()
+    }
+
+    fn faulty(&mut self, is_write: bool) -> bool {
+        let mut fails = false;
+        self.faults.retain_mut(|fault| {
+            let (left, concerned) = match fault {
+                Fault::Write(left) => (left, is_write),
+                Fault::Sync(left) => (left, !is_write),
+            };
+            if concerned {
+                *left -= 1;
+                fails |= *left == 0;
+            }
+            *left > 0
+        });
+        fails
+    }
+
+    fn sync_allowed(&mut self) -> io::Result<()> {
+        self.syncs += 1;
+        if self.faulty(false) {
+            return Err(io::Error::other("simulated failure of a sync"));
+        }
+        Ok(())
+    }
+}
+
+impl Disk for SimDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.lock().live.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.lock();
+        let inode = match state.live.get(name) {
+            Some(&inode) => inode,
+            None if create => {
+                let inode = state.inodes.len();
+                state.inodes.push(Inode::default());
+                state.live.insert(name.to_owned(), inode);
+                inode
+            }
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
+        Ok(Arc::new(SimFile {
+            state: Arc::clone(&self.state),
+            inode,
+            generation: state.generation,
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.lock();
+        let inode = state.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        state.live.insert(to.to_owned(), inode);
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.lock()
+            .live
+            .remove(name)
+            .ok_or(io::ErrorKind::NotFound)?;
+        Ok(())
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        state.sync_allowed()?;
+        state.durable = state.live.clone();
+        Ok(())
+    }
+}
+
+impl SimFile {
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state.lock().expect("no test panics inside the disk");
+        if state.generation != self.generation {
+            return Err(io::Error::other("the power was cut"));
+        }
+        act(&mut state)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn length(&self) -> io::Result<u64> {
+        self.with(|state| Ok(state.inodes[self.inode].live.len() as u64))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.with(|state| {
+            let start = usize::try_from(offset).map_err(io::Error::other)?;
+            let bytes = state.inodes[self.inode]
+                .live
+                .get(start..start + buffer.len())
+                .ok_or(io::ErrorKind::UnexpectedEof)?;
+            buffer.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.with(|state| {
+            let start = usize::try_from(offset).map_err(io::Error::other)?;
+            let failed = state.faulty(true);
+            let grows = (start + bytes.len()).saturating_sub(state.inodes[self.inode].live.len());
+            let free = state.capacity_bytes.map_or(usize::MAX, |capacity| {
+                capacity.saturating_sub(state.used_bytes())
+            });
+            let full = grows > free;
+            let written = match (failed, full) {
+                (true, _) => bytes.len() / 2,
+                (false, true) => bytes.len() - (grows - free),
+                (false, false) => bytes.len(),
+            };
+            let live = &mut state.inodes[self.inode].live;
+            live.resize(live.len().max(start + written), 0);
+            live[start..start + written].copy_from_slice(&bytes[..written]);
+            match (failed, full) {
+                (true, _) => Err(io::Error::other("simulated failure of a write")),
+                (false, true) => Err(io::ErrorKind::StorageFull.into()),
+                (false, false) => Ok(()),
+            }
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|state| {
+            state.sync_allowed()?;
+            let inode = &mut state.inodes[self.inode];
+            inode.durable.clone_from(&inode.live);
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.with(|state| {
+            let length = usize::try_from(length).map_err(io::Error::other)?;
+            state.inodes[self.inode].live.resize(length, 0);
+            Ok(())
+        })
+    }
+}

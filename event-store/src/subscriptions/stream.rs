@@ -1,0 +1,136 @@
+//! Following one stream.
+
+use std::sync::Arc;
+
+use async_stream::try_stream;
+use futures::StreamExt;
+
+use crate::embedded::{Shared, Window};
+use crate::error::{StoreError, SubscribeError};
+use crate::event::RecordedEvent;
+use crate::index::Tail;
+use crate::limits::PAGE_EVENTS_MAX;
+use crate::stream::StreamName;
+use crate::subscription::{Delivery, Subscription};
+
+/// What came next in a stream.
+struct Next {
+    events: Vec<RecordedEvent>,
+    /// The first revision that was not looked at.
+    revision: u64,
+    from_log: bool,
+}
+
+/// Delivers the events of a stream from this revision on.
+pub(crate) fn subscribe_stream(
+    shared: Arc<Shared>,
+    stream: StreamName,
+    revision: u64,
+) -> Subscription {
+    try_stream! {
+        let mut bell = shared.live.bell_of(stream.as_str());
+        let mut next_revision = revision;
+        let mut live = false;
+        loop {
+            open(bell.hear())?;
+            let tail = tail(&shared, &stream).await?;
+            if tail.last.is_some_and(|last| last >= next_revision) {
+                let next = next(&shared, &stream, next_revision).await?;
+                if live && next.from_log {
+                    live = false;
+                    yield Delivery::FellBehind;
+                }
+                next_revision = next.revision;
+                for event in next.events {
+                    yield Delivery::Event(event);
+                }
+            } else if tail.tombstoned {
+                if let Some(event) = tombstone(&shared, &stream).await? {
+                    yield Delivery::Event(event);
+                }
+                Err(SubscribeError::StreamDeleted(stream.clone()))?;
+            } else {
+                if !live {
+                    live = true;
+                    yield Delivery::CaughtUp;
+                }
+                open(bell.rings().await)?;
+            }
+        }
+    }
+    .boxed()
+}
+
+fn open(open: bool) -> Result<(), SubscribeError> {
+    if open {
+        Ok(())
+    } else {
+        Err(StoreError::Closed.into())
+    }
+}
+
+async fn tail(shared: &Arc<Shared>, stream: &StreamName) -> Result<Tail, SubscribeError> {
+    let stream = stream.clone();
+    Ok(shared
+        .blocking(move |shared| shared.catalog.tail(stream.as_str()))
+        .await?)
+}
+
+async fn tombstone(
+    shared: &Arc<Shared>,
+    stream: &StreamName,
+) -> Result<Option<RecordedEvent>, SubscribeError> {
+    let stream = stream.clone();
+    let read = move |shared: &Shared| {
+        let runs = shared.catalog.runs(stream.as_str(), u64::MAX)?;
+        let position = shared.catalog.tombstone(stream.as_str(), &runs)?;
+        Ok::<_, StoreError>(shared.catalog.events(position.as_slice())?.pop())
+    };
+    Ok(shared.blocking(read).await?)
+}
+
+async fn next(
+    shared: &Arc<Shared>,
+    stream: &StreamName,
+    revision: u64,
+) -> Result<Next, SubscribeError> {
+    let stream = stream.clone();
+    let next = shared
+        .blocking(move |shared| read_next(shared, &stream, revision))
+        .await?;
+    Ok(next)
+}
+
+fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next, StoreError> {
+    let runs = shared.catalog.runs(stream.as_str(), u64::MAX)?;
+    let window = Window::of(&shared.catalog, stream, &runs, u64::MAX, shared.clock.now())?;
+    let last = runs.tail.last.unwrap_or_default();
+    let from = revision.max(window.first);
+    if from > last {
+        return Ok(Next {
+            events: Vec::new(),
+            revision: last + 1,
+            from_log: false,
+        });
+    }
+    let name = stream.as_str();
+    let positions = shared
+        .catalog
+        .positions(name, &runs, from, PAGE_EVENTS_MAX)?;
+    let in_ring = |&position: &u64| shared.live.from(position, 1);
+    let ring: Option<Vec<_>> = positions.iter().map(in_ring).collect();
+    let (events, from_log) = match ring {
+        Some(events) => (events.into_iter().flatten().collect(), false),
+        None => (shared.catalog.events(&positions)?, true),
+    };
+    let revision = from + events.len() as u64;
+    let events = events
+        .into_iter()
+        .filter(|event| window.keeps(event))
+        .collect();
+    Ok(Next {
+        events,
+        revision,
+        from_log,
+    })
+}

@@ -1,0 +1,640 @@
+//! What a master is: duration, codec, sample rate and channels, read from its packets.
+//!
+//! Headers lie (or were never filled in), so the packets are walked and counted. A decoder is
+//! asked only for what the container does not say.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use symphonia::core::codecs::{self, CODEC_TYPE_NULL, CodecParameters, CodecType, DecoderOptions};
+use symphonia::core::errors::Error as SymphoniaError;
+use symphonia::core::formats::{FormatOptions, FormatReader, Packet};
+use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::meta::MetadataOptions;
+use symphonia::core::probe::Hint;
+use symphonia::core::units::TimeBase;
+use tokio::task::spawn_blocking;
+
+use crate::limits::{DURATION_MS_MAX, PROBE_MS_MAX};
+use crate::object_key::ObjectKey;
+use crate::sniff::{AudioFormat, SNIFF_BYTES};
+use crate::storage::{ObjectStorage, StorageError};
+
+/// A WAV whose data claims this many bytes or more was written to a pipe: its length is unknown.
+const STREAMED_DATA_BYTES: u64 = 0xFFFF_F000;
+
+/// The two fields of an AIFF sound chunk that come before its samples, in bytes.
+const AIFF_DATA_FIELDS_BYTES: u64 = 8;
+
+/// What a probe finds out about a master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioFacts {
+    /// How long it plays, in milliseconds, rounded.
+    pub duration_ms: u64,
+    /// The container.
+    pub format: AudioFormat,
+    /// How the samples are coded.
+    pub codec: AudioCodec,
+    /// Samples a second of one channel.
+    pub sample_rate_hz: u32,
+    /// How many channels.
+    pub channels: u16,
+    /// How many bits a sample has, where its codec has such a number.
+    pub bits_per_sample: Option<u32>,
+}
+
+/// How samples are coded; the kinds of PCM are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudioCodec {
+    /// Samples as they are, of any width.
+    Pcm,
+    /// FLAC.
+    Flac,
+    /// MPEG audio layer III.
+    Mp3,
+    /// Vorbis.
+    Vorbis,
+    /// Opus.
+    Opus,
+    /// AAC.
+    Aac,
+    /// ALAC.
+    Alac,
+}
+
+/// Why a file cannot become a track.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// It is no sound at all, or a container that holds none.
+    #[error("the file holds no audio")]
+    NoAudio,
+    /// Its sound is coded in a way that is not taken.
+    #[error("the audio is coded in a way that is not supported")]
+    UnsupportedCodec,
+    /// It ends before what its header promises.
+    #[error("the file is cut short: {found_ms} of {declared_ms} ms are there")]
+    Truncated {
+        /// The duration that the header promises, in milliseconds.
+        declared_ms: u64,
+        /// The duration that is there, in milliseconds.
+        found_ms: u64,
+    },
+    /// It ends, or lacks its end, before any of its sound can be reached.
+    #[error("the file is cut short before its audio can be read")]
+    HeaderTruncated,
+    /// It holds not one sample.
+    #[error("the audio has no length")]
+    ZeroLength,
+    /// It is longer than is taken.
+    #[error("the audio is longer than {limit_ms} ms")]
+    TooLong {
+        /// The limit that was passed, in milliseconds.
+        limit_ms: u64,
+    },
+    /// It is damaged.
+    #[error("the file is damaged: {reason}")]
+    Damaged {
+        /// What the reader of the format found.
+        reason: String,
+    },
+    /// It took longer to read than is allowed.
+    #[error("the file took longer than {limit_ms} ms to read")]
+    TooSlow {
+        /// The limit that was passed, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The file could not be read.
+    #[error("the file could not be read")]
+    Io(#[source] io::Error),
+    /// The object could not be had.
+    #[error("the object could not be read")]
+    Storage(#[from] StorageError),
+}
+
+/// Probes a file. The work is done on a thread of its own.
+///
+/// # Errors
+/// When the file is not sound that can become a track, each reason its own [`ProbeError`].
+pub async fn probe(path: impl Into<PathBuf>) -> Result<AudioFacts, ProbeError> {
+    let path = path.into();
+    // A reader of hostile files may panic; that is the file's fault and stays its problem.
+    spawn_blocking(move || probe_file(&path))
+        .await
+        .unwrap_or_else(|_| {
+            Err(ProbeError::Damaged {
+                reason: "its reader gave up".to_owned(),
+            })
+        })
+}
+
+/// Probes an object.
+///
+/// # Errors
+/// As [`probe`], and when the object is not there.
+pub async fn probe_object(
+    storage: &dyn ObjectStorage,
+    key: &ObjectKey,
+) -> Result<AudioFacts, ProbeError> {
+    let file = storage.local_file(key).await?;
+    probe(file.path()).await
+}
+
+impl ProbeError {
+    /// Whether the same file may well pass at another time: the fault was not in the file.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::TooSlow { .. } => true,
+            Self::Storage(error) => !matches!(error, StorageError::NotFound { .. }),
+            _ => false,
+        }
+    }
+}
+
+impl AudioCodec {
+    fn of(codec: CodecType) -> Option<Self> {
+        match codec {
+            codecs::CODEC_TYPE_FLAC => Some(Self::Flac),
+            codecs::CODEC_TYPE_MP3 => Some(Self::Mp3),
+            codecs::CODEC_TYPE_VORBIS => Some(Self::Vorbis),
+            codecs::CODEC_TYPE_OPUS => Some(Self::Opus),
+            codecs::CODEC_TYPE_AAC => Some(Self::Aac),
+            codecs::CODEC_TYPE_ALAC => Some(Self::Alac),
+            _ => {
+                let name = symphonia::default::get_codecs()
+                    .get_codec(codec)?
+                    .short_name;
+                name.starts_with("pcm_").then_some(Self::Pcm)
+            }
+        }
+    }
+
+    /// Whether the header counts samples exactly, so that fewer of them mean a cut file.
+    fn is_counted_in_header(self, format: AudioFormat) -> bool {
+        match self {
+            Self::Pcm | Self::Flac | Self::Aac | Self::Alac => format != AudioFormat::Ogg,
+            Self::Mp3 | Self::Vorbis | Self::Opus => false,
+        }
+    }
+}
+
+impl fmt::Display for AudioCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pcm => "PCM",
+            Self::Flac => "FLAC",
+            Self::Mp3 => "MP3",
+            Self::Vorbis => "Vorbis",
+            Self::Opus => "Opus",
+            Self::Aac => "AAC",
+            Self::Alac => "ALAC",
+        })
+    }
+}
+
+fn probe_file(path: &Path) -> Result<AudioFacts, ProbeError> {
+    let format = sniff_file(path)?.ok_or(ProbeError::NoAudio)?;
+    let mut reader = open_format(path, format)?;
+    let track = reader
+        .tracks()
+        .iter()
+        .find(|track| is_sound(&track.codec_params));
+    let track = track.ok_or(ProbeError::NoAudio)?;
+    let (track_id, parameters) = (track.id, track.codec_params.clone());
+    let codec = AudioCodec::of(parameters.codec).ok_or(ProbeError::UnsupportedCodec)?;
+
+    let walk = Walk::run(reader.as_mut(), track_id)?;
+    let first = walk.first.as_ref();
+    let (sample_rate_hz, channels) = match (parameters.sample_rate, parameters.channels) {
+        (Some(rate), Some(channels)) => (rate, channels.count()),
+        _ => spec_of_first_packet(&parameters, first.ok_or(ProbeError::ZeroLength)?)?,
+    };
+    let length = Length::of(&parameters, format, codec, channels, &walk);
+    // Containers count in units of their own; without one they count samples.
+    let unit = parameters.time_base.unwrap_or(TimeBase {
+        numer: 1,
+        denom: sample_rate_hz.max(1),
+    });
+    let duration_ms = match length.declared {
+        Some(declared) if length.found < declared || walk.cut_short => {
+            let (declared_ms, found_ms) = (to_ms(declared, unit), to_ms(length.found, unit));
+            return Err(ProbeError::Truncated {
+                declared_ms,
+                found_ms,
+            });
+        }
+        _ if length.found == 0 => return Err(ProbeError::ZeroLength),
+        declared => to_ms(declared.unwrap_or(length.found), unit),
+    };
+    if duration_ms > DURATION_MS_MAX {
+        return Err(ProbeError::TooLong {
+            limit_ms: DURATION_MS_MAX,
+        });
+    }
+    let channels = u16::try_from(channels).map_err(|_| ProbeError::UnsupportedCodec)?;
+    let bits_per_sample = parameters.bits_per_sample.or(pcm_bits(parameters.codec));
+    Ok(AudioFacts {
+        duration_ms,
+        format,
+        codec,
+        sample_rate_hz,
+        channels,
+        bits_per_sample,
+    })
+}
+
+/// How long a track is, in units of its container.
+struct Length {
+    /// By a header that counts exactly.
+    declared: Option<u64>,
+    /// By its packets.
+    found: u64,
+}
+
+impl Length {
+    fn of(
+        parameters: &CodecParameters,
+        format: AudioFormat,
+        codec: AudioCodec,
+        channels: usize,
+        walk: &Walk,
+    ) -> Self {
+        let frame_bits = u64::from(pcm_bits(parameters.codec).unwrap_or(0)) * channels as u64;
+        let frames_of = |bytes: u64| bytes * 8 / frame_bits.max(1);
+        let silence = [parameters.delay, parameters.padding].into_iter().flatten();
+        let found = match (codec, format) {
+            // Encoders put silence around these, and their packets are counted with it.
+            (AudioCodec::Mp3 | AudioCodec::Opus, _) => {
+                walk.units.saturating_sub(silence.map(u64::from).sum())
+            }
+            // The last packet of a cut file is announced whole; only its bytes tell.
+            (AudioCodec::Pcm, AudioFormat::Wav | AudioFormat::Aiff) => frames_of(walk.bytes),
+            _ => walk.units,
+        };
+        let declared = match (parameters.n_frames, format) {
+            (Some(_), _) if !codec.is_counted_in_header(format) => None,
+            // The reader counts the fields before the samples as samples.
+            (Some(frames), AudioFormat::Aiff) => {
+                Some(frames.saturating_sub(frames_of(AIFF_DATA_FIELDS_BYTES)))
+            }
+            (Some(frames), AudioFormat::Wav)
+                if frames.saturating_mul(frame_bits) / 8 >= STREAMED_DATA_BYTES =>
+            {
+                None
+            }
+            (frames, _) => frames,
+        };
+        Self { declared, found }
+    }
+}
+
+fn to_ms(units: u64, unit: TimeBase) -> u64 {
+    let denominator = u128::from(unit.denom.max(1));
+    let numerator = u128::from(units) * 1_000 * u128::from(unit.numer);
+    u64::try_from((numerator + denominator / 2) / denominator).unwrap_or(u64::MAX)
+}
+
+/// How many bits a stored sample of this kind of PCM has; `None` when it is no PCM.
+fn pcm_bits(codec: CodecType) -> Option<u32> {
+    let name = symphonia::default::get_codecs()
+        .get_codec(codec)?
+        .short_name;
+    match name.strip_prefix("pcm_")? {
+        "alaw" | "mulaw" => Some(8),
+        kind => kind
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+            .ok(),
+    }
+}
+
+/// The format of a file by its first bytes.
+fn sniff_file(path: &Path) -> Result<Option<AudioFormat>, ProbeError> {
+    let mut head = Vec::with_capacity(SNIFF_BYTES);
+    let file = File::open(path).map_err(ProbeError::Io)?;
+    io::Read::read_to_end(&mut io::Read::take(file, SNIFF_BYTES as u64), &mut head)
+        .map_err(ProbeError::Io)?;
+    Ok(AudioFormat::sniff(&head))
+}
+
+fn is_sound(parameters: &CodecParameters) -> bool {
+    parameters.codec != CODEC_TYPE_NULL
+        && (parameters.sample_rate.is_some() || parameters.channels.is_some())
+}
+
+fn open_format(path: &Path, format: AudioFormat) -> Result<Box<dyn FormatReader>, ProbeError> {
+    let file = File::open(path).map_err(ProbeError::Io)?;
+    let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
+    let mut hint = Hint::new();
+    hint.mime_type(format.content_type());
+    let options = FormatOptions {
+        enable_gapless: false,
+        ..FormatOptions::default()
+    };
+    symphonia::default::get_probe()
+        .format(&hint, stream, &options, &MetadataOptions::default())
+        .map(|probed| probed.format)
+        .map_err(|error| match error {
+            SymphoniaError::Unsupported(_) => ProbeError::NoAudio,
+            other => unreadable(other),
+        })
+}
+
+/// What the packets of one track come to.
+struct Walk {
+    units: u64,
+    bytes: u64,
+    first: Option<Packet>,
+    cut_short: bool,
+}
+
+impl Walk {
+    fn run(reader: &mut dyn FormatReader, track_id: u32) -> Result<Self, ProbeError> {
+        let deadline = Instant::now() + Duration::from_millis(PROBE_MS_MAX);
+        let mut walk = Self {
+            units: 0,
+            bytes: 0,
+            first: None,
+            cut_short: false,
+        };
+        loop {
+            if Instant::now() > deadline {
+                return Err(ProbeError::TooSlow {
+                    limit_ms: PROBE_MS_MAX,
+                });
+            }
+            match reader.next_packet() {
+                Ok(packet) if packet.track_id() == track_id => {
+                    walk.units = walk.units.saturating_add(packet.dur());
+                    walk.bytes += packet.buf().len() as u64;
+                    walk.first.get_or_insert(packet);
+                }
+                Ok(_) => {}
+                // Both the proper end and a cut one: only the count tells them apart.
+                Err(SymphoniaError::IoError(error))
+                    if error.kind() == io::ErrorKind::UnexpectedEof =>
+                {
+                    return Ok(walk);
+                }
+                // Chained streams begin anew; the first one is the track.
+                Err(SymphoniaError::ResetRequired) => return Ok(walk),
+                Err(error) if walk.units == 0 => return Err(unreadable(error)),
+                Err(_) => {
+                    walk.cut_short = true;
+                    return Ok(walk);
+                }
+            }
+        }
+    }
+}
+
+fn spec_of_first_packet(
+    parameters: &CodecParameters,
+    packet: &Packet,
+) -> Result<(u32, usize), ProbeError> {
+    let mut decoder = symphonia::default::get_codecs()
+        .make(parameters, &DecoderOptions::default())
+        .map_err(|_| ProbeError::UnsupportedCodec)?;
+    let decoded = decoder.decode(packet).map_err(unreadable)?;
+    Ok((decoded.spec().rate, decoded.spec().channels.count()))
+}
+
+fn unreadable(error: SymphoniaError) -> ProbeError {
+    match error {
+        SymphoniaError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            ProbeError::HeaderTruncated
+        }
+        SymphoniaError::IoError(error) => ProbeError::Io(error),
+        other => ProbeError::Damaged {
+            reason: other.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sample_audio::Chord;
+
+    fn write(home: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = home.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// The chord in another format, made by `ffmpeg`.
+    fn convert(wav: &Path, name: &str, options: &[&str]) -> PathBuf {
+        let target = wav.with_file_name(name);
+        let status = Command::new("ffmpeg")
+            .args(["-nostdin", "-loglevel", "error", "-y", "-i"])
+            .arg(wav)
+            .args(options)
+            .arg(&target)
+            .status();
+        assert!(status.unwrap().success(), "{name}");
+        target
+    }
+
+    #[tokio::test]
+    async fn a_wav_is_measured_to_the_millisecond() {
+        let home = tempfile::tempdir().unwrap();
+        let chord = Chord {
+            sample_rate_hz: 48_000,
+            channels: 1,
+            frames: 48_000 * 3 + 24,
+        };
+        let wav = write(home.path(), "a.wav", &chord.wav());
+        let expected = AudioFacts {
+            duration_ms: 3_001,
+            format: AudioFormat::Wav,
+            codec: AudioCodec::Pcm,
+            sample_rate_hz: 48_000,
+            channels: 1,
+            bits_per_sample: Some(16),
+        };
+        assert_eq!(probe(wav).await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn every_format_is_measured() {
+        let home = tempfile::tempdir().unwrap();
+        let wav = write(home.path(), "a.wav", &Chord::seconds(3).wav());
+        // Lossy encoders pad, each in its own way: within two of their frames.
+        for (name, options, codec, tolerance_ms) in [
+            ("a.flac", &[][..], AudioCodec::Flac, 0),
+            ("a.aiff", &[], AudioCodec::Pcm, 0),
+            ("24.wav", &["-c:a", "pcm_s24le"], AudioCodec::Pcm, 0),
+            ("float.wav", &["-c:a", "pcm_f32le"], AudioCodec::Pcm, 0),
+            ("law.wav", &["-c:a", "pcm_mulaw"], AudioCodec::Pcm, 0),
+            ("a.mp3", &["-b:a", "128k"], AudioCodec::Mp3, 53),
+            (
+                "vbr.mp3",
+                &["-q:a", "4", "-write_xing", "0"],
+                AudioCodec::Mp3,
+                80,
+            ),
+            ("a.ogg", &["-c:a", "libvorbis"], AudioCodec::Vorbis, 50),
+            ("opus.ogg", &["-c:a", "libopus"], AudioCodec::Opus, 50),
+            ("a.m4a", &["-c:a", "aac"], AudioCodec::Aac, 50),
+            ("alac.m4a", &["-c:a", "alac"], AudioCodec::Alac, 0),
+        ] {
+            let facts = probe(convert(&wav, name, options)).await.unwrap();
+            assert_eq!(facts.codec, codec, "{name}");
+            assert!(
+                facts.duration_ms.abs_diff(3_000) <= tolerance_ms,
+                "{name}: {facts:?}"
+            );
+            assert_eq!(facts.channels, 2, "{name}");
+            let rate = if codec == AudioCodec::Opus {
+                48_000
+            } else {
+                44_100
+            };
+            assert_eq!(facts.sample_rate_hz, rate, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_file_says_how_much_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let whole = Chord::seconds(2).wav();
+        let cut = write(
+            home.path(),
+            "cut.wav",
+            &whole[..44 + (whole.len() - 44) / 2],
+        );
+        let error = probe(&cut).await.unwrap_err();
+        let told = "the file is cut short: 1000 of 2000 ms are there";
+        assert_eq!(error.to_string(), told);
+        let nearly = write(home.path(), "nearly.wav", &whole[..whole.len() - 4 * 441]);
+        let error = probe(&nearly).await.unwrap_err();
+        let nearly_whole = matches!(
+            error,
+            ProbeError::Truncated {
+                found_ms: 1_990,
+                ..
+            }
+        );
+        assert!(nearly_whole, "{error:?}");
+
+        let whole = write(home.path(), "whole.wav", &whole);
+        for name in ["a.flac", "a.aiff"] {
+            let bytes = std::fs::read(convert(&whole, name, &[])).unwrap();
+            let cut = write(
+                home.path(),
+                &format!("cut-{name}"),
+                &bytes[..bytes.len() / 2],
+            );
+            let error = probe(cut).await.unwrap_err();
+            let half = matches!(
+                error,
+                ProbeError::Truncated {
+                    declared_ms: 2_000,
+                    ..
+                }
+            );
+            assert!(half, "{name}: {error:?}");
+        }
+        for options in [
+            &["-c:a", "aac"][..],
+            &["-c:a", "aac", "-movflags", "+faststart"],
+        ] {
+            let bytes = std::fs::read(convert(&whole, "a.m4a", options)).unwrap();
+            let cut = write(home.path(), "cut-a.m4a", &bytes[..bytes.len() / 2]);
+            let error = probe(cut).await.unwrap_err();
+            assert!(
+                matches!(error, ProbeError::HeaderTruncated),
+                "{options:?}: {error:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wav_from_a_pipe_has_the_length_that_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let mut wav = Chord::seconds(2).wav();
+        wav[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        wav[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
+        let facts = probe(write(home.path(), "a.wav", &wav)).await.unwrap();
+        assert_eq!(facts.duration_ms, 2_000);
+    }
+
+    #[tokio::test]
+    async fn what_holds_no_sound_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let silent = Chord {
+            frames: 0,
+            ..Chord::seconds(0)
+        }
+        .wav();
+        let silent = probe(write(home.path(), "0.wav", &silent)).await;
+        assert!(matches!(silent, Err(ProbeError::ZeroLength)), "{silent:?}");
+        let page = probe(write(home.path(), "page.wav", b"<!doctype html>")).await;
+        assert!(matches!(page, Err(ProbeError::NoAudio)), "{page:?}");
+        let stub = &Chord::seconds(1).wav()[..20];
+        let stub = probe(write(home.path(), "stub.wav", stub)).await;
+        assert!(matches!(stub, Err(ProbeError::HeaderTruncated)), "{stub:?}");
+        let absent = probe(home.path().join("absent")).await;
+        assert!(
+            matches!(&absent, Err(error) if error.is_transient()),
+            "{absent:?}"
+        );
+
+        let film = home.path().join("film.m4a");
+        let made = Command::new("ffmpeg")
+            .args([
+                "-nostdin",
+                "-loglevel",
+                "error",
+                "-f",
+                "lavfi",
+                "-i",
+                "color=s=16x16:d=1",
+            ])
+            .args(["-c:v", "mpeg4", "-f", "mp4"])
+            .arg(&film)
+            .status();
+        assert!(made.unwrap().success());
+        let film = probe(film).await;
+        assert!(matches!(film, Err(ProbeError::NoAudio)), "{film:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever a header says: the probe answers, and what it accepts can be a track.
+        #[test]
+        fn a_damaged_header_is_answered(
+            format in 0..3_usize,
+            damage in prop::collection::vec((0..200_usize, any::<u8>()), 1..8),
+        ) {
+            let chord = Chord { frames: 2_000, ..Chord::seconds(0) };
+            let mut bytes = chord.wav();
+            match format {
+                0 => {}
+                1 => bytes.splice(0..44, *b"fLaC\0\0\0\x22").for_each(drop),
+                _ => bytes.splice(0..44, *b"\0\0\0\x1cftypM4A \0\0\0\0").for_each(drop),
+            }
+            for (at, byte) in damage {
+                bytes[at] = byte;
+            }
+            let home = tempfile::tempdir().unwrap();
+            let path = write(home.path(), "damaged", &bytes);
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            if let Ok(facts) = runtime.block_on(probe(path)) {
+                prop_assert!(facts.channels > 0 && facts.sample_rate_hz > 0, "{facts:?}");
+                prop_assert!(facts.duration_ms <= DURATION_MS_MAX, "{facts:?}");
+            }
+        }
+    }
+}

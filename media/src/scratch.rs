@@ -1,0 +1,126 @@
+//! Temporary files and folders that are removed when nobody holds them, even after a crash.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+use std::{fs, io};
+
+use uuid::Uuid;
+
+use crate::limits::SCRATCH_AGE_SECONDS_MAX;
+
+/// A folder for temporary files, on the disk that the caller picks.
+#[derive(Debug, Clone)]
+pub struct Scratch {
+    root: PathBuf,
+}
+
+/// A path of its own inside a [`Scratch`]; what is there when this is dropped is removed.
+#[derive(Debug)]
+pub struct ScratchPath {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Opens the folder, makes it if need be, and removes what a killed process left long ago.
+    ///
+    /// Only what is older than a day goes: other processes may share the folder and be at work.
+    ///
+    /// # Errors
+    /// When the folder can be neither made nor read.
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        fs::create_dir_all(&root)?;
+        sweep(&root, SystemTime::now())?;
+        Ok(Self { root })
+    }
+
+    /// A new path; nothing is there yet.
+    pub fn path(&self) -> ScratchPath {
+        ScratchPath {
+            path: self.root.join(Uuid::new_v4().to_string()),
+        }
+    }
+
+    /// A new, empty folder.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(&self) -> io::Result<ScratchPath> {
+        let folder = self.path();
+        fs::create_dir(&folder.path)?;
+        Ok(folder)
+    }
+}
+
+impl ScratchPath {
+    /// Where it is.
+    pub fn as_path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for ScratchPath {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary file stays behind");
+        }
+    }
+}
+
+fn sweep(root: &Path, now: SystemTime) -> io::Result<()> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        // Another process may sweep the same folder: what is gone is gone.
+        let Ok(modified) = entry.metadata().and_then(|metadata| metadata.modified()) else {
+            continue;
+        };
+        let age = now.duration_since(modified).unwrap_or(Duration::ZERO);
+        if age.as_secs() >= SCRATCH_AGE_SECONDS_MAX {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(home.path().join("scratch")).unwrap();
+        let file = scratch.path();
+        let folder = scratch.folder().unwrap();
+        fs::write(file.as_path(), "x").unwrap();
+        fs::write(folder.as_path().join("y"), "y").unwrap();
+        drop((file, folder));
+        assert_eq!(
+            fs::read_dir(home.path().join("scratch")).unwrap().count(),
+            0
+        );
+    }
+
+    #[test]
+    fn only_what_is_old_is_swept() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("old"), "x").unwrap();
+        let day = Duration::from_secs(SCRATCH_AGE_SECONDS_MAX);
+        sweep(home.path(), SystemTime::now() + day / 2).unwrap();
+        assert!(home.path().join("old").exists());
+        sweep(home.path(), SystemTime::now() + day * 2).unwrap();
+        assert!(!home.path().join("old").exists());
+    }
+}

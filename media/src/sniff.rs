@@ -1,0 +1,165 @@
+//! Which container a file is, by its first bytes: what a sender claims is not believed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How many of a file's first bytes tell its format, in bytes.
+pub(crate) const SNIFF_BYTES: usize = 16;
+
+/// The brands of ISO files that hold sound; the others are pictures and films.
+const M4A_BRANDS: [&[u8; 4]; 8] = [
+    b"M4A ", b"M4B ", b"mp41", b"mp42", b"isom", b"iso2", b"iso5", b"iso6",
+];
+
+/// The containers that masters may come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudioFormat {
+    /// RIFF WAVE.
+    Wav,
+    /// Native FLAC.
+    Flac,
+    /// MPEG audio layer III, with or without an ID3 tag before it.
+    Mp3,
+    /// Ogg, with Vorbis, Opus or FLAC in it.
+    Ogg,
+    /// AIFF and AIFF-C.
+    Aiff,
+    /// MPEG-4 audio, with AAC or ALAC in it.
+    M4a,
+}
+
+impl AudioFormat {
+    /// Tells the format of a file from its first bytes; `None` when it is none that is taken.
+    pub fn sniff(head: &[u8]) -> Option<Self> {
+        match head {
+            [
+                b'R',
+                b'I',
+                b'F',
+                b'F',
+                _,
+                _,
+                _,
+                _,
+                b'W',
+                b'A',
+                b'V',
+                b'E',
+                ..,
+            ] => Some(Self::Wav),
+            [
+                b'F',
+                b'O',
+                b'R',
+                b'M',
+                _,
+                _,
+                _,
+                _,
+                b'A',
+                b'I',
+                b'F',
+                b'F' | b'C',
+                ..,
+            ] => Some(Self::Aiff),
+            [b'f', b'L', b'a', b'C', ..] => Some(Self::Flac),
+            [b'O', b'g', b'g', b'S', ..] => Some(Self::Ogg),
+            [b'I', b'D', b'3', 2..=4, ..] => Some(Self::Mp3),
+            [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => M4A_BRANDS
+                .iter()
+                .any(|known| brand.starts_with(*known))
+                .then_some(Self::M4a),
+            [0xFF, second, third, ..] => is_layer_3(*second, *third).then_some(Self::Mp3),
+            _ => None,
+        }
+    }
+
+    /// The media type of the container.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Wav => "audio/wav",
+            Self::Flac => "audio/flac",
+            Self::Mp3 => "audio/mpeg",
+            Self::Ogg => "audio/ogg",
+            Self::Aiff => "audio/aiff",
+            Self::M4a => "audio/mp4",
+        }
+    }
+
+    /// What both the probe and `ffmpeg` are told to read, so that neither guesses: a file that
+    /// passes for sound cannot make `ffmpeg` follow a playlist that hides in it.
+    pub(crate) fn demuxer(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Flac => "flac",
+            Self::Mp3 => "mp3",
+            Self::Ogg => "ogg",
+            Self::Aiff => "aiff",
+            Self::M4a => "mov",
+        }
+    }
+}
+
+impl fmt::Display for AudioFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wav => "WAV",
+            Self::Flac => "FLAC",
+            Self::Mp3 => "MP3",
+            Self::Ogg => "Ogg",
+            Self::Aiff => "AIFF",
+            Self::M4a => "M4A",
+        })
+    }
+}
+
+/// The header of an MPEG audio frame after its first byte: sync, layer III, a rate that exists.
+fn is_layer_3(second: u8, third: u8) -> bool {
+    let sync = second & 0xE0 == 0xE0;
+    let version_reserved = second & 0x18 == 0x08;
+    let layer_3 = second & 0x06 == 0x02;
+    let bit_rate_bad = third >> 4 == 0x0F;
+    let sample_rate_reserved = third & 0x0C == 0x0C;
+    sync && !version_reserved && layer_3 && !bit_rate_bad && !sample_rate_reserved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_told_by_their_first_bytes() {
+        for (head, format) in [
+            (&b"RIFF\x24\0\0\0WAVEfmt "[..], AudioFormat::Wav),
+            (b"FORM\0\0\0\x24AIFFCOMM", AudioFormat::Aiff),
+            (b"FORM\0\0\0\x24AIFCFVER", AudioFormat::Aiff),
+            (b"fLaC\0\0\0\x22", AudioFormat::Flac),
+            (b"OggS\0\x02", AudioFormat::Ogg),
+            (b"ID3\x04\0\0", AudioFormat::Mp3),
+            (b"\xFF\xFB\x90\x64", AudioFormat::Mp3),
+            (b"\0\0\0\x1cftypM4A \0\0\0\0", AudioFormat::M4a),
+        ] {
+            assert_eq!(AudioFormat::sniff(head), Some(format), "{format}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_sound_is_unknown() {
+        for head in [
+            &b""[..],
+            b"RIFF\x24\0\0\0AVI LIST",
+            b"FORM\0\0\0\x24ILBM",
+            b"#EXTM3U\n#EXTINF",
+            b"\x89PNG\r\n\x1a\n",
+            b"\xFF\xD8\xFF\xE0\0\x10JFIF",
+            b"\xFF\xFE<\0h\0t\0m\0l\0",
+            b"\0\0\0\x1cftypheic",
+            b"<!doctype html>",
+            b"\x7fELF",
+        ] {
+            assert_eq!(AudioFormat::sniff(head), None, "{head:?}");
+        }
+    }
+}

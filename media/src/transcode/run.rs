@@ -1,0 +1,160 @@
+//! One run of `ffmpeg`, bounded in time and output, its last complaints kept.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::{Pid, setpriority_pgrp};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use super::{Ffmpeg, TranscodeError};
+use crate::limits::{FFMPEG_NICENESS, STDERR_TAIL_BYTES};
+
+/// How often the output's size is looked at, in milliseconds.
+const OUTPUT_CHECK_MS: u64 = 250;
+
+/// What a run may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) time_ms: u64,
+    pub(super) output_bytes: u64,
+}
+
+/// Runs the command to its end, or to the first bound it passes; it is dead when this returns.
+pub(super) async fn run(
+    mut command: Command,
+    ffmpeg: &Ffmpeg,
+    folder: &Path,
+    bounds: Bounds,
+) -> Result<(), TranscodeError> {
+    let mut child = command.spawn().map_err(|error| ffmpeg.spawn_error(error))?;
+    be_nice(&child);
+    let ended = tokio::select! {
+        ended = timeout(Duration::from_millis(bounds.time_ms), complete(&mut child)) => {
+            ended.unwrap_or(Err(TranscodeError::TimedOut { limit_ms: bounds.time_ms }))
+        }
+        passed = watch_output(folder, bounds.output_bytes) => Err(passed),
+    };
+    let (status, complaints) = match ended {
+        Ok(ended) => ended,
+        Err(passed) => {
+            child.kill().await.map_err(TranscodeError::Scratch)?;
+            return Err(passed);
+        }
+    };
+    if status.success() {
+        // A short run may end between two looks at its output.
+        return check_output(folder, bounds.output_bytes).await;
+    }
+    Err(failure(status, &complaints, folder))
+}
+
+/// Lowers the priority of the child and all its threads. It is a courtesy: when it is not
+/// possible, the child has ended, which is seen elsewhere.
+fn be_nice(child: &Child) {
+    let pid = child
+        .id()
+        .and_then(|pid| i32::try_from(pid).ok())
+        .and_then(Pid::from_raw);
+    if let Some(pid) = pid
+        && let Err(error) = setpriority_pgrp(Some(pid), FFMPEG_NICENESS)
+    {
+        tracing::debug!(%error, "ffmpeg runs at full priority");
+    }
+}
+
+async fn complete(child: &mut Child) -> Result<(ExitStatus, String), TranscodeError> {
+    let stderr = child
+        .stderr
+        .take()
+        .expect("the command pipes its complaints");
+    let (status, complaints) = tokio::join!(child.wait(), tail(stderr));
+    let status = status.map_err(TranscodeError::Scratch)?;
+    Ok((status, complaints.map_err(TranscodeError::Scratch)?))
+}
+
+/// Reads to the end and keeps the last bytes.
+async fn tail(mut from: impl AsyncRead + Unpin) -> io::Result<String> {
+    let mut kept = Vec::with_capacity(2 * STDERR_TAIL_BYTES);
+    let mut piece = [0; STDERR_TAIL_BYTES];
+    loop {
+        let read = from.read(&mut piece).await?;
+        if read == 0 {
+            return Ok(String::from_utf8_lossy(&kept).into_owned());
+        }
+        kept.extend_from_slice(&piece[..read]);
+        kept.drain(..kept.len().saturating_sub(STDERR_TAIL_BYTES));
+    }
+}
+
+/// Returns only when the output has grown too large or cannot be looked at.
+async fn watch_output(folder: &Path, limit_bytes: u64) -> TranscodeError {
+    loop {
+        sleep(Duration::from_millis(OUTPUT_CHECK_MS)).await;
+        if let Err(passed) = check_output(folder, limit_bytes).await {
+            return passed;
+        }
+    }
+}
+
+async fn check_output(folder: &Path, limit_bytes: u64) -> Result<(), TranscodeError> {
+    let folder = folder.to_owned();
+    let measured = spawn_blocking(move || size_bytes(&folder))
+        .await
+        .map_err(io::Error::other);
+    match measured.flatten().map_err(TranscodeError::Scratch)? {
+        size if size > limit_bytes => Err(TranscodeError::OutputTooLarge { limit_bytes }),
+        _ => Ok(()),
+    }
+}
+
+fn size_bytes(folder: &PathBuf) -> io::Result<u64> {
+    let mut size = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size += size_bytes(&entry.path())?,
+            Ok(metadata) => size += metadata.len(),
+            // `ffmpeg` renames its temporary files while they are counted.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(size)
+}
+
+fn failure(status: ExitStatus, complaints: &str, folder: &Path) -> TranscodeError {
+    if complaints.contains("No space left on device") {
+        return TranscodeError::Full;
+    }
+    if status.code().is_none() {
+        return TranscodeError::Stopped;
+    }
+    // The reason is shown to people, who have no use for this machine's paths.
+    let without_folder = complaints.replace(&*folder.to_string_lossy(), "");
+    let lines: Vec<&str> = without_folder.lines().map(str::trim).collect();
+    let spoken: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+    let reason = match spoken.len() {
+        0 => status.to_string(),
+        count => spoken[count.saturating_sub(3)..].join("; "),
+    };
+    TranscodeError::Failed { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_end_of_long_complaints_is_kept() {
+        let mut long = "x".repeat(10 * STDERR_TAIL_BYTES + 77);
+        long.push_str("the end");
+        let kept = tail(long.as_bytes()).await.unwrap();
+        assert_eq!(kept.len(), STDERR_TAIL_BYTES);
+        assert!(kept.ends_with("xthe end"));
+    }
+}

@@ -1,0 +1,362 @@
+//! Masters received from a stream of bytes: bounded, known by their content, all or nothing.
+//!
+//! The bytes go straight to the storage, which keeps nothing of a put whose stream fails; so a
+//! refusal is made by failing the stream, and the reason is kept beside it.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use tokio::time::timeout;
+
+use crate::limits::{UPLOAD_BYTES_MAX, UPLOAD_STALL_MS_MAX};
+use crate::object_key::ObjectKey;
+use crate::sniff::{AudioFormat, SNIFF_BYTES};
+use crate::storage::{ObjectStorage, Sha256Digest, StorageError};
+
+/// Receives masters into a storage.
+#[derive(Clone)]
+pub struct Uploads {
+    storage: Arc<dyn ObjectStorage>,
+    limits: UploadLimits,
+}
+
+/// What an upload may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// The largest master taken, in bytes.
+    pub size_bytes_max: u64,
+    /// The longest time without a byte, in milliseconds.
+    pub stall_ms_max: u64,
+}
+
+/// A master that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Where.
+    pub key: ObjectKey,
+    /// Which container it is, by its content.
+    pub format: AudioFormat,
+    /// How large it is, in bytes.
+    pub size_bytes: u64,
+    /// The digest of its content.
+    pub sha256: Sha256Digest,
+}
+
+/// Why a master was not taken. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// Not one byte came.
+    #[error("the upload is empty")]
+    Empty,
+    /// More came, or was announced, than is taken.
+    #[error("the upload is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit that was passed, in bytes.
+        limit_bytes: u64,
+    },
+    /// The first bytes are of no format that is taken.
+    #[error("the upload is not a WAV, FLAC, MP3, Ogg, AIFF or M4A file")]
+    UnknownFormat,
+    /// Other than announced.
+    #[error("the upload ended after {received_bytes} of {declared_bytes} bytes")]
+    Incomplete {
+        /// How many bytes were announced.
+        declared_bytes: u64,
+        /// How many came.
+        received_bytes: u64,
+    },
+    /// The sender fell silent.
+    #[error("the upload sent nothing for {stall_ms_max} ms")]
+    Stalled {
+        /// The silence that was allowed, in milliseconds.
+        stall_ms_max: u64,
+    },
+    /// The sender went away, or its stream broke.
+    #[error("the upload broke off")]
+    Broken(#[source] Box<dyn Error + Send + Sync>),
+    /// It could not be stored.
+    #[error("the upload could not be stored")]
+    Storage(#[from] StorageError),
+}
+
+impl Default for UploadLimits {
+    fn default() -> Self {
+        Self {
+            size_bytes_max: UPLOAD_BYTES_MAX,
+            stall_ms_max: UPLOAD_STALL_MS_MAX,
+        }
+    }
+}
+
+impl Uploads {
+    /// Uploads into this storage, with the limits of [`crate::limits`].
+    pub fn new(storage: Arc<dyn ObjectStorage>) -> Self {
+        Self {
+            storage,
+            limits: UploadLimits::default(),
+        }
+    }
+
+    /// The same with other limits.
+    pub fn with_limits(self, limits: UploadLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Receives one master and stores it under the key, in place of what was there.
+    ///
+    /// `declared_bytes` is what the sender announced (`Content-Length`): too much is refused
+    /// before anything is read, and anything else than announced is refused at the end.
+    ///
+    /// # Errors
+    /// Each refusal is its own [`UploadError`]; nothing is kept then.
+    pub async fn receive<S, E>(
+        &self,
+        key: &ObjectKey,
+        declared_bytes: Option<u64>,
+        body: S,
+    ) -> Result<Upload, UploadError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + 'static,
+    {
+        let limit_bytes = self.limits.size_bytes_max;
+        if declared_bytes.is_some_and(|bytes| bytes > limit_bytes) {
+            return Err(UploadError::TooLarge { limit_bytes });
+        }
+        let body = body.map(|chunk| chunk.map_err(Into::into)).boxed();
+        let mut intake = Intake {
+            body,
+            limits: self.limits,
+            declared_bytes,
+            received_bytes: 0,
+            begun: VecDeque::new(),
+        };
+        let format = intake.sniff().await?;
+
+        let refusal = Refusal::default();
+        let put = self.storage.put(key, intake.into_checked(refusal.clone()));
+        let stored = match put.await {
+            Ok(stored) => stored,
+            Err(error) => return Err(refusal.take().unwrap_or(UploadError::Storage(error))),
+        };
+        metrics::counter!("veza_media_upload_bytes_total").increment(stored.size_bytes);
+        Ok(Upload {
+            key: stored.key,
+            format,
+            size_bytes: stored.size_bytes,
+            sha256: stored.sha256,
+        })
+    }
+}
+
+/// Why the stream was failed on purpose, told past a storage that only knows that it failed.
+#[derive(Clone, Default)]
+struct Refusal(Arc<Mutex<Option<UploadError>>>);
+
+impl Refusal {
+    fn set(&self, error: UploadError) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn take(&self) -> Option<UploadError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The sender's stream, counted and bounded.
+struct Intake {
+    body: BoxStream<'static, Result<Bytes, Box<dyn Error + Send + Sync>>>,
+    limits: UploadLimits,
+    declared_bytes: Option<u64>,
+    received_bytes: u64,
+    /// What was read to tell the format, and is still to be stored.
+    begun: VecDeque<Bytes>,
+}
+
+impl Intake {
+    async fn sniff(&mut self) -> Result<AudioFormat, UploadError> {
+        let mut head = BytesMut::new();
+        while head.len() < SNIFF_BYTES {
+            let Some(chunk) = self.receive().await? else {
+                break;
+            };
+            head.extend_from_slice(&chunk[..chunk.len().min(SNIFF_BYTES)]);
+            self.begun.push_back(chunk);
+        }
+        if head.is_empty() {
+            return Err(UploadError::Empty);
+        }
+        AudioFormat::sniff(&head).ok_or(UploadError::UnknownFormat)
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
+        match self.begun.pop_front() {
+            Some(chunk) => Ok(Some(chunk)),
+            None => self.receive().await,
+        }
+    }
+
+    async fn receive(&mut self) -> Result<Option<Bytes>, UploadError> {
+        let stall_ms_max = self.limits.stall_ms_max;
+        let chunk = timeout(Duration::from_millis(stall_ms_max), self.body.next())
+            .await
+            .map_err(|_| UploadError::Stalled { stall_ms_max })?;
+        let Some(chunk) = chunk else {
+            return self.check_complete().map(|()| None);
+        };
+        let chunk = chunk.map_err(UploadError::Broken)?;
+        self.received_bytes += chunk.len() as u64;
+        if self.received_bytes > self.limits.size_bytes_max {
+            return Err(UploadError::TooLarge {
+                limit_bytes: self.limits.size_bytes_max,
+            });
+        }
+        Ok(Some(chunk))
+    }
+
+    fn check_complete(&self) -> Result<(), UploadError> {
+        let received_bytes = self.received_bytes;
+        match self.declared_bytes {
+            Some(declared_bytes) if received_bytes > 0 && declared_bytes != received_bytes => {
+                Err(UploadError::Incomplete {
+                    declared_bytes,
+                    received_bytes,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn into_checked(self, refusal: Refusal) -> crate::storage::ByteStream {
+        let checked = stream::try_unfold((self, refusal), |(mut intake, refusal)| async move {
+            match intake.next().await {
+                Ok(chunk) => Ok(chunk.map(|chunk| (chunk, (intake, refusal)))),
+                Err(error) => {
+                    refusal.set(error);
+                    Err(io::Error::other("the upload was refused"))
+                }
+            }
+        });
+        checked.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::path::Path;
+
+    use super::*;
+    use crate::sample_audio::Chord;
+    use crate::storage::{ByteRange, FileStorage};
+
+    fn uploads(home: &Path, limits: UploadLimits) -> (Uploads, Arc<FileStorage>) {
+        let storage = Arc::new(FileStorage::open(home).unwrap());
+        (Uploads::new(storage.clone()).with_limits(limits), storage)
+    }
+
+    fn key() -> ObjectKey {
+        ObjectKey::new("masters/one").unwrap()
+    }
+
+    fn pieces(bytes: &[u8], piece: usize) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
+        let pieces: Vec<_> = bytes
+            .chunks(piece)
+            .map(Bytes::copy_from_slice)
+            .map(Ok)
+            .collect();
+        stream::iter(pieces)
+    }
+
+    async fn assert_nothing_kept(home: &Path, storage: &FileStorage) {
+        assert!(matches!(
+            storage.head(&key()).await,
+            Err(StorageError::NotFound { .. })
+        ));
+        assert_eq!(std::fs::read_dir(home.join(".scratch")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_master_is_stored_whole_however_it_is_cut() {
+        let home = tempfile::tempdir().unwrap();
+        let (uploads, storage) = uploads(home.path(), UploadLimits::default());
+        let wav = Chord::seconds(1).wav();
+        for piece in [1, 5, 16, 4_096, wav.len()] {
+            let declared = Some(wav.len() as u64);
+            // A byte at a time only for the beginning, which is where it matters.
+            let body = pieces(&wav[..64], piece).chain(pieces(&wav[64..], piece.max(1_000)));
+            let upload = uploads.receive(&key(), declared, body).await.unwrap();
+            assert_eq!(upload.format, AudioFormat::Wav);
+            assert_eq!(upload.size_bytes, wav.len() as u64);
+            let reader = storage.get(&upload.key, ByteRange::Whole).await.unwrap();
+            assert!(reader.bytes(u64::MAX).await.unwrap() == wav);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_not_come_in_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let limits = UploadLimits {
+            size_bytes_max: 10_000,
+            ..UploadLimits::default()
+        };
+        let (uploads, storage) = uploads(home.path(), limits);
+        let wav = Chord::seconds(1).wav();
+
+        let empty = uploads.receive(&key(), None, pieces(b"", 1)).await;
+        assert!(matches!(empty, Err(UploadError::Empty)));
+        let page = b"<!doctype html><title>no sound</title>";
+        let unknown = uploads.receive(&key(), None, pieces(page, 3)).await;
+        assert!(matches!(unknown, Err(UploadError::UnknownFormat)));
+        let announced = uploads
+            .receive(&key(), Some(10_001), pieces(&wav, 100))
+            .await;
+        assert!(matches!(
+            announced,
+            Err(UploadError::TooLarge {
+                limit_bytes: 10_000
+            })
+        ));
+        let grown = uploads.receive(&key(), None, pieces(&wav, 100)).await;
+        assert!(matches!(
+            grown,
+            Err(UploadError::TooLarge {
+                limit_bytes: 10_000
+            })
+        ));
+        let cut = uploads
+            .receive(&key(), Some(5_000), pieces(&wav[..4_999], 100))
+            .await;
+        let told = "the upload ended after 4999 of 5000 bytes";
+        assert_eq!(cut.unwrap_err().to_string(), told);
+        let broken = pieces(&wav[..5_000], 100)
+            .map(|chunk| chunk.map_err(|never| match never {}))
+            .chain(stream::iter([Err(io::Error::other("gone"))]));
+        let broken = uploads.receive(&key(), None, broken).await;
+        assert!(matches!(broken, Err(UploadError::Broken(_))));
+        assert_nothing_kept(home.path(), &storage).await;
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_falls_silent_is_given_up() {
+        let home = tempfile::tempdir().unwrap();
+        let limits = UploadLimits {
+            stall_ms_max: 20,
+            ..UploadLimits::default()
+        };
+        let (uploads, storage) = uploads(home.path(), limits);
+        let wav = Chord::seconds(1).wav();
+        let silent = pieces(&wav[..5_000], 100).chain(stream::pending());
+        let stalled = uploads.receive(&key(), None, silent).await;
+        assert!(matches!(
+            stalled,
+            Err(UploadError::Stalled { stall_ms_max: 20 })
+        ));
+        assert_nothing_kept(home.path(), &storage).await;
+    }
+}

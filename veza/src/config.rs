@@ -1,0 +1,222 @@
+//! The settings: what may be set, where each came from, and their meaning as types.
+//!
+//! A flag wins over a `VEZA_…` variable, that over the TOML file, that over the default. Whatever
+//! is wrong with one of them is found before anything starts, and said in one line that names it.
+//!
+//! - `table`: every setting, with its words for the operator
+//! - `layers`: which source wins
+//! - `values`: the types that are read from text
+//! - `listing`: what `veza config` prints
+//! - `error`: what may be wrong
+
+mod error;
+mod layers;
+mod listing;
+mod table;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use error::ConfigError;
+pub use layers::{Flags, Layers, Origin};
+pub use listing::listing;
+pub use table::{SETTINGS, Setting};
+pub use values::{ByteCount, EventStore, LogFormat, Network, Role};
+
+/// Every setting, read and checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What this process does.
+    pub roles: Vec<Role>,
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where HTTP listens; port 0 takes any free one.
+    pub http: SocketAddr,
+    /// The address that users see, without a slash at its end; none: the one that HTTP got.
+    pub public_url: Option<String>,
+    /// Where events are kept.
+    pub event_store: EventStore,
+    /// Where the embedded event store listens for gRPC; port 0 takes any free one.
+    pub event_store_listen: SocketAddr,
+    /// PostgreSQL by URL; none: the private one.
+    pub database_url: Option<String>,
+    /// Meilisearch by URL; none: search is PostgreSQL's.
+    pub meilisearch_url: Option<String>,
+    /// Meilisearch's API key.
+    pub meilisearch_key: Option<String>,
+    /// ClickHouse by URL, user and password in it; none: analytics are PostgreSQL's.
+    pub clickhouse_url: Option<String>,
+    /// Kafka brokers, `host:port` each; empty: no event is published.
+    pub kafka_brokers: Vec<String>,
+    /// The folder of the objects.
+    pub objects: PathBuf,
+    /// The folder of the keys that seal personal data and sign tokens.
+    pub keys: PathBuf,
+    /// The reverse proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The origins whose pages may call, `*` for all.
+    pub cors_origins: Vec<String>,
+    /// Whether callers are slowed down.
+    pub rate_limits: bool,
+    /// Whether the GraphQL schema may be asked for.
+    pub introspection: bool,
+    /// Free disk below which commands are refused.
+    pub disk_reserve: ByteCount,
+    /// The bearer token that reads `/metrics` from elsewhere than this machine.
+    pub metrics_token: Option<String>,
+    /// Which log lines are written, in the syntax of `tracing`'s filters.
+    pub log: String,
+    /// How they are written.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Reads every setting from `layers` and checks them against each other.
+    ///
+    /// # Errors
+    /// The first setting that is bad, or missing for the roles.
+    pub fn read(layers: &Layers) -> Result<Config, ConfigError> {
+        let data: PathBuf = layers.needed("data", values::path)?;
+        let config = Config {
+            roles: layers.needed("roles", values::roles)?,
+            http: layers.needed("http", values::address)?,
+            public_url: layers.wanted("public_url", values::origin)?,
+            event_store: layers.needed("event_store", values::event_store)?,
+            event_store_listen: layers.needed("event_store_listen", values::address)?,
+            database_url: layers.wanted("database_url", values::postgres_url)?,
+            meilisearch_url: layers.wanted("meilisearch_url", values::http_url)?,
+            meilisearch_key: layers.wanted("meilisearch_key", values::text)?,
+            clickhouse_url: layers.wanted("clickhouse_url", values::http_url)?,
+            kafka_brokers: layers
+                .wanted("kafka_brokers", values::brokers)?
+                .unwrap_or_default(),
+            objects: folder(layers, "objects", values::file_url, &data)?,
+            keys: folder(layers, "keys", values::path, &data)?,
+            trusted_proxies: layers
+                .wanted("trusted_proxies", values::networks)?
+                .unwrap_or_default(),
+            cors_origins: layers
+                .wanted("cors_origins", values::origins)?
+                .unwrap_or_default(),
+            rate_limits: layers.needed("rate_limits", values::switch)?,
+            introspection: layers.needed("introspection", values::switch)?,
+            disk_reserve: layers.needed("disk_reserve", values::byte_count)?,
+            metrics_token: layers.wanted("metrics_token", values::text)?,
+            log: layers.needed("log", values::log_filter)?,
+            log_format: layers.needed("log_format", values::log_format)?,
+            data,
+        };
+        config.suits_its_roles(layers)?;
+        Ok(config)
+    }
+
+    /// Whether this process does what `role` names.
+    #[must_use]
+    pub fn does(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Processes that share the work must be told where what they share is: each would otherwise
+    /// keep its own, and none would find what another wrote.
+    fn suits_its_roles(&self, layers: &Layers) -> Result<(), ConfigError> {
+        if self.roles.len() == Role::ALL.len() {
+            return Ok(());
+        }
+        let missing = |key: &'static str| !layers.is_set(key);
+        let needs_the_rest = self.roles.iter().any(|role| *role != Role::EventStore);
+        let shared = ["database_url", "objects", "keys"]
+            .into_iter()
+            .find(|key| missing(key));
+        if let Some(key) = shared.filter(|_| needs_the_rest) {
+            return Err(ConfigError::Missing {
+                setting: table::setting(key),
+            });
+        }
+        let is_elsewhere = !self.does(Role::EventStore);
+        if is_elsewhere && matches!(self.event_store, EventStore::Embedded) {
+            return Err(ConfigError::Missing {
+                setting: table::setting("event_store"),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A folder that is named, or else has the setting's name in the data folder.
+fn folder(
+    layers: &Layers,
+    key: &'static str,
+    read: fn(&str) -> Result<PathBuf, String>,
+    data: &Path,
+) -> Result<PathBuf, ConfigError> {
+    Ok(layers.wanted(key, read)?.unwrap_or_else(|| data.join(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        Config::read(&Layers::gather(&Flags::default(), variables)?)
+    }
+
+    #[test]
+    fn nothing_needs_to_be_set() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.http.to_string(), "127.0.0.1:8080");
+        assert_eq!(config.objects, Path::new("./veza-data/objects"));
+        assert!(Role::ALL.iter().all(|role| config.does(*role)));
+    }
+
+    #[test]
+    fn a_bad_setting_is_named_in_one_line_and_a_secret_is_not_repeated() {
+        let bad = [
+            ("VEZA_HTTP", "8080"),
+            ("VEZA_EVENT_STORE", "postgres://a"),
+            ("VEZA_DATABASE_URL", "mysql://u:hush@h"),
+            ("VEZA_MEILISEARCH_URL", "hush"),
+            ("VEZA_KAFKA_BROKERS", "a"),
+            ("VEZA_OBJECTS", "s3://hush"),
+            ("VEZA_TRUSTED_PROXIES", "10.0.0.0/33"),
+            ("VEZA_CORS_ORIGINS", "example.org"),
+            ("VEZA_RATE_LIMITS", "maybe"),
+            ("VEZA_DISK_RESERVE", "much"),
+            ("VEZA_LOG", "veza=loud"),
+            ("VEZA_LOG_FORMAT", "xml"),
+            ("VEZA_ROLES", "king"),
+            ("VEZA_PUBLIC_URL", "veza.example"),
+        ];
+        for (name, value) in bad {
+            let said = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("{name}: ")), "{said}");
+            assert!(
+                !said.contains("hush") && said.lines().count() == 1,
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn split_roles_must_be_told_what_they_share() {
+        let mut set = vec![("VEZA_ROLES", "projector")];
+        for (name, value) in [
+            ("VEZA_DATABASE_URL", "postgres://veza@db/veza"),
+            ("VEZA_OBJECTS", "file:///srv/objects"),
+            ("VEZA_KEYS", "/srv/keys"),
+            ("VEZA_EVENT_STORE", "esdb://store:2113?tls=false"),
+        ] {
+            let said = read(&set).unwrap_err().to_string();
+            assert!(said.contains(name), "{said}");
+            set.push((name, value));
+        }
+        assert_eq!(read(&set).unwrap().roles, [Role::Projector]);
+        assert_eq!(
+            read(&[("VEZA_ROLES", "event-store")]).unwrap().roles,
+            [Role::EventStore]
+        );
+    }
+}

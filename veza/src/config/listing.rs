@@ -1,0 +1,88 @@
+//! What `veza config` prints: a TOML file with every setting, its words and where its value came
+//! from, safe to show to others.
+
+use std::fmt::Write;
+
+use super::{Layers, SETTINGS};
+
+const HIDDEN: &str = "(secret)";
+
+/// Every setting with its value and origin. Secrets, and passwords in URLs, are not in it.
+#[must_use]
+pub fn listing(layers: &Layers) -> String {
+    let mut out = String::new();
+    for setting in SETTINGS {
+        let (key, variable) = (setting.key, setting.variable());
+        let about = setting.about;
+        let lines = match layers.get(key) {
+            None => format!("# {about} ({variable}, not set)\n# {key} ="),
+            Some((value, origin)) => {
+                let value = if setting.is_secret {
+                    HIDDEN.to_owned()
+                } else {
+                    shown(value)
+                };
+                let value = toml::Value::String(value);
+                format!("# {about} ({variable}, from: {origin})\n{key} = {value}")
+            }
+        };
+        writeln!(out, "{lines}\n").expect("a String takes all");
+    }
+    out
+}
+
+/// The value without what stands between a URL's user and its host.
+fn shown(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return value.to_owned();
+    };
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    // A password may hold whatever its URL should have encoded; the last @ is the one that counts.
+    let at = rest[..authority_end].rfind('@').or_else(|| rest.rfind('@'));
+    let Some(at) = at else {
+        return value.to_owned();
+    };
+    let user = rest[..at].split(':').next().unwrap_or("");
+    format!("{scheme}://{user}:{HIDDEN}{}", &rest[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Flags;
+    use super::*;
+
+    #[test]
+    fn it_is_toml_with_every_setting_and_without_secrets() {
+        let variables = [
+            ("VEZA_DATABASE_URL", "postgres://veza:hush@db/veza"),
+            ("VEZA_CLICKHOUSE_URL", "http://u:hu/sh@ch:8123"),
+            ("VEZA_METRICS_TOKEN", "hush"),
+            ("VEZA_MEILISEARCH_KEY", "hush"),
+        ];
+        let variables = variables
+            .map(|(name, value)| (name.into(), value.into()))
+            .into_iter();
+        let listed = listing(&Layers::gather(&Flags::default(), variables).unwrap());
+        assert!(
+            !listed.contains("hush") && !listed.contains("hu/sh"),
+            "{listed}"
+        );
+        assert!(
+            listed.contains("VEZA_DATABASE_URL, from: VEZA_DATABASE_URL)"),
+            "{listed}"
+        );
+        let table: toml::Table = listed.parse().unwrap();
+        assert_eq!(
+            table["database_url"].as_str(),
+            Some("postgres://veza:(secret)@db/veza")
+        );
+        assert_eq!(table["metrics_token"].as_str(), Some(HIDDEN));
+        for setting in SETTINGS {
+            assert!(
+                listed.contains(&format!("{} =", setting.key)),
+                "{}",
+                setting.key
+            );
+        }
+    }
+}

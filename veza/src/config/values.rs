@@ -1,0 +1,309 @@
+//! The types of the settings, read from text. What is wrong is told without the text itself, which
+//! may hold a password.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use axum::http::Uri;
+use tracing_subscriber::EnvFilter;
+
+/// What a process can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes commands over HTTP.
+    CommandApi,
+    /// Answers queries over HTTP, and streams.
+    QueryApi,
+    /// Fills the read models.
+    Projector,
+    /// Drives the sagas.
+    Saga,
+    /// Keeps the embedded event store.
+    EventStore,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 5] = [
+        Role::CommandApi,
+        Role::QueryApi,
+        Role::Projector,
+        Role::Saga,
+        Role::EventStore,
+    ];
+
+    /// Its name in settings and flags.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::CommandApi => "command-api",
+            Role::QueryApi => "query-api",
+            Role::Projector => "projector",
+            Role::Saga => "saga",
+            Role::EventStore => "event-store",
+        }
+    }
+}
+
+/// Where events are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventStore {
+    /// In this process, in the data folder.
+    Embedded,
+    /// In an EventStoreDB or KurrentDB cluster, by its connection string.
+    Cluster(String),
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For eyes.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteCount(pub u64);
+
+/// A range of addresses, such as `10.0.0.0/8`; a single one when no length is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix_bits: u32,
+}
+
+impl Network {
+    /// Whether `address` lies in it. An IPv4 address that came mapped into IPv6 counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (ours, theirs) = (bits(self.address), bits(address.to_canonical()));
+        let ignored = ours.1 - self.prefix_bits;
+        let shifted = |bits: u128| bits.checked_shr(ignored).unwrap_or(0);
+        ours.1 == theirs.1 && shifted(ours.0) == shifted(theirs.0)
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+/// An address as a number, and how many bits it has.
+fn bits(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (address.to_bits().into(), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+pub fn text(value: &str) -> Result<String, String> {
+    Ok(value.to_owned())
+}
+
+pub fn path(value: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(value))
+}
+
+pub fn address(value: &str) -> Result<SocketAddr, String> {
+    value
+        .parse()
+        .map_err(|_| "must be an address and a port, as 127.0.0.1:8080".to_owned())
+}
+
+pub fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off".to_owned()),
+    }
+}
+
+pub fn byte_count(value: &str) -> Result<ByteCount, String> {
+    let wrong = || "must be a number of bytes, as 536870912 or 512M".to_owned();
+    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
+    let unit = units
+        .into_iter()
+        .find_map(|(name, size)| Some((value.strip_suffix(name)?, size)));
+    let (number, size) = unit.unwrap_or((value, 1_u64));
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(size).map(ByteCount).ok_or_else(wrong)
+}
+
+pub fn log_format(value: &str) -> Result<LogFormat, String> {
+    match value {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be human or json".to_owned()),
+    }
+}
+
+pub fn log_filter(value: &str) -> Result<String, String> {
+    let checked = EnvFilter::builder().parse(value);
+    checked
+        .map(|_| value.to_owned())
+        .map_err(|_| "must be a filter, as info,veza=debug".to_owned())
+}
+
+pub fn roles(value: &str) -> Result<Vec<Role>, String> {
+    let mut roles = Vec::new();
+    for name in parts(value) {
+        let found: Vec<Role> = Role::ALL
+            .into_iter()
+            .filter(|role| (name == "all" || name == role.name()) && !roles.contains(role))
+            .collect();
+        let is_known = name == "all" || Role::ALL.iter().any(|role| role.name() == name);
+        if !is_known {
+            let names = Role::ALL.map(Role::name).join(", ");
+            return Err(format!("must be all, or some of {names}"));
+        }
+        roles.extend(found);
+    }
+    Ok(roles)
+}
+
+pub fn event_store(value: &str) -> Result<EventStore, String> {
+    let schemes = ["esdb", "esdb+discover", "kurrentdb", "kurrentdb+discover"];
+    match value.split_once("://") {
+        None if value == "embedded" => Ok(EventStore::Embedded),
+        Some((scheme, rest)) if schemes.contains(&scheme) && !rest.is_empty() => {
+            Ok(EventStore::Cluster(value.to_owned()))
+        }
+        _ => Err("must be embedded, or a connection string that begins with esdb://".to_owned()),
+    }
+}
+
+pub fn postgres_url(value: &str) -> Result<String, String> {
+    let is_postgres = value.starts_with("postgres://") || value.starts_with("postgresql://");
+    let parsed = value.parse::<sqlx::postgres::PgConnectOptions>();
+    match (is_postgres, parsed) {
+        (true, Ok(_)) => Ok(value.to_owned()),
+        _ => Err("must be a URL, as postgres://user:password@host/database".to_owned()),
+    }
+}
+
+pub fn http_url(value: &str) -> Result<String, String> {
+    let wrong = || "must be a URL that begins with http:// or https://".to_owned();
+    let uri: Uri = value.parse().map_err(|_| wrong())?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    if is_http && uri.host().is_some_and(|host| !host.is_empty()) {
+        Ok(value.trim_end_matches('/').to_owned())
+    } else {
+        Err(wrong())
+    }
+}
+
+/// Scheme, host and port, and nothing behind them.
+pub fn origin(value: &str) -> Result<String, String> {
+    let wrong = "must be an origin, as https://veza.example";
+    let url = http_url(value).map_err(|_| wrong.to_owned())?;
+    let (_, rest) = url.split_once("://").expect("a URL has a scheme");
+    if rest.contains(['/', '?', '#', '@']) {
+        Err(wrong.to_owned())
+    } else {
+        Ok(url)
+    }
+}
+
+pub fn origins(value: &str) -> Result<Vec<String>, String> {
+    parts(value)
+        .map(|part| {
+            if part == "*" {
+                Ok("*".to_owned())
+            } else {
+                origin(part)
+            }
+        })
+        .collect()
+}
+
+pub fn brokers(value: &str) -> Result<Vec<String>, String> {
+    let is_broker = |part: &str| {
+        let port = part.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        port.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    };
+    let wrong = || "must be host:port, separated by commas".to_owned();
+    parts(value)
+        .map(|part| is_broker(part).then(|| part.to_owned()).ok_or_else(wrong))
+        .collect()
+}
+
+pub fn networks(value: &str) -> Result<Vec<Network>, String> {
+    parts(value).map(network).collect()
+}
+
+fn network(value: &str) -> Result<Network, String> {
+    let wrong = || "must be addresses or ranges, as 10.0.0.0/8, separated by commas".to_owned();
+    let (address, prefix) = value
+        .split_once('/')
+        .map_or((value, None), |(a, p)| (a, Some(p)));
+    let address: IpAddr = address.parse().map_err(|_| wrong())?;
+    let (_, all) = bits(address);
+    let prefix_bits = prefix.map_or(Ok(all), str::parse).map_err(|_| wrong())?;
+    if prefix_bits > all {
+        Err(wrong())
+    } else {
+        Ok(Network {
+            address,
+            prefix_bits,
+        })
+    }
+}
+
+/// The folder that a `file:` URL names.
+pub fn file_url(value: &str) -> Result<PathBuf, String> {
+    let path = value
+        .strip_prefix("file://")
+        .filter(|path| path.starts_with('/'));
+    path.map(PathBuf::from)
+        .ok_or_else(|| "must be a folder, as file:///srv/objects".to_owned())
+}
+
+fn parts(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_addresses_and_no_others() {
+        let holds = |network: &str, address: &str| {
+            networks(network).unwrap()[0].contains(address.parse().unwrap())
+        };
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("10.0.0.0/8", "::ffff:10.1.1.1") && !holds("10.0.0.0/8", "::1"));
+        assert!(holds("0.0.0.0/0", "1.2.3.4") && holds("::/0", "::1"));
+        assert!(holds("1.2.3.4", "1.2.3.4") && !holds("1.2.3.4", "1.2.3.5"));
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(byte_count("512M").unwrap(), ByteCount(512 << 20));
+        assert_eq!(byte_count("7").unwrap(), ByteCount(7));
+        assert!(byte_count("99999999999G").is_err() && byte_count("M").is_err());
+    }
+
+    #[test]
+    fn roles_are_told_once_each() {
+        assert_eq!(roles("saga, saga").unwrap(), [Role::Saga]);
+        assert_eq!(roles("saga,all").unwrap().len(), Role::ALL.len());
+    }
+
+    #[test]
+    fn an_origin_has_no_path_and_no_slash() {
+        assert_eq!(
+            origin("https://a.example:8443/").unwrap(),
+            "https://a.example:8443"
+        );
+        assert!(origin("https://a.example/b").is_err() && origin("ftp://a").is_err());
+        assert_eq!(origins("*").unwrap(), ["*"]);
+    }
+}
