@@ -14,4 +14,5 @@
 //! done after undoing began; every effect outside carries the key of its step.
 
 pub mod activities;
+
 pub mod orchestrator;
