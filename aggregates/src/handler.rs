@@ -1,0 +1,293 @@
+//! Carries commands out: load, decide, append at the expected revision, decide again on conflict.
+//!
+//! Commands on one stream wait for each other here, so that only other processes cause conflicts.
+
+mod cache;
+mod error;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::{
+    AppendError, AsOf, EventStore, ExpectedRevision, Position, ReadStream, Revision, StoreError,
+    StreamName,
+};
+use futures::TryStreamExt;
+use uuid::Uuid;
+
+use crate::context::CommandContext;
+use crate::decider::{AggregateId, Decider, stream_of};
+use crate::encoding::{decode, encode};
+use crate::fold::{self, Folded, LoadError};
+pub use cache::CACHED_EVENTS_MAX;
+use cache::StateCache;
+pub use error::CommandError;
+
+/// How often one command is decided before a conflict is handed to the caller.
+pub const ATTEMPTS_MAX: u32 = 12;
+
+/// Longest pause before the next attempt, in milliseconds.
+pub const PAUSE_MS_MAX: u64 = 64;
+
+/// Carries commands out on the aggregates of one event store. Share one in a process.
+pub struct CommandHandler {
+    store: Arc<dyn EventStore>,
+    cache: StateCache,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome<E> {
+    /// Whom it was asked of.
+    pub aggregate_id: Uuid,
+    /// What followed; nothing when it was so already.
+    pub events: Vec<E>,
+    /// The position of the last of them, or of the stream's last event when nothing followed.
+    pub position: Position,
+    /// The revision of that event; `None` when the stream has none.
+    pub revision: Option<Revision>,
+    /// Whether the command had been carried out before, and this is what came of it then.
+    pub repeated: bool,
+}
+
+type Executed<A> = Result<
+    Outcome<<A as cqrs_es::Aggregate>::Event>,
+    CommandError<<A as cqrs_es::Aggregate>::Error>,
+>;
+
+impl CommandHandler {
+    /// A handler over this store.
+    pub fn new(store: Arc<dyn EventStore>) -> Self {
+        Self {
+            store,
+            cache: StateCache::default(),
+        }
+    }
+
+    /// The store that it appends to.
+    pub fn store(&self) -> &Arc<dyn EventStore> {
+        &self.store
+    }
+
+    /// Carries a command out, at most once for its identity.
+    ///
+    /// When the store was unavailable the outcome is unknown: ask again with the same identity.
+    pub async fn execute<A: Decider>(
+        &self,
+        id: A::Id,
+        command: A::Command,
+        context: &CommandContext,
+    ) -> Executed<A> {
+        let executed = self.attempt::<A>(id, command, context).await;
+        let outcome = match &executed {
+            Ok(outcome) if outcome.repeated => "repeated",
+            Ok(_) => "done",
+            Err(CommandError::Rejected(_)) => "rejected",
+            Err(CommandError::Conflict { .. }) => "conflict",
+            Err(_) => "failed",
+        };
+        metrics::counter!("veza_commands_total", "aggregate" => A::TYPE, "outcome" => outcome)
+            .increment(1);
+        executed
+    }
+
+    async fn attempt<A: Decider>(
+        &self,
+        id: A::Id,
+        command: A::Command,
+        context: &CommandContext,
+    ) -> Executed<A> {
+        let stream = stream_of::<A>(id);
+        let slot = self.cache.slot::<A>(&stream);
+        let mut folded = slot.lock().await;
+        // A cached state may be behind. That is found out by the append, and looked up before
+        // anything is refused because of it.
+        let mut fresh = folded.revision.is_none();
+        if fresh {
+            folded.refresh(&*self.store, &stream, None).await?;
+        }
+        let mut conflicts = 0;
+        loop {
+            if let Some(first) = folded.commands.get(&context.command_id) {
+                return self.repeat::<A>(id, &stream, *first, context).await;
+            }
+            let events = match folded.state.decide(command.clone()) {
+                Ok(events) if !events.is_empty() => events,
+                settled if fresh => {
+                    settled.map_err(CommandError::Rejected)?;
+                    return Ok(unchanged::<A>(id, &folded));
+                }
+                _ => {
+                    folded.refresh(&*self.store, &stream, None).await?;
+                    fresh = true;
+                    continue;
+                }
+            };
+            let expected = folded
+                .revision
+                .map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
+            let encoded = encode(&stream, &events, context);
+            match self.store.append(&stream, expected, encoded).await {
+                Ok(appended) => {
+                    let (Some(revision), Some(position)) =
+                        (appended.last_revision, appended.position)
+                    else {
+                        return Err(CommandError::Store(unplaced(&stream)));
+                    };
+                    folded.fold_appended(context.command_id, &events, position);
+                    if folded.revision == Some(revision) {
+                        self.cache.grown::<A>(&stream, &slot, revision);
+                    } else {
+                        // Somebody deleted the stream; what was folded is not what is there.
+                        *folded = Folded::default();
+                    }
+                    return Ok(Outcome {
+                        aggregate_id: id.uuid(),
+                        events,
+                        position,
+                        revision: Some(revision),
+                        repeated: false,
+                    });
+                }
+                Err(AppendError::WrongExpectedRevision { .. }) => {
+                    conflicts += 1;
+                    self.after_conflict(&stream, &mut folded, conflicts, context)
+                        .await?;
+                    fresh = true;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Brings the state up to date for the next attempt, or gives up.
+    async fn after_conflict<A: Decider>(
+        &self,
+        stream: &StreamName,
+        folded: &mut Folded<A>,
+        conflicts: u32,
+        context: &CommandContext,
+    ) -> Result<(), CommandError<A::Error>> {
+        metrics::counter!("veza_command_conflicts_total", "aggregate" => A::TYPE).increment(1);
+        if conflicts >= ATTEMPTS_MAX {
+            return Err(CommandError::Conflict {
+                attempts: conflicts,
+            });
+        }
+        tokio::time::sleep(pause(context.command_id, conflicts)).await;
+        if !folded.refresh(&*self.store, stream, None).await? {
+            // Nothing came after what was folded, and yet it is not the end: begin anew.
+            *folded = Folded::default();
+            folded.refresh(&*self.store, stream, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The outcome of a command that was carried out before.
+    async fn repeat<A: Decider>(
+        &self,
+        id: A::Id,
+        stream: &StreamName,
+        first: Revision,
+        context: &CommandContext,
+    ) -> Executed<A> {
+        let read = ReadStream::forward(stream.clone()).from(first);
+        let mut reader = self
+            .store
+            .read_stream(read)
+            .await
+            .map_err(LoadError::from)?;
+        let mut outcome = Outcome {
+            aggregate_id: id.uuid(),
+            events: vec![],
+            position: Position::START,
+            revision: None,
+            repeated: true,
+        };
+        let mut expected = 1;
+        while outcome.events.len() < expected
+            && let Some(recorded) = reader.try_next().await.map_err(LoadError::from)?
+        {
+            let decoded = decode::<A::Event>(&recorded).map_err(LoadError::from)?;
+            if let Some(record) = decoded
+                .metadata
+                .command
+                .filter(|_| outcome.events.is_empty())
+            {
+                if record.digest != context.digest {
+                    return Err(CommandError::DigestMismatch);
+                }
+                expected = record.events as usize;
+            }
+            outcome.events.push(decoded.event);
+            outcome.position = decoded.position;
+            outcome.revision = Some(decoded.revision);
+        }
+        Ok(outcome)
+    }
+
+    /// Looks at the present state of an aggregate, without a copy of it.
+    pub async fn inspect<A: Decider, T>(
+        &self,
+        id: A::Id,
+        look: impl FnOnce(&A) -> T + Send,
+    ) -> Result<T, LoadError> {
+        let stream = stream_of::<A>(id);
+        let slot = self.cache.slot::<A>(&stream);
+        let mut folded = slot.lock().await;
+        folded.refresh(&*self.store, &stream, None).await?;
+        Ok(look(&folded.state))
+    }
+
+    /// The state of an aggregate as it was at a moment of the past.
+    pub async fn load_as_of<A: Decider>(
+        &self,
+        id: A::Id,
+        moment: AsOf,
+    ) -> Result<Folded<A>, LoadError> {
+        fold::load(&*self.store, &stream_of::<A>(id), Some(moment)).await
+    }
+}
+
+fn unchanged<A: Decider>(id: A::Id, folded: &Folded<A>) -> Outcome<A::Event> {
+    Outcome {
+        aggregate_id: id.uuid(),
+        events: vec![],
+        position: folded.position,
+        revision: folded.revision,
+        repeated: false,
+    }
+}
+
+fn unplaced(stream: &StreamName) -> StoreError {
+    StoreError::Unavailable {
+        reason: format!("the acknowledgement of an append to {stream} names no position").into(),
+    }
+}
+
+/// How long to wait before the next attempt: up to twice as long each time, and spread by the
+/// command's identity, so that those who met once do not meet again.
+fn pause(command_id: Uuid, conflicts: u32) -> Duration {
+    let longest_ms = PAUSE_MS_MAX.min(1_u64 << conflicts.min(16));
+    let spread = Uuid::new_v5(&command_id, &conflicts.to_be_bytes())
+        .as_u64_pair()
+        .1;
+    Duration::from_micros(spread % (longest_ms * 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_spread_but_stay_short() {
+        let pauses = |id| (1..=ATTEMPTS_MAX).map(move |n| pause(Uuid::from_u128(id), n));
+        for (index, wait) in pauses(1).enumerate() {
+            assert!(
+                wait < Duration::from_millis(PAUSE_MS_MAX.min(2 << index)),
+                "{wait:?}"
+            );
+        }
+        assert!(pauses(1).zip(pauses(2)).all(|(one, other)| one != other));
+    }
+}
