@@ -1,0 +1,259 @@
+//! One run, driven step by step until it is over, waits for an operator, or the runtime stops.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use event_schemas::saga::{
+    SagaEvent, SagaPaused, SagaStepCompensated, SagaStepCompleted, SagaStepFailed, SagaStepRefused,
+};
+use event_store::StreamName;
+use futures::FutureExt;
+use serde_json::Value;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::orchestrator::activity::{Activity, ActivityError, StepCall, Way};
+use crate::orchestrator::clock::Clock;
+use crate::orchestrator::decide::{NextAction, can_go_back, next};
+use crate::orchestrator::definition::{SagaDefinition, Step, StepKind, StepName};
+use crate::orchestrator::journal::{Journal, JournalError, Run};
+use crate::orchestrator::runtime::SagaSettings;
+
+/// First and longest wait after the store failed; it doubles between them.
+const STORE_RETRY_FIRST: Duration = Duration::from_millis(50);
+const STORE_RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// One run.
+pub(crate) struct Instance {
+    pub(crate) stream: StreamName,
+    pub(crate) journal: Journal,
+    pub(crate) sagas: Arc<[SagaDefinition]>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: SagaSettings,
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// When a run is looked at again.
+enum Pace {
+    Over,
+    Asleep,
+    Until(DateTime<Utc>),
+}
+
+impl Instance {
+    /// Drives the run. Failures of the store are waited out here, never fatal.
+    pub(crate) async fn drive(self) -> StreamName {
+        let mut pause = STORE_RETRY_FIRST;
+        while !self.stop.is_cancelled() {
+            match self.advance().await {
+                Ok(Pace::Over) => break,
+                Ok(Pace::Asleep) => {
+                    pause = STORE_RETRY_FIRST;
+                    self.until(std::future::pending()).await;
+                }
+                Ok(Pace::Until(at)) => {
+                    pause = STORE_RETRY_FIRST;
+                    self.until(self.clock.sleep_until(at)).await;
+                }
+                Err(JournalError::Conflict(_)) => {}
+                Err(error) => {
+                    tracing::warn!(saga = %self.stream, ?error, "the run waits for the store");
+                    self.until(tokio::time::sleep(pause)).await;
+                    pause = (pause * 2).min(STORE_RETRY_LONGEST);
+                }
+            }
+        }
+        self.stream
+    }
+
+    async fn until(&self, time: impl Future<Output = ()>) {
+        tokio::select! {
+            () = time => {}
+            () = self.wake.notified() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Goes on as far as it can without waiting.
+    async fn advance(&self) -> Result<Pace, JournalError> {
+        // Held while it is busy, not while it waits: so many runs act at once.
+        let _permit = self.permits.acquire().await.expect("it is never closed");
+        let Some(mut run) = self.journal.load(&self.stream).await? else {
+            return Ok(Pace::Over);
+        };
+        let Some(saga) = definition(&self.sagas, &run) else {
+            let (kind, version) = (&run.state.kind, run.state.version);
+            tracing::error!(saga = %self.stream, kind, version, "no such saga is known here");
+            return Ok(Pace::Asleep);
+        };
+        while !self.stop.is_cancelled() {
+            let now = self.clock.now();
+            match next(&run.state, saga, now) {
+                NextAction::RunStep(step) => self.step(&mut run, saga, step, Way::Do).await?,
+                NextAction::Compensate(step) => {
+                    self.step(&mut run, saga, step, Way::Undo).await?;
+                }
+                NextAction::Record(event) | NextAction::Finish(event) => {
+                    self.journal.record(&mut run, event, now).await?;
+                }
+                NextAction::RetryAt(at) | NextAction::WaitUntil(at) => return Ok(Pace::Until(at)),
+                NextAction::Nothing if run.state.end.is_some() => return Ok(Pace::Over),
+                NextAction::Nothing => return Ok(Pace::Asleep),
+            }
+        }
+        Ok(Pace::Over)
+    }
+
+    /// Does or undoes a step, and records what came of it.
+    async fn step(
+        &self,
+        run: &mut Run,
+        saga: &SagaDefinition,
+        name: StepName,
+        way: Way,
+    ) -> Result<(), JournalError> {
+        let step = saga
+            .step(name)
+            .expect("the step to do is one of the saga's");
+        let outcome = match activity(step, way) {
+            Some(activity) => self.act(activity, run, name, way).await,
+            None => Ok(Value::Null),
+        };
+        let label = match &outcome {
+            Ok(_) => "done",
+            Err(ActivityError::Refused(_)) => "refused",
+            Err(_) => "failed",
+        };
+        metrics::counter!("veza_saga_steps_total", "saga" => saga.kind, "step" => name,
+            "outcome" => label)
+        .increment(1);
+        loop {
+            let now = self.clock.now();
+            let event = self.verdict(run, saga, (name, way), &outcome, now);
+            match self.journal.record(run, event, now).await {
+                Err(JournalError::Conflict(stream)) => {
+                    // Most likely a signal came in: what was done here still stands.
+                    let Some(newer) = self.journal.load(&stream).await? else {
+                        return Err(JournalError::NotASaga(stream));
+                    };
+                    *run = newer;
+                    let asked = match way {
+                        Way::Do => NextAction::RunStep(name),
+                        Way::Undo => NextAction::Compensate(name),
+                    };
+                    if next(&run.state, saga, now) != asked {
+                        return Ok(());
+                    }
+                }
+                recorded => return recorded,
+            }
+        }
+    }
+
+    /// Calls the activity; where the outcome is not known, finds out.
+    async fn act(
+        &self,
+        activity: &dyn Activity,
+        run: &Run,
+        step: StepName,
+        way: Way,
+    ) -> Result<Value, ActivityError> {
+        let call = StepCall {
+            stream: &run.stream,
+            step,
+            way,
+            state: &run.state,
+            now: self.clock.now(),
+            correlation_id: run.correlation_id,
+            causation_id: run.last_event_id,
+            traceparent: run.traceparent.as_deref(),
+        };
+        match self.bounded(activity.run(&call)).await {
+            Err(ActivityError::Ambiguous(reason)) => {
+                tracing::warn!(saga = %run.stream, step, reason, "the outcome is not known");
+                let found = self.bounded(activity.find(&call)).await;
+                match found {
+                    Ok(Some(output)) => Ok(output),
+                    Ok(None) => Err(ActivityError::Transient(reason)),
+                    Err(error) => Err(error),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    // Neither a call that hangs nor one that panics takes the run down with it.
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, ActivityError>>,
+    ) -> Result<T, ActivityError> {
+        let call = AssertUnwindSafe(call).catch_unwind();
+        match tokio::time::timeout(self.settings.activity_timeout, call).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ActivityError::Ambiguous("the activity panicked".to_owned())),
+            Err(_) => Err(ActivityError::Ambiguous("no answer in time".to_owned())),
+        }
+    }
+
+    /// What is recorded of an outcome.
+    fn verdict(
+        &self,
+        run: &Run,
+        saga: &SagaDefinition,
+        (name, way): (StepName, Way),
+        outcome: &Result<Value, ActivityError>,
+        now: DateTime<Utc>,
+    ) -> SagaEvent {
+        let step = name.to_owned();
+        let reason = match outcome {
+            Ok(output) => {
+                let output = output.clone();
+                return match way {
+                    Way::Do => SagaStepCompleted { step, output }.into(),
+                    Way::Undo => SagaStepCompensated { step }.into(),
+                };
+            }
+            Err(ActivityError::Refused(reason)) => {
+                let reason = reason.clone();
+                // With no way back, or the way back barred, a person has to look.
+                return if way == Way::Do && can_go_back(&run.state, saga) {
+                    SagaStepRefused { step, reason }.into()
+                } else {
+                    SagaPaused { step, reason }.into()
+                };
+            }
+            Err(error) => error.to_string(),
+        };
+        let attempt = run.state.attempts(name) + 1;
+        let key = StepCall::key_of(&run.stream, name, way);
+        match self.settings.retry.retry_at(key, attempt, now) {
+            Some(retry_at) => SagaStepFailed {
+                step,
+                attempt,
+                reason,
+                retry_at,
+            }
+            .into(),
+            None => SagaPaused { step, reason }.into(),
+        }
+    }
+}
+
+fn definition<'a>(sagas: &'a [SagaDefinition], run: &Run) -> Option<&'a SagaDefinition> {
+    sagas
+        .iter()
+        .find(|saga| saga.kind == run.state.kind && saga.version == run.state.version)
+}
+
+fn activity(step: &Step, way: Way) -> Option<&dyn Activity> {
+    match (way, &step.kind) {
+        (Way::Undo, _) => step.undo.as_deref(),
+        (Way::Do, StepKind::Action(activity)) => Some(activity.as_ref()),
+        (Way::Do, StepKind::Wait(_)) => None,
+    }
+}

@@ -1,0 +1,302 @@
+//! Follows the log: starts runs, hands signals over, keeps one task a run, drains.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_schemas::EventFamily;
+use event_schemas::saga::SagaEvent;
+use event_store::{
+    Delivery, EventStore, Filter, Position, RecordedEvent, StreamName, SubscribeError,
+    SubscribeFrom,
+};
+use futures::StreamExt;
+use futures::future::try_join_all;
+use thiserror::Error;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::orchestrator::checkpoint::{Checkpoint, CheckpointError};
+use crate::orchestrator::clock::{Clock, SystemClock};
+use crate::orchestrator::definition::SagaDefinition;
+use crate::orchestrator::instance::Instance;
+use crate::orchestrator::journal::{Journal, JournalError};
+use crate::orchestrator::retry::RetryPolicy;
+
+/// Most deliveries that are taken in at once.
+const DELIVERIES_AT_ONCE_MAX: usize = 64;
+
+/// How long to wait after the log could not be followed.
+const FOLLOW_RETRY: Duration = Duration::from_millis(500);
+
+/// How the runtime behaves.
+#[derive(Clone, Debug)]
+pub struct SagaSettings {
+    /// Its name; each has its own checkpoint.
+    pub name: String,
+    /// How many runs act at once; those that wait are not counted.
+    pub running_max: usize,
+    /// How long an activity may take before its outcome counts as not known.
+    pub activity_timeout: Duration,
+    /// How often a checkpoint is saved, when there is something new.
+    pub checkpoint_every: Duration,
+    /// How failed steps are tried again.
+    pub retry: RetryPolicy,
+}
+
+impl Default for SagaSettings {
+    fn default() -> Self {
+        Self {
+            name: "platform".to_owned(),
+            running_max: 64,
+            activity_timeout: Duration::from_secs(30),
+            checkpoint_every: Duration::from_secs(5),
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// Runs sagas.
+pub struct SagaRuntime {
+    journal: Journal,
+    sagas: Arc<[SagaDefinition]>,
+    clock: Arc<dyn Clock>,
+    settings: SagaSettings,
+}
+
+/// Why following stopped; it is taken up again.
+#[derive(Debug, Error)]
+enum FollowError {
+    #[error("the subscription failed")]
+    Subscribe(#[from] SubscribeError),
+    #[error("a run could not be started or signalled")]
+    Journal(#[from] JournalError),
+    #[error("the subscription ended")]
+    Ended,
+}
+
+/// The log as it has been taken in, and the tasks of the runs.
+struct Follower {
+    checkpoint: Checkpoint,
+    saved: Position,
+    live: bool,
+    tasks: JoinSet<StreamName>,
+    wakes: HashMap<StreamName, Arc<Notify>>,
+    permits: Arc<Semaphore>,
+}
+
+impl SagaRuntime {
+    /// Runs these sagas on the store, by the clock on the wall.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        sagas: Vec<SagaDefinition>,
+        settings: SagaSettings,
+    ) -> Self {
+        Self {
+            journal: Journal::new(store),
+            sagas: sagas.into(),
+            clock: Arc::new(SystemClock),
+            settings,
+        }
+    }
+
+    /// The same, by another clock.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Runs until `stop`: steps under way are then ended and recorded, and a checkpoint is saved.
+    ///
+    /// Dropping the future instead is as good as a crash: nothing is lost.
+    pub async fn run(&self, stop: CancellationToken) -> Result<(), CheckpointError> {
+        let store = self.journal.store().as_ref();
+        let stream = self.checkpoint_stream();
+        let checkpoint = Checkpoint::load(store, &stream).await?;
+        let mut follower = Follower {
+            saved: checkpoint.position,
+            checkpoint,
+            live: false,
+            tasks: JoinSet::new(),
+            wakes: HashMap::new(),
+            permits: Arc::new(Semaphore::new(self.settings.running_max)),
+        };
+        while !stop.is_cancelled() {
+            if let Err(error) = self.follow(&mut follower, &stop).await {
+                tracing::warn!(?error, "sagas wait for the store");
+                let pause = tokio::time::sleep(FOLLOW_RETRY);
+                let _ = stop.run_until_cancelled(pause).await;
+            }
+        }
+        while follower.tasks.join_next().await.is_some() {}
+        follower.checkpoint.save(store, &stream).await
+    }
+
+    fn checkpoint_stream(&self) -> StreamName {
+        let name = format!("sagacheckpoint-{}", self.settings.name);
+        StreamName::new(name).expect("a runtime's name is short")
+    }
+
+    fn filter(&self) -> Filter {
+        let categories = self.sagas.iter().flat_map(|saga| &saga.categories);
+        let mut categories: Vec<_> = categories.copied().collect();
+        categories.push(SagaEvent::CATEGORY);
+        categories.sort_unstable();
+        categories.dedup();
+        Filter::stream_prefixes(categories.iter().map(|category| format!("{category}-")))
+    }
+
+    /// Follows the log until `stop` or an error.
+    async fn follow(
+        &self,
+        follower: &mut Follower,
+        stop: &CancellationToken,
+    ) -> Result<(), FollowError> {
+        let from = match follower.checkpoint.position {
+            Position::START => SubscribeFrom::Start,
+            position => SubscribeFrom::After(position),
+        };
+        let store = self.journal.store();
+        let subscription = store.subscribe_all(from, Some(self.filter())).await?;
+        let mut deliveries = subscription.ready_chunks(DELIVERIES_AT_ONCE_MAX);
+        let mut ticks = tokio::time::interval(self.settings.checkpoint_every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                Some(ended) = follower.tasks.join_next() => match ended {
+                    Ok(stream) => drop(follower.wakes.remove(&stream)),
+                    // Its task is gone but its run is not: it comes back with the next start.
+                    Err(error) => tracing::error!(%error, "the task of a run broke"),
+                },
+                chunk = deliveries.next() => {
+                    self.take(follower, chunk.ok_or(FollowError::Ended)?, stop).await?;
+                }
+                _ = ticks.tick() => self.save(follower).await,
+            }
+        }
+    }
+
+    /// Takes in some deliveries: all of them, or none is counted as taken in.
+    async fn take(
+        &self,
+        follower: &mut Follower,
+        chunk: Vec<Result<Delivery, SubscribeError>>,
+        stop: &CancellationToken,
+    ) -> Result<(), FollowError> {
+        let chunk: Vec<Delivery> = chunk.into_iter().collect::<Result<_, _>>()?;
+        let events: Vec<&RecordedEvent> = chunk.iter().filter_map(event_of).collect();
+        // Starts first, so that what comes with them in one chunk finds its run.
+        try_join_all(events.iter().map(|event| self.start(event))).await?;
+        try_join_all(events.iter().map(|event| self.signal(event))).await?;
+        for delivery in &chunk {
+            match delivery {
+                Delivery::Event(event) => {
+                    follower.checkpoint.position = event.position;
+                    self.note(follower, event, stop);
+                }
+                Delivery::Checkpoint(position) => follower.checkpoint.position = *position,
+                Delivery::CaughtUp => {
+                    follower.live = true;
+                    for stream in follower.checkpoint.unfinished.clone() {
+                        self.wake(follower, &stream, stop);
+                    }
+                }
+                Delivery::FellBehind => {}
+            }
+        }
+        let unfinished = follower.checkpoint.unfinished.len();
+        metrics::gauge!("veza_saga_runs_unfinished").set(unfinished as f64);
+        Ok(())
+    }
+
+    async fn start(&self, event: &RecordedEvent) -> Result<(), JournalError> {
+        for saga in self.sagas.iter().filter(|saga| self.is_newest(saga)) {
+            if let Some(start) = (saga.start)(event) {
+                let now = self.clock.now();
+                self.journal.start(saga, start, event, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn signal(&self, event: &RecordedEvent) -> Result<(), JournalError> {
+        for saga in self.sagas.iter().filter(|saga| self.is_newest(saga)) {
+            if let Some(signal) = (saga.signal)(event) {
+                let now = self.clock.now();
+                self.journal.signal(saga, signal, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_newest(&self, saga: &SagaDefinition) -> bool {
+        let same = self.sagas.iter().filter(|other| other.kind == saga.kind);
+        same.map(|other| other.version).max() == Some(saga.version)
+    }
+
+    /// Keeps the list of runs that are not over, and wakes the run that the event is of.
+    fn note(&self, follower: &mut Follower, event: &RecordedEvent, stop: &CancellationToken) {
+        if event.stream.category() != SagaEvent::CATEGORY {
+            return;
+        }
+        let stream = event.stream.as_str();
+        match event.event_type.as_str() {
+            "SagaCompleted" | "SagaCompensated" => {
+                follower.checkpoint.unfinished.remove(stream);
+                return;
+            }
+            "SagaStarted" => {
+                follower.checkpoint.unfinished.insert(stream.to_owned());
+            }
+            "SagaSignalled" | "SagaResumed" | "SagaStepRefused" => {}
+            // What a run records of itself is no news to it.
+            _ => return,
+        }
+        if follower.live && follower.checkpoint.unfinished.contains(stream) {
+            self.wake(follower, stream, stop);
+        }
+    }
+
+    fn wake(&self, follower: &mut Follower, stream: &str, stop: &CancellationToken) {
+        let stream = StreamName::new(stream).expect("it was the name of a stream");
+        if let Some(wake) = follower.wakes.get(&stream) {
+            wake.notify_one();
+            return;
+        }
+        let wake = Arc::new(Notify::new());
+        follower.wakes.insert(stream.clone(), wake.clone());
+        let instance = Instance {
+            stream,
+            journal: self.journal.clone(),
+            sagas: self.sagas.clone(),
+            clock: self.clock.clone(),
+            settings: self.settings.clone(),
+            permits: follower.permits.clone(),
+            wake,
+            stop: stop.clone(),
+        };
+        follower.tasks.spawn(instance.drive());
+    }
+
+    async fn save(&self, follower: &mut Follower) {
+        if follower.saved == follower.checkpoint.position {
+            return;
+        }
+        let stream = self.checkpoint_stream();
+        let store = self.journal.store().as_ref();
+        match follower.checkpoint.save(store, &stream).await {
+            Ok(()) => follower.saved = follower.checkpoint.position,
+            // The next start then reads a little more of the log.
+            Err(error) => tracing::warn!(?error, "the checkpoint of the sagas was not saved"),
+        }
+    }
+}
+
+fn event_of(delivery: &Delivery) -> Option<&RecordedEvent> {
+    match delivery {
+        Delivery::Event(event) => Some(event),
+        _ => None,
+    }
+}
