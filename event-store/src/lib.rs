@@ -19,6 +19,7 @@
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod grpc;
 pub mod limits;
 pub mod port;
 pub mod position;
