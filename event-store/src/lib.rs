@@ -6,6 +6,8 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
+//! | [`client`] | [`ClientStore`], the port over the network, through the official client |
+//! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`event`] | events before and after they are recorded |
 //! | [`stream`] | names, revisions, expectations and metadata of streams |
@@ -16,6 +18,7 @@
 //! | [`error`] | what can go wrong, one enum a question |
 //! | [`limits`] | the sizes that are refused |
 
+pub mod client;
 pub mod error;
 pub mod event;
 pub mod filter;
@@ -27,6 +30,7 @@ pub mod read;
 pub mod stream;
 pub mod subscription;
 
+pub use client::{ClientStore, InvalidConnectionString};
 pub use error::{AppendError, ReadError, StoreError, SubscribeError};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};

@@ -5,8 +5,7 @@
     clippy::allow_attributes,
     clippy::enum_variant_names,
     clippy::large_enum_variant,
-    dead_code,
-    reason = "generated; the names and the shapes are the protocol's, and not all of it is used"
+    reason = "generated; the names and the shapes are the protocol's"
 )]
 
 pub mod event_store {
