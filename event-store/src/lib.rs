@@ -8,6 +8,8 @@
 //! | --- | --- |
 //! | [`embedded`] | the engine of our own: [`EmbeddedStore`], on a folder of this machine |
 //! | [`log`] | its bytes on disk: segments, frames, records, recovery; all below [`log::Disk`] |
+//! | [`client`] | [`ClientStore`], the port over the network, through the official client |
+//! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`event`] | events before and after they are recorded |
 //! | [`stream`] | names, revisions, expectations and metadata of streams |
@@ -18,10 +20,12 @@
 //! | [`error`] | what can go wrong, one enum a question |
 //! | [`limits`] | the sizes that are refused |
 
+pub mod client;
 pub mod embedded;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod grpc;
 mod index;
 pub mod limits;
 pub mod log;
@@ -32,6 +36,7 @@ pub mod stream;
 pub mod subscription;
 mod subscriptions;
 
+pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError};
 pub use error::{AppendError, ReadError, StoreError, SubscribeError};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};

@@ -1,0 +1,217 @@
+//! Subscriptions that go on where they broke off, without gap or duplicate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use eventstore::{
+    Error, StreamPosition, SubscribeToAllOptions, SubscribeToStreamOptions, SubscriptionEvent,
+    SubscriptionFilter,
+};
+use futures::stream::StreamExt;
+
+use super::connection::Connection;
+use super::event::received;
+use super::{failure, read};
+use crate::error::{ReadError, SubscribeError};
+use crate::filter::{Filter, FilterSubject, Pattern};
+use crate::position::Position;
+use crate::stream::{Revision, StreamName};
+use crate::subscription::{Delivery, SubscribeFrom, Subscription};
+
+/// How long a server may be away before its subscribers are told.
+const RESUME_SECONDS_MAX: u64 = 60;
+
+/// The pause before the first attempt to resume, and the longest between two.
+const RESUME_PAUSE_MILLIS: u64 = 50;
+const RESUME_PAUSE_MILLIS_MAX: u64 = 2_000;
+
+/// How many events a filtering server looks at before it may send a checkpoint.
+const FILTER_WINDOW_EVENTS: u32 = 512;
+
+/// What is followed, and where to go on.
+#[derive(Clone)]
+enum Followed {
+    Stream(StreamName, SubscribeFrom<Revision>),
+    All(SubscribeFrom<Position>, Option<Filter>),
+}
+
+/// Follows one stream.
+pub(super) async fn to_stream(
+    connection: &Arc<Connection>,
+    stream: &StreamName,
+    from: SubscribeFrom<Revision>,
+) -> Result<Subscription, SubscribeError> {
+    let from = match from {
+        // Its end is found now, so that what follows is known if the connection breaks at once.
+        SubscribeFrom::End => match read::last_of_stream(connection, stream).await {
+            Ok(Some(last)) => SubscribeFrom::After(last.revision),
+            Ok(None) => SubscribeFrom::Start,
+            Err(ReadError::Store(error)) => return Err(error.into()),
+            Err(_) => return Err(SubscribeError::StreamDeleted(stream.clone())),
+        },
+        from => from,
+    };
+    follow(connection, Followed::Stream(stream.clone(), from)).await
+}
+
+/// Follows the log.
+pub(super) async fn to_all(
+    connection: &Arc<Connection>,
+    from: SubscribeFrom<Position>,
+    filter: Option<Filter>,
+) -> Result<Subscription, SubscribeError> {
+    let from = match from {
+        SubscribeFrom::End => match read::head(connection).await? {
+            Position::START => SubscribeFrom::Start,
+            head => SubscribeFrom::After(head),
+        },
+        from => from,
+    };
+    follow(connection, Followed::All(from, filter)).await
+}
+
+async fn follow(
+    connection: &Arc<Connection>,
+    mut followed: Followed,
+) -> Result<Subscription, SubscribeError> {
+    let failed = |error: Error, followed: &Followed| failure::subscribe(&error, followed.stream());
+    let mut open = match followed.open(connection).await {
+        Ok(open) => open,
+        Err(error) => return Err(failed(error, &followed)),
+    };
+    let connection = Arc::clone(connection);
+    Ok(async_stream::try_stream! {
+        let mut is_live = false;
+        loop {
+            let error = match open.next_subscription_event().await {
+                Ok(event) => {
+                    if let Some(delivery) = followed.deliver(event)? {
+                        is_live = match delivery {
+                            Delivery::CaughtUp => true,
+                            Delivery::FellBehind => false,
+                            _ => is_live,
+                        };
+                        yield delivery;
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if is_live {
+                is_live = false;
+                yield Delivery::FellBehind;
+            }
+            open = match resume(&connection, &followed, error).await {
+                Ok(open) => open,
+                Err(error) => Err(failed(error, &followed))?,
+            };
+        }
+    }
+    .boxed())
+}
+
+/// Opens the subscription again where it broke off, until the server is back or given up.
+async fn resume(
+    connection: &Arc<Connection>,
+    followed: &Followed,
+    mut error: Error,
+) -> eventstore::Result<eventstore::Subscription> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(RESUME_PAUSE_MILLIS);
+    while failure::passes(&error) && begun.elapsed().as_secs() < RESUME_SECONDS_MAX {
+        tracing::info!(%error, "a subscription broke off and is resumed");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(RESUME_PAUSE_MILLIS_MAX));
+        error = match followed.open(connection).await {
+            Ok(open) => return Ok(open),
+            Err(error) => error,
+        };
+    }
+    Err(error)
+}
+
+impl Followed {
+    fn stream(&self) -> Option<&StreamName> {
+        match self {
+            Self::Stream(stream, _) => Some(stream),
+            Self::All(..) => None,
+        }
+    }
+
+    /// Subscribes, and waits until the server has confirmed it.
+    async fn open(&self, connection: &Connection) -> eventstore::Result<eventstore::Subscription> {
+        connection
+            .ask(|client| async move {
+                let mut open = match self {
+                    Self::Stream(stream, from) => {
+                        let options = SubscribeToStreamOptions::default()
+                            .start_from(place(*from, Revision::get));
+                        client.subscribe_to_stream(stream.as_str(), &options).await
+                    }
+                    Self::All(from, filter) => {
+                        let from = place(*from, |position| eventstore::Position {
+                            commit: position.get(),
+                            prepare: position.get(),
+                        });
+                        let options = SubscribeToAllOptions::default().position(from);
+                        let options = match filter {
+                            Some(filter) => options.filter(sent(filter)),
+                            None => options,
+                        };
+                        client.subscribe_to_all(&options).await
+                    }
+                };
+                match open.next_subscription_event().await? {
+                    SubscriptionEvent::Confirmed(_) => Ok(open),
+                    _ => Err(Error::IllegalStateError(
+                        "the subscription was not confirmed".to_owned(),
+                    )),
+                }
+            })
+            .await
+    }
+
+    /// What a message of the server is to the subscriber; where to resume moves with it.
+    fn deliver(&mut self, event: SubscriptionEvent) -> Result<Option<Delivery>, SubscribeError> {
+        Ok(match event {
+            SubscriptionEvent::EventAppeared(event) => {
+                let event = received(event)?;
+                match self {
+                    Self::Stream(_, from) => *from = SubscribeFrom::After(event.revision),
+                    Self::All(from, _) => *from = SubscribeFrom::After(event.position),
+                }
+                Some(Delivery::Event(event))
+            }
+            SubscriptionEvent::Checkpoint(position) => {
+                let position = Position::new(position.commit);
+                if let Self::All(from, _) = self {
+                    *from = SubscribeFrom::After(position);
+                }
+                Some(Delivery::Checkpoint(position))
+            }
+            SubscriptionEvent::CaughtUp => Some(Delivery::CaughtUp),
+            SubscriptionEvent::FellBehind => Some(Delivery::FellBehind),
+            _ => None,
+        })
+    }
+}
+
+fn place<T, U>(from: SubscribeFrom<T>, place: impl FnOnce(T) -> U) -> StreamPosition<U> {
+    match from {
+        SubscribeFrom::Start => StreamPosition::Start,
+        SubscribeFrom::After(at) => StreamPosition::Position(place(at)),
+        SubscribeFrom::End => StreamPosition::End,
+    }
+}
+
+fn sent(filter: &Filter) -> SubscriptionFilter {
+    let sent = match filter.subject {
+        FilterSubject::StreamName => SubscriptionFilter::on_stream_name(),
+        FilterSubject::EventType => SubscriptionFilter::on_event_type(),
+    };
+    let sent = sent.max(FILTER_WINDOW_EVENTS);
+    match &filter.pattern {
+        Pattern::Prefixes(prefixes) => prefixes.iter().fold(sent, SubscriptionFilter::add_prefix),
+        Pattern::Regex(regex) => sent.regex(regex),
+    }
+}

@@ -1,0 +1,33 @@
+//! The EventStoreDB protocol over any engine: gRPC for clients, and the few HTTP/1.1 endpoints that
+//! clients and probes ask for, on one port and without TLS.
+//!
+//! It is a translation: what the store promises is promised here, what it refuses is told with the
+//! codes, trailers and words that the official clients look for. It keeps no state beyond a call.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | `server` | [`serve`]: accepting, keeping alive and draining connections |
+//! | `socket` | the socket that acknowledges at once |
+//! | `route` | gRPC or HTTP, and which service |
+//! | `http` | `/health/live`, `/gossip`, `/info`, `/ping` |
+//! | `node` | what the server tells about itself: Gossip and ServerFeatures |
+//! | `streams` | the Streams service: which question is asked |
+//! | `read`, `subscribe`, `append`, `batch` | its answers |
+//! | `wire` | the protocol's types and the port's, one into the other |
+//! | `problem` | what goes wrong, as trailers or inside a reply |
+
+mod append;
+mod batch;
+mod http;
+mod node;
+mod problem;
+mod proto;
+mod read;
+mod route;
+mod server;
+mod socket;
+mod streams;
+mod subscribe;
+mod wire;
+
+pub use server::{ServeOptions, Serving, serve};

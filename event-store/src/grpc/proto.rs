@@ -1,0 +1,31 @@
+//! The protocol's messages and services, generated from `proto/`; the module tree mirrors the
+//! packages, because the generated code refers to its neighbours by path.
+
+#![expect(
+    clippy::allow_attributes,
+    clippy::enum_variant_names,
+    clippy::large_enum_variant,
+    reason = "generated; the names and the shapes are the protocol's"
+)]
+
+pub mod event_store {
+    pub mod client {
+        tonic::include_proto!("event_store.client");
+
+        pub mod streams {
+            tonic::include_proto!("event_store.client.streams");
+        }
+        pub mod gossip {
+            tonic::include_proto!("event_store.client.gossip");
+        }
+        pub mod server_features {
+            tonic::include_proto!("event_store.client.server_features");
+        }
+    }
+}
+
+pub mod google {
+    pub mod rpc {
+        tonic::include_proto!("google.rpc");
+    }
+}

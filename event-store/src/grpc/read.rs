@@ -1,0 +1,402 @@
+//! Reads: what is asked, and the events that answer it.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::problem::{of_read, of_store};
+use super::proto::event_store::client::streams::ReadResp;
+use super::proto::event_store::client::streams::read_req::Options;
+use super::proto::event_store::client::streams::read_req::options::all_options::AllOption;
+use super::proto::event_store::client::streams::read_req::options::filter_options;
+use super::proto::event_store::client::streams::read_req::options::stream_options::RevisionOption;
+use super::proto::event_store::client::streams::read_req::options::{
+    self as asked, CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption,
+};
+use super::proto::event_store::client::streams::read_resp::{
+    Content, ReadEvent, StreamNotFound, read_event,
+};
+use super::streams::Replies;
+use super::subscribe;
+use super::wire::{UuidForm, recorded, stream_identifier, stream_name};
+use crate::error::ReadError;
+use crate::event::RecordedEvent;
+use crate::filter::{Filter, FilterSubject, Pattern};
+use crate::limits::{FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
+use crate::port::EventStore;
+use crate::position::Position;
+use crate::read::{AllStart, Direction, EventReader, ReadAll, ReadStream, StreamStart};
+use crate::stream::{Revision, StreamName};
+use crate::subscription::SubscribeFrom;
+
+/// The type of an event that points to another, and the sign between the two parts of its data.
+const LINK_TYPE: &str = "$>";
+const LINK_SEPARATOR: char = '@';
+
+/// Behind every revision that a stream can have.
+const REVISION_END: u64 = i64::MAX as u64;
+
+/// A question that makes sense.
+pub(super) struct Question {
+    pub what: What,
+    pub form: UuidForm,
+    pub resolve_links: bool,
+}
+
+/// What is asked.
+pub(super) enum What {
+    /// Events of one stream; `bounds` asks for its first and last revisions too.
+    Stream { read: ReadStream, bounds: bool },
+    /// Events of the log.
+    All(ReadAll),
+    /// One stream, followed.
+    FollowStream(StreamName, SubscribeFrom<Revision>),
+    /// The log, followed.
+    FollowAll(SubscribeFrom<Position>, Option<Filter>),
+}
+
+/// Checks the combination that a client asks for.
+pub(super) fn question(options: Options) -> Result<Question, Status> {
+    let direction = match ReadDirection::try_from(options.read_direction) {
+        Ok(ReadDirection::Forwards) => Direction::Forward,
+        Ok(ReadDirection::Backwards) => Direction::Backward,
+        Err(_) => return Err(Status::invalid_argument("the read direction is unknown")),
+    };
+    let form = match options.uuid_option.and_then(|option| option.content) {
+        Some(asked::uuid_option::Content::String(_)) => UuidForm::Text,
+        Some(asked::uuid_option::Content::Structured(_)) => UuidForm::Structured,
+        None => return Err(Status::invalid_argument("the form of UUIDs is missing")),
+    };
+    let bounds = options
+        .control_option
+        .is_some_and(|control| control.compatibility >= 1);
+    let combination = (
+        options.stream_option,
+        direction,
+        options.count_option,
+        options.filter_option,
+    );
+    use {CountOption as Count, FilterOption as Kept, StreamOption as Of};
+    let what = match combination {
+        (Some(Of::Stream(of)), _, Some(Count::Count(count)), Some(Kept::NoFilter(_))) => {
+            What::Stream {
+                read: stream_read(of, direction, count)?,
+                bounds,
+            }
+        }
+        (
+            Some(Of::Stream(of)),
+            Direction::Forward,
+            Some(Count::Subscription(_)),
+            Some(Kept::NoFilter(_)),
+        ) => {
+            let from = follow_stream(of.revision_option)?;
+            What::FollowStream(stream_name(of.stream_identifier)?, from)
+        }
+        (Some(Of::All(of)), _, Some(Count::Count(count)), Some(kept)) => What::All(ReadAll {
+            direction,
+            start: all_start(of.all_option, direction)?,
+            limit: limit(count),
+            filter: filter(kept, false)?,
+            as_of: None,
+        }),
+        (Some(Of::All(of)), Direction::Forward, Some(Count::Subscription(_)), Some(kept)) => {
+            What::FollowAll(follow_all(of.all_option)?, filter(kept, true)?)
+        }
+        _ => {
+            return Err(Status::invalid_argument(
+                "the options of the read do not go together",
+            ));
+        }
+    };
+    let resolve_links = options.resolve_links;
+    Ok(Question {
+        what,
+        form,
+        resolve_links,
+    })
+}
+
+/// Clients that want everything ask for the largest number.
+fn limit(count: u64) -> Option<u64> {
+    (count < REVISION_END).then_some(count)
+}
+
+fn stream_read(
+    of: asked::StreamOptions,
+    direction: Direction,
+    count: u64,
+) -> Result<ReadStream, Status> {
+    let start = match (of.revision_option, direction) {
+        (Some(RevisionOption::Start(_)), Direction::Forward) => StreamStart::Start,
+        (Some(RevisionOption::Start(_)), Direction::Backward) => {
+            StreamStart::Revision(Revision::FIRST)
+        }
+        (Some(RevisionOption::End(_)), Direction::Backward) => StreamStart::End,
+        // Nothing comes after the end.
+        (Some(RevisionOption::End(_)), Direction::Forward) => {
+            StreamStart::Revision(Revision::new(REVISION_END))
+        }
+        (Some(RevisionOption::Revision(number)), Direction::Backward) if number >= REVISION_END => {
+            StreamStart::End
+        }
+        (Some(RevisionOption::Revision(number)), _) => {
+            StreamStart::Revision(Revision::new(number.min(REVISION_END)))
+        }
+        (None, _) => return Err(Status::invalid_argument("the start of the read is missing")),
+    };
+    Ok(ReadStream {
+        stream: stream_name(of.stream_identifier)?,
+        direction,
+        start,
+        limit: limit(count),
+        as_of: None,
+    })
+}
+
+fn all_start(option: Option<AllOption>, direction: Direction) -> Result<AllStart, Status> {
+    match (option, direction) {
+        (Some(AllOption::Start(_)), Direction::Forward) => Ok(AllStart::Start),
+        // Nothing comes before the start.
+        (Some(AllOption::Start(_)), Direction::Backward) => Ok(AllStart::Position(Position::START)),
+        (Some(AllOption::End(_)), _) => Ok(AllStart::End),
+        (Some(AllOption::Position(asked)), _) => Ok(match position(asked)? {
+            Some(position) => AllStart::Position(position),
+            None => AllStart::End,
+        }),
+        (None, _) => Err(Status::invalid_argument("the start of the read is missing")),
+    }
+}
+
+/// A position of the log; `None` is its end.
+fn position(asked: asked::Position) -> Result<Option<Position>, Status> {
+    if asked.prepare_position > asked.commit_position {
+        let reason = "Trying to read from an invalid position.";
+        return Err(Status::invalid_argument(reason));
+    }
+    let commit = asked.commit_position;
+    Ok((commit < REVISION_END).then_some(Position::new(commit)))
+}
+
+fn follow_stream(option: Option<RevisionOption>) -> Result<SubscribeFrom<Revision>, Status> {
+    match option {
+        Some(RevisionOption::Start(_)) => Ok(SubscribeFrom::Start),
+        Some(RevisionOption::End(_)) => Ok(SubscribeFrom::End),
+        Some(RevisionOption::Revision(number)) if number >= REVISION_END => Ok(SubscribeFrom::End),
+        Some(RevisionOption::Revision(number)) => Ok(SubscribeFrom::After(Revision::new(number))),
+        None => Err(Status::invalid_argument(
+            "the start of the subscription is missing",
+        )),
+    }
+}
+
+fn follow_all(option: Option<AllOption>) -> Result<SubscribeFrom<Position>, Status> {
+    match option {
+        Some(AllOption::Start(_)) => Ok(SubscribeFrom::Start),
+        Some(AllOption::End(_)) => Ok(SubscribeFrom::End),
+        Some(AllOption::Position(asked)) => Ok(match position(asked)? {
+            Some(Position::START) => SubscribeFrom::Start,
+            Some(position) => SubscribeFrom::After(position),
+            None => SubscribeFrom::End,
+        }),
+        None => Err(Status::invalid_argument(
+            "the start of the subscription is missing",
+        )),
+    }
+}
+
+fn filter(option: FilterOption, following: bool) -> Result<Option<Filter>, Status> {
+    let FilterOption::Filter(options) = option else {
+        return Ok(None);
+    };
+    let FilterOptions { filter, window, .. } = options;
+    let multiplier = options.checkpoint_interval_multiplier;
+    if window == Some(filter_options::Window::Max(0)) || (following && multiplier == 0) {
+        let reason = "the filter's window and checkpoint interval must not be zero";
+        return Err(Status::invalid_argument(reason));
+    }
+    let (subject, expression) = match filter {
+        Some(filter_options::Filter::StreamIdentifier(expression)) => {
+            (FilterSubject::StreamName, expression)
+        }
+        Some(filter_options::Filter::EventType(expression)) => {
+            (FilterSubject::EventType, expression)
+        }
+        None => return Err(Status::invalid_argument("the filter says nothing")),
+    };
+    let (regex, prefixes) = (expression.regex, expression.prefix);
+    if regex.len() > FILTER_PATTERN_BYTES_MAX || prefixes.len() > FILTER_PREFIXES_MAX {
+        return Err(Status::invalid_argument("the filter is too large"));
+    }
+    let pattern = match (regex.is_empty(), prefixes.is_empty()) {
+        (false, _) => Pattern::Regex(regex),
+        (true, false) => Pattern::Prefixes(prefixes),
+        (true, true) => return Err(Status::invalid_argument("the filter says nothing")),
+    };
+    Ok(Some(Filter { subject, pattern }))
+}
+
+/// Answers; an error that is known before the first event is the call's own.
+pub(super) async fn answer(
+    store: Arc<dyn EventStore>,
+    question: Question,
+    shutdown: CancellationToken,
+) -> Result<Replies, Status> {
+    let links = Links {
+        store: Arc::clone(&store),
+        form: question.form,
+        resolve: question.resolve_links,
+    };
+    match question.what {
+        What::Stream { read, bounds } => stream_events(store, links, read, bounds).await,
+        What::All(read) => {
+            let mut reader = store.read_all(read).await.map_err(|e| of_read(&e))?;
+            let first = reader.next().await.transpose().map_err(|e| of_read(&e))?;
+            let events = stream::iter(first.map(Ok)).chain(reader);
+            Ok(events
+                .then(move |event| {
+                    let links = links.clone();
+                    async move { links.reply(event.map_err(|e| of_read(&e))?).await }
+                })
+                .boxed())
+        }
+        What::FollowStream(stream, from) => {
+            subscribe::to_stream(store, links, stream, from, shutdown).await
+        }
+        What::FollowAll(from, filter) => {
+            subscribe::to_all(store, links, from, filter, shutdown).await
+        }
+    }
+}
+
+pub(super) fn reply(content: Content) -> ReadResp {
+    ReadResp {
+        content: Some(content),
+    }
+}
+
+async fn stream_events(
+    store: Arc<dyn EventStore>,
+    links: Links,
+    read: ReadStream,
+    bounds: bool,
+) -> Result<Replies, Status> {
+    let mut reader = match store.read_stream(read.clone()).await {
+        Ok(reader) => reader,
+        Err(ReadError::StreamNotFound(_)) => {
+            let missing = reply(Content::StreamNotFound(StreamNotFound {
+                stream_identifier: Some(stream_identifier(&read.stream)),
+            }));
+            return Ok(stream::once(async { Ok(missing) }).boxed());
+        }
+        Err(error) => return Err(of_read(&error)),
+    };
+    let first = reader.next().await.transpose().map_err(|e| of_read(&e))?;
+    Ok(async_stream::try_stream! {
+        let (mut sent, mut last) = (0, None);
+        let empty = first.is_none();
+        let mut next = first;
+        while let Some(event) = next {
+            sent += 1;
+            last = Some(event.revision);
+            yield links.reply(event).await?;
+            next = reader.next().await.transpose().map_err(|e| of_read(&e))?;
+        }
+        drop(reader);
+        if bounds {
+            if let Some(first) = first_bound(&*store, &read, empty).await? {
+                yield reply(Content::FirstStreamPosition(first.get()));
+            }
+            // A forward read that ran out has seen the last event.
+            let ran_out = read.direction == Direction::Forward && Some(sent) != read.limit;
+            let last = match last.filter(|_| ran_out) {
+                Some(last) => Some(last),
+                None => last_revision(&*store, &read.stream).await?,
+            };
+            if let Some(last) = last {
+                yield reply(Content::LastStreamPosition(last.get()));
+            }
+        }
+    }
+    .boxed())
+}
+
+/// Where a stream can be read from, told to a forward reader that began elsewhere and found nothing.
+async fn first_bound(
+    store: &dyn EventStore,
+    read: &ReadStream,
+    empty: bool,
+) -> Result<Option<Revision>, Status> {
+    if !empty || read.direction == Direction::Backward || read.start == StreamStart::Start {
+        return Ok(None);
+    }
+    let whole = ReadStream::forward(read.stream.clone()).limit(1);
+    let first = match store.read_stream(whole).await {
+        Ok(mut reader) => next_event(&mut reader).await?,
+        Err(error) => return Err(of_read(&error)),
+    };
+    Ok(first.map(|event| event.revision))
+}
+
+async fn last_revision(
+    store: &dyn EventStore,
+    stream: &StreamName,
+) -> Result<Option<Revision>, Status> {
+    let last = store.last_event(stream).await.map_err(|e| of_read(&e))?;
+    Ok(last.map(|event| event.revision))
+}
+
+async fn next_event(reader: &mut EventReader) -> Result<Option<RecordedEvent>, Status> {
+    reader.next().await.transpose().map_err(|e| of_read(&e))
+}
+
+/// How events are written, and whether links among them are followed.
+#[derive(Clone)]
+pub(super) struct Links {
+    store: Arc<dyn EventStore>,
+    form: UuidForm,
+    resolve: bool,
+}
+
+impl Links {
+    /// The reply that carries this event.
+    pub(super) async fn reply(&self, event: RecordedEvent) -> Result<ReadResp, Status> {
+        let position = event.position.get();
+        let is_link = self.resolve && event.event_type.as_str() == LINK_TYPE;
+        let (event, link) = if is_link {
+            (self.target(&event).await?, Some(event))
+        } else {
+            (Some(event), None)
+        };
+        Ok(reply(Content::Event(ReadEvent {
+            event: event.map(|event| recorded(event, self.form)),
+            link: link.map(|link| recorded(link, self.form)),
+            position: Some(read_event::Position::CommitPosition(position)),
+        })))
+    }
+
+    /// What a link points to, when that can be read: `<revision>@<stream>`.
+    async fn target(&self, link: &RecordedEvent) -> Result<Option<RecordedEvent>, Status> {
+        let target = std::str::from_utf8(&link.data)
+            .ok()
+            .and_then(|text| text.split_once(LINK_SEPARATOR))
+            .and_then(|(revision, stream)| {
+                let revision = Revision::new(revision.parse().ok()?);
+                Some((revision, StreamName::new(stream).ok()?))
+            });
+        let Some((revision, stream)) = target else {
+            return Ok(None);
+        };
+        let read = ReadStream::forward(stream).from(revision).limit(1);
+        match self.store.read_stream(read).await {
+            Ok(mut reader) => {
+                let found = next_event(&mut reader).await?;
+                Ok(found.filter(|event| event.revision == revision))
+            }
+            Err(ReadError::Store(error)) => Err(of_store(&error)),
+            Err(_) => Ok(None),
+        }
+    }
+}

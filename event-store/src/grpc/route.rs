@@ -1,0 +1,79 @@
+//! Which service a request is for.
+
+use std::sync::Arc;
+
+use ::http::{HeaderMap, Request, Response, header};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
+use tower::Service;
+
+use super::http;
+use super::node::{Node, NodeService};
+use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
+use super::proto::event_store::client::server_features::server_features_server;
+use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
+use super::streams::StreamsService;
+use crate::port::EventStore;
+
+/// Largest request or reply message: the largest event, and room for its frame.
+const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+
+type FeaturesServer<T> = server_features_server::ServerFeaturesServer<T>;
+
+/// All services; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Router {
+    store: Arc<dyn EventStore>,
+    node: Arc<Node>,
+    streams: StreamsServer<StreamsService>,
+    gossip: GossipServer<NodeService>,
+    features: FeaturesServer<NodeService>,
+}
+
+impl Router {
+    pub(super) fn new(
+        store: Arc<dyn EventStore>,
+        node: Arc<Node>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let streams = StreamsServer::new(StreamsService::new(Arc::clone(&store), shutdown))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let told = NodeService::new(Arc::clone(&node));
+        Self {
+            gossip: GossipServer::new(told.clone()),
+            features: FeaturesServer::new(told),
+            store,
+            node,
+            streams,
+        }
+    }
+
+    /// Answers one request; never fails, because errors are answers too.
+    pub(super) async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
+        if !is_grpc(request.headers()) {
+            return http::answer(&*self.store, &self.node, &request).await;
+        }
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let answered = if service == streams_server::SERVICE_NAME {
+            self.streams.call(request).await
+        } else if service == gossip_server::SERVICE_NAME {
+            self.gossip.call(request).await
+        } else if service == server_features_server::SERVICE_NAME {
+            self.features.call(request).await
+        } else {
+            Ok(Status::unimplemented("the service is not served here").into_http())
+        };
+        answered.unwrap_or_else(|never| match never {})
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}

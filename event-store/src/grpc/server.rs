@@ -1,0 +1,147 @@
+//! Accepting, keeping alive and draining connections.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::node::Node;
+use super::route::Router;
+use super::socket::QuickSocket;
+use crate::port::EventStore;
+
+/// How often a silent peer is asked whether it is there, and how long its answer may take.
+const KEEP_ALIVE_SECONDS: u64 = 10;
+
+/// How long open calls may go on after the server was told to stop.
+const DRAIN_SECONDS_MAX: u64 = 5;
+
+/// How long accepting pauses after the system refused a connection (no descriptors left, say).
+const ACCEPT_PAUSE_MILLIS: u64 = 100;
+
+/// Most calls at once on one connection.
+const CALLS_PER_CONNECTION_MAX: u32 = 4096;
+
+/// How much of one call's requests, and of all of a connection's, a peer may send ahead.
+const CALL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// How the server presents itself.
+#[derive(Clone, Debug, Default)]
+pub struct ServeOptions {
+    /// The host that discovering clients are told to dial; `None` is the address listened on.
+    pub advertise_host: Option<String>,
+}
+
+/// A server at work. Dropping this does not stop it; its shutdown token does.
+#[derive(Debug)]
+pub struct Serving {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// The address it is bound to, with the real port where 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it has stopped and every connection is closed.
+    pub async fn finished(self) {
+        // It fails only if the task panicked or its runtime is gone: it is not serving either way.
+        let _ = self.task.await;
+    }
+}
+
+/// Serves the store on the listener until the token is cancelled; then it accepts nothing more, ends
+/// subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
+///
+/// Plaintext and without authentication: whoever reaches the port may do everything.
+pub fn serve(
+    listener: TcpListener,
+    store: Arc<dyn EventStore>,
+    options: ServeOptions,
+    shutdown: CancellationToken,
+) -> io::Result<Serving> {
+    let address = listener.local_addr()?;
+    let node = Arc::new(Node::new(address, options.advertise_host));
+    let router = Router::new(store, node, shutdown.clone());
+    let task = tokio::spawn(accept(listener, router, shutdown));
+    Ok(Serving { address, task })
+}
+
+async fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = shutdown.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MILLIS)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
+    let socket = match QuickSocket::new(stream) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::debug!(%peer, %error, "the connection was gone before it was served");
+            return;
+        }
+    };
+    let service = service_fn(move |request| {
+        let router = router.clone();
+        async move { Ok::<_, std::convert::Infallible>(router.answer(request).await) }
+    });
+    let builder = builder();
+    let serving = builder.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            let limit = Duration::from_secs(DRAIN_SECONDS_MAX);
+            tokio::time::timeout(limit, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error, "a connection ended early");
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        .keep_alive_timeout(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
+        .initial_stream_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    builder
+}

@@ -1,0 +1,112 @@
+//! The Streams service: which question is asked, and who answers it.
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::problem::Problem;
+use super::proto::event_store::client::Empty;
+use super::proto::event_store::client::streams::streams_server::Streams;
+use super::proto::event_store::client::streams::{
+    AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
+    ReadResp, TombstoneReq, TombstoneResp, delete_resp, tombstone_resp,
+};
+use super::wire::{expected, stream_name};
+use super::{append, batch, read};
+use crate::port::EventStore;
+
+/// The replies of a read.
+pub(super) type Replies = BoxStream<'static, Result<ReadResp, Status>>;
+
+/// Answers from the store.
+pub(super) struct StreamsService {
+    store: Arc<dyn EventStore>,
+    shutdown: CancellationToken,
+}
+
+impl StreamsService {
+    pub(super) fn new(store: Arc<dyn EventStore>, shutdown: CancellationToken) -> Self {
+        Self { store, shutdown }
+    }
+}
+
+#[tonic::async_trait]
+impl Streams for StreamsService {
+    type ReadStream = Replies;
+    type BatchAppendStream = ReceiverStream<Result<BatchAppendResp, Status>>;
+
+    async fn read(&self, request: Request<ReadReq>) -> Result<Response<Replies>, Status> {
+        let options = request.into_inner().options.unwrap_or_default();
+        let question = read::question(options)?;
+        let store = Arc::clone(&self.store);
+        let replies = read::answer(store, question, self.shutdown.clone()).await?;
+        Ok(Response::new(replies))
+    }
+
+    async fn append(
+        &self,
+        request: Request<Streaming<AppendReq>>,
+    ) -> Result<Response<AppendResp>, Status> {
+        let appended = append::append(&*self.store, request.into_inner()).await?;
+        Ok(Response::new(appended))
+    }
+
+    async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        let options = request.into_inner().options.unwrap_or_default();
+        let stream = stream_name(options.stream_identifier)?;
+        let expected = expected(options.expected_stream_revision)?;
+        let deleted = self
+            .store
+            .delete_stream(&stream, expected)
+            .await
+            .map_err(Problem::from)?;
+        use delete_resp::{Position, PositionOption};
+        let position = match deleted.position {
+            Some(position) => PositionOption::Position(Position {
+                commit_position: position.get(),
+                prepare_position: position.get(),
+            }),
+            None => PositionOption::NoPosition(Empty {}),
+        };
+        Ok(Response::new(DeleteResp {
+            position_option: Some(position),
+        }))
+    }
+
+    async fn tombstone(
+        &self,
+        request: Request<TombstoneReq>,
+    ) -> Result<Response<TombstoneResp>, Status> {
+        let options = request.into_inner().options.unwrap_or_default();
+        let stream = stream_name(options.stream_identifier)?;
+        let expected = expected(options.expected_stream_revision)?;
+        let deleted = self
+            .store
+            .tombstone_stream(&stream, expected)
+            .await
+            .map_err(Problem::from)?;
+        use tombstone_resp::{Position, PositionOption};
+        let position = match deleted.position {
+            Some(position) => PositionOption::Position(Position {
+                commit_position: position.get(),
+                prepare_position: position.get(),
+            }),
+            None => PositionOption::NoPosition(Empty {}),
+        };
+        Ok(Response::new(TombstoneResp {
+            position_option: Some(position),
+        }))
+    }
+
+    async fn batch_append(
+        &self,
+        request: Request<Streaming<BatchAppendReq>>,
+    ) -> Result<Response<Self::BatchAppendStream>, Status> {
+        let store = Arc::clone(&self.store);
+        let replies = batch::serve(store, request.into_inner(), self.shutdown.clone());
+        Ok(Response::new(replies))
+    }
+}

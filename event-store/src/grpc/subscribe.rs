@@ -1,0 +1,162 @@
+//! Subscriptions: a confirmation, the past, and then what comes.
+//!
+//! They end with an error always: a client of the Rust crate spins on one that ends well.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::problem::{of_read, of_store, of_subscribe};
+use super::proto::event_store::client::streams::ReadResp;
+use super::proto::event_store::client::streams::read_resp::{
+    self, CaughtUp, Checkpoint, Content, SubscriptionConfirmation,
+};
+use super::read::{Links, reply};
+use super::streams::Replies;
+use super::wire::now;
+use crate::error::ReadError;
+use crate::filter::Filter;
+use crate::port::EventStore;
+use crate::position::Position;
+use crate::stream::{Revision, StreamName};
+use crate::subscription::{Delivery, SubscribeFrom, Subscription};
+
+/// How far a subscriber has come: where it may resume.
+#[derive(Clone, Copy)]
+enum Reached {
+    Stream(Option<Revision>),
+    All(Option<Position>),
+}
+
+/// Follows one stream.
+pub(super) async fn to_stream(
+    store: Arc<dyn EventStore>,
+    links: Links,
+    stream: StreamName,
+    from: SubscribeFrom<Revision>,
+    shutdown: CancellationToken,
+) -> Result<Replies, Status> {
+    // Told before anything is delivered, so it must not be after the subscription's true beginning.
+    let reached = match from {
+        SubscribeFrom::Start => None,
+        SubscribeFrom::After(revision) => Some(revision),
+        SubscribeFrom::End => match store.last_event(&stream).await {
+            Ok(last) => last.map(|event| event.revision),
+            Err(ReadError::StreamNotFound(_)) => None,
+            Err(error) => return Err(of_read(&error)),
+        },
+    };
+    let subscription = store
+        .subscribe_stream(&stream, from)
+        .await
+        .map_err(|error| of_subscribe(&error))?;
+    Ok(replies(
+        subscription,
+        links,
+        Reached::Stream(reached),
+        false,
+        shutdown,
+    ))
+}
+
+/// Follows the log. Only a filtered subscriber needs to be told how far it has come in silence.
+pub(super) async fn to_all(
+    store: Arc<dyn EventStore>,
+    links: Links,
+    from: SubscribeFrom<Position>,
+    filter: Option<Filter>,
+    shutdown: CancellationToken,
+) -> Result<Replies, Status> {
+    let reached = match from {
+        SubscribeFrom::Start => None,
+        SubscribeFrom::After(position) => Some(position),
+        SubscribeFrom::End => {
+            let head = store.head().await.map_err(|error| of_store(&error))?;
+            (head != Position::START).then_some(head)
+        }
+    };
+    let filtered = filter.is_some();
+    let subscription = store
+        .subscribe_all(from, filter)
+        .await
+        .map_err(|error| of_subscribe(&error))?;
+    Ok(replies(
+        subscription,
+        links,
+        Reached::All(reached),
+        filtered,
+        shutdown,
+    ))
+}
+
+fn replies(
+    subscription: Subscription,
+    links: Links,
+    mut reached: Reached,
+    checkpoints: bool,
+    shutdown: CancellationToken,
+) -> Replies {
+    let confirmation = reply(Content::Confirmation(SubscriptionConfirmation {
+        subscription_id: Uuid::new_v4().to_string(),
+    }));
+    let events = async_stream::try_stream! {
+        let mut subscription = subscription;
+        while let Some(delivery) = subscription.next().await {
+            match delivery.map_err(|error| of_subscribe(&error))? {
+                Delivery::Event(event) => {
+                    reached = match reached {
+                        Reached::Stream(_) => Reached::Stream(Some(event.revision)),
+                        Reached::All(_) => Reached::All(Some(event.position)),
+                    };
+                    yield links.reply(event).await?;
+                }
+                Delivery::Checkpoint(position) => {
+                    if let Reached::All(_) = reached {
+                        reached = Reached::All(Some(position));
+                    }
+                    if checkpoints {
+                        yield checkpoint(position);
+                    }
+                }
+                Delivery::CaughtUp => yield caught_up(reached),
+                // Clients of the protocol are never told; they see when it has caught up again.
+                Delivery::FellBehind => {}
+            }
+        }
+    };
+    let stopped = async { Err(Status::unavailable("Server Is Not Ready")) };
+    stream::once(async { Ok(confirmation) })
+        .chain(events.take_until(shutdown.cancelled_owned()))
+        .chain(stream::once(stopped))
+        .boxed()
+}
+
+fn checkpoint(position: Position) -> ReadResp {
+    reply(Content::Checkpoint(Checkpoint {
+        commit_position: position.get(),
+        prepare_position: position.get(),
+        timestamp: now(),
+    }))
+}
+
+fn caught_up(reached: Reached) -> ReadResp {
+    let mut caught_up = CaughtUp {
+        timestamp: now(),
+        ..CaughtUp::default()
+    };
+    match reached {
+        Reached::Stream(revision) => {
+            caught_up.stream_revision = revision.map(|revision| revision.get().cast_signed());
+        }
+        Reached::All(position) => {
+            caught_up.position = position.map(|position| read_resp::Position {
+                commit_position: position.get(),
+                prepare_position: position.get(),
+            });
+        }
+    }
+    reply(Content::CaughtUp(caught_up))
+}

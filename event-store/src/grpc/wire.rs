@@ -1,0 +1,190 @@
+//! The protocol's types and the port's, one into the other.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use prost_types::Timestamp;
+use uuid::Uuid;
+
+use super::problem::Problem;
+use super::proto::event_store::client as sent;
+use super::proto::event_store::client::streams::read_resp;
+use super::proto::event_store::client::streams::{
+    append_req, batch_append_req, delete_req, tombstone_req,
+};
+use crate::event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
+use crate::stream::{ExpectedRevision, Revision, StreamName};
+
+/// The properties that every offered event must name.
+const TYPE: &str = "type";
+const CONTENT_TYPE: &str = "content-type";
+const CREATED: &str = "created";
+const JSON: &str = "application/json";
+const BINARY: &str = "application/octet-stream";
+
+/// The protocol counts time in 100 ns.
+const TICKS_PER_MICROSECOND: i64 = 10;
+
+/// How a client wants identities written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum UuidForm {
+    Text,
+    Structured,
+}
+
+pub(super) fn uuid(id: Uuid, form: UuidForm) -> sent::Uuid {
+    let value = match form {
+        UuidForm::Text => sent::uuid::Value::String(id.to_string()),
+        UuidForm::Structured => {
+            let (most, least) = id.as_u64_pair();
+            sent::uuid::Value::Structured(sent::uuid::Structured {
+                most_significant_bits: most.cast_signed(),
+                least_significant_bits: least.cast_signed(),
+            })
+        }
+    };
+    sent::Uuid { value: Some(value) }
+}
+
+/// Reads an identity in either form; absent or nil is none.
+pub(super) fn identity(id: Option<sent::Uuid>) -> Result<Uuid, Problem> {
+    let read = match id.and_then(|id| id.value) {
+        Some(sent::uuid::Value::String(text)) => Uuid::parse_str(&text).ok(),
+        Some(sent::uuid::Value::Structured(halves)) => Some(Uuid::from_u64_pair(
+            halves.most_significant_bits.cast_unsigned(),
+            halves.least_significant_bits.cast_unsigned(),
+        )),
+        None => None,
+    };
+    read.filter(|id| !id.is_nil())
+        .ok_or_else(|| Problem::BadRequest("an id is missing or not a UUID".to_owned()))
+}
+
+pub(super) fn stream_name(name: Option<sent::StreamIdentifier>) -> Result<StreamName, Problem> {
+    let name = name.ok_or_else(|| Problem::BadRequest("the stream is missing".to_owned()))?;
+    let text = std::str::from_utf8(&name.stream_name)
+        .map_err(|_| Problem::BadRequest("the stream's name is not UTF-8".to_owned()))?;
+    StreamName::new(text).map_err(|error| Problem::BadRequest(format!("stream: {error}")))
+}
+
+pub(super) fn stream_identifier(name: &StreamName) -> sent::StreamIdentifier {
+    sent::StreamIdentifier {
+        stream_name: Bytes::copy_from_slice(name.as_str().as_bytes()),
+    }
+}
+
+/// An event as a client offers it, whichever call it came by.
+pub(super) struct Proposed {
+    pub id: Option<sent::Uuid>,
+    pub metadata: HashMap<String, String>,
+    pub custom_metadata: Bytes,
+    pub data: Bytes,
+}
+
+impl From<append_req::ProposedMessage> for Proposed {
+    fn from(message: append_req::ProposedMessage) -> Self {
+        Self {
+            id: message.id,
+            metadata: message.metadata,
+            custom_metadata: message.custom_metadata,
+            data: message.data,
+        }
+    }
+}
+
+impl From<batch_append_req::ProposedMessage> for Proposed {
+    fn from(message: batch_append_req::ProposedMessage) -> Self {
+        Self {
+            id: message.id,
+            metadata: message.metadata,
+            custom_metadata: message.custom_metadata,
+            data: message.data,
+        }
+    }
+}
+
+impl TryFrom<Proposed> for NewEvent {
+    type Error = Problem;
+
+    fn try_from(proposed: Proposed) -> Result<Self, Problem> {
+        let property = |name| proposed.metadata.get(name).ok_or(Problem::MissingMetadata);
+        let event_type = EventType::new(property(TYPE)?)
+            .map_err(|error| Problem::BadRequest(format!("event type: {error}")))?;
+        let content_type = match property(CONTENT_TYPE)?.as_str() {
+            JSON => ContentType::Json,
+            _ => ContentType::Binary,
+        };
+        Ok(Self {
+            id: EventId(identity(proposed.id)?),
+            event_type,
+            content_type,
+            data: proposed.data,
+            metadata: proposed.custom_metadata,
+        })
+    }
+}
+
+pub(super) fn recorded(
+    event: RecordedEvent,
+    form: UuidForm,
+) -> read_resp::read_event::RecordedEvent {
+    let content_type = match event.content_type {
+        ContentType::Json => JSON,
+        ContentType::Binary => BINARY,
+    };
+    let created = event.recorded_at.timestamp_micros() * TICKS_PER_MICROSECOND;
+    let metadata = HashMap::from([
+        (TYPE.to_owned(), event.event_type.as_str().to_owned()),
+        (CONTENT_TYPE.to_owned(), content_type.to_owned()),
+        (CREATED.to_owned(), created.to_string()),
+    ]);
+    read_resp::read_event::RecordedEvent {
+        id: Some(uuid(event.id.0, form)),
+        stream_identifier: Some(stream_identifier(&event.stream)),
+        stream_revision: event.revision.get(),
+        prepare_position: event.position.get(),
+        commit_position: event.position.get(),
+        metadata,
+        custom_metadata: event.metadata,
+        data: event.data,
+    }
+}
+
+pub(super) fn now() -> Option<Timestamp> {
+    Some(SystemTime::now().into())
+}
+
+/// What a writer expects is said with the same four words in every call, each with its own type.
+macro_rules! expectation {
+    ($($sent:ty => $revision:ident),+ $(,)?) => {$(
+        impl From<$sent> for ExpectedRevision {
+            fn from(expected: $sent) -> Self {
+                type Sent = $sent;
+                match expected {
+                    Sent::$revision(number) => Self::Exactly(Revision::new(number)),
+                    Sent::NoStream(_) => Self::NoStream,
+                    Sent::Any(_) => Self::Any,
+                    Sent::StreamExists(_) => Self::StreamExists,
+                }
+            }
+        }
+    )+};
+}
+
+expectation! {
+    append_req::options::ExpectedStreamRevision => Revision,
+    batch_append_req::options::ExpectedStreamPosition => StreamPosition,
+    delete_req::options::ExpectedStreamRevision => Revision,
+    tombstone_req::options::ExpectedStreamRevision => Revision,
+}
+
+/// An expectation that must be said.
+pub(super) fn expected<T>(expected: Option<T>) -> Result<ExpectedRevision, Problem>
+where
+    ExpectedRevision: From<T>,
+{
+    expected
+        .map(Into::into)
+        .ok_or_else(|| Problem::BadRequest("the expected revision is missing".to_owned()))
+}
