@@ -8,7 +8,7 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | [`decider`] | the trait of all aggregates, over `cqrs_es::Aggregate` |
-//! | [`commerce`] | a file an aggregate |
+//! | [`analytics`], [`audio`], [`commerce`], [`social`], [`user`] | a file an aggregate |
 //! | [`handler`] | carries commands out: load, decide, append, once for every command id |
 //! | [`context`] | who asks, when and why; what a command has beside itself |
 //! | [`store`] | `cqrs_es::EventStore` over the port, for the framework's own tools |
@@ -19,14 +19,18 @@
 //! Invariants: a decision depends on nothing but state and command; a command id is carried out at
 //! most once; an event that can't be read stops the decision rather than being skipped.
 
+pub mod analytics;
+pub mod audio;
 pub mod commerce;
 pub mod context;
 pub mod decider;
 pub mod encoding;
 pub mod fold;
 pub mod handler;
+pub mod social;
 pub mod store;
 pub mod text;
+pub mod user;
 
 pub use context::CommandContext;
 pub use decider::{AggregateId, Decider, stream_of};

@@ -1,0 +1,5 @@
+//! The analytics domain: what was listened to.
+
+pub mod play;
+
+pub use play::{Play, PlayCommand, PlayRejection};
