@@ -99,6 +99,11 @@ fn tests_wait_by_polling() {
 }
 
 #[test]
+fn the_domain_sees_no_clock_and_no_chance() {
+    all_obey(".rs", rules::domain_purity);
+}
+
+#[test]
 fn no_file_speaks_of_one_machine() {
     all_obey("", rules::machine_words);
 }

@@ -165,6 +165,26 @@ pub fn sleeps(source: &Source) -> Vec<String> {
     })
 }
 
+/// What is decided must come out the same whenever it is asked again: time and ids are passed in.
+pub fn domain_purity(source: &Source) -> Vec<String> {
+    let is_domain = ["aggregates/src/", "event-schemas/src/"]
+        .iter()
+        .any(|folder| source.path.starts_with(folder));
+    let impure = [
+        "Utc::now",
+        "SystemTime::now",
+        "Instant::now",
+        "new_v4",
+        "now_v7",
+        "rand::",
+    ];
+    source.lines(|at, line| {
+        let is_meant = is_domain && at < source.tests_from;
+        let word = impure.iter().find(|word| line.contains(**word))?;
+        is_meant.then(|| format!("`{word}` in the domain: have it passed in"))
+    })
+}
+
 pub fn machine_words(source: &Source) -> Vec<String> {
     let folders = ["work", "tmp", "home", "root"].map(|folder| format!("/{folder}/"));
     let mut complaints = Vec::new();
@@ -265,6 +285,13 @@ fn each_rule_on_words_catches_what_breaks_it() {
     let in_tests = ("a/src/a/tests.rs", "sleep(x); b.unwrap()");
     catches(sleeps, in_tests, 1, ("a/src/tested.rs", "sleep(x);"));
     catches(unwraps, ("a/src/tested.rs", "b.unwrap()"), 1, in_tests);
+    let clock = "let now = Utc::now();";
+    catches(
+        domain_purity,
+        ("aggregates/src/a.rs", clock),
+        1,
+        ("media/src/a.rs", clock),
+    );
     let path = concat!("see /tm", "p/a");
     catches(
         machine_words,
