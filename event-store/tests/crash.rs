@@ -27,7 +27,7 @@ fn coins(seed: u64) -> impl FnMut() -> bool {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state.count_ones() % 2 == 0
+        state.count_ones().is_multiple_of(2)
     }
 }
 
