@@ -46,7 +46,7 @@ pub const STDERR_TAIL_BYTES: usize = 4 * 1024;
 pub const FFMPEG_VERSION_MS_MAX: u64 = 15_000;
 
 /// The niceness `ffmpeg` runs at: commands and queries go first.
-pub const FFMPEG_NICENESS: i32 = 10;
+pub const FFMPEG_NICENESS: i32 = 15;
 
 /// The largest playlist that is read back, in bytes.
 pub const PLAYLIST_BYTES_MAX: u64 = 4 * 1024 * 1024;
