@@ -98,7 +98,10 @@ impl Running {
 
     pub(crate) async fn drain(mut self) {
         self.stop.cancel();
-        timeout(RUN_MAX, &mut self.task).await.expect("it drains").unwrap();
+        timeout(RUN_MAX, &mut self.task)
+            .await
+            .expect("it drains")
+            .unwrap();
     }
 }
 
@@ -141,7 +144,10 @@ async fn to_its_end(scenario: &dyn Scenario, store: &Arc<dyn EventStore>) -> End
 /// The steps of a saga that act.
 fn actions(scenario: &dyn Scenario) -> Vec<&'static str> {
     let saga = scenario.saga(Arc::new(MemoryStore::new()));
-    let acts = saga.steps.iter().filter(|step| matches!(step.kind, StepKind::Action(_)));
+    let acts = saga
+        .steps
+        .iter()
+        .filter(|step| matches!(step.kind, StepKind::Action(_)));
     acts.map(|step| step.name).collect()
 }
 
@@ -174,8 +180,15 @@ pub(crate) async fn every_step_can_fail<S: Scenario>(world: impl Fn() -> S) {
             assert_eq!(to_its_end(&scenario, &store).await, End::Completed);
             scenario.is_done(store).await;
         } else {
-            assert_eq!(run.state.end, Some(End::Compensated), "{refused} is refused");
-            assert_eq!(run.state.refusal.map(|it| it.step), Some(refused.to_owned()));
+            assert_eq!(
+                run.state.end,
+                Some(End::Compensated),
+                "{refused} is refused"
+            );
+            assert_eq!(
+                run.state.refusal.map(|it| it.step),
+                Some(refused.to_owned())
+            );
             scenario.is_clean(store).await;
         }
     }
@@ -199,7 +212,11 @@ pub(crate) async fn every_step_can_repeat<S: Scenario>(world: impl Fn() -> S) {
 pub(crate) async fn undo_is_idempotent<S: Scenario>(world: impl Fn() -> S) {
     let saga = world().saga(Arc::new(MemoryStore::new()));
     // The last step that can be refused with a way back is the pivot itself.
-    let last = saga.steps.iter().find(|step| step.pivot).or(saga.steps.last());
+    let last = saga
+        .steps
+        .iter()
+        .find(|step| step.pivot)
+        .or(saga.steps.last());
     let last = last.expect("it has steps").name;
     let scenario = world();
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
@@ -272,7 +289,12 @@ fn recorded_once(run: &Run) {
     let done: BTreeSet<_> = run.state.done.iter().map(|(name, _)| name).collect();
     assert_eq!(done.len(), run.state.done.len(), "{:?}", run.state.done);
     let undone: BTreeSet<_> = run.state.undone.iter().collect();
-    assert_eq!(undone.len(), run.state.undone.len(), "{:?}", run.state.undone);
+    assert_eq!(
+        undone.len(),
+        run.state.undone.len(),
+        "{:?}",
+        run.state.undone
+    );
 }
 
 /// Puts other activities in the place of a saga's own.

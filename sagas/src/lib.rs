@@ -9,10 +9,18 @@
 //! | --- | --- |
 //! | [`orchestrator`] | the pure core, and the runtime that survives a crash at any moment |
 //! | [`activities`] | the ports to the outer world, and their adapters |
+//! | [`mod@checkout`] | the purchase of a licence |
 //!
 //! Invariants: a step is recorded once; what was done is undone in the reverse order; no step is
 //! done after undoing began; every effect outside carries the key of its step.
 
 pub mod activities;
-
+pub mod checkout;
 pub mod orchestrator;
+
+#[cfg(test)]
+mod harness;
+
+pub use activities::{PaymentGateway, SandboxGateway};
+pub use checkout::{CheckoutSettings, checkout};
+pub use orchestrator::{SagaDefinition, SagaRuntime, SagaSettings};

@@ -140,7 +140,9 @@ impl EventStore for CrashingStore {
         expected: ExpectedRevision,
         metadata: StreamMetadata,
     ) -> Result<Appended, AppendError> {
-        self.inner.set_stream_metadata(stream, expected, metadata).await
+        self.inner
+            .set_stream_metadata(stream, expected, metadata)
+            .await
     }
 
     async fn delete_stream(

@@ -142,7 +142,8 @@ impl EventStore for MemoryStore {
         };
         let (log, grown) = (self.log.clone(), self.grown.subscribe());
         let state = (next, false, log, grown, filter);
-        let deliveries = stream::unfold(state, |(mut next, live, log, mut grown, filter)| async {
+        let deliveries = stream::unfold(state, |state| async move {
+            let (mut next, live, log, mut grown, filter) = state;
             loop {
                 let event = log.lock().unwrap().get(next).cloned();
                 match event {

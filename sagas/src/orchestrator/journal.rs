@@ -189,8 +189,9 @@ impl Journal {
             let Some(mut run) = self.load(&stream).await? else {
                 return Ok(());
             };
-            let over = run.state.end.is_some();
-            if over || run.state.signals.contains_key(signal.step) {
+            let state = &run.state;
+            let waits = state.end.is_none() && state.output(signal.step).is_none();
+            if !waits || state.signals.contains_key(signal.step) {
                 return Ok(());
             }
             let event = SagaSignalled {
