@@ -305,7 +305,7 @@ fn each_rule_on_words_catches_what_breaks_it() {
     );
     catches(
         sleeps,
-        ("a/src/a.rs", "#[cfg(test)]\nsleep(x);"),
+        ("a/src/a.rs", "#[cfg(test)]\nmod t { sleep(x); }"),
         2,
         ("a/src/a.rs", "sleep(x);"),
     );
