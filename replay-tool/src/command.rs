@@ -2,6 +2,7 @@
 
 use std::io;
 
+use aggregates::{LoadError, StateError};
 use event_store::{EventStore, ReadError, StoreError};
 use thiserror::Error;
 
@@ -39,17 +40,9 @@ pub enum ReplayError {
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// No aggregate has streams of this category.
-    #[error("no aggregate keeps its events in streams of category {0:?}")]
-    UnknownCategory(String),
     /// The stream's events do not add up to a state.
-    #[error("the events of {stream} can't be folded: {reason}")]
-    NotFoldable {
-        /// Which stream.
-        stream: String,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The result could not be printed.
     #[error("the result could not be printed")]
     Output(#[from] io::Error),
@@ -58,10 +51,12 @@ pub enum ReplayError {
 impl ReplayError {
     /// Whether the store could not be reached, so that nothing is known of the log.
     pub fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Read(ReadError::Store(StoreError::Unavailable { .. }))
-        )
+        let store = match self {
+            Self::Read(ReadError::Store(error)) => Some(error),
+            Self::State(StateError::Load(LoadError::Store(error))) => Some(error),
+            _ => None,
+        };
+        matches!(store, Some(StoreError::Unavailable { .. }))
     }
 }
 

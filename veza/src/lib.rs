@@ -5,6 +5,13 @@
 //!
 //! - [`config`]: the settings, from flags, variables and a file.
 //! - [`postgres`]: the private PostgreSQL that serves where no database is configured.
+//! - [`serve`]: the parts put together; [`probes`], [`run_file`], [`telemetry`]: how it is watched.
+//! - [`outbox`]: mails as files, where no mail server is.
 
 pub mod config;
+pub mod outbox;
 pub mod postgres;
+pub mod probes;
+pub mod run_file;
+pub mod serve;
+pub mod telemetry;

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use veza::config::{Config, Flags, Layers, listing};
+use veza::{serve, telemetry};
 
 /// The platform for music-makers.
 #[derive(Debug, Parser)]
@@ -18,6 +21,8 @@ struct Cli {
 enum Command {
     /// Print every setting, its value and where that came from, as a TOML file.
     Config(Flags),
+    /// Start the platform; SIGTERM or Ctrl-C stops it.
+    Serve(Flags),
 }
 
 fn main() -> ExitCode {
@@ -43,5 +48,32 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
                 .map(drop)
                 .context("these settings do not work")
         }
+        Command::Serve(flags) => {
+            let layers = Layers::gather(flags, std::env::vars_os())?;
+            for name in &layers.unknown_variables {
+                eprintln!("veza: there is no setting {name}");
+            }
+            let config = Config::read(&layers)?;
+            let metrics = telemetry::start(&config)?;
+            let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
+            runtime.block_on(async {
+                let stop = until_told_to_stop()?;
+                serve::serve(config, metrics, stop).await
+            })
+        }
     }
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+fn until_told_to_stop() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).context("signals can't be heard")?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(stop)
 }

@@ -1,0 +1,68 @@
+//! The outbox: mails as files in a folder, for a machine without a mail server.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use command_api::identity::{ConfirmationToken, Email};
+use command_api::{MailError, Mailer};
+use uuid::Uuid;
+
+/// Writes each mail to `<folder>/email/<time>-<id>.eml`.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    folder: PathBuf,
+    public_url: String,
+}
+
+impl Outbox {
+    /// An outbox in this folder; links in its mails lead to that address.
+    pub fn new(folder: PathBuf, public_url: String) -> Self {
+        Self { folder, public_url }
+    }
+
+    fn write(&self, to: &Email, subject: &str, text: &str) -> io::Result<()> {
+        let folder = self.folder.join("email");
+        fs::create_dir_all(&folder)?;
+        let (now, id) = (Utc::now(), Uuid::new_v4());
+        let mail = format!(
+            "From: Veza <no-reply@localhost>\r\nTo: {}\r\nSubject: {subject}\r\nDate: {}\r\n\
+             Message-ID: <{id}@veza>\r\nMIME-Version: 1.0\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n",
+            to.as_str(),
+            now.to_rfc2822(),
+        );
+        // Whoever reads the folder never sees half a mail.
+        let name = format!("{}-{id}.eml", now.format("%Y%m%dT%H%M%S%.6fZ"));
+        let unfinished = folder.join(format!(".{name}"));
+        fs::write(&unfinished, mail)?;
+        fs::rename(unfinished, folder.join(name))
+    }
+}
+
+#[async_trait]
+impl Mailer for Outbox {
+    async fn confirm_address(
+        &self,
+        to: &Email,
+        token: &ConfirmationToken,
+    ) -> Result<(), MailError> {
+        let (outbox, to) = (self.clone(), to.clone());
+        let text = format!(
+            "Welcome to Veza. To confirm this address, send the token below to\r\n\
+             {}/api/v1/email-confirmations within 24 hours.\r\n\r\nToken: {}",
+            self.public_url,
+            token.to_text(),
+        );
+        let writing = move || outbox.write(&to, "Confirm your address", &text);
+        let written = tokio::task::spawn_blocking(writing).await;
+        written
+            .map_err(io::Error::other)
+            .and_then(|written| written)
+            .map_err(|error| MailError {
+                reason: error.to_string(),
+            })
+    }
+}
