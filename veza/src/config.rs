@@ -18,11 +18,13 @@ mod values;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use access::TrustedProxies;
+
 pub use error::ConfigError;
 pub use layers::{Flags, Layers, Origin};
 pub use listing::listing;
 pub use table::{SETTINGS, Setting};
-pub use values::{ByteCount, EventStore, LogFormat, Network, Role};
+pub use values::{ByteCount, EventStore, LogFormat, Role};
 
 /// Every setting, read and checked.
 #[derive(Debug, Clone)]
@@ -54,7 +56,7 @@ pub struct Config {
     /// The folder of the keys that seal personal data and sign tokens.
     pub keys: PathBuf,
     /// The reverse proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<Network>,
+    pub trusted_proxies: TrustedProxies,
     /// The origins whose pages may call, `*` for all.
     pub cors_origins: Vec<String>,
     /// Whether callers are slowed down.
@@ -94,7 +96,7 @@ impl Config {
             objects: folder(layers, "objects", values::file_url, &data)?,
             keys: folder(layers, "keys", values::path, &data)?,
             trusted_proxies: layers
-                .wanted("trusted_proxies", values::networks)?
+                .wanted("trusted_proxies", values::proxies)?
                 .unwrap_or_default(),
             cors_origins: layers
                 .wanted("cors_origins", values::origins)?

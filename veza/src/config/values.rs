@@ -1,10 +1,10 @@
 //! The types of the settings, read from text. What is wrong is told without the text itself, which
 //! may hold a password.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use access::TrustedProxies;
 use axum::http::Uri;
 use tracing_subscriber::EnvFilter;
 
@@ -67,38 +67,6 @@ pub enum LogFormat {
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteCount(pub u64);
-
-/// A range of addresses, such as `10.0.0.0/8`; a single one when no length is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix_bits: u32,
-}
-
-impl Network {
-    /// Whether `address` lies in it. An IPv4 address that came mapped into IPv6 counts as IPv4.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let (ours, theirs) = (bits(self.address), bits(address.to_canonical()));
-        let ignored = ours.1 - self.prefix_bits;
-        let shifted = |bits: u128| bits.checked_shr(ignored).unwrap_or(0);
-        ours.1 == theirs.1 && shifted(ours.0) == shifted(theirs.0)
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_bits)
-    }
-}
-
-/// An address as a number, and how many bits it has.
-fn bits(address: IpAddr) -> (u128, u32) {
-    match address {
-        IpAddr::V4(address) => (address.to_bits().into(), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    }
-}
 
 pub fn text(value: &str) -> Result<String, String> {
     Ok(value.to_owned())
@@ -231,26 +199,9 @@ pub fn brokers(value: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
-pub fn networks(value: &str) -> Result<Vec<Network>, String> {
-    parts(value).map(network).collect()
-}
-
-fn network(value: &str) -> Result<Network, String> {
-    let wrong = || "must be addresses or ranges, as 10.0.0.0/8, separated by commas".to_owned();
-    let (address, prefix) = value
-        .split_once('/')
-        .map_or((value, None), |(a, p)| (a, Some(p)));
-    let address: IpAddr = address.parse().map_err(|_| wrong())?;
-    let (_, all) = bits(address);
-    let prefix_bits = prefix.map_or(Ok(all), str::parse).map_err(|_| wrong())?;
-    if prefix_bits > all {
-        Err(wrong())
-    } else {
-        Ok(Network {
-            address,
-            prefix_bits,
-        })
-    }
+pub fn proxies(value: &str) -> Result<TrustedProxies, String> {
+    let wrong = |_| "must be addresses or blocks, as 10.0.0.0/8, separated by commas".to_owned();
+    value.parse().map_err(wrong)
 }
 
 /// The folder that a `file:` URL names.
@@ -272,17 +223,6 @@ fn parts(value: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_network_holds_its_addresses_and_no_others() {
-        let holds = |network: &str, address: &str| {
-            networks(network).unwrap()[0].contains(address.parse().unwrap())
-        };
-        assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
-        assert!(holds("10.0.0.0/8", "::ffff:10.1.1.1") && !holds("10.0.0.0/8", "::1"));
-        assert!(holds("0.0.0.0/0", "1.2.3.4") && holds("::/0", "::1"));
-        assert!(holds("1.2.3.4", "1.2.3.4") && !holds("1.2.3.4", "1.2.3.5"));
-    }
 
     #[test]
     fn sizes_have_units() {

@@ -183,12 +183,12 @@ pub fn unwraps(source: &Source) -> Vec<String> {
 pub fn sleeps(source: &Source) -> Vec<String> {
     let raw: Vec<&str> = source.text.lines().collect();
     source.lines(|at, line| {
-        let is_pause_of_poll = raw[at]
-            .split("//")
-            .nth(1)
-            .is_some_and(|why| why.contains("poll"));
+        // The loop, or the function around it, says so.
+        let is_pause_of_poll = raw[at.saturating_sub(4)..=at]
+            .iter()
+            .any(|l| l.contains("poll"));
         let bad = at >= source.tests_from && line.contains("sleep(") && !is_pause_of_poll;
-        bad.then(|| "poll for what you wait for (`// poll` marks the pause of a poll)".to_owned())
+        bad.then(|| "poll for what you wait for, and say `poll` where it pauses".to_owned())
     })
 }
 
