@@ -198,13 +198,14 @@ pub async fn the_past_is_read_by_position(store: Store) {
         .unwrap();
     let read = stream_of(&store, ReadStream::forward(stream.clone()).as_of(then)).await;
     assert_eq!(revisions(&read), [0, 1]);
+    let first = read[0].position;
     let read = stream_of(
         &store,
         ReadStream::backward(stream.clone()).as_of(then).limit(1),
     )
     .await;
     assert_eq!(revisions(&read), [1]);
-    let before = AsOf::Position(Position::new(read[0].position.get() - 2));
+    let before = AsOf::Position(Position::new(first.get() - 1));
     let error = read_error(&store, ReadStream::forward(stream.clone()).as_of(before)).await;
     assert!(matches!(error, ReadError::StreamNotFound(_)), "{error}");
     let filter = Filter::stream_prefixes([stream.as_str()]);
