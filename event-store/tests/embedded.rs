@@ -4,6 +4,7 @@
 #[path = "given/events.rs"]
 mod given;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -328,13 +329,31 @@ async fn fill_fixture(store: &EmbeddedStore) {
         .unwrap();
 }
 
+/// Names a folder for the fixture of a new format version.
+const NEW_FIXTURE: &str = "EVENT_STORE_NEW_FIXTURE";
+
+fn lengths(folder: &Path) -> BTreeMap<String, u64> {
+    let files = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    files
+        .map(|file| {
+            (
+                file.file_name().into_string().unwrap(),
+                file.metadata().unwrap().len(),
+            )
+        })
+        .collect()
+}
+
 #[tokio::test]
-#[ignore = "makes the fixture; only for a new format version, into a folder of its own"]
-async fn make_the_fixture() {
-    let store = open_fixture(Path::new(FIXTURE)).await;
+async fn what_is_written_today_has_the_shape_of_the_fixture() {
+    let here = tempfile::TempDir::new().unwrap();
+    let asked = std::env::var(NEW_FIXTURE).ok();
+    let folder = asked.as_deref().map_or(here.path(), Path::new);
+    let store = open_fixture(folder).await;
     fill_fixture(&store).await;
     store.close().await.unwrap();
-    fs::remove_file(Path::new(FIXTURE).join("LOCK")).unwrap();
+    fs::remove_file(folder.join("LOCK")).unwrap();
+    assert_eq!(lengths(folder), lengths(Path::new(FIXTURE)));
 }
 
 #[tokio::test]
