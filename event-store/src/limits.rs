@@ -39,6 +39,9 @@ pub const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Event ids that the embedded store remembers, to recognise retries that expect nothing.
 pub const RECENT_IDS_MAX: usize = 1 << 18;
 
+/// For those ids, opening the embedded store reads no further segment beyond this, in bytes.
+pub const RECENT_BYTES: u64 = 64 * 1024 * 1024;
+
 /// Events that the embedded store keeps in memory for live subscribers.
 pub const LIVE_EVENTS_MAX: usize = 8192;
 

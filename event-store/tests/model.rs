@@ -1,5 +1,5 @@
-//! The store against a model of it in a few maps: any sequence of operations, crashes and reopenings
-//! included, leaves both with the same answers and the same events.
+//! The store against a model of it in a few maps: any sequence of operations, crashes and
+//! reopenings included, leaves both with the same answers and the same events.
 
 #[path = "given/events.rs"]
 mod given;
@@ -294,7 +294,11 @@ fn outcome(got: Result<event_store::Appended, AppendError>) -> Outcome {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn the_store_does_what_the_model_does(operations in operations()) {

@@ -19,6 +19,8 @@ use uuid::Uuid;
 /// Names the folder to the process that writes until it is killed.
 const FOLDER: &str = "EVENT_STORE_TEST_FOLDER";
 const SEGMENT_BYTES: u64 = 64 * 1024;
+const WRITERS: usize = 8;
+const APPEND_EVENTS: usize = 3;
 
 async fn open(folder: &Path) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open(EmbeddedOptions::folder(folder).segment_bytes(SEGMENT_BYTES)).await
@@ -27,12 +29,7 @@ async fn open(folder: &Path) -> Result<EmbeddedStore, OpenError> {
 /// Runs the writer below as a process of its own.
 fn spawn_writer(folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "writes_until_it_is_killed",
-            "--ignored",
-            "--nocapture",
-        ])
+        .args(["--exact", "many_writers_write_side_by_side", "--nocapture"])
         .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -40,34 +37,42 @@ fn spawn_writer(folder: &Path) -> Child {
         .unwrap()
 }
 
+/// Writes with several writers at once: so many appends each, or without end for the kill tests,
+/// which run it as a process of its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the kill test runs it as a process of its own"]
-async fn writes_until_it_is_killed() {
-    const WRITERS: u64 = 8;
-    let folder = std::env::var(FOLDER).unwrap();
-    let store = Arc::new(open(Path::new(&folder)).await.unwrap());
-    let writers = (0..WRITERS).map(|writer| {
-        let store = Arc::clone(&store);
-        tokio::spawn(async move {
-            let stream = stream(&format!("writer-{writer}"));
-            loop {
-                let events: Vec<NewEvent> = (0..3)
-                    .map(|number| NewEvent {
-                        id: EventId(Uuid::new_v4()),
-                        ..event(number)
-                    })
-                    .collect();
-                let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-                store
-                    .append(&stream, ExpectedRevision::Any, events)
-                    .await
-                    .unwrap();
-                let line = format!("ack {}\n", ids.join(" "));
-                std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
-            }
-        })
-    });
-    futures::future::join_all(writers).await;
+async fn many_writers_write_side_by_side() {
+    const APPENDS: usize = 5;
+    let here = TempDir::new().unwrap();
+    let asked = std::env::var(FOLDER).ok();
+    let folder = asked.as_deref().map_or(here.path(), Path::new);
+    let appends = if asked.is_some() { usize::MAX } else { APPENDS };
+    let store = Arc::new(open(folder).await.unwrap());
+    let writers =
+        (0..WRITERS).map(|writer| tokio::spawn(write(Arc::clone(&store), writer, appends)));
+    for written in futures::future::join_all(writers).await {
+        written.unwrap();
+    }
+    let held = everything(&store).await.unwrap();
+    assert_eq!(held.len(), WRITERS * APPENDS * APPEND_EVENTS);
+}
+
+async fn write(store: Arc<EmbeddedStore>, writer: usize, appends: usize) {
+    let stream = stream(&format!("writer-{writer}"));
+    for _ in 0..appends {
+        let events: Vec<NewEvent> = (0..APPEND_EVENTS as u64)
+            .map(|number| NewEvent {
+                id: EventId(Uuid::new_v4()),
+                ..event(number)
+            })
+            .collect();
+        let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
+        store
+            .append(&stream, ExpectedRevision::Any, events)
+            .await
+            .unwrap();
+        let line = format!("ack {}\n", ids.join(" "));
+        std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -114,7 +119,7 @@ async fn what_a_killed_process_acknowledged_is_there() {
             acknowledged.is_subset(&ids),
             "round {round}: something is lost"
         );
-        for writer in 0..8 {
+        for writer in 0..WRITERS {
             let name = format!("writer-{writer}");
             let revisions: Vec<u64> = held
                 .iter()
@@ -122,7 +127,11 @@ async fn what_a_killed_process_acknowledged_is_there() {
                 .map(|event| event.revision.get())
                 .collect();
             assert_eq!(revisions, (0..revisions.len() as u64).collect::<Vec<_>>());
-            assert_eq!(revisions.len() % 3, 0, "round {round}: half an append");
+            assert_eq!(
+                revisions.len() % APPEND_EVENTS,
+                0,
+                "round {round}: half an append"
+            );
         }
     }
     assert!(acknowledged.len() > ROUNDS * 100);

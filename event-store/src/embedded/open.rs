@@ -13,7 +13,7 @@ use super::store::{EmbeddedStore, Shared};
 use super::writer::Writer;
 use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed};
-use crate::limits::{RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
+use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active, segments_on,
 };
@@ -195,10 +195,19 @@ fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {
     Err(segment.corrupt(0, &reason))
 }
 
+/// Reads the ids appended last; not all that may be remembered where the events are large.
 fn remember(catalog: &Catalog) -> Result<RecentIds, StoreError> {
     let mut recent = RecentIds::default();
     let head = catalog.head();
-    let mut from = head.saturating_sub(RECENT_IDS_MAX as u64) + 1;
+    let mut bytes = 0;
+    let mut near = head;
+    for (segment, length) in catalog.segments().iter().rev() {
+        if bytes < RECENT_BYTES {
+            near = segment.first;
+        }
+        bytes += length;
+    }
+    let mut from = near.max(head.saturating_sub(RECENT_IDS_MAX as u64) + 1);
     while from <= head {
         let events = catalog.page(from, RECENT_IDS_MAX)?;
         from += events.len() as u64;

@@ -14,7 +14,7 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{AppendError, StoreError};
 use crate::event::RecordedEvent;
-use crate::limits::GROUP_BYTES;
+use crate::limits::{GROUP_BYTES, QUEUE_APPENDS_MAX};
 use crate::log::{CleanMark, Disk, FrameBuilder, next_segment};
 use crate::port::Appended;
 
@@ -101,11 +101,8 @@ impl Writer {
             let outcome = stage(&mut staging, &stream, expected, change);
             drop(permit);
             replies.push((reply, outcome));
-            next = if staging.bytes() < GROUP_BYTES {
-                requests.try_recv().ok()
-            } else {
-                None
-            };
+            let room = staging.bytes() < GROUP_BYTES && replies.len() < QUEUE_APPENDS_MAX;
+            next = if room { requests.try_recv().ok() } else { None };
         }
         let events = staging.into_events();
         let committed = self.commit(events);

@@ -1,7 +1,7 @@
 //! All segments together: the state that readers see, changed by the writer after each commit.
 //!
-//! Readers hold the lock only to copy offsets out of the active segment's index, and the writer only
-//! to publish what is durable already: nobody holds it across input or output.
+//! Readers hold the lock only to copy offsets out of the active segment's index, and the writer
+//! only to publish what is durable already: nobody holds it across input or output.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

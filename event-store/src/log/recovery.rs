@@ -68,7 +68,7 @@ pub(crate) fn scan_whole(
     length: u64,
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<(), StoreError> {
-    let end = scan(segment, length, visit)?;
+    let (end, _) = scan(segment, length, visit)?;
     if end < length {
         return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
     }
@@ -82,7 +82,7 @@ pub(crate) fn recover_active(
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<Recovered, StoreError> {
     let length = segment.length()?;
-    let end = scan(segment, length, visit)?;
+    let (end, next) = scan(segment, length, visit)?;
     if clean.is_some_and(|mark| mark.segment > segment.first) {
         return Err(segment.corrupt(length, "the segment after this one is missing"));
     }
@@ -90,7 +90,7 @@ pub(crate) fn recover_active(
         return Err(segment.corrupt(end, "the log was longer when it was closed"));
     }
     if end < length {
-        if let Some(offset) = whole_frame_behind(segment, end, length)? {
+        if let Some(offset) = whole_frame_behind(segment, end, next)? {
             let reason = format!("a frame is damaged, and a whole one follows at {offset}");
             return Err(segment.corrupt(end, &reason));
         }
@@ -103,12 +103,13 @@ pub(crate) fn recover_active(
     })
 }
 
-/// Visits the records of all whole frames from the beginning; returns where they end.
+/// Visits the records of all whole frames from the beginning; returns where they end, and the
+/// position that comes next.
 fn scan(
     segment: &Segment,
     length: u64,
     mut visit: impl FnMut(ScannedRecord<'_>),
-) -> Result<u64, StoreError> {
+) -> Result<(u64, u64), StoreError> {
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = SEGMENT_HEADER_BYTES as u64;
     let mut next = segment.first;
@@ -122,7 +123,7 @@ fn scan(
         offset += head.length as u64;
         next += u64::from(head.count);
     }
-    Ok(offset)
+    Ok((offset, next))
 }
 
 fn visit_frame(
@@ -155,12 +156,14 @@ fn visit_frame(
     Ok(())
 }
 
-/// Where a whole frame begins behind the first byte of a damaged one.
+/// Where a whole frame begins behind the first byte of a damaged one, in whose place the position
+/// `next` belongs. Only a later one counts: a damaged frame may hold a copy of an earlier one.
 fn whole_frame_behind(
     segment: &Segment,
     damaged: u64,
-    length: u64,
+    next: u64,
 ) -> Result<Option<u64>, StoreError> {
+    let length = segment.length()?;
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = damaged + 1;
     while offset + (FRAME_HEADER_BYTES as u64) <= length {
@@ -171,7 +174,9 @@ fn whole_frame_behind(
         match magic {
             Some(at) => {
                 offset += at as u64;
-                if window.whole_frame(offset, segment.salt)?.is_some() {
+                let frame = window.whole_frame(offset, segment.salt)?;
+                let head = frame.and_then(|frame| FrameHead::of_whole(frame, segment.salt));
+                if head.is_some_and(|head| head.first > next) {
                     return Ok(Some(offset));
                 }
                 offset += 1;

@@ -1,0 +1,390 @@
+//! What the embedded store promises beyond the port: one sync for many, readers that never wait,
+//! time that never runs backwards, followers that hold nobody up, and formats that stay readable.
+
+#[path = "given/events.rs"]
+mod given;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+use std::{fs, io};
+
+use chrono::{DateTime, Utc};
+use event_store::limits::LIVE_EVENTS_MAX;
+use event_store::log::{Clock, Disk, DiskFile, SimDisk};
+use event_store::{
+    Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, ReadStream,
+    StreamMetadata, SubscribeFrom, Subscription,
+};
+use futures::{StreamExt, TryStreamExt};
+use given::{event, everything, stream};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A disk whose syncs wait while its gate is shut.
+#[derive(Clone, Default)]
+struct GatedDisk {
+    disk: SimDisk,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicU64,
+    file_syncs: AtomicU64,
+}
+
+struct GatedFile {
+    file: Arc<dyn DiskFile>,
+    gate: Arc<Gate>,
+}
+
+impl Gate {
+    fn set_shut(&self, shut: bool) {
+        *self.shut.lock().unwrap() = shut;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        self.file_syncs.fetch_add(1, Ordering::SeqCst);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let shut = self.shut.lock().unwrap();
+        drop(self.opened.wait_while(shut, |shut| *shut).unwrap());
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Disk for GatedDisk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(name, create)?;
+        Ok(Arc::new(GatedFile {
+            file,
+            gate: Arc::clone(&self.gate),
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.disk.sync_folder()
+    }
+}
+
+impl DiskFile for GatedFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.gate.pass();
+        self.file.sync()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length)
+    }
+}
+
+/// A clock that is set by hand.
+#[derive(Default)]
+struct HandClock(AtomicI64);
+
+impl HandClock {
+    fn set_seconds(&self, seconds: i64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp(self.0.load(Ordering::SeqCst), 0).unwrap()
+    }
+}
+
+async fn append(store: &EmbeddedStore, name: &str, number: u64) {
+    let events = vec![event(number)];
+    store
+        .append(&stream(name), ExpectedRevision::Any, events)
+        .await
+        .unwrap();
+}
+
+async fn next(subscription: &mut Subscription) -> Delivery {
+    let next = tokio::time::timeout(PATIENCE, subscription.next()).await;
+    next.expect("a delivery comes")
+        .expect("there is no end")
+        .expect("there is no error")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
+    const WAITING: u64 = 63;
+    let disk = GatedDisk::default();
+    let options = EmbeddedOptions::disk(Arc::new(disk.clone()));
+    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
+    append(&store, "before", 0).await;
+    disk.gate.set_shut(true);
+    let first = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { append(&store, "first", 1).await }
+    });
+    tokio::time::timeout(PATIENCE, async {
+        while disk.gate.waiting.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the first append comes to its sync");
+    let mut waiting: Vec<_> = (0..WAITING)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            Box::pin(async move { append(&store, "waiting", 2 + number).await })
+        })
+        .collect();
+    for append in &mut waiting {
+        assert!(futures::poll!(append).is_pending());
+    }
+    let seen = everything(&store).await.unwrap();
+    assert_eq!(
+        seen.len(),
+        1,
+        "what is not synced is not seen, and the read does not wait"
+    );
+    assert!(
+        !first.is_finished(),
+        "nothing is acknowledged before its sync"
+    );
+    let syncs = disk.gate.file_syncs.load(Ordering::SeqCst);
+    disk.gate.set_shut(false);
+    futures::future::join_all(waiting).await;
+    first.await.unwrap();
+    assert_eq!(
+        disk.gate.file_syncs.load(Ordering::SeqCst) - syncs,
+        1,
+        "one sync for all"
+    );
+    assert_eq!(everything(&store).await.unwrap().len() as u64, 2 + WAITING);
+}
+
+#[tokio::test]
+async fn recorded_time_never_runs_backwards() {
+    let clock = Arc::new(HandClock::default());
+    let disk = SimDisk::new();
+    let mut number = 0;
+    for seconds in [100, 50, 120, 10] {
+        clock.set_seconds(seconds);
+        let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(400);
+        let store = EmbeddedStore::open(options.clock(Arc::clone(&clock) as Arc<dyn Clock>))
+            .await
+            .unwrap();
+        for _ in 0..3 {
+            append(&store, "track-1", number).await;
+            number += 1;
+        }
+        let all = everything(&store).await.unwrap();
+        assert!(
+            all.windows(2)
+                .all(|pair| pair[0].recorded_at <= pair[1].recorded_at)
+        );
+    }
+}
+
+#[tokio::test]
+async fn events_older_than_max_age_are_not_read() {
+    let clock = Arc::new(HandClock::default());
+    let options = EmbeddedOptions::disk(Arc::new(SimDisk::new()));
+    let options = options.clock(Arc::clone(&clock) as Arc<dyn Clock>);
+    let store = EmbeddedStore::open(options).await.unwrap();
+    let name = stream("track-1");
+    for (number, seconds) in [(0, 1_000), (1, 1_050), (2, 1_100)] {
+        clock.set_seconds(seconds);
+        append(&store, "track-1", number).await;
+    }
+    let metadata = StreamMetadata {
+        max_age_seconds: Some(60),
+        ..StreamMetadata::default()
+    };
+    store
+        .set_stream_metadata(&name, ExpectedRevision::Any, metadata)
+        .await
+        .unwrap();
+    for (now, expected) in [(1_100, vec![1, 2]), (1_120, vec![2]), (2_000, vec![])] {
+        clock.set_seconds(now);
+        let read = store
+            .read_stream(ReadStream::forward(name.clone()))
+            .await
+            .unwrap();
+        let read: Vec<_> = read
+            .map_ok(|event| event.revision.get())
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(read, expected, "at {now}");
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_does_not_read_falls_behind_and_misses_nothing() {
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new())))
+        .await
+        .unwrap();
+    let mut of_all = store
+        .subscribe_all(SubscribeFrom::Start, None)
+        .await
+        .unwrap();
+    let mut of_stream = store
+        .subscribe_stream(&stream("track-1"), SubscribeFrom::Start)
+        .await
+        .unwrap();
+    for subscription in [&mut of_all, &mut of_stream] {
+        assert_eq!(next(subscription).await, Delivery::CaughtUp);
+    }
+    let count = LIVE_EVENTS_MAX as u64 + 500;
+    let events = (0..count).map(event).collect();
+    store
+        .append(&stream("track-1"), ExpectedRevision::Any, events)
+        .await
+        .unwrap();
+    for subscription in [&mut of_all, &mut of_stream] {
+        assert_eq!(next(subscription).await, Delivery::FellBehind);
+        for revision in 0..count {
+            match next(subscription).await {
+                Delivery::Event(event) => assert_eq!(event.revision.get(), revision),
+                other => panic!("{other:?} instead of {revision}"),
+            }
+        }
+        assert_eq!(next(subscription).await, Delivery::CaughtUp);
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_followers() {
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new())))
+        .await
+        .unwrap();
+    let mut of_all = store.subscribe_all(SubscribeFrom::End, None).await.unwrap();
+    let mut of_stream = store
+        .subscribe_stream(&stream("track-1"), SubscribeFrom::End)
+        .await
+        .unwrap();
+    for subscription in [&mut of_all, &mut of_stream] {
+        assert_eq!(next(subscription).await, Delivery::CaughtUp);
+    }
+    store.close().await.unwrap();
+    for subscription in [&mut of_all, &mut of_stream] {
+        let ended = tokio::time::timeout(PATIENCE, subscription.next())
+            .await
+            .expect("it ends");
+        assert!(matches!(ended, Some(Err(_))), "{ended:?}");
+    }
+}
+
+/// The log of the first format version, as it was written when that was new.
+const FIXTURE: &str = "tests/fixtures/format-1";
+
+async fn open_fixture(folder: &Path) -> EmbeddedStore {
+    let options = EmbeddedOptions::folder(folder).segment_bytes(2000);
+    EmbeddedStore::open(options).await.unwrap()
+}
+
+async fn fill_fixture(store: &EmbeddedStore) {
+    for number in 0..20 {
+        append(
+            store,
+            ["track-1", "user-1"][usize::try_from(number % 2).unwrap()],
+            number,
+        )
+        .await;
+    }
+    store
+        .delete_stream(&stream("user-1"), ExpectedRevision::Any)
+        .await
+        .unwrap();
+    store
+        .tombstone_stream(&stream("order-1"), ExpectedRevision::Any)
+        .await
+        .unwrap();
+}
+
+/// Names a folder for the fixture of a new format version.
+const NEW_FIXTURE: &str = "EVENT_STORE_NEW_FIXTURE";
+
+fn lengths(folder: &Path) -> BTreeMap<String, u64> {
+    let files = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    files
+        .map(|file| {
+            (
+                file.file_name().into_string().unwrap(),
+                file.metadata().unwrap().len(),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn what_is_written_today_has_the_shape_of_the_fixture() {
+    let here = tempfile::TempDir::new().unwrap();
+    let asked = std::env::var(NEW_FIXTURE).ok();
+    let folder = asked.as_deref().map_or(here.path(), Path::new);
+    let store = open_fixture(folder).await;
+    fill_fixture(&store).await;
+    store.close().await.unwrap();
+    fs::remove_file(folder.join("LOCK")).unwrap();
+    assert_eq!(lengths(folder), lengths(Path::new(FIXTURE)));
+}
+
+#[tokio::test]
+async fn the_first_format_version_is_still_read() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for file in fs::read_dir(FIXTURE).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    let old = open_fixture(folder.path()).await;
+    let new = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new())))
+        .await
+        .unwrap();
+    fill_fixture(&new).await;
+    let (old_events, new_events) = (
+        everything(&old).await.unwrap(),
+        everything(&new).await.unwrap(),
+    );
+    assert_eq!(old_events.len(), 22);
+    for (old, new) in old_events.iter().zip(&new_events) {
+        assert_eq!((&old.stream, old.revision), (&new.stream, new.revision));
+        assert_eq!((&old.event_type, &old.data), (&new.event_type, &new.data));
+    }
+    assert_eq!(old.verify().await.unwrap().events, 22);
+    append(&old, "track-1", 99).await;
+    assert_eq!(
+        old.last_event(&stream("track-1"))
+            .await
+            .unwrap()
+            .unwrap()
+            .id,
+        event(99).id
+    );
+}
