@@ -10,7 +10,8 @@
 //! | --- | --- |
 //! | `connection` | one client for all, replaced when it has given up |
 //! | `append` | appends in a batch session, or by themselves |
-//! | `read` | reads, cut at a moment, filtered |
+//! | `read` | reads, filtered |
+//! | `past` | streams as they were at a moment |
 //! | `subscribe` | subscriptions that resume |
 //! | `event` | the client's events and ours |
 //! | `failure` | the client's errors as the port's |
@@ -21,6 +22,7 @@ mod connection;
 mod event;
 mod failure;
 mod kept;
+mod past;
 mod read;
 mod subscribe;
 

@@ -1,8 +1,6 @@
 //! What the official Rust client sees of the server: each kind of read, append, deletion and
 //! subscription, and the errors it knows by their codes.
 
-#[path = "grpc_protocol/memory.rs"]
-mod memory;
 #[path = "grpc_protocol/server.rs"]
 mod server;
 

@@ -1,17 +1,19 @@
 //! Reads, cut at a moment and filtered here, because the protocol can do neither.
 
+use std::sync::Arc;
+
 use eventstore::{Error, ReadAllOptions, ReadStreamOptions, StreamPosition};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::connection::Connection;
 use super::event::received;
-use super::failure;
 use super::kept::Kept;
+use super::{failure, past};
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::position::Position;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
-use crate::stream::{Revision, StreamName};
+use crate::stream::StreamName;
 
 /// How often a read that found the connection broken is begun in all.
 const ATTEMPTS_MAX: usize = 3;
@@ -21,7 +23,7 @@ pub(super) async fn last_of_stream(
     connection: &Connection,
     name: &StreamName,
 ) -> Result<Option<RecordedEvent>, ReadError> {
-    match stream(connection, ReadStream::backward(name.clone()).limit(1)).await {
+    match stream_now(connection, ReadStream::backward(name.clone()).limit(1)).await {
         Ok(mut reader) => reader.next().await.transpose(),
         Err(ReadError::StreamNotFound(_)) => Ok(None),
         Err(error) => Err(error),
@@ -45,10 +47,20 @@ pub(super) async fn head(connection: &Connection) -> Result<Position, StoreError
 
 /// Reads one stream.
 pub(super) async fn stream(
+    connection: &Arc<Connection>,
+    read: ReadStream,
+) -> Result<EventReader, ReadError> {
+    match read.as_of {
+        Some(moment) => past::stream(connection, read, moment).await,
+        None => stream_now(connection, read).await,
+    }
+}
+
+/// Reads one stream as it is.
+pub(super) async fn stream_now(
     connection: &Connection,
     read: ReadStream,
 ) -> Result<EventReader, ReadError> {
-    let cut_backward = read.as_of.is_some() && read.direction == Direction::Backward;
     let read = from_one_end(read);
     let position = match read.start {
         StreamStart::Start => StreamPosition::Start,
@@ -57,7 +69,7 @@ pub(super) async fn stream(
     };
     let options = ReadStreamOptions::default()
         .position(position)
-        .max_count(count(read.limit.filter(|_| !cut_backward)));
+        .max_count(count(read.limit));
     let options = match read.direction {
         Direction::Forward => options.forwards(),
         Direction::Backward => options.backwards(),
@@ -78,18 +90,14 @@ pub(super) async fn stream(
         }
     };
     let name = read.stream.clone();
-    let events = events(first, rest, Some(name));
-    match read.as_of {
-        None => Ok(events),
-        Some(moment) => cut_stream(connection, &read, moment, events).await,
-    }
+    Ok(events(first, rest, Some(name)))
 }
 
 /// The protocol reads nothing forward from the end nor, once truncated, backward from the start.
 fn from_one_end(read: ReadStream) -> ReadStream {
     let one = Some(read.limit.unwrap_or(1).min(1));
     match (read.direction, read.start) {
-        (Direction::Forward, StreamStart::End) if read.as_of.is_none() => ReadStream {
+        (Direction::Forward, StreamStart::End) => ReadStream {
             direction: Direction::Backward,
             limit: one,
             ..read
@@ -100,54 +108,6 @@ fn from_one_end(read: ReadStream) -> ReadStream {
             ..read
         },
         _ => read,
-    }
-}
-
-/// Leaves out what came after the moment; a stream that began after it was not there.
-async fn cut_stream(
-    connection: &Connection,
-    read: &ReadStream,
-    moment: AsOf,
-    mut events: EventReader,
-) -> Result<EventReader, ReadError> {
-    let mut hidden = None;
-    let first = loop {
-        match events.next().await.transpose()? {
-            Some(event) if is_visible(&event, moment) => break Some(event),
-            Some(event) => hidden = Some(event.revision),
-            None => break None,
-        }
-        if read.direction == Direction::Forward {
-            break None;
-        }
-    };
-    let Some(first) = first else {
-        drop(events);
-        return match hidden {
-            None => Ok(stream::empty().boxed()),
-            Some(Revision::FIRST) => Err(ReadError::StreamNotFound(read.stream.clone())),
-            Some(_) => exists(connection, &read.stream, moment).await,
-        };
-    };
-    let limit = usize::try_from(read.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
-    let rest =
-        events.try_take_while(move |event| std::future::ready(Ok(is_visible(event, moment))));
-    Ok(stream::iter([Ok(first)]).chain(rest).take(limit).boxed())
-}
-
-/// Nothing to read, if the stream was there at the moment.
-async fn exists(
-    connection: &Connection,
-    name: &StreamName,
-    moment: AsOf,
-) -> Result<EventReader, ReadError> {
-    let whole = ReadStream::forward(name.clone()).limit(1);
-    let first = Box::pin(stream(connection, whole)).await?.next().await;
-    match first.transpose()? {
-        Some(first) if first.revision == Revision::FIRST && !is_visible(&first, moment) => {
-            Err(ReadError::StreamNotFound(name.clone()))
-        }
-        _ => Ok(stream::empty().boxed()),
     }
 }
 
@@ -209,7 +169,8 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
         .boxed())
 }
 
-fn is_visible(event: &RecordedEvent, moment: AsOf) -> bool {
+/// Whether the event had happened by then.
+pub(super) fn is_visible(event: &RecordedEvent, moment: AsOf) -> bool {
     match moment {
         AsOf::Position(position) => event.position <= position,
         AsOf::Time(time) => event.recorded_at <= time,

@@ -163,6 +163,8 @@ impl Session {
         if request.is_final {
             let sent = request.correlation_id.unwrap_or_default();
             let running = commit(Arc::clone(&self.store), sent, begun);
+            // Were it made to yield before it reaches the store, a later one could overtake it.
+            let running = tokio::task::unconstrained(running);
             self.running.push(Box::pin(running));
         } else {
             self.arriving.insert(correlation, begun);

@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use event_store::grpc::{ServeOptions, Serving, serve};
-use event_store::{ContentType, EventId, EventStore, EventType, NewEvent, StreamName};
+use event_store::{EmbeddedOptions, EmbeddedStore, EventStore};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-
-use crate::memory::Mem;
 
 /// A server, its store, and what stops it.
 pub struct Server {
     pub store: Arc<dyn EventStore>,
     pub serving: Serving,
     pub shutdown: CancellationToken,
+    folder: Option<TempDir>,
 }
 
 impl Server {
     pub async fn start() -> Self {
-        let store = Arc::new(Mem::new());
-        Self::over(store, "127.0.0.1:0").await
+        let folder = TempDir::new().expect("folder");
+        let options = EmbeddedOptions::folder(folder.path().join("events"));
+        let store = EmbeddedStore::open(options).await.expect("store");
+        let mut server = Self::over(Arc::new(store), "127.0.0.1:0").await;
+        server.folder = Some(folder);
+        server
     }
 
     /// Serves this store at this address.
@@ -33,6 +37,7 @@ impl Server {
             store,
             serving: serving.expect("serve"),
             shutdown,
+            folder: None,
         }
     }
 
@@ -48,21 +53,6 @@ impl Server {
     pub fn client(&self) -> eventstore::Client {
         let settings = self.connection_string().parse().expect("settings");
         eventstore::Client::new(settings).expect("client")
-    }
-}
-
-pub fn name(text: &str) -> StreamName {
-    StreamName::new(text).expect("name")
-}
-
-/// Some JSON event of our own.
-pub fn event(number: u64) -> NewEvent {
-    NewEvent {
-        id: EventId(Uuid::new_v4()),
-        event_type: EventType::new("Counted").expect("type"),
-        content_type: ContentType::Json,
-        data: format!("{{\"number\": {number}}}").into(),
-        metadata: "{\"by\": \"test\"}".into(),
     }
 }
 
