@@ -29,6 +29,11 @@ const RUN_MAX: Duration = Duration::from_secs(20);
 /// One saga in a world of its own.
 #[async_trait]
 pub(crate) trait Scenario: Sync {
+    /// An empty store.
+    async fn store(&self) -> Arc<dyn EventStore> {
+        Arc::new(MemoryStore::new())
+    }
+
     /// The saga, acting on this store.
     fn saga(&self, store: Arc<dyn EventStore>) -> SagaDefinition;
 
@@ -242,7 +247,7 @@ pub(crate) async fn survives_every_crash<S: Scenario>(
 ) -> usize {
     for place in 1.. {
         let scenario = world();
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+        let store = scenario.store().await;
         scenario.begin(store.clone()).await;
         let crash = Crash::at(place);
         let refuse = |saga: &mut SagaDefinition| {

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`definition`] | what a saga is made of |
 //! | [`activity`] | what a step does outside, and how it fails |
+//! | [`command`] | commands of steps, under the step's identity |
 //! | [`state`], [`decide`] | where a run stands, what it does next: pure |
 //! | [`retry`], [`clock`] | when a failed step is tried again, and by which clock |
 //! | [`journal`] | runs in the event store: loading and recording |
@@ -19,6 +20,7 @@
 pub mod activity;
 pub mod checkpoint;
 pub mod clock;
+pub mod command;
 pub mod decide;
 pub mod definition;
 pub mod instance;
@@ -29,6 +31,7 @@ pub mod state;
 
 pub use activity::{Activity, ActivityError, IdempotencyKey, StepCall, Way};
 pub use clock::{Clock, SystemClock};
+pub use command::execute;
 pub use decide::{NextAction, can_go_back, next};
 pub use definition::{SagaDefinition, Signal, Start, Step, StepKind, StepName, Timeout, Wait};
 pub use journal::{Journal, JournalError, Run};
