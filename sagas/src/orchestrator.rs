@@ -15,6 +15,7 @@
 //! | [`journal`] | runs in the event store: loading and recording |
 //! | [`checkpoint`] | how far the log was followed, and which runs are not over |
 //! | [`instance`] | one run, driven to its end |
+//! | [`operator`] | what an operator can do about a run |
 //! | [`runtime`] | follows the log, starts runs, hands signals over, drains |
 
 pub mod activity;
@@ -25,6 +26,7 @@ pub mod decide;
 pub mod definition;
 pub mod instance;
 pub mod journal;
+pub mod operator;
 pub mod retry;
 pub mod runtime;
 pub mod state;
@@ -35,6 +37,10 @@ pub use command::execute;
 pub use decide::{NextAction, can_go_back, next};
 pub use definition::{SagaDefinition, Signal, Start, Step, StepKind, StepName, Timeout, Wait};
 pub use journal::{Journal, JournalError, Run};
+pub use operator::{ResumeError, resume};
 pub use retry::RetryPolicy;
 pub use runtime::{SagaRuntime, SagaSettings};
 pub use state::{End, Failure, Pause, Refusal, SagaState, Timer};
+
+#[cfg(test)]
+mod tests;

@@ -199,6 +199,11 @@ async fn every_step_can_repeat() {
 }
 
 #[tokio::test]
+async fn every_step_can_fail() {
+    harness::every_step_can_fail(good).await;
+}
+
+#[tokio::test]
 async fn it_survives_every_crash() {
     let places = harness::survives_every_crash(good, None).await;
     assert!(places > 10, "only {places} places were tried");
