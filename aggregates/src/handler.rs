@@ -46,7 +46,9 @@ pub struct Outcome<E> {
     pub position: Position,
     /// The revision of that event; `None` when the stream has none.
     pub revision: Option<Revision>,
-    /// Whether the command had been carried out before, and this is what came of it then.
+    /// Whether the command was seen to have been carried out before; this is what came of it then.
+    /// The store may have noticed that by itself, when this handler was behind: the outcome is the
+    /// same, and this is false.
     pub repeated: bool,
 }
 

@@ -14,6 +14,7 @@
 //! | [`store`] | `cqrs_es::EventStore` over the port, for the framework's own tools |
 //! | [`fold`] | streams to states, now or as of a moment of the past |
 //! | [`encoding`] | events to bytes with their metadata, and back |
+//! | [`catalogue`] | states by the name of their stream |
 //! | [`text`] | what words people may write |
 //!
 //! Invariants: a decision depends on nothing but state and command; a command id is carried out at
@@ -21,6 +22,7 @@
 
 pub mod analytics;
 pub mod audio;
+pub mod catalogue;
 pub mod commerce;
 pub mod context;
 pub mod decider;
@@ -32,6 +34,7 @@ pub mod store;
 pub mod text;
 pub mod user;
 
+pub use catalogue::{StateDocument, StateError, state_of};
 pub use context::CommandContext;
 pub use decider::{AggregateId, Decider, stream_of};
 pub use fold::{Folded, LoadError};

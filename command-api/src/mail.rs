@@ -9,11 +9,8 @@ use crate::identity::{ConfirmationToken, Email};
 #[async_trait]
 pub trait Mailer: Send + Sync + 'static {
     /// Asks whoever reads this address to confirm it with the token.
-    async fn confirm_address(
-        &self,
-        to: &Email,
-        token: &ConfirmationToken,
-    ) -> Result<(), MailError>;
+    async fn confirm_address(&self, to: &Email, token: &ConfirmationToken)
+    -> Result<(), MailError>;
 }
 
 /// The mail could not be handed over.

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::time::Duration;
 
 use access::{FieldError, Problem, ProblemType};
-use aggregates::CommandError;
 use aggregates::analytics::PlayRejection;
 use aggregates::audio::TrackRejection;
 use aggregates::commerce::{ListingRejection, OrderRejection};
 use aggregates::social::{ChannelRejection, MessageRejection};
 use aggregates::user::UserRejection;
+use aggregates::{CommandError, LoadError};
 use event_store::StoreError;
 
 /// When to try again what met a busy aggregate or a store that is out of reach.
@@ -46,6 +46,15 @@ pub(crate) fn store_problem(error: &StoreError) -> Problem {
     }
 }
 
+/// An aggregate that could not be looked at, as a problem.
+pub(crate) fn unloaded(error: LoadError) -> Problem {
+    match error {
+        LoadError::Deleted(_) => Problem::new(ProblemType::NotFound),
+        LoadError::Store(error) => store_problem(&error),
+        error => Problem::internal(&error),
+    }
+}
+
 /// One field of the body is wrong.
 pub(crate) fn field(name: &str, wrong: &dyn Error) -> Problem {
     Problem::validation([FieldError::new(name, wrong.to_string())])
@@ -54,4 +63,88 @@ pub(crate) fn field(name: &str, wrong: &dyn Error) -> Problem {
 /// There is no such thing.
 pub(crate) fn not_found(what: &str) -> Problem {
     Problem::new(ProblemType::NotFound).with_detail(format!("there is not {what}"))
+}
+
+impl Refusal for UserRejection {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::NotRegistered => ProblemType::NotFound,
+            Self::AlreadyRegistered => ProblemType::Conflict,
+            Self::Handle | Self::Text(_) => ProblemType::Validation,
+            Self::RoleNotChosen(_) | Self::OwnRole | Self::NotAdministrator => {
+                ProblemType::Forbidden
+            }
+        }
+    }
+}
+
+impl Refusal for TrackRejection {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::NotCreated => ProblemType::NotFound,
+            Self::Text(_) | Self::TooManyTags | Self::NoMaster | Self::NoAudio => {
+                ProblemType::Validation
+            }
+            Self::NotArtist | Self::NotArtistOrModerator => ProblemType::Forbidden,
+            Self::AlreadyCreated
+            | Self::AlreadyTranscoded
+            | Self::NotTranscoded
+            | Self::MasterTakenDown => ProblemType::Conflict,
+        }
+    }
+}
+
+impl Refusal for ChannelRejection {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::NotCreated => ProblemType::NotFound,
+            Self::Name(_) => ProblemType::Validation,
+            Self::AlreadyCreated | Self::Full | Self::LastOwner => ProblemType::Conflict,
+        }
+    }
+}
+
+impl Refusal for MessageRejection {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::AlreadyPosted => ProblemType::Conflict,
+            Self::Text(_) => ProblemType::Validation,
+        }
+    }
+}
+
+impl Refusal for PlayRejection {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::AlreadyRecorded | Self::NoDuration => ProblemType::Conflict,
+            Self::TooShort { .. } | Self::LongerThanTrack { .. } => ProblemType::Validation,
+        }
+    }
+}
+
+impl Refusal for ListingRejection {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::NotListed => ProblemType::NotFound,
+            Self::Price(_) | Self::Text(_) => ProblemType::Validation,
+            Self::LicenceTaken => ProblemType::LicenceTaken,
+            Self::NotSeller | Self::OrderOfAnother => ProblemType::Forbidden,
+            Self::AlreadyListed
+            | Self::Withdrawn
+            | Self::OwnListing
+            | Self::ReservationReleased
+            | Self::NotReserved
+            | Self::AlreadySold => ProblemType::Conflict,
+        }
+    }
+}
+
+/// An order is its parties' affair: to others it is not there.
+impl Refusal for OrderRejection {
+    fn kind(&self) -> ProblemType {
+        match self {
+            Self::NotPlaced | Self::NotSeller | Self::NotBuyer => ProblemType::NotFound,
+            _ => ProblemType::Conflict,
+        }
+    }
 }

@@ -71,7 +71,12 @@ impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for Command<B> {
         let Authenticated(principal) = request.extract_parts_with_state(api).await?;
         let actor = Actor::User(UserId(principal.user_id));
         let (body, context, place) = read(request, api, actor).await?;
-        Ok(Self { principal, body, context, _place: place })
+        Ok(Self {
+            principal,
+            body,
+            context,
+            _place: place,
+        })
     }
 }
 
@@ -80,7 +85,11 @@ impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for PublicCommand<B> {
 
     async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
         let (body, context, place) = read(request, api, Actor::System).await?;
-        Ok(Self { body, context, _place: place })
+        Ok(Self {
+            body,
+            context,
+            _place: place,
+        })
     }
 }
 
@@ -114,7 +123,6 @@ async fn read<B: DeserializeOwned>(
 }
 
 /// The body, and the document it was read from; no body is an empty document.
-#[expect(clippy::result_large_err, reason = "a problem is what handlers answer with")]
 fn parse<B: DeserializeOwned>(bytes: &Bytes, is_json: bool) -> Result<(Value, B), Problem> {
     if bytes.is_empty() {
         return Ok((Value::Null, parse_json(b"{}")?));
@@ -128,7 +136,9 @@ fn parse<B: DeserializeOwned>(bytes: &Bytes, is_json: bool) -> Result<(Value, B)
 
 /// The id of a command: with a key, the same for the same actor, route and key.
 fn command_id(actor: &Actor, route: &str, key: Option<&IdempotencyKey>) -> Uuid {
-    let Some(key) = key else { return Uuid::now_v7() };
+    let Some(key) = key else {
+        return Uuid::now_v7();
+    };
     let who = match actor {
         Actor::User(user) => user.to_string(),
         Actor::Saga(saga) => saga.clone(),
@@ -186,7 +196,10 @@ mod tests {
         assert_ne!(command_id(&otis, "POST /a", Some(&key("k"))), first);
         assert_ne!(command_id(&nina, "POST /b", Some(&key("k"))), first);
         assert_ne!(command_id(&nina, "POST /a", Some(&key("l"))), first);
-        assert_ne!(command_id(&nina, "POST /a", None), command_id(&nina, "POST /a", None));
+        assert_ne!(
+            command_id(&nina, "POST /a", None),
+            command_id(&nina, "POST /a", None)
+        );
     }
 
     #[test]
@@ -202,7 +215,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", good.parse().expect("a value"));
         assert_eq!(traceparent(&headers).as_deref(), Some(good));
-        for bad in ["", "00-xyz", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"] {
+        for bad in [
+            "",
+            "00-xyz",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        ] {
             headers.insert("traceparent", bad.parse().expect("a value"));
             assert_eq!(traceparent(&headers), None, "{bad:?}");
         }

@@ -115,29 +115,16 @@ async fn an_address_is_proved_by_a_token_in_time() {
 }
 
 #[tokio::test]
-async fn an_unfinished_sign_up_gives_its_names_back() {
+async fn a_handle_and_an_address_can_be_given_back() {
     let accounts = accounts().await;
     let nina = account("nina", "nina@example.org");
     accounts.keep(&nina, now()).await.expect("free");
-    let again = account("nina", "nina@example.org");
-    let later = now() + TimeDelta::minutes(10);
-    let age = TimeDelta::minutes(1);
-    let began = async |user: UserId| user == nina.user_id;
-    assert!(
-        !accounts
-            .drop_unfinished(&again, age, later, began)
-            .await
-            .expect("reads")
-    );
-    let fresh = accounts
-        .drop_unfinished(&again, age, now(), async |_| false)
-        .await;
-    assert!(!fresh.expect("reads"), "a sign-up under way was dropped");
-    assert!(
-        accounts
-            .drop_unfinished(&again, age, later, async |_| false)
-            .await
-            .expect("drops")
-    );
+    let again = account("nina", "other@example.org");
+    let before = accounts.holders_before(&again, now()).await.expect("reads");
+    assert_eq!(before, [], "a sign-up under way was taken for an old one");
+    let later = now() + TimeDelta::minutes(1);
+    let holders = accounts.holders_before(&again, later).await.expect("reads");
+    assert_eq!(holders, [nina.user_id]);
+    accounts.forget(nina.user_id).await.expect("drops");
     accounts.keep(&again, later).await.expect("free again");
 }

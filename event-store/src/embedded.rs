@@ -17,7 +17,7 @@ mod window;
 mod writer;
 
 pub use open::{EmbeddedOptions, OpenError};
-pub use store::EmbeddedStore;
+pub use store::{EmbeddedStore, Verified};
 
 pub(crate) use filtering::Matcher;
 pub(crate) use store::Shared;

@@ -37,7 +37,7 @@ pub mod subscription;
 mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
-pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError, Verified};
 pub use error::{AppendError, ReadError, StoreError, SubscribeError};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};

@@ -138,11 +138,6 @@ impl MediaId {
         self.0
     }
 
-    /// Where its master is stored: `masters/<id>`, which is outside of what is streamed.
-    pub fn master_key(self) -> ObjectKey {
-        ObjectKey::new(format!("masters/{}", self.0)).expect("a UUID is a part of a key")
-    }
-
     /// The folder of everything that is streamed of it.
     pub fn folder(self) -> KeyPrefix {
         KeyPrefix::folder(format!("hls/{}", self.0)).expect("a UUID is a part of a key")

@@ -4,7 +4,7 @@ mod files;
 mod types;
 
 #[cfg(test)]
-mod conformance;
+mod conformance_tests;
 
 use std::io;
 use std::path::Path;

@@ -58,7 +58,10 @@ pub enum ReplayError {
 impl ReplayError {
     /// Whether the store could not be reached, so that nothing is known of the log.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Read(ReadError::Store(StoreError::Unavailable { .. })))
+        matches!(
+            self,
+            Self::Read(ReadError::Store(StoreError::Unavailable { .. }))
+        )
     }
 }
 

@@ -80,7 +80,8 @@ fn start_and_vanish(folder: &Path) -> u32 {
     runtime.block_on(note(&postgres, "before"));
     let pid = postgres.pid();
     std::mem::forget(postgres);
-    runtime.shutdown_background();
+    // Ends its tasks where they stand, and returns when all are gone.
+    drop(runtime);
     pid
 }
 
@@ -187,6 +188,25 @@ async fn dropped_it_is_told_to_end() {
     let pid = postgres.pid();
     drop(postgres);
     until("it ends", || !is_running(pid)).await;
+}
+
+#[tokio::test]
+async fn given_up_while_it_starts_it_is_not_left_behind() {
+    let above = open_folder();
+    start(&above).await.stop().await.unwrap();
+    let folder = above.path().join("postgres");
+    let pid_of = || {
+        let note = fs::read_to_string(folder.join("data/postmaster.pid")).ok()?;
+        note.lines().next()?.parse::<u32>().ok()
+    };
+    let spawned = until("it is spawned", || pid_of().is_some());
+    // Whether it was ready before we gave up is the machine's to say; gone it must be either way.
+    tokio::select! {
+        biased;
+        () = spawned => {}
+        started = PrivatePostgres::start(&folder) => drop(started.unwrap()),
+    }
+    until("it ends", || pid_of().is_none_or(|pid| !is_running(pid))).await;
 }
 
 #[tokio::test]

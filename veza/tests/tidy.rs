@@ -49,11 +49,15 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn all_obey(ending: &str, rule: Rule) {
-    let complaints: Vec<String> = files()
+    let sources: Vec<Source> = files()
         .into_iter()
         .filter(|path| path.ends_with(ending) && path != "Cargo.lock")
         .filter_map(|path| read(&path).map(|text| Source::new(&path, &text)))
-        .flat_map(|source| rule(&source))
+        .collect();
+    let of_tests: Vec<String> = sources.iter().flat_map(Source::modules_of_tests).collect();
+    let complaints: Vec<String> = sources
+        .into_iter()
+        .flat_map(|source| rule(&source.within(&of_tests)))
         .collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
@@ -96,6 +100,11 @@ fn only_tests_unwrap() {
 #[test]
 fn tests_wait_by_polling() {
     all_obey(".rs", rules::sleeps);
+}
+
+#[test]
+fn the_domain_sees_no_clock_and_no_chance() {
+    all_obey(".rs", rules::domain_purity);
 }
 
 #[test]

@@ -1,20 +1,17 @@
 //! The framework's own path: load, handle, commit over the port.
 
-use std::sync::Arc;
-
 use aggregates::commerce::{Listing, ListingRejection};
 use aggregates::store::PortContext;
 use aggregates::{CommandHandler, PortStore};
 use cqrs_es::{AggregateError, CqrsFramework, EventStore as _};
 use event_schemas::commerce::LicenceKind;
 
-use crate::memory::MemoryStore;
-use crate::{LISTING, context, list, reserve};
+use crate::{LISTING, context, embedded, list, reserve};
 
 #[tokio::test]
 async fn the_framework_and_the_handler_share_their_streams() {
-    let memory = Arc::new(MemoryStore::default());
-    let store = PortStore::new(memory.clone());
+    let (log, _folder) = embedded().await;
+    let store = PortStore::new(log.clone());
     let framework = CqrsFramework::<Listing, _>::new(store.clone(), vec![], ());
     let id = LISTING.to_string();
     let command = list(LicenceKind::Exclusive);
@@ -23,7 +20,7 @@ async fn the_framework_and_the_handler_share_their_streams() {
         .await
         .unwrap();
 
-    let handler = CommandHandler::new(memory);
+    let handler = CommandHandler::new(log);
     handler
         .execute::<Listing>(LISTING, reserve(1), &context(2))
         .await
@@ -48,7 +45,8 @@ async fn the_framework_and_the_handler_share_their_streams() {
 
 #[tokio::test]
 async fn what_was_changed_meanwhile_is_a_conflict() {
-    let store = PortStore::new(Arc::new(MemoryStore::default()));
+    let (log, _folder) = embedded().await;
+    let store = PortStore::new(log);
     let id = LISTING.to_string();
     let one: PortContext<Listing> = store.load_aggregate(&id).await.unwrap();
     let other: PortContext<Listing> = store.load_aggregate(&id).await.unwrap();
@@ -71,7 +69,8 @@ async fn what_was_changed_meanwhile_is_a_conflict() {
 
 #[tokio::test]
 async fn a_commit_needs_to_know_its_command() {
-    let store = PortStore::new(Arc::new(MemoryStore::default()));
+    let (log, _folder) = embedded().await;
+    let store = PortStore::new(log);
     let framework = CqrsFramework::<Listing, _>::new(store, vec![], ());
     let bare = framework
         .execute(&LISTING.to_string(), list(LicenceKind::Exclusive))

@@ -1,51 +1,39 @@
 //! What the handler promises: once for every identity, at the expected revision, readable as of.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use aggregates::commerce::{Listing, ListingCommand, ListingRejection};
 use aggregates::fold::{self, LoadError};
 use aggregates::handler::ATTEMPTS_MAX;
-use aggregates::{CommandError, CommandHandler, stream_of};
-use async_trait::async_trait;
+use aggregates::{CommandError, CommandHandler, StateError, state_of, stream_of};
 use bytes::Bytes;
-use event_schemas::commerce::{LicenceKind, ListingEvent};
+use event_schemas::commerce::LicenceKind;
 use event_schemas::{Actor, Metadata, OrderId, UserId};
 use event_store::{
-    AppendError, Appended, AsOf, ContentType, EventId, EventReader, EventStore, EventType,
-    ExpectedRevision, Filter, NewEvent, Position, ReadAll, ReadError, ReadStream, RecordedEvent,
-    Revision, StoreError, StreamMetadata, StreamName, SubscribeError, SubscribeFrom, Subscription,
+    AsOf, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position,
+    Revision, StreamName,
 };
-use futures::TryStreamExt;
 use futures::future::join_all;
+use tempfile::TempDir;
 use uuid::Uuid;
 
-use crate::memory::{MemoryStore, recorded_at};
-use crate::{LISTING, context, list, reserve};
+use crate::meddled::Meddled;
+use crate::{LISTING, context, embedded, list, recorded, reserve};
 
-async fn listed(kind: LicenceKind) -> (Arc<MemoryStore>, Arc<CommandHandler>) {
-    let store = Arc::new(MemoryStore::default());
+async fn listed(kind: LicenceKind) -> (Arc<dyn EventStore>, Arc<CommandHandler>, TempDir) {
+    let (store, folder) = embedded().await;
     let handler = Arc::new(CommandHandler::new(store.clone()));
     handler
         .execute::<Listing>(LISTING, list(kind), &context(1))
         .await
         .unwrap();
-    (store, handler)
-}
-
-async fn recorded(store: &dyn EventStore) -> Vec<RecordedEvent> {
-    store
-        .read_all(ReadAll::forward())
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap()
+    (store, handler, folder)
 }
 
 #[tokio::test]
 async fn an_event_tells_which_command_it_came_of() {
-    let (store, _) = listed(LicenceKind::Exclusive).await;
+    let (store, _, _folder) = listed(LicenceKind::Exclusive).await;
     let events = recorded(&*store).await;
     assert_eq!(events[0].stream, stream_of::<Listing>(LISTING));
     assert_eq!(events[0].event_type.as_str(), "LicenceListed");
@@ -63,7 +51,7 @@ async fn an_event_tells_which_command_it_came_of() {
 
 #[tokio::test]
 async fn a_command_is_carried_out_once() {
-    let (store, handler) = listed(LicenceKind::Exclusive).await;
+    let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
     let first = handler
         .execute::<Listing>(LISTING, reserve(1), &context(2))
         .await
@@ -101,7 +89,7 @@ fn order(number: u128) -> OrderId {
 
 #[tokio::test]
 async fn the_same_identity_with_another_request_is_refused() {
-    let (store, handler) = listed(LicenceKind::NonExclusive).await;
+    let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
     handler
         .execute::<Listing>(LISTING, reserve(1), &context(2))
         .await
@@ -115,12 +103,12 @@ async fn the_same_identity_with_another_request_is_refused() {
         matches!(refused, Err(CommandError::DigestMismatch)),
         "{refused:?}"
     );
-    assert_eq!(store.head().await.unwrap(), Position::new(2));
+    assert_eq!(recorded(&*store).await.len(), 2);
 }
 
 #[tokio::test]
 async fn the_same_identity_with_another_request_is_refused_by_a_handler_that_is_behind() {
-    let (store, handler) = listed(LicenceKind::NonExclusive).await;
+    let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
     let behind = CommandHandler::new(store.clone());
     behind.inspect::<Listing, _>(LISTING, |_| ()).await.unwrap();
     handler
@@ -138,7 +126,7 @@ async fn the_same_identity_with_another_request_is_refused_by_a_handler_that_is_
 
 #[tokio::test]
 async fn nothing_is_appended_when_it_is_so_already_or_refused() {
-    let (store, handler) = listed(LicenceKind::Exclusive).await;
+    let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
     handler
         .execute::<Listing>(LISTING, reserve(1), &context(2))
         .await
@@ -159,12 +147,12 @@ async fn nothing_is_appended_when_it_is_so_already_or_refused() {
         taken,
         Err(CommandError::Rejected(ListingRejection::LicenceTaken))
     ));
-    assert_eq!(store.head().await.unwrap(), Position::new(2));
+    assert_eq!(recorded(&*store).await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_stale_cache_refuses_nothing_and_lets_nothing_through() {
-    let (store, here) = listed(LicenceKind::Exclusive).await;
+    let (store, here, _folder) = listed(LicenceKind::Exclusive).await;
     let there = CommandHandler::new(store.clone());
     there
         .execute::<Listing>(LISTING, reserve(1), &context(2))
@@ -193,7 +181,7 @@ async fn a_stale_cache_refuses_nothing_and_lets_nothing_through() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_buyers_at_once_in_many_processes_one_gets_the_licence() {
-    let (store, _) = listed(LicenceKind::Exclusive).await;
+    let (store, _, _folder) = listed(LicenceKind::Exclusive).await;
     let handlers: Vec<_> = (0..4)
         .map(|_| Arc::new(CommandHandler::new(store.clone())))
         .collect();
@@ -214,12 +202,12 @@ async fn of_many_buyers_at_once_in_many_processes_one_gets_the_licence() {
         }
     }
     assert_eq!(winners, 1);
-    assert_eq!(store.head().await.unwrap(), Position::new(2));
+    assert_eq!(recorded(&*store).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_buyers_at_once_all_get_what_is_not_exclusive() {
-    let (store, handler) = listed(LicenceKind::NonExclusive).await;
+    let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
     let other = Arc::new(CommandHandler::new(store.clone()));
     let buyers = (0..40_u128).map(|number| {
         let handler = if number % 2 == 0 {
@@ -248,7 +236,7 @@ async fn many_buyers_at_once_all_get_what_is_not_exclusive() {
 
 #[tokio::test]
 async fn the_past_can_be_looked_at() {
-    let (_, handler) = listed(LicenceKind::NonExclusive).await;
+    let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
     let one = handler
         .execute::<Listing>(LISTING, reserve(1), &context(2))
         .await
@@ -257,10 +245,12 @@ async fn the_past_can_be_looked_at() {
         .execute::<Listing>(LISTING, reserve(2), &context(3))
         .await
         .unwrap();
-    for moment in [
-        AsOf::Position(one.position),
-        AsOf::Time(recorded_at(one.position)),
-    ] {
+    let recorded = recorded(&*store).await;
+    let first = recorded
+        .iter()
+        .find(|event| event.position == one.position)
+        .unwrap();
+    for moment in [AsOf::Position(one.position), AsOf::Time(first.recorded_at)] {
         let then = handler
             .load_as_of::<Listing>(LISTING, moment)
             .await
@@ -279,7 +269,7 @@ async fn the_past_can_be_looked_at() {
 
 #[tokio::test]
 async fn an_event_of_a_later_release_stops_the_decision() {
-    let (store, handler) = listed(LicenceKind::Exclusive).await;
+    let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
     let stream = stream_of::<Listing>(LISTING);
     store
         .append(
@@ -304,7 +294,7 @@ async fn an_event_of_a_later_release_stops_the_decision() {
         error.to_string().contains("unknown type LicenceLent"),
         "{error}"
     );
-    assert_eq!(store.head().await.unwrap(), Position::new(2));
+    assert_eq!(recorded(&*store).await.len(), 2);
 }
 
 fn foreign(event_type: &str, id: u128) -> NewEvent {
@@ -319,142 +309,89 @@ fn foreign(event_type: &str, id: u128) -> NewEvent {
 
 #[tokio::test]
 async fn a_conflict_is_decided_again_and_a_bounded_number_of_times() {
-    for (conflicts, there) in [(3, true), (ATTEMPTS_MAX, false)] {
-        let store = Arc::new(Rival::new(conflicts));
-        let handler = CommandHandler::new(store.clone());
-        let command = list(LicenceKind::NonExclusive);
-        let rival = CommandHandler::new(store.memory.clone());
-        rival
-            .execute::<Listing>(LISTING, command, &context(1))
-            .await
-            .unwrap();
+    for (rivals, there) in [(3, true), (ATTEMPTS_MAX, false)] {
+        let (store, _, _folder) = listed(LicenceKind::NonExclusive).await;
+        let meddled = Arc::new(Meddled::new(store, rivals, 0));
+        let handler = CommandHandler::new(meddled.clone());
         let outcome = handler
             .execute::<Listing>(LISTING, reserve(1), &context(2))
             .await;
-        let reserved: Vec<_> = handler
+        let reserved = handler
             .inspect::<Listing, _>(LISTING, |listing| listing.reserved.contains_key(&order(1)))
-            .await
-            .into_iter()
-            .collect();
-        assert_eq!(reserved, [there]);
+            .await;
+        assert_eq!(reserved.unwrap(), there);
         match outcome {
             Ok(outcome) => assert_eq!(outcome.revision, Some(Revision::new(4))),
             Err(CommandError::Conflict { attempts }) => assert_eq!(attempts, ATTEMPTS_MAX),
             Err(error) => panic!("{error:?}"),
         }
-        assert_eq!(store.left.load(Ordering::SeqCst), 0);
+        assert_eq!(meddled.rivals.load(Ordering::SeqCst), 0);
     }
 }
 
-/// A store on which somebody else is faster, a number of times.
-struct Rival {
-    memory: Arc<MemoryStore>,
-    left: AtomicU32,
-    buyer: AtomicU64,
+#[tokio::test]
+async fn a_lost_acknowledgement_is_asked_for_again() {
+    let (store, _, _folder) = listed(LicenceKind::Exclusive).await;
+    let handler = CommandHandler::new(Arc::new(Meddled::new(store.clone(), 0, 1)));
+    let lost = handler
+        .execute::<Listing>(LISTING, reserve(1), &context(2))
+        .await;
+    assert!(matches!(lost, Err(CommandError::Store(_))), "{lost:?}");
+    let again = handler
+        .execute::<Listing>(LISTING, reserve(1), &context(2))
+        .await
+        .unwrap();
+    let recorded = recorded(&*store).await;
+    assert_eq!(recorded.len(), 2);
+    assert_eq!(
+        (again.events.len(), again.position),
+        (1, recorded[1].position)
+    );
 }
 
-impl Rival {
-    fn new(conflicts: u32) -> Self {
-        let memory = Arc::new(MemoryStore::default());
-        Self {
-            memory,
-            left: AtomicU32::new(conflicts),
-            buyer: AtomicU64::new(1000),
-        }
-    }
+#[tokio::test]
+async fn what_was_deleted_for_good_takes_no_command() {
+    let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
+    let stream = stream_of::<Listing>(LISTING);
+    store
+        .tombstone_stream(&stream, ExpectedRevision::Any)
+        .await
+        .unwrap();
+    let refused = handler
+        .execute::<Listing>(LISTING, reserve(1), &context(2))
+        .await;
+    assert!(
+        matches!(refused, Err(CommandError::Deleted(_))),
+        "{refused:?}"
+    );
 }
 
-#[async_trait]
-impl EventStore for Rival {
-    async fn append(
-        &self,
-        stream: &StreamName,
-        expected: ExpectedRevision,
-        events: Vec<NewEvent>,
-    ) -> Result<Appended, AppendError> {
-        let faster = self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(1)
-            });
-        if faster.is_ok() {
-            let buyer = u128::from(self.buyer.fetch_add(1, Ordering::SeqCst));
-            let rival = CommandHandler::new(self.memory.clone());
-            let reserved = rival
-                .execute::<Listing>(LISTING, reserve(buyer), &context(buyer))
-                .await
-                .unwrap();
-            assert!(matches!(
-                reserved.events[..],
-                [ListingEvent::LicenceReserved(_)]
-            ));
-        }
-        self.memory.append(stream, expected, events).await
-    }
-
-    async fn read_stream(&self, read: ReadStream) -> Result<EventReader, ReadError> {
-        self.memory.read_stream(read).await
-    }
-
-    async fn read_all(&self, read: ReadAll) -> Result<EventReader, ReadError> {
-        self.memory.read_all(read).await
-    }
-
-    async fn subscribe_stream(
-        &self,
-        stream: &StreamName,
-        from: SubscribeFrom<Revision>,
-    ) -> Result<Subscription, SubscribeError> {
-        self.memory.subscribe_stream(stream, from).await
-    }
-
-    async fn subscribe_all(
-        &self,
-        from: SubscribeFrom<Position>,
-        filter: Option<Filter>,
-    ) -> Result<Subscription, SubscribeError> {
-        self.memory.subscribe_all(from, filter).await
-    }
-
-    async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
-        self.memory.last_event(stream).await
-    }
-
-    async fn head(&self) -> Result<Position, StoreError> {
-        self.memory.head().await
-    }
-
-    async fn stream_metadata(
-        &self,
-        stream: &StreamName,
-    ) -> Result<(StreamMetadata, Option<Revision>), ReadError> {
-        self.memory.stream_metadata(stream).await
-    }
-
-    async fn set_stream_metadata(
-        &self,
-        stream: &StreamName,
-        expected: ExpectedRevision,
-        metadata: StreamMetadata,
-    ) -> Result<Appended, AppendError> {
-        self.memory
-            .set_stream_metadata(stream, expected, metadata)
-            .await
-    }
-
-    async fn delete_stream(
-        &self,
-        stream: &StreamName,
-        expected: ExpectedRevision,
-    ) -> Result<Appended, AppendError> {
-        self.memory.delete_stream(stream, expected).await
-    }
-
-    async fn tombstone_stream(
-        &self,
-        stream: &StreamName,
-        expected: ExpectedRevision,
-    ) -> Result<Appended, AppendError> {
-        self.memory.tombstone_stream(stream, expected).await
-    }
+#[tokio::test]
+async fn a_state_is_found_by_the_name_of_its_stream() {
+    let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
+    let one = handler
+        .execute::<Listing>(LISTING, reserve(1), &context(2))
+        .await
+        .unwrap();
+    handler
+        .execute::<Listing>(LISTING, reserve(2), &context(3))
+        .await
+        .unwrap();
+    let stream = stream_of::<Listing>(LISTING);
+    let now = state_of(&*store, &stream, None).await.unwrap();
+    assert_eq!(
+        (now.aggregate, now.revision),
+        ("listing", Some(Revision::new(2)))
+    );
+    assert_eq!(now.state["reserved"].as_object().unwrap().len(), 2);
+    let then = state_of(&*store, &stream, Some(AsOf::Position(one.position)))
+        .await
+        .unwrap();
+    assert_eq!(then.state["reserved"].as_object().unwrap().len(), 1);
+    let saga = StreamName::new("saga-purchase-1").unwrap();
+    let none = state_of(&*store, &saga, None).await;
+    assert!(
+        matches!(none, Err(StateError::NoAggregate { .. })),
+        "{none:?}"
+    );
 }

@@ -1,14 +1,20 @@
-//! Commands through the handler and through the framework, down to what the store then holds.
+//! Commands through the handler and through the framework, down to what the embedded store holds.
 
 mod framework;
 mod handler;
-mod memory;
+mod meddled;
+mod random;
+
+use std::sync::Arc;
 
 use aggregates::CommandContext;
 use aggregates::commerce::ListingCommand;
 use chrono::{DateTime, Utc};
 use event_schemas::commerce::{DeliveryMode, LicenceKind};
 use event_schemas::{Actor, Currency, ListingId, Money, OrderId, TrackId, UserId};
+use event_store::{EmbeddedOptions, EmbeddedStore, EventStore, ReadAll, RecordedEvent};
+use futures::TryStreamExt;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 const LISTING: ListingId = ListingId(Uuid::from_u128(1));
@@ -41,4 +47,24 @@ fn context(command: u128) -> CommandContext {
         actor,
         now,
     )
+}
+
+/// An empty store, and the folder that it needs.
+async fn embedded() -> (Arc<dyn EventStore>, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let options = EmbeddedOptions::folder(folder.path().join("events"));
+    (
+        Arc::new(EmbeddedStore::open(options).await.unwrap()),
+        folder,
+    )
+}
+
+/// Everything that was appended to aggregates.
+async fn recorded(store: &dyn EventStore) -> Vec<RecordedEvent> {
+    let events = store.read_all(ReadAll::forward()).await.unwrap();
+    let events: Vec<_> = events.try_collect().await.unwrap();
+    events
+        .into_iter()
+        .filter(|event| !event.stream.is_system())
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! The accounts: who has which address, handle and password.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use event_schemas::UserId;
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
@@ -102,36 +102,37 @@ impl Accounts {
         Ok(())
     }
 
-    /// Drops an account whose sign-up was never finished: its handle or address is wanted, it is
-    /// older than `age`, and `began` says for its id that no event of it exists.
-    pub async fn drop_unfinished(
+    /// Who has held the handle or the address since before that moment.
+    ///
+    /// A sign-up that was cut short holds them too, until [`Accounts::forget`] is called for it.
+    pub async fn holders_before(
         &self,
         account: &NewAccount,
-        age: TimeDelta,
-        now: DateTime<Utc>,
-        began: impl AsyncFn(UserId) -> bool,
-    ) -> Result<bool, AccountError> {
+        moment: DateTime<Utc>,
+    ) -> Result<Vec<UserId>, AccountError> {
         let holders: Vec<(uuid::Uuid,)> = sqlx::query_as(
             "SELECT user_id FROM identity.accounts
              WHERE (handle_folded = $1 OR email_folded = $2) AND created_at < $3",
         )
         .bind(account.handle.as_str())
         .bind(account.email.folded())
-        .bind(now - age)
+        .bind(moment)
         .fetch_all(&self.pool)
         .await?;
-        let mut dropped = false;
-        for (holder,) in holders {
-            if !began(UserId(holder)).await {
-                let statement = "DELETE FROM identity.accounts WHERE user_id = $1";
-                sqlx::query(statement)
-                    .bind(holder)
-                    .execute(&self.pool)
-                    .await?;
-                dropped = true;
-            }
-        }
-        Ok(dropped)
+        Ok(holders
+            .into_iter()
+            .map(|(user_id,)| UserId(user_id))
+            .collect())
+    }
+
+    /// Drops an account, so that its handle and address are free.
+    pub async fn forget(&self, user_id: UserId) -> Result<(), AccountError> {
+        let statement = "DELETE FROM identity.accounts WHERE user_id = $1";
+        sqlx::query(statement)
+            .bind(user_id.0)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// The account with this address.

@@ -32,8 +32,18 @@ pub(crate) struct Uploaded {
 
 impl Uploaded {
     fn new(id: Uuid, master: Master) -> Self {
-        let Master { sha256, size_bytes, media_type, .. } = master;
-        Self { id, media_type, size_bytes, sha256 }
+        let Master {
+            sha256,
+            size_bytes,
+            media_type,
+            ..
+        } = master;
+        Self {
+            id,
+            media_type,
+            size_bytes,
+            sha256,
+        }
     }
 }
 
@@ -59,9 +69,10 @@ pub(crate) async fn receive(
     principal.require(Permission::UploadAudio)?;
     let owner = UserId(principal.user_id);
     let id = upload_id(owner, key.as_ref());
-    let _place = api.in_progress().begin(id).ok_or_else(|| {
-        Problem::new(ProblemType::IdempotencyInProgress)
-    })?;
+    let _place = api
+        .in_progress()
+        .begin(id)
+        .ok_or_else(|| Problem::new(ProblemType::IdempotencyInProgress))?;
     let parts = api.parts();
     let before = recall(&*parts.objects, owner, id).await?;
     // A repeated upload is received apart, so that it can be compared before it replaces anything.
@@ -71,11 +82,17 @@ pub(crate) async fn receive(
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
-    let received =
-        parts.uploads.receive(&object_key, declared, body.into_data_stream()).await;
+    let received = parts
+        .uploads
+        .receive(&object_key, declared, body.into_data_stream())
+        .await;
     let master = master_of(received.map_err(problem)?);
     if let Some(before) = before {
-        parts.objects.delete(&object_key).await.map_err(|error| storage_problem(&error))?;
+        parts
+            .objects
+            .delete(&object_key)
+            .await
+            .map_err(|error| storage_problem(&error))?;
         if before.sha256 != master.sha256 {
             return Err(Problem::new(ProblemType::IdempotencyKeyReused));
         }

@@ -110,7 +110,7 @@ impl EmbeddedOptions {
         }
         let (disk, lock): (Arc<dyn Disk>, _) = match self.place {
             Place::Folder(path) => {
-                fs::create_dir_all(&path).map_err(|source| OpenError::Folder {
+                make_folder(&path).map_err(|source| OpenError::Folder {
                     path: path.clone().into(),
                     source,
                 })?;
@@ -125,6 +125,18 @@ impl EmbeddedOptions {
         let writer = Writer::new(disk, lock, Arc::clone(&shared), recent, self.segment_bytes);
         Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
     }
+}
+
+/// Makes the folder, and its own entry durable.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(path)?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Reads what is there; returns with it how many bytes of a torn write were cut.

@@ -22,7 +22,7 @@ use crate::index::Catalog;
 use crate::limits::{
     APPEND_BYTES_MAX, APPEND_EVENTS_MAX, EVENT_BYTES_MAX, QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX,
 };
-use crate::log::Clock;
+use crate::log::{Clock, scan_whole};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
@@ -39,6 +39,15 @@ pub struct EmbeddedStore {
     waiting_bytes: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
     torn_bytes: u64,
+}
+
+/// What [`EmbeddedStore::verify`] found to be good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// How many events.
+    pub events: u64,
+    /// In how many bytes of segments.
+    pub bytes: u64,
 }
 
 /// What readers, subscribers and the writer share.
@@ -112,6 +121,11 @@ impl EmbeddedStore {
         self.torn_bytes
     }
 
+    /// Reads the log as it is now and checks every byte of it, while the store serves.
+    pub async fn verify(&self) -> Result<Verified, StoreError> {
+        self.shared.blocking(verify_all).await
+    }
+
     /// Ends what was asked before, ends all subscriptions, and lets go of the folder. What is asked
     /// afterwards is refused.
     pub async fn close(&self) -> Result<(), StoreError> {
@@ -178,6 +192,16 @@ impl Drop for EmbeddedStore {
             tracing::error!("the writer of the event store panicked");
         }
     }
+}
+
+fn verify_all(shared: &Shared) -> Result<Verified, StoreError> {
+    let mut verified = Verified::default();
+    for (segment, length) in shared.catalog.segments() {
+        segment.check_header()?;
+        scan_whole(&segment, length, |_| verified.events += 1)?;
+        verified.bytes += length;
+    }
+    Ok(verified)
 }
 
 /// Refuses what is too large; returns the size of all events, in bytes.

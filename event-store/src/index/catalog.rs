@@ -96,6 +96,16 @@ impl Catalog {
         (Arc::clone(&state.active), state.length)
     }
 
+    /// Every segment and its length now, in bytes, from old to new.
+    pub(crate) fn segments(&self) -> Vec<(Arc<Segment>, u64)> {
+        let state = self.read();
+        let sealed = state.sealed.iter();
+        sealed
+            .map(|sealed| (Arc::clone(&sealed.segment), sealed.length()))
+            .chain([(Arc::clone(&state.active), state.length)])
+            .collect()
+    }
+
     /// How many events the active segment has.
     pub(crate) fn active_events(&self) -> usize {
         self.read().index.events()

@@ -7,7 +7,7 @@ use super::blocks::Damaged;
 use super::file::IndexFile;
 use super::memory::MemoryIndex;
 use crate::error::StoreError;
-use crate::log::{Disk, RecordPlace, Segment, scan_sealed};
+use crate::log::{Disk, RecordPlace, Segment, scan_whole};
 
 /// A segment that never changes again.
 pub(crate) struct Sealed {
@@ -50,7 +50,7 @@ impl Sealed {
         match IndexFile::open(disk, &segment, length) {
             Ok(index) => Ok(Self::with(segment, length, Index::File(index))),
             Err(Damaged) => {
-                let index = index_again(&segment)?;
+                let index = index_again(&segment, length)?;
                 Ok(Self::seal(disk, segment, length, index))
             }
         }
@@ -86,6 +86,11 @@ impl Sealed {
             length,
             index: RwLock::new(Arc::new(index)),
         }
+    }
+
+    /// The length of the segment, in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
     }
 
     /// The run of a stream's events.
@@ -152,7 +157,7 @@ impl Sealed {
             segment = self.segment.name,
             "the index of a segment is damaged"
         );
-        let again = Arc::new(Index::Memory(index_again(&self.segment)?));
+        let again = Arc::new(Index::Memory(index_again(&self.segment, self.length)?));
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&again);
         ask(&again).map_err(|fault| match fault {
             Fault::Store(error) => error,
@@ -161,9 +166,9 @@ impl Sealed {
     }
 }
 
-fn index_again(segment: &Segment) -> Result<MemoryIndex, StoreError> {
+fn index_again(segment: &Segment, length: u64) -> Result<MemoryIndex, StoreError> {
     let mut index = MemoryIndex::new(segment.first);
-    scan_sealed(segment, |record| {
+    scan_whole(segment, length, |record| {
         index.add(
             record.stream,
             record.revision,

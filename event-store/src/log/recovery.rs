@@ -62,17 +62,17 @@ pub(crate) fn next_segment(
     Segment::create(disk, first, salt, now)
 }
 
-/// Visits every record of a sealed segment; every byte must be as it was written.
-pub(crate) fn scan_sealed(
+/// Visits every record up to this length; every byte must be as it was written.
+pub(crate) fn scan_whole(
     segment: &Segment,
+    length: u64,
     visit: impl FnMut(ScannedRecord<'_>),
-) -> Result<u64, StoreError> {
-    let length = segment.length()?;
+) -> Result<(), StoreError> {
     let end = scan(segment, length, visit)?;
     if end < length {
         return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
     }
-    Ok(length)
+    Ok(())
 }
 
 /// Visits every record of the active segment, and cuts a torn write off its end.

@@ -84,31 +84,36 @@ impl Segment {
     pub(crate) fn open(disk: &dyn Disk, first: u64) -> Result<Self, StoreError> {
         let name = segment_name(first);
         let file = disk.open(&name, false)?;
-        let mut segment = Self {
+        let segment = Self {
             first,
             name,
             salt: 0,
             file,
         };
-        if segment.length()? < SEGMENT_HEADER_BYTES as u64 {
-            return Err(segment.corrupt(0, "the header is cut off"));
+        let salt = segment.check_header()?;
+        Ok(Self { salt, ..segment })
+    }
+
+    /// Checks the header as it is on disk; returns the salt in it.
+    pub(crate) fn check_header(&self) -> Result<u32, StoreError> {
+        if self.length()? < SEGMENT_HEADER_BYTES as u64 {
+            return Err(self.corrupt(0, "the header is cut off"));
         }
         let mut header = [0; SEGMENT_HEADER_BYTES];
-        segment.file.read_at(&mut header, 0)?;
+        self.file.read_at(&mut header, 0)?;
         if header[..8] != SEGMENT_MAGIC {
-            return Err(segment.corrupt(0, "this is no segment"));
+            return Err(self.corrupt(0, "this is no segment"));
         }
         if crc32c(&header[..CRC_AT]) != u32_at(&header, CRC_AT) {
-            return Err(segment.corrupt(0, "the header does not agree with its checksum"));
+            return Err(self.corrupt(0, "the header does not agree with its checksum"));
         }
         if u32_at(&header, 8) != FORMAT_VERSION {
-            return Err(segment.corrupt(8, "the format is of another version"));
+            return Err(self.corrupt(8, "the format is of another version"));
         }
-        if u64_at(&header, 16) != first {
-            return Err(segment.corrupt(16, "the header and the name disagree"));
+        if u64_at(&header, 16) != self.first {
+            return Err(self.corrupt(16, "the header and the name disagree"));
         }
-        segment.salt = u32_at(&header, 32);
-        Ok(segment)
+        Ok(u32_at(&header, 32))
     }
 
     /// The length of the file, in bytes.

@@ -36,7 +36,7 @@ struct State {
     capacity_bytes: Option<usize>,
     faults: Vec<Fault>,
     syncs: u64,
-    generation: u64,
+    dead: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,6 @@ struct Inode {
 struct SimFile {
     state: Arc<Mutex<State>>,
     inode: usize,
-    generation: u64,
 }
 
 impl SimDisk {
@@ -109,19 +108,23 @@ impl SimDisk {
         copy
     }
 
-    /// Cuts the power: of what was not synced, `survives` is asked for each sector and for the
-    /// folder's entries. Files opened before fail from now on.
-    pub fn cut_power(&self, mut survives: impl FnMut() -> bool) {
+    /// Cuts the power. The disk fails from now on; what is returned is the disk as it is found
+    /// when the power is back: of what was not synced, `survives` is asked for the folder's
+    /// entries and for each sector.
+    #[must_use]
+    pub fn cut_power(&self, mut survives: impl FnMut() -> bool) -> Self {
         let mut state = self.lock();
-        if !survives() {
-            state.live = state.durable.clone();
+        state.dead = true;
+        let names = if survives() {
+            &state.live
+        } else {
+            &state.durable
+        };
+        let after = Self::new();
+        for (name, &inode) in names {
+            after.put(name, state.inodes[inode].after_power_cut(&mut survives));
         }
-        for inode in &mut state.inodes {
-            inode.lose_power(&mut survives);
-        }
-        state.durable = state.live.clone();
-        state.faults.clear();
-        state.generation += 1;
+        after
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,24 +133,19 @@ impl SimDisk {
 }
 
 impl Inode {
-    fn lose_power(&mut self, survives: &mut impl FnMut() -> bool) {
-        let longest = self.live.len().max(self.durable.len());
+    fn after_power_cut(&self, survives: &mut impl FnMut() -> bool) -> Vec<u8> {
         let mut after = self.durable.clone();
-        if self.live.len() < after.len() {
-            if survives() {
-                after.truncate(self.live.len());
-            }
-        } else if survives() {
+        if self.live.len() != after.len() && survives() {
             after.resize(self.live.len(), 0);
         }
-        for start in (0..longest).step_by(SECTOR_BYTES) {
-            let end = (start + SECTOR_BYTES).min(self.live.len()).min(after.len());
-            if start < end && survives() {
-                after[start..end].copy_from_slice(&self.live[start..end]);
+        let end = self.live.len().min(after.len());
+        for start in (0..end).step_by(SECTOR_BYTES) {
+            let sector = start..(start + SECTOR_BYTES).min(end);
+            if survives() {
+                after[sector.clone()].copy_from_slice(&self.live[sector]);
             }
         }
-        self.live.clone_from(&after);
-        self.durable = after;
+        after
     }
 }
 
@@ -175,6 +173,13 @@ impl State {
         fails
     }
 
+    fn powered(&self) -> io::Result<()> {
+        if self.dead {
+            return Err(io::Error::other("the power was cut"));
+        }
+        Ok(())
+    }
+
     fn sync_allowed(&mut self) -> io::Result<()> {
         self.syncs += 1;
         if self.faulty(false) {
@@ -186,11 +191,14 @@ impl State {
 
 impl Disk for SimDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.lock().live.keys().cloned().collect())
+        let state = self.lock();
+        state.powered()?;
+        Ok(state.live.keys().cloned().collect())
     }
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
+        state.powered()?;
         let inode = match state.live.get(name) {
             Some(&inode) => inode,
             None if create => {
@@ -204,27 +212,27 @@ impl Disk for SimDisk {
         Ok(Arc::new(SimFile {
             state: Arc::clone(&self.state),
             inode,
-            generation: state.generation,
         }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.lock();
+        state.powered()?;
         let inode = state.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.live.insert(to.to_owned(), inode);
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.lock()
-            .live
-            .remove(name)
-            .ok_or(io::ErrorKind::NotFound)?;
+        let mut state = self.lock();
+        state.powered()?;
+        state.live.remove(name).ok_or(io::ErrorKind::NotFound)?;
         Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
         let mut state = self.lock();
+        state.powered()?;
         state.sync_allowed()?;
         state.durable = state.live.clone();
         Ok(())
@@ -234,9 +242,7 @@ impl Disk for SimDisk {
 impl SimFile {
     fn with<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.state.lock().expect("no test panics inside the disk");
-        if state.generation != self.generation {
-            return Err(io::Error::other("the power was cut"));
-        }
+        state.powered()?;
         act(&mut state)
     }
 }

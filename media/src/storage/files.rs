@@ -353,7 +353,7 @@ impl Listing {
 mod tests {
     use futures::stream;
 
-    use super::super::conformance;
+    use super::super::conformance_tests;
     use super::*;
 
     fn body(bytes: &'static [u8]) -> ByteStream {
@@ -368,7 +368,7 @@ mod tests {
     async fn keeps_the_promises_of_the_port() {
         let home = tempfile::tempdir().unwrap();
         let storage = FileStorage::open(home.path()).unwrap();
-        conformance::check(&storage).await;
+        conformance_tests::check(&storage).await;
         assert_eq!(left_aside(home.path()), 0);
     }
 

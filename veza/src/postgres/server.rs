@@ -45,6 +45,18 @@ pub struct Server {
     pid: u32,
     /// None when it was adopted: then it is nobody's child, and is looked at instead of waited for.
     child: Option<Child>,
+    /// Whether it was ready once, and is its supervisor's from then on.
+    was_ready: bool,
+}
+
+impl Drop for Server {
+    /// Whoever gives up waiting for a server to start must not leave it behind.
+    fn drop(&mut self) {
+        if !self.was_ready && self.child.is_some() {
+            // Nobody is left to tell that it failed; the next start adopts what did not end.
+            let _ = self.signal(Signal::INT);
+        }
+    }
 }
 
 impl Server {
@@ -54,7 +66,7 @@ impl Server {
         let log = folder.join("postgres.log");
         let bin = binaries::fitting(&data)?;
         if !data.is_dir() {
-            init(&bin, folder, &data, account)?;
+            init(&bin, folder, &data, account).await?;
         }
         if let Some(pid) = running_in(&data) {
             tracing::info!(pid, "private PostgreSQL runs already; adopting it");
@@ -62,6 +74,7 @@ impl Server {
                 data: data.clone(),
                 pid,
                 child: None,
+                was_ready: false,
             };
             match server.ready(folder, &log).await {
                 // It was on its way out.
@@ -111,6 +124,7 @@ impl Server {
             data,
             pid,
             child: Some(child),
+            was_ready: false,
         })
     }
 
@@ -123,6 +137,7 @@ impl Server {
             if let Ok(Ok(connection)) = connecting.await {
                 // What was asked is answered; how the farewell went does not matter.
                 let _ = connection.close().await;
+                self.was_ready = true;
                 return Ok(());
             }
             if self.has_ended()? {
@@ -205,7 +220,12 @@ impl Server {
 }
 
 /// Makes the data folder, aside and then renamed, so that a half-made one is never taken for whole.
-fn init(bin: &Path, folder: &Path, data: &Path, account: &Account) -> Result<(), PostgresError> {
+async fn init(
+    bin: &Path,
+    folder: &Path,
+    data: &Path,
+    account: &Account,
+) -> Result<(), PostgresError> {
     let aside = folder.join("data.new");
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(|e| PostgresError::at(&aside, e))?;
@@ -234,8 +254,10 @@ fn init(bin: &Path, folder: &Path, data: &Path, account: &Account) -> Result<(),
         .env_clear()
         .process_group(0);
     account.assume(&mut command);
-    let output = command
+    let output = tokio::process::Command::from(command)
+        .kill_on_drop(true)
         .output()
+        .await
         .map_err(|e| PostgresError::at(&bin.join("initdb"), e))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

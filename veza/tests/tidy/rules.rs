@@ -28,14 +28,12 @@ impl Source {
         };
         let is_test = ["/tests/", "/benches/", "/tests.rs", "_tests.rs"]
             .iter()
-            .any(|folder| path.contains(folder));
-        let marked = code
-            .lines()
-            .position(|line| line.trim_start().starts_with("#[cfg(test)]"));
-        let tests_from = if is_test {
-            0
-        } else {
-            marked.unwrap_or_else(|| text.lines().count())
+            .any(|part| path.contains(part));
+        let lines: Vec<&str> = code.lines().collect();
+        let tests_from = match modules_of_tests(&lines).find(|(_, module)| module.contains('{')) {
+            _ if is_test => 0,
+            Some((line, _)) => line,
+            None => lines.len(),
         };
         Source {
             path: path.to_owned(),
@@ -43,6 +41,31 @@ impl Source {
             code,
             tests_from,
         }
+    }
+
+    /// The paths, without their endings, of the modules that this file has for its tests alone.
+    pub fn modules_of_tests(&self) -> Vec<String> {
+        let lines: Vec<&str> = self.code.lines().collect();
+        let folder = match self.path.rsplit_once('/') {
+            Some((folder, "lib.rs" | "main.rs")) => folder,
+            _ => stem(&self.path),
+        };
+        modules_of_tests(&lines)
+            .filter_map(|(_, module)| module.strip_suffix(';')?.rsplit(' ').next())
+            .map(|name| format!("{folder}/{name}"))
+            .collect()
+    }
+
+    /// The same file, taken for tests alone when one of `modules` says so.
+    pub fn within(mut self, modules: &[String]) -> Source {
+        let is_in = |module: &String| {
+            let rest = self.path.strip_prefix(module.as_str());
+            rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        };
+        if modules.iter().any(is_in) {
+            self.tests_from = 0;
+        }
+        self
     }
 
     /// What `complain` says of each line of code, given its number from 0, as `path:line: words`.
@@ -54,6 +77,14 @@ impl Source {
     fn at(&self, line: usize, why: &str) -> String {
         format!("{}:{}: {why}", self.path, line + 1)
     }
+}
+
+/// The modules that only tests have: the line of the attribute, from 0, and the line below it.
+fn modules_of_tests<'a>(lines: &'a [&'a str]) -> impl Iterator<Item = (usize, &'a str)> {
+    let pairs = lines.windows(2).enumerate();
+    let marked = pairs.filter(|(_, pair)| pair[0].trim() == "#[cfg(test)]");
+    let modules = marked.filter(|(_, pair)| pair[1].split(' ').any(|word| word == "mod"));
+    modules.map(|(at, pair)| (at, pair[1].trim_end()))
 }
 
 pub fn header(source: &Source) -> Vec<String> {
@@ -75,12 +106,8 @@ pub fn columns(source: &Source) -> Vec<String> {
 }
 
 pub fn file_length(source: &Source) -> Vec<String> {
-    let all = source.text.lines().count();
-    let lines = if source.tests_from == 0 {
-        all
-    } else {
-        source.tests_from
-    };
+    // Tests are told in full; a file of tests has no line before them.
+    let lines = source.tests_from;
     if lines <= FILE_LINES_MAX {
         return Vec::new();
     }
@@ -162,6 +189,26 @@ pub fn sleeps(source: &Source) -> Vec<String> {
             .is_some_and(|why| why.contains("poll"));
         let bad = at >= source.tests_from && line.contains("sleep(") && !is_pause_of_poll;
         bad.then(|| "poll for what you wait for (`// poll` marks the pause of a poll)".to_owned())
+    })
+}
+
+/// What is decided must come out the same whenever it is asked again: time and ids are passed in.
+pub fn domain_purity(source: &Source) -> Vec<String> {
+    let is_domain = ["aggregates/src/", "event-schemas/src/"]
+        .iter()
+        .any(|folder| source.path.starts_with(folder));
+    let impure = [
+        "Utc::now",
+        "SystemTime::now",
+        "Instant::now",
+        "new_v4",
+        "now_v7",
+        "rand::",
+    ];
+    source.lines(|at, line| {
+        let is_meant = is_domain && at < source.tests_from;
+        let word = impure.iter().find(|word| line.contains(**word))?;
+        is_meant.then(|| format!("`{word}` in the domain: have it passed in"))
     })
 }
 
@@ -258,13 +305,33 @@ fn each_rule_on_words_catches_what_breaks_it() {
     );
     catches(
         sleeps,
-        ("a/src/a.rs", "#[cfg(test)]\nsleep(x);"),
+        ("a/src/a.rs", "#[cfg(test)]\nmod t { sleep(x); }"),
         2,
         ("a/src/a.rs", "sleep(x);"),
     );
     let in_tests = ("a/src/a/tests.rs", "sleep(x); b.unwrap()");
     catches(sleeps, in_tests, 1, ("a/src/tested.rs", "sleep(x);"));
     catches(unwraps, ("a/src/tested.rs", "b.unwrap()"), 1, in_tests);
+    let parent = Source::new("a/src/b.rs", "#[cfg(test)]\npub(crate) mod c;\nx.unwrap()");
+    assert_eq!(
+        unwraps(&parent).len(),
+        1,
+        "a test's module does not make the rest a test"
+    );
+    assert_eq!(parent.modules_of_tests(), ["a/src/b/c"]);
+    let child = |path| Source::new(path, "x.unwrap()").within(&parent.modules_of_tests());
+    assert_eq!(
+        unwraps(&child("a/src/b/c.rs")).len() + unwraps(&child("a/src/b/c/d.rs")).len(),
+        0
+    );
+    assert_eq!(unwraps(&child("a/src/b/cd.rs")).len(), 1);
+    let clock = "let now = Utc::now();";
+    catches(
+        domain_purity,
+        ("aggregates/src/a.rs", clock),
+        1,
+        ("media/src/a.rs", clock),
+    );
     let path = concat!("see /tm", "p/a");
     catches(
         machine_words,

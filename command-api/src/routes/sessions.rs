@@ -1,0 +1,103 @@
+//! Sessions: logging in.
+
+use access::token::TokenGrant;
+use access::{Problem, ProblemType, Role, Roles, SessionId, ValidJson};
+use aggregates::user::User;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::users::taken;
+use crate::CommandApi;
+use crate::identity::{Email, Password};
+use crate::refusal::unloaded;
+
+/// Who wants to log in.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Credentials {
+    /// The address.
+    email: String,
+    /// The password.
+    password: String,
+}
+
+/// Somebody is logged in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LoggedIn {
+    /// Who.
+    user_id: Uuid,
+    /// Sent as `Authorization: Bearer ...`.
+    access_token: String,
+    /// Always `Bearer`.
+    token_type: &'static str,
+    /// How long it is believed, in seconds.
+    expires_in: i64,
+}
+
+type Answer = (StatusCode, [(HeaderName, HeaderValue); 1], Json<LoggedIn>);
+
+/// Log in. The answer is the same for a wrong password and for an unknown address.
+#[utoipa::path(
+    post, path = "/api/v1/sessions", tag = "user", operation_id = "logIn",
+    request_body = Credentials,
+    responses(
+        (status = 201, description = "Logged in", body = LoggedIn),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn log_in(
+    State(api): State<CommandApi>,
+    ValidJson(credentials): ValidJson<Credentials>,
+) -> Result<Answer, Problem> {
+    let parts = api.parts();
+    let account = match Email::new(&credentials.email) {
+        Ok(email) => parts.accounts.by_email(&email).await.map_err(taken)?,
+        Err(_) => None,
+    };
+    let password = Password::tried(credentials.password);
+    let hash = account.as_ref().map(|account| account.password.clone());
+    let right = parts.passwords.verify(password, hash).await;
+    let Some(account) = account.filter(|_| right) else {
+        let refusal = Problem::new(ProblemType::Unauthenticated);
+        return Err(refusal.with_detail("the address or the password is wrong"));
+    };
+    let look = |user: &User| user.user_id.is_some().then(|| roles(user));
+    let roles = parts
+        .handler
+        .inspect(account.user_id, look)
+        .await
+        .map_err(unloaded)?;
+    let Some(roles) = roles else {
+        let refusal = Problem::new(ProblemType::Conflict);
+        return Err(refusal.with_detail("the sign-up was not finished; sign up again"));
+    };
+    let now = api.now();
+    let grant = TokenGrant {
+        user_id: account.user_id.0,
+        session: SessionId(Uuid::new_v4()),
+        roles,
+        email_verified: account.confirmed,
+    };
+    let token = parts.issuer.issue(&grant, Uuid::new_v4(), now);
+    let logged_in = LoggedIn {
+        user_id: account.user_id.0,
+        access_token: token.as_str().to_owned(),
+        token_type: "Bearer",
+        expires_in: (token.expires_at - now).num_seconds(),
+    };
+    let uncached = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((StatusCode::CREATED, uncached, Json(logged_in)))
+}
+
+/// The roles of an account that this release knows.
+fn roles(user: &User) -> Roles {
+    user.roles
+        .iter()
+        .filter_map(|name| name.parse::<Role>().ok())
+        .collect()
+}

@@ -1,0 +1,190 @@
+//! Tracks: what musicians publish, and how often it is heard.
+
+use access::{Permission, Problem, ProblemType, ValidPath};
+use aggregates::analytics::{Play, PlayCommand};
+use aggregates::audio::{Track, TrackCommand};
+use axum::extract::State;
+use event_schemas::{PlayId, TrackId};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::answer::{Answer, Done};
+use crate::refusal::{not_found, refused, unloaded};
+use crate::request::{Command, Nothing};
+use crate::uploaded::recall;
+
+/// A track to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTrack {
+    /// Of which upload.
+    upload_id: Uuid,
+    /// Its title.
+    title: String,
+    /// Words it is found by.
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// Make a track of an upload. It is transcoded by itself; then it can be published.
+#[utoipa::path(
+    post, path = "/api/v1/tracks", tag = "audio", operation_id = "createTrack",
+    request_body = NewTrack, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    responses(
+        (status = 201, description = "The track is there, and is being transcoded", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn create(
+    State(api): State<CommandApi>,
+    command: Command<NewTrack>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::UploadAudio)?;
+    let parts = api.parts();
+    let artist_id = command.user_id();
+    let master = recall(&*parts.objects, artist_id, command.body.upload_id).await?;
+    let track_id = TrackId(command.new_id());
+    let create = TrackCommand::Create {
+        track_id,
+        artist_id,
+        title: command.body.title.clone(),
+        tags: command.body.tags.clone(),
+        master: master.ok_or_else(|| not_found("an upload of yours with this id"))?,
+    };
+    let done = parts
+        .handler
+        .execute::<Track>(track_id, create, &command.context)
+        .await;
+    Ok(Answer::created(track_id.0, &done.map_err(refused)?))
+}
+
+/// Let everybody hear a track.
+#[utoipa::path(
+    post, path = "/api/v1/tracks/{track_id}/publication", tag = "audio",
+    operation_id = "publishTrack", security(("bearer" = [])),
+    params(
+        ("track_id" = Uuid, Path, description = "Which track"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
+    responses(
+        (status = 200, description = "The track is published", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn publish(
+    State(api): State<CommandApi>,
+    ValidPath(track_id): ValidPath<Uuid>,
+    command: Command<Nothing>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::PublishTrack)?;
+    let publish = TrackCommand::Publish {
+        by: command.user_id(),
+    };
+    let handler = &api.parts().handler;
+    let done = handler
+        .execute::<Track>(TrackId(track_id), publish, &command.context)
+        .await;
+    Ok(Answer::done(track_id, &done.map_err(refused)?))
+}
+
+/// Why a master is taken down.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TakeDown {
+    /// For everybody who waits for it to read.
+    reason: String,
+}
+
+/// Hand a track's master out no longer: licences of it can't be delivered.
+#[utoipa::path(
+    post, path = "/api/v1/tracks/{track_id}/take-down", tag = "audio",
+    operation_id = "takeDownMaster", request_body = TakeDown, security(("bearer" = [])),
+    params(
+        ("track_id" = Uuid, Path, description = "Which track"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
+    responses(
+        (status = 200, description = "The master is taken down", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn take_down_master(
+    State(api): State<CommandApi>,
+    ValidPath(track_id): ValidPath<Uuid>,
+    command: Command<TakeDown>,
+) -> Result<Answer, Problem> {
+    let moderator = command.principal.may(Permission::TakeDownAnyTrack);
+    if !moderator {
+        command.principal.require(Permission::TakeDownOwnTrack)?;
+    }
+    let (by, reason) = (command.user_id(), command.body.reason.clone());
+    let take_down = TrackCommand::TakeDownMaster {
+        by,
+        moderator,
+        reason,
+    };
+    let handler = &api.parts().handler;
+    let done = handler
+        .execute::<Track>(TrackId(track_id), take_down, &command.context)
+        .await;
+    Ok(Answer::done(track_id, &done.map_err(refused)?))
+}
+
+/// A listening to count.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPlay {
+    /// How long it was listened to, in milliseconds; 30 seconds count, or half of a short track.
+    listened_ms: u64,
+}
+
+/// Say that one has listened to a track.
+#[utoipa::path(
+    post, path = "/api/v1/tracks/{track_id}/plays", tag = "analytics",
+    operation_id = "recordPlay", request_body = NewPlay, security(("bearer" = [])),
+    params(
+        ("track_id" = Uuid, Path, description = "Which track"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
+    responses(
+        (status = 201, description = "The play counts", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn play(
+    State(api): State<CommandApi>,
+    ValidPath(track_id): ValidPath<Uuid>,
+    command: Command<NewPlay>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::PlayTrack)?;
+    let handler = &api.parts().handler;
+    let track_id = TrackId(track_id);
+    let look = |track: &Track| {
+        let track = Some(track).filter(|track| track.published)?;
+        let duration_ms = track.transcoded.as_ref()?.properties.duration_ms;
+        let artist_id = track.created.as_ref()?.artist_id;
+        Some((artist_id, duration_ms))
+    };
+    let found = handler.inspect(track_id, look).await.map_err(unloaded)?;
+    let (artist_id, duration_ms) = found.ok_or_else(|| Problem::new(ProblemType::NotFound))?;
+    let play_id = PlayId(command.new_id());
+    let record = PlayCommand::Record {
+        play_id,
+        track_id,
+        artist_id,
+        listener_id: command.user_id(),
+        listened_ms: command.body.listened_ms,
+        duration_ms,
+    };
+    let done = handler
+        .execute::<Play>(play_id, record, &command.context)
+        .await;
+    Ok(Answer::created(play_id.0, &done.map_err(refused)?))
+}

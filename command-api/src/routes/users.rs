@@ -1,0 +1,247 @@
+//! Users: signing up, the profile, roles.
+
+use std::collections::BTreeSet;
+
+use access::{Permission, Principal, Problem, ProblemType, ValidPath};
+use aggregates::user::{Grantor, Role, User, UserCommand};
+use axum::extract::State;
+use chrono::TimeDelta;
+use event_schemas::UserId;
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::CommandApi;
+use crate::answer::{Answer, Done};
+use crate::identity::{AccountError, Email, Handle, NewAccount, Password};
+use crate::refusal::{field, refused, unloaded};
+use crate::request::{Command, PublicCommand};
+
+/// How long a sign-up may take before its handle and address can be taken by another.
+const SIGN_UP_TIME: TimeDelta = TimeDelta::minutes(1);
+
+/// Who wants to sign up.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewUser {
+    /// The unique name others find one by: 3 to 30 of a-z, 0-9, `_` and `.`; case does not matter.
+    #[schema(example = "nina")]
+    handle: String,
+    /// The name others see.
+    #[schema(example = "Nina")]
+    display_name: String,
+    /// Where a mail is sent that confirms the address.
+    #[schema(example = "nina@example.org")]
+    email: String,
+    /// At least 10 characters.
+    password: String,
+    /// What one wants to be: `listener`, `artist` or `label`; a listener when nothing is named.
+    #[serde(default)]
+    #[schema(example = json!(["artist"]))]
+    roles: Vec<String>,
+}
+
+/// Sign up. A mail asks to confirm the address; until then one can log in, but not publish, buy
+/// or sell.
+#[utoipa::path(
+    post, path = "/api/v1/users", tag = "user", operation_id = "signUp",
+    request_body = NewUser,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    responses(
+        (status = 201, description = "The account is there", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn sign_up(
+    State(api): State<CommandApi>,
+    command: PublicCommand<NewUser>,
+) -> Result<Answer, Problem> {
+    let PublicCommand { body, context, .. } = &command;
+    let user_id = UserId(context.command_id);
+    let handle = Handle::new(&body.handle).map_err(|error| field("handle", &error))?;
+    let email = Email::new(&body.email).map_err(|error| field("email", &error))?;
+    let password =
+        Password::chosen(body.password.clone()).map_err(|error| field("password", &error))?;
+    let register = UserCommand::Register {
+        user_id,
+        handle: handle.to_string(),
+        display_name: body.display_name.clone(),
+        roles: roles(&body.roles)?,
+    };
+    let parts = api.parts();
+    let password = parts.passwords.hash(password).await;
+    let account = NewAccount {
+        user_id,
+        handle,
+        email,
+        password,
+    };
+    keep(&api, &account).await?;
+    let done = parts
+        .handler
+        .execute::<User>(user_id, register, context)
+        .await;
+    let done = done.map_err(refused)?;
+    let token = parts
+        .accounts
+        .issue_confirmation(user_id, api.now())
+        .await
+        .map_err(taken)?;
+    if let Err(error) = parts.mailer.confirm_address(&account.email, &token).await {
+        // The account is there; the mail can be asked for again.
+        tracing::error!(user.id = %user_id, %error, "the confirmation mail was not sent");
+    }
+    Ok(Answer::created(user_id.0, &done))
+}
+
+fn roles(names: &[String]) -> Result<BTreeSet<Role>, Problem> {
+    let roles: Result<_, _> = names.iter().map(|name| name.parse()).collect();
+    roles.map_err(|error| field("roles", &error))
+}
+
+/// Keeps the account's handle and address, which a sign-up that was never finished gives back.
+async fn keep(api: &CommandApi, account: &NewAccount) -> Result<(), Problem> {
+    let parts = api.parts();
+    let now = api.now();
+    let first = parts.accounts.keep(account, now).await;
+    let Err(AccountError::HandleTaken | AccountError::EmailTaken) = first else {
+        return first.map_err(taken);
+    };
+    let mut freed = false;
+    for holder in parts
+        .accounts
+        .holders_before(account, now - SIGN_UP_TIME)
+        .await
+        .map_err(taken)?
+    {
+        let began = |user: &User| user.user_id.is_some();
+        if !parts
+            .handler
+            .inspect(holder, began)
+            .await
+            .map_err(unloaded)?
+        {
+            parts.accounts.forget(holder).await.map_err(taken)?;
+            freed = true;
+        }
+    }
+    if freed {
+        parts.accounts.keep(account, now).await.map_err(taken)
+    } else {
+        first.map_err(taken)
+    }
+}
+
+/// A failure of the accounts as a problem.
+pub(crate) fn taken(error: AccountError) -> Problem {
+    let kind = match &error {
+        AccountError::HandleTaken | AccountError::EmailTaken => ProblemType::Conflict,
+        AccountError::InvalidToken => ProblemType::Validation,
+        AccountError::Migrate(_) | AccountError::Database(_) => return Problem::internal(&error),
+    };
+    Problem::new(kind).with_detail(error.to_string())
+}
+
+/// What others see of one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profile {
+    /// The name others see.
+    display_name: String,
+    /// What one says about oneself.
+    #[serde(default)]
+    bio: String,
+}
+
+/// Change one's own profile.
+#[utoipa::path(
+    put, path = "/api/v1/users/me/profile", tag = "user", operation_id = "changeProfile",
+    request_body = Profile, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    responses(
+        (status = 200, description = "The profile is changed", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn change_profile(
+    State(api): State<CommandApi>,
+    command: Command<Profile>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::ManageOwnAccount)?;
+    let change = UserCommand::ChangeProfile {
+        display_name: command.body.display_name.clone(),
+        bio: command.body.bio.clone(),
+    };
+    let user_id = command.user_id();
+    let done = api
+        .parts()
+        .handler
+        .execute::<User>(user_id, change, &command.context)
+        .await;
+    Ok(Answer::done(user_id.0, &done.map_err(refused)?))
+}
+
+/// A role to grant.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewRole {
+    /// Which.
+    #[schema(example = "moderator")]
+    role: String,
+    /// Why; it is kept.
+    reason: String,
+}
+
+/// Grant somebody a role. Only administrators may, and nobody to themselves.
+#[utoipa::path(
+    post, path = "/api/v1/users/{user_id}/roles", tag = "user", operation_id = "grantRole",
+    request_body = NewRole, security(("bearer" = [])),
+    params(
+        ("user_id" = Uuid, Path, description = "Whom"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
+    responses(
+        (status = 200, description = "The role is granted", body = Done),
+        (status = "default", description = "A problem", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn grant_role(
+    State(api): State<CommandApi>,
+    ValidPath(user_id): ValidPath<Uuid>,
+    command: Command<NewRole>,
+) -> Result<Answer, Problem> {
+    command.principal.require(Permission::GrantRole)?;
+    let role = command
+        .body
+        .role
+        .parse::<Role>()
+        .map_err(|error| field("role", &error))?;
+    let administrator = is_administrator(&api, &command.principal).await?;
+    let by = Grantor::User {
+        user_id: command.user_id(),
+        administrator,
+    };
+    let grant = UserCommand::GrantRole {
+        by,
+        role,
+        reason: command.body.reason.clone(),
+    };
+    let handler = &api.parts().handler;
+    let done = handler
+        .execute::<User>(UserId(user_id), grant, &command.context)
+        .await;
+    Ok(Answer::done(user_id, &done.map_err(refused)?))
+}
+
+/// Whether they are one now; what the token says is minutes old.
+async fn is_administrator(api: &CommandApi, principal: &Principal) -> Result<bool, Problem> {
+    let look = |user: &User| user.roles.contains(Role::Administrator.name());
+    api.parts()
+        .handler
+        .inspect(UserId(principal.user_id), look)
+        .await
+        .map_err(unloaded)
+}

@@ -1,0 +1,143 @@
+//! Changed and missing bytes: reported or repaired, never served.
+
+#[path = "given/events.rs"]
+mod given;
+#[path = "given/simulated.rs"]
+mod simulated;
+
+use event_store::log::SimDisk;
+use event_store::{EmbeddedStore, EventStore, ExpectedRevision, RecordedEvent};
+use given::{event, everything, stream};
+use simulated::{all_of, open};
+
+const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
+
+/// A small store of several segments, closed in peace; and all that is in it.
+async fn small_store() -> (SimDisk, Vec<RecordedEvent>) {
+    let disk = SimDisk::new();
+    let store = open(&disk).await.unwrap();
+    for number in 0..30 {
+        let name = STREAMS[usize::try_from(number).unwrap() % STREAMS.len()];
+        store
+            .append(&stream(name), ExpectedRevision::Any, vec![event(number)])
+            .await
+            .unwrap();
+    }
+    let all = everything(&store).await.unwrap();
+    store.close().await.unwrap();
+    (disk, all)
+}
+
+async fn names(disk: &SimDisk) -> Vec<String> {
+    event_store::log::Disk::list(disk).unwrap()
+}
+
+/// Opens and reads in every way; an error anywhere is what went wrong.
+async fn read_in_every_way(disk: &SimDisk) -> Result<Vec<RecordedEvent>, String> {
+    let store: EmbeddedStore = open(disk).await.map_err(|error| error.to_string())?;
+    let all = everything(&store)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut by_stream = Vec::new();
+    for name in STREAMS {
+        by_stream.extend(
+            all_of(&store, name)
+                .await
+                .map_err(|error| error.to_string())?,
+        );
+    }
+    by_stream.sort_by_key(|event| event.position);
+    assert_eq!(by_stream, all, "the streams and the log agree");
+    Ok(all)
+}
+
+/// Looks at every byte of the log, also at those that no reader needs.
+async fn verify(disk: &SimDisk) -> Result<u64, String> {
+    let store = open(disk).await.map_err(|error| error.to_string())?;
+    let verified = store.verify().await.map_err(|error| error.to_string())?;
+    Ok(verified.events)
+}
+
+#[tokio::test]
+async fn a_good_log_verifies() {
+    let (disk, all) = small_store().await;
+    assert_eq!(verify(&disk).await, Ok(all.len() as u64));
+}
+
+#[tokio::test]
+async fn one_changed_byte_anywhere_is_noticed_or_makes_no_difference() {
+    let (disk, all) = small_store().await;
+    let (mut reported, mut harmless) = (0, 0);
+    for name in names(&disk).await {
+        let whole = disk.contents(&name).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x40;
+            let damaged = disk.copy();
+            damaged.put(&name, bytes);
+            match read_in_every_way(&damaged).await {
+                Ok(read) => {
+                    assert_eq!(read, all, "{name} byte {at}");
+                    let found = verify(&damaged).await;
+                    assert_eq!(found.is_err(), name.ends_with(".log"), "{name} byte {at}");
+                    harmless += 1;
+                }
+                Err(_) => {
+                    assert!(name.ends_with(".log"), "{name} byte {at} can be made again");
+                    reported += 1;
+                }
+            }
+        }
+    }
+    assert!(reported > 1000 && harmless > 1000, "{reported} {harmless}");
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_refused_and_a_missing_index_made_again() {
+    let (disk, all) = small_store().await;
+    for name in names(&disk).await {
+        let damaged = disk.copy();
+        event_store::log::Disk::remove(&damaged, &name).unwrap();
+        match read_in_every_way(&damaged).await {
+            Ok(read) => {
+                assert!(!name.ends_with(".log"), "{name} is missed");
+                assert_eq!(read, all, "without {name}");
+            }
+            Err(error) => assert!(name.ends_with(".log"), "without {name}: {error}"),
+        }
+        let again = damaged.contents(&name).is_some();
+        assert_eq!(again, !name.ends_with(".log"), "{name} is there again");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_at_any_length_after_a_close_in_peace_is_refused() {
+    let (disk, _) = small_store().await;
+    let last = names(&disk)
+        .await
+        .into_iter()
+        .rfind(|name| name.ends_with(".log"))
+        .unwrap();
+    let whole = disk.contents(&last).unwrap();
+    for length in 0..whole.len() {
+        let damaged = disk.copy();
+        damaged.put(&last, whole[..length].to_vec());
+        assert!(
+            read_in_every_way(&damaged).await.is_err(),
+            "{last} cut at {length}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_log_of_another_format_version_is_refused() {
+    let (disk, _) = small_store().await;
+    let name = "00000000000000000001.log";
+    let mut bytes = disk.contents(name).unwrap();
+    bytes[8] = 2;
+    let crc = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    disk.put(name, bytes);
+    let error = read_in_every_way(&disk).await.unwrap_err();
+    assert!(error.contains("version"), "{error}");
+}

@@ -1,0 +1,205 @@
+//! Power cuts and failing disks: what was acknowledged stays, what was not is whole or gone.
+
+#[path = "given/events.rs"]
+mod given;
+#[path = "given/simulated.rs"]
+mod simulated;
+
+use event_store::log::{Fault, SimDisk};
+use event_store::{AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError};
+use given::{event, everything, stream};
+use simulated::{all_of, open};
+
+const FIRST_SEGMENT: &str = "00000000000000000001.log";
+
+async fn append(store: &EmbeddedStore, name: &str, numbers: &[u64]) -> Result<(), AppendError> {
+    let events = numbers.iter().map(|&number| event(number)).collect();
+    store
+        .append(&stream(name), ExpectedRevision::Any, events)
+        .await
+        .map(drop)
+}
+
+/// Coins thrown from a seed, the same each time.
+fn coins(seed: u64) -> impl FnMut() -> bool {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.count_ones().is_multiple_of(2)
+    }
+}
+
+/// A log of three commits that was not closed, and its length after the second.
+async fn three_commits() -> (SimDisk, usize) {
+    let disk = SimDisk::new();
+    let store = open(&disk).await.unwrap();
+    append(&store, "track-1", &[0]).await.unwrap();
+    append(&store, "track-1", &[1, 2]).await.unwrap();
+    let second = disk.contents(FIRST_SEGMENT).unwrap().len();
+    append(&store, "track-2", &[3, 4, 5]).await.unwrap();
+    let after = disk.cut_power(|| true);
+    (after, second)
+}
+
+#[tokio::test]
+async fn a_tail_torn_at_any_byte_is_cut() {
+    let (disk, second) = three_commits().await;
+    let whole = disk.contents(FIRST_SEGMENT).unwrap();
+    for length in second..whole.len() {
+        let torn = disk.copy();
+        torn.put(FIRST_SEGMENT, whole[..length].to_vec());
+        let store = open(&torn).await.unwrap();
+        assert_eq!(store.torn_bytes(), (length - second) as u64);
+        assert_eq!(everything(&store).await.unwrap().len(), 3, "at {length}");
+        append(&store, "track-3", &[9]).await.unwrap();
+        drop(store);
+        let store = open(&torn).await.unwrap();
+        assert_eq!(
+            everything(&store).await.unwrap().len(),
+            4,
+            "at {length}, again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_frame_before_a_whole_one_is_refused() {
+    let (disk, second) = three_commits().await;
+    let whole = disk.contents(FIRST_SEGMENT).unwrap();
+    for at in 64..second {
+        let damaged = disk.copy();
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        damaged.put(FIRST_SEGMENT, bytes);
+        let error = open(&damaged)
+            .await
+            .err()
+            .expect("corrupt in the middle")
+            .to_string();
+        assert!(
+            error.contains(FIRST_SEGMENT) && error.contains("offset"),
+            "{at}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn power_cuts_lose_nothing_that_was_acknowledged() {
+    for seed in 0..200 {
+        let mut throw = coins(seed);
+        let mut disk = SimDisk::new();
+        let mut acknowledged = 0;
+        for _ in 0..4 {
+            let store = open(&disk)
+                .await
+                .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            let held = everything(&store).await.unwrap();
+            assert!(held.len() as u64 >= acknowledged, "seed {seed} lost events");
+            for (number, event) in held.iter().enumerate() {
+                assert_eq!(event.id, given::event(number as u64).id, "seed {seed}");
+            }
+            let mut number = held.len() as u64;
+            for _ in 0..6 {
+                append(&store, "track-1", &[number, number + 1])
+                    .await
+                    .unwrap();
+                number += 2;
+            }
+            acknowledged = number;
+            disk.fail(Fault::Sync(1));
+            let lost = append(&store, "track-1", &[number, number + 1]).await;
+            assert!(matches!(
+                lost,
+                Err(AppendError::Store(StoreError::Poisoned { .. }))
+            ));
+            disk = disk.cut_power(&mut throw);
+        }
+        let store = open(&disk).await.unwrap();
+        assert_eq!(
+            everything(&store).await.unwrap().len() as u64 % 2,
+            0,
+            "seed {seed}: half"
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_any_failed_sync_nothing_is_acknowledged_until_reopened() {
+    let mut poisonings = 0;
+    for nth in 1..30 {
+        let disk = SimDisk::new();
+        let store = open(&disk).await.unwrap();
+        disk.fail(Fault::Sync(nth));
+        let mut acknowledged = Vec::new();
+        let mut poisoned = false;
+        for number in 0..20 {
+            match append(&store, "track-1", &[number]).await {
+                Ok(()) => {
+                    assert!(!poisoned, "acknowledged after a failure, sync {nth}");
+                    acknowledged.push(number);
+                }
+                Err(AppendError::Store(StoreError::Poisoned { .. })) => poisoned = true,
+                Err(other) => panic!("sync {nth}: {other}"),
+            }
+        }
+        poisonings += u32::from(poisoned);
+        let seen = all_of(&store, "track-1").await.unwrap_or_default();
+        assert_eq!(seen.len(), acknowledged.len(), "readers go on, sync {nth}");
+        let store = open(&disk.cut_power(|| false)).await.unwrap();
+        let kept = everything(&store).await.unwrap();
+        assert_eq!(kept.len(), acknowledged.len(), "sync {nth}");
+    }
+    assert!(
+        poisonings > 15,
+        "most syncs are those of commits, not {poisonings}"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_write_poisons_too() {
+    let disk = SimDisk::new();
+    let store = open(&disk).await.unwrap();
+    append(&store, "track-1", &[0]).await.unwrap();
+    disk.fail(Fault::Write(1));
+    for number in 1..3 {
+        let error = append(&store, "track-1", &[number]).await.unwrap_err();
+        assert!(
+            matches!(error, AppendError::Store(StoreError::Poisoned { .. })),
+            "{error}"
+        );
+    }
+    let store = open(&disk.cut_power(|| true)).await.unwrap();
+    assert!(store.torn_bytes() > 0, "half of the frame had been written");
+    assert_eq!(everything(&store).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_goes_on_once_there_is_room() {
+    for room in 0..1500 {
+        let disk = SimDisk::new();
+        let store = open(&disk).await.unwrap();
+        append(&store, "track-1", &[0]).await.unwrap();
+        disk.set_capacity_bytes(Some(disk.used_bytes() + room));
+        let mut number = 1;
+        let error = loop {
+            match append(&store, "track-1", &[number, number + 1]).await {
+                Ok(()) => number += 2,
+                Err(error) => break error,
+            }
+        };
+        let full = AppendError::Store(StoreError::StorageFull);
+        assert_eq!(error.to_string(), full.to_string(), "room {room}");
+        assert_eq!(everything(&store).await.unwrap().len() as u64, number);
+        disk.set_capacity_bytes(None);
+        for _ in 0..8 {
+            append(&store, "track-1", &[number]).await.unwrap();
+            number += 1;
+        }
+        let store = open(&disk.cut_power(|| false)).await.unwrap();
+        let kept = everything(&store).await.unwrap();
+        assert_eq!(kept.len() as u64, number, "room {room}");
+        assert_eq!(all_of(&store, "track-1").await.unwrap(), kept);
+    }
+}

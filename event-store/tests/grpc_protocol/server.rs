@@ -1,0 +1,78 @@
+//! A server over a real store, on a free port of this machine.
+
+use std::sync::Arc;
+
+use event_store::grpc::{ServeOptions, Serving, serve};
+use event_store::{ContentType, EventId, EventStore, EventType, NewEvent, StreamName};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::memory::Mem;
+
+/// A server, its store, and what stops it.
+pub struct Server {
+    pub store: Arc<dyn EventStore>,
+    pub serving: Serving,
+    pub shutdown: CancellationToken,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let store = Arc::new(Mem::new());
+        Self::over(store, "127.0.0.1:0").await
+    }
+
+    /// Serves this store at this address.
+    pub async fn over(store: Arc<dyn EventStore>, address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.expect("bind");
+        let shutdown = CancellationToken::new();
+        let options = ServeOptions::default();
+        let serving = serve(listener, Arc::clone(&store), options, shutdown.clone());
+        Self {
+            store,
+            serving: serving.expect("serve"),
+            shutdown,
+        }
+    }
+
+    pub fn address(&self) -> String {
+        self.serving.local_addr().to_string()
+    }
+
+    pub fn connection_string(&self) -> String {
+        format!("esdb://{}?tls=false", self.address())
+    }
+
+    /// The official client.
+    pub fn client(&self) -> eventstore::Client {
+        let settings = self.connection_string().parse().expect("settings");
+        eventstore::Client::new(settings).expect("client")
+    }
+}
+
+pub fn name(text: &str) -> StreamName {
+    StreamName::new(text).expect("name")
+}
+
+/// Some JSON event of our own.
+pub fn event(number: u64) -> NewEvent {
+    NewEvent {
+        id: EventId(Uuid::new_v4()),
+        event_type: EventType::new("Counted").expect("type"),
+        content_type: ContentType::Json,
+        data: format!("{{\"number\": {number}}}").into(),
+        metadata: "{\"by\": \"test\"}".into(),
+    }
+}
+
+/// Some events of the official client's, numbered from zero.
+pub fn offered(kind: &str, count: u64) -> Vec<eventstore::EventData> {
+    (0..count)
+        .map(|number| {
+            eventstore::EventData::json(kind, &serde_json::json!({ "number": number }))
+                .expect("json")
+                .id(Uuid::new_v4())
+        })
+        .collect()
+}

@@ -1,0 +1,222 @@
+//! The model: what an event store does, said as plainly as possible.
+
+use std::collections::HashMap;
+
+use event_store::ExpectedRevision;
+
+/// The revision of a tombstone, and `$tb` of a deleted stream.
+const LARGEST: u64 = i64::MAX as u64;
+
+/// Last revision and position, or why not.
+pub type Outcome = Result<(Option<u64>, Option<u64>), Refusal>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    Wrong(Option<u64>),
+    Deleted,
+    Missing,
+}
+
+/// All streams, and the order of all events.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    log: Vec<(String, u64)>,
+    streams: HashMap<String, Stream>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Stream {
+    /// Number and position of each event; the revision is the place.
+    events: Vec<(u64, u64)>,
+    tombstoned: bool,
+    metadata_events: u64,
+    max_count: Option<u64>,
+    truncate_before: Option<u64>,
+}
+
+impl Stream {
+    fn deleted(&self) -> bool {
+        self.truncate_before == Some(LARGEST)
+    }
+
+    fn last(&self) -> Option<u64> {
+        (self.events.len() as u64).checked_sub(1)
+    }
+}
+
+impl Model {
+    /// Stream and revision of every event.
+    pub fn log(&self) -> Vec<(String, u64)> {
+        self.log.clone()
+    }
+
+    /// The revision that comes next.
+    pub fn behind(&self, name: &str) -> u64 {
+        self.streams
+            .get(name)
+            .map_or(0, |stream| stream.events.len() as u64)
+    }
+
+    /// The numbers of all events of a stream.
+    pub fn numbers(&self, name: &str) -> Vec<u64> {
+        let stream = self.streams.get(name);
+        stream.map_or_else(Vec::new, |stream| {
+            stream.events.iter().map(|event| event.0).collect()
+        })
+    }
+
+    /// The numbers of the events that a reader of the stream gets.
+    pub fn visible(&self, name: &str) -> Result<Vec<u64>, Refusal> {
+        let stream = self.streams.get(name).ok_or(Refusal::Missing)?;
+        if stream.tombstoned {
+            return Err(Refusal::Deleted);
+        }
+        if stream.events.is_empty() || stream.deleted() {
+            return Err(Refusal::Missing);
+        }
+        let all = self.numbers(name);
+        let counted = stream
+            .max_count
+            .map_or(0, |count| all.len().saturating_sub(count as usize));
+        let first = counted
+            .max(stream.truncate_before.unwrap_or(0) as usize)
+            .min(all.len());
+        Ok(all[first..].to_vec())
+    }
+
+    /// What an append of events with these numbers does.
+    pub fn append(&mut self, name: &str, expected: ExpectedRevision, numbers: &[u64]) -> Outcome {
+        let stream = self.streams.entry(name.to_owned()).or_default().clone();
+        if let Some(done) = Self::decide(&stream, expected, numbers)? {
+            return Ok(done);
+        }
+        if numbers.is_empty() {
+            return Ok((stream.last(), None));
+        }
+        if stream.deleted() {
+            self.put_metadata(name, stream.max_count, Some(stream.events.len() as u64));
+        }
+        for &number in numbers {
+            let revision = self.behind(name);
+            let position = self.put(name.to_owned(), revision);
+            self.stream(name).events.push((number, position));
+        }
+        let stream = self.stream(name);
+        Ok((stream.last(), stream.events.last().map(|event| event.1)))
+    }
+
+    /// What a deletion does.
+    pub fn delete(&mut self, name: &str, expected: ExpectedRevision) -> Outcome {
+        let stream = self.streams.entry(name.to_owned()).or_default().clone();
+        Self::decide(&stream, expected, &[u64::MAX])?;
+        if stream.events.is_empty() && stream.metadata_events == 0 {
+            return Err(Refusal::Wrong(None));
+        }
+        let (_, position) = self.put_metadata(name, None, Some(LARGEST));
+        Ok((stream.last(), Some(position)))
+    }
+
+    /// What a deletion for good does.
+    pub fn tombstone(&mut self, name: &str) -> Outcome {
+        if self.stream(name).tombstoned {
+            return Err(Refusal::Deleted);
+        }
+        self.stream(name).tombstoned = true;
+        let position = self.put(name.to_owned(), LARGEST);
+        Ok((Some(LARGEST), Some(position)))
+    }
+
+    /// What new metadata do.
+    pub fn set_metadata(
+        &mut self,
+        name: &str,
+        max_count: Option<u64>,
+        truncate_before: Option<u64>,
+    ) -> Outcome {
+        let stream = self.streams.entry(name.to_owned()).or_default().clone();
+        if stream.tombstoned {
+            return Err(Refusal::Deleted);
+        }
+        let mut done = self.put_metadata(name, max_count, truncate_before);
+        if stream.deleted() && truncate_before.is_none() {
+            done = self.put_metadata(name, max_count, Some(stream.events.len() as u64));
+        }
+        Ok((Some(done.0), Some(done.1)))
+    }
+
+    /// The answer of the first time for a retry, nothing for what is new.
+    #[expect(
+        clippy::type_complexity,
+        reason = "an answer is a pair, and there may be none"
+    )]
+    fn decide(
+        stream: &Stream,
+        expected: ExpectedRevision,
+        numbers: &[u64],
+    ) -> Result<Option<(Option<u64>, Option<u64>)>, Refusal> {
+        let wrong = Err(Refusal::Wrong(stream.last()));
+        if stream.tombstoned {
+            return Err(Refusal::Deleted);
+        }
+        let place = |number: &u64| stream.events.iter().position(|event| event.0 == *number);
+        let behind = stream.events.len() as u64;
+        let from = match expected {
+            ExpectedRevision::StreamExists if stream.deleted() => return Err(Refusal::Deleted),
+            ExpectedRevision::StreamExists if behind == 0 && stream.metadata_events == 0 => {
+                return wrong;
+            }
+            ExpectedRevision::Any | ExpectedRevision::StreamExists => {
+                let places: Vec<usize> = numbers.iter().map_while(place).collect();
+                return match places.last() {
+                    None => Ok(None),
+                    Some(&at) if places.len() == numbers.len() => {
+                        Ok(Some((Some(at as u64), Some(stream.events[at].1))))
+                    }
+                    Some(_) => wrong,
+                };
+            }
+            ExpectedRevision::NoStream => 0,
+            ExpectedRevision::Exactly(revision) => revision.get() + 1,
+        };
+        if from == behind {
+            return Ok(None);
+        }
+        let reopens = stream.deleted() && expected == ExpectedRevision::NoStream;
+        let there = stream.events.get(from as usize..).unwrap_or_default();
+        let same = there
+            .iter()
+            .zip(numbers)
+            .take_while(|(event, number)| event.0 == **number);
+        match same.count() {
+            0 if reopens => Ok(None),
+            same if same == numbers.len() && same > 0 => {
+                let (_, position) = there[same - 1];
+                Ok(Some((Some(from + same as u64 - 1), Some(position))))
+            }
+            _ => wrong,
+        }
+    }
+
+    fn put_metadata(
+        &mut self,
+        name: &str,
+        max_count: Option<u64>,
+        truncate_before: Option<u64>,
+    ) -> (u64, u64) {
+        let stream = self.stream(name);
+        let revision = stream.metadata_events;
+        stream.metadata_events += 1;
+        stream.max_count = max_count;
+        stream.truncate_before = truncate_before;
+        (revision, self.put(format!("$${name}"), revision))
+    }
+
+    fn put(&mut self, name: String, revision: u64) -> u64 {
+        self.log.push((name, revision));
+        self.log.len() as u64
+    }
+
+    fn stream(&mut self, name: &str) -> &mut Stream {
+        self.streams.entry(name.to_owned()).or_default()
+    }
+}
