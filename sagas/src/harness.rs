@@ -129,7 +129,7 @@ pub(crate) async fn until(
         if let Some(run) = last.as_ref().filter(|run| what(run)) {
             return run.clone();
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await; // poll
     }
     panic!("it never came to that: {last:?}");
 }

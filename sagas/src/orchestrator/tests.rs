@@ -185,7 +185,7 @@ async fn a_trigger_seen_twice_starts_one_run() {
             begin.elapsed() < Duration::from_secs(10),
             "it does not follow the log"
         );
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await; // poll
     }
     running.drain().await;
     let run = until(&store, &stream, |run| run.state.end.is_some()).await;
