@@ -2,11 +2,14 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
+//! | [`encoder`] | the port of what makes a stream of a master, and its adapter |
 //! | [`payment`] | the port of a payment gateway |
 //! | [`sandbox`] | a gateway with a durable ledger of its own, and no money |
 
+pub mod encoder;
 pub mod payment;
 pub mod sandbox;
 
+pub use encoder::{Encoder, EncoderError, MediaEncoder};
 pub use payment::{GatewayError, PaymentGateway};
 pub use sandbox::SandboxGateway;

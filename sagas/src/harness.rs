@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use event_schemas::saga::{SagaEvent, SagaResumed};
 use event_store::{EventStore, StreamName};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -20,7 +19,7 @@ use memory_store::MemoryStore;
 
 use crate::orchestrator::{
     Activity, ActivityError, Clock, End, Journal, Run, SagaDefinition, SagaRuntime, SagaSettings,
-    StepCall, StepKind, Way,
+    StepCall, StepKind, Way, resume,
 };
 
 /// Longest that a run may take in a test.
@@ -29,6 +28,11 @@ const RUN_MAX: Duration = Duration::from_secs(20);
 /// One saga in a world of its own.
 #[async_trait]
 pub(crate) trait Scenario: Sync {
+    /// An empty store.
+    async fn store(&self) -> Arc<dyn EventStore> {
+        Arc::new(MemoryStore::new())
+    }
+
     /// The saga, acting on this store.
     fn saga(&self, store: Arc<dyn EventStore>) -> SagaDefinition;
 
@@ -125,7 +129,7 @@ pub(crate) async fn until(
         if let Some(run) = last.as_ref().filter(|run| what(run)) {
             return run.clone();
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await; // poll
     }
     panic!("it never came to that: {last:?}");
 }
@@ -166,17 +170,14 @@ pub(crate) async fn every_step_can_fail<S: Scenario>(world: impl Fn() -> S) {
         });
         let running = Running::start(store.clone(), vec![saga], SkippingClock::new(ANY_WAIT));
         let stream = scenario.stream();
-        let mut run = until(&store, &stream, |run| {
+        let run = until(&store, &stream, |run| {
             run.state.end.is_some() || run.state.pause.is_some()
         })
         .await;
         running.drain().await;
         if pivot.is_some() && place > pivot {
             assert_eq!(run.state.end, None, "{refused} can't be taken back");
-            let step = refused.to_owned();
-            let resumed = SagaEvent::from(SagaResumed { step });
-            let journal = Journal::new(store.clone());
-            journal.record(&mut run, resumed, Utc::now()).await.unwrap();
+            resume(store.clone(), &stream, Utc::now()).await.unwrap();
             assert_eq!(to_its_end(&scenario, &store).await, End::Completed);
             scenario.is_done(store).await;
         } else {
@@ -242,7 +243,7 @@ pub(crate) async fn survives_every_crash<S: Scenario>(
 ) -> usize {
     for place in 1.. {
         let scenario = world();
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+        let store = scenario.store().await;
         scenario.begin(store.clone()).await;
         let crash = Crash::at(place);
         let refuse = |saga: &mut SagaDefinition| {

@@ -10,6 +10,7 @@
 //! | [`orchestrator`] | the pure core, and the runtime that survives a crash at any moment |
 //! | [`activities`] | the ports to the outer world, and their adapters |
 //! | [`mod@checkout`] | the purchase of a licence |
+//! | [`mod@transcode`] | an uploaded master becomes a stream |
 //!
 //! Invariants: a step is recorded once; what was done is undone in the reverse order; no step is
 //! done after undoing began; every effect outside carries the key of its step.
@@ -17,10 +18,12 @@
 pub mod activities;
 pub mod checkout;
 pub mod orchestrator;
+pub mod transcode;
 
 #[cfg(test)]
 mod harness;
 
-pub use activities::{PaymentGateway, SandboxGateway};
+pub use activities::{Encoder, MediaEncoder, PaymentGateway, SandboxGateway};
 pub use checkout::{CheckoutSettings, checkout};
 pub use orchestrator::{SagaDefinition, SagaRuntime, SagaSettings};
+pub use transcode::transcode;

@@ -5,20 +5,19 @@
 
 use std::sync::Arc;
 
+use aggregates::audio::Track;
 use aggregates::commerce::{
     Escrow, EscrowCommand, Listing, ListingCommand, Order, OrderCommand, Payment, PaymentCommand,
 };
-use aggregates::{CommandContext, CommandError, CommandHandler, Decider};
-use event_schemas::Actor;
+use aggregates::{CommandHandler, Decider};
+use event_schemas::TrackId;
 use event_schemas::commerce::LicenceReserved;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::activities::payment::{
     Authorise, GatewayError, Outcome, PayOut, PaymentGateway, Receipt, Settle,
 };
-use crate::checkout::KIND;
-use crate::orchestrator::{ActivityError, StepCall};
+use crate::orchestrator::{ActivityError, StepCall, execute};
 
 /// Whom a purchase is done with.
 pub(super) struct Shop {
@@ -231,6 +230,18 @@ impl Shop {
         Ok(json!({}))
     }
 
+    /// The object that is handed out; refused when there is none, or it was taken down.
+    async fn master(&self, track_id: TrackId) -> Result<String, ActivityError> {
+        let look = |track: &Track| match (track.master(), &track.taken_down_because) {
+            (Some(master), _) => Ok(master.object_key.clone()),
+            (None, Some(why)) => Err(format!("the track's master was taken down: {why}")),
+            (None, None) => Err("the track is not there".to_owned()),
+        };
+        let looked = self.commands.inspect::<Track, _>(track_id, look).await;
+        let looked = looked.map_err(|error| ActivityError::Transient(error.to_string()))?;
+        looked.map_err(ActivityError::Refused)
+    }
+
     /// What came of the gateway request of this step.
     pub(super) async fn find(&self, call: &StepCall<'_>) -> Result<Option<Outcome>, ActivityError> {
         let found = self.gateway.find(call.key()).await;
@@ -259,25 +270,7 @@ impl Shop {
         id: A::Id,
         command: A::Command,
     ) -> Result<(), ActivityError> {
-        let command_id = Uuid::new_v5(&call.key().0, A::TYPE.as_bytes());
-        let context = CommandContext {
-            command_id,
-            // One step of one run asks one thing of an aggregate, so its identity says what.
-            digest: command_id.simple().to_string(),
-            correlation_id: call.correlation_id,
-            causation_id: call.causation_id,
-            actor: Actor::Saga(KIND.to_owned()),
-            now: call.now,
-            traceparent: call.traceparent.map(str::to_owned),
-        };
-        match self.commands.execute::<A>(id, command, &context).await {
-            Ok(_) => Ok(()),
-            Err(CommandError::Rejected(rejection)) => {
-                Err(ActivityError::Refused(rejection.to_string()))
-            }
-            // Aggregates take what is already so for done: asking again does no harm.
-            Err(error) => Err(ActivityError::Transient(error.to_string())),
-        }
+        execute::<A>(&self.commands, call, id, command).await
     }
 }
 
@@ -316,5 +309,3 @@ fn carried_out(outcome: Outcome) -> Result<Receipt, ActivityError> {
         ))),
     }
 }
-
-mod master;

@@ -15,7 +15,8 @@ use event_schemas::commerce::LicenceKind;
 use event_schemas::saga::SagaEvent;
 use event_schemas::{Actor, Currency, ListingId, Metadata, Money, TrackId, UserId};
 use event_store::{
-    ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position,
+    ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore, EventType, ExpectedRevision,
+    NewEvent, Position,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -39,7 +40,8 @@ struct Purchase {
     gateway: SandboxGateway,
     method: &'static str,
     delivery: DeliveryMode,
-    _folder: TempDir,
+    folder: TempDir,
+    on_disk: bool,
 }
 
 fn purchase(method: &'static str, delivery: DeliveryMode) -> Purchase {
@@ -49,7 +51,8 @@ fn purchase(method: &'static str, delivery: DeliveryMode) -> Purchase {
         gateway: SandboxGateway::open(&path).unwrap(),
         method,
         delivery,
-        _folder: folder,
+        folder,
+        on_disk: false,
     }
 }
 
@@ -132,6 +135,14 @@ async fn statuses(
 
 #[async_trait]
 impl Scenario for Purchase {
+    async fn store(&self) -> Arc<dyn EventStore> {
+        if !self.on_disk {
+            return Arc::new(MemoryStore::new());
+        }
+        let options = EmbeddedOptions::folder(self.folder.path().join("events"));
+        Arc::new(EmbeddedStore::open(options).await.unwrap())
+    }
+
     fn saga(&self, store: Arc<dyn EventStore>) -> SagaDefinition {
         let commands = Arc::new(CommandHandler::new(store));
         let gateway = Arc::new(self.gateway.clone());
@@ -293,6 +304,16 @@ async fn it_survives_every_crash_on_the_way_back() {
 async fn it_survives_every_crash_with_a_gateway_that_loses_answers() {
     let world = || purchase("sandbox:charged-then-timeout", DeliveryMode::Instant);
     harness::survives_every_crash(world, None).await;
+}
+
+#[tokio::test]
+async fn it_survives_every_crash_on_the_embedded_store() {
+    let world = || Purchase {
+        on_disk: true,
+        ..ordinary()
+    };
+    let places = harness::survives_every_crash(world, None).await;
+    assert!(places > 60, "only {places} places were tried");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Activities: what a step does to the world outside the saga, and how that can fail.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use event_store::StreamName;
@@ -25,6 +27,11 @@ pub trait Activity: Send + Sync + 'static {
     /// not and can be tried again. The answer of an activity that is never ambiguous is not asked.
     async fn find(&self, _call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
         Ok(None)
+    }
+
+    /// How long it may take; `None` is what the runtime allows by default.
+    fn time_max(&self) -> Option<Duration> {
+        None
     }
 }
 

@@ -173,10 +173,13 @@ impl Instance {
             causation_id: run.last_event_id,
             traceparent: run.traceparent.as_deref(),
         };
-        match self.bounded(activity.run(&call)).await {
+        let time_max = activity
+            .time_max()
+            .unwrap_or(self.settings.activity_timeout);
+        match self.bounded(time_max, activity.run(&call)).await {
             Err(ActivityError::Ambiguous(reason)) => {
                 tracing::warn!(saga = %run.stream, step, reason, "the outcome is not known");
-                let found = self.bounded(activity.find(&call)).await;
+                let found = self.bounded(time_max, activity.find(&call)).await;
                 match found {
                     Ok(Some(output)) => Ok(output),
                     Ok(None) => Err(ActivityError::Transient(reason)),
@@ -190,10 +193,11 @@ impl Instance {
     // Neither a call that hangs nor one that panics takes the run down with it.
     async fn bounded<T>(
         &self,
+        time_max: Duration,
         call: impl Future<Output = Result<T, ActivityError>>,
     ) -> Result<T, ActivityError> {
         let call = AssertUnwindSafe(call).catch_unwind();
-        match tokio::time::timeout(self.settings.activity_timeout, call).await {
+        match tokio::time::timeout(time_max, call).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(ActivityError::Ambiguous("the activity panicked".to_owned())),
             Err(_) => Err(ActivityError::Ambiguous("no answer in time".to_owned())),

@@ -35,7 +35,7 @@ const FOLLOW_RETRY: Duration = Duration::from_millis(500);
 pub struct SagaSettings {
     /// Its name; each has its own checkpoint.
     pub name: String,
-    /// How many runs act at once; those that wait are not counted.
+    /// How many runs of one kind act at once; those that wait are not counted.
     pub running_max: usize,
     /// How long an activity may take before its outcome counts as not known.
     pub activity_timeout: Duration,
@@ -83,7 +83,7 @@ struct Follower {
     live: bool,
     tasks: JoinSet<StreamName>,
     wakes: HashMap<StreamName, Arc<Notify>>,
-    permits: Arc<Semaphore>,
+    permits: Vec<(String, Arc<Semaphore>)>,
 }
 
 impl SagaRuntime {
@@ -120,7 +120,7 @@ impl SagaRuntime {
             live: false,
             tasks: JoinSet::new(),
             wakes: HashMap::new(),
-            permits: Arc::new(Semaphore::new(self.settings.running_max)),
+            permits: self.permits(),
         };
         while !stop.is_cancelled() {
             if let Err(error) = self.follow(&mut follower, &stop).await {
@@ -136,6 +136,14 @@ impl SagaRuntime {
     fn checkpoint_stream(&self) -> StreamName {
         let name = format!("sagacheckpoint-{}", self.settings.name);
         StreamName::new(name).expect("a runtime's name is short")
+    }
+
+    /// A limit for each kind, so that slow ones do not hold up the others; by stream prefix.
+    fn permits(&self) -> Vec<(String, Arc<Semaphore>)> {
+        let limit = || Arc::new(Semaphore::new(self.settings.running_max));
+        let prefix = |saga: &SagaDefinition| format!("{}-{}-", SagaEvent::CATEGORY, saga.kind);
+        let newest = self.sagas.iter().filter(|saga| self.is_newest(saga));
+        newest.map(|saga| (prefix(saga), limit())).collect()
     }
 
     fn filter(&self) -> Filter {
@@ -265,6 +273,12 @@ impl SagaRuntime {
             wake.notify_one();
             return;
         }
+        let of_kind = |(prefix, _): &&(String, _)| stream.as_str().starts_with(prefix);
+        let Some((_, permits)) = follower.permits.iter().find(of_kind) else {
+            tracing::error!(saga = %stream, "no such kind of saga is known here");
+            return;
+        };
+        let permits = permits.clone();
         let wake = Arc::new(Notify::new());
         follower.wakes.insert(stream.clone(), wake.clone());
         let instance = Instance {
@@ -273,7 +287,7 @@ impl SagaRuntime {
             sagas: self.sagas.clone(),
             clock: self.clock.clone(),
             settings: self.settings.clone(),
-            permits: follower.permits.clone(),
+            permits,
             wake,
             stop: stop.clone(),
         };

@@ -1,0 +1,86 @@
+//! The port of what makes a stream of a master, and its adapter on the `media` crate.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event_schemas::TrackId;
+use event_schemas::audio::{AudioProperties, Master};
+use media::{HlsFile, MediaId, ObjectKey, ObjectStorage, Transcoder, probe_object};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Makes streams of masters. Repeated for a track, it makes the same again in the same place.
+#[async_trait]
+pub trait Encoder: Send + Sync + 'static {
+    /// Probes the master and stores its stream.
+    async fn encode(&self, track_id: TrackId, master: &Master) -> Result<Encoded, EncoderError>;
+}
+
+/// A stored stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Encoded {
+    /// What is in the master.
+    pub properties: AudioProperties,
+    /// The HLS master playlist among the objects.
+    pub playlist_key: String,
+}
+
+/// Why there is no stream.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum EncoderError {
+    /// The fault is in the master: another time would end the same.
+    #[error("{0}")]
+    BadMaster(String),
+    /// The fault is here; the master may well pass at another time.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The encoder on the `media` crate.
+pub struct MediaEncoder {
+    storage: Arc<dyn ObjectStorage>,
+    transcoder: Transcoder,
+}
+
+impl MediaEncoder {
+    /// An encoder of the masters in this storage; the transcoder stores there too.
+    pub fn new(storage: Arc<dyn ObjectStorage>, transcoder: Transcoder) -> Self {
+        Self {
+            storage,
+            transcoder,
+        }
+    }
+}
+
+#[async_trait]
+impl Encoder for MediaEncoder {
+    async fn encode(&self, track_id: TrackId, master: &Master) -> Result<Encoded, EncoderError> {
+        let key = ObjectKey::new(&master.object_key)
+            .map_err(|error| EncoderError::BadMaster(error.to_string()))?;
+        let facts = probe_object(self.storage.as_ref(), &key).await;
+        let facts = facts.map_err(|error| failed(error.is_transient(), &error))?;
+        let media = MediaId::from(track_id.0);
+        let package = self.transcoder.to_hls(media, &key, &facts).await;
+        let package = package.map_err(|error| failed(error.is_transient(), &error))?;
+        let codec = serde_json::to_value(facts.codec).unwrap_or_default();
+        let properties = AudioProperties {
+            duration_ms: facts.duration_ms,
+            codec: codec.as_str().unwrap_or_default().to_owned(),
+            sample_rate_hz: facts.sample_rate_hz,
+            channels: facts.channels,
+        };
+        let playlist_key = HlsFile::Master.key(package.media).to_string();
+        Ok(Encoded {
+            properties,
+            playlist_key,
+        })
+    }
+}
+
+fn failed(transient: bool, error: &dyn std::error::Error) -> EncoderError {
+    if transient {
+        EncoderError::Unavailable(error.to_string())
+    } else {
+        EncoderError::BadMaster(error.to_string())
+    }
+}

@@ -1,0 +1,132 @@
+//! An uploaded master becomes a stream: started when its track is made.
+//!
+//! ```text
+//! TrackCreated
+//!   transcode     probe the master, store its HLS package
+//!   record        note on the track that it can be streamed, or why it can't
+//! ```
+//!
+//! Nothing is undone: a package that no track names is never found, and made again in its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aggregates::CommandHandler;
+use aggregates::audio::{Track, TrackCommand};
+use async_trait::async_trait;
+use event_schemas::EventFamily;
+use event_schemas::audio::{TrackCreated, TrackEvent};
+use event_store::RecordedEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::activities::Encoder;
+use crate::activities::encoder::{Encoded, EncoderError};
+use crate::orchestrator::journal::decode;
+use crate::orchestrator::{
+    Activity, ActivityError, SagaDefinition, Start, Step, StepCall, execute,
+};
+
+/// The kind of this saga.
+pub const KIND: &str = "transcode";
+
+/// The version of its definition.
+const VERSION: u32 = 1;
+
+const TRANSCODE: &str = "transcode";
+
+/// Longest that a master may take, waiting for its turn included. The encoder bounds its own work
+/// more narrowly.
+const TRANSCODE_TIME_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// The making of streams, by this encoder.
+pub fn transcode(commands: Arc<CommandHandler>, encoder: Arc<dyn Encoder>) -> SagaDefinition {
+    SagaDefinition {
+        kind: KIND,
+        version: VERSION,
+        steps: vec![
+            Step::action(TRANSCODE, Transcode(encoder)),
+            Step::action("record", Record(commands)),
+        ],
+        categories: vec![TrackEvent::CATEGORY],
+        start,
+        signal: |_| None,
+    }
+}
+
+fn start(event: &RecordedEvent) -> Option<Start> {
+    if event.event_type.as_str() != "TrackCreated" {
+        return None;
+    }
+    match decode::<TrackEvent>(event) {
+        Ok((TrackEvent::TrackCreated(created), _)) => Some(Start {
+            subject: created.track_id.0,
+            input: serde_json::to_value(created).expect("events are plain data"),
+        }),
+        Ok(_) => None,
+        Err(error) => {
+            let position = event.position.get();
+            tracing::error!(position, ?error, "a track that is not transcoded");
+            None
+        }
+    }
+}
+
+/// What came of a master.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    Encoded(Encoded),
+    BadMaster(String),
+}
+
+struct Transcode(Arc<dyn Encoder>);
+
+#[async_trait]
+impl Activity for Transcode {
+    async fn run(&self, call: &StepCall<'_>) -> Result<Value, ActivityError> {
+        let created = created(call)?;
+        let verdict = match self.0.encode(created.track_id, &created.master).await {
+            Ok(encoded) => Verdict::Encoded(encoded),
+            // For the track this is an answer like any other, and the saga goes on with it.
+            Err(EncoderError::BadMaster(reason)) => Verdict::BadMaster(reason),
+            Err(EncoderError::Unavailable(reason)) => {
+                return Err(ActivityError::Transient(reason));
+            }
+        };
+        serde_json::to_value(verdict).map_err(|error| ActivityError::Refused(error.to_string()))
+    }
+
+    fn time_max(&self) -> Option<Duration> {
+        Some(TRANSCODE_TIME_MAX)
+    }
+}
+
+struct Record(Arc<CommandHandler>);
+
+#[async_trait]
+impl Activity for Record {
+    async fn run(&self, call: &StepCall<'_>) -> Result<Value, ActivityError> {
+        let created = created(call)?;
+        let verdict = call.state.output(TRANSCODE).cloned().unwrap_or_default();
+        let command = match serde_json::from_value(verdict) {
+            Ok(Verdict::Encoded(encoded)) => TrackCommand::RecordTranscoded {
+                properties: encoded.properties,
+                playlist_key: encoded.playlist_key,
+            },
+            Ok(Verdict::BadMaster(reason)) => TrackCommand::RecordTranscodeFailed { reason },
+            Err(error) => return Err(ActivityError::Refused(error.to_string())),
+        };
+        execute::<Track>(&self.0, call, created.track_id, command).await?;
+        Ok(Value::Null)
+    }
+}
+
+/// The track as it was made.
+fn created(call: &StepCall<'_>) -> Result<TrackCreated, ActivityError> {
+    serde_json::from_value(call.state.input.clone())
+        .map_err(|error| ActivityError::Refused(format!("the track is not readable: {error}")))
+}
+
+#[cfg(test)]
+mod tests;
