@@ -77,7 +77,11 @@ impl Runner {
             };
             lanes.spawn(lane.supervise());
         }
-        Self { cancel, lanes, watermarks }
+        Self {
+            cancel,
+            lanes,
+            watermarks,
+        }
     }
 
     /// How far the models have come.
@@ -92,7 +96,10 @@ impl Runner {
         let all = async { while self.lanes.join_next().await.is_some() {} };
         let drained = tokio::time::timeout(limit, all).await.is_ok();
         if !drained {
-            warn!(limit_seconds = limit.as_secs_f64(), "projections did not end in time");
+            warn!(
+                limit_seconds = limit.as_secs_f64(),
+                "projections did not end in time"
+            );
             self.lanes.shutdown().await;
         }
         drained

@@ -97,10 +97,7 @@ impl Rebuild {
         Box::pin(self.do_it(progress))
     }
 
-    async fn do_it(
-        self,
-        mut progress: ProgressListener,
-    ) -> Result<RebuildProgress, RebuildError> {
+    async fn do_it(self, mut progress: ProgressListener) -> Result<RebuildProgress, RebuildError> {
         let id = self.projection.id();
         bookkeeping::prepare(&self.pool).await?;
         let mut connection = lease::connect(&self.pool).await?;
@@ -111,11 +108,7 @@ impl Rebuild {
         self.projection.begin_shadow().await?;
         let head = self.store.head().await?;
         let mut filling = Filling {
-            writer: BatchWriter::new(
-                Arc::clone(&self.projection),
-                Target::Shadow,
-                self.on_poison,
-            ),
+            writer: BatchWriter::new(Arc::clone(&self.projection), Target::Shadow, self.on_poison),
             started: Instant::now(),
             told: RebuildProgress {
                 model: id,
@@ -128,7 +121,8 @@ impl Rebuild {
         loop {
             let before = filling.told.events;
             let head = self.store.head().await?;
-            self.fill(&mut connection, &mut filling, head, &mut progress).await?;
+            self.fill(&mut connection, &mut filling, head, &mut progress)
+                .await?;
             if filling.told.events - before <= SWAP_EVENTS_MAX {
                 break;
             }
@@ -175,8 +169,16 @@ impl Rebuild {
         position: Position,
     ) -> Result<futures::stream::ReadyChunks<event_store::EventReader>, ReadError> {
         let read = ReadAll::forward().filter(self.projection.filter());
-        let read = if position > Position::START { read.from(position) } else { read };
-        Ok(self.store.read_all(read).await?.ready_chunks(BATCH_EVENTS_MAX))
+        let read = if position > Position::START {
+            read.from(position)
+        } else {
+            read
+        };
+        Ok(self
+            .store
+            .read_all(read)
+            .await?
+            .ready_chunks(BATCH_EVENTS_MAX))
     }
 
     /// While the live projection waits for its checkpoint: what it has and the shadow has not is

@@ -1,0 +1,6 @@
+//! The read side on a real PostgreSQL: runner, rebuilds and models.
+
+mod database;
+mod memory_store;
+mod models;
+mod runner;

@@ -1,0 +1,1 @@
+//! The models, filled from events and asked.
