@@ -10,6 +10,7 @@
 //! | [`runner`] | batches, checkpoints, parked events, leases, rebuilds, waiting for a position |
 //! | [`page`] | pages of rows, and the errors of queries |
 //! | [`postgres`] | the models in PostgreSQL, each with its queries |
+//! | [`search`] | the port of search, the projection that feeds it, its engines |
 //!
 //! Invariants: a checkpoint moves in the transaction of what it stands for, and never past an event
 //! that is neither applied nor parked; readers never see a half-built model; an event that can't be
@@ -20,6 +21,7 @@ pub mod page;
 pub mod postgres;
 pub mod projection;
 pub mod runner;
+pub mod search;
 
 pub use envelope::{Envelope, Event};
 pub use page::{Cursor, Page, PageSize, QueryError};

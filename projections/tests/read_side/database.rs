@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 /// Makes an empty database and connects to it.
 pub async fn fresh() -> PgPool {
-    let url = std::env::var("VEZA_TEST_DATABASE_URL")
-        .expect("VEZA_TEST_DATABASE_URL is not set: run the tests through `make test`");
+    let Ok(url) = std::env::var("VEZA_TEST_DATABASE_URL") else {
+        panic!("VEZA_TEST_DATABASE_URL is not set: run the tests through `make test`");
+    };
     let options = PgConnectOptions::from_str(&url).expect("VEZA_TEST_DATABASE_URL is an URL");
     let name = format!("projections_{}", Uuid::new_v4().simple());
     let mut server = PgConnection::connect_with(&options)

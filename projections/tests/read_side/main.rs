@@ -4,3 +4,4 @@ mod database;
 mod memory_store;
 mod models;
 mod runner;
+mod search;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::database;
 use crate::memory_store::MemoryStore;
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 pub fn start(pool: &PgPool, store: &Arc<MemoryStore>, what: Vec<Arc<dyn Projection>>) -> Runner {
     let store: Arc<dyn EventStore> = store.clone();
