@@ -1,6 +1,7 @@
 //! The read side on a real PostgreSQL: runner, rebuilds and models.
 
 mod database;
+mod engine;
 mod memory_store;
 mod models;
 mod runner;
