@@ -21,9 +21,9 @@ pub const MODEL: ModelId = ModelId {
     version: 1,
 };
 
-/// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it.
-const TYPO_SIMILARITY_MIN: &str =
-    "SET LOCAL pg_trgm.word_similarity_threshold = 0.4; SET LOCAL enable_seqscan = off";
+/// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it; and no
+/// compilation of plans, which takes longer than the search itself.
+const SETTINGS: &str = "SET LOCAL pg_trgm.word_similarity_threshold = 0.4; SET LOCAL jit = off";
 
 pub(crate) const DOCUMENTS: &str = "CREATE TABLE IF NOT EXISTS documents (
     kind text NOT NULL,
@@ -37,7 +37,8 @@ pub(crate) const DOCUMENTS: &str = "CREATE TABLE IF NOT EXISTS documents (
 
 pub(crate) const DOCUMENTS_BY_TEXT: &str = "
 CREATE INDEX IF NOT EXISTS documents_by_body ON documents USING gin (body gin_trgm_ops);
-CREATE INDEX IF NOT EXISTS documents_by_lexemes ON documents USING gin (lexemes)";
+CREATE INDEX IF NOT EXISTS documents_by_lexemes ON documents USING gin (lexemes);
+CREATE INDEX IF NOT EXISTS documents_by_title ON documents USING hash (title)";
 
 pub(crate) const DOCUMENTS_BY_SQUASHED: &str = "CREATE INDEX IF NOT EXISTS documents_by_squashed
     ON documents (squashed text_pattern_ops)";
@@ -67,19 +68,22 @@ WITH typed AS MATERIALIZED (
     FROM typed
 )
 SELECT kind, id,
-       (CASE WHEN title = text THEN 8 WHEN squashed <> '' AND squashed = p_squashed THEN 7
-             WHEN p_squashed <> '' AND squashed LIKE beginning THEN 4 ELSE 0 END)
+       (CASE WHEN title = p.text THEN 8
+             WHEN p.squashed <> '' AND d.squashed = p.squashed THEN 7
+             WHEN p.squashed <> '' AND d.squashed LIKE p.beginning THEN 4 ELSE 0 END)
        + (CASE WHEN lexemes @@ prefixes THEN 2 + ts_rank(lexemes, prefixes) ELSE 0 END)
        + coalesce(word_similarity(words, body), 0) + 0.5 * similarity(words, title) AS score
 FROM (
-    SELECT d.*, p.text, p.words, p.prefixes, p.beginning, p.squashed AS p_squashed
-    FROM parsed p, documents d
-    WHERE p.text <> '' AND ($2::text IS NULL OR d.kind = $2) AND (
-        (p.squashed = '' AND d.title = p.text)
-        OR (p.squashed <> '' AND d.squashed LIKE p.beginning)
-        OR d.lexemes @@ p.prefixes
-        OR (length(p.words) > 2 AND p.words <% d.body))
-) AS found
+    -- Each arm by an index of its own.
+    SELECT * FROM documents WHERE title = (SELECT text FROM parsed WHERE text <> '')
+    UNION SELECT * FROM documents
+        WHERE squashed ~>=~ (SELECT squashed FROM parsed WHERE squashed <> '')
+          AND squashed ~<~ (SELECT squashed || U&'\+10FFFF' FROM parsed)
+    UNION SELECT * FROM documents WHERE lexemes @@ (SELECT prefixes FROM parsed)
+    UNION SELECT * FROM documents
+        WHERE (SELECT words FROM parsed WHERE length(words) > 2) <% body
+) AS d, parsed p
+WHERE $2::text IS NULL OR kind = $2
 ORDER BY score DESC, length(title), kind, id OFFSET $3 LIMIT $4";
 
 /// The index in PostgreSQL.
@@ -129,7 +133,7 @@ impl SearchIndex for PostgresSearch {
         let text: String = wanted.text.chars().take(QUERY_CHARS_MAX).collect();
         let mut transaction = self.pool.begin().await?;
         let schema = MODEL.schema(Target::Live);
-        let settings = format!("SET LOCAL search_path = {schema}, public; {TYPO_SIMILARITY_MIN}");
+        let settings = format!("SET LOCAL search_path = {schema}, public; {SETTINGS}");
         transaction.execute(settings.as_str()).await?;
         let rows = query(SEARCH)
             .bind(text.replace('\0', ""))
