@@ -1,1 +1,32 @@
-//! The read side: the projection runner, the models it fills and the queries over them
+//! The read side: the projection runner, the models it fills and the queries over them.
+//!
+//! Every model can be made again from the log; nothing here is a system of record. It decides
+//! nothing and appends nothing: it only follows the event store through its port.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | [`projection`] | the port of a projection: which events it takes, and how they change its model |
+//! | [`envelope`] | recorded events, opened |
+//! | [`runner`] | batches, checkpoints, parked events, leases, rebuilds, waiting for a position |
+//! | [`page`] | pages of rows, and the errors of queries |
+//! | [`postgres`] | the models in PostgreSQL, each with its queries |
+//! | [`search`] | the port of search, the projection that feeds it, its engines |
+//!
+//! Invariants: a checkpoint moves in the transaction of what it stands for, and never past an event
+//! that is neither applied nor parked; readers never see a half-built model; an event that can't be
+//! applied holds up its own key only.
+
+pub mod envelope;
+pub mod page;
+pub mod postgres;
+pub mod projection;
+pub mod runner;
+pub mod search;
+
+pub use envelope::{Envelope, Event};
+pub use page::{Cursor, Page, PageSize, QueryError};
+pub use projection::{ApplyError, ModelId, Projection, Target};
+pub use runner::{
+    OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError, Watermarks, checkpoints,
+    parked_events, retry_parked,
+};

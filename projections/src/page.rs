@@ -1,0 +1,225 @@
+//! Pages of rows by keyset, and what can go wrong with a query.
+
+use std::fmt;
+use std::str::FromStr;
+
+use event_store::Position;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use thiserror::Error;
+
+use event_schemas::Money;
+
+use crate::envelope::{position_column, position_from_column};
+
+/// Most rows of one page.
+pub const PAGE_ROWS_MAX: u32 = 100;
+
+/// Why a query was not answered.
+#[derive(Debug, Error)]
+pub enum QueryError {
+    /// The model has not been built yet; it will be.
+    #[error("the model is not built yet")]
+    NotBuilt,
+    /// What stands in the model is not what its projector writes.
+    #[error("the model holds {what} that can't be read")]
+    Malformed {
+        /// What it is.
+        what: &'static str,
+    },
+    /// PostgreSQL did not do its work.
+    #[error("the database did not do its work")]
+    Database(#[source] sqlx::Error),
+    /// The search engine did not do its work.
+    #[error("the search engine did not do its work")]
+    Search(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<sqlx::Error> for QueryError {
+    fn from(error: sqlx::Error) -> Self {
+        // Undefined table and undefined schema: the model of this version was never swapped in.
+        let not_built = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| code == "42P01" || code == "3F000");
+        if not_built {
+            Self::NotBuilt
+        } else {
+            Self::Database(error)
+        }
+    }
+}
+
+/// Where a page ended; the next begins behind it. Opaque to clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor(Position);
+
+/// The text is no cursor that a page gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the cursor is not one that a page gave")]
+pub struct InvalidCursor;
+
+impl Cursor {
+    /// Behind the row that the event at this position made.
+    pub fn behind(position: Position) -> Self {
+        Self(position)
+    }
+
+    /// The cursor's position as a column; the far end of the table without a cursor.
+    pub(crate) fn column(cursor: Option<Self>) -> i64 {
+        cursor.map_or(i64::MAX, |cursor| position_column(cursor.0))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "p{:x}", self.0.get())
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix('p').ok_or(InvalidCursor)?;
+        let raw = u64::from_str_radix(digits, 16).map_err(|_| InvalidCursor)?;
+        Ok(Self(Position::new(raw)))
+    }
+}
+
+/// How many rows a page has at most: 1 to [`PAGE_ROWS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageSize(u32);
+
+impl PageSize {
+    /// The nearest size that is allowed.
+    pub fn clamped(rows: u32) -> Self {
+        Self(rows.clamp(1, PAGE_ROWS_MAX))
+    }
+
+    /// How many rows to ask for: one more, to know whether there is a next page.
+    pub(crate) fn and_one(self) -> i64 {
+        i64::from(self.0) + 1
+    }
+
+    /// How many rows.
+    pub fn rows(self) -> u32 {
+        self.0
+    }
+}
+
+/// Some of the rows, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// The rows, each with the cursor behind it.
+    pub rows: Vec<(Cursor, T)>,
+    /// Whether more rows follow the last one.
+    pub more: bool,
+}
+
+impl<T> Page<T> {
+    /// Where the next page begins; `None` on the last page.
+    pub fn next(&self) -> Option<Cursor> {
+        let last = self.rows.last().map(|(cursor, _)| *cursor);
+        last.filter(|_| self.more)
+    }
+
+    /// The rows without cursors.
+    pub fn into_rows(self) -> Vec<T> {
+        self.rows.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// A page of rows that were asked for with one to spare.
+    pub(crate) fn of(
+        rows: Vec<PgRow>,
+        size: PageSize,
+        read: impl Fn(&PgRow) -> Result<T, QueryError>,
+    ) -> Result<Self, QueryError> {
+        let size = size.rows() as usize;
+        let more = rows.len() > size;
+        let rows = rows
+            .iter()
+            .take(size)
+            .map(|row| {
+                Ok((
+                    Cursor(position_from_column(row.try_get("position")?)),
+                    read(row)?,
+                ))
+            })
+            .collect::<Result<_, QueryError>>()?;
+        Ok(Self { rows, more })
+    }
+}
+
+/// An amount from a `bigint` and the currency's code beside it.
+pub(crate) fn money(row: &PgRow, amount: &str, currency: &str) -> Result<Money, QueryError> {
+    let code: String = row.try_get(currency)?;
+    let currency = code
+        .parse()
+        .map_err(|_| QueryError::Malformed { what: "a currency" })?;
+    Ok(Money::new(unsigned(row, amount)?, currency))
+}
+
+/// A count from a `bigint`.
+pub(crate) fn unsigned(row: &PgRow, column: &str) -> Result<u64, QueryError> {
+    let number: i64 = row.try_get(column)?;
+    u64::try_from(number).map_err(|_| QueryError::Malformed {
+        what: "a negative number",
+    })
+}
+
+/// An enum whose variants have names in the database.
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Its name, as it is kept.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            fn read(
+                row: &sqlx::postgres::PgRow,
+                column: &str,
+            ) -> Result<Self, $crate::page::QueryError> {
+                let text: String = sqlx::Row::try_get(row, column)?;
+                match text.as_str() {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err($crate::page::QueryError::Malformed { what: "an unknown name" }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use names;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_went() {
+        let cursor = Cursor::behind(Position::new(4711));
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for bad in ["", "p", "12", "pxyz", "p-1"] {
+            assert_eq!(
+                bad.parse::<Cursor>(),
+                Err(InvalidCursor),
+                "{bad:?} was taken"
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_is_never_empty_nor_endless() {
+        assert_eq!(PageSize::clamped(0).rows(), 1);
+        assert_eq!(PageSize::clamped(u32::MAX).rows(), PAGE_ROWS_MAX);
+    }
+}

@@ -1,0 +1,266 @@
+//! Channels: where members talk, who they are, and what was said.
+
+use chrono::{DateTime, Utc};
+use event_schemas::social::{ChannelEvent, MessageEvent};
+use event_schemas::{ChannelId, MessageId, UserId};
+use event_store::Position;
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row, query};
+
+use crate::envelope::{Envelope, Event, position_from_column};
+use crate::page::{Cursor, Page, PageSize, QueryError};
+use crate::postgres::{projection, queries};
+use crate::projection::{ApplyError, ModelId};
+
+/// This model.
+pub const MODEL: ModelId = ModelId {
+    name: "channels",
+    version: 1,
+};
+
+const TABLES: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS channels (
+        channel_id uuid PRIMARY KEY,
+        name text NOT NULL,
+        owner_id uuid NOT NULL,
+        created_at timestamptz NOT NULL,
+        position bigint NOT NULL
+    )",
+    "CREATE TABLE IF NOT EXISTS members (
+        channel_id uuid NOT NULL,
+        user_id uuid NOT NULL,
+        position bigint NOT NULL,
+        PRIMARY KEY (channel_id, user_id)
+    )",
+    "CREATE INDEX IF NOT EXISTS members_by_user ON members (user_id, position DESC)",
+    "CREATE TABLE IF NOT EXISTS messages (
+        message_id uuid PRIMARY KEY,
+        channel_id uuid NOT NULL,
+        author_id uuid NOT NULL,
+        text text NOT NULL,
+        posted_at timestamptz NOT NULL,
+        position bigint NOT NULL
+    )",
+    "CREATE INDEX IF NOT EXISTS messages_by_channel ON messages (channel_id, position DESC)",
+];
+
+/// Fills the model.
+pub struct ChannelsProjection;
+
+projection!(ChannelsProjection, MODEL, ["channel", "message"], TABLES);
+
+impl ChannelsProjection {
+    async fn one(&self, to: &mut PgConnection, envelope: &Envelope) -> Result<(), ApplyError> {
+        match &envelope.event {
+            Event::Channel(event) => self.channel(to, envelope, event).await,
+            Event::Message(MessageEvent::MessagePosted(event)) => {
+                query(
+                    "INSERT INTO messages (message_id, channel_id, author_id, text, posted_at,
+                                           position)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                )
+                .bind(event.message_id.0)
+                .bind(event.channel_id.0)
+                .bind(event.author_id.0)
+                .bind(&event.text)
+                .bind(envelope.metadata.occurred_at)
+                .bind(envelope.position_column())
+                .execute(to)
+                .await?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn channel(
+        &self,
+        to: &mut PgConnection,
+        envelope: &Envelope,
+        event: &ChannelEvent,
+    ) -> Result<(), ApplyError> {
+        let position = envelope.position_column();
+        match event {
+            ChannelEvent::ChannelCreated(event) => {
+                query(
+                    "INSERT INTO channels (channel_id, name, owner_id, created_at, position)
+                     VALUES ($1, $2, $3, $4, $5)",
+                )
+                .bind(event.channel_id.0)
+                .bind(&event.name)
+                .bind(event.owner_id.0)
+                .bind(envelope.metadata.occurred_at)
+                .bind(position)
+                .execute(&mut *to)
+                .await?;
+                join(to, event.channel_id, event.owner_id, position).await
+            }
+            ChannelEvent::ChannelMemberJoined(event) => {
+                join(to, event.channel_id, event.user_id, position).await
+            }
+            ChannelEvent::ChannelMemberLeft(event) => {
+                query("DELETE FROM members WHERE channel_id = $1 AND user_id = $2")
+                    .bind(event.channel_id.0)
+                    .bind(event.user_id.0)
+                    .execute(to)
+                    .await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn join(
+    to: &mut PgConnection,
+    channel: ChannelId,
+    user: UserId,
+    position: i64,
+) -> Result<(), ApplyError> {
+    query(
+        "INSERT INTO members (channel_id, user_id, position) VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(channel.0)
+    .bind(user.0)
+    .bind(position)
+    .execute(to)
+    .await?;
+    Ok(())
+}
+
+/// A channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Which channel.
+    pub channel_id: ChannelId,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub owner_id: UserId,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
+}
+
+/// What somebody said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Which message.
+    pub message_id: MessageId,
+    /// In which channel.
+    pub channel_id: ChannelId,
+    /// Who said it.
+    pub author_id: UserId,
+    /// What was said.
+    pub text: String,
+    /// When.
+    pub posted_at: DateTime<Utc>,
+    /// Where its event is in the log.
+    pub position: Position,
+}
+
+queries! {
+    /// Queries over channels.
+    Channels
+}
+
+impl Channels {
+    /// The channel with this id.
+    pub async fn by_id(&self, channel: ChannelId) -> Result<Option<Channel>, QueryError> {
+        let row = query("SELECT * FROM channels_v1.channels WHERE channel_id = $1")
+            .bind(channel.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        row.as_ref().map(read_channel).transpose()
+    }
+
+    /// Whether somebody is a member of the channel.
+    pub async fn is_member(&self, channel: ChannelId, user: UserId) -> Result<bool, QueryError> {
+        let row = query(
+            "SELECT EXISTS (SELECT 1 FROM channels_v1.members
+                            WHERE channel_id = $1 AND user_id = $2) AS member",
+        )
+        .bind(channel.0)
+        .bind(user.0)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(row.try_get("member")?)
+    }
+
+    /// The channels somebody is a member of, the one joined last first.
+    pub async fn of_member(
+        &self,
+        user: UserId,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page<Channel>, QueryError> {
+        let rows = query(
+            "SELECT c.channel_id, c.name, c.owner_id, c.created_at, m.position
+             FROM channels_v1.members m JOIN channels_v1.channels c USING (channel_id)
+             WHERE m.user_id = $1 AND m.position < $2 ORDER BY m.position DESC LIMIT $3",
+        )
+        .bind(user.0)
+        .bind(Cursor::column(after))
+        .bind(size.and_one())
+        .fetch_all(&self.pool)
+        .await?;
+        Page::of(rows, size, read_channel)
+    }
+
+    /// The members of a channel, the last to join first.
+    pub async fn members(
+        &self,
+        channel: ChannelId,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page<UserId>, QueryError> {
+        let rows = query(
+            "SELECT user_id, position FROM channels_v1.members
+             WHERE channel_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3",
+        )
+        .bind(channel.0)
+        .bind(Cursor::column(after))
+        .bind(size.and_one())
+        .fetch_all(&self.pool)
+        .await?;
+        Page::of(rows, size, |row| Ok(UserId(row.try_get("user_id")?)))
+    }
+
+    /// What was said in a channel, latest first.
+    pub async fn messages(
+        &self,
+        channel: ChannelId,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page<Message>, QueryError> {
+        let rows = query(
+            "SELECT * FROM channels_v1.messages WHERE channel_id = $1 AND position < $2
+             ORDER BY position DESC LIMIT $3",
+        )
+        .bind(channel.0)
+        .bind(Cursor::column(after))
+        .bind(size.and_one())
+        .fetch_all(&self.pool)
+        .await?;
+        Page::of(rows, size, message)
+    }
+}
+
+fn read_channel(row: &PgRow) -> Result<Channel, QueryError> {
+    Ok(Channel {
+        channel_id: ChannelId(row.try_get("channel_id")?),
+        name: row.try_get("name")?,
+        owner_id: UserId(row.try_get("owner_id")?),
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+fn message(row: &PgRow) -> Result<Message, QueryError> {
+    Ok(Message {
+        message_id: MessageId(row.try_get("message_id")?),
+        channel_id: ChannelId(row.try_get("channel_id")?),
+        author_id: UserId(row.try_get("author_id")?),
+        text: row.try_get("text")?,
+        posted_at: row.try_get("posted_at")?,
+        position: position_from_column(row.try_get("position")?),
+    })
+}

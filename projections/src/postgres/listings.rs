@@ -1,0 +1,206 @@
+//! Listings: offers of licences, and whether they can be bought just now.
+
+use event_schemas::commerce::{DeliveryMode, LicenceKind, ListingEvent};
+use event_schemas::{ListingId, Money, TrackId, UserId};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row, query};
+use uuid::Uuid;
+
+use crate::envelope::{Envelope, Event};
+use crate::page::{Cursor, Page, PageSize, QueryError, money, names, unsigned};
+use crate::postgres::{bigint, projection, queries};
+use crate::projection::{ApplyError, ModelId};
+
+/// This model.
+pub const MODEL: ModelId = ModelId {
+    name: "listings",
+    version: 1,
+};
+
+const TABLES: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS listings (
+        listing_id uuid PRIMARY KEY,
+        track_id uuid NOT NULL,
+        seller_id uuid NOT NULL,
+        exclusive boolean NOT NULL,
+        on_approval boolean NOT NULL,
+        price_minor bigint NOT NULL,
+        currency text NOT NULL,
+        status text NOT NULL,
+        sold bigint NOT NULL DEFAULT 0,
+        position bigint NOT NULL
+    )",
+    "CREATE INDEX IF NOT EXISTS listings_by_track ON listings (track_id, position DESC)",
+    "CREATE INDEX IF NOT EXISTS listings_by_seller ON listings (seller_id, position DESC)",
+];
+
+/// Fills the model.
+pub struct ListingsProjection;
+
+projection!(ListingsProjection, MODEL, ["listing"], TABLES);
+
+impl ListingsProjection {
+    async fn one(&self, to: &mut PgConnection, envelope: &Envelope) -> Result<(), ApplyError> {
+        let Event::Listing(event) = &envelope.event else {
+            return Ok(());
+        };
+        // Withdrawn stays withdrawn, whatever becomes of the orders under way.
+        let statement = match event {
+            ListingEvent::LicenceListed(event) => query(
+                "INSERT INTO listings (listing_id, track_id, seller_id, exclusive, on_approval,
+                                       price_minor, currency, status, position)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', $8)",
+            )
+            .bind(event.listing_id.0)
+            .bind(event.track_id.0)
+            .bind(event.seller_id.0)
+            .bind(event.kind == LicenceKind::Exclusive)
+            .bind(event.delivery == DeliveryMode::OnApproval)
+            .bind(bigint(event.price.amount_minor)?)
+            .bind(event.price.currency.to_string())
+            .bind(envelope.position_column()),
+            ListingEvent::LicenceReserved(event) => query(
+                "UPDATE listings SET status = 'reserved'
+                 WHERE listing_id = $1 AND exclusive AND status = 'open'",
+            )
+            .bind(event.listing_id.0),
+            ListingEvent::LicenceReservationReleased(event) => query(
+                "UPDATE listings SET status = 'open'
+                 WHERE listing_id = $1 AND status = 'reserved'",
+            )
+            .bind(event.listing_id.0),
+            ListingEvent::LicenceSold(event) => query(
+                "UPDATE listings SET sold = sold + 1, status =
+                     CASE WHEN exclusive THEN 'sold' ELSE status END
+                 WHERE listing_id = $1",
+            )
+            .bind(event.listing_id.0),
+            ListingEvent::ListingWithdrawn(event) => {
+                query("UPDATE listings SET status = 'withdrawn' WHERE listing_id = $1")
+                    .bind(event.listing_id.0)
+            }
+        };
+        statement.execute(to).await?;
+        Ok(())
+    }
+}
+
+names! {
+    /// Whether a licence can be bought.
+    ListingStatus {
+        /// It can.
+        Open = "open",
+        /// The one there is, is kept for an order.
+        Reserved = "reserved",
+        /// The one there was, is sold.
+        Sold = "sold",
+        /// The seller took the offer back.
+        Withdrawn = "withdrawn",
+    }
+}
+
+/// An offer of licences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// Which listing.
+    pub listing_id: ListingId,
+    /// Of which track.
+    pub track_id: TrackId,
+    /// Who sells.
+    pub seller_id: UserId,
+    /// How many may hold it.
+    pub kind: LicenceKind,
+    /// When an order is delivered.
+    pub delivery: DeliveryMode,
+    /// What one costs.
+    pub price: Money,
+    /// Whether it can be bought.
+    pub status: ListingStatus,
+    /// How many were sold.
+    pub sold: u64,
+}
+
+queries! {
+    /// Queries over offers of licences.
+    Listings
+}
+
+impl Listings {
+    /// The listing with this id.
+    pub async fn by_id(&self, listing: ListingId) -> Result<Option<Listing>, QueryError> {
+        Ok(self.by_ids(&[listing]).await?.pop())
+    }
+
+    /// The listings with these ids, in no order; the unknown are left out.
+    pub async fn by_ids(&self, listings: &[ListingId]) -> Result<Vec<Listing>, QueryError> {
+        let ids: Vec<Uuid> = listings.iter().map(|listing| listing.0).collect();
+        let rows = query("SELECT * FROM listings_v1.listings WHERE listing_id = ANY ($1)")
+            .bind(ids)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(listing).collect()
+    }
+
+    /// The offers of a track, newest first.
+    pub async fn of_track(
+        &self,
+        track: TrackId,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page<Listing>, QueryError> {
+        let sql = "SELECT * FROM listings_v1.listings WHERE track_id = $1 AND position < $2
+                   ORDER BY position DESC LIMIT $3";
+        self.page(sql, track.0, after, size).await
+    }
+
+    /// A seller's offers, newest first.
+    pub async fn of_seller(
+        &self,
+        seller: UserId,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page<Listing>, QueryError> {
+        let sql = "SELECT * FROM listings_v1.listings WHERE seller_id = $1 AND position < $2
+                   ORDER BY position DESC LIMIT $3";
+        self.page(sql, seller.0, after, size).await
+    }
+
+    async fn page(
+        &self,
+        sql: &'static str,
+        of: Uuid,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page<Listing>, QueryError> {
+        let rows = query(sql)
+            .bind(of)
+            .bind(Cursor::column(after))
+            .bind(size.and_one())
+            .fetch_all(&self.pool)
+            .await?;
+        Page::of(rows, size, listing)
+    }
+}
+
+fn listing(row: &PgRow) -> Result<Listing, QueryError> {
+    let exclusive: bool = row.try_get("exclusive")?;
+    let on_approval: bool = row.try_get("on_approval")?;
+    Ok(Listing {
+        listing_id: ListingId(row.try_get("listing_id")?),
+        track_id: TrackId(row.try_get("track_id")?),
+        seller_id: UserId(row.try_get("seller_id")?),
+        kind: if exclusive {
+            LicenceKind::Exclusive
+        } else {
+            LicenceKind::NonExclusive
+        },
+        delivery: if on_approval {
+            DeliveryMode::OnApproval
+        } else {
+            DeliveryMode::Instant
+        },
+        price: money(row, "price_minor", "currency")?,
+        status: ListingStatus::read(row, "status")?,
+        sold: unsigned(row, "sold")?,
+    })
+}

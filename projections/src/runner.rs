@@ -1,0 +1,107 @@
+//! The runner: one supervised loop a projection, from the log into the model, exactly once in
+//! effect.
+//!
+//! | module | what is there |
+//! | --- | --- |
+//! | `session` | one projection's loop from its lease to its end |
+//! | `batch` | events into a model in one transaction; poison events are parked |
+//! | `checkpoint`, `parked` | what PostgreSQL keeps of progress and of events that wait |
+//! | `lease` | one process at a time |
+//! | `rebuild` | a shadow filled beside the live model, then swapped |
+//! | `watermarks` | waiting for one's own writes |
+//! | `bookkeeping` | the runner's own tables and the models' schemas |
+
+mod batch;
+mod bookkeeping;
+mod checkpoint;
+mod lease;
+mod parked;
+mod rebuild;
+mod session;
+mod watermarks;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::{EventStore, Position};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use batch::{BatchError, OnPoison};
+pub use bookkeeping::prepare;
+pub use checkpoint::{Checkpoint, Status, checkpoints};
+pub use parked::{ParkedEvent, parked_events, retry_parked};
+pub use rebuild::{Rebuild, RebuildError, RebuildProgress};
+pub use watermarks::{WaitError, Watermarks};
+
+use crate::projection::{ModelId, Projection};
+use session::Lane;
+
+/// The projections of this process, as long as it runs them.
+pub struct Runner {
+    cancel: CancellationToken,
+    lanes: JoinSet<()>,
+    watermarks: Watermarks,
+}
+
+impl Runner {
+    /// Starts a loop for each projection. It makes what is missing in the database by itself, and
+    /// waits for a database or event store that is not there yet.
+    pub fn start(
+        pool: PgPool,
+        store: Arc<dyn EventStore>,
+        projections: Vec<Arc<dyn Projection>>,
+        cancel: CancellationToken,
+    ) -> Self {
+        let mut receivers: HashMap<ModelId, watch::Receiver<Position>> = HashMap::new();
+        let mut senders = Vec::new();
+        for projection in projections {
+            let (sender, receiver) = watch::channel(Position::START);
+            receivers.insert(projection.id(), receiver);
+            senders.push((projection, sender));
+        }
+        let watermarks = Watermarks::local(pool.clone(), receivers);
+        let mut lanes = JoinSet::new();
+        for (projection, committed) in senders {
+            let lane = Lane {
+                pool: pool.clone(),
+                store: Arc::clone(&store),
+                projection,
+                committed,
+                watermarks: watermarks.clone(),
+                cancel: cancel.clone(),
+            };
+            lanes.spawn(lane.supervise());
+        }
+        Self {
+            cancel,
+            lanes,
+            watermarks,
+        }
+    }
+
+    /// How far the models have come.
+    pub fn watermarks(&self) -> Watermarks {
+        self.watermarks.clone()
+    }
+
+    /// Lets every loop finish its batch, at most this long; what has not ended by then is cut off,
+    /// and its batch is done again by the next start. Tells whether all ended by themselves.
+    pub async fn drain(mut self, limit: Duration) -> bool {
+        self.cancel.cancel();
+        let all = async { while self.lanes.join_next().await.is_some() {} };
+        let drained = tokio::time::timeout(limit, all).await.is_ok();
+        if !drained {
+            warn!(
+                limit_seconds = limit.as_secs_f64(),
+                "projections did not end in time"
+            );
+            self.lanes.shutdown().await;
+        }
+        drained
+    }
+}

@@ -1,0 +1,123 @@
+//! The runner's own tables, in the schema `projection`: checkpoints and parked events.
+
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+
+use crate::projection::{ModelId, Target};
+
+/// Makes one process at a time change schemas: `CREATE … IF NOT EXISTS` alone can collide.
+const SCHEMA_LOCK: i64 = 0x7665_7a61_0001;
+
+const TABLES: &str = r"
+CREATE SCHEMA IF NOT EXISTS projection;
+CREATE TABLE IF NOT EXISTS projection.checkpoints (
+    name text NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    pinned_position bigint,
+    status text NOT NULL,
+    reason text,
+    failing_position bigint,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (name, version)
+);
+CREATE TABLE IF NOT EXISTS projection.parked (
+    name text NOT NULL,
+    version integer NOT NULL,
+    shadow boolean NOT NULL,
+    key text NOT NULL,
+    position bigint NOT NULL,
+    event_type text NOT NULL,
+    reason text NOT NULL,
+    retry_requested boolean NOT NULL DEFAULT false,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (name, version, shadow, position)
+);
+CREATE INDEX IF NOT EXISTS parked_by_key
+    ON projection.parked (name, version, shadow, key, position);
+";
+
+/// Folds text for search: lower case, no diacritics. With the extension `unaccent` letters such as
+/// `ø` and `ß` are folded too; without it, what Unicode decomposes.
+const FOLD: &str = r"
+DO $do$
+BEGIN
+    CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public;
+    IF EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'unaccent') THEN
+        CREATE EXTENSION IF NOT EXISTS unaccent WITH SCHEMA public;
+        CREATE OR REPLACE FUNCTION projection.fold(what text) RETURNS text
+            LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $fold$
+            SELECT lower(public.unaccent(regexp_replace(
+                normalize(what, NFKD), '[\u0300-\u036f]', '', 'g')))
+            $fold$;
+    ELSE
+        CREATE OR REPLACE FUNCTION projection.fold(what text) RETURNS text
+            LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $fold$
+            SELECT lower(regexp_replace(normalize(what, NFKD), '[\u0300-\u036f]', '', 'g'))
+            $fold$;
+    END IF;
+END
+$do$;
+";
+
+/// Makes the runner's tables where they are not there yet. Harmless to repeat.
+pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    lock_schemas(&mut transaction).await?;
+    run_script(&mut transaction, TABLES).await?;
+    run_script(&mut transaction, FOLD).await?;
+    transaction.commit().await
+}
+
+/// Waits until no other transaction changes schemas, and keeps others out until this one ends.
+pub(crate) async fn lock_schemas(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(SCHEMA_LOCK)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Makes the model's empty shadow schema anew; what an interrupted rebuild left is dropped.
+pub(crate) async fn create_shadow(
+    connection: &mut PgConnection,
+    id: ModelId,
+    tables: &[&str],
+) -> Result<(), sqlx::Error> {
+    let schema = id.schema(Target::Shadow);
+    let mut transaction = connection.begin().await?;
+    lock_schemas(&mut transaction).await?;
+    let create = format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}");
+    run_script(&mut transaction, &create).await?;
+    sqlx::query("DELETE FROM projection.parked WHERE name = $1 AND version = $2 AND shadow")
+        .bind(id.name)
+        .bind(id.version_column())
+        .execute(&mut *transaction)
+        .await?;
+    search_in(&mut transaction, id, Target::Shadow).await?;
+    for table in tables {
+        run_script(&mut transaction, table).await?;
+    }
+    transaction.commit().await
+}
+
+/// Until the transaction ends, tables without a schema are the target's.
+pub(crate) async fn search_in(
+    connection: &mut PgConnection,
+    id: ModelId,
+    target: Target,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config('search_path', $1, true)")
+        .bind(format!("{}, public", id.schema(target)))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Runs one or more statements without parameters.
+pub(crate) async fn run_script(
+    connection: &mut PgConnection,
+    statements: &str,
+) -> Result<(), sqlx::Error> {
+    connection.execute(statements).await?;
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! Checkpoints: how far a model has come, and how it fares, in the transaction of its data.
+
+use chrono::{DateTime, Utc};
+use event_store::Position;
+use sqlx::{FromRow, PgConnection, PgPool, Row, postgres::PgRow};
+
+use crate::envelope::{position_column, position_from_column};
+use crate::projection::ModelId;
+
+/// Whether a projection does its work; how far behind it is, is another question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It applies events as they come.
+    Running,
+    /// It failed and tries again.
+    Retrying,
+    /// It was stopped in good order.
+    Stopped,
+}
+
+impl Status {
+    /// Its name, as it is kept.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Retrying => "retrying",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A projection's row of checkpoints, for operators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// The model's name.
+    pub name: String,
+    /// The version of its shape.
+    pub version: i32,
+    /// Everything up to here is in the model, or parked.
+    pub position: Position,
+    /// How it fares.
+    pub status: String,
+    /// Why it does not run, when it does not.
+    pub reason: Option<String>,
+    /// Where it fails, when that is known.
+    pub failing_position: Option<Position>,
+    /// When the row last changed.
+    pub updated_at: DateTime<Utc>,
+    /// How many events are parked.
+    pub parked_events: i64,
+}
+
+impl FromRow<'_, PgRow> for Checkpoint {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let failing: Option<i64> = row.try_get("failing_position")?;
+        Ok(Self {
+            name: row.try_get("name")?,
+            version: row.try_get("version")?,
+            position: position_from_column(row.try_get("position")?),
+            status: row.try_get("status")?,
+            reason: row.try_get("reason")?,
+            failing_position: failing.map(position_from_column),
+            updated_at: row.try_get("updated_at")?,
+            parked_events: row.try_get("parked_events")?,
+        })
+    }
+}
+
+/// All projections and how they fare.
+pub async fn checkpoints(pool: &PgPool) -> Result<Vec<Checkpoint>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT c.*, (SELECT count(*) FROM projection.parked p
+                      WHERE p.name = c.name AND p.version = c.version AND NOT p.shadow)
+                     AS parked_events
+         FROM projection.checkpoints c ORDER BY name, version",
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Where the model stands; `None` when it was never built.
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    id: ModelId,
+) -> Result<Option<Position>, sqlx::Error> {
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .fetch_optional(connection)
+    .await?;
+    Ok(position.map(position_from_column))
+}
+
+/// The same, and nobody else moves it until the transaction ends.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    id: ModelId,
+) -> Result<Option<Position>, sqlx::Error> {
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2 FOR UPDATE",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .fetch_optional(connection)
+    .await?;
+    Ok(position.map(position_from_column))
+}
+
+/// Moves the checkpoint to here, in the transaction of what it stands for.
+pub(crate) async fn advance(
+    connection: &mut PgConnection,
+    id: ModelId,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO projection.checkpoints (name, version, position, status)
+         VALUES ($1, $2, $3, 'running')
+         ON CONFLICT (name, version) DO UPDATE
+         SET position = $3, pinned_position = NULL, updated_at = now()",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .bind(position_column(position))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The end of a batch that may have been applied in a sink outside; see
+/// [`crate::Projection::pins_batches`].
+pub(crate) async fn pinned(
+    connection: &mut PgConnection,
+    id: ModelId,
+) -> Result<Option<Position>, sqlx::Error> {
+    let pinned: Option<Option<i64>> = sqlx::query_scalar(
+        "SELECT pinned_position FROM projection.checkpoints WHERE name = $1 AND version = $2",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .fetch_optional(connection)
+    .await?;
+    Ok(pinned.flatten().map(position_from_column))
+}
+
+/// Remembers where the batch that is about to be applied ends.
+pub(crate) async fn pin(
+    connection: &mut PgConnection,
+    id: ModelId,
+    upto: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE projection.checkpoints SET pinned_position = $3 WHERE name = $1 AND version = $2",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .bind(position_column(upto))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Writes down how the projection fares; only when that changes, never as a heartbeat.
+pub(crate) async fn set_status(
+    connection: &mut PgConnection,
+    id: ModelId,
+    status: Status,
+    reason: Option<&str>,
+    failing_position: Option<Position>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE projection.checkpoints
+         SET status = $3, reason = $4, failing_position = $5, updated_at = now()
+         WHERE name = $1 AND version = $2",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .bind(status.as_str())
+    .bind(reason)
+    .bind(failing_position.map(position_column))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Rebuilding: a shadow is filled from the log beside the live model, and then takes its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::{EventStore, Position, ReadAll, ReadError, RecordedEvent, StoreError};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use sqlx::{Connection, PgConnection, PgPool};
+use thiserror::Error;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::projection::{ApplyError, ModelId, Projection, Target};
+use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
+use crate::runner::{bookkeeping, checkpoint, lease, parked};
+
+/// Most events in one transaction of a rebuild.
+const BATCH_EVENTS_MAX: usize = 2_000;
+
+/// The shadow takes the live model's place when a pass over the log finds no more than this.
+const SWAP_EVENTS_MAX: u64 = 2_000;
+
+/// Who is told how far a rebuild is.
+pub type ProgressListener = Box<dyn FnMut(RebuildProgress) + Send>;
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RebuildProgress {
+    /// Which model.
+    pub model: ModelId,
+    /// How many events were applied.
+    pub events: u64,
+    /// The last one's position.
+    pub position: Position,
+    /// Where the log ended when the rebuild began.
+    pub head: Position,
+    /// How long it has taken.
+    pub elapsed: Duration,
+}
+
+impl RebuildProgress {
+    /// How many events a second were applied.
+    pub fn events_per_second(&self) -> f64 {
+        self.events as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
+    }
+}
+
+/// Why a rebuild did not come to its end. The live model is as it was.
+#[derive(Debug, Error)]
+pub enum RebuildError {
+    /// Another process rebuilds the same model.
+    #[error("{0} is being rebuilt already")]
+    Busy(ModelId),
+    /// It was to stop.
+    #[error("the rebuild was cancelled")]
+    Cancelled,
+    /// The log can't be read.
+    #[error("the log can't be read")]
+    Read(#[from] ReadError),
+    /// The log's end can't be told.
+    #[error("the event store can't be asked")]
+    Store(#[from] StoreError),
+    /// PostgreSQL refused.
+    #[error("the database did not do its work")]
+    Database(#[from] sqlx::Error),
+    /// A batch could not be applied.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// A sink outside PostgreSQL could not make or swap its shadow.
+    #[error(transparent)]
+    Shadow(#[from] ApplyError),
+}
+
+/// Rebuilds one model while the live one is read and goes on.
+pub struct Rebuild {
+    /// Where the models are.
+    pub pool: PgPool,
+    /// Where the events are.
+    pub store: Arc<dyn EventStore>,
+    /// What is rebuilt.
+    pub projection: Arc<dyn Projection>,
+    /// What is done with events that can't be applied.
+    pub on_poison: OnPoison,
+    /// Stops the work between two batches; the shadow is dropped by the next rebuild.
+    pub cancel: CancellationToken,
+}
+
+impl Rebuild {
+    /// Does it; tells its progress after every batch. The last progress is returned.
+    // Boxed, as the compiler can't tell otherwise that it may move between threads.
+    pub fn run(
+        self,
+        progress: ProgressListener,
+    ) -> BoxFuture<'static, Result<RebuildProgress, RebuildError>> {
+        Box::pin(self.do_it(progress))
+    }
+
+    async fn do_it(self, mut progress: ProgressListener) -> Result<RebuildProgress, RebuildError> {
+        let id = self.projection.id();
+        bookkeeping::prepare(&self.pool).await?;
+        let mut connection = lease::connect(&self.pool).await?;
+        if !lease::try_take(&mut connection, id, lease::Work::Rebuild).await? {
+            return Err(RebuildError::Busy(id));
+        }
+        bookkeeping::create_shadow(&mut connection, id, self.projection.tables()).await?;
+        self.projection.begin_shadow().await?;
+        let head = self.store.head().await?;
+        let mut filling = Filling {
+            writer: BatchWriter::new(Arc::clone(&self.projection), Target::Shadow, self.on_poison),
+            started: Instant::now(),
+            told: RebuildProgress {
+                model: id,
+                events: 0,
+                position: Position::START,
+                head,
+                elapsed: Duration::ZERO,
+            },
+        };
+        loop {
+            let before = filling.told.events;
+            let head = self.store.head().await?;
+            self.fill(&mut connection, &mut filling, head, &mut progress)
+                .await?;
+            if filling.told.events - before <= SWAP_EVENTS_MAX {
+                break;
+            }
+        }
+        self.swap(&mut connection, &mut filling).await?;
+        connection.close().await?;
+        progress(filling.told);
+        Ok(filling.told)
+    }
+
+    /// Applies what the log holds after the shadow's position, up to and with `upto`.
+    async fn fill(
+        &self,
+        connection: &mut PgConnection,
+        filling: &mut Filling,
+        upto: Position,
+        progress: &mut ProgressListener,
+    ) -> Result<(), RebuildError> {
+        if upto <= filling.told.position {
+            return Ok(());
+        }
+        let mut chunks = self.events_after(filling.told.position).await?;
+        while let Some(chunk) = chunks.next().await {
+            if self.cancel.is_cancelled() {
+                return Err(RebuildError::Cancelled);
+            }
+            let Some((events, more)) = up_to(chunk, filling.told.position, upto)? else {
+                continue;
+            };
+            let mut transaction = connection.begin().await?;
+            filling.apply(&mut transaction, events).await?;
+            transaction.commit().await?;
+            progress(filling.told);
+            if !more {
+                break;
+            }
+        }
+        filling.told.position = filling.told.position.max(upto);
+        Ok(())
+    }
+
+    async fn events_after(
+        &self,
+        position: Position,
+    ) -> Result<futures::stream::ReadyChunks<event_store::EventReader>, ReadError> {
+        let read = ReadAll::forward().filter(self.projection.filter());
+        let read = if position > Position::START {
+            read.from(position)
+        } else {
+            read
+        };
+        Ok(self
+            .store
+            .read_all(read)
+            .await?
+            .ready_chunks(BATCH_EVENTS_MAX))
+    }
+
+    /// While the live projection waits for its checkpoint: what it has and the shadow has not is
+    /// applied, and the shadow takes its place, all in one transaction.
+    async fn swap(
+        &self,
+        connection: &mut PgConnection,
+        filling: &mut Filling,
+    ) -> Result<(), RebuildError> {
+        let id = self.projection.id();
+        let mut transaction = connection.begin().await?;
+        bookkeeping::lock_schemas(&mut transaction).await?;
+        let live = checkpoint::lock(&mut transaction, id).await?;
+        if let Some(live) = live.filter(|live| *live > filling.told.position) {
+            let mut chunks = self.events_after(filling.told.position).await?;
+            while let Some(chunk) = chunks.next().await {
+                let Some((events, more)) = up_to(chunk, filling.told.position, live)? else {
+                    continue;
+                };
+                filling.apply(&mut transaction, events).await?;
+                if !more {
+                    break;
+                }
+            }
+            filling.told.position = live;
+        }
+        let (live, shadow) = (id.schema(Target::Live), id.schema(Target::Shadow));
+        let away = format!(
+            "DROP SCHEMA IF EXISTS {live}_old CASCADE;
+             DO $$ BEGIN
+                 IF to_regnamespace('{live}') IS NOT NULL THEN
+                     ALTER SCHEMA {live} RENAME TO {live}_old;
+                 END IF;
+             END $$;
+             ALTER SCHEMA {shadow} RENAME TO {live}"
+        );
+        bookkeeping::run_script(&mut transaction, &away).await?;
+        parked::swap(&mut transaction, id).await?;
+        checkpoint::advance(&mut transaction, id, filling.told.position).await?;
+        self.projection.swap_shadow().await?;
+        transaction.commit().await?;
+        // Apart from the swap, so that it does not wait for readers of the old tables.
+        let mut transaction = connection.begin().await?;
+        bookkeeping::lock_schemas(&mut transaction).await?;
+        let drop = format!("DROP SCHEMA IF EXISTS {live}_old CASCADE");
+        bookkeeping::run_script(&mut transaction, &drop).await?;
+        transaction.commit().await?;
+        info!(projection = %id, events = filling.told.events, "a rebuilt model went live");
+        Ok(())
+    }
+}
+
+/// A rebuild under way.
+struct Filling {
+    writer: BatchWriter,
+    started: Instant,
+    told: RebuildProgress,
+}
+
+impl Filling {
+    async fn apply(
+        &mut self,
+        connection: &mut PgConnection,
+        events: Vec<RecordedEvent>,
+    ) -> Result<(), BatchError> {
+        let Some(last) = events.last().map(|event| event.position) else {
+            return Ok(());
+        };
+        self.told.events += events.len() as u64;
+        self.writer.write(connection, events).await?;
+        self.told.position = last;
+        self.told.elapsed = self.started.elapsed();
+        Ok(())
+    }
+}
+
+/// The chunk's events in `(after, upto]`, and whether more may follow; `None` when there are none
+/// yet.
+fn up_to(
+    chunk: Vec<Result<RecordedEvent, ReadError>>,
+    after: Position,
+    upto: Position,
+) -> Result<Option<(Vec<RecordedEvent>, bool)>, ReadError> {
+    let mut events = chunk.into_iter().collect::<Result<Vec<_>, _>>()?;
+    events.retain(|event| event.position > after);
+    let all = events.len();
+    events.retain(|event| event.position <= upto);
+    let more = events.len() == all;
+    Ok((!events.is_empty() || !more).then_some((events, more)))
+}

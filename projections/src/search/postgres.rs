@@ -1,0 +1,166 @@
+//! The index in PostgreSQL: full text for whole words, prefixes for typing, trigrams for typos.
+//!
+//! Texts are folded (lower case, no diacritics) and kept twice: as words, and squashed to letters
+//! and digits alone, so that `AC/DC`, `ac dc` and `acdc` are one.
+
+use async_trait::async_trait;
+use event_schemas::{TrackId, UserId};
+use sqlx::postgres::PgRow;
+use sqlx::{Executor, PgConnection, PgPool, Row, query};
+use uuid::Uuid;
+
+use crate::page::QueryError;
+use crate::projection::{ApplyError, ModelId, Target};
+use crate::search::{
+    HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject, SubjectKind,
+};
+
+/// This model.
+pub const MODEL: ModelId = ModelId {
+    name: "search",
+    version: 1,
+};
+
+/// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it; and no
+/// compilation of plans, which takes longer than the search itself.
+const SETTINGS: &str = "SET LOCAL pg_trgm.word_similarity_threshold = 0.4; SET LOCAL jit = off";
+
+pub(crate) const DOCUMENTS: &str = "CREATE TABLE IF NOT EXISTS documents (
+    kind text NOT NULL,
+    id uuid NOT NULL,
+    title text NOT NULL,
+    squashed text NOT NULL,
+    body text NOT NULL,
+    lexemes tsvector NOT NULL,
+    PRIMARY KEY (kind, id)
+)";
+
+pub(crate) const DOCUMENTS_BY_TEXT: &str = "
+CREATE INDEX IF NOT EXISTS documents_by_body ON documents USING gin (body gin_trgm_ops);
+CREATE INDEX IF NOT EXISTS documents_by_lexemes ON documents USING gin (lexemes);
+CREATE INDEX IF NOT EXISTS documents_by_title ON documents USING hash (title)";
+
+pub(crate) const DOCUMENTS_BY_SQUASHED: &str = "CREATE INDEX IF NOT EXISTS documents_by_squashed
+    ON documents (squashed text_pattern_ops)";
+
+const PUT: &str = r"
+INSERT INTO documents (kind, id, title, squashed, body, lexemes)
+SELECT $1, $2, title, regexp_replace(title, '[^[:alnum:]]', '', 'g'), body,
+       to_tsvector('simple', body)
+FROM (SELECT projection.fold($3) AS title,
+             regexp_replace(projection.fold($3 || ' ' || $4), '[^[:alnum:]]+', ' ', 'g') AS body
+     ) AS folded
+ON CONFLICT (kind, id) DO UPDATE
+SET title = excluded.title, squashed = excluded.squashed, body = excluded.body,
+    lexemes = excluded.lexemes";
+
+/// An exact title counts most, then one that begins so, then whole words and beginnings of words,
+/// then what is alike.
+const SEARCH: &str = r"
+WITH typed AS MATERIALIZED (
+    SELECT text, regexp_replace(text, '[^[:alnum:]]', '', 'g') AS squashed,
+           trim(regexp_replace(text, '[^[:alnum:]]+', ' ', 'g')) AS words
+    FROM (SELECT trim(projection.fold($1)) AS text) AS folded
+), parsed AS MATERIALIZED (
+    SELECT *, CASE WHEN words = '' THEN NULL ELSE
+                  to_tsquery('simple', replace(words, ' ', ':* & ') || ':*') END AS prefixes,
+           replace(replace(squashed, '\', '\\'), '_', '\_') || '%' AS beginning
+    FROM typed
+)
+SELECT kind, id,
+       (CASE WHEN title = p.text THEN 8
+             WHEN p.squashed <> '' AND d.squashed = p.squashed THEN 7
+             WHEN p.squashed <> '' AND d.squashed LIKE p.beginning THEN 4 ELSE 0 END)
+       + (CASE WHEN lexemes @@ prefixes THEN 2 + ts_rank(lexemes, prefixes) ELSE 0 END)
+       + coalesce(word_similarity(words, body), 0) + 0.5 * similarity(words, title) AS score
+FROM (
+    -- Each arm by an index of its own.
+    SELECT * FROM documents WHERE title = (SELECT text FROM parsed WHERE text <> '')
+    UNION SELECT * FROM documents
+        WHERE squashed ~>=~ (SELECT squashed FROM parsed WHERE squashed <> '')
+          AND squashed ~<~ (SELECT squashed || U&'\+10FFFF' FROM parsed)
+    UNION SELECT * FROM documents WHERE lexemes @@ (SELECT prefixes FROM parsed)
+    UNION SELECT * FROM documents
+        WHERE (SELECT words FROM parsed WHERE length(words) > 2) <% body
+) AS d, parsed p
+WHERE $2::text IS NULL OR kind = $2
+ORDER BY score DESC, length(title), kind, id OFFSET $3 LIMIT $4";
+
+/// The index in PostgreSQL.
+#[derive(Clone, Debug)]
+pub struct PostgresSearch {
+    pool: PgPool,
+}
+
+impl PostgresSearch {
+    /// Searches through this pool.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+#[async_trait]
+impl SearchIndex for PostgresSearch {
+    async fn write(
+        &self,
+        _target: Target,
+        connection: &mut PgConnection,
+        changes: &[SearchChange],
+    ) -> Result<(), ApplyError> {
+        for change in changes {
+            let statement = match change {
+                SearchChange::Put(document) => {
+                    let (kind, id) = columns(document.subject);
+                    query(PUT)
+                        .bind(kind)
+                        .bind(id)
+                        .bind(&document.title)
+                        .bind(&document.words)
+                }
+                SearchChange::Remove(subject) => {
+                    let (kind, id) = columns(*subject);
+                    query("DELETE FROM documents WHERE kind = $1 AND id = $2")
+                        .bind(kind)
+                        .bind(id)
+                }
+            };
+            statement.execute(&mut *connection).await?;
+        }
+        Ok(())
+    }
+
+    async fn search(&self, wanted: &SearchQuery) -> Result<Vec<Subject>, QueryError> {
+        let text: String = wanted.text.chars().take(QUERY_CHARS_MAX).collect();
+        let mut transaction = self.pool.begin().await?;
+        let schema = MODEL.schema(Target::Live);
+        let settings = format!("SET LOCAL search_path = {schema}, public; {SETTINGS}");
+        transaction.execute(settings.as_str()).await?;
+        let rows = query(SEARCH)
+            .bind(text.replace('\0', ""))
+            .bind(wanted.kind.map(SubjectKind::as_str))
+            .bind(i64::from(wanted.offset))
+            .bind(i64::from(wanted.limit.min(HITS_MAX)))
+            .fetch_all(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        rows.iter().map(subject).collect()
+    }
+}
+
+fn columns(subject: Subject) -> (&'static str, Uuid) {
+    match subject {
+        Subject::Track(track) => (subject.kind().as_str(), track.0),
+        Subject::Person(user) => (subject.kind().as_str(), user.0),
+    }
+}
+
+fn subject(row: &PgRow) -> Result<Subject, QueryError> {
+    let (kind, id): (String, Uuid) = (row.try_get("kind")?, row.try_get("id")?);
+    match kind.as_str() {
+        "track" => Ok(Subject::Track(TrackId(id))),
+        "person" => Ok(Subject::Person(UserId(id))),
+        _ => Err(QueryError::Malformed {
+            what: "an unknown kind of document",
+        }),
+    }
+}

@@ -1,0 +1,8 @@
+//! The read side on a real PostgreSQL: runner, rebuilds and models.
+
+mod database;
+mod engine;
+mod memory_store;
+mod models;
+mod runner;
+mod search;

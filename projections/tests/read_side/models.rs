@@ -1,0 +1,632 @@
+//! The models: filled from events by the runner, asked by their queries, and the same when rebuilt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event_schemas::analytics::{PlayEvent, TrackPlayed};
+use event_schemas::audio::{
+    AudioProperties, Master, TrackCreated, TrackEvent, TrackMasterTakenDown, TrackPublished,
+    TrackTranscoded,
+};
+use event_schemas::commerce::*;
+use event_schemas::saga::{SagaCompleted, SagaEvent, SagaStarted, SagaStepFailed};
+use event_schemas::social::*;
+use event_schemas::*;
+use event_store::{EventStore, Position};
+use projections::postgres::balances::Balance;
+use projections::postgres::listings::ListingStatus;
+use projections::postgres::orders::{EscrowStatus, OrderStatus, PaymentStatus};
+use projections::postgres::sagas::SagaStatus;
+use projections::postgres::tracks::TrackStatus;
+use projections::postgres::{Models, TrackPlays, projections};
+use projections::*;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::database;
+use crate::memory_store::MemoryStore;
+use crate::runner::{LIMIT, reached, start};
+
+const PRICE: Money = Money::new(4_900, Currency::EUR);
+
+struct Stage {
+    pool: PgPool,
+    store: Arc<MemoryStore>,
+    models: Models,
+    runner: Runner,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let (pool, store) = (database::fresh().await, MemoryStore::new());
+        let runner = start(&pool, &store, projections());
+        let models = Models::new(&pool);
+        Self {
+            pool,
+            store,
+            models,
+            runner,
+        }
+    }
+
+    async fn caught_up(&self) {
+        let all: Vec<ModelId> = projections()
+            .iter()
+            .map(|projection| projection.id())
+            .collect();
+        let head = self.store.head().await.expect("it is there");
+        reached(&self.runner, &all, head).await;
+    }
+
+    /// Ends, and proves on the way that rebuilt models equal the live ones.
+    async fn end(self) {
+        self.caught_up().await;
+        for projection in projections() {
+            let id = projection.id();
+            let live = contents(&self.pool, id).await;
+            let rebuild = Rebuild {
+                pool: self.pool.clone(),
+                store: self.store.clone(),
+                projection,
+                on_poison: OnPoison::Stop,
+                cancel: CancellationToken::new(),
+            };
+            rebuild.run(Box::new(|_| {})).await.expect("it is rebuilt");
+            assert_eq!(contents(&self.pool, id).await, live, "{id}");
+            assert_eq!(
+                parked_events(&self.pool, id).await.expect("they are read"),
+                []
+            );
+        }
+        assert!(self.runner.drain(LIMIT).await);
+    }
+}
+
+/// Every row of every table of a model, as text.
+async fn contents(pool: &PgPool, id: ModelId) -> BTreeMap<String, Vec<String>> {
+    let schema = id.schema(Target::Live);
+    let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = $1";
+    let tables: Vec<String> = sqlx::query_scalar(sql)
+        .bind(&schema)
+        .fetch_all(pool)
+        .await
+        .expect("they are listed");
+    assert!(!tables.is_empty());
+    let mut contents = BTreeMap::new();
+    for table in tables {
+        let sql = format!("SELECT t::text FROM {schema}.{table} t ORDER BY 1");
+        let rows = sqlx::query_scalar(&sql)
+            .fetch_all(pool)
+            .await
+            .expect("they are read");
+        contents.insert(table, rows);
+    }
+    contents
+}
+
+fn user() -> UserId {
+    UserId(Uuid::new_v4())
+}
+
+fn size(rows: u32) -> PageSize {
+    PageSize::clamped(rows)
+}
+
+fn track(store: &MemoryStore, artist_id: UserId, title: &str) -> TrackId {
+    let track_id = TrackId(Uuid::new_v4());
+    let master = Master {
+        object_key: format!("masters/{title}"),
+        sha256: "00".to_owned(),
+        size_bytes: 1,
+        media_type: "audio/wav".to_owned(),
+    };
+    let (title, tags) = (title.to_owned(), vec!["ambient".to_owned()]);
+    store.put::<TrackEvent>(
+        track_id,
+        TrackCreated {
+            track_id,
+            artist_id,
+            title,
+            tags,
+            master,
+        },
+    );
+    track_id
+}
+
+#[tokio::test]
+async fn a_track_goes_from_draft_to_published_to_taken_down() {
+    let stage = Stage::new().await;
+    let artist = user();
+    let track_id = track(&stage.store, artist, "one");
+    let draft = track(&stage.store, artist, "two");
+    let properties = AudioProperties {
+        duration_ms: 30_000,
+        codec: "pcm".to_owned(),
+        sample_rate_hz: 44_100,
+        channels: 2,
+    };
+    let playlist_key = "hls/one/master.m3u8".to_owned();
+    let transcoded = TrackTranscoded {
+        track_id,
+        properties,
+        playlist_key: playlist_key.clone(),
+    };
+    stage.store.put::<TrackEvent>(track_id, transcoded);
+    stage
+        .store
+        .put::<TrackEvent>(track_id, TrackPublished { track_id });
+    stage.caught_up().await;
+    let tracks = &stage.models.tracks;
+    let found = tracks
+        .by_id(track_id)
+        .await
+        .expect("it is read")
+        .expect("it is there");
+    assert_eq!(
+        (found.status, found.duration_ms),
+        (TrackStatus::Ready, Some(30_000))
+    );
+    assert_eq!(found.playlist_key, Some(playlist_key));
+    assert!(found.published && found.published_at.is_some() && found.master_available);
+
+    let public = tracks
+        .by_artist(artist, false, None, size(10))
+        .await
+        .expect("they are read");
+    assert_eq!(public.into_rows(), std::slice::from_ref(&found));
+    let first = tracks
+        .by_artist(artist, true, None, size(1))
+        .await
+        .expect("they are read");
+    assert_eq!(first.rows[0].1.track_id, draft);
+    let next = first.next().expect("there is more");
+    let second = tracks
+        .by_artist(artist, true, Some(next), size(1))
+        .await
+        .expect("they are read");
+    assert_eq!((second.next(), second.into_rows()), (None, vec![found]));
+
+    let (by, reason) = (artist, "a sample was not cleared".to_owned());
+    stage.store.put::<TrackEvent>(
+        track_id,
+        TrackMasterTakenDown {
+            track_id,
+            by,
+            reason,
+        },
+    );
+    stage.caught_up().await;
+    let found = tracks
+        .by_id(track_id)
+        .await
+        .expect("it is read")
+        .expect("it is there");
+    assert!(!found.master_available);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn plays_are_counted_by_track_listener_and_day() {
+    let stage = Stage::new().await;
+    let (track_id, artist_id, listeners) = (TrackId(Uuid::new_v4()), user(), [user(), user()]);
+    for number in 0..5 {
+        let play_id = PlayId(Uuid::new_v4());
+        let listener_id = listeners[number % 2];
+        let listened_ms = 1_000;
+        let played = TrackPlayed {
+            play_id,
+            track_id,
+            artist_id,
+            listener_id,
+            listened_ms,
+        };
+        stage.store.put::<PlayEvent>(play_id, played);
+    }
+    stage.caught_up().await;
+    let plays = &stage.models.plays;
+    let expected = TrackPlays {
+        plays: 5,
+        listeners: 2,
+        listened_ms: 5_000,
+    };
+    assert_eq!(
+        plays.of_track(track_id).await.expect("they are read"),
+        expected
+    );
+    let days = plays.days(track_id, 30).await.expect("they are read");
+    assert_eq!(days.iter().map(|day| day.plays).sum::<u64>(), 5);
+    let never = TrackId(Uuid::new_v4());
+    assert_eq!(
+        plays.of_track(never).await.expect("they are read"),
+        TrackPlays::default()
+    );
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_channel_has_members_and_pages_of_messages() {
+    let stage = Stage::new().await;
+    let (channel_id, owner_id, guest) = (ChannelId(Uuid::new_v4()), user(), user());
+    let name = "studio".to_owned();
+    let put = |event: ChannelEvent| stage.store.put::<ChannelEvent>(channel_id, event);
+    put(ChannelCreated {
+        channel_id,
+        name,
+        owner_id,
+    }
+    .into());
+    put(ChannelMemberJoined {
+        channel_id,
+        user_id: guest,
+    }
+    .into());
+    for number in 0..5 {
+        let message_id = MessageId(Uuid::new_v4());
+        let (author_id, text) = (guest, format!("message {number}"));
+        let posted = MessagePosted {
+            message_id,
+            channel_id,
+            author_id,
+            text,
+        };
+        stage.store.put::<MessageEvent>(message_id, posted);
+    }
+    stage.caught_up().await;
+    let channels = &stage.models.channels;
+    let mut texts = Vec::new();
+    let mut after = None;
+    loop {
+        let page = channels
+            .messages(channel_id, after, size(2))
+            .await
+            .expect("they are read");
+        after = page.next();
+        texts.extend(page.into_rows().into_iter().map(|message| message.text));
+        if after.is_none() {
+            break;
+        }
+    }
+    let expected: Vec<_> = (0..5)
+        .rev()
+        .map(|number| format!("message {number}"))
+        .collect();
+    assert_eq!(texts, expected);
+    let members = channels
+        .members(channel_id, None, size(10))
+        .await
+        .expect("they are read");
+    assert_eq!(members.into_rows(), [guest, owner_id]);
+    put(ChannelMemberLeft {
+        channel_id,
+        user_id: guest,
+    }
+    .into());
+    stage.caught_up().await;
+    assert!(
+        !channels
+            .is_member(channel_id, guest)
+            .await
+            .expect("it is read")
+    );
+    assert!(
+        channels
+            .is_member(channel_id, owner_id)
+            .await
+            .expect("it is read")
+    );
+    let mine = channels
+        .of_member(owner_id, None, size(10))
+        .await
+        .expect("they are read");
+    assert_eq!(mine.into_rows()[0].name, "studio");
+    stage.end().await;
+}
+
+/// A purchase as events put it down.
+struct Purchase<'a> {
+    stage: &'a Stage,
+    listing_id: ListingId,
+    order_id: OrderId,
+    buyer_id: UserId,
+    seller_id: UserId,
+}
+
+impl<'a> Purchase<'a> {
+    fn listed(stage: &'a Stage) -> Self {
+        let (listing_id, order_id) = (ListingId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
+        let (buyer_id, seller_id) = (user(), user());
+        let listed = LicenceListed {
+            listing_id,
+            track_id: TrackId(Uuid::nil()),
+            seller_id,
+            kind: LicenceKind::Exclusive,
+            price: PRICE,
+            delivery: DeliveryMode::Instant,
+        };
+        stage.store.put::<ListingEvent>(listing_id, listed);
+        Self {
+            stage,
+            listing_id,
+            order_id,
+            buyer_id,
+            seller_id,
+        }
+    }
+
+    fn place(&self) {
+        let track_id = TrackId(Uuid::nil());
+        let (listing_id, order_id) = (self.listing_id, self.order_id);
+        let (buyer_id, seller_id, price) = (self.buyer_id, self.seller_id, PRICE);
+        let (payment_method, delivery) = ("card".to_owned(), DeliveryMode::Instant);
+        let reserved = LicenceReserved {
+            listing_id,
+            order_id,
+            buyer_id,
+            payment_method: payment_method.clone(),
+            track_id,
+            seller_id,
+            price,
+            delivery,
+        };
+        self.stage.store.put::<ListingEvent>(listing_id, reserved);
+        let placed = OrderPlaced {
+            order_id,
+            listing_id,
+            track_id,
+            buyer_id,
+            seller_id,
+            price,
+            payment_method,
+            delivery,
+        };
+        self.order(placed);
+    }
+
+    fn order(&self, event: impl Into<OrderEvent>) -> Position {
+        self.stage.store.put::<OrderEvent>(self.order_id, event)
+    }
+
+    fn authorise_and_hold(&self) {
+        let (order_id, buyer_id, amount) = (self.order_id, self.buyer_id, PRICE);
+        let gateway_reference = "g-1".to_owned();
+        let paid = PaymentAuthorised {
+            order_id,
+            buyer_id,
+            amount,
+            gateway_reference,
+        };
+        self.stage.store.put::<PaymentEvent>(order_id, paid);
+        let seller_id = self.seller_id;
+        let held = EscrowHeld {
+            order_id,
+            buyer_id,
+            seller_id,
+            amount,
+        };
+        self.stage.store.put::<EscrowEvent>(order_id, held);
+    }
+
+    async fn stands(&self) -> (OrderStatus, EscrowStatus, PaymentStatus) {
+        self.stage.caught_up().await;
+        let order = self.stage.models.orders.by_id(self.order_id).await;
+        let order = order.expect("it is read").expect("it is there");
+        (order.status, order.escrow, order.payment)
+    }
+
+    /// Authorised and charged of the buyer, held and available of the seller.
+    async fn money(&self) -> [u64; 4] {
+        self.stage.caught_up().await;
+        let mut sums = [0; 4];
+        for user in [self.buyer_id, self.seller_id] {
+            let balances = self
+                .stage
+                .models
+                .balances
+                .of_user(user)
+                .await
+                .expect("they are read");
+            for Balance {
+                authorised_minor,
+                charged_minor,
+                held_minor,
+                available_minor,
+                ..
+            } in balances
+            {
+                let add = [authorised_minor, charged_minor, held_minor, available_minor];
+                sums.iter_mut().zip(add).for_each(|(sum, add)| *sum += add);
+            }
+        }
+        sums
+    }
+
+    async fn listing(&self) -> ListingStatus {
+        self.stage.caught_up().await;
+        let listing = self.stage.models.listings.by_id(self.listing_id).await;
+        listing.expect("it is read").expect("it is there").status
+    }
+}
+
+#[tokio::test]
+async fn a_purchase_reads_right_at_every_step() {
+    let stage = Stage::new().await;
+    let purchase = Purchase::listed(&stage);
+    let (order_id, listing_id, buyer_id) =
+        (purchase.order_id, purchase.listing_id, purchase.buyer_id);
+    assert_eq!(purchase.listing().await, ListingStatus::Open);
+    purchase.place();
+    assert_eq!(purchase.listing().await, ListingStatus::Reserved);
+    let placed = (OrderStatus::Placed, EscrowStatus::None, PaymentStatus::None);
+    assert_eq!(purchase.stands().await, placed);
+    purchase.authorise_and_hold();
+    let held = (
+        OrderStatus::Placed,
+        EscrowStatus::Held,
+        PaymentStatus::Authorised,
+    );
+    assert_eq!(purchase.stands().await, held);
+    assert_eq!(purchase.money().await, [4_900, 0, 4_900, 0]);
+    let object_key = "masters/one".to_owned();
+    let delivered = purchase.order(OrderDelivered {
+        order_id,
+        object_key,
+    });
+    stage
+        .store
+        .put::<PaymentEvent>(order_id, PaymentCaptured { order_id });
+    assert_eq!(purchase.money().await, [0, 4_900, 4_900, 0]);
+    stage
+        .store
+        .put::<EscrowEvent>(order_id, EscrowReleased { order_id });
+    stage.store.put::<ListingEvent>(
+        listing_id,
+        LicenceSold {
+            listing_id,
+            order_id,
+            buyer_id,
+        },
+    );
+    purchase.order(OrderCompleted { order_id });
+    let done = (
+        OrderStatus::Completed,
+        EscrowStatus::Released,
+        PaymentStatus::Captured,
+    );
+    assert_eq!(purchase.stands().await, done);
+    assert_eq!(purchase.money().await, [0, 4_900, 0, 4_900]);
+    assert_eq!(purchase.listing().await, ListingStatus::Sold);
+    let history = stage
+        .models
+        .orders
+        .history(order_id)
+        .await
+        .expect("it is read");
+    assert_eq!(history.len(), 7);
+    assert_eq!(
+        (history[3].position, history[3].what.as_str()),
+        (delivered, "OrderDelivered")
+    );
+    let orders = &stage.models.orders;
+    let bought = orders
+        .of_buyer(buyer_id, None, size(10))
+        .await
+        .expect("they are read");
+    let sold = orders
+        .of_seller(purchase.seller_id, None, size(10))
+        .await
+        .expect("they are read");
+    assert_eq!(bought, sold);
+    assert_eq!(
+        bought.into_rows()[0].delivered_object_key.as_deref(),
+        Some("masters/one")
+    );
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_order_that_comes_to_nothing_leaves_no_money_behind() {
+    let stage = Stage::new().await;
+    let purchase = Purchase::listed(&stage);
+    let (order_id, listing_id) = (purchase.order_id, purchase.listing_id);
+    purchase.place();
+    purchase.authorise_and_hold();
+    let reason = || "the master was taken down".to_owned();
+    stage.store.put::<EscrowEvent>(
+        order_id,
+        EscrowRefunded {
+            order_id,
+            reason: reason(),
+        },
+    );
+    stage.store.put::<PaymentEvent>(
+        order_id,
+        PaymentVoided {
+            order_id,
+            reason: reason(),
+        },
+    );
+    let released = LicenceReservationReleased {
+        listing_id,
+        order_id,
+        reason: reason(),
+    };
+    stage.store.put::<ListingEvent>(listing_id, released);
+    purchase.order(OrderCancelled {
+        order_id,
+        reason: reason(),
+    });
+    let nothing = (
+        OrderStatus::Cancelled,
+        EscrowStatus::Refunded,
+        PaymentStatus::Voided,
+    );
+    assert_eq!(purchase.stands().await, nothing);
+    assert_eq!(purchase.money().await, [0; 4]);
+    assert_eq!(purchase.listing().await, ListingStatus::Open);
+    let history = stage
+        .models
+        .orders
+        .history(order_id)
+        .await
+        .expect("it is read");
+    let last = history.last().expect("there is a history");
+    assert_eq!(
+        (last.what.as_str(), last.reason.clone()),
+        ("OrderCancelled", Some(reason()))
+    );
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_saga_tells_what_it_waits_for() {
+    let stage = Stage::new().await;
+    let subject = Uuid::new_v4().to_string();
+    let put = |event: SagaEvent| {
+        stage
+            .store
+            .put::<SagaEvent>(format!("buy-{subject}"), event)
+    };
+    let (kind, input) = ("buy".to_owned(), serde_json::Value::Null);
+    put(SagaStarted {
+        kind,
+        version: 1,
+        subject: subject.clone(),
+        input,
+    }
+    .into());
+    let (step, reason) = ("capture".to_owned(), "the gateway is away".to_owned());
+    let retry_at = chrono::Utc::now();
+    put(SagaStepFailed {
+        step,
+        attempt: 2,
+        reason: reason.clone(),
+        retry_at,
+    }
+    .into());
+    stage.caught_up().await;
+    let found = stage
+        .models
+        .sagas
+        .of_subject(&subject)
+        .await
+        .expect("they are read");
+    assert_eq!(found[0].waiting_for.as_deref(), Some("retry 2 of capture"));
+    assert_eq!(
+        (found[0].status, found[0].last_error.clone()),
+        (SagaStatus::Running, Some(reason))
+    );
+    put(SagaCompleted {}.into());
+    stage.caught_up().await;
+    let sagas = &stage.models.sagas;
+    let done = sagas
+        .by_status(Some(SagaStatus::Completed), None, size(5))
+        .await;
+    let done = done.expect("they are read").into_rows();
+    assert_eq!(
+        (done[0].stream.as_str(), &done[0].waiting_for),
+        (found[0].stream.as_str(), &None)
+    );
+    stage.end().await;
+}

@@ -1,0 +1,428 @@
+//! The runner's promises: exactly once in effect, poison stays with its key, rebuilds are unseen.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use event_schemas::UserId;
+use event_schemas::user::{UserEmailConfirmed, UserEvent, UserRegistered};
+use event_store::{EventStore, Position};
+use projections::postgres::profiles::{MODEL, ProfilesProjection};
+use projections::postgres::{Models, projections};
+use projections::*;
+use sqlx::{Executor, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::database;
+use crate::memory_store::MemoryStore;
+
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+pub fn start(pool: &PgPool, store: &Arc<MemoryStore>, what: Vec<Arc<dyn Projection>>) -> Runner {
+    let store: Arc<dyn EventStore> = store.clone();
+    Runner::start(pool.clone(), store, what, CancellationToken::new())
+}
+
+pub async fn reached(runner: &Runner, models: &[ModelId], position: Position) {
+    let waited = runner.watermarks().wait_for(models, position, LIMIT).await;
+    waited.expect("the models come that far");
+}
+
+fn registered(handle: &str) -> (UserId, UserEvent) {
+    let user_id = UserId(Uuid::new_v4());
+    let (handle, display_name) = (handle.to_owned(), handle.to_uppercase());
+    (
+        user_id,
+        UserRegistered {
+            user_id,
+            handle,
+            display_name,
+        }
+        .into(),
+    )
+}
+
+fn register(store: &MemoryStore, handle: &str) -> (UserId, Position) {
+    let (user, event) = registered(handle);
+    (user, store.put::<UserEvent>(user, event))
+}
+
+async fn until<F: Future<Output = bool>>(mut there: impl FnMut() -> F) {
+    let poll = async {
+        while !there().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, poll)
+        .await
+        .expect("it happens in time");
+}
+
+#[tokio::test]
+async fn events_before_and_after_the_start_are_applied_once() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (before, _) = register(&store, "before");
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    let (after, position) = register(&store, "after");
+    reached(&runner, &[MODEL], position).await;
+    let profiles = Models::new(&pool).profiles;
+    assert_eq!(
+        profiles
+            .by_ids(&[before, after])
+            .await
+            .expect("they are read")
+            .len(),
+        2
+    );
+    assert!(runner.drain(LIMIT).await);
+
+    let (late, position) = register(&store, "late");
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    reached(&runner, &[MODEL], position).await;
+    assert!(profiles.by_id(late).await.expect("it is read").is_some());
+    assert_eq!(
+        parked_events(&pool, MODEL).await.expect("they are read"),
+        []
+    );
+    assert!(runner.drain(LIMIT).await);
+    let rows = checkpoints(&pool).await.expect("they are read");
+    assert_eq!(
+        (rows[0].position, rows[0].status.as_str()),
+        (position, "stopped")
+    );
+}
+
+#[tokio::test]
+async fn the_checkpoint_follows_the_log_over_events_of_others() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    register(&store, "somebody");
+    let position = store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec());
+    reached(&runner, &[MODEL], position).await;
+    // A process that runs nothing sees the same in PostgreSQL.
+    let remote = Watermarks::remote(pool.clone());
+    remote
+        .wait_for(&[MODEL], position, LIMIT)
+        .await
+        .expect("it is committed");
+    let beyond = Position::new(position.get() + 1);
+    let waited = remote
+        .wait_for(&[MODEL], beyond, Duration::from_millis(50))
+        .await;
+    assert!(matches!(waited, Err(WaitError::NotYetVisible { reached, .. }) if reached == position));
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn a_poison_event_parks_its_key_in_order_and_nothing_else() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let bad = UserId(Uuid::new_v4());
+    let poison = store.put_raw(
+        "user",
+        &bad.to_string(),
+        "UserRegistered",
+        b"{\"handle\":7}".to_vec(),
+    );
+    let behind = store.put::<UserEvent>(bad, UserEmailConfirmed { user_id: bad });
+    let (good, position) = register(&store, "good");
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    reached(&runner, &[MODEL], position).await;
+    assert!(
+        Models::new(&pool)
+            .profiles
+            .by_id(good)
+            .await
+            .expect("it is read")
+            .is_some()
+    );
+    let parked = parked_events(&pool, MODEL).await.expect("they are read");
+    assert_eq!(
+        parked
+            .iter()
+            .map(|event| event.position)
+            .collect::<Vec<_>>(),
+        [poison, behind]
+    );
+    assert!(
+        parked[0].reason.contains("not readable"),
+        "{}",
+        parked[0].reason
+    );
+
+    // One that comes live is parked behind them, too.
+    let live = store.put::<UserEvent>(bad, UserEmailConfirmed { user_id: bad });
+    reached(&runner, &[MODEL], live).await;
+    assert_eq!(
+        parked_events(&pool, MODEL)
+            .await
+            .expect("they are read")
+            .len(),
+        3
+    );
+    assert!(runner.drain(LIMIT).await);
+}
+
+/// Profiles whose projector refuses one handle until told otherwise, and may fail for a while.
+struct Moody {
+    refuses: Arc<AtomicBool>,
+    fails: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Projection for Moody {
+    fn id(&self) -> ModelId {
+        MODEL
+    }
+
+    fn categories(&self) -> &'static [&'static str] {
+        &["user"]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        ProfilesProjection.tables()
+    }
+
+    async fn apply(
+        &self,
+        target: Target,
+        connection: &mut PgConnection,
+        events: &[Envelope],
+    ) -> Result<(), ApplyError> {
+        ProfilesProjection.apply(target, connection, events).await?;
+        if self.fails.swap(false, Ordering::SeqCst) {
+            return Err(ApplyError::Transient("just now".into()));
+        }
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "moody");
+        for envelope in events {
+            if let Event::User(UserEvent::UserRegistered(event)) = &envelope.event
+                && event.handle == "refused"
+                && self.refuses.load(Ordering::SeqCst)
+            {
+                return Err(ApplyError::poison("the handle is refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn moody(refuses: bool, fails: bool, panics: bool) -> (Arc<Moody>, Arc<AtomicBool>) {
+    let refuses = Arc::new(AtomicBool::new(refuses));
+    let moody = Moody {
+        refuses: refuses.clone(),
+        fails: Arc::new(AtomicBool::new(fails)),
+        panics: Arc::new(AtomicBool::new(panics)),
+    };
+    (Arc::new(moody), refuses)
+}
+
+#[tokio::test]
+async fn a_parked_key_is_tried_again_when_asked_for() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (first, _) = register(&store, "first");
+    let (refused, _) = register(&store, "refused");
+    let confirmed = store.put::<UserEvent>(refused, UserEmailConfirmed { user_id: refused });
+    let (projection, refuses) = moody(true, false, false);
+    let runner = start(&pool, &store, vec![projection]);
+    reached(&runner, &[MODEL], confirmed).await;
+    let profiles = Models::new(&pool).profiles;
+    assert!(profiles.by_id(first).await.expect("it is read").is_some());
+    assert!(profiles.by_id(refused).await.expect("it is read").is_none());
+    assert_eq!(
+        parked_events(&pool, MODEL)
+            .await
+            .expect("they are read")
+            .len(),
+        2
+    );
+
+    refuses.store(false, Ordering::SeqCst);
+    let asked = retry_parked(&pool, MODEL, &format!("user-{refused}"))
+        .await
+        .expect("it is asked");
+    assert_eq!(asked, 2);
+    until(|| async {
+        parked_events(&pool, MODEL)
+            .await
+            .expect("they are read")
+            .is_empty()
+    })
+    .await;
+    let profile = profiles
+        .by_id(refused)
+        .await
+        .expect("it is read")
+        .expect("it is there now");
+    assert!(profile.email_confirmed);
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn failures_and_panics_are_tried_again_and_leave_nothing_half_done() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (projection, _) = moody(false, true, true);
+    let runner = start(&pool, &store, vec![projection]);
+    let (user, position) = register(&store, "patient");
+    reached(&runner, &[MODEL], position).await;
+    assert!(
+        Models::new(&pool)
+            .profiles
+            .by_id(user)
+            .await
+            .expect("it is read")
+            .is_some()
+    );
+    assert_eq!(
+        parked_events(&pool, MODEL).await.expect("they are read"),
+        []
+    );
+    let rows = checkpoints(&pool).await.expect("they are read");
+    assert_eq!(
+        (rows[0].status.as_str(), rows[0].reason.as_deref()),
+        ("running", None)
+    );
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn a_runner_goes_on_after_postgresql_cut_its_connections() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let runner = start(&pool, &store, projections());
+    let (_, position) = register(&store, "one");
+    reached(&runner, &[MODEL], position).await;
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    pool.execute(cut).await.expect("they are cut");
+    let (user, position) = register(&store, "two");
+    reached(&runner, &[MODEL], position).await;
+    let found = Models::new(&pool)
+        .profiles
+        .by_handle("two")
+        .await
+        .expect("it is read");
+    assert_eq!(found.map(|profile| profile.user_id), Some(user));
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn two_processes_share_the_work_of_one() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let first = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    let (_, position) = register(&store, "one");
+    reached(&first, &[MODEL], position).await;
+    let second = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    let (_, position) = register(&store, "two");
+    reached(&second, &[MODEL], position).await;
+    assert!(first.drain(LIMIT).await);
+    let (user, position) = register(&store, "three");
+    reached(&second, &[MODEL], position).await;
+    assert!(
+        Models::new(&pool)
+            .profiles
+            .by_id(user)
+            .await
+            .expect("it is read")
+            .is_some()
+    );
+    assert_eq!(
+        parked_events(&pool, MODEL).await.expect("they are read"),
+        []
+    );
+    assert!(second.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn a_rebuild_is_unseen_and_equals_the_live_model() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    for number in 0..3_000 {
+        register(&store, &format!("before{number}"));
+    }
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    let (_, position) = register(&store, "last");
+    reached(&runner, &[MODEL], position).await;
+    sqlx::query("UPDATE profiles_v1.profiles SET bio = 'spoilt'")
+        .execute(&pool)
+        .await
+        .expect("it is spoilt");
+
+    let count = "SELECT count(*) FROM profiles_v1.profiles";
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (pool, done, store) = (pool.clone(), done.clone(), store.clone());
+        tokio::spawn(async move {
+            let mut added = 0;
+            while !done.load(Ordering::SeqCst) {
+                let seen: i64 = sqlx::query_scalar(count)
+                    .fetch_one(&pool)
+                    .await
+                    .expect("always readable");
+                assert!(seen >= 3_001, "a half-built model of {seen} was read");
+                register(&store, &format!("during{added}"));
+                added += 1;
+            }
+            added
+        })
+    };
+    let rebuild = Rebuild {
+        pool: pool.clone(),
+        store: store.clone(),
+        projection: Arc::new(ProfilesProjection),
+        on_poison: OnPoison::Stop,
+        cancel: CancellationToken::new(),
+    };
+    let progress = rebuild.run(Box::new(|_| {})).await.expect("it is rebuilt");
+    done.store(true, Ordering::SeqCst);
+    let added: i64 = reader.await.expect("the reader saw whole models only");
+    assert!(progress.events >= 3_001 && progress.events_per_second() > 0.0);
+    reached(&runner, &[MODEL], store.head().await.expect("it is there")).await;
+    let after: i64 = sqlx::query_scalar(count)
+        .fetch_one(&pool)
+        .await
+        .expect("readable");
+    assert_eq!(after, 3_001 + added);
+    let spoilt = "SELECT count(*) FROM profiles_v1.profiles WHERE bio <> ''";
+    let spoilt: i64 = sqlx::query_scalar(spoilt)
+        .fetch_one(&pool)
+        .await
+        .expect("readable");
+    assert_eq!(spoilt, 0);
+    assert_eq!(
+        parked_events(&pool, MODEL).await.expect("they are read"),
+        []
+    );
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn a_strict_rebuild_stops_at_poison_and_leaves_the_live_model() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (user, _) = register(&store, "kept");
+    let poison = store.put_raw("user", "x", "UserTeleported", b"{}".to_vec());
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    reached(&runner, &[MODEL], poison).await;
+    let rebuild = Rebuild {
+        pool: pool.clone(),
+        store: store.clone(),
+        projection: Arc::new(ProfilesProjection),
+        on_poison: OnPoison::Stop,
+        cancel: CancellationToken::new(),
+    };
+    let error = rebuild.run(Box::new(|_| {})).await.expect_err("it stops");
+    let RebuildError::Batch(projections::runner::BatchError::Poison { position, reason }) = error
+    else {
+        panic!("another error");
+    };
+    assert_eq!(position, poison);
+    assert!(reason.contains("UserTeleported"), "{reason}");
+    assert!(
+        Models::new(&pool)
+            .profiles
+            .by_id(user)
+            .await
+            .expect("it is read")
+            .is_some()
+    );
+    assert!(runner.drain(LIMIT).await);
+}
