@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use access::token::Clock;
 use access::{KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
-use access::{TrustedProxies, token::Clock};
 use aggregates::CommandHandler;
 use anyhow::{Context as _, bail};
 use chrono::Utc;
@@ -173,8 +173,7 @@ async fn command_api(
     let limits = config.rate_limits.then(RateLimits::default);
     let objects = open_objects(&config.objects)?;
     println!("objects      {}", config.objects.display());
-    let proxies: Result<TrustedProxies, _> =
-        config.trusted_proxies.iter().map(|network| network.to_string().parse()).collect();
+    let proxies = config.trusted_proxies.clone();
     Ok(CommandApi::new(CommandApiParts {
         handler: CommandHandler::new(events.store()),
         accounts: Accounts::open(pool).await?,
@@ -184,7 +183,7 @@ async fn command_api(
         uploads: Uploads::new(Arc::clone(&objects)),
         objects,
         mailer: Arc::new(Outbox::new(config.data.join("outbox"), public_url)),
-        rates: RateGate::new(limits, verifier, proxies?, Arc::new(Instant::now)),
+        rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
         clock,
     }))
 }

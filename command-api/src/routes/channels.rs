@@ -25,7 +25,9 @@ pub(crate) struct NewChannel {
 #[utoipa::path(
     post, path = "/api/v1/channels", tag = "social", operation_id = "createChannel",
     request_body = NewChannel, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 201, description = "The channel is open", body = Done),
         (status = "default", description = "A problem", body = Problem,

@@ -25,7 +25,9 @@ pub(crate) struct Confirmation {
 #[utoipa::path(
     post, path = "/api/v1/email-confirmations", tag = "user", operation_id = "confirmEmail",
     request_body = Confirmation,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 200, description = "The address is confirmed", body = Done),
         (status = "default", description = "A problem", body = Problem,

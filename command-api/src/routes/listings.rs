@@ -70,7 +70,9 @@ impl Price {
 #[utoipa::path(
     post, path = "/api/v1/listings", tag = "commerce", operation_id = "createListing",
     request_body = NewListing, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 201, description = "The licence is offered", body = Done),
         (status = "default", description = "A problem", body = Problem,

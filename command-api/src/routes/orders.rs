@@ -33,7 +33,9 @@ pub(crate) struct NewOrder {
 #[utoipa::path(
     post, path = "/api/v1/orders", tag = "commerce", operation_id = "placeOrder",
     request_body = NewOrder, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 201, description = "The licence is reserved for the order", body = Done),
         (status = "default", description = "A problem", body = Problem,

@@ -32,7 +32,9 @@ pub(crate) struct NewTrack {
 #[utoipa::path(
     post, path = "/api/v1/tracks", tag = "audio", operation_id = "createTrack",
     request_body = NewTrack, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 201, description = "The track is there, and is being transcoded", body = Done),
         (status = "default", description = "A problem", body = Problem,

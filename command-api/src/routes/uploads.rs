@@ -52,7 +52,9 @@ impl Uploaded {
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 201, description = "The audio is stored", body = Uploaded),
         (status = "default", description = "A problem", body = Problem,

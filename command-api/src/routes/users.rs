@@ -46,7 +46,9 @@ pub(crate) struct NewUser {
 #[utoipa::path(
     post, path = "/api/v1/users", tag = "user", operation_id = "signUp",
     request_body = NewUser,
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 201, description = "The account is there", body = Done),
         (status = "default", description = "A problem", body = Problem,
@@ -158,7 +160,9 @@ pub(crate) struct Profile {
 #[utoipa::path(
     put, path = "/api/v1/users/me/profile", tag = "user", operation_id = "changeProfile",
     request_body = Profile, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike")),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 200, description = "The profile is changed", body = Done),
         (status = "default", description = "A problem", body = Problem,
