@@ -15,13 +15,11 @@
 //! | `subscribe` | subscriptions that resume |
 //! | `event` | the client's events and ours |
 //! | `failure` | the client's errors as the port's |
-//! | `kept` | filters applied on this side |
 
 mod append;
 mod connection;
 mod event;
 mod failure;
-mod kept;
 mod past;
 mod read;
 mod subscribe;

@@ -42,10 +42,8 @@ pub(super) fn received(resolved: ResolvedEvent) -> Result<RecordedEvent, StoreEr
         .or(resolved.link)
         .ok_or_else(|| corrupt("a reply", "it has no event"))?;
     let bad_name = |error: crate::error::InvalidName| corrupt(&event.stream_id, &error.to_string());
-    let (stream, event_type) = (
-        StreamName::new(&event.stream_id).map_err(bad_name)?,
-        EventType::new(&event.event_type).map_err(bad_name)?,
-    );
+    let stream = StreamName::recorded(&event.stream_id);
+    let event_type = EventType::new(&event.event_type).map_err(bad_name)?;
     let content_type = match event.is_json {
         true => ContentType::Json,
         false => ContentType::Binary,

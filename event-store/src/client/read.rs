@@ -7,8 +7,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::connection::Connection;
 use super::event::received;
-use super::kept::Kept;
 use super::{failure, past};
+use crate::embedded::Matcher;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::position::Position;
@@ -113,7 +113,8 @@ fn from_one_end(read: ReadStream) -> ReadStream {
 
 /// Reads the log.
 pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventReader, ReadError> {
-    let kept = Kept::new(read.filter)?;
+    let filter = read.filter.map(Matcher::new).transpose();
+    let filter = filter.map_err(ReadError::BadFilter)?;
     let position = match (read.direction, read.start) {
         (Direction::Forward, AllStart::End) | (Direction::Backward, AllStart::Start) => {
             return Ok(stream::empty().boxed());
@@ -125,7 +126,7 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
             prepare: position.get(),
         }),
     };
-    let every = kept.is_everything() && read.as_of.is_none();
+    let every = filter.is_none() && read.as_of.is_none();
     let options = ReadAllOptions::default()
         .position(position)
         .max_count(count(read.limit.filter(|_| every)));
@@ -162,8 +163,13 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
     let limit = usize::try_from(read.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     Ok(events
         .try_filter_map(move |event| {
-            let kept = kept.keeps(&event);
-            std::future::ready(kept.map(|kept| kept.then_some(event)))
+            let kept = filter
+                .as_ref()
+                .map_or(Ok(true), |filter| filter.keeps(&event));
+            std::future::ready(match kept {
+                Ok(kept) => Ok(kept.then_some(event)),
+                Err(reason) => Err(ReadError::BadFilter(reason)),
+            })
         })
         .take(limit)
         .boxed())

@@ -104,6 +104,7 @@ fn replies(
     }));
     let events = async_stream::try_stream! {
         let mut subscription = subscription;
+        let mut told = None;
         while let Some(delivery) = subscription.next().await {
             match delivery.map_err(|error| of_subscribe(&error))? {
                 Delivery::Event(event) => {
@@ -118,10 +119,21 @@ fn replies(
                         reached = Reached::All(Some(position));
                     }
                     if checkpoints {
+                        told = Some(position);
                         yield checkpoint(position);
                     }
                 }
-                Delivery::CaughtUp => yield caught_up(reached),
+                Delivery::CaughtUp => {
+                    // One is due on reaching live, though the last event said as much.
+                    if let Reached::All(Some(position)) = reached
+                        && checkpoints
+                        && told != Some(position)
+                    {
+                        told = Some(position);
+                        yield checkpoint(position);
+                    }
+                    yield caught_up(reached);
+                }
                 // Clients of the protocol are never told; they see when it has caught up again.
                 Delivery::FellBehind => {}
             }

@@ -65,7 +65,15 @@ pub(super) fn stream_name(name: Option<sent::StreamIdentifier>) -> Result<Stream
     let name = name.ok_or_else(|| Problem::BadRequest("the stream is missing".to_owned()))?;
     let text = std::str::from_utf8(&name.stream_name)
         .map_err(|_| Problem::BadRequest("the stream's name is not UTF-8".to_owned()))?;
-    StreamName::new(text).map_err(|error| Problem::BadRequest(format!("stream: {error}")))
+    let refused = |error| Problem::BadRequest(format!("stream: {error}"));
+    match text.strip_prefix("$$") {
+        // What is allowed as a name may have metadata, whose stream's name is longer by two.
+        Some(subject) if !subject.is_empty() => {
+            StreamName::new(subject).map_err(refused)?;
+            Ok(StreamName::recorded(text))
+        }
+        _ => StreamName::new(text).map_err(refused),
+    }
 }
 
 pub(super) fn stream_identifier(name: &StreamName) -> sent::StreamIdentifier {

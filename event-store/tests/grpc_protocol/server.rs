@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use event_store::grpc::{ServeOptions, Serving, serve};
-use event_store::{EmbeddedOptions, EmbeddedStore, EventStore};
+use event_store::{
+    ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore, EventType, NewEvent,
+    StreamName,
+};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +17,7 @@ pub struct Server {
     pub store: Arc<dyn EventStore>,
     pub serving: Serving,
     pub shutdown: CancellationToken,
-    folder: Option<TempDir>,
+    pub folder: Option<TempDir>,
 }
 
 impl Server {
@@ -53,6 +56,22 @@ impl Server {
     pub fn client(&self) -> eventstore::Client {
         let settings = self.connection_string().parse().expect("settings");
         eventstore::Client::new(settings).expect("client")
+    }
+}
+
+/// A stream's name.
+pub fn stream(name: &str) -> StreamName {
+    StreamName::new(name).expect("name")
+}
+
+/// An event whose id follows from a number.
+pub fn event(number: u64) -> NewEvent {
+    NewEvent {
+        id: EventId(Uuid::from_u128(u128::from(number) + 1)),
+        event_type: EventType::new("Numbered").expect("type"),
+        content_type: ContentType::Json,
+        data: format!("{{\"number\": {number}}}").into(),
+        metadata: "{\"by\": \"test\"}".into(),
     }
 }
 

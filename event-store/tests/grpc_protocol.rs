@@ -1,0 +1,37 @@
+//! The EventStoreDB protocol, from both ends: the conformance suite over our client, our server and
+//! the embedded store; official clients against our server; and connections that break.
+
+#[path = "grpc_protocol/interruptions.rs"]
+mod interruptions;
+#[path = "grpc_protocol/official_client.rs"]
+mod official_client;
+#[path = "grpc_protocol/plain.rs"]
+mod plain;
+#[path = "grpc_protocol/proxy.rs"]
+mod proxy;
+#[path = "grpc_protocol/python.rs"]
+mod python;
+#[path = "grpc_protocol/server.rs"]
+mod server;
+#[path = "conformance/suite.rs"]
+mod suite;
+#[path = "grpc_protocol/trailers.rs"]
+mod trailers;
+
+mod conformance {
+    //! The port over the network does what the port promises.
+    use std::sync::Arc;
+
+    use event_store::ClientStore;
+
+    use crate::server::Server;
+    use crate::suite;
+
+    async fn over_the_network() -> (suite::Store, Server) {
+        let server = Server::start().await;
+        let store = ClientStore::new(&server.connection_string()).expect("connection string");
+        (Arc::new(store), server)
+    }
+
+    crate::conformance_suite!(over_the_network());
+}

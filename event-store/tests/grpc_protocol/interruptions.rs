@@ -1,0 +1,183 @@
+//! Connections that break, servers that stop, clients that stall: nobody loses an event or waits
+//! for another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_store::{
+    ClientStore, Delivery, EventStore, ExpectedRevision, Filter, ReadAll, SubscribeFrom,
+    Subscription,
+};
+use futures::StreamExt;
+
+use crate::proxy::Proxy;
+use crate::server::{Server, event, offered, stream};
+
+/// Longer than any answer takes, so that a test that would hang fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn append(store: &dyn EventStore, name: &str, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let events = vec![event(number)];
+        store
+            .append(&stream(name), ExpectedRevision::Any, events)
+            .await
+            .expect("append");
+    }
+}
+
+/// The revisions of the next events.
+async fn revisions(followed: &mut Subscription, count: usize) -> Vec<u64> {
+    let mut revisions = Vec::new();
+    while revisions.len() < count {
+        let delivery = tokio::time::timeout(PATIENCE, followed.next())
+            .await
+            .expect("in time")
+            .expect("no end")
+            .expect("delivery");
+        if let Delivery::Event(event) = delivery {
+            revisions.push(event.revision.get());
+        }
+    }
+    revisions
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_goes_on_where_it_broke_off() {
+    let server = Server::start().await;
+    let proxy = Proxy::start(server.serving.local_addr()).await;
+    let client =
+        ClientStore::new(&format!("esdb://{}?tls=false", proxy.address())).expect("client");
+    append(&*server.store, "tale-1", 0..10).await;
+    let filter = Some(Filter::stream_prefixes(["tale-"]));
+    let mut followed = [
+        client
+            .subscribe_all(SubscribeFrom::Start, filter)
+            .await
+            .expect("subscribe"),
+        client
+            .subscribe_stream(&stream("tale-1"), SubscribeFrom::Start)
+            .await
+            .expect("subscribe"),
+    ];
+    let mut seen = [Vec::new(), Vec::new()];
+    for round in 1..4 {
+        for (followed, seen) in followed.iter_mut().zip(&mut seen) {
+            seen.extend(revisions(followed, 10).await);
+        }
+        proxy.cut();
+        append(&*server.store, "tale-1", round * 10..round * 10 + 10).await;
+    }
+    for (followed, mut seen) in followed.iter_mut().zip(seen) {
+        seen.extend(revisions(followed, 10).await);
+        assert_eq!(seen, (0..40).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_the_end_is_not_lost_when_the_connection_breaks_at_once() {
+    let server = Server::start().await;
+    let proxy = Proxy::start(server.serving.local_addr()).await;
+    let client =
+        ClientStore::new(&format!("esdb://{}?tls=false", proxy.address())).expect("client");
+    append(&*server.store, "tale-1", 0..3).await;
+    let from = SubscribeFrom::End;
+    let mut followed = client.subscribe_all(from, None).await.expect("subscribe");
+    proxy.cut();
+    append(&*server.store, "tale-1", 3..6).await;
+    assert_eq!(revisions(&mut followed, 3).await, [3, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_outlives_a_server_that_was_away() {
+    let server = Server::start().await;
+    let client = ClientStore::new(&server.connection_string()).expect("client");
+    append(&client, "tale-1", 0..3).await;
+    let address = server.address();
+    let (store, shutdown) = (Arc::clone(&server.store), server.shutdown.clone());
+    shutdown.cancel();
+    let Server {
+        serving, folder, ..
+    } = server;
+    serving.finished().await;
+    // The official client gives up for good here; ours must not.
+    while client.head().await.is_ok() {}
+    let refused = client
+        .append(&stream("tale-1"), ExpectedRevision::Any, vec![event(9)])
+        .await;
+    assert!(refused.is_err());
+    let again = Server::over(store, &address).await;
+    let answered = async { while client.head().await.is_err() {} };
+    tokio::time::timeout(PATIENCE, answered)
+        .await
+        .expect("answered");
+    append(&client, "tale-1", 3..5).await;
+    let last = client.last_event(&stream("tale-1")).await.expect("read");
+    assert_eq!(last.expect("an event").revision.get(), 4);
+    again.shutdown.cancel();
+    drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_stalls_holds_nobody_up() {
+    const EVENTS: u64 = 200;
+    const EVENT_BYTES: usize = 100_000;
+    let server = Server::start().await;
+    let client = server.client();
+    let options = eventstore::AppendToStreamOptions::default();
+    for number in 0..EVENTS {
+        let data = vec![0; EVENT_BYTES].into();
+        let large = eventstore::EventData::binary("Large", data)
+            .id(uuid::Uuid::from_u128(u128::from(number) + 1));
+        let written = client.append_to_stream("heap-1", &options, large).await;
+        written.expect("append");
+    }
+    let mut stalled = client.read_all(&Default::default()).await.expect("read");
+    assert!(stalled.next().await.expect("event").is_some());
+    let other = server.client();
+    let written = other.append_to_stream("tale-1", &options, offered("Told", 3));
+    let written = tokio::time::timeout(PATIENCE, written)
+        .await
+        .expect("in time");
+    assert_eq!(written.expect("append").next_expected_version, 2);
+    let mut rest = 1;
+    while stalled.next().await.expect("event").is_some() {
+        rest += 1;
+    }
+    assert!(rest >= EVENTS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_lose_do_not_disturb_others() {
+    const WRITERS: u64 = 8;
+    const APPENDS: u64 = 20;
+    let server = Server::start().await;
+    let client = ClientStore::new(&server.connection_string()).expect("client");
+    append(&client, "fought-1", 0..1).await;
+    let writers = (0..WRITERS).map(|writer| {
+        let client = client.clone();
+        async move {
+            for number in 0..APPENDS {
+                let id = 1_000 + writer * APPENDS + number;
+                let own = stream(&format!("own-{writer}"));
+                let expected = ExpectedRevision::Any;
+                client
+                    .append(&own, expected, vec![event(id)])
+                    .await
+                    .expect("append");
+                let fought = stream("fought-1");
+                let lost = ExpectedRevision::NoStream;
+                let lost = client.append(&fought, lost, vec![event(id)]).await;
+                assert!(lost.is_err());
+            }
+        }
+    });
+    futures::future::join_all(writers).await;
+    let mut log = client.read_all(ReadAll::forward()).await.expect("read");
+    let mut count = 0;
+    while let Some(event) = log.next().await {
+        event.expect("event");
+        count += 1;
+    }
+    assert_eq!(count, 1 + WRITERS * APPENDS);
+}

@@ -1,0 +1,67 @@
+//! The HTTP/1.1 endpoints on the same port.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::server::Server;
+
+/// Asks, and answers with the status line and the body.
+async fn ask(server: &Server, method: &str, path: &str) -> (String, String) {
+    let mut connection = TcpStream::connect(server.address()).await.expect("connect");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    connection
+        .write_all(request.as_bytes())
+        .await
+        .expect("write");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.expect("read");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (
+        head.lines().next().expect("a line").to_owned(),
+        body.to_owned(),
+    )
+}
+
+#[tokio::test]
+async fn probes_are_answered() {
+    let server = Server::start().await;
+    for (method, path, code) in [
+        ("GET", "/health/live", " 204 "),
+        ("HEAD", "/health/live", " 204 "),
+        ("GET", "/health/live?liveCode=200", " 200 "),
+        ("GET", "/ping", " 200 "),
+        ("GET", "/nowhere", " 404 "),
+        ("POST", "/gossip", " 405 "),
+    ] {
+        let (line, _) = ask(&server, method, path).await;
+        assert!(line.contains(code), "{method} {path}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn gossip_names_the_leader_and_where_it_is() {
+    let server = Server::start().await;
+    let (_, body) = ask(&server, "GET", "/gossip").await;
+    let gossip: serde_json::Value = serde_json::from_str(&body).expect("json");
+    let member = &gossip["members"][0];
+    assert_eq!(member["state"], "Leader");
+    let port = server.serving.local_addr().port();
+    assert_eq!(member["httpEndPointPort"], port);
+    let (_, body) = ask(&server, "GET", "/info").await;
+    let info: serde_json::Value = serde_json::from_str(&body).expect("json");
+    assert!(
+        info["esVersion"]
+            .as_str()
+            .expect("a version")
+            .starts_with("24.10.")
+    );
+}
+
+#[tokio::test]
+async fn a_discovering_client_finds_the_server() {
+    let server = Server::start().await;
+    let settings = format!("esdb+discover://{}?tls=false", server.address());
+    let client = eventstore::Client::new(settings.parse().expect("settings")).expect("client");
+    let version = client.server_info().await.expect("discovered").version();
+    assert!(version == (24, 10));
+}

@@ -1,0 +1,50 @@
+//! The official Python client, which reads trailers and texts that the Rust client does not.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::server::Server;
+
+/// The release that the story is written for.
+const CLIENT: &str = "kurrentdbclient==1.3.5";
+
+/// A Python with the client in it, installed once; `None` where there is no Python.
+fn python() -> Option<PathBuf> {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kurrentdbclient-1.3.5");
+    let python = home.join("bin/python");
+    if home.join("ready").exists() {
+        return Some(python);
+    }
+    let run = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    let installed = run(Command::new("python3").args(["-m", "venv"]).arg(&home))
+        && run(Command::new(&python).args(["-m", "pip", "install", "--quiet", CLIENT]));
+    if !installed {
+        return None;
+    }
+    std::fs::write(home.join("ready"), CLIENT).expect("the folder was just made");
+    Some(python)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_client_tells_its_story() {
+    let installed = tokio::task::spawn_blocking(python).await.expect("no panic");
+    let Some(python) = installed else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "python3 with venv and pip is needed"
+        );
+        eprintln!("skipped: python3 with venv and pip is needed");
+        return;
+    };
+    let server = Server::start().await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/grpc_protocol/story.py");
+    let address = server.address();
+    let story = move || Command::new(python).arg(script).arg(address).output();
+    let output = tokio::task::spawn_blocking(story)
+        .await
+        .expect("no panic")
+        .expect("started");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}\n{failed}");
+}

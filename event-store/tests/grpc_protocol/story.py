@@ -1,0 +1,98 @@
+"""What the official Python client sees of the server; the address is the only argument."""
+
+import sys
+from uuid import uuid4
+
+from kurrentdbclient import KurrentDBClient, NewEvent, StreamState
+from kurrentdbclient.exceptions import NotFoundError, StreamIsDeletedError, WrongCurrentVersionError
+
+client = KurrentDBClient(f"kurrentdb://{sys.argv[1]}?Tls=false")
+
+
+def events(count, kind="Told"):
+    return [NewEvent(type=kind, data=b'{"n": %d}' % n, id=uuid4()) for n in range(count)]
+
+
+def refused(error, call, *args, **kwargs):
+    try:
+        call(*args, **kwargs)
+    except error:
+        return
+    raise AssertionError(f"{call} was not refused with {error}")
+
+
+# Appends, one by one and in a batch, and their retries.
+first = events(3)
+position = client.append_to_stream("tale-1", current_version=StreamState.NO_STREAM, events=first)
+again = client.append_to_stream("tale-1", current_version=StreamState.NO_STREAM, events=first)
+assert position == again, (position, again)
+client.append_to_stream("tale-1", current_version=2, events=events(1)[0])
+refused(
+    WrongCurrentVersionError,
+    client.append_to_stream,
+    "tale-1",
+    current_version=StreamState.NO_STREAM,
+    events=events(2),
+)
+refused(
+    WrongCurrentVersionError,
+    client.append_to_stream,
+    "tale-1",
+    current_version=1,
+    events=events(1)[0],
+)
+
+# Reads, both ways, of the stream and of the log; the position told includes its event.
+told = client.get_stream("tale-1")
+assert [event.stream_position for event in told] == [0, 1, 2, 3], told
+assert [event.id for event in told[:3]] == [event.id for event in first]
+back = client.get_stream("tale-1", backwards=True, limit=2)
+assert [event.stream_position for event in back] == [3, 2], back
+here = next(iter(client.read_all(commit_position=position)))
+assert here.id == first[-1].id, here
+assert client.get_commit_position() == told[-1].commit_position
+assert client.get_current_version("tale-1") == 3
+assert client.get_current_version("nobody") is StreamState.NO_STREAM
+refused(NotFoundError, client.get_stream, "nobody")
+
+# Metadata.
+metadata, version = client.get_stream_metadata("tale-1")
+assert (metadata, version) == ({}, StreamState.NO_STREAM), (metadata, version)
+client.set_stream_metadata("tale-1", metadata={"$maxCount": 2, "own": "x"})
+metadata, version = client.get_stream_metadata("tale-1")
+assert (metadata, version) == ({"$maxCount": 2, "own": "x"}, 0), (metadata, version)
+assert [event.stream_position for event in client.get_stream("tale-1")] == [2, 3]
+
+# Subscriptions, with the client's own filter that leaves out system events.
+subscription = client.subscribe_to_all()
+seen = [next(subscription) for _ in range(4)]
+assert [event.stream_position for event in seen] == [0, 1, 2, 3], seen
+client.append_to_stream("tale-1", current_version=StreamState.ANY, events=events(1)[0])
+assert next(subscription).stream_position == 4
+subscription.stop()
+followed = client.subscribe_to_stream("tale-1", stream_position=3)
+assert next(followed).stream_position == 4
+followed.stop()
+
+# Deletion, and for good.
+refused(NotFoundError, client.delete_stream, "nobody", current_version=StreamState.EXISTS)
+client.delete_stream("tale-1", current_version=4)
+refused(NotFoundError, client.get_stream, "tale-1")
+client.append_to_stream("tale-2", current_version=StreamState.NO_STREAM, events=events(1))
+client.tombstone_stream("tale-2", current_version=StreamState.ANY)
+refused(StreamIsDeletedError, client.get_stream, "tale-2")
+refused(
+    StreamIsDeletedError,
+    client.append_to_stream,
+    "tale-2",
+    current_version=StreamState.ANY,
+    events=events(2),
+)
+refused(
+    StreamIsDeletedError,
+    client.tombstone_stream,
+    "tale-2",
+    current_version=StreamState.ANY,
+)
+client.close()
+print("told")
