@@ -2,6 +2,10 @@
 //!
 //! Kept as the last event of a stream of its own. A start reads this one event and follows the log
 //! from there: neither the log nor the streams of runs that are over are read again.
+//!
+//! The event names every run that is not over, about 60 bytes each, so the largest event that the
+//! store takes has room for some 200,000. Beyond that it is not saved any more, which is logged:
+//! nothing is lost, but starts read ever more of the log.
 
 use std::collections::BTreeSet;
 

@@ -88,6 +88,7 @@ pub fn decode<E: EventFamily>(event: &RecordedEvent) -> Result<(E, Metadata), Jo
             revision: event.revision,
             source,
         })?;
+    // What is no JSON is read as null, which no event is.
     let data = serde_json::from_slice(&event.data).unwrap_or_default();
     let decoded = E::decode(event.event_type.as_str(), metadata.schema_version, data);
     let decoded = decoded.map_err(|source| JournalError::Undecodable {
