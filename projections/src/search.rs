@@ -6,6 +6,7 @@
 
 pub mod conformance;
 pub mod feed;
+pub mod meilisearch;
 pub mod postgres;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use crate::page::QueryError;
 use crate::projection::{ApplyError, Target};
 
 pub use feed::{SEARCH_CATEGORIES, SearchFeed};
+pub use meilisearch::MeilisearchIndex;
 pub use postgres::PostgresSearch;
 
 /// Most hits of one search.

@@ -2,6 +2,7 @@
 
 mod database;
 mod engine;
+mod meilisearch;
 mod memory_store;
 mod models;
 mod runner;
