@@ -5,5 +5,6 @@ mod engine;
 mod meilisearch;
 mod memory_store;
 mod models;
+mod purchases;
 mod runner;
 mod search;
