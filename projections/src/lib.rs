@@ -5,7 +5,7 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | [`projection`] | the port of a projection: which events it takes, and how they change its model |
+//! | [`projection`] | the port of a projection: the events it takes, how they change its model |
 //! | [`envelope`] | recorded events, opened |
 //! | [`runner`] | batches, checkpoints, parked events, leases, rebuilds, waiting for a position |
 //! | [`page`] | pages of rows, and the errors of queries |

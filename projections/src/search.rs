@@ -6,6 +6,7 @@
 
 pub mod conformance;
 pub mod feed;
+pub mod meilisearch;
 pub mod postgres;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use crate::page::QueryError;
 use crate::projection::{ApplyError, Target};
 
 pub use feed::{SEARCH_CATEGORIES, SearchFeed};
+pub use meilisearch::MeilisearchIndex;
 pub use postgres::PostgresSearch;
 
 /// Most hits of one search.
@@ -98,8 +100,8 @@ pub struct SearchQuery {
 /// An index of documents. The conformance suite holds all engines to the same behaviour.
 #[async_trait]
 pub trait SearchIndex: Send + Sync + 'static {
-    /// Writes the changes in order, and returns when a crash can't undo them, or in the connection's
-    /// transaction. A change that was written before is harmless.
+    /// Writes the changes in order, in the connection's transaction, or returns when a crash can't
+    /// undo them. A change that was written before is harmless.
     async fn write(
         &self,
         target: Target,

@@ -103,7 +103,8 @@ impl Lane {
             warn!(projection = %id, reason, "a projection failed and begins again");
             counter!("projection_errors_total", "projection" => id.name).increment(1);
             gauge!("projection_running", "projection" => id.name).set(0.0);
-            self.note(Status::Retrying, Some(&reason)).await;
+            let note = self.note(Status::Retrying, Some(&reason));
+            self.cancel.run_until_cancelled(Box::pin(note)).await;
             let pause = sleep(backoff);
             self.cancel.run_until_cancelled(pause).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);

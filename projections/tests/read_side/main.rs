@@ -2,7 +2,9 @@
 
 mod database;
 mod engine;
+mod meilisearch;
 mod memory_store;
 mod models;
+mod purchases;
 mod runner;
 mod search;

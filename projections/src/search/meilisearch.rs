@@ -1,0 +1,291 @@
+//! The index in Meilisearch.
+//!
+//! An answer of 202 is only a place in a queue: a write has happened when its task has succeeded,
+//! and that is waited for, so that the checkpoint never runs ahead of the index.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use event_schemas::{TrackId, UserId};
+use meilisearch_sdk::client::{Client, SwapIndexes};
+use meilisearch_sdk::errors::{Error, ErrorCode};
+use meilisearch_sdk::search::Selectors;
+use meilisearch_sdk::settings::Settings;
+use meilisearch_sdk::task_info::TaskInfo;
+use meilisearch_sdk::tasks::Task;
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use tokio::time::{Instant, sleep};
+
+use crate::page::QueryError;
+use crate::projection::{ApplyError, ModelId, Target};
+use crate::search::{HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject};
+
+/// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.
+pub const MODEL: ModelId = ModelId {
+    name: "search_meilisearch",
+    version: 1,
+};
+
+/// How long a task may take; one queue serves all indexes, so a large write holds up small ones.
+const TASK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The first pause between two looks at a task; it doubles up to [`TASK_POLL_MAX`].
+const TASK_POLL_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause between two looks at a task.
+const TASK_POLL_MAX: Duration = Duration::from_millis(500);
+
+/// An index in Meilisearch, and a second one beside it for rebuilds.
+#[derive(Clone)]
+pub struct MeilisearchIndex {
+    client: Client,
+    live: String,
+    shadow: String,
+}
+
+/// A document as it is sent.
+#[derive(Serialize)]
+struct Sent<'a> {
+    id: String,
+    kind: &'static str,
+    title: &'a str,
+    words: &'a str,
+    /// The title again, to be found by equality where it has no letters to search for.
+    exact: &'a str,
+}
+
+/// A document as it is found.
+#[derive(Deserialize)]
+struct Found {
+    id: String,
+}
+
+impl MeilisearchIndex {
+    /// Connects to the server, makes the index if need be and pushes its settings.
+    pub async fn start(url: &str, key: Option<&str>, index: &str) -> Result<Self, ApplyError> {
+        let client = Client::new(url, key).map_err(failed)?;
+        let (live, shadow) = (index.to_owned(), format!("{index}-build"));
+        let index = Self {
+            client,
+            live,
+            shadow,
+        };
+        index.create(&index.live).await?;
+        Ok(index)
+    }
+
+    async fn create(&self, uid: &str) -> Result<(), ApplyError> {
+        let created = self
+            .client
+            .create_index(uid, Some("id"))
+            .await
+            .map_err(failed)?;
+        self.done(created, Some(ErrorCode::IndexAlreadyExists))
+            .await?;
+        let settings = Settings::new()
+            .with_searchable_attributes(["title", "words"])
+            .with_filterable_attributes(["kind", "exact"])
+            .with_displayed_attributes(["id"]);
+        let pushed = self
+            .client
+            .index(uid)
+            .set_settings(&settings)
+            .await
+            .map_err(failed)?;
+        self.done(pushed, None).await
+    }
+
+    /// Waits until the task has succeeded, or failed in the way that is as good.
+    async fn done(&self, task: TaskInfo, fine: Option<ErrorCode>) -> Result<(), ApplyError> {
+        let deadline = Instant::now() + TASK_TIMEOUT;
+        let mut pause = TASK_POLL_MIN;
+        loop {
+            // A canceled task is one that the client can't parse, and so an error here, too.
+            match self.client.get_task(&task).await.map_err(failed)? {
+                Task::Succeeded { .. } => return Ok(()),
+                Task::Failed { content } if fine.as_ref() == Some(&content.error.error_code) => {
+                    return Ok(());
+                }
+                Task::Failed { content } => {
+                    return Err(ApplyError::Poison(content.error.into()));
+                }
+                Task::Enqueued { .. } | Task::Processing { .. } if Instant::now() > deadline => {
+                    return Err(failed(Error::Timeout));
+                }
+                Task::Enqueued { .. } | Task::Processing { .. } => sleep(pause).await,
+            }
+            pause = (pause * 2).min(TASK_POLL_MAX);
+        }
+    }
+}
+
+#[async_trait]
+impl SearchIndex for MeilisearchIndex {
+    async fn write(
+        &self,
+        target: Target,
+        _connection: &mut PgConnection,
+        changes: &[SearchChange],
+    ) -> Result<(), ApplyError> {
+        let index = self.client.index(match target {
+            Target::Live => &self.live,
+            Target::Shadow => &self.shadow,
+        });
+        // The last change of a document is the one that counts.
+        let mut last = HashMap::new();
+        for change in changes {
+            last.insert(subject_of(change), change);
+        }
+        let (mut puts, mut removed) = (Vec::new(), Vec::new());
+        for (subject, change) in last {
+            match change {
+                SearchChange::Put(document) => puts.push(Sent {
+                    id: id_of(subject),
+                    kind: subject.kind().as_str(),
+                    title: &document.title,
+                    words: &document.words,
+                    exact: &document.title,
+                }),
+                SearchChange::Remove(_) => removed.push(id_of(subject)),
+            }
+        }
+        if !puts.is_empty() {
+            self.done(
+                index.add_or_replace(&puts, None).await.map_err(failed)?,
+                None,
+            )
+            .await?;
+        }
+        if !removed.is_empty() {
+            self.done(
+                index.delete_documents(&removed).await.map_err(failed)?,
+                None,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn search(&self, wanted: &SearchQuery) -> Result<Vec<Subject>, QueryError> {
+        let printable = wanted
+            .text
+            .trim()
+            .chars()
+            .filter(|character| !character.is_control());
+        let text: String = printable.take(QUERY_CHARS_MAX).collect();
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut filters = Vec::new();
+        if let Some(kind) = wanted.kind {
+            filters.push(format!("kind = {}", quoted(kind.as_str())));
+        }
+        // Without a letter every document would match.
+        let searchable = text.chars().any(char::is_alphanumeric);
+        if !searchable {
+            filters.push(format!("exact = {}", quoted(&text)));
+        }
+        let filter = filters.join(" AND ");
+        let index = self.client.index(&self.live);
+        let mut query = index.search();
+        query
+            .with_query(if searchable { &text } else { "" })
+            .with_offset(wanted.offset as usize)
+            .with_limit(wanted.limit.min(HITS_MAX) as usize)
+            .with_attributes_to_retrieve(Selectors::Some(&["id"]));
+        if !filter.is_empty() {
+            query.with_filter(&filter);
+        }
+        let results = query
+            .execute::<Found>()
+            .await
+            .map_err(|error| match error {
+                Error::Meilisearch(error) if error.error_code == ErrorCode::IndexNotFound => {
+                    QueryError::NotBuilt
+                }
+                error => QueryError::Search(error.into()),
+            })?;
+        results
+            .hits
+            .iter()
+            .map(|hit| subject_from(&hit.result.id))
+            .collect()
+    }
+
+    async fn begin_shadow(&self) -> Result<(), ApplyError> {
+        let deleted = self
+            .client
+            .index(&self.shadow)
+            .delete()
+            .await
+            .map_err(failed)?;
+        self.done(deleted, Some(ErrorCode::IndexNotFound)).await?;
+        self.create(&self.shadow).await
+    }
+
+    async fn swap_shadow(&self) -> Result<(), ApplyError> {
+        let indexes = (self.live.clone(), self.shadow.clone());
+        let swap = [SwapIndexes {
+            indexes,
+            rename: None,
+        }];
+        let swapped = self.client.swap_indexes(&swap).await.map_err(failed)?;
+        self.done(swapped, None).await
+    }
+}
+
+/// What the server or the way to it did; that an event is to blame is seen in failed tasks alone.
+fn failed(error: Error) -> ApplyError {
+    ApplyError::Transient(error.into())
+}
+
+/// A value in a filter: in quotes, with `"` and `\` escaped.
+fn quoted(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn subject_of(change: &SearchChange) -> Subject {
+    match change {
+        SearchChange::Put(document) => document.subject,
+        SearchChange::Remove(subject) => *subject,
+    }
+}
+
+fn id_of(subject: Subject) -> String {
+    match subject {
+        Subject::Track(track) => format!("track-{track}"),
+        Subject::Person(user) => format!("person-{user}"),
+    }
+}
+
+fn subject_from(id: &str) -> Result<Subject, QueryError> {
+    let malformed = QueryError::Malformed {
+        what: "a foreign document",
+    };
+    let subject = match id.split_once('-') {
+        Some(("track", id)) => id.parse::<TrackId>().map(Subject::Track),
+        Some(("person", id)) => id.parse::<UserId>().map(Subject::Person),
+        _ => return Err(malformed),
+    };
+    subject.map_err(|_| malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_value_can_not_end_its_quotes() {
+        assert_eq!(quoted("track"), r#""track""#);
+        assert_eq!(quoted(r#"a" OR "b\"#), r#""a\" OR \"b\\""#);
+    }
+
+    #[test]
+    fn ids_come_back_as_they_went() {
+        let subject = Subject::Track(TrackId(uuid::Uuid::new_v4()));
+        assert_eq!(subject_from(&id_of(subject)).expect("it is ours"), subject);
+        assert!(subject_from("trk-001").is_err());
+    }
+}
