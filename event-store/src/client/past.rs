@@ -14,6 +14,7 @@ use super::subscribe;
 use crate::error::{ReadError, SubscribeError};
 use crate::event::RecordedEvent;
 use crate::filter::Filter;
+use crate::position::Position;
 use crate::read::{AsOf, Direction, EventReader, ReadStream, StreamStart};
 use crate::stream::{Revision, StreamMetadata, StreamName};
 use crate::subscription::{Delivery, SubscribeFrom};
@@ -136,15 +137,16 @@ async fn history(
             Delivery::Event(event) if event.stream == holder => {
                 metadata = serde_json::from_slice(&event.data).unwrap_or_default();
             }
-            Delivery::Checkpoint(position) if matches!(moment, AsOf::Position(moment) if moment <= position) =>
-            {
-                break;
-            }
+            Delivery::Checkpoint(position) if is_past(position, moment) => break,
             Delivery::CaughtUp => break,
             Delivery::Event(_) | Delivery::Checkpoint(_) | Delivery::FellBehind => {}
         }
     }
     Ok((events, metadata))
+}
+
+fn is_past(position: Position, moment: AsOf) -> bool {
+    matches!(moment, AsOf::Position(moment) if moment <= position)
 }
 
 fn limit(read: &ReadStream) -> usize {

@@ -323,7 +323,8 @@ async fn stream_events(
     .boxed())
 }
 
-/// Where a stream can be read from, told to a forward reader that began elsewhere and found nothing.
+/// Where a stream can be read from: told to a forward reader that began elsewhere and found
+/// nothing.
 async fn first_bound(
     store: &dyn EventStore,
     read: &ReadStream,

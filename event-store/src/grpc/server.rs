@@ -60,8 +60,8 @@ impl Serving {
     }
 }
 
-/// Serves the store on the listener until the token is cancelled; then it accepts nothing more, ends
-/// subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
+/// Serves the store on the listener until the token is cancelled; then it accepts nothing more,
+/// ends subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
 ///
 /// Plaintext and without authentication: whoever reaches the port may do everything.
 pub fn serve(
