@@ -43,9 +43,7 @@ impl ClientAddress {
     /// trusted proxy's. Without a known connection it is the unspecified address.
     #[must_use]
     pub fn of(extensions: &Extensions, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
-        let peer = extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|ConnectInfo(peer)| peer.ip());
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
         let unknown = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
         Self(proxies.client_behind(peer.unwrap_or(unknown), headers))
     }
@@ -101,19 +99,11 @@ impl FromStr for AddressBlock {
         }
         let (bits, is_ipv4) = to_bits(address);
         // IPv4 lies in the last 32 of the 128 bits, also where it was written as IPv6.
-        let prefix_bits = if address.is_ipv4() {
-            prefix + 96
-        } else {
-            prefix
-        };
+        let prefix_bits = if address.is_ipv4() { prefix + 96 } else { prefix };
         if is_ipv4 && prefix_bits < 96 {
             return Err(not_a_block());
         }
-        Ok(Self {
-            network: bits & mask(prefix_bits),
-            prefix_bits,
-            is_ipv4,
-        })
+        Ok(Self { network: bits & mask(prefix_bits), prefix_bits, is_ipv4 })
     }
 }
 
@@ -169,20 +159,13 @@ impl FromStr for TrustedProxies {
     type Err = NotABlock;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split(',')
-            .map(str::trim)
-            .filter(|block| !block.is_empty())
-            .map(str::parse)
-            .collect()
+        text.split(',').map(str::trim).filter(|block| !block.is_empty()).map(str::parse).collect()
     }
 }
 
 /// Some proxies write the port as well, and brackets around IPv6.
 fn parse_hop(hop: &str) -> Option<IpAddr> {
-    let bare = hop
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(hop);
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
     let with_port = || hop.parse::<SocketAddr>().map(|address| address.ip());
     bare.parse().or_else(|_| with_port()).ok()
 }
@@ -213,24 +196,14 @@ mod tests {
             // The client made up the first entry; the proxy added the second.
             ("10.0.0.1", &["6.6.6.6, 1.1.1.1"], "10.0.0.0/8", "1.1.1.1"),
             ("10.0.0.1", &["6.6.6.6", "1.1.1.1"], "10.0.0.0/8", "1.1.1.1"),
-            (
-                "10.0.0.1",
-                &["6.6.6.6, 1.1.1.1, 10.0.0.2"],
-                "10.0.0.0/8",
-                "1.1.1.1",
-            ),
+            ("10.0.0.1", &["6.6.6.6, 1.1.1.1, 10.0.0.2"], "10.0.0.0/8", "1.1.1.1"),
             ("10.0.0.1", &["1.1.1.1, nonsense"], "10.0.0.0/8", "10.0.0.1"),
             ("10.0.0.1", &[""], "10.0.0.0/8", "10.0.0.1"),
             ("10.0.0.1", &["1.1.1.1:80"], "10.0.0.1", "1.1.1.1"),
             ("::1", &["[2001:db8::7]:80"], "::1", "2001:db8::7"),
             ("::1", &["[2001:db8::7]"], "::1,10.0.0.1", "2001:db8::7"),
             ("::ffff:10.0.0.1", &["1.1.1.1"], "10.0.0.0/8", "1.1.1.1"),
-            (
-                "10.0.0.1",
-                &["10.0.0.3, 10.0.0.2"],
-                "10.0.0.0/8",
-                "10.0.0.3",
-            ),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.0/8", "10.0.0.3"),
         ];
         for (peer, forwarded, trusted, expected) in cases {
             assert_eq!(
@@ -243,22 +216,11 @@ mod tests {
 
     #[test]
     fn blocks_are_read_or_named() {
-        for wrong in [
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0",
-            "a",
-            "10.0.0.0/-1",
-            "10.0.0.0/8/8",
-            "/",
-        ] {
+        for wrong in ["10.0.0.0/33", "::/129", "10.0.0", "a", "10.0.0.0/-1", "10.0.0.0/8/8", "/"] {
             let error = wrong.parse::<TrustedProxies>().unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
         }
-        assert_eq!(
-            " , ".parse::<TrustedProxies>().unwrap(),
-            TrustedProxies::default()
-        );
+        assert_eq!(" , ".parse::<TrustedProxies>().unwrap(), TrustedProxies::default());
     }
 
     #[test]

@@ -112,12 +112,7 @@ pub fn has_json(headers: &HeaderMap) -> bool {
     let (Some(only), None) = (types.next(), types.next()) else {
         return false;
     };
-    let essence = only
-        .to_str()
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
+    let essence = only.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
@@ -127,9 +122,7 @@ fn not_json(error: &serde_json::Error) -> Problem {
 
 /// The message without serde's `at line 1 column 7`: the field's path says it better.
 fn without_place(message: &str) -> &str {
-    message
-        .rsplit_once(" at line ")
-        .map_or(message, |(what, _)| what)
+    message.rsplit_once(" at line ").map_or(message, |(what, _)| what)
 }
 
 #[cfg(test)]
@@ -181,14 +174,9 @@ mod tests {
     async fn answer(request: Request) -> (u16, Value) {
         let response = router().oneshot(request).await.unwrap();
         let status = response.status().as_u16();
-        let body = to_bytes(response.into_body(), 2 * JSON_BODY_BYTES_MAX)
-            .await
-            .unwrap();
+        let body = to_bytes(response.into_body(), 2 * JSON_BODY_BYTES_MAX).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        (
-            status,
-            serde_json::from_str(&text).unwrap_or(Value::String(text)),
-        )
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
     async fn send(content_type: Option<&str>, body: impl Into<Body>) -> (u16, Value) {
@@ -206,11 +194,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_field_is_named_by_its_path() {
         let cases = [
-            (
-                json!({"title": 7}),
-                "title",
-                "invalid type: integer `7`, expected a string",
-            ),
+            (json!({"title": 7}), "title", "invalid type: integer `7`, expected a string"),
             (json!({}), "", "missing field `title`"),
             (
                 json!({"title": "a", "tracks": [{"seconds": 1}, {"seconds": -1}]}),
@@ -227,11 +211,7 @@ mod tests {
             let (status, problem) = send(Some("application/json"), body.to_string()).await;
             assert_eq!(status, 422, "{body}");
             assert_eq!(problem["type"], "urn:veza:problem:validation");
-            assert_eq!(
-                problem["errors"],
-                json!([{"field": field, "message": message}]),
-                "{body}"
-            );
+            assert_eq!(problem["errors"], json!([{"field": field, "message": message}]), "{body}");
         }
     }
 
@@ -278,19 +258,10 @@ mod tests {
     #[tokio::test]
     async fn unreadable_paths_and_queries_are_malformed() {
         let (status, problem) = fetch("/tracks/seven").await;
-        assert_eq!(
-            (status, &problem["type"]),
-            (400, &json!("urn:veza:problem:malformed"))
-        );
+        assert_eq!((status, &problem["type"]), (400, &json!("urn:veza:problem:malformed")));
         let (status, problem) = fetch("/pages?first=300").await;
-        assert_eq!(
-            (status, &problem["type"]),
-            (400, &json!("urn:veza:problem:malformed"))
-        );
-        assert!(
-            problem["detail"].as_str().unwrap().contains("first"),
-            "{problem}"
-        );
+        assert_eq!((status, &problem["type"]), (400, &json!("urn:veza:problem:malformed")));
+        assert!(problem["detail"].as_str().unwrap().contains("first"), "{problem}");
         assert_eq!(fetch("/pages?first=20").await, (200, json!(20)));
         assert_eq!(fetch(&format!("/tracks/{}", Uuid::nil())).await.0, 200);
     }
@@ -298,10 +269,7 @@ mod tests {
     #[tokio::test]
     async fn a_handler_that_misreads_its_route_is_an_internal_error() {
         let (status, problem) = fetch("/wrong/7").await;
-        assert_eq!(
-            (status, &problem["type"]),
-            (500, &json!("urn:veza:problem:internal"))
-        );
+        assert_eq!((status, &problem["type"]), (500, &json!("urn:veza:problem:internal")));
         assert!(problem.get("detail").is_none());
     }
 }

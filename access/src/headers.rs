@@ -117,11 +117,7 @@ impl IdempotencyKey {
 impl fmt::Debug for IdempotencyKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.0[..self.0.len().min(8)];
-        write!(
-            formatter,
-            "IdempotencyKey({shown}.., {} characters)",
-            self.0.len()
-        )
+        write!(formatter, "IdempotencyKey({shown}.., {} characters)", self.0.len())
     }
 }
 
@@ -147,10 +143,7 @@ impl Consistency {
             Some("allow") => true,
             Some(_) => return Err(HeaderError::Unexpected(VEZA_STALE, "allow")),
         };
-        Ok(Self {
-            min_position: min_position.map(PositionToken),
-            allow_stale,
-        })
+        Ok(Self { min_position: min_position.map(PositionToken), allow_stale })
     }
 }
 
@@ -208,10 +201,7 @@ mod tests {
     fn headers(entries: &[(HeaderName, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in entries {
-            headers.append(
-                name.clone(),
-                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-            );
+            headers.append(name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         headers
     }
@@ -271,21 +261,9 @@ mod tests {
         let router = Router::new().route("/", get(echo));
         let cases = [
             (headers(&[]), 200, "none false"),
-            (
-                headers(&[(IDEMPOTENCY_KEY, "k"), (VEZA_MIN_POSITION, "7")]),
-                200,
-                "k true",
-            ),
-            (
-                headers(&[(IDEMPOTENCY_KEY, "two words")]),
-                400,
-                "urn:veza:problem:malformed",
-            ),
-            (
-                headers(&[(VEZA_STALE, "perhaps")]),
-                400,
-                "veza-stale must be allow",
-            ),
+            (headers(&[(IDEMPOTENCY_KEY, "k"), (VEZA_MIN_POSITION, "7")]), 200, "k true"),
+            (headers(&[(IDEMPOTENCY_KEY, "two words")]), 400, "urn:veza:problem:malformed"),
+            (headers(&[(VEZA_STALE, "perhaps")]), 400, "veza-stale must be allow"),
         ];
         for (sent, status, text) in cases {
             let mut request = Request::get("/").body(Body::empty()).unwrap();

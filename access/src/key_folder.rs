@@ -36,15 +36,10 @@ impl KeyFolder {
     /// When it cannot be made.
     pub fn open(path: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_folder(parent)?;
         }
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        Ok(Self { path: path.to_owned() })
     }
 
     /// Where the file of this name is.
@@ -60,11 +55,7 @@ impl KeyFolder {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            names.extend(
-                name.to_str()
-                    .filter(|name| name.ends_with(suffix))
-                    .map(str::to_owned),
-            );
+            names.extend(name.to_str().filter(|name| name.ends_with(suffix)).map(str::to_owned));
         }
         names.sort();
         Ok(names)
@@ -86,10 +77,7 @@ impl KeyFolder {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
         if metadata.len() > FILE_BYTES_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the file is too large",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is too large"));
         }
         // The buffer never grows, so no copy of the key stays behind in freed memory.
         let mut bytes = Zeroizing::new(vec![0; metadata.len() as usize]);
@@ -126,11 +114,8 @@ impl KeyFolder {
     }
 
     fn write_as(&self, temporary: &Path, name: &str, bytes: &[u8], put: Put) -> io::Result<bool> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(temporary)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         let target = self.path_of(name);
@@ -148,11 +133,7 @@ impl KeyFolder {
 fn temporary_name(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!(
-        ".{name}.{}-{number}-{}.tmp",
-        std::process::id(),
-        uuid::Uuid::new_v4().simple()
-    )
+    format!(".{name}.{}-{number}-{}.tmp", std::process::id(), uuid::Uuid::new_v4().simple())
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -174,10 +155,7 @@ mod tests {
         assert!(folder.write("k", b"secret", Put::Replace).unwrap());
         assert_eq!(mode(&folder.path), 0o700);
         assert_eq!(mode(&folder.path_of("k")), 0o600);
-        assert_eq!(
-            folder.read_private("k").unwrap().unwrap().as_slice(),
-            b"secret"
-        );
+        assert_eq!(folder.read_private("k").unwrap().unwrap().as_slice(), b"secret");
         assert!(folder.read_private("other").unwrap().is_none());
     }
 
@@ -200,15 +178,9 @@ mod tests {
         let folder = KeyFolder::open(root.path()).unwrap();
         assert!(folder.write("k", b"first", Put::IfAbsent).unwrap());
         assert!(!folder.write("k", b"second", Put::IfAbsent).unwrap());
-        assert_eq!(
-            folder.read_private("k").unwrap().unwrap().as_slice(),
-            b"first"
-        );
+        assert_eq!(folder.read_private("k").unwrap().unwrap().as_slice(), b"first");
         assert!(folder.write("k", b"third", Put::Replace).unwrap());
-        assert_eq!(
-            folder.read_private("k").unwrap().unwrap().as_slice(),
-            b"third"
-        );
+        assert_eq!(folder.read_private("k").unwrap().unwrap().as_slice(), b"third");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
         assert_eq!(folder.names_ending("k").unwrap(), ["k"]);
         folder.remove("k").unwrap();

@@ -106,17 +106,9 @@ impl KeyRing {
         let old = Self::load_or_create(folder, now)?;
         let folder_path = folder;
         let folder = open(folder)?;
-        let retired = RetiredKey {
-            x: URL_SAFE_NO_PAD.encode(&old.public_key),
-            retired_at: now,
-        };
+        let retired = RetiredKey { x: URL_SAFE_NO_PAD.encode(&old.public_key), retired_at: now };
         let json = serde_json::to_vec(&retired).expect("strings and times are always JSON");
-        write(
-            &folder,
-            &format!("{}{RETIRED_SUFFIX}", old.kid),
-            &json,
-            Put::Replace,
-        )?;
+        write(&folder, &format!("{}{RETIRED_SUFFIX}", old.kid), &json, Put::Replace)?;
         write(&folder, SIGNING_KEY_FILE, &generate()?, Put::Replace)?;
         Self::load_or_create(folder_path, now)
     }
@@ -130,11 +122,7 @@ impl KeyRing {
     /// Every public key that verifies, as the document that other services fetch.
     #[must_use]
     pub fn jwks(&self) -> JwkSet {
-        let mut keys: Vec<_> = self
-            .verifying
-            .values()
-            .map(|(jwk, _)| jwk.clone())
-            .collect();
+        let mut keys: Vec<_> = self.verifying.values().map(|(jwk, _)| jwk.clone()).collect();
         keys.sort_by(|one, other| one.common.key_id.cmp(&other.common.key_id));
         JwkSet { keys }
     }
@@ -150,9 +138,7 @@ impl KeyRing {
     fn from_pkcs8(pkcs8: &[u8], folder: &KeyFolder) -> Result<Self, KeyRingError> {
         // Other crates of the build may switch on a second provider, and `jsonwebtoken` then
         // refuses to choose. An error here says that one is chosen already.
-        jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER
-            .install_default()
-            .ok();
+        jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
         let pair =
             Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| not_a_key(folder, SIGNING_KEY_FILE))?;
         let public_key = pair.public_key().as_ref().to_vec();
@@ -176,9 +162,7 @@ impl KeyRing {
                 return Err(not_a_key(folder, &name));
             };
             if now - retired.retired_at >= RETIRED_KEY_LIFE {
-                folder
-                    .remove(&name)
-                    .map_err(|source| file_error(folder, &name, source))?;
+                folder.remove(&name).map_err(|source| file_error(folder, &name, source))?;
                 continue;
             }
             let (kid, jwk, key) = public(&public_key);
@@ -232,35 +216,23 @@ fn decoded(retired: RetiredKey) -> Option<(RetiredKey, Vec<u8>)> {
 }
 
 fn open(path: &Path) -> Result<KeyFolder, KeyRingError> {
-    KeyFolder::open(path).map_err(|source| KeyRingError::File {
-        path: path.to_owned(),
-        source,
-    })
+    KeyFolder::open(path).map_err(|source| KeyRingError::File { path: path.to_owned(), source })
 }
 
 fn read(folder: &KeyFolder, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyRingError> {
-    folder
-        .read_private(name)
-        .map_err(|source| file_error(folder, name, source))
+    folder.read_private(name).map_err(|source| file_error(folder, name, source))
 }
 
 fn write(folder: &KeyFolder, name: &str, bytes: &[u8], put: Put) -> Result<bool, KeyRingError> {
-    folder
-        .write(name, bytes, put)
-        .map_err(|source| file_error(folder, name, source))
+    folder.write(name, bytes, put).map_err(|source| file_error(folder, name, source))
 }
 
 fn file_error(folder: &KeyFolder, name: &str, source: io::Error) -> KeyRingError {
-    KeyRingError::File {
-        path: folder.path_of(name),
-        source,
-    }
+    KeyRingError::File { path: folder.path_of(name), source }
 }
 
 fn not_a_key(folder: &KeyFolder, name: &str) -> KeyRingError {
-    KeyRingError::NotAKey {
-        path: folder.path_of(name),
-    }
+    KeyRingError::NotAKey { path: folder.path_of(name) }
 }
 
 #[cfg(test)]
@@ -289,17 +261,9 @@ mod tests {
     fn processes_that_start_at_once_share_one_key() {
         let folder = tempfile::tempdir().unwrap();
         let kids: Vec<_> = thread::scope(|scope| {
-            let load = || {
-                KeyRing::load_or_create(folder.path(), noon())
-                    .unwrap()
-                    .kid()
-                    .to_owned()
-            };
+            let load = || KeyRing::load_or_create(folder.path(), noon()).unwrap().kid().to_owned();
             let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
         assert!(kids.iter().all(|kid| *kid == kids[0]), "{kids:?}");
     }

@@ -148,15 +148,10 @@ impl From<TokenError> for Problem {
                 "the access token has expired",
                 "Bearer error=\"invalid_token\", error_description=\"the token has expired\"",
             ),
-            _ => (
-                "the access token is not valid",
-                "Bearer error=\"invalid_token\"",
-            ),
+            _ => ("the access token is not valid", "Bearer error=\"invalid_token\""),
         };
         tracing::debug!(reason = %error, "refused an access token");
-        Self::new(ProblemType::Unauthenticated)
-            .with_detail(detail)
-            .with_challenge(challenge)
+        Self::new(ProblemType::Unauthenticated).with_detail(detail).with_challenge(challenge)
     }
 }
 

@@ -37,10 +37,7 @@ pub struct FieldError {
 impl FieldError {
     /// An error at `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
+        Self { field: field.into(), message: message.into() }
     }
 }
 
@@ -99,10 +96,7 @@ impl Problem {
     /// A validation problem that lists its fields as `errors`.
     #[must_use]
     pub fn validation(errors: impl IntoIterator<Item = FieldError>) -> Self {
-        let errors = errors
-            .into_iter()
-            .map(|error| serde_json::json!(error))
-            .collect();
+        let errors = errors.into_iter().map(|error| serde_json::json!(error)).collect();
         Self::new(ProblemType::Validation).with("errors", Value::Array(errors))
     }
 
@@ -152,13 +146,8 @@ impl Problem {
     /// When `name` is one of the members that RFC 9457 defines: names are literals in handlers.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        assert!(
-            !STANDARD_MEMBERS.contains(&name),
-            "{name} is a standard member of a problem"
-        );
-        self.document
-            .extensions
-            .insert(name.to_owned(), value.into());
+        assert!(!STANDARD_MEMBERS.contains(&name), "{name} is a standard member of a problem");
+        self.document.extensions.insert(name.to_owned(), value.into());
         self
     }
 
@@ -228,29 +217,21 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(&self.document)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(PROBLEM_MEDIA_TYPE),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
         // A refusal is true for this caller at this moment only.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(delay) = self.retry_after {
             headers.insert(header::RETRY_AFTER, whole_seconds(delay).into());
         }
         if let Some(challenge) = self.challenge {
-            headers.insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static(challenge),
-            );
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }
 }
 
 fn whole_seconds(delay: Duration) -> u64 {
-    let rounded_up = delay
-        .as_secs()
-        .saturating_add(u64::from(delay.subsec_nanos() > 0));
+    let rounded_up = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
     rounded_up.max(1)
 }
 
@@ -305,11 +286,7 @@ mod tests {
         for (millis, seconds) in cases {
             let problem = Problem::rate_limited(Duration::from_millis(millis));
             let (_, headers, _) = parts(problem).await;
-            assert_eq!(
-                headers[header::RETRY_AFTER],
-                seconds.to_string(),
-                "{millis} ms"
-            );
+            assert_eq!(headers[header::RETRY_AFTER], seconds.to_string(), "{millis} ms");
         }
     }
 
@@ -335,10 +312,7 @@ mod tests {
         assert!(text.contains("additionalProperties"), "{text}");
         assert!(!text.contains("extensions"), "{text}");
         for member in STANDARD_MEMBERS {
-            assert!(
-                text.contains(&format!("\"{member}\":{{")),
-                "{member} in {text}"
-            );
+            assert!(text.contains(&format!("\"{member}\":{{")), "{member} in {text}");
         }
     }
 

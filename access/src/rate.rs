@@ -148,11 +148,7 @@ impl RateLimiter {
     /// A limiter that keeps at most `keys_max` buckets, at least one.
     #[must_use]
     pub fn new(limits: RateLimits, keys_max: usize) -> Self {
-        Self {
-            limits,
-            keys_max: keys_max.max(1),
-            buckets: Mutex::default(),
-        }
+        Self { limits, keys_max: keys_max.max(1), buckets: Mutex::default() }
     }
 
     /// Takes one token of the caller's bucket for the class.
@@ -164,15 +160,10 @@ impl RateLimiter {
         let key = (caller, class);
         let mut buckets = self.lock();
         let was_full_at = buckets.full_at.get(&key).copied();
-        let full_at = was_full_at
-            .unwrap_or_default()
-            .max(now)
-            .saturating_add(rate.refill);
+        let full_at = was_full_at.unwrap_or_default().max(now).saturating_add(rate.refill);
         let empty_until = full_at.saturating_sub(rate.depth());
         if empty_until > now {
-            return Err(Limited {
-                retry_after: empty_until - now,
-            });
+            return Err(Limited { retry_after: empty_until - now });
         }
         if let Some(was) = was_full_at {
             buckets.by_time.remove(&(was, key));
@@ -198,9 +189,7 @@ impl RateLimiter {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Buckets> {
         // A panic inside would leave at worst one bucket too many or too few.
-        self.buckets
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.buckets.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -222,12 +211,7 @@ mod tests {
 
     fn limits(burst: u32, refill: Duration) -> RateLimits {
         let rate = Rate::new(burst, refill);
-        RateLimits {
-            read: rate,
-            write: rate,
-            upload: rate,
-            credential: rate,
-        }
+        RateLimits { read: rate, write: rate, upload: rate, credential: rate }
     }
 
     fn caller(number: u128) -> Caller {
@@ -242,25 +226,10 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(take(0), Ok(()));
         }
-        assert_eq!(
-            take(0),
-            Err(Limited {
-                retry_after: SECOND
-            })
-        );
-        assert_eq!(
-            take(400),
-            Err(Limited {
-                retry_after: Duration::from_millis(600)
-            })
-        );
+        assert_eq!(take(0), Err(Limited { retry_after: SECOND }));
+        assert_eq!(take(400), Err(Limited { retry_after: Duration::from_millis(600) }));
         assert_eq!(take(1000), Ok(()));
-        assert_eq!(
-            take(1000),
-            Err(Limited {
-                retry_after: SECOND
-            })
-        );
+        assert_eq!(take(1000), Err(Limited { retry_after: SECOND }));
         // Long idle, it is full and no fuller.
         for _ in 0..3 {
             assert_eq!(take(60_000), Ok(()));
@@ -291,9 +260,7 @@ mod tests {
             limiter.take(caller(0), RouteClass::Write, SECOND).unwrap();
         }
         for number in 1..10_000 {
-            limiter
-                .take(caller(number), RouteClass::Write, SECOND)
-                .unwrap();
+            limiter.take(caller(number), RouteClass::Write, SECOND).unwrap();
             assert!(limiter.len() <= 100);
         }
         assert!(limiter.take(caller(0), RouteClass::Write, SECOND).is_err());

@@ -115,9 +115,7 @@ impl Roles {
 
     /// The roles in the order of [`Role::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Role> {
-        Role::ALL
-            .into_iter()
-            .filter(move |role| self.contains(*role))
+        Role::ALL.into_iter().filter(move |role| self.contains(*role))
     }
 }
 
@@ -142,10 +140,7 @@ impl Serialize for Roles {
 impl<'de> Deserialize<'de> for Roles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let names = Vec::<String>::deserialize(deserializer)?;
-        Ok(names
-            .iter()
-            .filter_map(|name| name.parse::<Role>().ok())
-            .collect())
+        Ok(names.iter().filter_map(|name| name.parse::<Role>().ok()).collect())
     }
 }
 
@@ -221,10 +216,7 @@ impl Permission {
     /// publish, buy or sell.
     #[must_use]
     pub const fn needs_confirmed_email(self) -> bool {
-        matches!(
-            self,
-            Self::PublishTrack | Self::SellLicence | Self::BuyLicence
-        )
+        matches!(self, Self::PublishTrack | Self::SellLicence | Self::BuyLicence)
     }
 }
 
@@ -309,11 +301,7 @@ mod tests {
         for permission in Permission::ALL {
             text.push_str(&format!("\n{:18}", format!("{permission:?}")));
             for role in Role::ALL {
-                let mark = if allows(role.into(), permission) {
-                    "x"
-                } else {
-                    "."
-                };
+                let mark = if allows(role.into(), permission) { "x" } else { "." };
                 text.push_str(&format!(" {mark:>width$}", width = role.name().len()));
             }
             if permission.needs_confirmed_email() {
@@ -339,10 +327,8 @@ mod tests {
 
     #[test]
     fn staff_roles_are_granted_not_chosen() {
-        let chosen: Vec<_> = Role::ALL
-            .into_iter()
-            .filter(|r| r.may_be_chosen_at_sign_up())
-            .collect();
+        let chosen: Vec<_> =
+            Role::ALL.into_iter().filter(|r| r.may_be_chosen_at_sign_up()).collect();
         assert_eq!(chosen, [Role::Listener, Role::Artist, Role::Label]);
         for role in chosen {
             assert!(!allows(role.into(), Permission::GrantRole));

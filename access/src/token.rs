@@ -193,12 +193,7 @@ impl TokenVerifier {
         // The crate would ask the system's clock; `check_times` asks the caller's.
         validation.validate_exp = false;
         validation.validate_nbf = false;
-        Self {
-            ring,
-            validation,
-            clock,
-            verified: Cache::new(VERIFIED_TOKENS_MAX),
-        }
+        Self { ring, validation, clock, verified: Cache::new(VERIFIED_TOKENS_MAX) }
     }
 
     /// Who bears `token`, as of the verifier's clock.
@@ -257,10 +252,7 @@ impl TokenVerifier {
 
 impl fmt::Debug for TokenVerifier {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("TokenVerifier")
-            .field("ring", &self.ring)
-            .finish_non_exhaustive()
+        formatter.debug_struct("TokenVerifier").field("ring", &self.ring).finish_non_exhaustive()
     }
 }
 

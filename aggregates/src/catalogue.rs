@@ -55,9 +55,7 @@ pub async fn state_of(
             }
         };
     }
-    by_category!(
-        Channel, Escrow, Listing, Message, Order, Payment, Play, Track, User
-    )
+    by_category!(Channel, Escrow, Listing, Message, Order, Payment, Play, Track, User)
 }
 
 async fn document<A: Decider>(

@@ -43,9 +43,7 @@ macro_rules! aggregate_ids {
         }
     )*};
 }
-aggregate_ids!(
-    ChannelId, ListingId, MessageId, OrderId, PlayId, TrackId, UserId
-);
+aggregate_ids!(ChannelId, ListingId, MessageId, OrderId, PlayId, TrackId, UserId);
 
 /// The stream of an aggregate: `<category>-<id>`.
 pub fn stream_of<A: Decider>(id: A::Id) -> StreamName {

@@ -129,43 +129,22 @@ pub fn decode<E: EventFamily>(recorded: &RecordedEvent) -> Result<Decoded<E>, Un
     if !E::has(recorded.event_type.as_str()) {
         let (stream, revision) = place();
         let event_type = recorded.event_type.clone();
-        return Err(UnreadableEvent::UnknownType {
-            stream,
-            revision,
-            event_type,
-        });
+        return Err(UnreadableEvent::UnknownType { stream, revision, event_type });
     }
     let metadata: Metadata = serde_json::from_slice(&recorded.metadata).map_err(|source| {
         let (stream, revision) = place();
-        UnreadableEvent::Metadata {
-            stream,
-            revision,
-            source,
-        }
+        UnreadableEvent::Metadata { stream, revision, source }
     })?;
     let data = serde_json::from_slice(&recorded.data).map_err(|source| {
         let (stream, revision) = place();
-        UnreadableEvent::NotJson {
-            stream,
-            revision,
-            source,
-        }
+        UnreadableEvent::NotJson { stream, revision, source }
     })?;
     let event = E::decode(recorded.event_type.as_str(), metadata.schema_version, data).map_err(
         |source| {
             let (stream, revision) = place();
-            UnreadableEvent::Data {
-                stream,
-                revision,
-                source,
-            }
+            UnreadableEvent::Data { stream, revision, source }
         },
     )?;
     let (revision, position) = (recorded.revision, recorded.position);
-    Ok(Decoded {
-        event,
-        metadata,
-        revision,
-        position,
-    })
+    Ok(Decoded { event, metadata, revision, position })
 }

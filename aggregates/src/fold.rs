@@ -42,9 +42,7 @@ impl From<ReadError> for LoadError {
             ReadError::StreamDeleted(stream) => Self::Deleted(stream),
             // Asking for a whole stream sets no filter, and one that is not there folds to nothing.
             ReadError::StreamNotFound(_) | ReadError::BadFilter(_) => {
-                Self::Store(StoreError::Unavailable {
-                    reason: error.to_string().into(),
-                })
+                Self::Store(StoreError::Unavailable { reason: error.to_string().into() })
             }
             ReadError::Store(error) => Self::Store(error),
         }
@@ -102,11 +100,7 @@ impl<A: Decider> Folded<A> {
             let expected = self.next_revision();
             if recorded.revision != expected {
                 let (stream, found) = (stream.clone(), recorded.revision);
-                return Err(LoadError::Gap {
-                    stream,
-                    expected,
-                    found,
-                });
+                return Err(LoadError::Gap { stream, expected, found });
             }
             self.fold(decode(&recorded)?);
         }

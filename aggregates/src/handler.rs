@@ -60,10 +60,7 @@ type Executed<A> = Result<
 impl CommandHandler {
     /// A handler over this store.
     pub fn new(store: Arc<dyn EventStore>) -> Self {
-        Self {
-            store,
-            cache: StateCache::default(),
-        }
+        Self { store, cache: StateCache::default() }
     }
 
     /// The store that it appends to.
@@ -125,9 +122,8 @@ impl CommandHandler {
                     continue;
                 }
             };
-            let expected = folded
-                .revision
-                .map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
+            let expected =
+                folded.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
             let encoded = encode(&stream, &events, context);
             match self.store.append(&stream, expected, encoded).await {
                 Ok(appended) => {
@@ -153,8 +149,7 @@ impl CommandHandler {
                 }
                 Err(AppendError::WrongExpectedRevision { .. }) => {
                     conflicts += 1;
-                    self.after_conflict(&stream, &mut folded, conflicts, context)
-                        .await?;
+                    self.after_conflict(&stream, &mut folded, conflicts, context).await?;
                     fresh = true;
                 }
                 Err(error) => return Err(error.into()),
@@ -172,9 +167,7 @@ impl CommandHandler {
     ) -> Result<(), CommandError<A::Error>> {
         metrics::counter!("veza_command_conflicts_total", "aggregate" => A::TYPE).increment(1);
         if conflicts >= ATTEMPTS_MAX {
-            return Err(CommandError::Conflict {
-                attempts: conflicts,
-            });
+            return Err(CommandError::Conflict { attempts: conflicts });
         }
         tokio::time::sleep(pause(context.command_id, conflicts)).await;
         if !folded.refresh(&*self.store, stream, None).await? {
@@ -194,11 +187,7 @@ impl CommandHandler {
         context: &CommandContext,
     ) -> Executed<A> {
         let read = ReadStream::forward(stream.clone()).from(first);
-        let mut reader = self
-            .store
-            .read_stream(read)
-            .await
-            .map_err(LoadError::from)?;
+        let mut reader = self.store.read_stream(read).await.map_err(LoadError::from)?;
         let mut outcome = Outcome {
             aggregate_id: id.uuid(),
             events: vec![],
@@ -211,11 +200,7 @@ impl CommandHandler {
             && let Some(recorded) = reader.try_next().await.map_err(LoadError::from)?
         {
             let decoded = decode::<A::Event>(&recorded).map_err(LoadError::from)?;
-            if let Some(record) = decoded
-                .metadata
-                .command
-                .filter(|_| outcome.events.is_empty())
-            {
+            if let Some(record) = decoded.metadata.command.filter(|_| outcome.events.is_empty()) {
                 if record.digest != context.digest {
                     return Err(CommandError::DigestMismatch);
                 }
@@ -271,9 +256,7 @@ fn unplaced(stream: &StreamName) -> StoreError {
 /// command's identity, so that those who met once do not meet again.
 fn pause(command_id: Uuid, conflicts: u32) -> Duration {
     let longest_ms = PAUSE_MS_MAX.min(1_u64 << conflicts.min(16));
-    let spread = Uuid::new_v5(&command_id, &conflicts.to_be_bytes())
-        .as_u64_pair()
-        .1;
+    let spread = Uuid::new_v5(&command_id, &conflicts.to_be_bytes()).as_u64_pair().1;
     Duration::from_micros(spread % (longest_ms * 1000))
 }
 
@@ -285,10 +268,7 @@ mod tests {
     fn pauses_grow_and_spread_but_stay_short() {
         let pauses = |id| (1..=ATTEMPTS_MAX).map(move |n| pause(Uuid::from_u128(id), n));
         for (index, wait) in pauses(1).enumerate() {
-            assert!(
-                wait < Duration::from_millis(PAUSE_MS_MAX.min(2 << index)),
-                "{wait:?}"
-            );
+            assert!(wait < Duration::from_millis(PAUSE_MS_MAX.min(2 << index)), "{wait:?}");
         }
         assert!(pauses(1).zip(pauses(2)).all(|(one, other)| one != other));
     }

@@ -72,12 +72,7 @@ impl<A: Decider> cqrs_es::EventStore<A> for PortStore {
             .and_then(async |recorded| {
                 let decoded: Decoded<A::Event> = decode(&recorded)?;
                 let metadata = to_map(&decoded.metadata);
-                Ok(envelope(
-                    aggregate_id,
-                    decoded.revision,
-                    decoded.event,
-                    metadata,
-                ))
+                Ok(envelope(aggregate_id, decoded.revision, decoded.event, metadata))
             })
             .try_collect()
             .await
@@ -89,14 +84,8 @@ impl<A: Decider> cqrs_es::EventStore<A> for PortStore {
         aggregate_id: &str,
     ) -> Result<PortContext<A>, AggregateError<A::Error>> {
         let stream = stream_named::<A>(aggregate_id)?;
-        let folded = fold::load(&*self.store, &stream, None)
-            .await
-            .map_err(framework_error)?;
-        Ok(PortContext {
-            aggregate_id: aggregate_id.to_owned(),
-            stream,
-            folded,
-        })
+        let folded = fold::load(&*self.store, &stream, None).await.map_err(framework_error)?;
+        Ok(PortContext { aggregate_id: aggregate_id.to_owned(), stream, folded })
     }
 
     /// Appends at the revision that was loaded; `metadata` is
@@ -112,22 +101,14 @@ impl<A: Decider> cqrs_es::EventStore<A> for PortStore {
         }
         let command: CommandContext = from_map(&metadata)
             .map_err(|error| AggregateError::DeserializationError(Box::new(error)))?;
-        let PortContext {
-            aggregate_id,
-            stream,
-            folded,
-        } = context;
-        let expected = folded
-            .revision
-            .map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
+        let PortContext { aggregate_id, stream, folded } = context;
+        let expected =
+            folded.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
         let encoded = encode(&stream, &events, &command);
-        self.store
-            .append(&stream, expected, encoded)
-            .await
-            .map_err(|error| match error {
-                AppendError::WrongExpectedRevision { .. } => AggregateError::AggregateConflict,
-                error => AggregateError::DatabaseConnectionError(Box::new(error)),
-            })?;
+        self.store.append(&stream, expected, encoded).await.map_err(|error| match error {
+            AppendError::WrongExpectedRevision { .. } => AggregateError::AggregateConflict,
+            error => AggregateError::DatabaseConnectionError(Box::new(error)),
+        })?;
         let mut revision = folded.next_revision();
         let mut envelopes = Vec::with_capacity(events.len());
         for event in events {
@@ -151,12 +132,7 @@ fn envelope<A: Decider>(
     metadata: HashMap<String, String>,
 ) -> EventEnvelope<A> {
     let sequence = usize::try_from(revision.next().get()).expect("revisions fit the memory");
-    EventEnvelope {
-        aggregate_id: aggregate_id.to_owned(),
-        sequence,
-        payload,
-        metadata,
-    }
+    EventEnvelope { aggregate_id: aggregate_id.to_owned(), sequence, payload, metadata }
 }
 
 fn framework_error<E: std::error::Error>(error: LoadError) -> AggregateError<E> {
@@ -171,10 +147,9 @@ fn framework_error<E: std::error::Error>(error: LoadError) -> AggregateError<E> 
 
 fn to_map(value: &impl Serialize) -> HashMap<String, String> {
     match serde_json::to_value(value).expect("metadata is plain data with string keys") {
-        Value::Object(fields) => fields
-            .into_iter()
-            .map(|(name, value)| (name, value.to_string()))
-            .collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, value.to_string())).collect()
+        }
         other => unreachable!("a struct is an object, not {other}"),
     }
 }

@@ -54,9 +54,7 @@ pub fn optional_lines(
     text: &str,
     max_chars: usize,
 ) -> Result<String, TextError> {
-    checked(field, text.trim(), max_chars, |character| {
-        matches!(character, '\n' | '\r' | '\t')
-    })
+    checked(field, text.trim(), max_chars, |character| matches!(character, '\n' | '\r' | '\t'))
 }
 
 fn checked(
@@ -68,10 +66,7 @@ fn checked(
     if text.chars().count() > max_chars {
         return Err(TextError::TooLong { field, max_chars });
     }
-    if text
-        .chars()
-        .any(|character| character.is_control() && !let_in(character))
-    {
+    if text.chars().any(|character| character.is_control() && !let_in(character)) {
         return Err(TextError::ControlCharacter { field });
     }
     Ok(text.to_owned())
@@ -91,10 +86,7 @@ mod tests {
     #[test]
     fn characters_are_counted_and_not_bytes() {
         assert_eq!(line("title", " äöü ", 3), Ok("äöü".to_owned()));
-        let too_long = TextError::TooLong {
-            field: "title",
-            max_chars: 2,
-        };
+        let too_long = TextError::TooLong { field: "title", max_chars: 2 };
         assert_eq!(line("title", "äöü", 2), Err(too_long));
     }
 
@@ -108,18 +100,12 @@ mod tests {
 
     #[test]
     fn white_space_is_empty() {
-        assert_eq!(
-            lines("text", " \n\t ", 10),
-            Err(TextError::Empty { field: "text" })
-        );
+        assert_eq!(lines("text", " \n\t ", 10), Err(TextError::Empty { field: "text" }));
         assert_eq!(optional_lines("text", " \n\t ", 10), Ok(String::new()));
     }
 
     #[test]
     fn a_long_reason_is_cut() {
-        assert_eq!(
-            reason(&"é".repeat(REASON_CHARS_MAX + 1)),
-            "é".repeat(REASON_CHARS_MAX)
-        );
+        assert_eq!(reason(&"é".repeat(REASON_CHARS_MAX + 1)), "é".repeat(REASON_CHARS_MAX));
     }
 }

@@ -30,27 +30,18 @@ pub struct Answer {
 impl Answer {
     /// Something was made.
     pub fn created<E>(id: Uuid, outcome: &Outcome<E>) -> Self {
-        Self {
-            status: StatusCode::CREATED,
-            done: Done::new(id, outcome),
-        }
+        Self { status: StatusCode::CREATED, done: Done::new(id, outcome) }
     }
 
     /// Something was changed, or was already so.
     pub fn done<E>(id: Uuid, outcome: &Outcome<E>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            done: Done::new(id, outcome),
-        }
+        Self { status: StatusCode::OK, done: Done::new(id, outcome) }
     }
 }
 
 impl Done {
     fn new<E>(id: Uuid, outcome: &Outcome<E>) -> Self {
-        Self {
-            id,
-            position: outcome.position.to_string(),
-        }
+        Self { id, position: outcome.position.to_string() }
     }
 }
 

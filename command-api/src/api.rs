@@ -55,10 +55,7 @@ pub struct CommandApi {
 impl CommandApi {
     /// Endpoints made of these parts.
     pub fn new(parts: CommandApiParts) -> Self {
-        Self {
-            parts: Arc::new(parts),
-            in_progress: InProgress::default(),
-        }
+        Self { parts: Arc::new(parts), in_progress: InProgress::default() }
     }
 
     /// The router with every endpoint, and the document that describes exactly those.
@@ -70,9 +67,8 @@ impl CommandApi {
         let credentials = routes::credentials()
             .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
             .layer(class(RouteClass::Credential));
-        let uploads = routes::uploads()
-            .layer(DefaultBodyLimit::disable())
-            .layer(class(RouteClass::Upload));
+        let uploads =
+            routes::uploads().layer(DefaultBodyLimit::disable()).layer(class(RouteClass::Upload));
         let (router, document) = OpenApiRouter::with_openapi(openapi::document())
             .merge(commands)
             .merge(credentials)

@@ -20,10 +20,7 @@ impl InProgress {
     /// A place for the command; `None` while it is under way already.
     pub fn begin(&self, id: Uuid) -> Option<Place> {
         let began = self.with(|ids| ids.insert(id));
-        began.then(|| Place {
-            all: self.clone(),
-            id,
-        })
+        began.then(|| Place { all: self.clone(), id })
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut HashSet<Uuid>) -> T) -> T {

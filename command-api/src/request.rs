@@ -71,12 +71,7 @@ impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for Command<B> {
         let Authenticated(principal) = request.extract_parts_with_state(api).await?;
         let actor = Actor::User(UserId(principal.user_id));
         let (body, context, place) = read(request, api, actor).await?;
-        Ok(Self {
-            principal,
-            body,
-            context,
-            _place: place,
-        })
+        Ok(Self { principal, body, context, _place: place })
     }
 }
 
@@ -85,11 +80,7 @@ impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for PublicCommand<B> {
 
     async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
         let (body, context, place) = read(request, api, Actor::System).await?;
-        Ok(Self {
-            body,
-            context,
-            _place: place,
-        })
+        Ok(Self { body, context, _place: place })
     }
 }
 
@@ -196,10 +187,7 @@ mod tests {
         assert_ne!(command_id(&otis, "POST /a", Some(&key("k"))), first);
         assert_ne!(command_id(&nina, "POST /b", Some(&key("k"))), first);
         assert_ne!(command_id(&nina, "POST /a", Some(&key("l"))), first);
-        assert_ne!(
-            command_id(&nina, "POST /a", None),
-            command_id(&nina, "POST /a", None)
-        );
+        assert_ne!(command_id(&nina, "POST /a", None), command_id(&nina, "POST /a", None));
     }
 
     #[test]
@@ -215,11 +203,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", good.parse().expect("a value"));
         assert_eq!(traceparent(&headers).as_deref(), Some(good));
-        for bad in [
-            "",
-            "00-xyz",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-        ] {
+        for bad in ["", "00-xyz", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"] {
             headers.insert("traceparent", bad.parse().expect("a value"));
             assert_eq!(traceparent(&headers), None, "{bad:?}");
         }

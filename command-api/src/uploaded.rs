@@ -29,10 +29,7 @@ pub(crate) async fn remember(
 ) -> Result<(), StorageError> {
     let note = serde_json::to_vec(master).expect("plain data is JSON");
     let body = stream::iter([Ok(Bytes::from(note))]);
-    objects
-        .put(&note_key(owner, upload_id), Box::pin(body))
-        .await
-        .map(drop)
+    objects.put(&note_key(owner, upload_id), Box::pin(body)).await.map(drop)
 }
 
 /// The master that was received under this id; `None` when its owner uploaded no such thing.
@@ -41,21 +38,13 @@ pub(crate) async fn recall(
     owner: UserId,
     upload_id: Uuid,
 ) -> Result<Option<Master>, Problem> {
-    let reader = match objects
-        .get(&note_key(owner, upload_id), ByteRange::Whole)
-        .await
-    {
+    let reader = match objects.get(&note_key(owner, upload_id), ByteRange::Whole).await {
         Ok(reader) => reader,
         Err(StorageError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(storage_problem(&error)),
     };
-    let note = reader
-        .bytes(NOTE_BYTES_MAX)
-        .await
-        .map_err(|error| Problem::internal(&error))?;
-    serde_json::from_slice(&note)
-        .map(Some)
-        .map_err(|error| Problem::internal(&error))
+    let note = reader.bytes(NOTE_BYTES_MAX).await.map_err(|error| Problem::internal(&error))?;
+    serde_json::from_slice(&note).map(Some).map_err(|error| Problem::internal(&error))
 }
 
 /// A storage's failure as a problem.

@@ -22,10 +22,7 @@ async fn accounts() -> Accounts {
         .expect("may make databases");
     connection.close().await.expect("closes");
     let pool = PgPoolOptions::new().max_connections(4);
-    let pool = pool
-        .connect_with(server.database(&name))
-        .await
-        .expect("connects");
+    let pool = pool.connect_with(server.database(&name)).await.expect("connects");
     Accounts::open(pool).await.expect("migrates")
 }
 
@@ -47,17 +44,10 @@ async fn a_handle_and_an_address_have_one_holder() {
     let accounts = accounts().await;
     let nina = account("nina", "nina@example.org");
     accounts.keep(&nina, now()).await.expect("free");
-    accounts
-        .keep(&nina, now())
-        .await
-        .expect("a sign-up can be repeated");
-    let same_handle = accounts
-        .keep(&account("NINA", "other@example.org"), now())
-        .await;
+    accounts.keep(&nina, now()).await.expect("a sign-up can be repeated");
+    let same_handle = accounts.keep(&account("NINA", "other@example.org"), now()).await;
     assert!(matches!(same_handle, Err(AccountError::HandleTaken)));
-    let same_email = accounts
-        .keep(&account("other", "Nina@Example.ORG"), now())
-        .await;
+    let same_email = accounts.keep(&account("other", "Nina@Example.ORG"), now()).await;
     assert!(matches!(same_email, Err(AccountError::EmailTaken)));
 }
 
@@ -66,18 +56,11 @@ async fn of_many_at_once_one_gets_the_handle() {
     let accounts = accounts().await;
     let tries = (0..16).map(|n| {
         let accounts = accounts.clone();
-        async move {
-            accounts
-                .keep(&account("nina", &format!("n{n}@example.org")), now())
-                .await
-        }
+        async move { accounts.keep(&account("nina", &format!("n{n}@example.org")), now()).await }
     });
     let results = futures::future::join_all(tries).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-    let lost = results
-        .iter()
-        .filter(|r| matches!(r, Err(AccountError::HandleTaken)))
-        .count();
+    let lost = results.iter().filter(|r| matches!(r, Err(AccountError::HandleTaken))).count();
     assert_eq!(lost, 15);
 }
 
@@ -86,31 +69,20 @@ async fn an_address_is_proved_by_a_token_in_time() {
     let accounts = accounts().await;
     let nina = account("nina", "nina@example.org");
     accounts.keep(&nina, now()).await.expect("free");
-    let token = accounts
-        .issue_confirmation(nina.user_id, now())
-        .await
-        .expect("issued");
+    let token = accounts.issue_confirmation(nina.user_id, now()).await.expect("issued");
     let late = now() + TimeDelta::hours(25);
     let refused = [(token.clone(), late), (ConfirmationToken::fresh(), now())];
     for (token, at) in refused {
         let outcome = accounts.confirm(&token, at).await;
         assert!(matches!(outcome, Err(AccountError::InvalidToken)));
     }
-    let found = accounts
-        .by_email(&nina.email)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let found = accounts.by_email(&nina.email).await.expect("reads").expect("is there");
     assert!(!found.confirmed);
     for _ in 0..2 {
         let who = accounts.confirm(&token, now()).await.expect("in time");
         assert_eq!(who, nina.user_id);
     }
-    let found = accounts
-        .by_email(&nina.email)
-        .await
-        .expect("reads")
-        .expect("is there");
+    let found = accounts.by_email(&nina.email).await.expect("reads").expect("is there");
     assert!(found.confirmed && found.user_id == nina.user_id);
 }
 

@@ -73,20 +73,13 @@ pub struct Money {
 impl Money {
     /// This many minor units of the currency.
     pub const fn new(amount_minor: u64, currency: Currency) -> Self {
-        Self {
-            amount_minor,
-            currency,
-        }
+        Self { amount_minor, currency }
     }
 }
 
 impl fmt::Display for Money {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} {} (minor units)",
-            self.amount_minor, self.currency
-        )
+        write!(formatter, "{} {} (minor units)", self.amount_minor, self.currency)
     }
 }
 

@@ -68,11 +68,7 @@ fn chain(
     mut data: Value,
 ) -> Result<Value, UpcastError> {
     if version > current {
-        return Err(UpcastError::FromTheFuture {
-            event_type,
-            found: version,
-            known: current,
-        });
+        return Err(UpcastError::FromTheFuture { event_type, found: version, known: current });
     }
     for from in version..current {
         let step = upcasters
@@ -112,21 +108,11 @@ mod tests {
 
     #[test]
     fn what_can_not_be_brought_on_is_told_apart() {
-        let future = UpcastError::FromTheFuture {
-            event_type: "Named",
-            found: 4,
-            known: 3,
-        };
+        let future = UpcastError::FromTheFuture { event_type: "Named", found: 4, known: 3 };
         assert_eq!(chain(STEPS, "Named", 4, 3, json!(1)), Err(future));
-        let missing = UpcastError::Missing {
-            event_type: "Other",
-            from: 1,
-        };
+        let missing = UpcastError::Missing { event_type: "Other", from: 1 };
         assert_eq!(chain(STEPS, "Other", 1, 2, json!(1)), Err(missing));
-        let shape = UpcastError::WrongShape {
-            event_type: "Named",
-            from: 1,
-        };
+        let shape = UpcastError::WrongShape { event_type: "Named", from: 1 };
         assert_eq!(chain(STEPS, "Named", 1, 3, json!(1)), Err(shape));
     }
 }

@@ -41,16 +41,10 @@ fn unknown_later_and_broken_data_are_told_apart() {
     let data = listed().encode().data;
     let unknown = ListingEvent::decode("LicenceFramed", 1, data.clone());
     assert!(matches!(unknown, Err(DecodeError::UnknownType(name)) if name == "LicenceFramed"));
-    assert!(matches!(
-        ListingEvent::decode("LicenceListed", 2, data),
-        Err(DecodeError::Upcast(_))
-    ));
+    assert!(matches!(ListingEvent::decode("LicenceListed", 2, data), Err(DecodeError::Upcast(_))));
     assert!(matches!(
         ListingEvent::decode("LicenceListed", 1, json!({})),
-        Err(DecodeError::Undecodable {
-            event_type: "LicenceListed",
-            ..
-        })
+        Err(DecodeError::Undecodable { event_type: "LicenceListed", .. })
     ));
 }
 

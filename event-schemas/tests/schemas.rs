@@ -34,18 +34,14 @@ fn folder() -> PathBuf {
 }
 
 fn file_of(category: &str, name: &str, version: u32) -> PathBuf {
-    folder()
-        .join(category)
-        .join(format!("{name}.v{version}.json"))
+    folder().join(category).join(format!("{name}.v{version}.json"))
 }
 
 /// The schema without its prose, which may be reworded at any time.
 fn shape(schema: &Value) -> Value {
     match schema {
         Value::Object(parts) => {
-            let kept = parts
-                .iter()
-                .filter(|(key, part)| *key != "description" || part.is_object());
+            let kept = parts.iter().filter(|(key, part)| *key != "description" || part.is_object());
             Value::Object(kept.map(|(key, part)| (key.clone(), shape(part))).collect())
         }
         Value::Array(parts) => Value::Array(parts.iter().map(shape).collect()),
@@ -63,9 +59,7 @@ fn incompatibilities(old: &Value, new: &Value, at: &str) -> Vec<String> {
     }
     let required = |schema: &Value| -> BTreeSet<String> {
         let list = schema["required"].as_array().cloned().unwrap_or_default();
-        list.iter()
-            .filter_map(|name| name.as_str().map(str::to_owned))
-            .collect()
+        list.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
     };
     for name in required(new).difference(&required(old)) {
         found.push(format!("{at}.{name}: became required"));
@@ -97,20 +91,13 @@ fn every_type_has_the_schema_that_is_checked_in() {
             if let Some(old) = &checked_in {
                 let old: Value = serde_json::from_str(old).expect("checked-in schemas are JSON");
                 let broken = incompatibilities(&shape(&old), &shape(&current), info.name);
-                assert!(
-                    broken.is_empty(),
-                    "incompatible without a new version: {broken:?}"
-                );
+                assert!(broken.is_empty(), "incompatible without a new version: {broken:?}");
             }
             if update {
                 fs::create_dir_all(path.parent().expect("has a folder")).expect("writable");
                 fs::write(&path, &text).expect("writable");
             } else {
-                assert_eq!(
-                    checked_in.as_ref(),
-                    Some(&text),
-                    "run UPDATE_SCHEMAS=1 for {path:?}"
-                );
+                assert_eq!(checked_in.as_ref(), Some(&text), "run UPDATE_SCHEMAS=1 for {path:?}");
             }
         }
     }
@@ -120,11 +107,7 @@ fn every_type_has_the_schema_that_is_checked_in() {
 fn every_schema_that_was_ever_checked_in_is_still_read() {
     for (category, types) in families() {
         for entry in fs::read_dir(folder().join(category)).expect("the family has schemas") {
-            let file = entry
-                .expect("readable")
-                .file_name()
-                .into_string()
-                .expect("UTF-8");
+            let file = entry.expect("readable").file_name().into_string().expect("UTF-8");
             let (name, version) = file
                 .strip_suffix(".json")
                 .and_then(|stem| stem.rsplit_once(".v"))
@@ -133,9 +116,7 @@ fn every_schema_that_was_ever_checked_in_is_still_read() {
             let info = types.iter().find(|info| info.name == name);
             let info = info.unwrap_or_else(|| panic!("{name} is no longer in its family"));
             for from in version..info.version {
-                let known = UPCASTERS
-                    .iter()
-                    .any(|up| up.event_type == name && up.from == from);
+                let known = UPCASTERS.iter().any(|up| up.event_type == name && up.from == from);
                 assert!(known, "nothing brings {name} from version {from} on");
             }
         }
@@ -173,9 +154,6 @@ fn incompatible_changes_are_found() {
         }),
     ];
     for change in changes {
-        assert!(
-            !incompatibilities(&old, &change, "T").is_empty(),
-            "{change} was let through"
-        );
+        assert!(!incompatibilities(&old, &change, "T").is_empty(), "{change} was let through");
     }
 }

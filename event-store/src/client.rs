@@ -66,10 +66,7 @@ impl ClientStore {
     pub fn new(connection_string: &str) -> Result<Self, InvalidConnectionString> {
         let connection = Arc::new(Connection::new(connection_string)?);
         let appender = Arc::new(Appender::new(Arc::clone(&connection)));
-        Ok(Self {
-            connection,
-            appender,
-        })
+        Ok(Self { connection, appender })
     }
 }
 
@@ -154,8 +151,7 @@ impl EventStore for ClientStore {
             data: data.into(),
             metadata: Bytes::new(),
         };
-        self.append(&stream.metadata_stream(), expected, vec![event])
-            .await
+        self.append(&stream.metadata_stream(), expected, vec![event]).await
     }
 
     async fn delete_stream(
@@ -203,10 +199,7 @@ impl ClientStore {
             }
             Err(_) => None,
         };
-        Ok(Appended {
-            last_revision: last.map(|event| event.revision),
-            position: None,
-        })
+        Ok(Appended { last_revision: last.map(|event| event.revision), position: None })
     }
 }
 

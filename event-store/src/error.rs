@@ -116,10 +116,7 @@ pub enum AppendError {
 }
 
 fn found(actual: Option<Revision>) -> String {
-    actual.map_or_else(
-        || "no events".to_owned(),
-        |revision| format!("revision {revision}"),
-    )
+    actual.map_or_else(|| "no events".to_owned(), |revision| format!("revision {revision}"))
 }
 
 /// Why a read failed.

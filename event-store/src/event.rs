@@ -34,10 +34,9 @@ impl EventType {
         let name = name.as_ref();
         match name.len() {
             0 => Err(InvalidName::Empty),
-            length if length > EVENT_TYPE_BYTES_MAX => Err(InvalidName::TooLong {
-                length,
-                max: EVENT_TYPE_BYTES_MAX,
-            }),
+            length if length > EVENT_TYPE_BYTES_MAX => {
+                Err(InvalidName::TooLong { length, max: EVENT_TYPE_BYTES_MAX })
+            }
             _ => Ok(Self(name.into())),
         }
     }

@@ -71,52 +71,31 @@ impl ReadStream {
     /// The whole stream, from old to new.
     pub fn forward(stream: StreamName) -> Self {
         let (direction, start) = (Direction::Forward, StreamStart::Start);
-        Self {
-            stream,
-            direction,
-            start,
-            limit: None,
-            as_of: None,
-        }
+        Self { stream, direction, start, limit: None, as_of: None }
     }
 
     /// The whole stream, from new to old.
     pub fn backward(stream: StreamName) -> Self {
         let (direction, start) = (Direction::Backward, StreamStart::End);
-        Self {
-            stream,
-            direction,
-            start,
-            limit: None,
-            as_of: None,
-        }
+        Self { stream, direction, start, limit: None, as_of: None }
     }
 
     /// The same, from this revision on.
     #[must_use]
     pub fn from(self, revision: Revision) -> Self {
-        Self {
-            start: StreamStart::Revision(revision),
-            ..self
-        }
+        Self { start: StreamStart::Revision(revision), ..self }
     }
 
     /// The same, at most this many events.
     #[must_use]
     pub fn limit(self, events: u64) -> Self {
-        Self {
-            limit: Some(events),
-            ..self
-        }
+        Self { limit: Some(events), ..self }
     }
 
     /// The same, as of a moment of the past.
     #[must_use]
     pub fn as_of(self, moment: AsOf) -> Self {
-        Self {
-            as_of: Some(moment),
-            ..self
-        }
+        Self { as_of: Some(moment), ..self }
     }
 }
 
@@ -139,60 +118,36 @@ impl ReadAll {
     /// Everything, from old to new.
     pub fn forward() -> Self {
         let (direction, start) = (Direction::Forward, AllStart::Start);
-        Self {
-            direction,
-            start,
-            limit: None,
-            filter: None,
-            as_of: None,
-        }
+        Self { direction, start, limit: None, filter: None, as_of: None }
     }
 
     /// Everything, from new to old.
     pub fn backward() -> Self {
         let (direction, start) = (Direction::Backward, AllStart::End);
-        Self {
-            direction,
-            start,
-            limit: None,
-            filter: None,
-            as_of: None,
-        }
+        Self { direction, start, limit: None, filter: None, as_of: None }
     }
 
     /// The same, from this position on.
     #[must_use]
     pub fn from(self, position: Position) -> Self {
-        Self {
-            start: AllStart::Position(position),
-            ..self
-        }
+        Self { start: AllStart::Position(position), ..self }
     }
 
     /// The same, at most this many events.
     #[must_use]
     pub fn limit(self, events: u64) -> Self {
-        Self {
-            limit: Some(events),
-            ..self
-        }
+        Self { limit: Some(events), ..self }
     }
 
     /// The same, only the events that the filter keeps.
     #[must_use]
     pub fn filter(self, filter: Filter) -> Self {
-        Self {
-            filter: Some(filter),
-            ..self
-        }
+        Self { filter: Some(filter), ..self }
     }
 
     /// The same, as of a moment of the past.
     #[must_use]
     pub fn as_of(self, moment: AsOf) -> Self {
-        Self {
-            as_of: Some(moment),
-            ..self
-        }
+        Self { as_of: Some(moment), ..self }
     }
 }

@@ -20,10 +20,9 @@ impl StreamName {
         let name = name.as_ref();
         match name.len() {
             0 => Err(InvalidName::Empty),
-            length if length > STREAM_NAME_BYTES_MAX => Err(InvalidName::TooLong {
-                length,
-                max: STREAM_NAME_BYTES_MAX,
-            }),
+            length if length > STREAM_NAME_BYTES_MAX => {
+                Err(InvalidName::TooLong { length, max: STREAM_NAME_BYTES_MAX })
+            }
             _ if name == "$$" => Err(InvalidName::NoSubject),
             _ => Ok(Self(name.into())),
         }
@@ -41,9 +40,7 @@ impl StreamName {
 
     /// What stands before the first `-`, or the whole name where there is none.
     pub fn category(&self) -> &str {
-        self.0
-            .split_once('-')
-            .map_or(&*self.0, |(category, _)| category)
+        self.0.split_once('-').map_or(&*self.0, |(category, _)| category)
     }
 
     /// Whether this is a stream of the system's own (`$…`).
@@ -53,9 +50,7 @@ impl StreamName {
 
     /// The stream whose metadata this stream holds, when it is a `$$…` stream.
     pub fn metadata_subject(&self) -> Option<Self> {
-        self.0
-            .strip_prefix("$$")
-            .map(|subject| Self(subject.into()))
+        self.0.strip_prefix("$$").map(|subject| Self(subject.into()))
     }
 
     /// The stream that holds this stream's metadata: `$$<name>`.
@@ -139,11 +134,7 @@ pub struct StreamMetadata {
     #[serde(rename = "$tb", default, skip_serializing_if = "Option::is_none")]
     pub truncate_before: Option<u64>,
     /// How long readers over HTTP may cache, in seconds.
-    #[serde(
-        rename = "$cacheControl",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(rename = "$cacheControl", default, skip_serializing_if = "Option::is_none")]
     pub cache_control_seconds: Option<u64>,
     /// Who may do what.
     #[serde(rename = "$acl", default, skip_serializing_if = "Option::is_none")]

@@ -12,10 +12,7 @@ use tempfile::TempDir;
 async fn in_a_folder() -> (suite::Store, TempDir) {
     let folder = TempDir::new().unwrap();
     let options = EmbeddedOptions::folder(folder.path().join("events"));
-    (
-        Arc::new(EmbeddedStore::open(options).await.unwrap()),
-        folder,
-    )
+    (Arc::new(EmbeddedStore::open(options).await.unwrap()), folder)
 }
 
 async fn in_many_segments() -> (suite::Store, SimDisk) {

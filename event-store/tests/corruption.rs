@@ -18,10 +18,7 @@ async fn small_store() -> (SimDisk, Vec<RecordedEvent>) {
     let store = open(&disk).await.unwrap();
     for number in 0..30 {
         let name = STREAMS[usize::try_from(number).unwrap() % STREAMS.len()];
-        store
-            .append(&stream(name), ExpectedRevision::Any, vec![event(number)])
-            .await
-            .unwrap();
+        store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
     }
     let all = everything(&store).await.unwrap();
     store.close().await.unwrap();
@@ -35,16 +32,10 @@ async fn names(disk: &SimDisk) -> Vec<String> {
 /// Opens and reads in every way; an error anywhere is what went wrong.
 async fn read_in_every_way(disk: &SimDisk) -> Result<Vec<RecordedEvent>, String> {
     let store: EmbeddedStore = open(disk).await.map_err(|error| error.to_string())?;
-    let all = everything(&store)
-        .await
-        .map_err(|error| error.to_string())?;
+    let all = everything(&store).await.map_err(|error| error.to_string())?;
     let mut by_stream = Vec::new();
     for name in STREAMS {
-        by_stream.extend(
-            all_of(&store, name)
-                .await
-                .map_err(|error| error.to_string())?,
-        );
+        by_stream.extend(all_of(&store, name).await.map_err(|error| error.to_string())?);
     }
     by_stream.sort_by_key(|event| event.position);
     assert_eq!(by_stream, all, "the streams and the log agree");
@@ -113,19 +104,12 @@ async fn a_missing_segment_is_refused_and_a_missing_index_made_again() {
 #[tokio::test]
 async fn a_cut_at_any_length_after_a_close_in_peace_is_refused() {
     let (disk, _) = small_store().await;
-    let last = names(&disk)
-        .await
-        .into_iter()
-        .rfind(|name| name.ends_with(".log"))
-        .unwrap();
+    let last = names(&disk).await.into_iter().rfind(|name| name.ends_with(".log")).unwrap();
     let whole = disk.contents(&last).unwrap();
     for length in 0..whole.len() {
         let damaged = disk.copy();
         damaged.put(&last, whole[..length].to_vec());
-        assert!(
-            read_in_every_way(&damaged).await.is_err(),
-            "{last} cut at {length}"
-        );
+        assert!(read_in_every_way(&damaged).await.is_err(), "{last} cut at {length}");
     }
 }
 

@@ -14,10 +14,7 @@ const FIRST_SEGMENT: &str = "00000000000000000001.log";
 
 async fn append(store: &EmbeddedStore, name: &str, numbers: &[u64]) -> Result<(), AppendError> {
     let events = numbers.iter().map(|&number| event(number)).collect();
-    store
-        .append(&stream(name), ExpectedRevision::Any, events)
-        .await
-        .map(drop)
+    store.append(&stream(name), ExpectedRevision::Any, events).await.map(drop)
 }
 
 /// Coins thrown from a seed, the same each time.
@@ -56,11 +53,7 @@ async fn a_tail_torn_at_any_byte_is_cut() {
         append(&store, "track-3", &[9]).await.unwrap();
         drop(store);
         let store = open(&torn).await.unwrap();
-        assert_eq!(
-            everything(&store).await.unwrap().len(),
-            4,
-            "at {length}, again"
-        );
+        assert_eq!(everything(&store).await.unwrap().len(), 4, "at {length}, again");
     }
 }
 
@@ -73,15 +66,8 @@ async fn a_damaged_frame_before_a_whole_one_is_refused() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         damaged.put(FIRST_SEGMENT, bytes);
-        let error = open(&damaged)
-            .await
-            .err()
-            .expect("corrupt in the middle")
-            .to_string();
-        assert!(
-            error.contains(FIRST_SEGMENT) && error.contains("offset"),
-            "{at}: {error}"
-        );
+        let error = open(&damaged).await.err().expect("corrupt in the middle").to_string();
+        assert!(error.contains(FIRST_SEGMENT) && error.contains("offset"), "{at}: {error}");
     }
 }
 
@@ -92,9 +78,7 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
         let mut disk = SimDisk::new();
         let mut acknowledged = 0;
         for _ in 0..4 {
-            let store = open(&disk)
-                .await
-                .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            let store = open(&disk).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             let held = everything(&store).await.unwrap();
             assert!(held.len() as u64 >= acknowledged, "seed {seed} lost events");
             for (number, event) in held.iter().enumerate() {
@@ -102,26 +86,17 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
             }
             let mut number = held.len() as u64;
             for _ in 0..6 {
-                append(&store, "track-1", &[number, number + 1])
-                    .await
-                    .unwrap();
+                append(&store, "track-1", &[number, number + 1]).await.unwrap();
                 number += 2;
             }
             acknowledged = number;
             disk.fail(Fault::Sync(1));
             let lost = append(&store, "track-1", &[number, number + 1]).await;
-            assert!(matches!(
-                lost,
-                Err(AppendError::Store(StoreError::Poisoned { .. }))
-            ));
+            assert!(matches!(lost, Err(AppendError::Store(StoreError::Poisoned { .. }))));
             disk = disk.cut_power(&mut throw);
         }
         let store = open(&disk).await.unwrap();
-        assert_eq!(
-            everything(&store).await.unwrap().len() as u64 % 2,
-            0,
-            "seed {seed}: half"
-        );
+        assert_eq!(everything(&store).await.unwrap().len() as u64 % 2, 0, "seed {seed}: half");
     }
 }
 
@@ -165,10 +140,7 @@ async fn after_any_failed_sync_nothing_is_acknowledged_until_reopened() {
         let kept = everything(&store).await.unwrap();
         assert_eq!(kept.len(), acknowledged.len(), "sync {nth}");
     }
-    assert!(
-        poisonings > 15,
-        "most syncs are those of commits, not {poisonings}"
-    );
+    assert!(poisonings > 15, "most syncs are those of commits, not {poisonings}");
 }
 
 #[tokio::test]
@@ -179,10 +151,7 @@ async fn a_failed_write_poisons_too() {
     disk.fail(Fault::Write(1));
     for number in 1..3 {
         let error = append(&store, "track-1", &[number]).await.unwrap_err();
-        assert!(
-            matches!(error, AppendError::Store(StoreError::Poisoned { .. })),
-            "{error}"
-        );
+        assert!(matches!(error, AppendError::Store(StoreError::Poisoned { .. })), "{error}");
     }
     let store = open(&disk.cut_power(|| true)).await.unwrap();
     assert!(store.torn_bytes() > 0, "half of the frame had been written");
@@ -207,11 +176,7 @@ async fn a_full_disk_refuses_and_goes_on_once_there_is_room() {
         assert_eq!(error.to_string(), full.to_string(), "room {room}");
         assert_eq!(everything(&store).await.unwrap().len() as u64, number);
         let cut = open(&disk.copy()).await.unwrap();
-        assert_eq!(
-            cut.torn_bytes(),
-            0,
-            "room {room}: what was written in vain is cut off at once"
-        );
+        assert_eq!(cut.torn_bytes(), 0, "room {room}: what was written in vain is cut off at once");
         disk.set_capacity_bytes(None);
         for _ in 0..8 {
             append(&store, "track-1", &[number]).await.unwrap();

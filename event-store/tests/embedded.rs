@@ -66,10 +66,7 @@ impl Disk for GatedDisk {
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(name, create)?;
-        Ok(Arc::new(GatedFile {
-            file,
-            gate: Arc::clone(&self.gate),
-        }))
+        Ok(Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -126,17 +123,12 @@ impl Clock for HandClock {
 
 async fn append(store: &EmbeddedStore, name: &str, number: u64) {
     let events = vec![event(number)];
-    store
-        .append(&stream(name), ExpectedRevision::Any, events)
-        .await
-        .unwrap();
+    store.append(&stream(name), ExpectedRevision::Any, events).await.unwrap();
 }
 
 async fn next(subscription: &mut Subscription) -> Delivery {
     let next = tokio::time::timeout(PATIENCE, subscription.next()).await;
-    next.expect("a delivery comes")
-        .expect("there is no end")
-        .expect("there is no error")
+    next.expect("a delivery comes").expect("there is no end").expect("there is no error")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,24 +160,13 @@ async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
         assert!(futures::poll!(append).is_pending());
     }
     let seen = everything(&store).await.unwrap();
-    assert_eq!(
-        seen.len(),
-        1,
-        "what is not synced is not seen, and the read does not wait"
-    );
-    assert!(
-        !first.is_finished(),
-        "nothing is acknowledged before its sync"
-    );
+    assert_eq!(seen.len(), 1, "what is not synced is not seen, and the read does not wait");
+    assert!(!first.is_finished(), "nothing is acknowledged before its sync");
     let syncs = disk.gate.file_syncs.load(Ordering::SeqCst);
     disk.gate.set_shut(false);
     futures::future::join_all(waiting).await;
     first.await.unwrap();
-    assert_eq!(
-        disk.gate.file_syncs.load(Ordering::SeqCst) - syncs,
-        1,
-        "one sync for all"
-    );
+    assert_eq!(disk.gate.file_syncs.load(Ordering::SeqCst) - syncs, 1, "one sync for all");
     assert_eq!(everything(&store).await.unwrap().len() as u64, 2 + WAITING);
 }
 
@@ -197,18 +178,14 @@ async fn recorded_time_never_runs_backwards() {
     for seconds in [100, 50, 120, 10] {
         clock.set_seconds(seconds);
         let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(400);
-        let store = EmbeddedStore::open(options.clock(Arc::clone(&clock) as Arc<dyn Clock>))
-            .await
-            .unwrap();
+        let store =
+            EmbeddedStore::open(options.clock(Arc::clone(&clock) as Arc<dyn Clock>)).await.unwrap();
         for _ in 0..3 {
             append(&store, "track-1", number).await;
             number += 1;
         }
         let all = everything(&store).await.unwrap();
-        assert!(
-            all.windows(2)
-                .all(|pair| pair[0].recorded_at <= pair[1].recorded_at)
-        );
+        assert!(all.windows(2).all(|pair| pair[0].recorded_at <= pair[1].recorded_at));
     }
 }
 
@@ -223,51 +200,28 @@ async fn events_older_than_max_age_are_not_read() {
         clock.set_seconds(seconds);
         append(&store, "track-1", number).await;
     }
-    let metadata = StreamMetadata {
-        max_age_seconds: Some(60),
-        ..StreamMetadata::default()
-    };
-    store
-        .set_stream_metadata(&name, ExpectedRevision::Any, metadata)
-        .await
-        .unwrap();
+    let metadata = StreamMetadata { max_age_seconds: Some(60), ..StreamMetadata::default() };
+    store.set_stream_metadata(&name, ExpectedRevision::Any, metadata).await.unwrap();
     for (now, expected) in [(1_100, vec![1, 2]), (1_120, vec![2]), (2_000, vec![])] {
         clock.set_seconds(now);
-        let read = store
-            .read_stream(ReadStream::forward(name.clone()))
-            .await
-            .unwrap();
-        let read: Vec<_> = read
-            .map_ok(|event| event.revision.get())
-            .try_collect()
-            .await
-            .unwrap();
+        let read = store.read_stream(ReadStream::forward(name.clone())).await.unwrap();
+        let read: Vec<_> = read.map_ok(|event| event.revision.get()).try_collect().await.unwrap();
         assert_eq!(read, expected, "at {now}");
     }
 }
 
 #[tokio::test]
 async fn a_follower_that_does_not_read_falls_behind_and_misses_nothing() {
-    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new())))
-        .await
-        .unwrap();
-    let mut of_all = store
-        .subscribe_all(SubscribeFrom::Start, None)
-        .await
-        .unwrap();
-    let mut of_stream = store
-        .subscribe_stream(&stream("track-1"), SubscribeFrom::Start)
-        .await
-        .unwrap();
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new()))).await.unwrap();
+    let mut of_all = store.subscribe_all(SubscribeFrom::Start, None).await.unwrap();
+    let mut of_stream =
+        store.subscribe_stream(&stream("track-1"), SubscribeFrom::Start).await.unwrap();
     for subscription in [&mut of_all, &mut of_stream] {
         assert_eq!(next(subscription).await, Delivery::CaughtUp);
     }
     let count = LIVE_EVENTS_MAX as u64 + 500;
     let events = (0..count).map(event).collect();
-    store
-        .append(&stream("track-1"), ExpectedRevision::Any, events)
-        .await
-        .unwrap();
+    store.append(&stream("track-1"), ExpectedRevision::Any, events).await.unwrap();
     for subscription in [&mut of_all, &mut of_stream] {
         assert_eq!(next(subscription).await, Delivery::FellBehind);
         for revision in 0..count {
@@ -282,22 +236,16 @@ async fn a_follower_that_does_not_read_falls_behind_and_misses_nothing() {
 
 #[tokio::test]
 async fn closing_ends_followers() {
-    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new())))
-        .await
-        .unwrap();
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new()))).await.unwrap();
     let mut of_all = store.subscribe_all(SubscribeFrom::End, None).await.unwrap();
-    let mut of_stream = store
-        .subscribe_stream(&stream("track-1"), SubscribeFrom::End)
-        .await
-        .unwrap();
+    let mut of_stream =
+        store.subscribe_stream(&stream("track-1"), SubscribeFrom::End).await.unwrap();
     for subscription in [&mut of_all, &mut of_stream] {
         assert_eq!(next(subscription).await, Delivery::CaughtUp);
     }
     store.close().await.unwrap();
     for subscription in [&mut of_all, &mut of_stream] {
-        let ended = tokio::time::timeout(PATIENCE, subscription.next())
-            .await
-            .expect("it ends");
+        let ended = tokio::time::timeout(PATIENCE, subscription.next()).await.expect("it ends");
         assert!(matches!(ended, Some(Err(_))), "{ended:?}");
     }
 }
@@ -312,21 +260,10 @@ async fn open_fixture(folder: &Path) -> EmbeddedStore {
 
 async fn fill_fixture(store: &EmbeddedStore) {
     for number in 0..20 {
-        append(
-            store,
-            ["track-1", "user-1"][usize::try_from(number % 2).unwrap()],
-            number,
-        )
-        .await;
+        append(store, ["track-1", "user-1"][usize::try_from(number % 2).unwrap()], number).await;
     }
-    store
-        .delete_stream(&stream("user-1"), ExpectedRevision::Any)
-        .await
-        .unwrap();
-    store
-        .tombstone_stream(&stream("order-1"), ExpectedRevision::Any)
-        .await
-        .unwrap();
+    store.delete_stream(&stream("user-1"), ExpectedRevision::Any).await.unwrap();
+    store.tombstone_stream(&stream("order-1"), ExpectedRevision::Any).await.unwrap();
 }
 
 /// Names a folder for the fixture of a new format version.
@@ -335,12 +272,7 @@ const NEW_FIXTURE: &str = "EVENT_STORE_NEW_FIXTURE";
 fn lengths(folder: &Path) -> BTreeMap<String, u64> {
     let files = fs::read_dir(folder).unwrap().map(Result::unwrap);
     files
-        .map(|file| {
-            (
-                file.file_name().into_string().unwrap(),
-                file.metadata().unwrap().len(),
-            )
-        })
+        .map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len()))
         .collect()
 }
 
@@ -364,14 +296,10 @@ async fn the_first_format_version_is_still_read() {
         fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
     let old = open_fixture(folder.path()).await;
-    let new = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new())))
-        .await
-        .unwrap();
+    let new = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new()))).await.unwrap();
     fill_fixture(&new).await;
-    let (old_events, new_events) = (
-        everything(&old).await.unwrap(),
-        everything(&new).await.unwrap(),
-    );
+    let (old_events, new_events) =
+        (everything(&old).await.unwrap(), everything(&new).await.unwrap());
     assert_eq!(old_events.len(), 22);
     for (old, new) in old_events.iter().zip(&new_events) {
         assert_eq!((&old.stream, old.revision), (&new.stream, new.revision));
@@ -379,12 +307,5 @@ async fn the_first_format_version_is_still_read() {
     }
     assert_eq!(old.verify().await.unwrap().events, 22);
     append(&old, "track-1", 99).await;
-    assert_eq!(
-        old.last_event(&stream("track-1"))
-            .await
-            .unwrap()
-            .unwrap()
-            .id,
-        event(99).id
-    );
+    assert_eq!(old.last_event(&stream("track-1")).await.unwrap().unwrap().id, event(99).id);
 }

@@ -23,29 +23,12 @@ const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Append {
-        stream: usize,
-        expected: Expected,
-        count: u64,
-        again: u64,
-    },
-    Delete {
-        stream: usize,
-        expected: Expected,
-    },
-    Tombstone {
-        stream: usize,
-    },
-    Metadata {
-        stream: usize,
-        max_count: Option<u64>,
-        truncate_before: Option<u64>,
-    },
+    Append { stream: usize, expected: Expected, count: u64, again: u64 },
+    Delete { stream: usize, expected: Expected },
+    Tombstone { stream: usize },
+    Metadata { stream: usize, max_count: Option<u64>, truncate_before: Option<u64> },
     Reopen,
-    Crash {
-        seed: u64,
-        in_flight: bool,
-    },
+    Crash { seed: u64, in_flight: bool },
 }
 
 /// What a writer expects, near to what is there.
@@ -71,22 +54,13 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let some = || proptest::option::of(0..6_u64);
     let append =
         (stream(), expected(), 0..4_u64, 0..4_u64).prop_map(|(stream, expected, count, again)| {
-            Operation::Append {
-                stream,
-                expected,
-                count,
-                again,
-            }
+            Operation::Append { stream, expected, count, again }
         });
     let delete = (stream(), expected())
         .prop_map(|(stream, expected)| Operation::Delete { stream, expected });
     let tombstone = stream().prop_map(|stream| Operation::Tombstone { stream });
     let metadata = (stream(), some(), some()).prop_map(|(stream, max_count, truncate_before)| {
-        Operation::Metadata {
-            stream,
-            max_count,
-            truncate_before,
-        }
+        Operation::Metadata { stream, max_count, truncate_before }
     });
     let crash = (any::<u64>(), any::<bool>())
         .prop_map(|(seed, in_flight)| Operation::Crash { seed, in_flight });
@@ -113,12 +87,7 @@ impl Pair {
     async fn new() -> Self {
         let disk = SimDisk::new();
         let store = open(&disk).await.unwrap();
-        Self {
-            disk,
-            store,
-            model: Model::default(),
-            next_id: 0,
-        }
+        Self { disk, store, model: Model::default(), next_id: 0 }
     }
 
     fn expected(&self, name: &str, expected: Expected) -> ExpectedRevision {
@@ -127,11 +96,11 @@ impl Pair {
             Expected::Any => ExpectedRevision::Any,
             Expected::NoStream => ExpectedRevision::NoStream,
             Expected::StreamExists => ExpectedRevision::StreamExists,
-            Expected::Near(off) => behind
-                .checked_add_signed(off - 1)
-                .map_or(ExpectedRevision::NoStream, |revision| {
+            Expected::Near(off) => {
+                behind.checked_add_signed(off - 1).map_or(ExpectedRevision::NoStream, |revision| {
                     ExpectedRevision::Exactly(Revision::new(revision))
-                }),
+                })
+            }
         }
     }
 
@@ -154,31 +123,17 @@ impl Pair {
 
     async fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Append {
-                stream: at,
-                expected,
-                count,
-                again,
-            } => {
+            Operation::Append { stream: at, expected, count, again } => {
                 let numbers = self.numbers(STREAMS[at], expected, count, again);
                 let expected = self.expected(STREAMS[at], expected);
                 let events = numbers.iter().map(|&number| event(number)).collect();
-                let got = self
-                    .store
-                    .append(&stream(STREAMS[at]), expected, events)
-                    .await;
+                let got = self.store.append(&stream(STREAMS[at]), expected, events).await;
                 let told = self.model.append(STREAMS[at], expected, &numbers);
                 assert_eq!(outcome(got), told, "append of {numbers:?}, {expected}");
             }
-            Operation::Delete {
-                stream: at,
-                expected,
-            } => {
+            Operation::Delete { stream: at, expected } => {
                 let expected = self.expected(STREAMS[at], expected);
-                let got = self
-                    .store
-                    .delete_stream(&stream(STREAMS[at]), expected)
-                    .await;
+                let got = self.store.delete_stream(&stream(STREAMS[at]), expected).await;
                 assert_eq!(outcome(got), self.model.delete(STREAMS[at], expected));
             }
             Operation::Tombstone { stream: at } => {
@@ -186,21 +141,12 @@ impl Pair {
                 let got = self.store.tombstone_stream(&stream(STREAMS[at]), any).await;
                 assert_eq!(outcome(got), self.model.tombstone(STREAMS[at]));
             }
-            Operation::Metadata {
-                stream: at,
-                max_count,
-                truncate_before,
-            } => {
-                let metadata = StreamMetadata {
-                    max_count,
-                    truncate_before,
-                    ..StreamMetadata::default()
-                };
+            Operation::Metadata { stream: at, max_count, truncate_before } => {
+                let metadata =
+                    StreamMetadata { max_count, truncate_before, ..StreamMetadata::default() };
                 let (name, any) = (stream(STREAMS[at]), ExpectedRevision::Any);
                 let got = self.store.set_stream_metadata(&name, any, metadata).await;
-                let told = self
-                    .model
-                    .set_metadata(STREAMS[at], max_count, truncate_before);
+                let told = self.model.set_metadata(STREAMS[at], max_count, truncate_before);
                 assert_eq!(outcome(got), told);
             }
             Operation::Reopen => {
@@ -215,9 +161,7 @@ impl Pair {
     async fn crash(&mut self, seed: u64, in_flight: bool) {
         let mut state = seed | 1;
         let throw = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             state >> 63 == 1
         };
         let mut with_it = self.model.clone();
@@ -228,10 +172,7 @@ impl Pair {
             with_it.append(STREAMS[0], any, &numbers).ok();
             let events = numbers.iter().map(|&number| event(number)).collect();
             self.disk.fail(Fault::Sync(1));
-            self.store
-                .append(&stream(STREAMS[0]), any, events)
-                .await
-                .expect_err("the sync fails");
+            self.store.append(&stream(STREAMS[0]), any, events).await.expect_err("the sync fails");
         }
         self.disk = self.disk.cut_power(throw);
         self.store = open(&self.disk).await.unwrap();
@@ -270,11 +211,7 @@ impl Pair {
     }
 
     async fn backward(&self, name: &str) -> Vec<event_store::EventId> {
-        let read = self
-            .store
-            .read_stream(ReadStream::backward(stream(name)))
-            .await
-            .unwrap();
+        let read = self.store.read_stream(ReadStream::backward(stream(name))).await.unwrap();
         read.map_ok(|event| event.id).try_collect().await.unwrap()
     }
 }

@@ -60,16 +60,10 @@ async fn write(store: Arc<EmbeddedStore>, writer: usize, appends: usize) {
     let stream = stream(&format!("writer-{writer}"));
     for _ in 0..appends {
         let events: Vec<NewEvent> = (0..APPEND_EVENTS as u64)
-            .map(|number| NewEvent {
-                id: EventId(Uuid::new_v4()),
-                ..event(number)
-            })
+            .map(|number| NewEvent { id: EventId(Uuid::new_v4()), ..event(number) })
             .collect();
         let ids: Vec<String> = events.iter().map(|event| event.id.to_string()).collect();
-        store
-            .append(&stream, ExpectedRevision::Any, events)
-            .await
-            .unwrap();
+        store.append(&stream, ExpectedRevision::Any, events).await.unwrap();
         let line = format!("ack {}\n", ids.join(" "));
         std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
     }
@@ -87,38 +81,23 @@ async fn what_a_killed_process_acknowledged_is_there() {
         let mut acks = 0;
         let mut take = |line: String, acks: &mut usize| {
             // The line that the kill cut short acknowledged nothing that we know of.
-            let ids = line
-                .split("ack ")
-                .nth(1)
-                .map(|ids| ids.split(' ').collect::<Vec<_>>());
+            let ids = line.split("ack ").nth(1).map(|ids| ids.split(' ').collect::<Vec<_>>());
             if let Some(ids) = ids.filter(|ids| ids.len() == 3 && ids[2].len() == 36) {
                 *acks += 1;
                 acknowledged.extend(ids.iter().map(|id| EventId(id.parse().unwrap())));
             }
         };
         while acks < acks_before_the_kill {
-            take(
-                lines.next().expect("the writer goes on").unwrap(),
-                &mut acks,
-            );
+            take(lines.next().expect("the writer goes on").unwrap(), &mut acks);
         }
         child.kill().unwrap();
-        lines
-            .map_while(Result::ok)
-            .for_each(|line| take(line, &mut acks));
+        lines.map_while(Result::ok).for_each(|line| take(line, &mut acks));
         child.wait().unwrap();
         let store = open(folder.path()).await.unwrap();
         let held = everything(&store).await.unwrap();
         let ids: HashSet<EventId> = held.iter().map(|event| event.id).collect();
-        assert_eq!(
-            ids.len(),
-            held.len(),
-            "round {round}: something is there twice"
-        );
-        assert!(
-            acknowledged.is_subset(&ids),
-            "round {round}: something is lost"
-        );
+        assert_eq!(ids.len(), held.len(), "round {round}: something is there twice");
+        assert!(acknowledged.is_subset(&ids), "round {round}: something is lost");
         for writer in 0..WRITERS {
             let name = format!("writer-{writer}");
             let revisions: Vec<u64> = held
@@ -127,11 +106,7 @@ async fn what_a_killed_process_acknowledged_is_there() {
                 .map(|event| event.revision.get())
                 .collect();
             assert_eq!(revisions, (0..revisions.len() as u64).collect::<Vec<_>>());
-            assert_eq!(
-                revisions.len() % APPEND_EVENTS,
-                0,
-                "round {round}: half an append"
-            );
+            assert_eq!(revisions.len() % APPEND_EVENTS, 0, "round {round}: half an append");
         }
     }
     assert!(acknowledged.len() > ROUNDS * 100);
@@ -142,23 +117,14 @@ async fn a_folder_is_open_in_one_process_only() {
     let folder = TempDir::new().unwrap();
     let mut child = spawn_writer(folder.path());
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find(|line| line.contains("ack "))
-        .expect("it writes");
+    lines.by_ref().map_while(Result::ok).find(|line| line.contains("ack ")).expect("it writes");
     let refused = open(folder.path()).await.err().expect("it is locked");
     assert!(matches!(refused, OpenError::Locked { pid: Some(pid), .. } if pid == child.id()));
     let told = refused.to_string();
-    assert!(
-        told.contains(&child.id().to_string()) && !told.contains('\n'),
-        "{told}"
-    );
+    assert!(told.contains(&child.id().to_string()) && !told.contains('\n'), "{told}");
     child.kill().unwrap();
     child.wait().unwrap();
-    open(folder.path())
-        .await
-        .expect("the kernel let go of the lock");
+    open(folder.path()).await.expect("the kernel let go of the lock");
 }
 
 #[tokio::test]
@@ -166,19 +132,11 @@ async fn a_closed_store_refuses_and_can_be_opened_again_at_once() {
     let folder = TempDir::new().unwrap();
     let store = open(folder.path()).await.unwrap();
     let one = stream("track-1");
-    store
-        .append(&one, ExpectedRevision::NoStream, vec![event(0)])
-        .await
-        .unwrap();
-    assert!(matches!(
-        open(folder.path()).await,
-        Err(OpenError::Locked { .. })
-    ));
+    store.append(&one, ExpectedRevision::NoStream, vec![event(0)]).await.unwrap();
+    assert!(matches!(open(folder.path()).await, Err(OpenError::Locked { .. })));
     store.close().await.unwrap();
     let again = open(folder.path()).await.unwrap();
-    let refused = store
-        .append(&one, ExpectedRevision::Any, vec![event(1)])
-        .await;
+    let refused = store.append(&one, ExpectedRevision::Any, vec![event(1)]).await;
     assert!(refused.is_err() && everything(&store).await.is_err());
     assert_eq!(everything(&again).await.unwrap().len(), 1);
 }
@@ -186,9 +144,6 @@ async fn a_closed_store_refuses_and_can_be_opened_again_at_once() {
 #[tokio::test]
 async fn a_folder_that_can_not_be_is_told_in_one_line() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let refused = open(&file.path().join("events"))
-        .await
-        .err()
-        .expect("a file is no folder");
+    let refused = open(&file.path().join("events")).await.err().expect("a file is no folder");
     assert!(!refused.to_string().contains('\n'), "{refused}");
 }

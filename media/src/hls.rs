@@ -90,16 +90,8 @@ pub async fn list_hls(
 ) -> Result<Vec<HlsFile>, StorageError> {
     let keys = list_keys(storage, media).await?;
     let folder = media.folder();
-    let path = |key: &ObjectKey| {
-        key.as_str()
-            .strip_prefix(folder.as_str())
-            .map(str::to_owned)
-    };
-    Ok(keys
-        .iter()
-        .filter_map(path)
-        .filter_map(|path| HlsFile::parse(&path))
-        .collect())
+    let path = |key: &ObjectKey| key.as_str().strip_prefix(folder.as_str()).map(str::to_owned);
+    Ok(keys.iter().filter_map(path).filter_map(|path| HlsFile::parse(&path)).collect())
 }
 
 /// Removes a package; the master playlist goes first, so that nobody begins to play it.
@@ -120,9 +112,7 @@ pub(crate) async fn list_keys(
 ) -> Result<Vec<ObjectKey>, StorageError> {
     let mut keys: Vec<ObjectKey> = Vec::new();
     loop {
-        let page = storage
-            .list(&media.folder(), keys.last(), LIST_PAGE_MAX)
-            .await?;
+        let page = storage.list(&media.folder(), keys.last(), LIST_PAGE_MAX).await?;
         if page.is_empty() {
             return Ok(keys);
         }
@@ -178,10 +168,7 @@ impl HlsFile {
                 if digits.len() != SEGMENT_DIGITS || !plain {
                     return None;
                 }
-                Some(Self::Segment {
-                    rendition,
-                    index: digits.parse().ok()?,
-                })
+                Some(Self::Segment { rendition, index: digits.parse().ok()? })
             }
         }
     }
@@ -269,16 +256,9 @@ mod tests {
         let (one, other) = (MediaId(Uuid::from_u128(1)), MediaId(Uuid::from_u128(2)));
         let rendition = || "aac-128".to_owned();
         let files = [
-            HlsFile::Init {
-                rendition: rendition(),
-            },
-            HlsFile::Playlist {
-                rendition: rendition(),
-            },
-            HlsFile::Segment {
-                rendition: rendition(),
-                index: 0,
-            },
+            HlsFile::Init { rendition: rendition() },
+            HlsFile::Playlist { rendition: rendition() },
+            HlsFile::Segment { rendition: rendition(), index: 0 },
             HlsFile::Master,
         ];
         for file in &files {

@@ -114,9 +114,7 @@ fn check(key: &str) -> Result<(), ObjectKeyError> {
         return Err(ObjectKeyError::Empty);
     }
     if key.len() > KEY_BYTES_MAX {
-        return Err(ObjectKeyError::TooLong {
-            limit_bytes: KEY_BYTES_MAX,
-        });
+        return Err(ObjectKeyError::TooLong { limit_bytes: KEY_BYTES_MAX });
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
     if let Some(character) = key.chars().find(|c| !allowed(*c)) {
@@ -127,9 +125,7 @@ fn check(key: &str) -> Result<(), ObjectKeyError> {
             return Err(ObjectKeyError::BadPart);
         }
         if part.len() > KEY_PART_BYTES_MAX {
-            return Err(ObjectKeyError::TooLong {
-                limit_bytes: KEY_PART_BYTES_MAX,
-            });
+            return Err(ObjectKeyError::TooLong { limit_bytes: KEY_PART_BYTES_MAX });
         }
     }
     Ok(())
@@ -145,24 +141,12 @@ mod tests {
 
     #[test]
     fn what_leads_elsewhere_is_refused() {
-        for key in [
-            "/etc/passwd",
-            "a/../b",
-            "..",
-            ".",
-            "a//b",
-            "a/",
-            ".tmp/x",
-            "a/./b",
-        ] {
+        for key in ["/etc/passwd", "a/../b", "..", ".", "a//b", "a/", ".tmp/x", "a/./b"] {
             assert_eq!(ObjectKey::new(key), Err(ObjectKeyError::BadPart), "{key}");
         }
         for key in ["a\\b", "a\0b", "a b", "é", "a:b", "%2e%2e/a"] {
             let refused = ObjectKey::new(key);
-            assert!(
-                matches!(refused, Err(ObjectKeyError::BadCharacter { .. })),
-                "{key}"
-            );
+            assert!(matches!(refused, Err(ObjectKeyError::BadCharacter { .. })), "{key}");
         }
         assert_eq!(ObjectKey::new(""), Err(ObjectKeyError::Empty));
         assert!(ObjectKey::new("a".repeat(KEY_PART_BYTES_MAX + 1)).is_err());

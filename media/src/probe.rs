@@ -125,11 +125,7 @@ pub async fn probe(path: impl Into<PathBuf>) -> Result<AudioFacts, ProbeError> {
     // A reader of hostile files may panic; that is the file's fault and stays its problem.
     spawn_blocking(move || probe_file(&path))
         .await
-        .unwrap_or_else(|_| {
-            Err(ProbeError::Damaged {
-                reason: "its reader gave up".to_owned(),
-            })
-        })
+        .unwrap_or_else(|_| Err(ProbeError::Damaged { reason: "its reader gave up".to_owned() }))
 }
 
 /// Probes an object.
@@ -165,9 +161,7 @@ impl AudioCodec {
             codecs::CODEC_TYPE_AAC => Some(Self::Aac),
             codecs::CODEC_TYPE_ALAC => Some(Self::Alac),
             _ => {
-                let name = symphonia::default::get_codecs()
-                    .get_codec(codec)?
-                    .short_name;
+                let name = symphonia::default::get_codecs().get_codec(codec)?.short_name;
                 name.starts_with("pcm_").then_some(Self::Pcm)
             }
         }
@@ -199,10 +193,7 @@ impl fmt::Display for AudioCodec {
 fn probe_file(path: &Path) -> Result<AudioFacts, ProbeError> {
     let format = sniff_file(path)?.ok_or(ProbeError::NoAudio)?;
     let mut reader = open_format(path, format)?;
-    let track = reader
-        .tracks()
-        .iter()
-        .find(|track| is_sound(&track.codec_params));
+    let track = reader.tracks().iter().find(|track| is_sound(&track.codec_params));
     let track = track.ok_or(ProbeError::NoAudio)?;
     let (track_id, parameters) = (track.id, track.codec_params.clone());
     let codec = AudioCodec::of(parameters.codec).ok_or(ProbeError::UnsupportedCodec)?;
@@ -215,36 +206,21 @@ fn probe_file(path: &Path) -> Result<AudioFacts, ProbeError> {
     };
     let length = Length::of(&parameters, format, codec, channels, &walk);
     // Containers count in units of their own; without one they count samples.
-    let unit = parameters.time_base.unwrap_or(TimeBase {
-        numer: 1,
-        denom: sample_rate_hz.max(1),
-    });
+    let unit = parameters.time_base.unwrap_or(TimeBase { numer: 1, denom: sample_rate_hz.max(1) });
     let duration_ms = match length.declared {
         Some(declared) if length.found < declared || walk.cut_short => {
             let (declared_ms, found_ms) = (to_ms(declared, unit), to_ms(length.found, unit));
-            return Err(ProbeError::Truncated {
-                declared_ms,
-                found_ms,
-            });
+            return Err(ProbeError::Truncated { declared_ms, found_ms });
         }
         _ if length.found == 0 => return Err(ProbeError::ZeroLength),
         declared => to_ms(declared.unwrap_or(length.found), unit),
     };
     if duration_ms > DURATION_MS_MAX {
-        return Err(ProbeError::TooLong {
-            limit_ms: DURATION_MS_MAX,
-        });
+        return Err(ProbeError::TooLong { limit_ms: DURATION_MS_MAX });
     }
     let channels = u16::try_from(channels).map_err(|_| ProbeError::UnsupportedCodec)?;
     let bits_per_sample = parameters.bits_per_sample.or(pcm_bits(parameters.codec));
-    Ok(AudioFacts {
-        duration_ms,
-        format,
-        codec,
-        sample_rate_hz,
-        channels,
-        bits_per_sample,
-    })
+    Ok(AudioFacts { duration_ms, format, codec, sample_rate_hz, channels, bits_per_sample })
 }
 
 /// How long a track is, in units of its container.
@@ -300,17 +276,10 @@ fn to_ms(units: u64, unit: TimeBase) -> u64 {
 
 /// How many bits a stored sample of this kind of PCM has; `None` when it is no PCM.
 fn pcm_bits(codec: CodecType) -> Option<u32> {
-    let name = symphonia::default::get_codecs()
-        .get_codec(codec)?
-        .short_name;
+    let name = symphonia::default::get_codecs().get_codec(codec)?.short_name;
     match name.strip_prefix("pcm_")? {
         "alaw" | "mulaw" => Some(8),
-        kind => kind
-            .chars()
-            .filter(char::is_ascii_digit)
-            .collect::<String>()
-            .parse()
-            .ok(),
+        kind => kind.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok(),
     }
 }
 
@@ -333,10 +302,7 @@ fn open_format(path: &Path, format: AudioFormat) -> Result<Box<dyn FormatReader>
     let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     hint.mime_type(format.content_type());
-    let options = FormatOptions {
-        enable_gapless: false,
-        ..FormatOptions::default()
-    };
+    let options = FormatOptions { enable_gapless: false, ..FormatOptions::default() };
     symphonia::default::get_probe()
         .format(&hint, stream, &options, &MetadataOptions::default())
         .map(|probed| probed.format)
@@ -357,17 +323,10 @@ struct Walk {
 impl Walk {
     fn run(reader: &mut dyn FormatReader, track_id: u32) -> Result<Self, ProbeError> {
         let deadline = Instant::now() + Duration::from_millis(PROBE_MS_MAX);
-        let mut walk = Self {
-            units: 0,
-            bytes: 0,
-            first: None,
-            cut_short: false,
-        };
+        let mut walk = Self { units: 0, bytes: 0, first: None, cut_short: false };
         loop {
             if Instant::now() > deadline {
-                return Err(ProbeError::TooSlow {
-                    limit_ms: PROBE_MS_MAX,
-                });
+                return Err(ProbeError::TooSlow { limit_ms: PROBE_MS_MAX });
             }
             match reader.next_packet() {
                 Ok(packet) if packet.track_id() == track_id => {
@@ -411,9 +370,7 @@ fn unreadable(error: SymphoniaError) -> ProbeError {
             ProbeError::HeaderTruncated
         }
         SymphoniaError::IoError(error) => ProbeError::Io(error),
-        other => ProbeError::Damaged {
-            reason: other.to_string(),
-        },
+        other => ProbeError::Damaged { reason: other.to_string() },
     }
 }
 
@@ -448,11 +405,7 @@ mod tests {
     #[tokio::test]
     async fn a_wav_is_measured_to_the_millisecond() {
         let home = tempfile::tempdir().unwrap();
-        let chord = Chord {
-            sample_rate_hz: 48_000,
-            channels: 1,
-            frames: 48_000 * 3 + 24,
-        };
+        let chord = Chord { sample_rate_hz: 48_000, channels: 1, frames: 48_000 * 3 + 24 };
         let wav = write(home.path(), "a.wav", &chord.wav());
         let expected = AudioFacts {
             duration_ms: 3_001,
@@ -477,12 +430,7 @@ mod tests {
             ("float.wav", &["-c:a", "pcm_f32le"], AudioCodec::Pcm, 0),
             ("law.wav", &["-c:a", "pcm_mulaw"], AudioCodec::Pcm, 0),
             ("a.mp3", &["-b:a", "128k"], AudioCodec::Mp3, 53),
-            (
-                "vbr.mp3",
-                &["-q:a", "4", "-write_xing", "0"],
-                AudioCodec::Mp3,
-                80,
-            ),
+            ("vbr.mp3", &["-q:a", "4", "-write_xing", "0"], AudioCodec::Mp3, 80),
             ("a.ogg", &["-c:a", "libvorbis"], AudioCodec::Vorbis, 50),
             ("opus.ogg", &["-c:a", "libopus"], AudioCodec::Opus, 50),
             ("a.m4a", &["-c:a", "aac"], AudioCodec::Aac, 50),
@@ -490,16 +438,9 @@ mod tests {
         ] {
             let facts = probe(convert(&wav, name, options)).await.unwrap();
             assert_eq!(facts.codec, codec, "{name}");
-            assert!(
-                facts.duration_ms.abs_diff(3_000) <= tolerance_ms,
-                "{name}: {facts:?}"
-            );
+            assert!(facts.duration_ms.abs_diff(3_000) <= tolerance_ms, "{name}: {facts:?}");
             assert_eq!(facts.channels, 2, "{name}");
-            let rate = if codec == AudioCodec::Opus {
-                48_000
-            } else {
-                44_100
-            };
+            let rate = if codec == AudioCodec::Opus { 48_000 } else { 44_100 };
             assert_eq!(facts.sample_rate_hz, rate, "{name}");
         }
     }
@@ -508,54 +449,28 @@ mod tests {
     async fn a_cut_file_says_how_much_is_there() {
         let home = tempfile::tempdir().unwrap();
         let whole = Chord::seconds(2).wav();
-        let cut = write(
-            home.path(),
-            "cut.wav",
-            &whole[..44 + (whole.len() - 44) / 2],
-        );
+        let cut = write(home.path(), "cut.wav", &whole[..44 + (whole.len() - 44) / 2]);
         let error = probe(&cut).await.unwrap_err();
         let told = "the file is cut short: 1000 of 2000 ms are there";
         assert_eq!(error.to_string(), told);
         let nearly = write(home.path(), "nearly.wav", &whole[..whole.len() - 4 * 441]);
         let error = probe(&nearly).await.unwrap_err();
-        let nearly_whole = matches!(
-            error,
-            ProbeError::Truncated {
-                found_ms: 1_990,
-                ..
-            }
-        );
+        let nearly_whole = matches!(error, ProbeError::Truncated { found_ms: 1_990, .. });
         assert!(nearly_whole, "{error:?}");
 
         let whole = write(home.path(), "whole.wav", &whole);
         for name in ["a.flac", "a.aiff"] {
             let bytes = std::fs::read(convert(&whole, name, &[])).unwrap();
-            let cut = write(
-                home.path(),
-                &format!("cut-{name}"),
-                &bytes[..bytes.len() / 2],
-            );
+            let cut = write(home.path(), &format!("cut-{name}"), &bytes[..bytes.len() / 2]);
             let error = probe(cut).await.unwrap_err();
-            let half = matches!(
-                error,
-                ProbeError::Truncated {
-                    declared_ms: 2_000,
-                    ..
-                }
-            );
+            let half = matches!(error, ProbeError::Truncated { declared_ms: 2_000, .. });
             assert!(half, "{name}: {error:?}");
         }
-        for options in [
-            &["-c:a", "aac"][..],
-            &["-c:a", "aac", "-movflags", "+faststart"],
-        ] {
+        for options in [&["-c:a", "aac"][..], &["-c:a", "aac", "-movflags", "+faststart"]] {
             let bytes = std::fs::read(convert(&whole, "a.m4a", options)).unwrap();
             let cut = write(home.path(), "cut-a.m4a", &bytes[..bytes.len() / 2]);
             let error = probe(cut).await.unwrap_err();
-            assert!(
-                matches!(error, ProbeError::HeaderTruncated),
-                "{options:?}: {error:?}"
-            );
+            assert!(matches!(error, ProbeError::HeaderTruncated), "{options:?}: {error:?}");
         }
     }
 
@@ -572,11 +487,7 @@ mod tests {
     #[tokio::test]
     async fn what_holds_no_sound_is_named() {
         let home = tempfile::tempdir().unwrap();
-        let silent = Chord {
-            frames: 0,
-            ..Chord::seconds(0)
-        }
-        .wav();
+        let silent = Chord { frames: 0, ..Chord::seconds(0) }.wav();
         let silent = probe(write(home.path(), "0.wav", &silent)).await;
         assert!(matches!(silent, Err(ProbeError::ZeroLength)), "{silent:?}");
         let page = probe(write(home.path(), "page.wav", b"<!doctype html>")).await;
@@ -585,22 +496,11 @@ mod tests {
         let stub = probe(write(home.path(), "stub.wav", stub)).await;
         assert!(matches!(stub, Err(ProbeError::HeaderTruncated)), "{stub:?}");
         let absent = probe(home.path().join("absent")).await;
-        assert!(
-            matches!(&absent, Err(error) if error.is_transient()),
-            "{absent:?}"
-        );
+        assert!(matches!(&absent, Err(error) if error.is_transient()), "{absent:?}");
 
         let film = home.path().join("film.m4a");
         let made = Command::new("ffmpeg")
-            .args([
-                "-nostdin",
-                "-loglevel",
-                "error",
-                "-f",
-                "lavfi",
-                "-i",
-                "color=s=16x16:d=1",
-            ])
+            .args(["-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", "color=s=16x16:d=1"])
             .args(["-c:v", "mpeg4", "-f", "mp4"])
             .arg(&film)
             .status();

@@ -15,11 +15,7 @@ pub(crate) struct Chord {
 impl Chord {
     /// So many seconds of stereo at 44,100 Hz.
     pub(crate) fn seconds(seconds: u32) -> Self {
-        Self {
-            sample_rate_hz: 44_100,
-            channels: 2,
-            frames: seconds * 44_100,
-        }
+        Self { sample_rate_hz: 44_100, channels: 2, frames: seconds * 44_100 }
     }
 
     /// Interleaved samples; the channels differ in phase, and the loudness swells slowly.
@@ -30,10 +26,7 @@ impl Chord {
             let swell = 0.75 + 0.25 * (TAU * 0.4 * time).sin();
             for channel in 0..self.channels {
                 let phase = f64::from(channel) * 0.7;
-                let wave: f64 = PARTIALS_HZ
-                    .iter()
-                    .map(|hz| (TAU * hz * time + phase).sin())
-                    .sum();
+                let wave: f64 = PARTIALS_HZ.iter().map(|hz| (TAU * hz * time + phase).sin()).sum();
                 samples.push((wave * swell * 0.15 * f64::from(i16::MAX)) as i16);
             }
         }
@@ -42,11 +35,7 @@ impl Chord {
 
     /// The chord as a WAV file of 16 bits a sample.
     pub(crate) fn wav(&self) -> Vec<u8> {
-        let data: Vec<u8> = self
-            .samples()
-            .iter()
-            .flat_map(|s| s.to_le_bytes())
-            .collect();
+        let data: Vec<u8> = self.samples().iter().flat_map(|s| s.to_le_bytes()).collect();
         let frame_bytes = self.channels * 2;
         let mut wav = Vec::with_capacity(data.len() + 44);
         wav.extend_from_slice(b"RIFF");
@@ -65,9 +54,6 @@ impl Chord {
 
 /// The root mean square of samples, in units of a sample, were they so many.
 pub(crate) fn rms(samples: &[i16], count: usize) -> f64 {
-    let squares: f64 = samples
-        .iter()
-        .map(|sample| f64::from(*sample).powi(2))
-        .sum();
+    let squares: f64 = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
     (squares / count as f64).sqrt()
 }

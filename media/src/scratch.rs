@@ -36,9 +36,7 @@ impl Scratch {
 
     /// A new path; nothing is there yet.
     pub fn path(&self) -> ScratchPath {
-        ScratchPath {
-            path: self.root.join(Uuid::new_v4().to_string()),
-        }
+        ScratchPath { path: self.root.join(Uuid::new_v4().to_string()) }
     }
 
     /// A new, empty folder.
@@ -107,10 +105,7 @@ mod tests {
         fs::write(file.as_path(), "x").unwrap();
         fs::write(folder.as_path().join("y"), "y").unwrap();
         drop((file, folder));
-        assert_eq!(
-            fs::read_dir(home.path().join("scratch")).unwrap().count(),
-            0
-        );
+        assert_eq!(fs::read_dir(home.path().join("scratch")).unwrap().count(), 0);
     }
 
     #[test]

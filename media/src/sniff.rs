@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) const SNIFF_BYTES: usize = 16;
 
 /// The brands of ISO files that hold sound; the others are pictures and films.
-const M4A_BRANDS: [&[u8; 4]; 8] = [
-    b"M4A ", b"M4B ", b"mp41", b"mp42", b"isom", b"iso2", b"iso5", b"iso6",
-];
+const M4A_BRANDS: [&[u8; 4]; 8] =
+    [b"M4A ", b"M4B ", b"mp41", b"mp42", b"isom", b"iso2", b"iso5", b"iso6"];
 
 /// The containers that masters may come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,43 +33,16 @@ impl AudioFormat {
     /// Tells the format of a file from its first bytes; `None` when it is none that is taken.
     pub fn sniff(head: &[u8]) -> Option<Self> {
         match head {
-            [
-                b'R',
-                b'I',
-                b'F',
-                b'F',
-                _,
-                _,
-                _,
-                _,
-                b'W',
-                b'A',
-                b'V',
-                b'E',
-                ..,
-            ] => Some(Self::Wav),
-            [
-                b'F',
-                b'O',
-                b'R',
-                b'M',
-                _,
-                _,
-                _,
-                _,
-                b'A',
-                b'I',
-                b'F',
-                b'F' | b'C',
-                ..,
-            ] => Some(Self::Aiff),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
+            [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => {
+                Some(Self::Aiff)
+            }
             [b'f', b'L', b'a', b'C', ..] => Some(Self::Flac),
             [b'O', b'g', b'g', b'S', ..] => Some(Self::Ogg),
             [b'I', b'D', b'3', 2..=4, ..] => Some(Self::Mp3),
-            [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => M4A_BRANDS
-                .iter()
-                .any(|known| brand.starts_with(*known))
-                .then_some(Self::M4a),
+            [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
+                M4A_BRANDS.iter().any(|known| brand.starts_with(*known)).then_some(Self::M4a)
+            }
             [0xFF, second, third, ..] => is_layer_3(*second, *third).then_some(Self::Mp3),
             _ => None,
         }

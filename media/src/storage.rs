@@ -40,9 +40,7 @@ pub trait ObjectStorage: Send + Sync + 'static {
     /// # Errors
     /// As [`ObjectStorage::put`]; a file that cannot be read is [`StorageError::Body`].
     async fn put_file(&self, key: &ObjectKey, file: &Path) -> Result<StoredObject, StorageError> {
-        let file = tokio::fs::File::open(file)
-            .await
-            .map_err(StorageError::Body)?;
+        let file = tokio::fs::File::open(file).await.map_err(StorageError::Body)?;
         let body: ByteStream =
             Box::pin(ReaderStream::with_capacity(file, READ_BYTES).into_stream());
         self.put(key, body).await

@@ -127,13 +127,7 @@ impl Transcoder {
     ) -> Self {
         // A semaphore of none would wait for ever.
         let permits = Semaphore::new(limits.at_once_max.clamp(1, Semaphore::MAX_PERMITS));
-        Self {
-            ffmpeg,
-            storage,
-            scratch,
-            limits,
-            permits,
-        }
+        Self { ffmpeg, storage, scratch, limits, permits }
     }
 
     /// Transcodes a master to every rendition of [`LADDER`] and stores the package.
@@ -150,11 +144,7 @@ impl Transcoder {
         master: &ObjectKey,
         facts: &AudioFacts,
     ) -> Result<HlsPackage, TranscodeError> {
-        let _permit = self
-            .permits
-            .acquire()
-            .await
-            .expect("the semaphore is never closed");
+        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let began = Instant::now();
         let outcome = self.transcode(media, master, facts).await;
         metrics::histogram!("veza_media_transcode_seconds").record(began.elapsed());
@@ -193,12 +183,8 @@ impl Transcoder {
             let made = tokio::fs::create_dir(folder.join(rendition.name)).await;
             made.map_err(TranscodeError::scratch)?;
         }
-        let source = tokio::fs::canonicalize(source)
-            .await
-            .map_err(TranscodeError::Scratch)?;
-        let command = self
-            .ffmpeg
-            .command(&ladder::arguments(&source, facts), folder);
+        let source = tokio::fs::canonicalize(source).await.map_err(TranscodeError::Scratch)?;
+        let command = self.ffmpeg.command(&ladder::arguments(&source, facts), folder);
         let bits: u64 = LADDER.iter().map(|rendition| rendition.bit_rate_bps).sum();
         let bounds = run::Bounds {
             time_ms: self.limits.base_ms_max.saturating_add(facts.duration_ms),

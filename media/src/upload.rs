@@ -86,20 +86,14 @@ pub enum UploadError {
 
 impl Default for UploadLimits {
     fn default() -> Self {
-        Self {
-            size_bytes_max: UPLOAD_BYTES_MAX,
-            stall_ms_max: UPLOAD_STALL_MS_MAX,
-        }
+        Self { size_bytes_max: UPLOAD_BYTES_MAX, stall_ms_max: UPLOAD_STALL_MS_MAX }
     }
 }
 
 impl Uploads {
     /// Uploads into this storage, with the limits of [`crate::limits`].
     pub fn new(storage: Arc<dyn ObjectStorage>) -> Self {
-        Self {
-            storage,
-            limits: UploadLimits::default(),
-        }
+        Self { storage, limits: UploadLimits::default() }
     }
 
     /// The same with other limits.
@@ -145,12 +139,7 @@ impl Uploads {
             Err(error) => return Err(refusal.take().unwrap_or(UploadError::Storage(error))),
         };
         metrics::counter!("veza_media_upload_bytes_total").increment(stored.size_bytes);
-        Ok(Upload {
-            key: stored.key,
-            format,
-            size_bytes: stored.size_bytes,
-            sha256: stored.sha256,
-        })
+        Ok(Upload { key: stored.key, format, size_bytes: stored.size_bytes, sha256: stored.sha256 })
     }
 }
 
@@ -212,9 +201,7 @@ impl Intake {
         let chunk = chunk.map_err(UploadError::Broken)?;
         self.received_bytes += chunk.len() as u64;
         if self.received_bytes > self.limits.size_bytes_max {
-            return Err(UploadError::TooLarge {
-                limit_bytes: self.limits.size_bytes_max,
-            });
+            return Err(UploadError::TooLarge { limit_bytes: self.limits.size_bytes_max });
         }
         Ok(Some(chunk))
     }
@@ -223,10 +210,7 @@ impl Intake {
         let received_bytes = self.received_bytes;
         match self.declared_bytes {
             Some(declared_bytes) if received_bytes > 0 && declared_bytes != received_bytes => {
-                Err(UploadError::Incomplete {
-                    declared_bytes,
-                    received_bytes,
-                })
+                Err(UploadError::Incomplete { declared_bytes, received_bytes })
             }
             _ => Ok(()),
         }
@@ -265,19 +249,12 @@ mod tests {
     }
 
     fn pieces(bytes: &[u8], piece: usize) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
-        let pieces: Vec<_> = bytes
-            .chunks(piece)
-            .map(Bytes::copy_from_slice)
-            .map(Ok)
-            .collect();
+        let pieces: Vec<_> = bytes.chunks(piece).map(Bytes::copy_from_slice).map(Ok).collect();
         stream::iter(pieces)
     }
 
     async fn assert_nothing_kept(home: &Path, storage: &FileStorage) {
-        assert!(matches!(
-            storage.head(&key()).await,
-            Err(StorageError::NotFound { .. })
-        ));
+        assert!(matches!(storage.head(&key()).await, Err(StorageError::NotFound { .. })));
         assert_eq!(std::fs::read_dir(home.join(".scratch")).unwrap().count(), 0);
     }
 
@@ -301,10 +278,7 @@ mod tests {
     #[tokio::test]
     async fn what_may_not_come_in_leaves_nothing() {
         let home = tempfile::tempdir().unwrap();
-        let limits = UploadLimits {
-            size_bytes_max: 10_000,
-            ..UploadLimits::default()
-        };
+        let limits = UploadLimits { size_bytes_max: 10_000, ..UploadLimits::default() };
         let (uploads, storage) = uploads(home.path(), limits);
         let wav = Chord::seconds(1).wav();
 
@@ -313,25 +287,11 @@ mod tests {
         let page = b"<!doctype html><title>no sound</title>";
         let unknown = uploads.receive(&key(), None, pieces(page, 3)).await;
         assert!(matches!(unknown, Err(UploadError::UnknownFormat)));
-        let announced = uploads
-            .receive(&key(), Some(10_001), pieces(&wav, 100))
-            .await;
-        assert!(matches!(
-            announced,
-            Err(UploadError::TooLarge {
-                limit_bytes: 10_000
-            })
-        ));
+        let announced = uploads.receive(&key(), Some(10_001), pieces(&wav, 100)).await;
+        assert!(matches!(announced, Err(UploadError::TooLarge { limit_bytes: 10_000 })));
         let grown = uploads.receive(&key(), None, pieces(&wav, 100)).await;
-        assert!(matches!(
-            grown,
-            Err(UploadError::TooLarge {
-                limit_bytes: 10_000
-            })
-        ));
-        let cut = uploads
-            .receive(&key(), Some(5_000), pieces(&wav[..4_999], 100))
-            .await;
+        assert!(matches!(grown, Err(UploadError::TooLarge { limit_bytes: 10_000 })));
+        let cut = uploads.receive(&key(), Some(5_000), pieces(&wav[..4_999], 100)).await;
         let told = "the upload ended after 4999 of 5000 bytes";
         assert_eq!(cut.unwrap_err().to_string(), told);
         let broken = pieces(&wav[..5_000], 100)
@@ -345,18 +305,12 @@ mod tests {
     #[tokio::test]
     async fn a_sender_that_falls_silent_is_given_up() {
         let home = tempfile::tempdir().unwrap();
-        let limits = UploadLimits {
-            stall_ms_max: 20,
-            ..UploadLimits::default()
-        };
+        let limits = UploadLimits { stall_ms_max: 20, ..UploadLimits::default() };
         let (uploads, storage) = uploads(home.path(), limits);
         let wav = Chord::seconds(1).wav();
         let silent = pieces(&wav[..5_000], 100).chain(stream::pending());
         let stalled = uploads.receive(&key(), None, silent).await;
-        assert!(matches!(
-            stalled,
-            Err(UploadError::Stalled { stall_ms_max: 20 })
-        ));
+        assert!(matches!(stalled, Err(UploadError::Stalled { stall_ms_max: 20 })));
         assert_nothing_kept(home.path(), &storage).await;
     }
 }

@@ -71,11 +71,7 @@ impl Envelope {
             serde_json::from_slice(&recorded.metadata).map_err(OpenError::Metadata)?;
         let data: Value = serde_json::from_slice(&recorded.data).map_err(OpenError::Data)?;
         let event = decode(&recorded, metadata.schema_version, data)?;
-        Ok(Self {
-            recorded,
-            metadata,
-            event,
-        })
+        Ok(Self { recorded, metadata, event })
     }
 
     /// Its place among all events.

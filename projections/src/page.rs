@@ -42,11 +42,7 @@ impl From<sqlx::Error> for QueryError {
             .as_database_error()
             .and_then(|error| error.code())
             .is_some_and(|code| code == "42P01" || code == "3F000");
-        if not_built {
-            Self::NotBuilt
-        } else {
-            Self::Database(error)
-        }
+        if not_built { Self::NotBuilt } else { Self::Database(error) }
     }
 }
 
@@ -140,12 +136,7 @@ impl<T> Page<T> {
         let rows = rows
             .iter()
             .take(size)
-            .map(|row| {
-                Ok((
-                    Cursor(position_from_column(row.try_get("position")?)),
-                    read(row)?,
-                ))
-            })
+            .map(|row| Ok((Cursor(position_from_column(row.try_get("position")?)), read(row)?)))
             .collect::<Result<_, QueryError>>()?;
         Ok(Self { rows, more })
     }
@@ -154,18 +145,14 @@ impl<T> Page<T> {
 /// An amount from a `bigint` and the currency's code beside it.
 pub(crate) fn money(row: &PgRow, amount: &str, currency: &str) -> Result<Money, QueryError> {
     let code: String = row.try_get(currency)?;
-    let currency = code
-        .parse()
-        .map_err(|_| QueryError::Malformed { what: "a currency" })?;
+    let currency = code.parse().map_err(|_| QueryError::Malformed { what: "a currency" })?;
     Ok(Money::new(unsigned(row, amount)?, currency))
 }
 
 /// A count from a `bigint`.
 pub(crate) fn unsigned(row: &PgRow, column: &str) -> Result<u64, QueryError> {
     let number: i64 = row.try_get(column)?;
-    u64::try_from(number).map_err(|_| QueryError::Malformed {
-        what: "a negative number",
-    })
+    u64::try_from(number).map_err(|_| QueryError::Malformed { what: "a negative number" })
 }
 
 /// An enum whose variants have names in the database.
@@ -211,11 +198,7 @@ mod tests {
         let cursor = Cursor::behind(Position::new(4711));
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for bad in ["", "p", "12", "pxyz", "p-1"] {
-            assert_eq!(
-                bad.parse::<Cursor>(),
-                Err(InvalidCursor),
-                "{bad:?} was taken"
-            );
+            assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad:?} was taken");
         }
     }
 

@@ -137,10 +137,7 @@ use projection;
 
 /// The key of models that several streams of one id fill: an order, its escrow and its payment.
 fn id_of_stream(stream: &str) -> String {
-    stream
-        .split_once('-')
-        .map_or(stream, |(_, id)| id)
-        .to_owned()
+    stream.split_once('-').map_or(stream, |(_, id)| id).to_owned()
 }
 
 /// A number of an event as a `bigint`; one that is too large makes the event poison.

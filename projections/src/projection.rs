@@ -139,10 +139,6 @@ pub trait Projection: Send + Sync + 'static {
 
     /// The filter that keeps the events it takes.
     fn filter(&self) -> Filter {
-        Filter::stream_prefixes(
-            self.categories()
-                .iter()
-                .map(|category| format!("{category}-")),
-        )
+        Filter::stream_prefixes(self.categories().iter().map(|category| format!("{category}-")))
     }
 }

@@ -77,11 +77,7 @@ impl Runner {
             };
             lanes.spawn(lane.supervise());
         }
-        Self {
-            cancel,
-            lanes,
-            watermarks,
-        }
+        Self { cancel, lanes, watermarks }
     }
 
     /// How far the models have come.
@@ -96,10 +92,7 @@ impl Runner {
         let all = async { while self.lanes.join_next().await.is_some() {} };
         let drained = tokio::time::timeout(limit, all).await.is_ok();
         if !drained {
-            warn!(
-                limit_seconds = limit.as_secs_f64(),
-                "projections did not end in time"
-            );
+            warn!(limit_seconds = limit.as_secs_f64(), "projections did not end in time");
             self.lanes.shutdown().await;
         }
         drained

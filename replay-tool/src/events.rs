@@ -64,25 +64,11 @@ async fn open(store: &dyn EventStore, args: &EventsArgs) -> Result<EventReader, 
             (false, None) => ReadStream::forward(stream),
         };
         let as_of = args.at.map(|moment| moment.0);
-        store
-            .read_stream(ReadStream {
-                as_of,
-                ..read.limit(args.limit)
-            })
-            .await?
+        store.read_stream(ReadStream { as_of, ..read.limit(args.limit) }).await?
     } else {
-        let read = if args.backward {
-            ReadAll::backward()
-        } else {
-            ReadAll::forward()
-        };
+        let read = if args.backward { ReadAll::backward() } else { ReadAll::forward() };
         let as_of = args.at.map(|moment| moment.0);
-        store
-            .read_all(ReadAll {
-                as_of,
-                ..read.limit(args.limit)
-            })
-            .await?
+        store.read_all(ReadAll { as_of, ..read.limit(args.limit) }).await?
     };
     Ok(reader)
 }

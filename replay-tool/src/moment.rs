@@ -34,15 +34,9 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_position_or_a_time() {
-        assert_eq!(
-            "4711".parse(),
-            Ok(Moment(AsOf::Position(Position::new(4711))))
-        );
+        assert_eq!("4711".parse(), Ok(Moment(AsOf::Position(Position::new(4711)))));
         let time = DateTime::from_timestamp(0, 500_000_000).expect("a time");
-        assert_eq!(
-            "1970-01-01T01:00:00.5+01:00".parse(),
-            Ok(Moment(AsOf::Time(time)))
-        );
+        assert_eq!("1970-01-01T01:00:00.5+01:00".parse(), Ok(Moment(AsOf::Time(time))));
         for bad in ["", "-1", "yesterday", "2026-01-31", "2026-01-31T12:00:00"] {
             assert!(bad.parse::<Moment>().is_err(), "{bad:?} was taken");
         }

@@ -35,13 +35,7 @@ pub async fn streams(
 ) -> Result<(), ReplayError> {
     let filter = (!args.prefix.is_empty()).then(|| Filter::stream_prefixes([&args.prefix]));
     let as_of = args.at.map(|moment| moment.0);
-    let mut reader = store
-        .read_all(ReadAll {
-            filter,
-            as_of,
-            ..ReadAll::forward()
-        })
-        .await?;
+    let mut reader = store.read_all(ReadAll { filter, as_of, ..ReadAll::forward() }).await?;
     let mut seen: BTreeMap<StreamName, Seen> = BTreeMap::new();
     while let Some(event) = reader.try_next().await? {
         let latest = Seen {

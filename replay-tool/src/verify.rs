@@ -38,10 +38,7 @@ pub async fn verify(
     let (events, streams) = (order.events, order.revisions.len());
     let head = order.position.to_string();
     let document = json!({ "sound": true, "events": events, "streams": streams, "head": head });
-    output.result(
-        &document,
-        &format!("sound: {events} events, {streams} streams, head {head}"),
-    )?;
+    output.result(&document, &format!("sound: {events} events, {streams} streams, head {head}"))?;
     Ok(Verdict::Good)
 }
 
@@ -70,10 +67,7 @@ impl Order {
             return Err(format!("position {} does not rise", event.position));
         }
         if event.recorded_at < self.recorded_at {
-            return Err(format!(
-                "time runs backwards at position {}",
-                event.position
-            ));
+            return Err(format!("time runs backwards at position {}", event.position));
         }
         match self.revisions.entry(event.stream.clone()) {
             Entry::Vacant(first) => {
@@ -84,9 +78,7 @@ impl Order {
             }
             Entry::Occupied(last) => {
                 let (stream, found, last) = (&event.stream, event.revision, last.get());
-                return Err(format!(
-                    "stream {stream} goes from revision {last} to {found}"
-                ));
+                return Err(format!("stream {stream} goes from revision {last} to {found}"));
             }
         }
         (self.position, self.recorded_at) = (event.position, event.recorded_at);
@@ -124,40 +116,21 @@ mod tests {
 
     #[test]
     fn a_sound_order_has_nothing_wrong() {
-        let log = [
-            event(1, "a-1", 0, 5),
-            event(2, "b-1", 0, 5),
-            event(5, "a-1", 1, 6),
-        ];
+        let log = [event(1, "a-1", 0, 5), event(2, "b-1", 0, 5), event(5, "a-1", 1, 6)];
         assert_eq!(first_wrong(&log), None);
     }
 
     #[test]
     fn each_disorder_is_named() {
         let cases = [
-            (
-                [event(2, "a-1", 0, 5), event(2, "b-1", 0, 5)],
-                "does not rise",
-            ),
-            (
-                [event(1, "a-1", 0, 5), event(2, "b-1", 0, 4)],
-                "time runs backwards",
-            ),
-            (
-                [event(1, "a-1", 0, 5), event(2, "a-1", 2, 5)],
-                "from revision 0 to 2",
-            ),
-            (
-                [event(1, "a-1", 0, 5), event(2, "a-1", 0, 5)],
-                "from revision 0 to 0",
-            ),
+            ([event(2, "a-1", 0, 5), event(2, "b-1", 0, 5)], "does not rise"),
+            ([event(1, "a-1", 0, 5), event(2, "b-1", 0, 4)], "time runs backwards"),
+            ([event(1, "a-1", 0, 5), event(2, "a-1", 2, 5)], "from revision 0 to 2"),
+            ([event(1, "a-1", 0, 5), event(2, "a-1", 0, 5)], "from revision 0 to 0"),
         ];
         for (log, expected) in cases {
             let wrong = first_wrong(&log).unwrap_or_default();
-            assert!(
-                wrong.contains(expected),
-                "{wrong:?} does not say {expected:?}"
-            );
+            assert!(wrong.contains(expected), "{wrong:?} does not say {expected:?}");
         }
     }
 }

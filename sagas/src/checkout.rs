@@ -57,10 +57,7 @@ pub struct CheckoutSettings {
 
 impl Default for CheckoutSettings {
     fn default() -> Self {
-        Self {
-            approval_period: TimeDelta::days(3),
-            hold_period: TimeDelta::days(14),
-        }
+        Self { approval_period: TimeDelta::days(3), hold_period: TimeDelta::days(14) }
     }
 }
 
@@ -76,20 +73,14 @@ pub fn checkout(
     settings: CheckoutSettings,
 ) -> SagaDefinition {
     let shop = Arc::new(Shop { commands, gateway });
-    let task = |part| Task {
-        shop: shop.clone(),
-        part,
-    };
+    let task = |part| Task { shop: shop.clone(), part };
     let approval = Wait {
         needed: on_approval,
         deadline: settings.approval_period,
         timeout: Timeout::Refuse("the seller did not approve the order in time"),
     };
-    let acceptance = Wait {
-        needed: |_| true,
-        deadline: settings.hold_period,
-        timeout: Timeout::GoOn,
-    };
+    let acceptance =
+        Wait { needed: |_| true, deadline: settings.hold_period, timeout: Timeout::GoOn };
     let steps = vec![
         Step::action("reserve", task(Part::Reserve)).undo(task(Part::ReleaseReservation)),
         Step::action("place-order", task(Part::PlaceOrder)).undo(task(Part::CancelOrder)),
@@ -153,11 +144,7 @@ fn signal(event: &RecordedEvent) -> Option<Signal> {
             return None;
         }
     };
-    Some(Signal {
-        subject: order_id.0,
-        step,
-        payload: json!({ "event_id": event.id }),
-    })
+    Some(Signal { subject: order_id.0, step, payload: json!({ "event_id": event.id }) })
 }
 
 #[cfg(test)]

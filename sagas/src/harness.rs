@@ -89,10 +89,8 @@ impl Running {
         sagas: Vec<SagaDefinition>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let settings = SagaSettings {
-            checkpoint_every: Duration::from_millis(2),
-            ..SagaSettings::default()
-        };
+        let settings =
+            SagaSettings { checkpoint_every: Duration::from_millis(2), ..SagaSettings::default() };
         let runtime = SagaRuntime::new(store, sagas, settings).clock(clock);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -102,10 +100,7 @@ impl Running {
 
     pub(crate) async fn drain(mut self) {
         self.stop.cancel();
-        timeout(RUN_MAX, &mut self.task)
-            .await
-            .expect("it drains")
-            .unwrap();
+        timeout(RUN_MAX, &mut self.task).await.expect("it drains").unwrap();
     }
 }
 
@@ -148,10 +143,7 @@ async fn to_its_end(scenario: &dyn Scenario, store: &Arc<dyn EventStore>) -> End
 /// The steps of a saga that act.
 fn actions(scenario: &dyn Scenario) -> Vec<&'static str> {
     let saga = scenario.saga(Arc::new(MemoryStore::new()));
-    let acts = saga
-        .steps
-        .iter()
-        .filter(|step| matches!(step.kind, StepKind::Action(_)));
+    let acts = saga.steps.iter().filter(|step| matches!(step.kind, StepKind::Action(_)));
     acts.map(|step| step.name).collect()
 }
 
@@ -170,10 +162,9 @@ pub(crate) async fn every_step_can_fail<S: Scenario>(world: impl Fn() -> S) {
         });
         let running = Running::start(store.clone(), vec![saga], SkippingClock::new(ANY_WAIT));
         let stream = scenario.stream();
-        let run = until(&store, &stream, |run| {
-            run.state.end.is_some() || run.state.pause.is_some()
-        })
-        .await;
+        let run =
+            until(&store, &stream, |run| run.state.end.is_some() || run.state.pause.is_some())
+                .await;
         running.drain().await;
         if pivot.is_some() && place > pivot {
             assert_eq!(run.state.end, None, "{refused} can't be taken back");
@@ -181,15 +172,8 @@ pub(crate) async fn every_step_can_fail<S: Scenario>(world: impl Fn() -> S) {
             assert_eq!(to_its_end(&scenario, &store).await, End::Completed);
             scenario.is_done(store).await;
         } else {
-            assert_eq!(
-                run.state.end,
-                Some(End::Compensated),
-                "{refused} is refused"
-            );
-            assert_eq!(
-                run.state.refusal.map(|it| it.step),
-                Some(refused.to_owned())
-            );
+            assert_eq!(run.state.end, Some(End::Compensated), "{refused} is refused");
+            assert_eq!(run.state.refusal.map(|it| it.step), Some(refused.to_owned()));
             scenario.is_clean(store).await;
         }
     }
@@ -213,11 +197,7 @@ pub(crate) async fn every_step_can_repeat<S: Scenario>(world: impl Fn() -> S) {
 pub(crate) async fn undo_is_idempotent<S: Scenario>(world: impl Fn() -> S) {
     let saga = world().saga(Arc::new(MemoryStore::new()));
     // The last step that can be refused with a way back is the pivot itself.
-    let last = saga
-        .steps
-        .iter()
-        .find(|step| step.pivot)
-        .or(saga.steps.last());
+    let last = saga.steps.iter().find(|step| step.pivot).or(saga.steps.last());
     let last = last.expect("it has steps").name;
     let scenario = world();
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
@@ -252,10 +232,8 @@ pub(crate) async fn survives_every_crash<S: Scenario>(
                 _ => inner,
             });
         };
-        let dying: Arc<dyn EventStore> = Arc::new(CrashingStore {
-            inner: store.clone(),
-            crash: crash.clone(),
-        });
+        let dying: Arc<dyn EventStore> =
+            Arc::new(CrashingStore { inner: store.clone(), crash: crash.clone() });
         let mut saga = scenario.saga(dying.clone());
         refuse(&mut saga);
         replace(&mut saga, |_, _, inner| {
@@ -290,12 +268,7 @@ fn recorded_once(run: &Run) {
     let done: BTreeSet<_> = run.state.done.iter().map(|(name, _)| name).collect();
     assert_eq!(done.len(), run.state.done.len(), "{:?}", run.state.done);
     let undone: BTreeSet<_> = run.state.undone.iter().collect();
-    assert_eq!(
-        undone.len(),
-        run.state.undone.len(),
-        "{:?}",
-        run.state.undone
-    );
+    assert_eq!(undone.len(), run.state.undone.len(), "{:?}", run.state.undone);
 }
 
 /// Puts other activities in the place of a saga's own.

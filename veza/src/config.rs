@@ -90,17 +90,11 @@ impl Config {
             meilisearch_url: layers.wanted("meilisearch_url", values::http_url)?,
             meilisearch_key: layers.wanted("meilisearch_key", values::text)?,
             clickhouse_url: layers.wanted("clickhouse_url", values::http_url)?,
-            kafka_brokers: layers
-                .wanted("kafka_brokers", values::brokers)?
-                .unwrap_or_default(),
+            kafka_brokers: layers.wanted("kafka_brokers", values::brokers)?.unwrap_or_default(),
             objects: folder(layers, "objects", values::file_url, &data)?,
             keys: folder(layers, "keys", values::path, &data)?,
-            trusted_proxies: layers
-                .wanted("trusted_proxies", values::proxies)?
-                .unwrap_or_default(),
-            cors_origins: layers
-                .wanted("cors_origins", values::origins)?
-                .unwrap_or_default(),
+            trusted_proxies: layers.wanted("trusted_proxies", values::proxies)?.unwrap_or_default(),
+            cors_origins: layers.wanted("cors_origins", values::origins)?.unwrap_or_default(),
             rate_limits: layers.needed("rate_limits", values::switch)?,
             introspection: layers.needed("introspection", values::switch)?,
             disk_reserve: layers.needed("disk_reserve", values::byte_count)?,
@@ -127,19 +121,13 @@ impl Config {
         }
         let missing = |key: &'static str| !layers.is_set(key);
         let needs_the_rest = self.roles.iter().any(|role| *role != Role::EventStore);
-        let shared = ["database_url", "objects", "keys"]
-            .into_iter()
-            .find(|key| missing(key));
+        let shared = ["database_url", "objects", "keys"].into_iter().find(|key| missing(key));
         if let Some(key) = shared.filter(|_| needs_the_rest) {
-            return Err(ConfigError::Missing {
-                setting: table::setting(key),
-            });
+            return Err(ConfigError::Missing { setting: table::setting(key) });
         }
         let is_elsewhere = !self.does(Role::EventStore);
         if is_elsewhere && matches!(self.event_store, EventStore::Embedded) {
-            return Err(ConfigError::Missing {
-                setting: table::setting("event_store"),
-            });
+            return Err(ConfigError::Missing { setting: table::setting("event_store") });
         }
         Ok(())
     }
@@ -160,9 +148,7 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        let variables = variables
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()));
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         Config::read(&Layers::gather(&Flags::default(), variables)?)
     }
 
@@ -195,10 +181,7 @@ mod tests {
         for (name, value) in bad {
             let said = read(&[(name, value)]).unwrap_err().to_string();
             assert!(said.starts_with(&format!("{name}: ")), "{said}");
-            assert!(
-                !said.contains("hush") && said.lines().count() == 1,
-                "{said}"
-            );
+            assert!(!said.contains("hush") && said.lines().count() == 1, "{said}");
         }
     }
 
@@ -216,9 +199,6 @@ mod tests {
             set.push((name, value));
         }
         assert_eq!(read(&set).unwrap().roles, [Role::Projector]);
-        assert_eq!(
-            read(&[("VEZA_ROLES", "event-store")]).unwrap().roles,
-            [Role::EventStore]
-        );
+        assert_eq!(read(&[("VEZA_ROLES", "event-store")]).unwrap().roles, [Role::EventStore]);
     }
 }

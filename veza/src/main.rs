@@ -44,9 +44,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             for name in &layers.unknown_variables {
                 eprintln!("veza: there is no setting {name}");
             }
-            Config::read(&layers)
-                .map(drop)
-                .context("these settings do not work")
+            Config::read(&layers).map(drop).context("these settings do not work")
         }
         Command::Serve(flags) => {
             let layers = Layers::gather(flags, std::env::vars_os())?;

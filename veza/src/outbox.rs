@@ -61,8 +61,6 @@ impl Mailer for Outbox {
         written
             .map_err(io::Error::other)
             .and_then(|written| written)
-            .map_err(|error| MailError {
-                reason: error.to_string(),
-            })
+            .map_err(|error| MailError { reason: error.to_string() })
     }
 }

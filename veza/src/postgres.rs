@@ -55,10 +55,7 @@ impl PrivatePostgres {
     pub async fn start(folder: &Path) -> Result<PrivatePostgres, PostgresError> {
         let folder = std::path::absolute(folder).map_err(|e| PostgresError::at(folder, e))?;
         if folder.as_os_str().len() > FOLDER_BYTES_MAX {
-            return Err(PostgresError::PathTooLong {
-                folder,
-                bytes_max: FOLDER_BYTES_MAX,
-            });
+            return Err(PostgresError::PathTooLong { folder, bytes_max: FOLDER_BYTES_MAX });
         }
         let data = folder.join("data");
         let account = Account::for_data(&data)?;
@@ -84,12 +81,7 @@ impl PrivatePostgres {
             drop(lock);
             ended
         }));
-        Ok(PrivatePostgres {
-            folder,
-            pid,
-            stopping,
-            supervisor,
-        })
+        Ok(PrivatePostgres { folder, pid, stopping, supervisor })
     }
 
     /// How to connect to Veza's database in it.
@@ -118,10 +110,7 @@ impl PrivatePostgres {
     /// When it outlives even an immediate shutdown.
     pub async fn stop(mut self) -> Result<(), PostgresError> {
         self.stopping.cancel();
-        let supervisor = self
-            .supervisor
-            .take()
-            .expect("only this takes it, and consumes self");
+        let supervisor = self.supervisor.take().expect("only this takes it, and consumes self");
         supervisor.await.expect("the supervisor does not panic")
     }
 }
@@ -161,9 +150,7 @@ fn lock(folder: &Path) -> Result<File, PostgresError> {
         .map_err(|e| PostgresError::at(&path, e))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
         |errno| match errno {
-            rustix::io::Errno::WOULDBLOCK => PostgresError::InUse {
-                folder: folder.to_owned(),
-            },
+            rustix::io::Errno::WOULDBLOCK => PostgresError::InUse { folder: folder.to_owned() },
             other => PostgresError::at(&path, other.into()),
         },
     )?;
@@ -178,9 +165,7 @@ async fn create_database(options: &PgConnectOptions) -> Result<(), PostgresError
         .fetch_optional(&mut connection)
         .await?;
     if there.is_none() {
-        sqlx::query(&format!("CREATE DATABASE {DATABASE}"))
-            .execute(&mut connection)
-            .await?;
+        sqlx::query(&format!("CREATE DATABASE {DATABASE}")).execute(&mut connection).await?;
     }
     connection.close().await?;
     Ok(())

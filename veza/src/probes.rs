@@ -28,10 +28,7 @@ pub fn router(
 ) -> Router {
     let document = Arc::new(serde_json::to_value(document).expect("the document is plain data"));
     let openapi = async move || axum::Json(document.as_ref().clone());
-    let metrics = Arc::new(Metrics {
-        handle,
-        token: config.metrics_token.clone(),
-    });
+    let metrics = Arc::new(Metrics { handle, token: config.metrics_token.clone() });
     Router::new()
         .route("/metrics", get(show_metrics))
         .with_state(metrics)
@@ -47,14 +44,9 @@ async fn show_metrics(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = given.and_then(|value| value.strip_prefix("Bearer "));
-    let known = metrics
-        .token
-        .as_deref()
-        .is_some_and(|token| bearer == Some(token));
+    let known = metrics.token.as_deref().is_some_and(|token| bearer == Some(token));
     if !known && !peer.ip().is_loopback() {
         return Err(Problem::new(ProblemType::Unauthenticated));
     }

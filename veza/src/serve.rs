@@ -32,10 +32,7 @@ const DATABASE_CONNECTIONS_MAX: u32 = 16;
 
 /// The store of events, and what was started to have it.
 enum Events {
-    Embedded {
-        store: Arc<EmbeddedStore>,
-        serving: Serving,
-    },
+    Embedded { store: Arc<EmbeddedStore>, serving: Serving },
     Cluster(Arc<ClientStore>),
 }
 
@@ -67,9 +64,7 @@ pub async fn serve(
     let closing = CancellationToken::new();
     let events = open_events(&config, closing.clone()).await?;
     let (private, pool) = open_database(&config).await?;
-    let (api, document) = command_api(&config, address, &events, pool.clone())
-        .await?
-        .router();
+    let (api, document) = command_api(&config, address, &events, pool.clone()).await?.router();
     let router = api
         .merge(probes::router(document, metrics, &config))
         .into_make_service_with_connect_info::<SocketAddr>();
@@ -127,11 +122,7 @@ async fn open_database(config: &Config) -> anyhow::Result<(Option<PrivatePostgre
     let (private, options) = match &config.database_url {
         Some(url) => {
             println!("PostgreSQL   the one of the setting database_url");
-            (
-                None,
-                url.parse::<PgConnectOptions>()
-                    .context("the setting database_url")?,
-            )
+            (None, url.parse::<PgConnectOptions>().context("the setting database_url")?)
         }
         None => {
             let folder = config.data.join("postgres");
@@ -142,10 +133,7 @@ async fn open_database(config: &Config) -> anyhow::Result<(Option<PrivatePostgre
         }
     };
     let pool = PgPoolOptions::new().max_connections(DATABASE_CONNECTIONS_MAX);
-    let pool = pool
-        .connect_with(options)
-        .await
-        .context("PostgreSQL can't be reached")?;
+    let pool = pool.connect_with(options).await.context("PostgreSQL can't be reached")?;
     Ok((private, pool))
 }
 
@@ -156,20 +144,10 @@ async fn command_api(
     pool: PgPool,
 ) -> anyhow::Result<CommandApi> {
     let clock: Clock = Arc::new(Utc::now);
-    let public_url = config
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{address}"));
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
-    let scope = TokenScope {
-        issuer: public_url.clone(),
-        audience: public_url.clone(),
-    };
-    let verifier = Arc::new(TokenVerifier::new(
-        Arc::clone(&ring),
-        &scope,
-        Arc::clone(&clock),
-    ));
+    let scope = TokenScope { issuer: public_url.clone(), audience: public_url.clone() };
+    let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let objects = open_objects(&config.objects)?;
     println!("objects      {}", config.objects.display());
@@ -189,11 +167,7 @@ async fn command_api(
 }
 
 fn open_objects(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStorage>> {
-    let storage = FileStorage::open(folder).with_context(|| {
-        format!(
-            "can't use the folder {} (setting objects)",
-            folder.display()
-        )
-    })?;
+    let storage = FileStorage::open(folder)
+        .with_context(|| format!("can't use the folder {} (setting objects)", folder.display()))?;
     Ok(Arc::new(storage))
 }

@@ -22,9 +22,7 @@ fn open_folder() -> TempDir {
 }
 
 async fn start(above: &TempDir) -> PrivatePostgres {
-    PrivatePostgres::start(&above.path().join("postgres"))
-        .await
-        .unwrap()
+    PrivatePostgres::start(&above.path().join("postgres")).await.unwrap()
 }
 
 async fn connect(postgres: &PrivatePostgres) -> PgConnection {
@@ -37,19 +35,12 @@ async fn note(postgres: &PrivatePostgres, text: &str) {
         .execute(&mut *connection)
         .await
         .unwrap();
-    sqlx::query("INSERT INTO notes VALUES ($1)")
-        .bind(text)
-        .execute(connection)
-        .await
-        .unwrap();
+    sqlx::query("INSERT INTO notes VALUES ($1)").bind(text).execute(connection).await.unwrap();
 }
 
 async fn notes(postgres: &PrivatePostgres) -> Vec<String> {
     let connection = &mut connect(postgres).await;
-    sqlx::query_scalar("SELECT note FROM notes ORDER BY note")
-        .fetch_all(connection)
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT note FROM notes ORDER BY note").fetch_all(connection).await.unwrap()
 }
 
 fn kill(pid: u32) {
@@ -67,9 +58,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
             sleep(Duration::from_millis(20)).await; // poll
         }
     };
-    timeout(PATIENCE, polling)
-        .await
-        .unwrap_or_else(|_| panic!("{what}"));
+    timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 /// Starts a server from a runtime that then vanishes, as that of a killed Veza does: nothing is
@@ -137,18 +126,13 @@ async fn killed_it_comes_back_with_all_that_was_committed() {
 async fn one_left_by_a_vanished_veza_is_adopted_watched_and_stopped() {
     let above = open_folder();
     let folder = above.path().join("postgres");
-    let left = std::thread::spawn(move || start_and_vanish(&folder))
-        .join()
-        .unwrap();
+    let left = std::thread::spawn(move || start_and_vanish(&folder)).join().unwrap();
     let postgres = start(&above).await;
     assert_eq!(postgres.pid(), left);
     assert_eq!(notes(&postgres).await, ["before"]);
 
     kill(left);
-    until("the adopted one is started again", || {
-        postgres.pid() != left
-    })
-    .await;
+    until("the adopted one is started again", || postgres.pid() != left).await;
     assert_eq!(notes(&postgres).await, ["before"]);
     let pid = postgres.pid();
     postgres.stop().await.unwrap();
@@ -159,9 +143,7 @@ async fn one_left_by_a_vanished_veza_is_adopted_watched_and_stopped() {
 async fn a_second_veza_is_refused_and_does_no_harm() {
     let above = open_folder();
     let postgres = start(&above).await;
-    let second = PrivatePostgres::start(&above.path().join("postgres"))
-        .await
-        .unwrap_err();
+    let second = PrivatePostgres::start(&above.path().join("postgres")).await.unwrap_err();
     assert!(matches!(second, PostgresError::InUse { .. }), "{second}");
     note(&postgres, "first").await;
     assert_eq!(notes(&postgres).await, ["first"]);
@@ -173,10 +155,7 @@ async fn a_stale_note_with_the_number_of_another_process_does_not_keep_it_down()
     let above = open_folder();
     start(&above).await.stop().await.unwrap();
     let stale = above.path().join("postgres/data/postmaster.pid");
-    let note = format!(
-        "{}\n/elsewhere\n1\n5432\n\n\n  1 1\nready\n",
-        std::process::id()
-    );
+    let note = format!("{}\n/elsewhere\n1\n5432\n\n\n  1 1\nready\n", std::process::id());
     fs::write(&stale, note).unwrap();
     start(&above).await.stop().await.unwrap();
 }
@@ -219,22 +198,13 @@ async fn what_keeps_it_down_is_said_in_one_line() {
     let folder = above.path().join("postgres");
     start(&above).await.stop().await.unwrap();
     fs::write(folder.join("data/postgresql.conf"), "no_such_setting = 1\n").unwrap();
-    let said = PrivatePostgres::start(&folder)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        said.contains("did not start: ") && said.contains("postgres.log"),
-        "{said}"
-    );
+    let said = PrivatePostgres::start(&folder).await.unwrap_err().to_string();
+    assert!(said.contains("did not start: ") && said.contains("postgres.log"), "{said}");
     assert_eq!(said.lines().count(), 1);
 
     fs::write(folder.join("data/PG_VERSION"), "8\n").unwrap();
     let said = PrivatePostgres::start(&folder).await.unwrap_err();
-    assert!(
-        matches!(said, PostgresError::OtherVersion { major: 8, .. }),
-        "{said}"
-    );
+    assert!(matches!(said, PostgresError::OtherVersion { major: 8, .. }), "{said}");
 }
 
 #[tokio::test]
@@ -244,10 +214,7 @@ async fn a_folder_closed_to_its_user_is_named() {
     let result = PrivatePostgres::start(&above.path().join("postgres")).await;
     if geteuid().is_root() {
         let said = result.unwrap_err().to_string();
-        let expected = format!(
-            "user postgres, who cannot enter {}:",
-            above.path().display()
-        );
+        let expected = format!("user postgres, who cannot enter {}:", above.path().display());
         assert!(said.contains(&expected), "{said}");
     } else {
         // It runs as ourselves, for whom the folder is open.

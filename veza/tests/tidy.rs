@@ -16,10 +16,7 @@ use std::process::Command;
 use rules::{Rule, Source};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("veza/ stands in the workspace")
-        .into()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("veza/ stands in the workspace").into()
 }
 
 /// Every file of the project, new ones not yet added among them, as paths from its root.
@@ -31,15 +28,9 @@ fn files() -> Vec<String> {
         .expect("git runs");
     assert!(listed.status.success(), "git lists the files: {listed:?}");
     let listed = String::from_utf8(listed.stdout).expect("paths are UTF-8");
-    let files: Vec<String> = listed
-        .lines()
-        .filter(|path| root().join(path).is_file())
-        .map(str::to_owned)
-        .collect();
-    assert!(
-        files.iter().any(|path| path == "veza/tests/tidy.rs"),
-        "this file is among them"
-    );
+    let files: Vec<String> =
+        listed.lines().filter(|path| root().join(path).is_file()).map(str::to_owned).collect();
+    assert!(files.iter().any(|path| path == "veza/tests/tidy.rs"), "this file is among them");
     files
 }
 
@@ -55,10 +46,8 @@ fn all_obey(ending: &str, rule: Rule) {
         .filter_map(|path| read(&path).map(|text| Source::new(&path, &text)))
         .collect();
     let of_tests: Vec<String> = sources.iter().flat_map(Source::modules_of_tests).collect();
-    let complaints: Vec<String> = sources
-        .into_iter()
-        .flat_map(|source| rule(&source.within(&of_tests)))
-        .collect();
+    let complaints: Vec<String> =
+        sources.into_iter().flat_map(|source| rule(&source.within(&of_tests))).collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
 }
 

@@ -30,15 +30,8 @@ fn listener(email_verified: bool) -> Principal {
 fn router() -> (Router, String, String) {
     let folder = tempfile::tempdir().unwrap();
     let ring = Arc::new(KeyRing::load_or_create(folder.path(), noon()).unwrap());
-    let scope = TokenScope {
-        issuer: "i".to_owned(),
-        audience: "a".to_owned(),
-    };
-    let verifier = Arc::new(TokenVerifier::new(
-        Arc::clone(&ring),
-        &scope,
-        Arc::new(noon),
-    ));
+    let scope = TokenScope { issuer: "i".to_owned(), audience: "a".to_owned() };
+    let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::new(noon)));
     let issuer = TokenIssuer::new(ring, scope);
     let grant = TokenGrant {
         user_id: Uuid::from_u128(1),
@@ -50,15 +43,10 @@ fn router() -> (Router, String, String) {
     let old = issuer.issue(&grant, Uuid::nil(), noon() - chrono::TimeDelta::hours(1));
     let closed = |Authenticated(who): Authenticated| async move { who.user_id.to_string() };
     let open = |who: Option<Authenticated>| async move {
-        who.map_or_else(
-            || "nobody".to_owned(),
-            |Authenticated(who)| who.user_id.to_string(),
-        )
+        who.map_or_else(|| "nobody".to_owned(), |Authenticated(who)| who.user_id.to_string())
     };
-    let router = Router::new()
-        .route("/closed", get(closed))
-        .route("/open", get(open))
-        .with_state(verifier);
+    let router =
+        Router::new().route("/closed", get(closed)).route("/open", get(open)).with_state(verifier);
     (router, good.as_str().to_owned(), old.as_str().to_owned())
 }
 
@@ -93,15 +81,9 @@ async fn only_a_single_valid_bearer_token_gets_in() {
     ];
     for (authorization, challenge) in cases {
         let (status, headers) = ask(&router, "/closed", authorization).await;
-        let expected = if challenge.is_none() {
-            StatusCode::OK
-        } else {
-            StatusCode::UNAUTHORIZED
-        };
+        let expected = if challenge.is_none() { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
         assert_eq!(status, expected, "{authorization:?}");
-        let answered = headers
-            .get(header::WWW_AUTHENTICATE)
-            .map(|value| value.to_str().unwrap());
+        let answered = headers.get(header::WWW_AUTHENTICATE).map(|value| value.to_str().unwrap());
         assert_eq!(answered, challenge, "{authorization:?}");
         if challenge.is_some() {
             assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
@@ -113,10 +95,7 @@ async fn only_a_single_valid_bearer_token_gets_in() {
 async fn an_open_route_takes_nobody_but_no_bad_token() {
     let (router, good, old) = router();
     assert_eq!(ask(&router, "/open", &[]).await.0, StatusCode::OK);
-    assert_eq!(
-        ask(&router, "/open", &[&format!("Bearer {good}")]).await.0,
-        StatusCode::OK
-    );
+    assert_eq!(ask(&router, "/open", &[&format!("Bearer {good}")]).await.0, StatusCode::OK);
     let refused = ask(&router, "/open", &[&format!("Bearer {old}")]).await.0;
     assert_eq!(refused, StatusCode::UNAUTHORIZED);
 }
@@ -124,22 +103,14 @@ async fn an_open_route_takes_nobody_but_no_bad_token() {
 #[test]
 fn a_missing_confirmation_is_told_apart_from_a_missing_role() {
     let kind = |principal: Principal, permission| {
-        principal
-            .require(permission)
-            .map_err(|problem| problem.kind())
+        principal.require(permission).map_err(|problem| problem.kind())
     };
     assert_eq!(kind(listener(true), Permission::BuyLicence), Ok(()));
     let unconfirmed = kind(listener(false), Permission::BuyLicence);
     assert_eq!(unconfirmed, Err(ProblemType::EmailNotConfirmed));
     assert_eq!(kind(listener(false), Permission::PostMessage), Ok(()));
-    assert_eq!(
-        kind(listener(false), Permission::SellLicence),
-        Err(ProblemType::Forbidden)
-    );
-    assert_eq!(
-        kind(listener(true), Permission::GrantRole),
-        Err(ProblemType::Forbidden)
-    );
+    assert_eq!(kind(listener(false), Permission::SellLicence), Err(ProblemType::Forbidden));
+    assert_eq!(kind(listener(true), Permission::GrantRole), Err(ProblemType::Forbidden));
 }
 
 #[test]

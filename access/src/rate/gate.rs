@@ -45,23 +45,14 @@ impl RateGate {
     ) -> Self {
         let limiter = limits.map(|limits| Arc::new(RateLimiter::new(limits, RATE_KEYS_MAX)));
         let start = ticks();
-        Self {
-            limiter,
-            verifier,
-            proxies: Arc::new(proxies),
-            ticks,
-            start,
-        }
+        Self { limiter, verifier, proxies: Arc::new(proxies), ticks, start }
     }
 
     /// The state for routes of this class:
     /// `router.layer(from_fn_with_state(gate.state(class), limit_rate))`.
     #[must_use]
     pub fn state(&self, class: RouteClass) -> RateState {
-        RateState {
-            gate: self.clone(),
-            class,
-        }
+        RateState { gate: self.clone(), class }
     }
 
     /// Counts one request of this caller, for doors that are not HTTP routes, such as messages on
@@ -135,10 +126,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let now: chrono::DateTime<chrono::Utc> = "2026-01-01T12:00:00Z".parse().unwrap();
         let ring = Arc::new(KeyRing::load_or_create(folder.path(), now).unwrap());
-        let scope = TokenScope {
-            issuer: "i".to_owned(),
-            audience: "a".to_owned(),
-        };
+        let scope = TokenScope { issuer: "i".to_owned(), audience: "a".to_owned() };
         let clock = Arc::new(move || now);
         let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, clock));
         let issuer = TokenIssuer::new(ring, scope);
@@ -152,20 +140,11 @@ mod tests {
             issuer.issue(&grant, Uuid::nil(), now).as_str().to_owned()
         };
         let rate = Rate::new(2, Duration::from_millis(1500));
-        let rates = RateLimits {
-            read: rate,
-            write: rate,
-            upload: rate,
-            credential: rate,
-        };
+        let rates = RateLimits { read: rate, write: rate, upload: rate, credential: rate };
         let start = Instant::now();
         let proxies = "10.0.0.0/8".parse().unwrap();
-        let gate = RateGate::new(
-            limits.then_some(rates),
-            verifier,
-            proxies,
-            Arc::new(move || start),
-        );
+        let gate =
+            RateGate::new(limits.then_some(rates), verifier, proxies, Arc::new(move || start));
         (gate, token)
     }
 
@@ -181,10 +160,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 1);
-        let request = request
-            .extension(ConnectInfo(peer))
-            .body(Body::empty())
-            .unwrap();
+        let request = request.extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
         router.clone().oneshot(request).await.unwrap()
     }
 
@@ -203,10 +179,7 @@ mod tests {
         assert_eq!(statuses(&router, "1.1.1.1", &[]).await, [200, 200, 429]);
         let refused = ask(&router, "1.1.1.1", &[]).await;
         assert_eq!(refused.headers()[header::RETRY_AFTER], "2");
-        assert_eq!(
-            refused.headers()[header::CONTENT_TYPE],
-            "application/problem+json"
-        );
+        assert_eq!(refused.headers()[header::CONTENT_TYPE], "application/problem+json");
         assert_eq!(statuses(&router, "2.2.2.2", &[]).await, [200, 200, 429]);
     }
 
@@ -216,18 +189,9 @@ mod tests {
         let router = router(&gate, RouteClass::Write);
         let one = format!("Bearer {}", token(1));
         let two = format!("Bearer {}", token(2));
-        assert_eq!(
-            statuses(&router, "1.1.1.1", &[("authorization", &one)]).await,
-            [200, 200, 429]
-        );
-        assert_eq!(
-            statuses(&router, "2.2.2.2", &[("authorization", &one)]).await,
-            [429; 3]
-        );
-        assert_eq!(
-            statuses(&router, "1.1.1.1", &[("authorization", &two)]).await,
-            [200, 200, 429]
-        );
+        assert_eq!(statuses(&router, "1.1.1.1", &[("authorization", &one)]).await, [200, 200, 429]);
+        assert_eq!(statuses(&router, "2.2.2.2", &[("authorization", &one)]).await, [429; 3]);
+        assert_eq!(statuses(&router, "1.1.1.1", &[("authorization", &two)]).await, [200, 200, 429]);
         // A bad token buys no bucket of its own.
         let bad = [("authorization", "Bearer a.b.c")];
         assert_eq!(statuses(&router, "1.1.1.1", &bad).await, [200, 200, 429]);
@@ -241,14 +205,8 @@ mod tests {
         let router = router(&gate, RouteClass::Credential);
         let one = format!("Bearer {}", token(1));
         let two = format!("Bearer {}", token(2));
-        assert_eq!(
-            statuses(&router, "1.1.1.1", &[("authorization", &one)]).await,
-            [200, 200, 429]
-        );
-        assert_eq!(
-            statuses(&router, "1.1.1.1", &[("authorization", &two)]).await,
-            [429; 3]
-        );
+        assert_eq!(statuses(&router, "1.1.1.1", &[("authorization", &one)]).await, [200, 200, 429]);
+        assert_eq!(statuses(&router, "1.1.1.1", &[("authorization", &two)]).await, [429; 3]);
     }
 
     #[tokio::test]
@@ -256,22 +214,10 @@ mod tests {
         let (gate, _) = gate(true);
         let router = router(&gate, RouteClass::Read);
         let client = |address| [("x-forwarded-for", address)];
-        assert_eq!(
-            statuses(&router, "10.0.0.1", &client("1.1.1.1")).await,
-            [200, 200, 429]
-        );
-        assert_eq!(
-            statuses(&router, "10.0.0.1", &client("2.2.2.2")).await,
-            [200, 200, 429]
-        );
-        assert_eq!(
-            statuses(&router, "9.9.9.9", &client("3.3.3.3")).await,
-            [200, 200, 429]
-        );
-        assert_eq!(
-            statuses(&router, "9.9.9.9", &client("4.4.4.4")).await,
-            [429; 3]
-        );
+        assert_eq!(statuses(&router, "10.0.0.1", &client("1.1.1.1")).await, [200, 200, 429]);
+        assert_eq!(statuses(&router, "10.0.0.1", &client("2.2.2.2")).await, [200, 200, 429]);
+        assert_eq!(statuses(&router, "9.9.9.9", &client("3.3.3.3")).await, [200, 200, 429]);
+        assert_eq!(statuses(&router, "9.9.9.9", &client("4.4.4.4")).await, [429; 3]);
     }
 
     #[tokio::test]
@@ -280,10 +226,7 @@ mod tests {
         let router = router(&gate, RouteClass::Read);
         assert_eq!(statuses(&router, "2001:db8::1", &[]).await, [200, 200, 429]);
         assert_eq!(statuses(&router, "2001:db8::2", &[]).await, [429; 3]);
-        assert_eq!(
-            statuses(&router, "2001:db8:0:1::1", &[]).await,
-            [200, 200, 429]
-        );
+        assert_eq!(statuses(&router, "2001:db8:0:1::1", &[]).await, [200, 200, 429]);
     }
 
     #[tokio::test]
@@ -291,11 +234,7 @@ mod tests {
         let (gate, _) = gate(true);
         for class in [RouteClass::Read, RouteClass::Write, RouteClass::Upload] {
             let router = router(&gate, class);
-            assert_eq!(
-                statuses(&router, "1.1.1.1", &[]).await,
-                [200, 200, 429],
-                "{class:?}"
-            );
+            assert_eq!(statuses(&router, "1.1.1.1", &[]).await, [200, 200, 429], "{class:?}");
         }
     }
 

@@ -21,10 +21,7 @@ fn noon() -> DateTime<Utc> {
 }
 
 fn scope() -> TokenScope {
-    TokenScope {
-        issuer: "https://veza.test".to_owned(),
-        audience: "veza".to_owned(),
-    }
+    TokenScope { issuer: "https://veza.test".to_owned(), audience: "veza".to_owned() }
 }
 
 fn grant() -> TokenGrant {
@@ -45,19 +42,11 @@ fn fixture() -> Fixture {
     let ring = Arc::new(KeyRing::load_or_create(folder.path(), noon()).unwrap());
     let issuer = TokenIssuer::new(Arc::clone(&ring), scope());
     let verifier = verifier(&ring);
-    Fixture {
-        _folder: folder,
-        ring,
-        issuer,
-        verifier,
-    }
+    Fixture { _folder: folder, ring, issuer, verifier }
 }
 
 fn good_token(fixture: &Fixture) -> String {
-    fixture
-        .issuer
-        .issue(&grant(), Uuid::from_u128(9), noon())
-        .text
+    fixture.issuer.issue(&grant(), Uuid::from_u128(9), noon()).text
 }
 
 fn good_header(fixture: &Fixture) -> Value {
@@ -122,10 +111,7 @@ fn a_token_has_the_claims_and_header_it_must() {
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
     };
     assert_eq!(part(parts[0]), good_header(&fixture));
-    assert_eq!(
-        part(parts[1]),
-        changed(good_claims(), json!({"roles": ["listener", "artist"]}))
-    );
+    assert_eq!(part(parts[1]), changed(good_claims(), json!({"roles": ["listener", "artist"]})));
 }
 
 /// Each row changes the claims of a token that is otherwise good, and signs it with our own key.
@@ -136,15 +122,9 @@ fn wrong_claims_are_refused() {
     let cases = [
         (json!({}), Ok(())),
         (json!({"aud": "other"}), Err(TokenError::Audience)),
-        (
-            json!({"aud": ["veza", "other"]}),
-            Err(TokenError::Malformed),
-        ),
+        (json!({"aud": ["veza", "other"]}), Err(TokenError::Malformed)),
         (json!({"aud": null}), Err(TokenError::Malformed)),
-        (
-            json!({"iss": "https://veza.test/"}),
-            Err(TokenError::Issuer),
-        ),
+        (json!({"iss": "https://veza.test/"}), Err(TokenError::Issuer)),
         (json!({"iss": null}), Err(TokenError::Malformed)),
         (json!({"sub": "not a uuid"}), Err(TokenError::Malformed)),
         (json!({"sub": null}), Err(TokenError::Malformed)),
@@ -165,10 +145,7 @@ fn wrong_claims_are_refused() {
         (json!({"iat": now + 31}), Err(TokenError::NotYetValid)),
         (json!({"roles": ["emperor"]}), Ok(())),
         (json!({"more": "a".repeat(1000)}), Ok(())),
-        (
-            json!({"more": "a".repeat(TOKEN_BYTES_MAX)}),
-            Err(TokenError::Malformed),
-        ),
+        (json!({"more": "a".repeat(TOKEN_BYTES_MAX)}), Err(TokenError::Malformed)),
     ];
     for (change, expected) in cases {
         let claims = changed(good_claims(), change.clone());
@@ -189,18 +166,12 @@ fn wrong_headers_are_refused() {
         (json!({"typ": "JWT"}), Err(TokenError::Type)),
         (json!({"typ": null}), Err(TokenError::Type)),
         (json!({"kid": null}), Err(TokenError::UnknownKey)),
-        (
-            json!({"kid": "../signing-key.pk8"}),
-            Err(TokenError::UnknownKey),
-        ),
+        (json!({"kid": "../signing-key.pk8"}), Err(TokenError::UnknownKey)),
         (json!({"alg": "none"}), Err(TokenError::Malformed)),
         (json!({"alg": "HS256"}), Err(TokenError::Algorithm)),
         (json!({"alg": "ES256"}), Err(TokenError::Algorithm)),
         (json!({"alg": null}), Err(TokenError::Malformed)),
-        (
-            json!({"crit": ["b64"], "b64": "false"}),
-            Err(TokenError::Algorithm),
-        ),
+        (json!({"crit": ["b64"], "b64": "false"}), Err(TokenError::Algorithm)),
         // Ignored: the ring's key verified it.
         (json!({"jku": "https://evil.test/jwks.json"}), Ok(())),
         (json!({"x5u": "https://evil.test/chain.pem"}), Ok(())),
@@ -229,57 +200,26 @@ fn forged(ours: &Fixture, theirs: &Fixture) -> Vec<(&'static str, String, TokenE
     let (message, signature) = good.rsplit_once('.').unwrap();
     let other_claims =
         URL_SAFE_NO_PAD.encode(changed(claims.clone(), json!({"sub": Uuid::nil()})).to_string());
-    let swapped = format!(
-        "{}.{other_claims}.{signature}",
-        message.split('.').next().unwrap()
-    );
+    let swapped = format!("{}.{other_claims}.{signature}", message.split('.').next().unwrap());
 
     let none = changed(header.clone(), json!({"alg": "none"}));
     vec![
         ("alg none", unsigned(&none), TokenError::Malformed),
-        (
-            "alg nOnE",
-            unsigned(&changed(none, json!({"alg": "nOnE"}))),
-            TokenError::Malformed,
-        ),
+        ("alg nOnE", unsigned(&changed(none, json!({"alg": "nOnE"}))), TokenError::Malformed),
         ("no signature", unsigned(&header), TokenError::Signature),
         (
             "the public key as secret",
             signed(&hs256, &claims, &secret, Algorithm::HS256),
             TokenError::Algorithm,
         ),
-        (
-            "another ring's key",
-            good_token(theirs),
-            TokenError::UnknownKey,
-        ),
-        (
-            "another key, our kid",
-            by_ring(theirs, &header, &claims),
-            TokenError::Signature,
-        ),
-        (
-            "a key in the header",
-            by_ring(theirs, &carries_key, &claims),
-            TokenError::Signature,
-        ),
-        (
-            "other claims, our signature",
-            swapped,
-            TokenError::Signature,
-        ),
+        ("another ring's key", good_token(theirs), TokenError::UnknownKey),
+        ("another key, our kid", by_ring(theirs, &header, &claims), TokenError::Signature),
+        ("a key in the header", by_ring(theirs, &carries_key, &claims), TokenError::Signature),
+        ("other claims, our signature", swapped, TokenError::Signature),
         ("empty", String::new(), TokenError::Malformed),
         ("two parts", message.to_owned(), TokenError::Malformed),
-        (
-            "four parts",
-            format!("{good}.{signature}"),
-            TokenError::Malformed,
-        ),
-        (
-            "too long",
-            "a".repeat(TOKEN_BYTES_MAX + 1),
-            TokenError::Malformed,
-        ),
+        ("four parts", format!("{good}.{signature}"), TokenError::Malformed),
+        ("too long", "a".repeat(TOKEN_BYTES_MAX + 1), TokenError::Malformed),
     ]
 }
 
@@ -287,11 +227,7 @@ fn forged(ours: &Fixture, theirs: &Fixture) -> Vec<(&'static str, String, TokenE
 fn forged_tokens_are_refused() {
     let (ours, theirs) = (fixture(), fixture());
     for (what, token, expected) in forged(&ours, &theirs) {
-        assert_eq!(
-            ours.verifier.verify(&token, noon()),
-            Err(expected),
-            "{what}"
-        );
+        assert_eq!(ours.verifier.verify(&token, noon()), Err(expected), "{what}");
     }
 }
 
@@ -300,10 +236,7 @@ fn every_truncation_is_refused() {
     let fixture = fixture();
     let token = good_token(&fixture);
     for length in 0..token.len() {
-        assert!(
-            fixture.verifier.verify(&token[..length], noon()).is_err(),
-            "{length} bytes"
-        );
+        assert!(fixture.verifier.verify(&token[..length], noon()).is_err(), "{length} bytes");
     }
 }
 
@@ -318,10 +251,7 @@ fn times_are_checked_at_every_use() {
     assert_eq!(verify(noon()), Ok(()));
     assert_eq!(verify(end - TimeDelta::seconds(1)), Ok(()));
     assert_eq!(verify(end), Err(TokenError::Expired));
-    assert_eq!(
-        verify(noon() - TimeDelta::seconds(31)),
-        Err(TokenError::NotYetValid)
-    );
+    assert_eq!(verify(noon() - TimeDelta::seconds(31)), Err(TokenError::NotYetValid));
     assert_eq!(verify(noon() - TimeDelta::seconds(30)), Ok(()));
 }
 

@@ -86,13 +86,7 @@ impl Decider for Play {
             duration_ms,
         } = command;
         let listened_ms = counted(listened_ms, duration_ms)?;
-        let played = TrackPlayed {
-            play_id,
-            track_id,
-            artist_id,
-            listener_id,
-            listened_ms,
-        };
+        let played = TrackPlayed { play_id, track_id, artist_id, listener_id, listened_ms };
         match &self.played {
             Some(known) if *known == played => Ok(vec![]),
             Some(_) => Err(PlayRejection::AlreadyRecorded),
@@ -112,18 +106,12 @@ fn counted(listened_ms: u64, duration_ms: u64) -> Result<u64, PlayRejection> {
         return Err(PlayRejection::NoDuration);
     }
     if listened_ms > duration_ms.saturating_add(OVERRUN_MS_MAX) {
-        return Err(PlayRejection::LongerThanTrack {
-            listened_ms,
-            duration_ms,
-        });
+        return Err(PlayRejection::LongerThanTrack { listened_ms, duration_ms });
     }
     let listened_ms = listened_ms.min(duration_ms);
     let counted_ms = COUNTED_MS.min(duration_ms.div_ceil(2));
     if listened_ms < counted_ms {
-        return Err(PlayRejection::TooShort {
-            listened_ms,
-            counted_ms,
-        });
+        return Err(PlayRejection::TooShort { listened_ms, counted_ms });
     }
     Ok(listened_ms)
 }
@@ -164,49 +152,25 @@ mod tests {
 
     #[test]
     fn half_a_minute_or_half_the_track_counts() {
-        given(vec![])
-            .when(record(30_000, 200_000))
-            .then_expect_events(vec![played(30_000)]);
-        given(vec![])
-            .when(record(5_000, 10_000))
-            .then_expect_events(vec![played(5_000)]);
-        let short = |listened_ms, counted_ms| PlayRejection::TooShort {
-            listened_ms,
-            counted_ms,
-        };
-        given(vec![])
-            .when(record(29_999, 200_000))
-            .then_expect_error(short(29_999, 30_000));
-        given(vec![])
-            .when(record(4_999, 10_000))
-            .then_expect_error(short(4_999, 5_000));
-        given(vec![])
-            .when(record(0, 1))
-            .then_expect_error(short(0, 1));
+        given(vec![]).when(record(30_000, 200_000)).then_expect_events(vec![played(30_000)]);
+        given(vec![]).when(record(5_000, 10_000)).then_expect_events(vec![played(5_000)]);
+        let short = |listened_ms, counted_ms| PlayRejection::TooShort { listened_ms, counted_ms };
+        given(vec![]).when(record(29_999, 200_000)).then_expect_error(short(29_999, 30_000));
+        given(vec![]).when(record(4_999, 10_000)).then_expect_error(short(4_999, 5_000));
+        given(vec![]).when(record(0, 1)).then_expect_error(short(0, 1));
     }
 
     #[test]
     fn nobody_listens_longer_than_the_track() {
-        given(vec![])
-            .when(record(10_400, 10_000))
-            .then_expect_events(vec![played(10_000)]);
-        let longer = PlayRejection::LongerThanTrack {
-            listened_ms: 11_001,
-            duration_ms: 10_000,
-        };
-        given(vec![])
-            .when(record(11_001, 10_000))
-            .then_expect_error(longer);
-        given(vec![])
-            .when(record(0, 0))
-            .then_expect_error(PlayRejection::NoDuration);
+        given(vec![]).when(record(10_400, 10_000)).then_expect_events(vec![played(10_000)]);
+        let longer = PlayRejection::LongerThanTrack { listened_ms: 11_001, duration_ms: 10_000 };
+        given(vec![]).when(record(11_001, 10_000)).then_expect_error(longer);
+        given(vec![]).when(record(0, 0)).then_expect_error(PlayRejection::NoDuration);
     }
 
     #[test]
     fn a_listening_is_counted_once() {
-        given(vec![played(5_000)])
-            .when(record(5_000, 10_000))
-            .then_expect_events(vec![]);
+        given(vec![played(5_000)]).when(record(5_000, 10_000)).then_expect_events(vec![]);
         given(vec![played(5_000)])
             .when(record(6_000, 10_000))
             .then_expect_error(PlayRejection::AlreadyRecorded);

@@ -126,41 +126,20 @@ impl Decider for Track {
 
     fn decide(&self, command: TrackCommand) -> Result<Vec<TrackEvent>, TrackRejection> {
         match command {
-            TrackCommand::Create {
-                track_id,
-                artist_id,
-                title,
-                tags,
-                master,
-            } => {
+            TrackCommand::Create { track_id, artist_id, title, tags, master } => {
                 let title = text::line("title", &title, TITLE_CHARS_MAX)?;
                 let tags = folded_tags(&tags)?;
-                self.create(TrackCreated {
-                    track_id,
-                    artist_id,
-                    title,
-                    tags,
-                    master,
-                })
+                self.create(TrackCreated { track_id, artist_id, title, tags, master })
             }
-            TrackCommand::RecordTranscoded {
-                properties,
-                playlist_key,
-            } => {
+            TrackCommand::RecordTranscoded { properties, playlist_key } => {
                 let track_id = self.created()?.track_id;
-                self.transcoded(TrackTranscoded {
-                    track_id,
-                    properties,
-                    playlist_key,
-                })
+                self.transcoded(TrackTranscoded { track_id, properties, playlist_key })
             }
             TrackCommand::RecordTranscodeFailed { reason } => self.failed(&reason),
             TrackCommand::Publish { by } => self.publish(by),
-            TrackCommand::TakeDownMaster {
-                by,
-                moderator,
-                reason,
-            } => self.take_down(by, moderator, &reason),
+            TrackCommand::TakeDownMaster { by, moderator, reason } => {
+                self.take_down(by, moderator, &reason)
+            }
         }
     }
 
@@ -199,10 +178,7 @@ impl Track {
         }
         let master = &created.master;
         let digest = master.sha256.len() == 64
-            && master
-                .sha256
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            && master.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if master.object_key.is_empty() || master.size_bytes == 0 || !digest {
             return Err(TrackRejection::NoMaster);
         }
@@ -251,12 +227,7 @@ impl Track {
         if self.published {
             return Ok(vec![]);
         }
-        Ok(vec![
-            TrackPublished {
-                track_id: created.track_id,
-            }
-            .into(),
-        ])
+        Ok(vec![TrackPublished { track_id: created.track_id }.into()])
     }
 
     fn take_down(
@@ -273,14 +244,7 @@ impl Track {
         if self.taken_down_because.is_some() {
             return Ok(vec![]);
         }
-        Ok(vec![
-            TrackMasterTakenDown {
-                track_id: created.track_id,
-                by,
-                reason,
-            }
-            .into(),
-        ])
+        Ok(vec![TrackMasterTakenDown { track_id: created.track_id, by, reason }.into()])
     }
 }
 
@@ -371,20 +335,11 @@ mod tests {
     }
 
     fn take_down(by: UserId, moderator: bool) -> TrackCommand {
-        TrackCommand::TakeDownMaster {
-            by,
-            moderator,
-            reason: "a sample".to_owned(),
-        }
+        TrackCommand::TakeDownMaster { by, moderator, reason: "a sample".to_owned() }
     }
 
     fn taken_down(by: UserId) -> TrackEvent {
-        TrackMasterTakenDown {
-            track_id: TRACK,
-            by,
-            reason: "a sample".to_owned(),
-        }
-        .into()
+        TrackMasterTakenDown { track_id: TRACK, by, reason: "a sample".to_owned() }.into()
     }
 
     fn given(events: Vec<TrackEvent>) -> AggregateTestExecutor<Track> {
@@ -394,28 +349,15 @@ mod tests {
     #[test]
     fn a_track_is_made_once_of_a_file() {
         let command = create(" Tides ", &["Ambient", "slow", "ambient"], master());
-        given(vec![])
-            .when(command.clone())
-            .then_expect_events(vec![created()]);
-        given(vec![created()])
-            .when(command)
-            .then_expect_events(vec![]);
+        given(vec![]).when(command.clone()).then_expect_events(vec![created()]);
+        given(vec![created()]).when(command).then_expect_events(vec![]);
         given(vec![created()])
             .when(create("Other", &[], master()))
             .then_expect_error(TrackRejection::AlreadyCreated);
         for bad in [
-            Master {
-                size_bytes: 0,
-                ..master()
-            },
-            Master {
-                object_key: String::new(),
-                ..master()
-            },
-            Master {
-                sha256: "zz".repeat(32),
-                ..master()
-            },
+            Master { size_bytes: 0, ..master() },
+            Master { object_key: String::new(), ..master() },
+            Master { sha256: "zz".repeat(32), ..master() },
         ] {
             given(vec![])
                 .when(create("Tides", &[], bad))
@@ -437,37 +379,23 @@ mod tests {
 
     #[test]
     fn a_failed_transcode_may_still_succeed_but_not_the_other_way_round() {
-        let fail = TrackCommand::RecordTranscodeFailed {
-            reason: "broken".to_owned(),
-        };
-        let failed = TrackEvent::from(TrackTranscodeFailed {
-            track_id: TRACK,
-            reason: "broken".to_owned(),
-        });
-        given(vec![created()])
-            .when(fail.clone())
-            .then_expect_events(vec![failed.clone()]);
-        given(vec![created(), failed.clone()])
-            .when(fail.clone())
-            .then_expect_events(vec![]);
+        let fail = TrackCommand::RecordTranscodeFailed { reason: "broken".to_owned() };
+        let failed =
+            TrackEvent::from(TrackTranscodeFailed { track_id: TRACK, reason: "broken".to_owned() });
+        given(vec![created()]).when(fail.clone()).then_expect_events(vec![failed.clone()]);
+        given(vec![created(), failed.clone()]).when(fail.clone()).then_expect_events(vec![]);
         given(vec![created(), failed])
             .when(transcode(30_000))
             .then_expect_events(vec![transcoded()]);
         given(vec![created(), transcoded()])
             .when(fail)
             .then_expect_error(TrackRejection::AlreadyTranscoded);
-        given(vec![created(), transcoded()])
-            .when(transcode(30_000))
-            .then_expect_events(vec![]);
+        given(vec![created(), transcoded()]).when(transcode(30_000)).then_expect_events(vec![]);
         given(vec![created(), transcoded()])
             .when(transcode(1))
             .then_expect_error(TrackRejection::AlreadyTranscoded);
-        given(vec![created()])
-            .when(transcode(0))
-            .then_expect_error(TrackRejection::NoAudio);
-        given(vec![])
-            .when(transcode(1))
-            .then_expect_error(TrackRejection::NotCreated);
+        given(vec![created()]).when(transcode(0)).then_expect_error(TrackRejection::NoAudio);
+        given(vec![]).when(transcode(1)).then_expect_error(TrackRejection::NotCreated);
     }
 
     #[test]
@@ -493,12 +421,8 @@ mod tests {
     #[test]
     fn the_artist_or_a_moderator_takes_the_master_down() {
         let there = || given(vec![created(), transcoded(), published()]);
-        there()
-            .when(take_down(ARTIST, false))
-            .then_expect_events(vec![taken_down(ARTIST)]);
-        there()
-            .when(take_down(OTHER, true))
-            .then_expect_events(vec![taken_down(OTHER)]);
+        there().when(take_down(ARTIST, false)).then_expect_events(vec![taken_down(ARTIST)]);
+        there().when(take_down(OTHER, true)).then_expect_events(vec![taken_down(OTHER)]);
         there()
             .when(take_down(OTHER, false))
             .then_expect_error(TrackRejection::NotArtistOrModerator);

@@ -37,9 +37,7 @@ pub fn check(amount: Money) -> Result<(), AmountError> {
         return Err(AmountError::Zero);
     }
     if amount.amount_minor > AMOUNT_MINOR_MAX {
-        return Err(AmountError::TooLarge {
-            max_minor: AMOUNT_MINOR_MAX,
-        });
+        return Err(AmountError::TooLarge { max_minor: AMOUNT_MINOR_MAX });
     }
     if !CURRENCIES.contains(&amount.currency.as_str()) {
         return Err(AmountError::Currency(amount.currency));
@@ -57,14 +55,9 @@ mod tests {
         assert_eq!(check(euros(1)), Ok(()));
         assert_eq!(check(euros(AMOUNT_MINOR_MAX)), Ok(()));
         assert_eq!(check(euros(0)), Err(AmountError::Zero));
-        let too_large = AmountError::TooLarge {
-            max_minor: AMOUNT_MINOR_MAX,
-        };
+        let too_large = AmountError::TooLarge { max_minor: AMOUNT_MINOR_MAX };
         assert_eq!(check(euros(AMOUNT_MINOR_MAX + 1)), Err(too_large));
         let nowhere: Currency = "XXX".parse().unwrap();
-        assert_eq!(
-            check(Money::new(1, nowhere)),
-            Err(AmountError::Currency(nowhere))
-        );
+        assert_eq!(check(Money::new(1, nowhere)), Err(AmountError::Currency(nowhere)));
     }
 }

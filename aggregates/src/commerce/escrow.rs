@@ -83,18 +83,8 @@ impl Decider for Escrow {
 
     fn decide(&self, command: EscrowCommand) -> Result<Vec<EscrowEvent>, EscrowRejection> {
         match command {
-            EscrowCommand::Hold {
-                order_id,
-                buyer_id,
-                seller_id,
-                amount,
-            } => {
-                let hold = EscrowHeld {
-                    order_id,
-                    buyer_id,
-                    seller_id,
-                    amount,
-                };
+            EscrowCommand::Hold { order_id, buyer_id, seller_id, amount } => {
+                let hold = EscrowHeld { order_id, buyer_id, seller_id, amount };
                 match &self.held {
                     Some(held) if *held == hold => Ok(vec![]),
                     Some(_) => Err(EscrowRejection::HeldOtherwise),
@@ -138,10 +128,7 @@ impl Decider for Escrow {
 
 impl Escrow {
     fn order_id(&self) -> Result<OrderId, EscrowRejection> {
-        self.held
-            .as_ref()
-            .map(|held| held.order_id)
-            .ok_or(EscrowRejection::NotHeld)
+        self.held.as_ref().map(|held| held.order_id).ok_or(EscrowRejection::NotHeld)
     }
 }
 
@@ -176,17 +163,11 @@ mod tests {
     }
 
     fn refund() -> EscrowCommand {
-        EscrowCommand::Refund {
-            reason: "taken down".to_owned(),
-        }
+        EscrowCommand::Refund { reason: "taken down".to_owned() }
     }
 
     fn refunded() -> EscrowEvent {
-        EscrowRefunded {
-            order_id: ORDER,
-            reason: "taken down".to_owned(),
-        }
-        .into()
+        EscrowRefunded { order_id: ORDER, reason: "taken down".to_owned() }.into()
     }
 
     fn released() -> EscrowEvent {
@@ -199,34 +180,18 @@ mod tests {
 
     #[test]
     fn money_is_held_once() {
-        given(vec![])
-            .when(hold(900))
-            .then_expect_events(vec![held()]);
-        given(vec![held()])
-            .when(hold(900))
-            .then_expect_events(vec![]);
-        given(vec![held()])
-            .when(hold(901))
-            .then_expect_error(EscrowRejection::HeldOtherwise);
-        given(vec![])
-            .when(hold(0))
-            .then_expect_error(AmountError::Zero.into());
+        given(vec![]).when(hold(900)).then_expect_events(vec![held()]);
+        given(vec![held()]).when(hold(900)).then_expect_events(vec![]);
+        given(vec![held()]).when(hold(901)).then_expect_error(EscrowRejection::HeldOtherwise);
+        given(vec![]).when(hold(0)).then_expect_error(AmountError::Zero.into());
     }
 
     #[test]
     fn only_what_is_held_goes_on() {
-        given(vec![])
-            .when(EscrowCommand::Release)
-            .then_expect_error(EscrowRejection::NotHeld);
-        given(vec![])
-            .when(refund())
-            .then_expect_error(EscrowRejection::NotHeld);
-        given(vec![held()])
-            .when(EscrowCommand::Release)
-            .then_expect_events(vec![released()]);
-        given(vec![held()])
-            .when(refund())
-            .then_expect_events(vec![refunded()]);
+        given(vec![]).when(EscrowCommand::Release).then_expect_error(EscrowRejection::NotHeld);
+        given(vec![]).when(refund()).then_expect_error(EscrowRejection::NotHeld);
+        given(vec![held()]).when(EscrowCommand::Release).then_expect_events(vec![released()]);
+        given(vec![held()]).when(refund()).then_expect_events(vec![refunded()]);
     }
 
     #[test]
@@ -237,12 +202,8 @@ mod tests {
         given(vec![held(), refunded()])
             .when(EscrowCommand::Release)
             .then_expect_error(EscrowRejection::AlreadyRefunded);
-        given(vec![held(), released()])
-            .when(EscrowCommand::Release)
-            .then_expect_events(vec![]);
-        given(vec![held(), refunded()])
-            .when(refund())
-            .then_expect_events(vec![]);
+        given(vec![held(), released()]).when(EscrowCommand::Release).then_expect_events(vec![]);
+        given(vec![held(), refunded()]).when(refund()).then_expect_events(vec![]);
     }
 
     proptest! {

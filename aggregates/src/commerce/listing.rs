@@ -129,26 +129,12 @@ impl Decider for Listing {
 
     fn decide(&self, command: ListingCommand) -> Result<Vec<ListingEvent>, ListingRejection> {
         match command {
-            ListingCommand::List {
-                listing_id,
-                track_id,
-                seller_id,
-                kind,
-                price,
-                delivery,
-            } => self.list(LicenceListed {
-                listing_id,
-                track_id,
-                seller_id,
-                kind,
-                price,
-                delivery,
-            }),
-            ListingCommand::Reserve {
-                order_id,
-                buyer_id,
-                payment_method,
-            } => self.reserve(order_id, buyer_id, &payment_method),
+            ListingCommand::List { listing_id, track_id, seller_id, kind, price, delivery } => {
+                self.list(LicenceListed { listing_id, track_id, seller_id, kind, price, delivery })
+            }
+            ListingCommand::Reserve { order_id, buyer_id, payment_method } => {
+                self.reserve(order_id, buyer_id, &payment_method)
+            }
             ListingCommand::ReleaseReservation { order_id, reason } => {
                 self.release(order_id, &reason)
             }
@@ -249,14 +235,7 @@ impl Listing {
             return Err(ListingRejection::NotReserved);
         }
         let reason = text::reason(reason);
-        Ok(vec![
-            LicenceReservationReleased {
-                listing_id,
-                order_id,
-                reason,
-            }
-            .into(),
-        ])
+        Ok(vec![LicenceReservationReleased { listing_id, order_id, reason }.into()])
     }
 
     fn mark_sold(&self, order_id: OrderId) -> Result<Vec<ListingEvent>, ListingRejection> {
@@ -267,18 +246,8 @@ impl Listing {
         if self.released.contains(&order_id) {
             return Err(ListingRejection::ReservationReleased);
         }
-        let buyer_id = *self
-            .reserved
-            .get(&order_id)
-            .ok_or(ListingRejection::NotReserved)?;
-        Ok(vec![
-            LicenceSold {
-                listing_id,
-                order_id,
-                buyer_id,
-            }
-            .into(),
-        ])
+        let buyer_id = *self.reserved.get(&order_id).ok_or(ListingRejection::NotReserved)?;
+        Ok(vec![LicenceSold { listing_id, order_id, buyer_id }.into()])
     }
 
     fn withdraw(&self, by: UserId) -> Result<Vec<ListingEvent>, ListingRejection> {
@@ -289,12 +258,7 @@ impl Listing {
         if self.withdrawn {
             return Ok(vec![]);
         }
-        Ok(vec![
-            ListingWithdrawn {
-                listing_id: terms.listing_id,
-            }
-            .into(),
-        ])
+        Ok(vec![ListingWithdrawn { listing_id: terms.listing_id }.into()])
     }
 }
 
@@ -331,10 +295,7 @@ mod tests {
     }
 
     fn listed(kind: LicenceKind) -> ListingEvent {
-        Listing::default()
-            .decide(list(kind, 900))
-            .unwrap()
-            .remove(0)
+        Listing::default().decide(list(kind, 900)).unwrap().remove(0)
     }
 
     fn reserve(number: u128) -> ListingCommand {
@@ -360,30 +321,17 @@ mod tests {
     }
 
     fn release(number: u128) -> ListingCommand {
-        ListingCommand::ReleaseReservation {
-            order_id: order(number),
-            reason: "no".to_owned(),
-        }
+        ListingCommand::ReleaseReservation { order_id: order(number), reason: "no".to_owned() }
     }
 
     fn released(number: u128) -> ListingEvent {
         let (order_id, reason) = (order(number), "no".to_owned());
-        LicenceReservationReleased {
-            listing_id: LISTING,
-            order_id,
-            reason,
-        }
-        .into()
+        LicenceReservationReleased { listing_id: LISTING, order_id, reason }.into()
     }
 
     fn sold(number: u128) -> ListingEvent {
         let (order_id, buyer_id) = (order(number), buyer(number));
-        LicenceSold {
-            listing_id: LISTING,
-            order_id,
-            buyer_id,
-        }
-        .into()
+        LicenceSold { listing_id: LISTING, order_id, buyer_id }.into()
     }
 
     fn given(events: Vec<ListingEvent>) -> cqrs_es::test::AggregateTestExecutor<Listing> {
@@ -394,15 +342,9 @@ mod tests {
 
     #[test]
     fn a_price_is_more_than_nothing_and_less_than_too_much() {
-        given(vec![])
-            .when(list(Exclusive, 900))
-            .then_expect_events(vec![listed(Exclusive)]);
-        given(vec![])
-            .when(list(Exclusive, 0))
-            .then_expect_error(AmountError::Zero.into());
-        let too_large = AmountError::TooLarge {
-            max_minor: amount::AMOUNT_MINOR_MAX,
-        };
+        given(vec![]).when(list(Exclusive, 900)).then_expect_events(vec![listed(Exclusive)]);
+        given(vec![]).when(list(Exclusive, 0)).then_expect_error(AmountError::Zero.into());
+        let too_large = AmountError::TooLarge { max_minor: amount::AMOUNT_MINOR_MAX };
         given(vec![])
             .when(list(Exclusive, amount::AMOUNT_MINOR_MAX + 1))
             .then_expect_error(too_large.into());
@@ -410,9 +352,7 @@ mod tests {
 
     #[test]
     fn an_id_is_listed_once() {
-        given(vec![listed(Exclusive)])
-            .when(list(Exclusive, 900))
-            .then_expect_events(vec![]);
+        given(vec![listed(Exclusive)]).when(list(Exclusive, 900)).then_expect_events(vec![]);
         given(vec![listed(Exclusive)])
             .when(list(NonExclusive, 900))
             .then_expect_error(ListingRejection::AlreadyListed);
@@ -420,9 +360,7 @@ mod tests {
 
     #[test]
     fn an_exclusive_licence_has_one_taker() {
-        given(vec![listed(Exclusive)])
-            .when(reserve(1))
-            .then_expect_events(vec![reserved(1)]);
+        given(vec![listed(Exclusive)]).when(reserve(1)).then_expect_events(vec![reserved(1)]);
         given(vec![listed(Exclusive), reserved(1)])
             .when(reserve(2))
             .then_expect_error(ListingRejection::LicenceTaken);
@@ -443,9 +381,7 @@ mod tests {
 
     #[test]
     fn the_same_order_again_changes_nothing() {
-        given(vec![listed(Exclusive), reserved(1)])
-            .when(reserve(1))
-            .then_expect_events(vec![]);
+        given(vec![listed(Exclusive), reserved(1)]).when(reserve(1)).then_expect_events(vec![]);
         let of_another = ListingCommand::Reserve {
             order_id: order(1),
             buyer_id: buyer(2),
@@ -466,36 +402,24 @@ mod tests {
             buyer_id: SELLER,
             payment_method: "card".to_owned(),
         };
-        given(vec![listed(NonExclusive)])
-            .when(own)
-            .then_expect_error(ListingRejection::OwnListing);
-        given(vec![])
-            .when(reserve(1))
-            .then_expect_error(ListingRejection::NotListed);
+        given(vec![listed(NonExclusive)]).when(own).then_expect_error(ListingRejection::OwnListing);
+        given(vec![]).when(reserve(1)).then_expect_error(ListingRejection::NotListed);
     }
 
     #[test]
     fn a_reservation_ends_once() {
         let kept = vec![listed(Exclusive), reserved(1)];
-        given(kept.clone())
-            .when(release(1))
-            .then_expect_events(vec![released(1)]);
+        given(kept.clone()).when(release(1)).then_expect_events(vec![released(1)]);
         let sell = ListingCommand::MarkSold { order_id: order(1) };
-        given(kept.clone())
-            .when(sell.clone())
-            .then_expect_events(vec![sold(1)]);
+        given(kept.clone()).when(sell.clone()).then_expect_events(vec![sold(1)]);
         given([kept.clone(), vec![sold(1)]].concat())
             .when(release(1))
             .then_expect_error(ListingRejection::AlreadySold);
         given([kept.clone(), vec![released(1)]].concat())
             .when(sell.clone())
             .then_expect_error(ListingRejection::ReservationReleased);
-        given([kept.clone(), vec![sold(1)]].concat())
-            .when(sell)
-            .then_expect_events(vec![]);
-        given([kept, vec![released(1)]].concat())
-            .when(release(1))
-            .then_expect_events(vec![]);
+        given([kept.clone(), vec![sold(1)]].concat()).when(sell).then_expect_events(vec![]);
+        given([kept, vec![released(1)]].concat()).when(release(1)).then_expect_events(vec![]);
         given(vec![listed(Exclusive)])
             .when(release(1))
             .then_expect_error(ListingRejection::NotReserved);
@@ -503,9 +427,7 @@ mod tests {
 
     #[test]
     fn only_the_seller_withdraws_and_orders_under_way_go_on() {
-        let withdrawn = ListingEvent::from(ListingWithdrawn {
-            listing_id: LISTING,
-        });
+        let withdrawn = ListingEvent::from(ListingWithdrawn { listing_id: LISTING });
         given(vec![listed(Exclusive)])
             .when(ListingCommand::Withdraw { by: buyer(1) })
             .then_expect_error(ListingRejection::NotSeller);
@@ -525,9 +447,7 @@ mod tests {
             0 => list(Exclusive, 900),
             1 | 2 => reserve(number),
             3 => release(number),
-            _ => ListingCommand::MarkSold {
-                order_id: order(number),
-            },
+            _ => ListingCommand::MarkSold { order_id: order(number) },
         })
     }
 

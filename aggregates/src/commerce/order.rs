@@ -234,12 +234,7 @@ impl Order {
         if terms.delivery == DeliveryMode::Instant {
             return Err(OrderRejection::NoApprovalNeeded);
         }
-        self.advance(
-            OrderStatus::Approved,
-            OrderApproved {
-                order_id: terms.order_id,
-            },
-        )
+        self.advance(OrderStatus::Approved, OrderApproved { order_id: terms.order_id })
     }
 
     fn delivered(&self, object_key: String) -> Result<Vec<OrderEvent>, OrderRejection> {
@@ -247,13 +242,7 @@ impl Order {
         if object_key.is_empty() {
             return Err(OrderRejection::NothingDelivered);
         }
-        self.advance(
-            OrderStatus::Delivered,
-            OrderDelivered {
-                order_id,
-                object_key,
-            },
-        )
+        self.advance(OrderStatus::Delivered, OrderDelivered { order_id, object_key })
     }
 
     fn accept(&self) -> Result<Vec<OrderEvent>, OrderRejection> {
@@ -314,17 +303,11 @@ mod tests {
     }
 
     fn deliver() -> OrderCommand {
-        OrderCommand::RecordDelivered {
-            object_key: "masters/1".to_owned(),
-        }
+        OrderCommand::RecordDelivered { object_key: "masters/1".to_owned() }
     }
 
     fn delivered() -> OrderEvent {
-        OrderDelivered {
-            order_id: ORDER,
-            object_key: "masters/1".to_owned(),
-        }
-        .into()
+        OrderDelivered { order_id: ORDER, object_key: "masters/1".to_owned() }.into()
     }
 
     fn approved() -> OrderEvent {
@@ -340,17 +323,11 @@ mod tests {
     }
 
     fn cancel() -> OrderCommand {
-        OrderCommand::Cancel {
-            reason: "no".to_owned(),
-        }
+        OrderCommand::Cancel { reason: "no".to_owned() }
     }
 
     fn cancelled() -> OrderEvent {
-        OrderCancelled {
-            order_id: ORDER,
-            reason: "no".to_owned(),
-        }
-        .into()
+        OrderCancelled { order_id: ORDER, reason: "no".to_owned() }.into()
     }
 
     fn given(events: Vec<OrderEvent>) -> AggregateTestExecutor<Order> {
@@ -365,18 +342,12 @@ mod tests {
 
     #[test]
     fn an_order_is_placed_once() {
-        given(vec![])
-            .when(place(Instant))
-            .then_expect_events(vec![placed(Instant)]);
-        given(vec![placed(Instant)])
-            .when(place(Instant))
-            .then_expect_events(vec![]);
+        given(vec![]).when(place(Instant)).then_expect_events(vec![placed(Instant)]);
+        given(vec![placed(Instant)]).when(place(Instant)).then_expect_events(vec![]);
         given(vec![placed(Instant)])
             .when(place(OnApproval))
             .then_expect_error(OrderRejection::AlreadyPlaced);
-        given(vec![])
-            .when(deliver())
-            .then_expect_error(OrderRejection::NotPlaced);
+        given(vec![]).when(deliver()).then_expect_error(OrderRejection::NotPlaced);
     }
 
     #[test]
@@ -387,9 +358,7 @@ mod tests {
         given(vec![placed(OnApproval), approved()])
             .when(deliver())
             .then_expect_events(vec![delivered()]);
-        given(vec![placed(Instant)])
-            .when(deliver())
-            .then_expect_events(vec![delivered()]);
+        given(vec![placed(Instant)]).when(deliver()).then_expect_events(vec![delivered()]);
     }
 
     #[test]
@@ -414,9 +383,7 @@ mod tests {
         given(vec![placed(Instant), delivered()])
             .when(OrderCommand::Accept { by: SELLER })
             .then_expect_error(OrderRejection::NotBuyer);
-        given(vec![placed(Instant), delivered()])
-            .when(accept)
-            .then_expect_events(vec![accepted()]);
+        given(vec![placed(Instant), delivered()]).when(accept).then_expect_events(vec![accepted()]);
         given(vec![placed(Instant), delivered()])
             .when(OrderCommand::AcceptInSilence)
             .then_expect_events(vec![accepted()]);
@@ -425,18 +392,14 @@ mod tests {
     #[test]
     fn what_is_completed_or_cancelled_stays_so() {
         let whole = vec![placed(Instant), delivered(), accepted()];
-        given(whole.clone())
-            .when(OrderCommand::Complete)
-            .then_expect_events(vec![completed()]);
+        given(whole.clone()).when(OrderCommand::Complete).then_expect_events(vec![completed()]);
         given([whole.clone(), vec![completed()]].concat())
             .when(cancel())
             .then_expect_error(wrong(OrderStatus::Completed, OrderStatus::Cancelled));
         given([whole, vec![cancelled()]].concat())
             .when(OrderCommand::Complete)
             .then_expect_error(wrong(OrderStatus::Cancelled, OrderStatus::Completed));
-        given(vec![placed(Instant), cancelled()])
-            .when(cancel())
-            .then_expect_events(vec![]);
+        given(vec![placed(Instant), cancelled()]).when(cancel()).then_expect_events(vec![]);
         given(vec![placed(Instant), cancelled()])
             .when(deliver())
             .then_expect_error(wrong(OrderStatus::Cancelled, OrderStatus::Delivered));

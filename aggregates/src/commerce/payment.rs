@@ -103,23 +103,13 @@ impl Decider for Payment {
 
     fn decide(&self, command: PaymentCommand) -> Result<Vec<PaymentEvent>, PaymentRejection> {
         match command {
-            PaymentCommand::RecordAuthorised {
-                order_id,
-                buyer_id,
-                amount,
-                gateway_reference,
-            } => {
+            PaymentCommand::RecordAuthorised { order_id, buyer_id, amount, gateway_reference } => {
                 let gateway_reference = text::line(
                     "gateway reference",
                     &gateway_reference,
                     GATEWAY_REFERENCE_CHARS_MAX,
                 )?;
-                self.authorised(PaymentAuthorised {
-                    order_id,
-                    buyer_id,
-                    amount,
-                    gateway_reference,
-                })
+                self.authorised(PaymentAuthorised { order_id, buyer_id, amount, gateway_reference })
             }
             PaymentCommand::RecordDeclined { order_id, reason } => {
                 let reason = text::reason(&reason);
@@ -134,12 +124,7 @@ impl Decider for Payment {
             PaymentCommand::RecordCaptured => match self.status {
                 PaymentStatus::Captured => Ok(vec![]),
                 PaymentStatus::Voided => Err(PaymentRejection::AlreadyVoided),
-                _ => Ok(vec![
-                    PaymentCaptured {
-                        order_id: self.kept_for()?,
-                    }
-                    .into(),
-                ]),
+                _ => Ok(vec![PaymentCaptured { order_id: self.kept_for()? }.into()]),
             },
             PaymentCommand::RecordVoided { reason } => match self.status {
                 PaymentStatus::Voided => Ok(vec![]),
@@ -185,10 +170,7 @@ impl Payment {
     }
 
     fn kept_for(&self) -> Result<OrderId, PaymentRejection> {
-        let authorised = self
-            .authorised
-            .as_ref()
-            .ok_or(PaymentRejection::NotAuthorised)?;
+        let authorised = self.authorised.as_ref().ok_or(PaymentRejection::NotAuthorised)?;
         Ok(authorised.order_id)
     }
 }
@@ -224,18 +206,11 @@ mod tests {
     }
 
     fn decline() -> PaymentCommand {
-        PaymentCommand::RecordDeclined {
-            order_id: ORDER,
-            reason: "no funds".to_owned(),
-        }
+        PaymentCommand::RecordDeclined { order_id: ORDER, reason: "no funds".to_owned() }
     }
 
     fn declined() -> PaymentEvent {
-        PaymentDeclined {
-            order_id: ORDER,
-            reason: "no funds".to_owned(),
-        }
-        .into()
+        PaymentDeclined { order_id: ORDER, reason: "no funds".to_owned() }.into()
     }
 
     fn captured() -> PaymentEvent {
@@ -243,17 +218,11 @@ mod tests {
     }
 
     fn void() -> PaymentCommand {
-        PaymentCommand::RecordVoided {
-            reason: "cancelled".to_owned(),
-        }
+        PaymentCommand::RecordVoided { reason: "cancelled".to_owned() }
     }
 
     fn voided() -> PaymentEvent {
-        PaymentVoided {
-            order_id: ORDER,
-            reason: "cancelled".to_owned(),
-        }
-        .into()
+        PaymentVoided { order_id: ORDER, reason: "cancelled".to_owned() }.into()
     }
 
     fn given(events: Vec<PaymentEvent>) -> AggregateTestExecutor<Payment> {
@@ -262,27 +231,15 @@ mod tests {
 
     #[test]
     fn a_fact_is_noted_once() {
-        given(vec![])
-            .when(authorise(900))
-            .then_expect_events(vec![authorised()]);
-        given(vec![authorised()])
-            .when(authorise(900))
-            .then_expect_events(vec![]);
-        given(vec![authorised(), captured()])
-            .when(authorise(900))
-            .then_expect_events(vec![]);
-        given(vec![])
-            .when(decline())
-            .then_expect_events(vec![declined()]);
-        given(vec![declined()])
-            .when(decline())
-            .then_expect_events(vec![]);
+        given(vec![]).when(authorise(900)).then_expect_events(vec![authorised()]);
+        given(vec![authorised()]).when(authorise(900)).then_expect_events(vec![]);
+        given(vec![authorised(), captured()]).when(authorise(900)).then_expect_events(vec![]);
+        given(vec![]).when(decline()).then_expect_events(vec![declined()]);
+        given(vec![declined()]).when(decline()).then_expect_events(vec![]);
         given(vec![authorised(), captured()])
             .when(PaymentCommand::RecordCaptured)
             .then_expect_events(vec![]);
-        given(vec![authorised(), voided()])
-            .when(void())
-            .then_expect_events(vec![]);
+        given(vec![authorised(), voided()]).when(void()).then_expect_events(vec![]);
     }
 
     #[test]
@@ -290,12 +247,8 @@ mod tests {
         given(vec![authorised()])
             .when(authorise(901))
             .then_expect_error(PaymentRejection::AuthorisedOtherwise);
-        let too_large = AmountError::TooLarge {
-            max_minor: amount::AMOUNT_MINOR_MAX,
-        };
-        given(vec![])
-            .when(authorise(u64::MAX))
-            .then_expect_error(too_large.into());
+        let too_large = AmountError::TooLarge { max_minor: amount::AMOUNT_MINOR_MAX };
+        given(vec![]).when(authorise(u64::MAX)).then_expect_error(too_large.into());
     }
 
     #[test]
@@ -303,15 +256,11 @@ mod tests {
         given(vec![])
             .when(PaymentCommand::RecordCaptured)
             .then_expect_error(PaymentRejection::NotAuthorised);
-        given(vec![declined()])
-            .when(void())
-            .then_expect_error(PaymentRejection::NotAuthorised);
+        given(vec![declined()]).when(void()).then_expect_error(PaymentRejection::NotAuthorised);
         given(vec![authorised()])
             .when(PaymentCommand::RecordCaptured)
             .then_expect_events(vec![captured()]);
-        given(vec![authorised()])
-            .when(void())
-            .then_expect_events(vec![voided()]);
+        given(vec![authorised()]).when(void()).then_expect_events(vec![voided()]);
     }
 
     #[test]

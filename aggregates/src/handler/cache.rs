@@ -46,28 +46,17 @@ impl Default for StateCache {
 impl StateCache {
     /// The slot of a stream; a new one knows of no event yet.
     pub(super) fn slot<A: Decider>(&self, stream: &StreamName) -> Slot<A> {
-        let entry = self
-            .entries
-            .get_with((TypeId::of::<A>(), stream.clone()), || Entry {
-                slot: Arc::new(Mutex::new(Folded::<A>::default())),
-                events: ENTRY_EVENTS,
-            });
-        entry
-            .slot
-            .downcast()
-            .expect("the key holds the type of the state")
+        let entry = self.entries.get_with((TypeId::of::<A>(), stream.clone()), || Entry {
+            slot: Arc::new(Mutex::new(Folded::<A>::default())),
+            events: ENTRY_EVENTS,
+        });
+        entry.slot.downcast().expect("the key holds the type of the state")
     }
 
     /// Weighs a slot anew, now that the stream has come to this revision.
     pub(super) fn grown<A: Decider>(&self, stream: &StreamName, slot: &Slot<A>, last: Revision) {
-        let events = u32::try_from(last.get())
-            .unwrap_or(u32::MAX)
-            .saturating_add(ENTRY_EVENTS);
-        let entry = Entry {
-            slot: slot.clone(),
-            events,
-        };
-        self.entries
-            .insert((TypeId::of::<A>(), stream.clone()), entry);
+        let events = u32::try_from(last.get()).unwrap_or(u32::MAX).saturating_add(ENTRY_EVENTS);
+        let entry = Entry { slot: slot.clone(), events };
+        self.entries.insert((TypeId::of::<A>(), stream.clone()), entry);
     }
 }

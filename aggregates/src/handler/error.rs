@@ -42,9 +42,7 @@ impl<R: std::error::Error + 'static> From<LoadError> for CommandError<R> {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Unreadable(error) => Self::Decode(error),
-            LoadError::Gap { .. } => Self::Stream {
-                reason: error.to_string(),
-            },
+            LoadError::Gap { .. } => Self::Stream { reason: error.to_string() },
             LoadError::Deleted(stream) => Self::Deleted(stream),
             LoadError::Store(error) => Self::Store(error),
         }
@@ -58,9 +56,7 @@ impl<R: std::error::Error + 'static> From<AppendError> for CommandError<R> {
             AppendError::Store(error) => Self::Store(error),
             AppendError::WrongExpectedRevision { .. }
             | AppendError::EventTooLarge { .. }
-            | AppendError::AppendTooLarge { .. } => Self::Stream {
-                reason: error.to_string(),
-            },
+            | AppendError::AppendTooLarge { .. } => Self::Stream { reason: error.to_string() },
         }
     }
 }

@@ -76,17 +76,9 @@ impl Decider for Channel {
 
     fn decide(&self, command: ChannelCommand) -> Result<Vec<ChannelEvent>, ChannelRejection> {
         match command {
-            ChannelCommand::Create {
-                channel_id,
-                name,
-                owner_id,
-            } => {
+            ChannelCommand::Create { channel_id, name, owner_id } => {
                 let name = text::line("name", &name, NAME_CHARS_MAX)?;
-                let created = ChannelCreated {
-                    channel_id,
-                    name,
-                    owner_id,
-                };
+                let created = ChannelCreated { channel_id, name, owner_id };
                 match &self.created {
                     Some(known) if *known == created => Ok(vec![]),
                     Some(_) => Err(ChannelRejection::AlreadyCreated),
@@ -101,13 +93,7 @@ impl Decider for Channel {
                 if self.members.len() >= MEMBERS_MAX {
                     return Err(ChannelRejection::Full);
                 }
-                Ok(vec![
-                    ChannelMemberJoined {
-                        channel_id,
-                        user_id,
-                    }
-                    .into(),
-                ])
+                Ok(vec![ChannelMemberJoined { channel_id, user_id }.into()])
             }
             ChannelCommand::Leave { user_id } => {
                 let created = self.created()?;
@@ -118,13 +104,7 @@ impl Decider for Channel {
                     return Ok(vec![]);
                 }
                 let channel_id = created.channel_id;
-                Ok(vec![
-                    ChannelMemberLeft {
-                        channel_id,
-                        user_id,
-                    }
-                    .into(),
-                ])
+                Ok(vec![ChannelMemberLeft { channel_id, user_id }.into()])
             }
         }
     }
@@ -172,36 +152,19 @@ mod tests {
     }
 
     fn create(name: &str) -> ChannelCommand {
-        ChannelCommand::Create {
-            channel_id: CHANNEL,
-            name: name.to_owned(),
-            owner_id: OWNER,
-        }
+        ChannelCommand::Create { channel_id: CHANNEL, name: name.to_owned(), owner_id: OWNER }
     }
 
     fn created() -> ChannelEvent {
-        ChannelCreated {
-            channel_id: CHANNEL,
-            name: "Tides".to_owned(),
-            owner_id: OWNER,
-        }
-        .into()
+        ChannelCreated { channel_id: CHANNEL, name: "Tides".to_owned(), owner_id: OWNER }.into()
     }
 
     fn joined(number: u128) -> ChannelEvent {
-        ChannelMemberJoined {
-            channel_id: CHANNEL,
-            user_id: user(number),
-        }
-        .into()
+        ChannelMemberJoined { channel_id: CHANNEL, user_id: user(number) }.into()
     }
 
     fn left(number: u128) -> ChannelEvent {
-        ChannelMemberLeft {
-            channel_id: CHANNEL,
-            user_id: user(number),
-        }
-        .into()
+        ChannelMemberLeft { channel_id: CHANNEL, user_id: user(number) }.into()
     }
 
     fn given(events: Vec<ChannelEvent>) -> AggregateTestExecutor<Channel> {
@@ -210,43 +173,23 @@ mod tests {
 
     #[test]
     fn a_channel_is_opened_once_with_a_name() {
-        given(vec![])
-            .when(create(" Tides "))
-            .then_expect_events(vec![created()]);
-        given(vec![created()])
-            .when(create("Tides"))
-            .then_expect_events(vec![]);
+        given(vec![]).when(create(" Tides ")).then_expect_events(vec![created()]);
+        given(vec![created()]).when(create("Tides")).then_expect_events(vec![]);
         given(vec![created()])
             .when(create("Other"))
             .then_expect_error(ChannelRejection::AlreadyCreated);
-        given(vec![])
-            .when(create(""))
-            .then_expect_error(TextError::Empty { field: "name" }.into());
+        given(vec![]).when(create("")).then_expect_error(TextError::Empty { field: "name" }.into());
     }
 
     #[test]
     fn people_come_and_go() {
-        let join = |number| ChannelCommand::Join {
-            user_id: user(number),
-        };
-        let leave = |number| ChannelCommand::Leave {
-            user_id: user(number),
-        };
-        given(vec![])
-            .when(join(1))
-            .then_expect_error(ChannelRejection::NotCreated);
-        given(vec![created()])
-            .when(join(1))
-            .then_expect_events(vec![joined(1)]);
-        given(vec![created(), joined(1)])
-            .when(join(1))
-            .then_expect_events(vec![]);
-        given(vec![created(), joined(1)])
-            .when(leave(1))
-            .then_expect_events(vec![left(1)]);
-        given(vec![created(), joined(1), left(1)])
-            .when(leave(1))
-            .then_expect_events(vec![]);
+        let join = |number| ChannelCommand::Join { user_id: user(number) };
+        let leave = |number| ChannelCommand::Leave { user_id: user(number) };
+        given(vec![]).when(join(1)).then_expect_error(ChannelRejection::NotCreated);
+        given(vec![created()]).when(join(1)).then_expect_events(vec![joined(1)]);
+        given(vec![created(), joined(1)]).when(join(1)).then_expect_events(vec![]);
+        given(vec![created(), joined(1)]).when(leave(1)).then_expect_events(vec![left(1)]);
+        given(vec![created(), joined(1), left(1)]).when(leave(1)).then_expect_events(vec![]);
         given(vec![created(), joined(1), left(1)])
             .when(join(1))
             .then_expect_events(vec![joined(1)]);
@@ -262,13 +205,8 @@ mod tests {
         for number in 1..MEMBERS_MAX as u128 {
             channel.evolve(joined(number));
         }
-        let join = |number| ChannelCommand::Join {
-            user_id: user(number),
-        };
-        assert_eq!(
-            channel.decide(join(MEMBERS_MAX as u128)),
-            Err(ChannelRejection::Full)
-        );
+        let join = |number| ChannelCommand::Join { user_id: user(number) };
+        assert_eq!(channel.decide(join(MEMBERS_MAX as u128)), Err(ChannelRejection::Full));
         assert_eq!(channel.decide(join(1)), Ok(vec![]));
     }
 

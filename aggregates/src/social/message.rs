@@ -52,19 +52,9 @@ impl Decider for Message {
     type Id = MessageId;
 
     fn decide(&self, command: MessageCommand) -> Result<Vec<MessageEvent>, MessageRejection> {
-        let MessageCommand::Post {
-            message_id,
-            channel_id,
-            author_id,
-            text,
-        } = command;
+        let MessageCommand::Post { message_id, channel_id, author_id, text } = command;
         let text = text::lines("text", &text, TEXT_CHARS_MAX)?;
-        let posted = MessagePosted {
-            message_id,
-            channel_id,
-            author_id,
-            text,
-        };
+        let posted = MessagePosted { message_id, channel_id, author_id, text };
         match &self.posted {
             Some(known) if *known == posted => Ok(vec![]),
             Some(_) => Err(MessageRejection::AlreadyPosted),
@@ -110,12 +100,8 @@ mod tests {
 
     #[test]
     fn something_is_said_once() {
-        given(vec![])
-            .when(post(" so\nlovely "))
-            .then_expect_events(vec![posted("so\nlovely")]);
-        given(vec![posted("so")])
-            .when(post("so"))
-            .then_expect_events(vec![]);
+        given(vec![]).when(post(" so\nlovely ")).then_expect_events(vec![posted("so\nlovely")]);
+        given(vec![posted("so")]).when(post("so")).then_expect_events(vec![]);
         given(vec![posted("so")])
             .when(post("lovely"))
             .then_expect_error(MessageRejection::AlreadyPosted);
@@ -124,16 +110,9 @@ mod tests {
     #[test]
     fn a_message_says_something_but_not_too_much() {
         let whole = "ß".repeat(TEXT_CHARS_MAX);
-        given(vec![])
-            .when(post(&whole))
-            .then_expect_events(vec![posted(&whole)]);
-        let too_long = TextError::TooLong {
-            field: "text",
-            max_chars: TEXT_CHARS_MAX,
-        };
-        given(vec![])
-            .when(post(&format!("{whole}!")))
-            .then_expect_error(too_long.into());
+        given(vec![]).when(post(&whole)).then_expect_events(vec![posted(&whole)]);
+        let too_long = TextError::TooLong { field: "text", max_chars: TEXT_CHARS_MAX };
+        given(vec![]).when(post(&format!("{whole}!"))).then_expect_error(too_long.into());
         given(vec![])
             .when(post(" \n "))
             .then_expect_error(TextError::Empty { field: "text" }.into());

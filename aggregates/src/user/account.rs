@@ -132,12 +132,9 @@ impl Decider for User {
 
     fn decide(&self, command: UserCommand) -> Result<Vec<UserEvent>, UserRejection> {
         match command {
-            UserCommand::Register {
-                user_id,
-                handle,
-                display_name,
-                roles,
-            } => self.register(user_id, &handle, &display_name, roles),
+            UserCommand::Register { user_id, handle, display_name, roles } => {
+                self.register(user_id, &handle, &display_name, roles)
+            }
             UserCommand::ConfirmEmail => {
                 let user_id = self.user_id()?;
                 if self.email_confirmed {
@@ -153,14 +150,7 @@ impl Decider for User {
                 if display_name == self.display_name && bio == self.bio {
                     return Ok(vec![]);
                 }
-                Ok(vec![
-                    UserProfileChanged {
-                        user_id,
-                        display_name,
-                        bio,
-                    }
-                    .into(),
-                ])
+                Ok(vec![UserProfileChanged { user_id, display_name, bio }.into()])
             }
             UserCommand::GrantRole { by, role, reason } => self.grant(by, role, &reason),
         }
@@ -213,21 +203,10 @@ impl User {
         if roles.is_empty() {
             roles.insert(Role::Listener);
         }
-        let mut events = vec![
-            UserRegistered {
-                user_id,
-                handle,
-                display_name,
-            }
-            .into(),
-        ];
+        let mut events = vec![UserRegistered { user_id, handle, display_name }.into()];
         events.extend(roles.into_iter().map(|role| {
             let (role, reason) = (role.name().to_owned(), CHOSEN_AT_SIGN_UP.to_owned());
-            UserEvent::from(UserRoleGranted {
-                user_id,
-                role,
-                reason,
-            })
+            UserEvent::from(UserRoleGranted { user_id, role, reason })
         }));
         Ok(events)
     }
@@ -240,35 +219,19 @@ impl User {
     ) -> Result<Vec<UserEvent>, UserRejection> {
         let user_id = self.user_id()?;
         match by {
-            Grantor::User {
-                user_id: grantor, ..
-            } if grantor == user_id => {
+            Grantor::User { user_id: grantor, .. } if grantor == user_id => {
                 return Err(UserRejection::OwnRole);
             }
-            Grantor::User {
-                administrator: false,
-                ..
-            } => {
+            Grantor::User { administrator: false, .. } => {
                 return Err(UserRejection::NotAdministrator);
             }
-            Grantor::User {
-                administrator: true,
-                ..
-            }
-            | Grantor::Operator => {}
+            Grantor::User { administrator: true, .. } | Grantor::Operator => {}
         }
         let reason = text::line("reason", reason, text::REASON_CHARS_MAX)?;
         if self.has(role) {
             return Ok(vec![]);
         }
-        Ok(vec![
-            UserRoleGranted {
-                user_id,
-                role: role.name().to_owned(),
-                reason,
-            }
-            .into(),
-        ])
+        Ok(vec![UserRoleGranted { user_id, role: role.name().to_owned(), reason }.into()])
     }
 }
 
@@ -305,30 +268,16 @@ mod tests {
 
     fn registered() -> UserEvent {
         let (handle, display_name) = ("ada".to_owned(), "Ada".to_owned());
-        UserRegistered {
-            user_id: ADA,
-            handle,
-            display_name,
-        }
-        .into()
+        UserRegistered { user_id: ADA, handle, display_name }.into()
     }
 
     fn granted(role: Role, reason: &str) -> UserEvent {
         let (role, reason) = (role.name().to_owned(), reason.to_owned());
-        UserRoleGranted {
-            user_id: ADA,
-            role,
-            reason,
-        }
-        .into()
+        UserRoleGranted { user_id: ADA, role, reason }.into()
     }
 
     fn grant(by: Grantor, role: Role) -> UserCommand {
-        UserCommand::GrantRole {
-            by,
-            role,
-            reason: "trusted".to_owned(),
-        }
+        UserCommand::GrantRole { by, role, reason: "trusted".to_owned() }
     }
 
     fn given(events: Vec<UserEvent>) -> AggregateTestExecutor<User> {
@@ -343,11 +292,7 @@ mod tests {
             .then_expect_events(vec![registered(), chosen(Role::Listener)]);
         given(vec![])
             .when(register("ada", &[Role::Artist, Role::Listener]))
-            .then_expect_events(vec![
-                registered(),
-                chosen(Role::Listener),
-                chosen(Role::Artist),
-            ]);
+            .then_expect_events(vec![registered(), chosen(Role::Listener), chosen(Role::Artist)]);
         given(vec![])
             .when(register("ada", &[Role::Administrator]))
             .then_expect_error(UserRejection::RoleNotChosen(Role::Administrator));
@@ -358,19 +303,8 @@ mod tests {
 
     #[test]
     fn handles_are_plain() {
-        for bad in [
-            "",
-            "ab",
-            "a b c",
-            "1ada",
-            "_ada",
-            "ädä",
-            "a/../b",
-            &"a".repeat(31),
-        ] {
-            given(vec![])
-                .when(register(bad, &[]))
-                .then_expect_error(UserRejection::Handle);
+        for bad in ["", "ab", "a b c", "1ada", "_ada", "ädä", "a/../b", &"a".repeat(31)] {
+            given(vec![]).when(register(bad, &[])).then_expect_error(UserRejection::Handle);
         }
         assert_eq!(folded_handle(" Ada.L_1 "), Ok("ada.l_1".to_owned()));
     }
@@ -400,16 +334,11 @@ mod tests {
             display_name: "Ada".to_owned(),
             bio: "cello\nand loops".to_owned(),
         };
-        given(vec![registered()])
-            .when(change(""))
-            .then_expect_events(vec![]);
+        given(vec![registered()]).when(change("")).then_expect_events(vec![]);
         given(vec![registered()])
             .when(change("cello\nand loops"))
             .then_expect_events(vec![changed.into()]);
-        let too_long = TextError::TooLong {
-            field: "bio",
-            max_chars: BIO_CHARS_MAX,
-        };
+        let too_long = TextError::TooLong { field: "bio", max_chars: BIO_CHARS_MAX };
         given(vec![registered()])
             .when(change(&"b".repeat(BIO_CHARS_MAX + 1)))
             .then_expect_error(too_long.into());
@@ -417,28 +346,17 @@ mod tests {
 
     #[test]
     fn only_another_administrator_or_the_operator_grants_roles() {
-        let user = |user_id, administrator| Grantor::User {
-            user_id,
-            administrator,
-        };
+        let user = |user_id, administrator| Grantor::User { user_id, administrator };
         let role = Role::Moderator;
         let there = || given(vec![registered()]);
-        there()
-            .when(grant(user(ADA, false), role))
-            .then_expect_error(UserRejection::OwnRole);
-        there()
-            .when(grant(user(ADA, true), role))
-            .then_expect_error(UserRejection::OwnRole);
+        there().when(grant(user(ADA, false), role)).then_expect_error(UserRejection::OwnRole);
+        there().when(grant(user(ADA, true), role)).then_expect_error(UserRejection::OwnRole);
         there()
             .when(grant(user(BEA, false), role))
             .then_expect_error(UserRejection::NotAdministrator);
         let events = vec![granted(role, "trusted")];
-        there()
-            .when(grant(user(BEA, true), role))
-            .then_expect_events(events.clone());
-        there()
-            .when(grant(Grantor::Operator, role))
-            .then_expect_events(events.clone());
+        there().when(grant(user(BEA, true), role)).then_expect_events(events.clone());
+        there().when(grant(Grantor::Operator, role)).then_expect_events(events.clone());
         given([vec![registered()], events].concat())
             .when(grant(Grantor::Operator, role))
             .then_expect_events(vec![]);
@@ -451,13 +369,7 @@ mod tests {
                 .prop_map(|roles| register("ada", &roles.into_iter().collect::<Vec<_>>())),
             (role, any::<bool>(), any::<bool>()).prop_map(|(role, own, administrator)| {
                 let user_id = if own { ADA } else { BEA };
-                grant(
-                    Grantor::User {
-                        user_id,
-                        administrator: administrator && !own,
-                    },
-                    role,
-                )
+                grant(Grantor::User { user_id, administrator: administrator && !own }, role)
             }),
             Just(UserCommand::ConfirmEmail),
         ]

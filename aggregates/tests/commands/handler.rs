@@ -24,10 +24,7 @@ use crate::{LISTING, context, embedded, list, recorded, reserve};
 async fn listed(kind: LicenceKind) -> (Arc<dyn EventStore>, Arc<CommandHandler>, TempDir) {
     let (store, folder) = embedded().await;
     let handler = Arc::new(CommandHandler::new(store.clone()));
-    handler
-        .execute::<Listing>(LISTING, list(kind), &context(1))
-        .await
-        .unwrap();
+    handler.execute::<Listing>(LISTING, list(kind), &context(1)).await.unwrap();
     (store, handler, folder)
 }
 
@@ -43,41 +40,24 @@ async fn an_event_tells_which_command_it_came_of() {
     assert_eq!(metadata.actor, Actor::User(UserId(Uuid::from_u128(3))));
     assert_eq!(metadata.occurred_at, context.now);
     let record = metadata.command.unwrap();
-    assert_eq!(
-        (record.id, record.digest, record.events),
-        (context.command_id, context.digest, 1)
-    );
+    assert_eq!((record.id, record.digest, record.events), (context.command_id, context.digest, 1));
 }
 
 #[tokio::test]
 async fn a_command_is_carried_out_once() {
     let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
-    let first = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
+    let first = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
     assert!(!first.repeated);
-    let release = ListingCommand::ReleaseReservation {
-        order_id: order(1),
-        reason: "no".to_owned(),
-    };
-    handler
-        .execute::<Listing>(LISTING, release, &context(3))
-        .await
-        .unwrap();
+    let release =
+        ListingCommand::ReleaseReservation { order_id: order(1), reason: "no".to_owned() };
+    handler.execute::<Listing>(LISTING, release, &context(3)).await.unwrap();
     let before = store.head().await.unwrap();
 
     // Decided today the command would be refused; what came of it then still holds.
     for handler in [handler, Arc::new(CommandHandler::new(store.clone()))] {
-        let again = handler
-            .execute::<Listing>(LISTING, reserve(1), &context(2))
-            .await
-            .unwrap();
+        let again = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
         assert!(again.repeated);
-        assert_eq!(
-            (&again.events, again.position),
-            (&first.events, first.position)
-        );
+        assert_eq!((&again.events, again.position), (&first.events, first.position));
         assert_eq!(again.revision, first.revision);
     }
     assert_eq!(store.head().await.unwrap(), before);
@@ -90,19 +70,11 @@ fn order(number: u128) -> OrderId {
 #[tokio::test]
 async fn the_same_identity_with_another_request_is_refused() {
     let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
-    handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
+    handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
     let mut other = context(2);
     other.digest = "another".to_owned();
-    let refused = handler
-        .execute::<Listing>(LISTING, reserve(2), &other)
-        .await;
-    assert!(
-        matches!(refused, Err(CommandError::DigestMismatch)),
-        "{refused:?}"
-    );
+    let refused = handler.execute::<Listing>(LISTING, reserve(2), &other).await;
+    assert!(matches!(refused, Err(CommandError::DigestMismatch)), "{refused:?}");
     assert_eq!(recorded(&*store).await.len(), 2);
 }
 
@@ -111,42 +83,22 @@ async fn the_same_identity_with_another_request_is_refused_by_a_handler_that_is_
     let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
     let behind = CommandHandler::new(store.clone());
     behind.inspect::<Listing, _>(LISTING, |_| ()).await.unwrap();
-    handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
+    handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
     let mut other = context(2);
     other.digest = "another".to_owned();
     let refused = behind.execute::<Listing>(LISTING, reserve(2), &other).await;
-    assert!(
-        matches!(refused, Err(CommandError::DigestMismatch)),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(CommandError::DigestMismatch)), "{refused:?}");
 }
 
 #[tokio::test]
 async fn nothing_is_appended_when_it_is_so_already_or_refused() {
     let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
-    handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
-    let same = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(3))
-        .await
-        .unwrap();
+    handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
+    let same = handler.execute::<Listing>(LISTING, reserve(1), &context(3)).await.unwrap();
     assert!(same.events.is_empty() && !same.repeated);
-    assert_eq!(
-        (same.position, same.revision),
-        (Position::new(2), Some(Revision::new(1)))
-    );
-    let taken = handler
-        .execute::<Listing>(LISTING, reserve(2), &context(4))
-        .await;
-    assert!(matches!(
-        taken,
-        Err(CommandError::Rejected(ListingRejection::LicenceTaken))
-    ));
+    assert_eq!((same.position, same.revision), (Position::new(2), Some(Revision::new(1))));
+    let taken = handler.execute::<Listing>(LISTING, reserve(2), &context(4)).await;
+    assert!(matches!(taken, Err(CommandError::Rejected(ListingRejection::LicenceTaken))));
     assert_eq!(recorded(&*store).await.len(), 2);
 }
 
@@ -154,43 +106,24 @@ async fn nothing_is_appended_when_it_is_so_already_or_refused() {
 async fn a_stale_cache_refuses_nothing_and_lets_nothing_through() {
     let (store, here, _folder) = listed(LicenceKind::Exclusive).await;
     let there = CommandHandler::new(store.clone());
-    there
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
-    let taken = here
-        .execute::<Listing>(LISTING, reserve(2), &context(3))
-        .await;
-    assert!(matches!(
-        taken,
-        Err(CommandError::Rejected(ListingRejection::LicenceTaken))
-    ));
-    let release = ListingCommand::ReleaseReservation {
-        order_id: order(1),
-        reason: "no".to_owned(),
-    };
-    here.execute::<Listing>(LISTING, release, &context(4))
-        .await
-        .unwrap();
+    there.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
+    let taken = here.execute::<Listing>(LISTING, reserve(2), &context(3)).await;
+    assert!(matches!(taken, Err(CommandError::Rejected(ListingRejection::LicenceTaken))));
+    let release =
+        ListingCommand::ReleaseReservation { order_id: order(1), reason: "no".to_owned() };
+    here.execute::<Listing>(LISTING, release, &context(4)).await.unwrap();
     // `there` still believes that the licence is taken.
-    there
-        .execute::<Listing>(LISTING, reserve(3), &context(5))
-        .await
-        .unwrap();
+    there.execute::<Listing>(LISTING, reserve(3), &context(5)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_many_buyers_at_once_in_many_processes_one_gets_the_licence() {
     let (store, _, _folder) = listed(LicenceKind::Exclusive).await;
-    let handlers: Vec<_> = (0..4)
-        .map(|_| Arc::new(CommandHandler::new(store.clone())))
-        .collect();
+    let handlers: Vec<_> = (0..4).map(|_| Arc::new(CommandHandler::new(store.clone()))).collect();
     let buyers = (0..40_u128).map(|number| {
         let handler = handlers[number as usize % handlers.len()].clone();
         tokio::spawn(async move {
-            handler
-                .execute::<Listing>(LISTING, reserve(number), &context(10 + number))
-                .await
+            handler.execute::<Listing>(LISTING, reserve(number), &context(10 + number)).await
         })
     });
     let mut winners = 0;
@@ -210,15 +143,9 @@ async fn many_buyers_at_once_all_get_what_is_not_exclusive() {
     let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
     let other = Arc::new(CommandHandler::new(store.clone()));
     let buyers = (0..40_u128).map(|number| {
-        let handler = if number % 2 == 0 {
-            handler.clone()
-        } else {
-            other.clone()
-        };
+        let handler = if number % 2 == 0 { handler.clone() } else { other.clone() };
         tokio::spawn(async move {
-            handler
-                .execute::<Listing>(LISTING, reserve(number), &context(10 + number))
-                .await
+            handler.execute::<Listing>(LISTING, reserve(number), &context(10 + number)).await
         })
     });
     let mut positions = vec![];
@@ -228,42 +155,23 @@ async fn many_buyers_at_once_all_get_what_is_not_exclusive() {
     positions.sort();
     positions.dedup();
     assert_eq!(positions.len(), 40);
-    let reserved = handler
-        .inspect::<Listing, _>(LISTING, |listing| listing.reserved.len())
-        .await;
+    let reserved = handler.inspect::<Listing, _>(LISTING, |listing| listing.reserved.len()).await;
     assert_eq!(reserved.unwrap(), 40);
 }
 
 #[tokio::test]
 async fn the_past_can_be_looked_at() {
     let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
-    let one = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
-    handler
-        .execute::<Listing>(LISTING, reserve(2), &context(3))
-        .await
-        .unwrap();
+    let one = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
+    handler.execute::<Listing>(LISTING, reserve(2), &context(3)).await.unwrap();
     let recorded = recorded(&*store).await;
-    let first = recorded
-        .iter()
-        .find(|event| event.position == one.position)
-        .unwrap();
+    let first = recorded.iter().find(|event| event.position == one.position).unwrap();
     for moment in [AsOf::Position(one.position), AsOf::Time(first.recorded_at)] {
-        let then = handler
-            .load_as_of::<Listing>(LISTING, moment)
-            .await
-            .unwrap();
+        let then = handler.load_as_of::<Listing>(LISTING, moment).await.unwrap();
         assert_eq!((then.revision, then.position), (one.revision, one.position));
-        assert_eq!(
-            then.state.reserved.keys().copied().collect::<Vec<_>>(),
-            [order(1)]
-        );
+        assert_eq!(then.state.reserved.keys().copied().collect::<Vec<_>>(), [order(1)]);
     }
-    let before = handler
-        .load_as_of::<Listing>(LISTING, AsOf::Position(Position::START))
-        .await;
+    let before = handler.load_as_of::<Listing>(LISTING, AsOf::Position(Position::START)).await;
     assert_eq!(before.unwrap().state, Listing::default());
 }
 
@@ -271,29 +179,12 @@ async fn the_past_can_be_looked_at() {
 async fn an_event_of_a_later_release_stops_the_decision() {
     let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
     let stream = stream_of::<Listing>(LISTING);
-    store
-        .append(
-            &stream,
-            ExpectedRevision::Any,
-            vec![foreign("LicenceLent", 1)],
-        )
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::Any, vec![foreign("LicenceLent", 1)]).await.unwrap();
     let loaded = fold::load::<Listing>(&*store, &stream, None).await;
-    assert!(
-        matches!(loaded, Err(LoadError::Unreadable(_))),
-        "{loaded:?}"
-    );
-    let refused = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await;
-    let Err(error @ CommandError::Decode(_)) = refused else {
-        panic!("{refused:?}")
-    };
-    assert!(
-        error.to_string().contains("unknown type LicenceLent"),
-        "{error}"
-    );
+    assert!(matches!(loaded, Err(LoadError::Unreadable(_))), "{loaded:?}");
+    let refused = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await;
+    let Err(error @ CommandError::Decode(_)) = refused else { panic!("{refused:?}") };
+    assert!(error.to_string().contains("unknown type LicenceLent"), "{error}");
     assert_eq!(recorded(&*store).await.len(), 2);
 }
 
@@ -313,9 +204,7 @@ async fn a_conflict_is_decided_again_and_a_bounded_number_of_times() {
         let (store, _, _folder) = listed(LicenceKind::NonExclusive).await;
         let meddled = Arc::new(Meddled::new(store, rivals, 0));
         let handler = CommandHandler::new(meddled.clone());
-        let outcome = handler
-            .execute::<Listing>(LISTING, reserve(1), &context(2))
-            .await;
+        let outcome = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await;
         let reserved = handler
             .inspect::<Listing, _>(LISTING, |listing| listing.reserved.contains_key(&order(1)))
             .await;
@@ -333,65 +222,35 @@ async fn a_conflict_is_decided_again_and_a_bounded_number_of_times() {
 async fn a_lost_acknowledgement_is_asked_for_again() {
     let (store, _, _folder) = listed(LicenceKind::Exclusive).await;
     let handler = CommandHandler::new(Arc::new(Meddled::new(store.clone(), 0, 1)));
-    let lost = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await;
+    let lost = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await;
     assert!(matches!(lost, Err(CommandError::Store(_))), "{lost:?}");
-    let again = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
+    let again = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
     let recorded = recorded(&*store).await;
     assert_eq!(recorded.len(), 2);
-    assert_eq!(
-        (again.events.len(), again.position),
-        (1, recorded[1].position)
-    );
+    assert_eq!((again.events.len(), again.position), (1, recorded[1].position));
 }
 
 #[tokio::test]
 async fn what_was_deleted_for_good_takes_no_command() {
     let (store, handler, _folder) = listed(LicenceKind::Exclusive).await;
     let stream = stream_of::<Listing>(LISTING);
-    store
-        .tombstone_stream(&stream, ExpectedRevision::Any)
-        .await
-        .unwrap();
-    let refused = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await;
-    assert!(
-        matches!(refused, Err(CommandError::Deleted(_))),
-        "{refused:?}"
-    );
+    store.tombstone_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    let refused = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await;
+    assert!(matches!(refused, Err(CommandError::Deleted(_))), "{refused:?}");
 }
 
 #[tokio::test]
 async fn a_state_is_found_by_the_name_of_its_stream() {
     let (store, handler, _folder) = listed(LicenceKind::NonExclusive).await;
-    let one = handler
-        .execute::<Listing>(LISTING, reserve(1), &context(2))
-        .await
-        .unwrap();
-    handler
-        .execute::<Listing>(LISTING, reserve(2), &context(3))
-        .await
-        .unwrap();
+    let one = handler.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
+    handler.execute::<Listing>(LISTING, reserve(2), &context(3)).await.unwrap();
     let stream = stream_of::<Listing>(LISTING);
     let now = state_of(&*store, &stream, None).await.unwrap();
-    assert_eq!(
-        (now.aggregate, now.revision),
-        ("listing", Some(Revision::new(2)))
-    );
+    assert_eq!((now.aggregate, now.revision), ("listing", Some(Revision::new(2))));
     assert_eq!(now.state["reserved"].as_object().unwrap().len(), 2);
-    let then = state_of(&*store, &stream, Some(AsOf::Position(one.position)))
-        .await
-        .unwrap();
+    let then = state_of(&*store, &stream, Some(AsOf::Position(one.position))).await.unwrap();
     assert_eq!(then.state["reserved"].as_object().unwrap().len(), 1);
     let saga = StreamName::new("saga-purchase-1").unwrap();
     let none = state_of(&*store, &saga, None).await;
-    assert!(
-        matches!(none, Err(StateError::NoAggregate { .. })),
-        "{none:?}"
-    );
+    assert!(matches!(none, Err(StateError::NoAggregate { .. })), "{none:?}");
 }

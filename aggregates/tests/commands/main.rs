@@ -41,30 +41,19 @@ fn reserve(number: u128) -> ListingCommand {
 fn context(command: u128) -> CommandContext {
     let actor = Actor::User(UserId(Uuid::from_u128(3)));
     let now = DateTime::<Utc>::UNIX_EPOCH;
-    CommandContext::first(
-        Uuid::from_u128(command),
-        format!("digest of {command}"),
-        actor,
-        now,
-    )
+    CommandContext::first(Uuid::from_u128(command), format!("digest of {command}"), actor, now)
 }
 
 /// An empty store, and the folder that it needs.
 async fn embedded() -> (Arc<dyn EventStore>, TempDir) {
     let folder = TempDir::new().unwrap();
     let options = EmbeddedOptions::folder(folder.path().join("events"));
-    (
-        Arc::new(EmbeddedStore::open(options).await.unwrap()),
-        folder,
-    )
+    (Arc::new(EmbeddedStore::open(options).await.unwrap()), folder)
 }
 
 /// Everything that was appended to aggregates.
 async fn recorded(store: &dyn EventStore) -> Vec<RecordedEvent> {
     let events = store.read_all(ReadAll::forward()).await.unwrap();
     let events: Vec<_> = events.try_collect().await.unwrap();
-    events
-        .into_iter()
-        .filter(|event| !event.stream.is_system())
-        .collect()
+    events.into_iter().filter(|event| !event.stream.is_system()).collect()
 }

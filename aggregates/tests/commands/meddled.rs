@@ -26,19 +26,13 @@ pub struct Meddled {
 impl Meddled {
     pub fn new(inner: Arc<dyn EventStore>, rivals: u32, lost: u32) -> Self {
         let (rivals, lost) = (AtomicU32::new(rivals), AtomicU32::new(lost));
-        Self {
-            inner,
-            rivals,
-            lost,
-        }
+        Self { inner, rivals, lost }
     }
 }
 
 fn one_less(counter: &AtomicU32) -> Option<u32> {
     let less = |left: u32| left.checked_sub(1);
-    counter
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
-        .ok()
+    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).ok()
 }
 
 #[async_trait]
@@ -52,18 +46,13 @@ impl EventStore for Meddled {
         if let Some(left) = one_less(&self.rivals) {
             let buyer = 1000 + u128::from(left);
             let rival = CommandHandler::new(self.inner.clone());
-            let reserved = rival
-                .execute::<Listing>(LISTING, reserve(buyer), &context(buyer))
-                .await
-                .unwrap();
+            let reserved =
+                rival.execute::<Listing>(LISTING, reserve(buyer), &context(buyer)).await.unwrap();
             assert_eq!(reserved.events.len(), 1);
         }
         let appended = self.inner.append(stream, expected, events).await?;
         if one_less(&self.lost).is_some() {
-            return Err(StoreError::Unavailable {
-                reason: "the line went dead".into(),
-            }
-            .into());
+            return Err(StoreError::Unavailable { reason: "the line went dead".into() }.into());
         }
         Ok(appended)
     }
@@ -113,9 +102,7 @@ impl EventStore for Meddled {
         expected: ExpectedRevision,
         metadata: StreamMetadata,
     ) -> Result<Appended, AppendError> {
-        self.inner
-            .set_stream_metadata(stream, expected, metadata)
-            .await
+        self.inner.set_stream_metadata(stream, expected, metadata).await
     }
 
     async fn delete_stream(

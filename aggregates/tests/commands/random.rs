@@ -24,10 +24,7 @@ fn any_request() -> impl Strategy<Value = Request> {
         match what {
             0 => list(LicenceKind::Exclusive),
             1 | 2 => reserve(number),
-            3 => ListingCommand::ReleaseReservation {
-                order_id,
-                reason: "no".to_owned(),
-            },
+            3 => ListingCommand::ReleaseReservation { order_id, reason: "no".to_owned() },
             _ => ListingCommand::MarkSold { order_id },
         }
     });
@@ -42,9 +39,7 @@ async fn ask(requests: Vec<Request>) -> Result<(), TestCaseError> {
     for (handler, identity, command) in requests {
         let mut context = context(identity);
         context.digest = format!("{command:?}");
-        let outcome = handlers[handler]
-            .execute::<Listing>(LISTING, command, &context)
-            .await;
+        let outcome = handlers[handler].execute::<Listing>(LISTING, command, &context).await;
         match (outcome, done.get(&identity)) {
             (Ok(outcome), Some((digest, first))) => {
                 prop_assert_eq!(&context.digest, digest);
@@ -67,29 +62,17 @@ async fn ask(requests: Vec<Request>) -> Result<(), TestCaseError> {
     let records = recorded(&*store).await;
     let mut identities: Vec<_> = records
         .iter()
-        .filter_map(|event| {
-            serde_json::from_slice::<Metadata>(&event.metadata)
-                .unwrap()
-                .command
-        })
+        .filter_map(|event| serde_json::from_slice::<Metadata>(&event.metadata).unwrap().command)
         .map(|command| command.id)
         .collect();
     identities.sort();
     identities.dedup();
     prop_assert_eq!(identities.len(), done.len());
-    prop_assert_eq!(
-        records.len(),
-        done.len(),
-        "each of these commands makes one event"
-    );
-    let folded = fold::load::<Listing>(&*store, &stream_of::<Listing>(LISTING), None)
-        .await
-        .unwrap();
+    prop_assert_eq!(records.len(), done.len(), "each of these commands makes one event");
+    let folded =
+        fold::load::<Listing>(&*store, &stream_of::<Listing>(LISTING), None).await.unwrap();
     for handler in handlers {
-        let state = handler
-            .inspect::<Listing, _>(LISTING, Clone::clone)
-            .await
-            .unwrap();
+        let state = handler.inspect::<Listing, _>(LISTING, Clone::clone).await.unwrap();
         prop_assert_eq!(&state, &folded.state);
     }
     Ok(())

@@ -64,9 +64,7 @@ pub enum AccountError {
 
 impl From<sqlx::Error> for AccountError {
     fn from(error: sqlx::Error) -> Self {
-        let constraint = error
-            .as_database_error()
-            .and_then(|error| error.constraint());
+        let constraint = error.as_database_error().and_then(|error| error.constraint());
         match constraint {
             Some("accounts_handle_folded_key") => Self::HandleTaken,
             Some("accounts_email_folded_key") => Self::EmailTaken,
@@ -119,19 +117,13 @@ impl Accounts {
         .bind(moment)
         .fetch_all(&self.pool)
         .await?;
-        Ok(holders
-            .into_iter()
-            .map(|(user_id,)| UserId(user_id))
-            .collect())
+        Ok(holders.into_iter().map(|(user_id,)| UserId(user_id)).collect())
     }
 
     /// Drops an account, so that its handle and address are free.
     pub async fn forget(&self, user_id: UserId) -> Result<(), AccountError> {
         let statement = "DELETE FROM identity.accounts WHERE user_id = $1";
-        sqlx::query(statement)
-            .bind(user_id.0)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(statement).bind(user_id.0).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -188,8 +180,6 @@ impl Accounts {
         .bind(now)
         .fetch_optional(&self.pool)
         .await?;
-        confirmed
-            .map(|(user_id,)| UserId(user_id))
-            .ok_or(AccountError::InvalidToken)
+        confirmed.map(|(user_id,)| UserId(user_id)).ok_or(AccountError::InvalidToken)
     }
 }

@@ -22,9 +22,7 @@ impl ConfirmationToken {
     /// A fresh token from the operating system's randomness.
     pub fn fresh() -> Self {
         let mut bytes = [0; TOKEN_BYTES];
-        OsRng
-            .try_fill_bytes(&mut bytes)
-            .expect("the operating system gives random bytes");
+        OsRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
         Self(bytes)
     }
 
@@ -58,10 +56,7 @@ mod tests {
     #[test]
     fn a_token_survives_the_mail() {
         let token = ConfirmationToken::fresh();
-        assert_eq!(
-            ConfirmationToken::parse(&token.to_text()),
-            Some(token.clone())
-        );
+        assert_eq!(ConfirmationToken::parse(&token.to_text()), Some(token.clone()));
         assert_ne!(ConfirmationToken::fresh(), token);
         for bad in ["", "short", &"a".repeat(44), "!!"] {
             assert_eq!(ConfirmationToken::parse(bad), None, "{bad:?}");

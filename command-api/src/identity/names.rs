@@ -103,10 +103,7 @@ impl Email {
         if given.len() > EMAIL_BYTES_MAX || !labels_fine || !local_fine {
             return Err(InvalidIdentity::Email);
         }
-        Ok(Self {
-            given: given.to_owned(),
-            folded: given.to_lowercase(),
-        })
+        Ok(Self { given: given.to_owned(), folded: given.to_lowercase() })
     }
 
     /// The address as it was given; mail is sent there.
@@ -133,10 +130,7 @@ mod tests {
 
     #[test]
     fn handles_are_folded_and_checked() {
-        assert_eq!(
-            Handle::new("Nina.S_1").map(|h| h.0),
-            Ok("nina.s_1".to_owned())
-        );
+        assert_eq!(Handle::new("Nina.S_1").map(|h| h.0), Ok("nina.s_1".to_owned()));
         let refused = [
             ("ab", InvalidIdentity::HandleLength),
             (&"a".repeat(31), InvalidIdentity::HandleLength),
@@ -153,10 +147,7 @@ mod tests {
     #[test]
     fn addresses_are_checked_and_compared_without_case() {
         let email = Email::new(" Nina@Example.org ").expect("an address");
-        assert_eq!(
-            (email.as_str(), email.folded()),
-            ("Nina@Example.org", "nina@example.org")
-        );
+        assert_eq!((email.as_str(), email.folded()), ("Nina@Example.org", "nina@example.org"));
         assert_eq!(format!("{email:?}"), "Email(..)");
         let long = format!("{}@example.org", "a".repeat(65));
         for bad in [

@@ -30,11 +30,7 @@ impl Password {
     /// A password for a new account.
     pub fn chosen(text: String) -> Result<Self, PasswordLength> {
         let fine = text.chars().count() >= PASSWORD_CHARS_MIN && text.len() <= PASSWORD_BYTES_MAX;
-        if fine {
-            Ok(Self(text))
-        } else {
-            Err(PasswordLength)
-        }
+        if fine { Ok(Self(text)) } else { Err(PasswordLength) }
     }
 
     /// A password to try; one that is too long can't be right.
@@ -86,10 +82,7 @@ impl PasswordHasher {
     /// A hasher with this many places; as many as processors is right.
     pub fn new(places: usize) -> Self {
         let nobody = hash_now(&Password("nobody has this password".to_owned()));
-        Self {
-            places: Arc::new(Semaphore::new(places)),
-            nobody: Arc::new(nobody),
-        }
+        Self { places: Arc::new(Semaphore::new(places)), nobody: Arc::new(nobody) }
     }
 
     /// The hash of a chosen password.
@@ -105,10 +98,7 @@ impl PasswordHasher {
     }
 
     async fn in_place<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let place = Arc::clone(&self.places)
-            .acquire_owned()
-            .await
-            .expect("never closed");
+        let place = Arc::clone(&self.places).acquire_owned().await.expect("never closed");
         let done = task::spawn_blocking(move || {
             let _place = place;
             work()
@@ -127,11 +117,7 @@ fn hash_now(password: &Password) -> PasswordHash {
 
 fn verify_now(password: &Password, hash: &PasswordHash) -> bool {
     let parsed = Parsed::new(&hash.0);
-    parsed.is_ok_and(|hash| {
-        Argon2::default()
-            .verify_password(password.0.as_bytes(), &hash)
-            .is_ok()
-    })
+    parsed.is_ok_and(|hash| Argon2::default().verify_password(password.0.as_bytes(), &hash).is_ok())
 }
 
 #[cfg(test)]
@@ -145,11 +131,7 @@ mod tests {
         let hash = hasher.hash(chosen).await;
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         let tried = |text: &str| Password::tried(text.to_owned());
-        assert!(
-            hasher
-                .verify(tried("correct horse"), Some(hash.clone()))
-                .await
-        );
+        assert!(hasher.verify(tried("correct horse"), Some(hash.clone())).await);
         assert!(!hasher.verify(tried("correct horses"), Some(hash)).await);
         let broken = PasswordHash::stored("not a hash".to_owned());
         assert!(!hasher.verify(tried("correct horse"), Some(broken)).await);
@@ -161,9 +143,6 @@ mod tests {
         for bad in ["", "short", &"x".repeat(PASSWORD_BYTES_MAX + 1)] {
             assert!(Password::chosen(bad.to_owned()).is_err());
         }
-        assert_eq!(
-            format!("{:?}", Password::tried("secret".to_owned())),
-            "Password(..)"
-        );
+        assert_eq!(format!("{:?}", Password::tried("secret".to_owned())), "Password(..)");
     }
 }

@@ -41,15 +41,9 @@ pub(crate) async fn create(
     command.principal.require(Permission::CreateChannel)?;
     let channel_id = ChannelId(command.new_id());
     let (name, owner_id) = (command.body.name.clone(), command.user_id());
-    let create = ChannelCommand::Create {
-        channel_id,
-        name,
-        owner_id,
-    };
+    let create = ChannelCommand::Create { channel_id, name, owner_id };
     let handler = &api.parts().handler;
-    let done = handler
-        .execute::<Channel>(channel_id, create, &command.context)
-        .await;
+    let done = handler.execute::<Channel>(channel_id, create, &command.context).await;
     Ok(Answer::created(channel_id.0, &done.map_err(refused)?))
 }
 
@@ -69,9 +63,7 @@ pub(crate) async fn join(
     ValidPath(channel_id): ValidPath<Uuid>,
     command: Command<Nothing>,
 ) -> Result<Answer, Problem> {
-    let join = ChannelCommand::Join {
-        user_id: command.user_id(),
-    };
+    let join = ChannelCommand::Join { user_id: command.user_id() };
     decide(&api, channel_id, join, &command).await
 }
 
@@ -91,9 +83,7 @@ pub(crate) async fn leave(
     ValidPath(channel_id): ValidPath<Uuid>,
     command: Command<Nothing>,
 ) -> Result<Answer, Problem> {
-    let leave = ChannelCommand::Leave {
-        user_id: command.user_id(),
-    };
+    let leave = ChannelCommand::Leave { user_id: command.user_id() };
     decide(&api, channel_id, leave, &command).await
 }
 
@@ -105,9 +95,7 @@ async fn decide(
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::JoinChannel)?;
     let handler = &api.parts().handler;
-    let done = handler
-        .execute::<Channel>(ChannelId(channel_id), decision, &command.context)
-        .await;
+    let done = handler.execute::<Channel>(ChannelId(channel_id), decision, &command.context).await;
     Ok(Answer::done(channel_id, &done.map_err(refused)?))
 }
 
@@ -141,12 +129,8 @@ pub(crate) async fn post_message(
     command.principal.require(Permission::PostMessage)?;
     let handler = &api.parts().handler;
     let (channel_id, author_id) = (ChannelId(channel_id), command.user_id());
-    let look = |channel: &Channel| {
-        channel
-            .created
-            .as_ref()
-            .map(|_| channel.members.contains(&author_id))
-    };
+    let look =
+        |channel: &Channel| channel.created.as_ref().map(|_| channel.members.contains(&author_id));
     match handler.inspect(channel_id, look).await.map_err(unloaded)? {
         None => return Err(not_found("a channel with this id")),
         Some(false) => {
@@ -157,14 +141,7 @@ pub(crate) async fn post_message(
     }
     let message_id = MessageId(command.new_id());
     let text = command.body.text.clone();
-    let post = MessageCommand::Post {
-        message_id,
-        channel_id,
-        author_id,
-        text,
-    };
-    let done = handler
-        .execute::<Message>(message_id, post, &command.context)
-        .await;
+    let post = MessageCommand::Post { message_id, channel_id, author_id, text };
+    let done = handler.execute::<Message>(message_id, post, &command.context).await;
     Ok(Answer::created(message_id.0, &done.map_err(refused)?))
 }

@@ -42,15 +42,8 @@ pub(crate) async fn confirm(
     let token = ConfirmationToken::parse(&command.body.token)
         .ok_or(AccountError::InvalidToken)
         .map_err(taken)?;
-    let user_id = parts
-        .accounts
-        .confirm(&token, api.now())
-        .await
-        .map_err(taken)?;
+    let user_id = parts.accounts.confirm(&token, api.now()).await.map_err(taken)?;
     let confirm = UserCommand::ConfirmEmail;
-    let done = parts
-        .handler
-        .execute::<User>(user_id, confirm, &command.context)
-        .await;
+    let done = parts.handler.execute::<User>(user_id, confirm, &command.context).await;
     Ok(Answer::done(user_id.0, &done.map_err(refused)?))
 }

@@ -58,10 +58,8 @@ pub(crate) struct Price {
 
 impl Price {
     fn money(&self) -> Result<Money, Problem> {
-        let currency: Currency = self
-            .currency
-            .parse()
-            .map_err(|error| field("price.currency", &error))?;
+        let currency: Currency =
+            self.currency.parse().map_err(|error| field("price.currency", &error))?;
         Ok(Money::new(self.amount_minor, currency))
     }
 }
@@ -88,17 +86,10 @@ pub(crate) async fn create(
     let track_id = TrackId(wanted.track_id);
     let handler = &api.parts().handler;
     let saleable = |track: &Track| {
-        let own = track
-            .created
-            .as_ref()
-            .is_some_and(|made| made.artist_id == seller_id);
+        let own = track.created.as_ref().is_some_and(|made| made.artist_id == seller_id);
         own && track.published
     };
-    if !handler
-        .inspect(track_id, saleable)
-        .await
-        .map_err(unloaded)?
-    {
+    if !handler.inspect(track_id, saleable).await.map_err(unloaded)? {
         return Err(not_found("a published track of yours with this id"));
     }
     let listing_id = ListingId(command.new_id());
@@ -116,9 +107,7 @@ pub(crate) async fn create(
             Delivery::OnApproval => DeliveryMode::OnApproval,
         },
     };
-    let done = handler
-        .execute::<Listing>(listing_id, list, &command.context)
-        .await;
+    let done = handler.execute::<Listing>(listing_id, list, &command.context).await;
     Ok(Answer::created(listing_id.0, &done.map_err(refused)?))
 }
 
@@ -139,12 +128,8 @@ pub(crate) async fn withdraw(
     command: Command<Nothing>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::SellLicence)?;
-    let withdraw = ListingCommand::Withdraw {
-        by: command.user_id(),
-    };
+    let withdraw = ListingCommand::Withdraw { by: command.user_id() };
     let handler = &api.parts().handler;
-    let done = handler
-        .execute::<Listing>(ListingId(listing_id), withdraw, &command.context)
-        .await;
+    let done = handler.execute::<Listing>(ListingId(listing_id), withdraw, &command.context).await;
     Ok(Answer::done(listing_id, &done.map_err(refused)?))
 }

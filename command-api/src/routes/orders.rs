@@ -55,17 +55,13 @@ pub(crate) async fn place(
     };
     let listing_id = ListingId(command.body.listing_id);
     let handler = &api.parts().handler;
-    let reserved = handler
-        .execute::<Listing>(listing_id, reserve, &command.context)
-        .await;
+    let reserved = handler.execute::<Listing>(listing_id, reserve, &command.context).await;
     let reserved = reserved.map_err(refused)?;
     let Some(ListingEvent::LicenceReserved(terms)) = reserved.events.first() else {
         return Ok(Answer::created(order_id.0, &reserved));
     };
     // The saga would place it too; placed here, it is there when the answer is.
-    let placed = handler
-        .execute::<Order>(order_id, placing(terms), &command.context)
-        .await;
+    let placed = handler.execute::<Order>(order_id, placing(terms), &command.context).await;
     Ok(Answer::created(order_id.0, &placed.map_err(refused)?))
 }
 
@@ -103,9 +99,7 @@ pub(crate) async fn approve(
     command: Command<Nothing>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::SellLicence)?;
-    let approve = OrderCommand::Approve {
-        by: command.user_id(),
-    };
+    let approve = OrderCommand::Approve { by: command.user_id() };
     decide(&api, order_id, approve, &command).await
 }
 
@@ -129,9 +123,7 @@ pub(crate) async fn accept(
     command: Command<Nothing>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::BuyLicence)?;
-    let accept = OrderCommand::Accept {
-        by: command.user_id(),
-    };
+    let accept = OrderCommand::Accept { by: command.user_id() };
     decide(&api, order_id, accept, &command).await
 }
 
@@ -142,8 +134,6 @@ async fn decide(
     command: &Command<Nothing>,
 ) -> Result<Answer, Problem> {
     let handler = &api.parts().handler;
-    let done = handler
-        .execute::<Order>(OrderId(order_id), decision, &command.context)
-        .await;
+    let done = handler.execute::<Order>(OrderId(order_id), decision, &command.context).await;
     Ok(Answer::done(order_id, &done.map_err(refused)?))
 }

@@ -67,11 +67,7 @@ pub(crate) async fn log_in(
         return Err(refusal.with_detail("the address or the password is wrong"));
     };
     let look = |user: &User| user.user_id.is_some().then(|| roles(user));
-    let roles = parts
-        .handler
-        .inspect(account.user_id, look)
-        .await
-        .map_err(unloaded)?;
+    let roles = parts.handler.inspect(account.user_id, look).await.map_err(unloaded)?;
     let Some(roles) = roles else {
         let refusal = Problem::new(ProblemType::Conflict);
         return Err(refusal.with_detail("the sign-up was not finished; sign up again"));
@@ -96,8 +92,5 @@ pub(crate) async fn log_in(
 
 /// The roles of an account that this release knows.
 fn roles(user: &User) -> Roles {
-    user.roles
-        .iter()
-        .filter_map(|name| name.parse::<Role>().ok())
-        .collect()
+    user.roles.iter().filter_map(|name| name.parse::<Role>().ok()).collect()
 }

@@ -57,10 +57,7 @@ pub(crate) async fn create(
         tags: command.body.tags.clone(),
         master: master.ok_or_else(|| not_found("an upload of yours with this id"))?,
     };
-    let done = parts
-        .handler
-        .execute::<Track>(track_id, create, &command.context)
-        .await;
+    let done = parts.handler.execute::<Track>(track_id, create, &command.context).await;
     Ok(Answer::created(track_id.0, &done.map_err(refused)?))
 }
 
@@ -84,13 +81,9 @@ pub(crate) async fn publish(
     command: Command<Nothing>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::PublishTrack)?;
-    let publish = TrackCommand::Publish {
-        by: command.user_id(),
-    };
+    let publish = TrackCommand::Publish { by: command.user_id() };
     let handler = &api.parts().handler;
-    let done = handler
-        .execute::<Track>(TrackId(track_id), publish, &command.context)
-        .await;
+    let done = handler.execute::<Track>(TrackId(track_id), publish, &command.context).await;
     Ok(Answer::done(track_id, &done.map_err(refused)?))
 }
 
@@ -126,15 +119,9 @@ pub(crate) async fn take_down_master(
         command.principal.require(Permission::TakeDownOwnTrack)?;
     }
     let (by, reason) = (command.user_id(), command.body.reason.clone());
-    let take_down = TrackCommand::TakeDownMaster {
-        by,
-        moderator,
-        reason,
-    };
+    let take_down = TrackCommand::TakeDownMaster { by, moderator, reason };
     let handler = &api.parts().handler;
-    let done = handler
-        .execute::<Track>(TrackId(track_id), take_down, &command.context)
-        .await;
+    let done = handler.execute::<Track>(TrackId(track_id), take_down, &command.context).await;
     Ok(Answer::done(track_id, &done.map_err(refused)?))
 }
 
@@ -185,8 +172,6 @@ pub(crate) async fn play(
         listened_ms: command.body.listened_ms,
         duration_ms,
     };
-    let done = handler
-        .execute::<Play>(play_id, record, &command.context)
-        .await;
+    let done = handler.execute::<Play>(play_id, record, &command.context).await;
     Ok(Answer::created(play_id.0, &done.map_err(refused)?))
 }

@@ -32,18 +32,8 @@ pub(crate) struct Uploaded {
 
 impl Uploaded {
     fn new(id: Uuid, master: Master) -> Self {
-        let Master {
-            sha256,
-            size_bytes,
-            media_type,
-            ..
-        } = master;
-        Self {
-            id,
-            media_type,
-            size_bytes,
-            sha256,
-        }
+        let Master { sha256, size_bytes, media_type, .. } = master;
+        Self { id, media_type, size_bytes, sha256 }
     }
 }
 
@@ -84,17 +74,10 @@ pub(crate) async fn receive(
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
-    let received = parts
-        .uploads
-        .receive(&object_key, declared, body.into_data_stream())
-        .await;
+    let received = parts.uploads.receive(&object_key, declared, body.into_data_stream()).await;
     let master = master_of(received.map_err(problem)?);
     if let Some(before) = before {
-        parts
-            .objects
-            .delete(&object_key)
-            .await
-            .map_err(|error| storage_problem(&error))?;
+        parts.objects.delete(&object_key).await.map_err(|error| storage_problem(&error))?;
         if before.sha256 != master.sha256 {
             return Err(Problem::new(ProblemType::IdempotencyKeyReused));
         }

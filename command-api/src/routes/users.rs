@@ -73,23 +73,11 @@ pub(crate) async fn sign_up(
     };
     let parts = api.parts();
     let password = parts.passwords.hash(password).await;
-    let account = NewAccount {
-        user_id,
-        handle,
-        email,
-        password,
-    };
+    let account = NewAccount { user_id, handle, email, password };
     keep(&api, &account).await?;
-    let done = parts
-        .handler
-        .execute::<User>(user_id, register, context)
-        .await;
+    let done = parts.handler.execute::<User>(user_id, register, context).await;
     let done = done.map_err(refused)?;
-    let token = parts
-        .accounts
-        .issue_confirmation(user_id, api.now())
-        .await
-        .map_err(taken)?;
+    let token = parts.accounts.issue_confirmation(user_id, api.now()).await.map_err(taken)?;
     if let Err(error) = parts.mailer.confirm_address(&account.email, &token).await {
         // The account is there; the mail can be asked for again.
         tracing::error!(user.id = %user_id, %error, "the confirmation mail was not sent");
@@ -111,19 +99,9 @@ async fn keep(api: &CommandApi, account: &NewAccount) -> Result<(), Problem> {
         return first.map_err(taken);
     };
     let mut freed = false;
-    for holder in parts
-        .accounts
-        .holders_before(account, now - SIGN_UP_TIME)
-        .await
-        .map_err(taken)?
-    {
+    for holder in parts.accounts.holders_before(account, now - SIGN_UP_TIME).await.map_err(taken)? {
         let began = |user: &User| user.user_id.is_some();
-        if !parts
-            .handler
-            .inspect(holder, began)
-            .await
-            .map_err(unloaded)?
-        {
+        if !parts.handler.inspect(holder, began).await.map_err(unloaded)? {
             parts.accounts.forget(holder).await.map_err(taken)?;
             freed = true;
         }
@@ -179,11 +157,7 @@ pub(crate) async fn change_profile(
         bio: command.body.bio.clone(),
     };
     let user_id = command.user_id();
-    let done = api
-        .parts()
-        .handler
-        .execute::<User>(user_id, change, &command.context)
-        .await;
+    let done = api.parts().handler.execute::<User>(user_id, change, &command.context).await;
     Ok(Answer::done(user_id.0, &done.map_err(refused)?))
 }
 
@@ -218,34 +192,17 @@ pub(crate) async fn grant_role(
     command: Command<NewRole>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::GrantRole)?;
-    let role = command
-        .body
-        .role
-        .parse::<Role>()
-        .map_err(|error| field("role", &error))?;
+    let role = command.body.role.parse::<Role>().map_err(|error| field("role", &error))?;
     let administrator = is_administrator(&api, &command.principal).await?;
-    let by = Grantor::User {
-        user_id: command.user_id(),
-        administrator,
-    };
-    let grant = UserCommand::GrantRole {
-        by,
-        role,
-        reason: command.body.reason.clone(),
-    };
+    let by = Grantor::User { user_id: command.user_id(), administrator };
+    let grant = UserCommand::GrantRole { by, role, reason: command.body.reason.clone() };
     let handler = &api.parts().handler;
-    let done = handler
-        .execute::<User>(UserId(user_id), grant, &command.context)
-        .await;
+    let done = handler.execute::<User>(UserId(user_id), grant, &command.context).await;
     Ok(Answer::done(user_id, &done.map_err(refused)?))
 }
 
 /// Whether they are one now; what the token says is minutes old.
 async fn is_administrator(api: &CommandApi, principal: &Principal) -> Result<bool, Problem> {
     let look = |user: &User| user.roles.contains(Role::Administrator.name());
-    api.parts()
-        .handler
-        .inspect(UserId(principal.user_id), look)
-        .await
-        .map_err(unloaded)
+    api.parts().handler.inspect(UserId(principal.user_id), look).await.map_err(unloaded)
 }

@@ -40,10 +40,7 @@ pub(super) struct Appender {
 
 impl Appender {
     pub(super) fn new(connection: Arc<Connection>) -> Self {
-        Self {
-            connection,
-            session: Mutex::new(None),
-        }
+        Self { connection, session: Mutex::new(None) }
     }
 
     pub(super) async fn append(
@@ -78,9 +75,7 @@ impl Appender {
             Ok(Ok(written)) => {
                 return Ok(Some(Appended {
                     last_revision: written.current_revision().map(Revision::new),
-                    position: written
-                        .current_position()
-                        .map(|at| Position::new(at.commit)),
+                    position: written.current_position().map(|at| Position::new(at.commit)),
                 }));
             }
             Ok(Err(error)) => error,
@@ -112,9 +107,7 @@ impl Appender {
                 let options = &options;
                 async move {
                     let offered: Vec<EventData> = events.iter().map(offered).collect();
-                    client
-                        .append_to_stream(stream.as_str(), options, offered)
-                        .await
+                    client.append_to_stream(stream.as_str(), options, offered).await
                 }
             })
             .await;
@@ -147,10 +140,7 @@ impl Appender {
     /// Forgets a session that has ended, unless another has taken its place.
     async fn close(&self, ended: &Arc<BatchAppendClient>) {
         let mut session = self.session.lock().await;
-        if session
-            .as_ref()
-            .is_some_and(|open| Arc::ptr_eq(open, ended))
-        {
+        if session.as_ref().is_some_and(|open| Arc::ptr_eq(open, ended)) {
             *session = None;
         }
     }

@@ -23,10 +23,7 @@ impl Connection {
             .parse()
             .map_err(|error: eventstore::ClientSettingsParseError| unusable(error.to_string()))?;
         let client = Client::new(settings.clone()).map_err(|error| unusable(error.to_string()))?;
-        Ok(Self {
-            settings,
-            current: Mutex::new((0, client)),
-        })
+        Ok(Self { settings, current: Mutex::new((0, client)) })
     }
 
     /// Asks a question, once more if the client turns out to have given up before it was sent.
@@ -59,10 +56,7 @@ impl Connection {
 
     /// Takes note of an error seen with the client of this generation.
     pub(super) fn failed(&self, generation: u64, error: &Error) {
-        if matches!(
-            error,
-            Error::ConnectionClosed | Error::GrpcConnectionError(_)
-        ) {
+        if matches!(error, Error::ConnectionClosed | Error::GrpcConnectionError(_)) {
             self.renew(generation);
         }
     }

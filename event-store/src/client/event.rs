@@ -37,10 +37,8 @@ pub(super) fn offered(event: &NewEvent) -> EventData {
 
 /// The event as it was received. Links are not resolved, so there is one event in it.
 pub(super) fn received(resolved: ResolvedEvent) -> Result<RecordedEvent, StoreError> {
-    let event = resolved
-        .event
-        .or(resolved.link)
-        .ok_or_else(|| corrupt("a reply", "it has no event"))?;
+    let event =
+        resolved.event.or(resolved.link).ok_or_else(|| corrupt("a reply", "it has no event"))?;
     let bad_name = |error: crate::error::InvalidName| corrupt(&event.stream_id, &error.to_string());
     let stream = StreamName::recorded(&event.stream_id);
     let event_type = EventType::new(&event.event_type).map_err(bad_name)?;
@@ -70,10 +68,7 @@ fn recorded_at(ticks: Option<&String>, seconds: DateTime<Utc>) -> DateTime<Utc> 
 }
 
 fn corrupt(place: &str, reason: &str) -> StoreError {
-    StoreError::Corrupt {
-        place: Arc::from(place),
-        reason: Arc::from(reason),
-    }
+    StoreError::Corrupt { place: Arc::from(place), reason: Arc::from(reason) }
 }
 
 /// An id that no append names: where an error must name one and the server did not.

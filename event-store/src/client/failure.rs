@@ -15,9 +15,7 @@ pub(super) fn store(error: &Error) -> StoreError {
         Error::Grpc { message, .. } if *message == StoreError::StorageFull.to_string() => {
             StoreError::StorageFull
         }
-        other => StoreError::Unavailable {
-            reason: other.to_string().into(),
-        },
+        other => StoreError::Unavailable { reason: other.to_string().into() },
     }
 }
 
@@ -46,11 +44,8 @@ pub(super) fn append(
     expected: ExpectedRevision,
     events: &[NewEvent],
 ) -> AppendError {
-    let wrong = |actual| AppendError::WrongExpectedRevision {
-        stream: stream.clone(),
-        expected,
-        actual,
-    };
+    let wrong =
+        |actual| AppendError::WrongExpectedRevision { stream: stream.clone(), expected, actual };
     match &error {
         Error::WrongExpectedVersion { current, .. } => wrong(match current {
             CurrentRevision::Current(number) => Some(Revision::new(*number)),
@@ -81,11 +76,7 @@ fn too_large(message: &str, events: &[NewEvent]) -> Option<AppendError> {
         });
     }
     let max = limit("Maximum Append Size of ")?;
-    let unit = if message.contains(" events: ") {
-        "events"
-    } else {
-        "bytes"
-    };
+    let unit = if message.contains(" events: ") { "events" } else { "bytes" };
     let size = match unit {
         "events" => events.len(),
         _ => events.iter().map(NewEvent::size).sum(),
@@ -95,9 +86,7 @@ fn too_large(message: &str, events: &[NewEvent]) -> Option<AppendError> {
 
 fn number_after(message: &str, words: &str) -> Option<u64> {
     let (_, rest) = message.split_once(words)?;
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(rest.len());
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
 

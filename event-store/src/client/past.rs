@@ -68,12 +68,12 @@ async fn cut(
     let events = stream_now(connection, read).await?;
     let visible = move |event: &RecordedEvent| is_visible(event, moment);
     let events = match direction {
-        Direction::Forward => events
-            .try_take_while(move |event| std::future::ready(Ok(visible(event))))
-            .boxed(),
-        Direction::Backward => events
-            .try_skip_while(move |event| std::future::ready(Ok(!visible(event))))
-            .boxed(),
+        Direction::Forward => {
+            events.try_take_while(move |event| std::future::ready(Ok(visible(event)))).boxed()
+        }
+        Direction::Backward => {
+            events.try_skip_while(move |event| std::future::ready(Ok(!visible(event)))).boxed()
+        }
     };
     Ok(events.take(limit).boxed())
 }
@@ -86,10 +86,7 @@ async fn gathered(
 ) -> Result<EventReader, ReadError> {
     let name = &read.stream;
     let (mut events, metadata) = history(connection, name, moment).await?;
-    if events
-        .last()
-        .is_some_and(|last| last.event_type.as_str() == TOMBSTONE_TYPE)
-    {
+    if events.last().is_some_and(|last| last.event_type.as_str() == TOMBSTONE_TYPE) {
         return Err(ReadError::StreamDeleted(name.clone()));
     }
     let hidden_before = metadata.truncate_before.unwrap_or(0);

@@ -39,9 +39,7 @@ pub(super) async fn head(connection: &Connection) -> Result<Position, StoreError
     match last {
         Ok(event) => Ok(event.map_or(Position::START, |event| event.position)),
         Err(ReadError::Store(error)) => Err(error),
-        Err(other) => Err(StoreError::Unavailable {
-            reason: other.to_string().into(),
-        }),
+        Err(other) => Err(StoreError::Unavailable { reason: other.to_string().into() }),
     }
 }
 
@@ -67,9 +65,7 @@ pub(super) async fn stream_now(
         StreamStart::End => StreamPosition::End,
         StreamStart::Revision(revision) => StreamPosition::Position(revision.get()),
     };
-    let options = ReadStreamOptions::default()
-        .position(position)
-        .max_count(count(read.limit));
+    let options = ReadStreamOptions::default().position(position).max_count(count(read.limit));
     let options = match read.direction {
         Direction::Forward => options.forwards(),
         Direction::Backward => options.backwards(),
@@ -97,16 +93,12 @@ pub(super) async fn stream_now(
 fn from_one_end(read: ReadStream) -> ReadStream {
     let one = Some(read.limit.unwrap_or(1).min(1));
     match (read.direction, read.start) {
-        (Direction::Forward, StreamStart::End) => ReadStream {
-            direction: Direction::Backward,
-            limit: one,
-            ..read
-        },
-        (Direction::Backward, StreamStart::Start) => ReadStream {
-            direction: Direction::Forward,
-            limit: one,
-            ..read
-        },
+        (Direction::Forward, StreamStart::End) => {
+            ReadStream { direction: Direction::Backward, limit: one, ..read }
+        }
+        (Direction::Backward, StreamStart::Start) => {
+            ReadStream { direction: Direction::Forward, limit: one, ..read }
+        }
         _ => read,
     }
 }
@@ -127,9 +119,8 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
         }),
     };
     let every = filter.is_none() && read.as_of.is_none();
-    let options = ReadAllOptions::default()
-        .position(position)
-        .max_count(count(read.limit.filter(|_| every)));
+    let options =
+        ReadAllOptions::default().position(position).max_count(count(read.limit.filter(|_| every)));
     let options = match read.direction {
         Direction::Forward => options.forwards(),
         Direction::Backward => options.backwards(),
@@ -153,19 +144,17 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
     let visible =
         move |event: &RecordedEvent| read.as_of.is_none_or(|moment| is_visible(event, moment));
     let events = match read.direction {
-        Direction::Forward => events
-            .try_take_while(move |event| std::future::ready(Ok(visible(event))))
-            .boxed(),
-        Direction::Backward => events
-            .try_skip_while(move |event| std::future::ready(Ok(!visible(event))))
-            .boxed(),
+        Direction::Forward => {
+            events.try_take_while(move |event| std::future::ready(Ok(visible(event)))).boxed()
+        }
+        Direction::Backward => {
+            events.try_skip_while(move |event| std::future::ready(Ok(!visible(event)))).boxed()
+        }
     };
     let limit = usize::try_from(read.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     Ok(events
         .try_filter_map(move |event| {
-            let kept = filter
-                .as_ref()
-                .map_or(Ok(true), |filter| filter.keeps(&event));
+            let kept = filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&event));
             std::future::ready(match kept {
                 Ok(kept) => Ok(kept.then_some(event)),
                 Err(reason) => Err(ReadError::BadFilter(reason)),
@@ -184,9 +173,7 @@ pub(super) fn is_visible(event: &RecordedEvent, moment: AsOf) -> bool {
 }
 
 fn count(limit: Option<u64>) -> usize {
-    limit.map_or(usize::MAX, |limit| {
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    })
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 type Begun = (Option<eventstore::ResolvedEvent>, eventstore::ReadStream);

@@ -44,9 +44,7 @@ impl<'a> Decision<'a> {
             return Err(AppendError::StreamDeleted(stream.clone()));
         }
         let metadata = staging.metadata(stream)?;
-        let truncated = metadata
-            .as_ref()
-            .and_then(|metadata| metadata.truncate_before);
+        let truncated = metadata.as_ref().and_then(|metadata| metadata.truncate_before);
         Ok(Self {
             staging,
             stream,
@@ -122,10 +120,8 @@ impl<'a> Decision<'a> {
 
     /// A retry if all of these events are among the last of the stream.
     fn among_recent(&self, ids: &[EventId], behind: u64) -> Result<Verdict, AppendError> {
-        let found: Vec<Found> = ids
-            .iter()
-            .map_while(|&id| self.staging.recent(self.stream, id))
-            .collect();
+        let found: Vec<Found> =
+            ids.iter().map_while(|&id| self.staging.recent(self.stream, id)).collect();
         match found.last() {
             None => Ok(Verdict::Append(behind)),
             Some(&last) if found.len() == ids.len() => Ok(Verdict::Done(answer(last))),

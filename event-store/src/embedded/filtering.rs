@@ -38,10 +38,7 @@ impl Matcher {
                 Test::Regex(Regex::new(&pattern).map_err(|error| error.to_string())?)
             }
         };
-        Ok(Self {
-            subject: filter.subject,
-            test,
-        })
+        Ok(Self { subject: filter.subject, test })
     }
 
     /// Whether the filter keeps the event; an error when the pattern backtracks without end.
@@ -52,9 +49,7 @@ impl Matcher {
         };
         match &self.test {
             Test::Prefixes(prefixes) => Ok(prefixes.iter().any(|one| subject.starts_with(one))),
-            Test::Regex(regex) => regex
-                .is_match(subject)
-                .map_err(|error| error.to_string().into()),
+            Test::Regex(regex) => regex.is_match(subject).map_err(|error| error.to_string().into()),
         }
     }
 }

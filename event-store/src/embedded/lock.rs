@@ -15,10 +15,7 @@ pub(crate) struct FolderLock {
 impl FolderLock {
     /// Takes the lock, or tells who has it.
     pub(crate) fn take(folder: &Path) -> Result<Self, OpenError> {
-        let failed = |source: io::Error| OpenError::Folder {
-            path: folder.into(),
-            source,
-        };
+        let failed = |source: io::Error| OpenError::Folder { path: folder.into(), source };
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)

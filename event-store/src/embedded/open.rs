@@ -80,11 +80,7 @@ impl EmbeddedOptions {
     }
 
     fn at(place: Place) -> Self {
-        Self {
-            place,
-            clock: Arc::new(SystemClock),
-            segment_bytes: SEGMENT_BYTES,
-        }
+        Self { place, clock: Arc::new(SystemClock), segment_bytes: SEGMENT_BYTES }
     }
 
     /// The same, with another clock.
@@ -96,10 +92,7 @@ impl EmbeddedOptions {
     /// The same, with segments of about this many bytes.
     #[must_use]
     pub fn segment_bytes(self, segment_bytes: u64) -> Self {
-        Self {
-            segment_bytes,
-            ..self
-        }
+        Self { segment_bytes, ..self }
     }
 
     /// Opens the store; blocks while it recovers.
@@ -110,10 +103,8 @@ impl EmbeddedOptions {
         }
         let (disk, lock): (Arc<dyn Disk>, _) = match self.place {
             Place::Folder(path) => {
-                make_folder(&path).map_err(|source| OpenError::Folder {
-                    path: path.clone().into(),
-                    source,
-                })?;
+                make_folder(&path)
+                    .map_err(|source| OpenError::Folder { path: path.clone().into(), source })?;
                 let lock = FolderLock::take(&path)?;
                 (Arc::new(Folder::new(path)), Some(lock))
             }
@@ -133,9 +124,7 @@ fn make_folder(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     fs::create_dir_all(path)?;
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -167,20 +156,11 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
     follows(&active, next)?;
     let mut index = MemoryIndex::new(active_first);
     let recovered = recover_active(&active, clean, |record| {
-        index.add(
-            record.stream,
-            record.revision,
-            record.offset,
-            record.recorded_at_micros,
-        );
+        index.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
     })?;
     if recovered.torn_bytes > 0 {
         let (segment, bytes) = (&*active.name, recovered.torn_bytes);
-        tracing::warn!(
-            segment,
-            bytes,
-            "cut a torn write that was never acknowledged"
-        );
+        tracing::warn!(segment, bytes, "cut a torn write that was never acknowledged");
     }
     CleanMark::remove(disk)?;
     let catalog = Catalog::new(sealed, active, index, recovered.length);

@@ -47,13 +47,7 @@ pub(crate) fn read_stream(
     let bound = bound(shared, read.as_of)?;
     let runs = shared.catalog.runs(stream.as_str(), bound)?;
     let subject_gone = match stream.metadata_subject() {
-        Some(subject) => {
-            shared
-                .catalog
-                .runs(subject.as_str(), bound)?
-                .tail
-                .tombstoned
-        }
+        Some(subject) => shared.catalog.runs(subject.as_str(), bound)?.tail.tombstoned,
         None => false,
     };
     if runs.tail.tombstoned || subject_gone {
@@ -82,24 +76,13 @@ pub(crate) fn read_stream(
     };
     let limit = read.limit.unwrap_or(u64::MAX);
     let direction = read.direction;
-    let pages = StreamPages {
-        stream,
-        runs,
-        window,
-        direction,
-        left,
-        limit,
-    };
+    let pages = StreamPages { stream, runs, window, direction, left, limit };
     Ok(reader(Arc::clone(shared), pages))
 }
 
 /// Begins to read the log; blocks.
 pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReader, ReadError> {
-    let matcher = read
-        .filter
-        .map(Matcher::new)
-        .transpose()
-        .map_err(ReadError::BadFilter)?;
+    let matcher = read.filter.map(Matcher::new).transpose().map_err(ReadError::BadFilter)?;
     let behind = bound(shared, read.as_of)? + 1;
     let left = match (read.direction, read.start) {
         (Direction::Forward, AllStart::Start) | (Direction::Backward, AllStart::End) => (1, behind),
@@ -108,15 +91,7 @@ pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReade
         (Direction::Backward, AllStart::Position(before)) => (1, before.get().min(behind)),
     };
     let (direction, limit) = (read.direction, read.limit.unwrap_or(u64::MAX));
-    Ok(reader(
-        Arc::clone(shared),
-        AllPages {
-            matcher,
-            direction,
-            left,
-            limit,
-        },
-    ))
+    Ok(reader(Arc::clone(shared), AllPages { matcher, direction, left, limit }))
 }
 
 /// The last position that a read may see.
@@ -125,10 +100,9 @@ fn bound(shared: &Shared, as_of: Option<AsOf>) -> Result<u64, StoreError> {
     Ok(match as_of {
         None => head,
         Some(AsOf::Position(position)) => position.get().min(head),
-        Some(AsOf::Time(moment)) => shared
-            .catalog
-            .position_at(moment.timestamp_micros())?
-            .min(head),
+        Some(AsOf::Time(moment)) => {
+            shared.catalog.position_at(moment.timestamp_micros())?.min(head)
+        }
     })
 }
 
@@ -197,15 +171,11 @@ impl Pages for AllPages {
             return Ok(None);
         }
         let most = (behind - low).min(PAGE_EVENTS_MAX as u64);
-        let most = if self.matcher.is_none() {
-            most.min(self.limit)
-        } else {
-            most
-        };
+        let most = if self.matcher.is_none() { most.min(self.limit) } else { most };
         let events = match self.direction {
-            Direction::Forward => shared
-                .catalog
-                .page(low, usize::try_from(most).unwrap_or(usize::MAX))?,
+            Direction::Forward => {
+                shared.catalog.page(low, usize::try_from(most).unwrap_or(usize::MAX))?
+            }
             Direction::Backward => {
                 let positions: Vec<u64> = (behind - most..behind).rev().collect();
                 shared.catalog.events(&positions)?

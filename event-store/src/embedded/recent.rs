@@ -34,10 +34,7 @@ impl RecentIds {
         self.order.push_back((event.id, position));
         if self.order.len() > RECENT_IDS_MAX
             && let Some((id, position)) = self.order.pop_front()
-            && self
-                .known
-                .get(&id)
-                .is_some_and(|known| known.position == position)
+            && self.known.get(&id).is_some_and(|known| known.position == position)
         {
             self.known.remove(&id);
         }

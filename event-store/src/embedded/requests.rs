@@ -59,10 +59,7 @@ fn append(
     };
     let (last, deleted) = (decision.last(), decision.deleted());
     if events.is_empty() {
-        return Ok(Appended {
-            last_revision: last.map(Revision::new),
-            position: None,
-        });
+        return Ok(Appended { last_revision: last.map(Revision::new), position: None });
     }
     let reopened_subject = match stream.metadata_subject() {
         Some(subject) if Decision::about(staging, &subject, expected)?.deleted() => Some(subject),
@@ -71,18 +68,13 @@ fn append(
     if deleted {
         reopen(staging, stream)?;
     }
-    let mut appended = Appended {
-        last_revision: None,
-        position: None,
-    };
+    let mut appended = Appended { last_revision: None, position: None };
     for (revision, event) in (first..).zip(events) {
         appended.last_revision = Some(Revision::new(revision));
         appended.position = Some(staging.add(stream, revision, event));
     }
     if let Some(subject) = reopened_subject
-        && staging
-            .metadata(&subject)?
-            .is_none_or(|metadata| metadata.truncate_before.is_none())
+        && staging.metadata(&subject)?.is_none_or(|metadata| metadata.truncate_before.is_none())
     {
         return reopen(staging, &subject);
     }
@@ -102,10 +94,7 @@ fn delete(
     let last_revision = decision.last().map(Revision::new);
     let data = json!({ "$tb": TRUNCATE_ALL }).to_string();
     let appended = add_metadata(staging, stream, data.into())?;
-    Ok(Appended {
-        last_revision,
-        ..appended
-    })
+    Ok(Appended { last_revision, ..appended })
 }
 
 fn tombstone(
@@ -141,10 +130,7 @@ fn add_metadata(
     let revision = staging.tail(&holder)?.last.map_or(0, |last| last + 1);
     let event = system_event("$metadata", data, ContentType::Json);
     let position = staging.add(&holder, revision, event);
-    Ok(Appended {
-        last_revision: Some(Revision::new(revision)),
-        position: Some(position),
-    })
+    Ok(Appended { last_revision: Some(Revision::new(revision)), position: Some(position) })
 }
 
 /// The event that sets the metadata of a stream.
@@ -153,9 +139,7 @@ pub(crate) fn metadata_event(metadata: &StreamMetadata) -> NewEvent {
 }
 
 fn metadata_json(metadata: &StreamMetadata) -> Bytes {
-    serde_json::to_vec(metadata)
-        .expect("maps with text keys are always JSON")
-        .into()
+    serde_json::to_vec(metadata).expect("maps with text keys are always JSON").into()
 }
 
 fn system_event(event_type: &str, data: Bytes, content_type: ContentType) -> NewEvent {

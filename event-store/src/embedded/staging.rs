@@ -113,42 +113,29 @@ impl<'a> Staging<'a> {
         stream: &StreamName,
         revision: u64,
     ) -> Result<Option<(EventId, Found)>, StoreError> {
-        let staged = self
-            .staged(stream)
-            .find(|event| event.revision.get() == revision);
+        let staged = self.staged(stream).find(|event| event.revision.get() == revision);
         let event = match staged {
             Some(event) => Some(event.clone()),
             None => {
                 let runs = self.catalog.runs(stream.as_str(), u64::MAX)?;
-                let positions = self
-                    .catalog
-                    .positions(stream.as_str(), &runs, revision, 1)?;
+                let positions = self.catalog.positions(stream.as_str(), &runs, revision, 1)?;
                 self.catalog.events(&positions)?.pop()
             }
         };
-        Ok(event.map(|event| {
-            (
-                event.id,
-                Found {
-                    revision,
-                    position: event.position.get(),
-                },
-            )
-        }))
+        Ok(event.map(|event| (event.id, Found { revision, position: event.position.get() })))
     }
 
     /// Where an event with this id is, if it is among the last and of this stream.
     pub(crate) fn recent(&self, stream: &StreamName, id: EventId) -> Option<Found> {
         let staged = self.by_id.get(&id).map(|&at| &self.events[at]);
         match staged.filter(|event| event.stream == *stream) {
-            Some(event) => Some(Found {
-                revision: event.revision.get(),
-                position: event.position.get(),
-            }),
-            None => self.recent.find(id, stream.as_str()).map(|known| Found {
-                revision: known.revision,
-                position: known.position,
-            }),
+            Some(event) => {
+                Some(Found { revision: event.revision.get(), position: event.position.get() })
+            }
+            None => self
+                .recent
+                .find(id, stream.as_str())
+                .map(|known| Found { revision: known.revision, position: known.position }),
         }
     }
 

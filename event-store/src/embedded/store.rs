@@ -61,12 +61,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>) -> Self {
         let live = Live::new(catalog.head());
-        Self {
-            catalog,
-            live,
-            clock,
-            closed: AtomicBool::new(false),
-        }
+        Self { catalog, live, clock, closed: AtomicBool::new(false) }
     }
 
     /// Does what may wait for the disk on a thread that may wait.
@@ -138,18 +133,10 @@ impl EmbeddedStore {
     }
 
     fn stop(&self) -> Option<JoinHandle<()>> {
-        drop(
-            self.requests
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.shared.closed.store(true, Ordering::Release);
         self.shared.live.close();
-        self.writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     async fn ask(
@@ -159,11 +146,7 @@ impl EmbeddedStore {
         change: Change,
         bytes: usize,
     ) -> Result<Appended, AppendError> {
-        let sender = self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sender = sender.ok_or(StoreError::Closed)?;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let permit = Arc::clone(&self.waiting_bytes)
@@ -172,13 +155,7 @@ impl EmbeddedStore {
             .map_err(|_| StoreError::Closed)?;
         let (reply, outcome) = oneshot::channel();
         let stream = stream.clone();
-        let request = Request {
-            stream,
-            expected,
-            change,
-            reply,
-            permit,
-        };
+        let request = Request { stream, expected, change, reply, permit };
         sender.send(request).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
         outcome.await.map_err(|_| StoreError::Closed)?
@@ -231,22 +208,17 @@ impl EventStore for EmbeddedStore {
         events: Vec<NewEvent>,
     ) -> Result<Appended, AppendError> {
         let bytes = checked_size(&events)?;
-        self.ask(stream, expected, Change::Append(events), bytes)
-            .await
+        self.ask(stream, expected, Change::Append(events), bytes).await
     }
 
     async fn read_stream(&self, read: ReadStream) -> Result<EventReader, ReadError> {
         let shared = Arc::clone(&self.shared);
-        self.shared
-            .blocking(move |_| reading::read_stream(&shared, read))
-            .await
+        self.shared.blocking(move |_| reading::read_stream(&shared, read)).await
     }
 
     async fn read_all(&self, read: ReadAll) -> Result<EventReader, ReadError> {
         let shared = Arc::clone(&self.shared);
-        self.shared
-            .blocking(move |_| reading::read_all(&shared, read))
-            .await
+        self.shared.blocking(move |_| reading::read_all(&shared, read)).await
     }
 
     async fn subscribe_stream(
@@ -255,10 +227,7 @@ impl EventStore for EmbeddedStore {
         from: SubscribeFrom<Revision>,
     ) -> Result<Subscription, SubscribeError> {
         let name = stream.clone();
-        let tail = self
-            .shared
-            .blocking(move |shared| shared.catalog.tail(name.as_str()))
-            .await?;
+        let tail = self.shared.blocking(move |shared| shared.catalog.tail(name.as_str())).await?;
         if tail.tombstoned {
             return Err(SubscribeError::StreamDeleted(stream.clone()));
         }
@@ -267,11 +236,7 @@ impl EventStore for EmbeddedStore {
             SubscribeFrom::After(revision) => revision.get().saturating_add(1),
             SubscribeFrom::End => tail.last.map_or(0, |last| last + 1),
         };
-        Ok(subscribe_stream(
-            Arc::clone(&self.shared),
-            stream.clone(),
-            revision,
-        ))
+        Ok(subscribe_stream(Arc::clone(&self.shared), stream.clone(), revision))
     }
 
     async fn subscribe_all(
@@ -279,10 +244,7 @@ impl EventStore for EmbeddedStore {
         from: SubscribeFrom<Position>,
         filter: Option<Filter>,
     ) -> Result<Subscription, SubscribeError> {
-        let matcher = filter
-            .map(Matcher::new)
-            .transpose()
-            .map_err(SubscribeError::BadFilter)?;
+        let matcher = filter.map(Matcher::new).transpose().map_err(SubscribeError::BadFilter)?;
         let after = match from {
             SubscribeFrom::Start => 0,
             SubscribeFrom::After(position) => position.get(),
@@ -292,10 +254,7 @@ impl EventStore for EmbeddedStore {
     }
 
     async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {
-        match self
-            .read_stream(ReadStream::backward(stream.clone()).limit(1))
-            .await
-        {
+        match self.read_stream(ReadStream::backward(stream.clone()).limit(1)).await {
             Ok(mut events) => events.try_next().await,
             Err(ReadError::StreamNotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -303,9 +262,7 @@ impl EventStore for EmbeddedStore {
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
-        self.shared
-            .blocking(|shared| Ok(Position::new(shared.catalog.head())))
-            .await
+        self.shared.blocking(|shared| Ok(Position::new(shared.catalog.head()))).await
     }
 
     async fn stream_metadata(
@@ -331,12 +288,7 @@ impl EventStore for EmbeddedStore {
         expected: ExpectedRevision,
         metadata: StreamMetadata,
     ) -> Result<Appended, AppendError> {
-        self.append(
-            &stream.metadata_stream(),
-            expected,
-            vec![metadata_event(&metadata)],
-        )
-        .await
+        self.append(&stream.metadata_stream(), expected, vec![metadata_event(&metadata)]).await
     }
 
     async fn delete_stream(

@@ -31,17 +31,12 @@ impl Window {
     ) -> Result<Self, StoreError> {
         let metadata = match stream.metadata_subject() {
             // Of metadata only the last counts, as EventStoreDB has it.
-            Some(_) => StreamMetadata {
-                max_count: Some(1),
-                ..StreamMetadata::default()
-            },
+            Some(_) => StreamMetadata { max_count: Some(1), ..StreamMetadata::default() },
             None => metadata_at(catalog, stream, bound)?.map_or_else(Default::default, |it| it.0),
         };
         let behind = runs.tail.last.map_or(0, |last| last + 1);
         let truncated = metadata.truncate_before.unwrap_or(0);
-        let counted = metadata
-            .max_count
-            .map_or(0, |count| behind.saturating_sub(count));
+        let counted = metadata.max_count.map_or(0, |count| behind.saturating_sub(count));
         let recorded_after = metadata.max_age_seconds.and_then(|seconds| {
             let age = TimeDelta::try_seconds(i64::try_from(seconds).ok()?)?;
             now.checked_sub_signed(age)
@@ -55,8 +50,7 @@ impl Window {
 
     /// Whether an event is young enough.
     pub(crate) fn keeps(&self, event: &RecordedEvent) -> bool {
-        self.recorded_after
-            .is_none_or(|moment| event.recorded_at > moment)
+        self.recorded_after.is_none_or(|moment| event.recorded_at > moment)
     }
 }
 

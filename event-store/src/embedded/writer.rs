@@ -42,15 +42,7 @@ impl Writer {
         segment_bytes: u64,
     ) -> Self {
         let (must_roll, poisoned) = (false, None);
-        Self {
-            disk,
-            lock,
-            shared,
-            recent,
-            segment_bytes,
-            must_roll,
-            poisoned,
-        }
+        Self { disk, lock, shared, recent, segment_bytes, must_roll, poisoned }
     }
 
     /// Works until nobody can ask any more, then closes the log in peace.
@@ -60,10 +52,7 @@ impl Writer {
         }
         if self.poisoned.is_none() {
             let (segment, length) = self.shared.catalog.active();
-            let mark = CleanMark {
-                segment: segment.first,
-                length,
-            };
+            let mark = CleanMark { segment: segment.first, length };
             if let Err(error) = mark.write(&*self.disk) {
                 tracing::warn!(%error, "can't mark the log as closed; the next opening checks it");
             }
@@ -74,30 +63,19 @@ impl Writer {
     /// Commits a request together with those that are waiting behind it.
     fn group(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) {
         if let Some(reason) = &self.poisoned {
-            let error = StoreError::Poisoned {
-                reason: Arc::clone(reason),
-            };
+            let error = StoreError::Poisoned { reason: Arc::clone(reason) };
             answer(first.reply, Err(error.into()));
             return;
         }
         let shared = Arc::clone(&self.shared);
         let now = shared.clock.now().timestamp_micros();
-        let at_micros = shared
-            .catalog
-            .last_recorded_at_micros()
-            .map_or(now, |last| last.max(now));
+        let at_micros = shared.catalog.last_recorded_at_micros().map_or(now, |last| last.max(now));
         let recorded_at = DateTime::from_timestamp_micros(at_micros).unwrap_or_default();
         let mut staging = Staging::new(&shared.catalog, &self.recent, recorded_at);
         let mut replies = Vec::new();
         let mut next = Some(first);
         while let Some(request) = next {
-            let Request {
-                stream,
-                expected,
-                change,
-                reply,
-                permit,
-            } = request;
+            let Request { stream, expected, change, reply, permit } = request;
             let outcome = stage(&mut staging, &stream, expected, change);
             drop(permit);
             replies.push((reply, outcome));
@@ -145,9 +123,7 @@ impl Writer {
         }
         metrics::histogram!("event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
-        self.shared
-            .catalog
-            .publish(&events, frame.record_offsets(), frame.bytes().len());
+        self.shared.catalog.publish(&events, frame.record_offsets(), frame.bytes().len());
         for event in &events {
             self.recent.add(event);
         }
@@ -165,9 +141,7 @@ impl Writer {
             Err(error) => return Err(self.poison(&error)),
         };
         let length = next.length().map_err(|error| self.poison(&error))?;
-        self.shared
-            .catalog
-            .roll(&*self.disk, Arc::new(next), length);
+        self.shared.catalog.roll(&*self.disk, Arc::new(next), length);
         self.must_roll = false;
         Ok(())
     }

@@ -62,18 +62,14 @@ pub(super) async fn append(
     use append_req::Content;
     let first = requests.message().await?.and_then(|first| first.content);
     let Some(Content::Options(options)) = first else {
-        return Err(Status::invalid_argument(
-            "an append begins with its options",
-        ));
+        return Err(Status::invalid_argument("an append begins with its options"));
     };
     let stream = stream_name(options.stream_identifier)?;
     let expected = expected(options.expected_stream_revision)?;
     let mut arriving = Arriving::default();
     while let Some(request) = requests.message().await? {
         let Some(Content::ProposedMessage(message)) = request.content else {
-            return Err(Status::invalid_argument(
-                "options come once, before the events",
-            ));
+            return Err(Status::invalid_argument("options come once, before the events"));
         };
         arriving.push(message.into())?;
     }
@@ -81,15 +77,13 @@ pub(super) async fn append(
     let append = store.append(&stream, expected, arriving.into_events());
     let result = match tokio::time::timeout(limit, append).await {
         Ok(Ok(appended)) => append_resp::Result::Success(success(appended)),
-        Ok(Err(AppendError::WrongExpectedRevision {
-            expected, actual, ..
-        })) => append_resp::Result::WrongExpectedVersion(wrong_version(expected, actual)),
+        Ok(Err(AppendError::WrongExpectedRevision { expected, actual, .. })) => {
+            append_resp::Result::WrongExpectedVersion(wrong_version(expected, actual))
+        }
         Ok(Err(error)) => return Err(Problem::from(error).into()),
         Err(_) => return Err(Problem::Timeout.into()),
     };
-    Ok(AppendResp {
-        result: Some(result),
-    })
+    Ok(AppendResp { result: Some(result) })
 }
 
 fn success(appended: Appended) -> Success {
@@ -105,10 +99,7 @@ fn success(appended: Appended) -> Success {
         }),
         None => PositionOption::NoPosition(Empty {}),
     };
-    Success {
-        current_revision_option: Some(revision),
-        position_option: Some(position),
-    }
+    Success { current_revision_option: Some(revision), position_option: Some(position) }
 }
 
 fn wrong_version(expected: ExpectedRevision, actual: Option<Revision>) -> WrongExpectedVersion {

@@ -239,10 +239,7 @@ fn success(appended: Appended) -> Success {
         }),
         None => PositionOption::NoPosition(()),
     };
-    Success {
-        current_revision_option: Some(revision),
-        position_option: Some(position),
-    }
+    Success { current_revision_option: Some(revision), position_option: Some(position) }
 }
 
 fn position(expected: ExpectedRevision) -> ExpectedStreamPosition {

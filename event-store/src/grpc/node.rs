@@ -20,25 +20,13 @@ pub(super) const SERVER_VERSION: &str = "24.10.0";
 
 /// Every call that is answered, and its features: a client makes no other.
 const METHODS: [(&str, &str, &[&str]); 7] = [
-    (
-        streams::streams_server::SERVICE_NAME,
-        "read",
-        &["position", "events"],
-    ),
+    (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
     (streams::streams_server::SERVICE_NAME, "tombstone", &[]),
-    (
-        streams::streams_server::SERVICE_NAME,
-        "batchappend",
-        &["deadline_duration"],
-    ),
+    (streams::streams_server::SERVICE_NAME, "batchappend", &["deadline_duration"]),
     (gossip::gossip_server::SERVICE_NAME, "read", &[]),
-    (
-        server_features::server_features_server::SERVICE_NAME,
-        "getsupportedmethods",
-        &[],
-    ),
+    (server_features::server_features_server::SERVICE_NAME, "getsupportedmethods", &[]),
 ];
 
 /// Who the server is, and where clients reach it.
@@ -56,11 +44,7 @@ impl Node {
             true => "127.0.0.1".to_owned(),
             false => listening.to_string(),
         });
-        Self {
-            id: Uuid::new_v4(),
-            host,
-            port: address.port(),
-        }
+        Self { id: Uuid::new_v4(), host, port: address.port() }
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -99,9 +83,7 @@ impl Gossip for NodeService {
                 port: self.0.port.into(),
             }),
         };
-        Ok(Response::new(ClusterInfo {
-            members: vec![member],
-        }))
+        Ok(Response::new(ClusterInfo { members: vec![member] }))
     }
 }
 

@@ -39,10 +39,7 @@ impl From<Problem> for Status {
                 Code::InvalidArgument,
                 "Required Metadata Property Missing: type, content-type".to_owned(),
                 "missing-required-metadata-property",
-                &[(
-                    "required-metadata-properties",
-                    "type,content-type".to_owned(),
-                )],
+                &[("required-metadata-properties", "type,content-type".to_owned())],
             ),
             Problem::Append(error) => of_append(&error),
             Problem::Timeout => {
@@ -94,11 +91,7 @@ fn actual_number(actual: Option<Revision>) -> i64 {
 
 fn of_append(error: &AppendError) -> Status {
     match error {
-        AppendError::WrongExpectedRevision {
-            stream,
-            expected,
-            actual,
-        } => {
+        AppendError::WrongExpectedRevision { stream, expected, actual } => {
             let (expected, actual) = (expected_number(*expected), actual_number(*actual));
             exception(
                 Code::FailedPrecondition,
@@ -145,12 +138,9 @@ pub(super) fn of_store(error: &StoreError) -> Status {
         StoreError::StorageFull => Status::resource_exhausted(error.to_string()),
         StoreError::Corrupt { .. } => Status::data_loss(error.to_string()),
         StoreError::Io(_) => Status::internal(error.to_string()),
-        StoreError::AccessDenied => exception(
-            Code::PermissionDenied,
-            "Access Denied".to_owned(),
-            "access-denied",
-            &[],
-        ),
+        StoreError::AccessDenied => {
+            exception(Code::PermissionDenied, "Access Denied".to_owned(), "access-denied", &[])
+        }
     }
 }
 
@@ -178,13 +168,7 @@ pub(super) fn of_subscribe(error: &SubscribeError) -> Status {
 
 /// The same problem inside a reply of BatchAppend: a code, the problem's name, and one detail.
 pub(super) fn in_batch(problem: Problem) -> rpc::Status {
-    let bad = |message| {
-        detail(
-            Code::InvalidArgument,
-            "BadRequest",
-            &sent::BadRequest { message },
-        )
-    };
+    let bad = |message| detail(Code::InvalidArgument, "BadRequest", &sent::BadRequest { message });
     match problem {
         Problem::BadRequest(message) => bad(message),
         Problem::MissingMetadata => bad("type and content-type are required".to_owned()),
@@ -195,9 +179,9 @@ pub(super) fn in_batch(problem: Problem) -> rpc::Status {
 
 fn of_append_in_batch(error: &AppendError) -> rpc::Status {
     match error {
-        AppendError::WrongExpectedRevision {
-            expected, actual, ..
-        } => wrong_version_in_batch(*expected, *actual),
+        AppendError::WrongExpectedRevision { expected, actual, .. } => {
+            wrong_version_in_batch(*expected, *actual)
+        }
         AppendError::StreamDeleted(stream) => {
             let stream_identifier = Some(stream_identifier(stream));
             let deleted = sent::StreamDeleted { stream_identifier };
@@ -215,15 +199,11 @@ fn of_append_in_batch(error: &AppendError) -> rpc::Status {
         AppendError::AppendTooLarge { max, .. } => detail(
             Code::InvalidArgument,
             "MaximumAppendSizeExceeded",
-            &sent::MaximumAppendSizeExceeded {
-                max_append_size: saturated(*max),
-            },
+            &sent::MaximumAppendSizeExceeded { max_append_size: saturated(*max) },
         ),
-        AppendError::Store(StoreError::AccessDenied) => detail(
-            Code::PermissionDenied,
-            "AccessDenied",
-            &sent::AccessDenied {},
-        ),
+        AppendError::Store(StoreError::AccessDenied) => {
+            detail(Code::PermissionDenied, "AccessDenied", &sent::AccessDenied {})
+        }
         AppendError::Store(_) => detail(Code::Unknown, "Unknown", &sent::Unknown {}),
     }
 }

@@ -69,22 +69,13 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
         Some(asked::uuid_option::Content::Structured(_)) => UuidForm::Structured,
         None => return Err(Status::invalid_argument("the form of UUIDs is missing")),
     };
-    let bounds = options
-        .control_option
-        .is_some_and(|control| control.compatibility >= 1);
-    let combination = (
-        options.stream_option,
-        direction,
-        options.count_option,
-        options.filter_option,
-    );
+    let bounds = options.control_option.is_some_and(|control| control.compatibility >= 1);
+    let combination =
+        (options.stream_option, direction, options.count_option, options.filter_option);
     use {CountOption as Count, FilterOption as Kept, StreamOption as Of};
     let what = match combination {
         (Some(Of::Stream(of)), _, Some(Count::Count(count)), Some(Kept::NoFilter(_))) => {
-            What::Stream {
-                read: stream_read(of, direction, count)?,
-                bounds,
-            }
+            What::Stream { read: stream_read(of, direction, count)?, bounds }
         }
         (
             Some(Of::Stream(of)),
@@ -106,17 +97,11 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
             What::FollowAll(follow_all(of.all_option)?, filter(kept, true)?)
         }
         _ => {
-            return Err(Status::invalid_argument(
-                "the options of the read do not go together",
-            ));
+            return Err(Status::invalid_argument("the options of the read do not go together"));
         }
     };
     let resolve_links = options.resolve_links;
-    Ok(Question {
-        what,
-        form,
-        resolve_links,
-    })
+    Ok(Question { what, form, resolve_links })
 }
 
 /// Clients that want everything ask for the largest number.
@@ -186,9 +171,7 @@ fn follow_stream(option: Option<RevisionOption>) -> Result<SubscribeFrom<Revisio
         Some(RevisionOption::End(_)) => Ok(SubscribeFrom::End),
         Some(RevisionOption::Revision(number)) if number >= REVISION_END => Ok(SubscribeFrom::End),
         Some(RevisionOption::Revision(number)) => Ok(SubscribeFrom::After(Revision::new(number))),
-        None => Err(Status::invalid_argument(
-            "the start of the subscription is missing",
-        )),
+        None => Err(Status::invalid_argument("the start of the subscription is missing")),
     }
 }
 
@@ -201,9 +184,7 @@ fn follow_all(option: Option<AllOption>) -> Result<SubscribeFrom<Position>, Stat
             Some(position) => SubscribeFrom::After(position),
             None => SubscribeFrom::End,
         }),
-        None => Err(Status::invalid_argument(
-            "the start of the subscription is missing",
-        )),
+        None => Err(Status::invalid_argument("the start of the subscription is missing")),
     }
 }
 
@@ -244,11 +225,8 @@ pub(super) async fn answer(
     question: Question,
     shutdown: CancellationToken,
 ) -> Result<Replies, Status> {
-    let links = Links {
-        store: Arc::clone(&store),
-        form: question.form,
-        resolve: question.resolve_links,
-    };
+    let links =
+        Links { store: Arc::clone(&store), form: question.form, resolve: question.resolve_links };
     match question.what {
         What::Stream { read, bounds } => stream_events(store, links, read, bounds).await,
         What::All(read) => {
@@ -272,9 +250,7 @@ pub(super) async fn answer(
 }
 
 pub(super) fn reply(content: Content) -> ReadResp {
-    ReadResp {
-        content: Some(content),
-    }
+    ReadResp { content: Some(content) }
 }
 
 async fn stream_events(
@@ -366,11 +342,8 @@ impl Links {
     pub(super) async fn reply(&self, event: RecordedEvent) -> Result<ReadResp, Status> {
         let position = event.position.get();
         let is_link = self.resolve && event.event_type.as_str() == LINK_TYPE;
-        let (event, link) = if is_link {
-            (self.target(&event).await?, Some(event))
-        } else {
-            (Some(event), None)
-        };
+        let (event, link) =
+            if is_link { (self.target(&event).await?, Some(event)) } else { (Some(event), None) };
         Ok(reply(Content::Event(ReadEvent {
             event: event.map(|event| recorded(event, self.form)),
             link: link.map(|link| recorded(link, self.form)),

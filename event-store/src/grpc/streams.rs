@@ -58,11 +58,7 @@ impl Streams for StreamsService {
         let options = request.into_inner().options.unwrap_or_default();
         let stream = stream_name(options.stream_identifier)?;
         let expected = expected(options.expected_stream_revision)?;
-        let deleted = self
-            .store
-            .delete_stream(&stream, expected)
-            .await
-            .map_err(Problem::from)?;
+        let deleted = self.store.delete_stream(&stream, expected).await.map_err(Problem::from)?;
         use delete_resp::{Position, PositionOption};
         let position = match deleted.position {
             Some(position) => PositionOption::Position(Position {
@@ -71,9 +67,7 @@ impl Streams for StreamsService {
             }),
             None => PositionOption::NoPosition(Empty {}),
         };
-        Ok(Response::new(DeleteResp {
-            position_option: Some(position),
-        }))
+        Ok(Response::new(DeleteResp { position_option: Some(position) }))
     }
 
     async fn tombstone(
@@ -83,11 +77,8 @@ impl Streams for StreamsService {
         let options = request.into_inner().options.unwrap_or_default();
         let stream = stream_name(options.stream_identifier)?;
         let expected = expected(options.expected_stream_revision)?;
-        let deleted = self
-            .store
-            .tombstone_stream(&stream, expected)
-            .await
-            .map_err(Problem::from)?;
+        let deleted =
+            self.store.tombstone_stream(&stream, expected).await.map_err(Problem::from)?;
         use tombstone_resp::{Position, PositionOption};
         let position = match deleted.position {
             Some(position) => PositionOption::Position(Position {
@@ -96,9 +87,7 @@ impl Streams for StreamsService {
             }),
             None => PositionOption::NoPosition(Empty {}),
         };
-        Ok(Response::new(TombstoneResp {
-            position_option: Some(position),
-        }))
+        Ok(Response::new(TombstoneResp { position_option: Some(position) }))
     }
 
     async fn batch_append(

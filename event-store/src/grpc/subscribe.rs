@@ -49,17 +49,9 @@ pub(super) async fn to_stream(
             Err(error) => return Err(of_read(&error)),
         },
     };
-    let subscription = store
-        .subscribe_stream(&stream, from)
-        .await
-        .map_err(|error| of_subscribe(&error))?;
-    Ok(replies(
-        subscription,
-        links,
-        Reached::Stream(reached),
-        false,
-        shutdown,
-    ))
+    let subscription =
+        store.subscribe_stream(&stream, from).await.map_err(|error| of_subscribe(&error))?;
+    Ok(replies(subscription, links, Reached::Stream(reached), false, shutdown))
 }
 
 /// Follows the log. Only a filtered subscriber needs to be told how far it has come in silence.
@@ -79,17 +71,9 @@ pub(super) async fn to_all(
         }
     };
     let filtered = filter.is_some();
-    let subscription = store
-        .subscribe_all(from, filter)
-        .await
-        .map_err(|error| of_subscribe(&error))?;
-    Ok(replies(
-        subscription,
-        links,
-        Reached::All(reached),
-        filtered,
-        shutdown,
-    ))
+    let subscription =
+        store.subscribe_all(from, filter).await.map_err(|error| of_subscribe(&error))?;
+    Ok(replies(subscription, links, Reached::All(reached), filtered, shutdown))
 }
 
 fn replies(
@@ -155,10 +139,7 @@ fn checkpoint(position: Position) -> ReadResp {
 }
 
 fn caught_up(reached: Reached) -> ReadResp {
-    let mut caught_up = CaughtUp {
-        timestamp: now(),
-        ..CaughtUp::default()
-    };
+    let mut caught_up = CaughtUp { timestamp: now(), ..CaughtUp::default() };
     match reached {
         Reached::Stream(revision) => {
             caught_up.stream_revision = revision.map(|revision| revision.get().cast_signed());

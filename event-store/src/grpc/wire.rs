@@ -77,9 +77,7 @@ pub(super) fn stream_name(name: Option<sent::StreamIdentifier>) -> Result<Stream
 }
 
 pub(super) fn stream_identifier(name: &StreamName) -> sent::StreamIdentifier {
-    sent::StreamIdentifier {
-        stream_name: Bytes::copy_from_slice(name.as_str().as_bytes()),
-    }
+    sent::StreamIdentifier { stream_name: Bytes::copy_from_slice(name.as_str().as_bytes()) }
 }
 
 /// An event as a client offers it, whichever call it came by.

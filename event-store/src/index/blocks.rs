@@ -38,8 +38,7 @@ pub(crate) fn read_payload(
     let first = offset / PAYLOAD_BYTES;
     let end = (offset + length).div_ceil(PAYLOAD_BYTES).max(first + 1);
     let mut blocks = vec![0; (end - first) * BLOCK_BYTES];
-    file.read_at(&mut blocks, (first * BLOCK_BYTES) as u64)
-        .map_err(|_| Damaged)?;
+    file.read_at(&mut blocks, (first * BLOCK_BYTES) as u64).map_err(|_| Damaged)?;
     let mut payload = Vec::with_capacity((end - first) * PAYLOAD_BYTES);
     for (number, block) in (first..).zip(blocks.chunks_exact(BLOCK_BYTES)) {
         let (part, _) = block.split_at(PAYLOAD_BYTES);

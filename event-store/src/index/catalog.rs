@@ -39,8 +39,7 @@ impl StreamRuns {
 
     fn run(&self, revision: u64) -> Option<&(u64, Extent)> {
         self.runs.iter().find(|(_, run)| {
-            run.last_revision()
-                .is_some_and(|last| (run.first_revision..=last).contains(&revision))
+            run.last_revision().is_some_and(|last| (run.first_revision..=last).contains(&revision))
         })
     }
 }
@@ -75,12 +74,7 @@ impl Catalog {
     ) -> Self {
         let sealed = Arc::new(sealed);
         Self {
-            state: RwLock::new(State {
-                sealed,
-                active,
-                index,
-                length,
-            }),
+            state: RwLock::new(State { sealed, active, index, length }),
             sealed_tails: Cache::new(STREAM_CACHE_ENTRIES_MAX),
         }
     }
@@ -117,10 +111,7 @@ impl Catalog {
         if state.index.events() > 0 {
             return Some(state.index.last_recorded_at_micros());
         }
-        state
-            .sealed
-            .last()
-            .map(|sealed| sealed.last_recorded_at_micros)
+        state.sealed.last().map(|sealed| sealed.last_recorded_at_micros)
     }
 
     /// Makes events visible that are durable: a frame at the end of the active segment.
@@ -130,9 +121,7 @@ impl Catalog {
         for (event, offset) in events.iter().zip(offsets) {
             let at_micros = event.recorded_at.timestamp_micros();
             let (stream, revision) = (event.stream.as_str(), event.revision.get());
-            state
-                .index
-                .add(stream, revision, frame_start + offset, at_micros);
+            state.index.add(stream, revision, frame_start + offset, at_micros);
         }
         state.length += frame_bytes as u64;
     }
@@ -161,10 +150,9 @@ impl Catalog {
         };
         match found.map(tail_of) {
             Some(tail) if !tail.tombstoned => Ok(tail),
-            Some(tail) => Ok(Tail {
-                last: tail.last.or(self.sealed_tail(stream, &sealed)?.last),
-                ..tail
-            }),
+            Some(tail) => {
+                Ok(Tail { last: tail.last.or(self.sealed_tail(stream, &sealed)?.last), ..tail })
+            }
             None => self.sealed_tail(stream, &sealed),
         }
     }
@@ -173,20 +161,13 @@ impl Catalog {
     pub(crate) fn runs(&self, stream: &str, bound: u64) -> Result<StreamRuns, StoreError> {
         let (active, active_first, sealed) = {
             let state = self.read();
-            (
-                state.index.find(stream),
-                state.active.first,
-                Arc::clone(&state.sealed),
-            )
+            (state.index.find(stream), state.active.first, Arc::clone(&state.sealed))
         };
         let mut runs: Vec<(u64, Extent)> = Vec::new();
         runs.extend(active.map(|extent| (active_first, extent)));
         if self.sealed_tail(stream, &sealed)? != Tail::default() {
             for segment in sealed.iter().rev() {
-                if runs
-                    .last()
-                    .is_some_and(|(_, run)| run.count > 0 && run.first_revision == 0)
-                {
+                if runs.last().is_some_and(|(_, run)| run.count > 0 && run.first_revision == 0) {
                     break;
                 }
                 let extent = segment.find(stream)?;
@@ -215,9 +196,7 @@ impl Catalog {
             return Ok(Vec::new());
         };
         let skip = u32::try_from(revision - extent.first_revision).unwrap_or(u32::MAX);
-        let count = u32::try_from(count)
-            .unwrap_or(u32::MAX)
-            .min(extent.count - skip);
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(extent.count - skip);
         self.positions_in(stream, *segment_first, extent, skip, count)
     }
 
@@ -228,9 +207,9 @@ impl Catalog {
         runs: &StreamRuns,
     ) -> Result<Option<u64>, StoreError> {
         match runs.runs.last() {
-            Some((first, extent)) if extent.tombstone => Ok(self
-                .positions_in(stream, *first, extent, extent.count, 1)?
-                .pop()),
+            Some((first, extent)) if extent.tombstone => {
+                Ok(self.positions_in(stream, *first, extent, extent.count, 1)?.pop())
+            }
             _ => Ok(None),
         }
     }
@@ -271,10 +250,8 @@ impl Catalog {
         }
         let (segment, mut places) = self.places(from, count)?;
         let start = places.first().map_or(0, |place| u64::from(place.offset));
-        let fitting = places
-            .iter()
-            .take_while(|place| u64::from(place.end) <= start + PAGE_BYTES)
-            .count();
+        let fitting =
+            places.iter().take_while(|place| u64::from(place.end) <= start + PAGE_BYTES).count();
         places.truncate(fitting.max(1));
         segment.events(&places)
     }
@@ -283,9 +260,8 @@ impl Catalog {
     pub(crate) fn position_at(&self, at_micros: i64) -> Result<u64, StoreError> {
         let (mut low, mut high) = {
             let state = self.read();
-            let later = state
-                .sealed
-                .partition_point(|sealed| sealed.last_recorded_at_micros <= at_micros);
+            let later =
+                state.sealed.partition_point(|sealed| sealed.last_recorded_at_micros <= at_micros);
             match state.sealed.get(later) {
                 Some(sealed) => (sealed.segment.first - 1, sealed.last),
                 None => (state.active.first - 1, state.head()),
@@ -317,9 +293,8 @@ impl Catalog {
             if from >= state.active.first {
                 let skip = usize::try_from(from - state.active.first).unwrap_or(usize::MAX);
                 let behind = skip.saturating_add(count).min(state.index.events());
-                let offsets: Vec<u32> = (skip..=behind)
-                    .map_while(|place| state.index.offset(place))
-                    .collect();
+                let offsets: Vec<u32> =
+                    (skip..=behind).map_while(|place| state.index.offset(place)).collect();
                 let places = places(from, count, &offsets, state.length);
                 return Ok((Arc::clone(&state.active), places));
             }
@@ -342,9 +317,7 @@ impl Catalog {
             if segment_first == state.active.first {
                 return Ok(state.index.positions(stream, skip, count));
             }
-            let at = state
-                .sealed
-                .partition_point(|sealed| sealed.segment.first < segment_first);
+            let at = state.sealed.partition_point(|sealed| sealed.segment.first < segment_first);
             Arc::clone(&state.sealed[at])
         };
         // What was the active segment when the runs were taken may be sealed by now.
@@ -375,14 +348,7 @@ impl Catalog {
         runs.pop();
         if kept > 0 {
             let count = u32::try_from(kept).unwrap_or(u32::MAX);
-            runs.push((
-                segment_first,
-                Extent {
-                    count,
-                    tombstone: false,
-                    ..extent
-                },
-            ));
+            runs.push((segment_first, Extent { count, tombstone: false, ..extent }));
         }
         Ok(())
     }
@@ -406,8 +372,7 @@ impl Catalog {
             last: newer.last.or(tail.last),
             tombstoned: newer.tombstoned || tail.tombstoned,
         };
-        self.sealed_tails
-            .insert(stream.into(), (sealed.len(), tail));
+        self.sealed_tails.insert(stream.into(), (sealed.len(), tail));
         Ok(tail)
     }
 
@@ -421,8 +386,5 @@ impl Catalog {
 }
 
 fn tail_of(extent: Extent) -> Tail {
-    Tail {
-        last: extent.last_revision(),
-        tombstoned: extent.tombstone,
-    }
+    Tail { last: extent.last_revision(), tombstoned: extent.tombstone }
 }

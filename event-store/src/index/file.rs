@@ -45,9 +45,7 @@ impl IndexFile {
 
     /// Opens the index of a segment, if there is one that fits it.
     pub(crate) fn open(disk: &dyn Disk, segment: &Segment, length: u64) -> Result<Self, Damaged> {
-        let file = disk
-            .open(&index_name(segment.first), false)
-            .map_err(|_| Damaged)?;
+        let file = disk.open(&index_name(segment.first), false).map_err(|_| Damaged)?;
         let header = read_payload(&*file, 0, HEADER_BYTES)?;
         let fits = header[..8] == MAGIC
             && u32_at(&header, 8) == VERSION
@@ -114,9 +112,7 @@ impl IndexFile {
         let at = self.postings_at((extent.start + skip) as usize);
         let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
         let numbers = (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES));
-        Ok(numbers
-            .map(|posting| self.first + u64::from(posting))
-            .collect())
+        Ok(numbers.map(|posting| self.first + u64::from(posting)).collect())
     }
 
     /// The offsets of the records from this place in the segment on; fewer where it ends.
@@ -124,9 +120,7 @@ impl IndexFile {
         let count = count.min(self.events.saturating_sub(from));
         let at = HEADER_BYTES + from * OFFSET_BYTES;
         let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
-        Ok((0..count)
-            .map(|place| u32_at(&bytes, place * OFFSET_BYTES))
-            .collect())
+        Ok((0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect())
     }
 
     fn entry(&self, number: usize) -> Result<(u64, Extent), Damaged> {
@@ -164,10 +158,7 @@ fn payload(segment: &Segment, length: u64, index: &MemoryIndex) -> Vec<u8> {
     for offset in index.offsets() {
         payload.extend_from_slice(&offset.to_le_bytes());
     }
-    let mut runs: Vec<_> = index
-        .runs()
-        .map(|(name, run)| (stream_hash(name), name, run))
-        .collect();
+    let mut runs: Vec<_> = index.runs().map(|(name, run)| (stream_hash(name), name, run)).collect();
     runs.sort_unstable_by_key(|&(hash, name, _)| (hash, name));
     let mut start = 0;
     for (hash, _, run) in &runs {

@@ -26,12 +26,7 @@ pub(crate) struct Run {
 impl MemoryIndex {
     /// The index of a segment that begins with this position and is empty.
     pub(crate) fn new(first: u64) -> Self {
-        Self {
-            first,
-            offsets: Vec::new(),
-            runs: HashMap::new(),
-            last_recorded_at_micros: i64::MIN,
-        }
+        Self { first, offsets: Vec::new(), runs: HashMap::new(), last_recorded_at_micros: i64::MIN }
     }
 
     /// Adds the next event.
@@ -44,11 +39,7 @@ impl MemoryIndex {
             run.postings.push(posting);
             run.tombstone |= tombstone;
         } else {
-            let run = Run {
-                first_revision: revision,
-                postings: vec![posting],
-                tombstone,
-            };
+            let run = Run { first_revision: revision, postings: vec![posting], tombstone };
             self.runs.insert(stream.into(), run);
         }
     }

@@ -126,9 +126,9 @@ impl Sealed {
     pub(crate) fn places(&self, from: u64, count: usize) -> Result<Vec<RecordPlace>, StoreError> {
         let skip = usize::try_from(from - self.segment.first).unwrap_or(usize::MAX);
         let offsets = self.ask(|index| match index {
-            Index::Memory(index) => Ok((skip..=skip + count)
-                .map_while(|place| index.offset(place))
-                .collect()),
+            Index::Memory(index) => {
+                Ok((skip..=skip + count).map_while(|place| index.offset(place)).collect())
+            }
             Index::File(file) => Ok(file.offsets(skip, count + 1)?),
         })?;
         Ok(places(from, count, &offsets, self.length))
@@ -140,9 +140,7 @@ impl Sealed {
         let offsets = file.offsets(skip, 2)?;
         let place = places(position, 1, &offsets, self.length);
         let events = self.segment.events(&place)?;
-        Ok(events
-            .first()
-            .is_some_and(|event| event.stream.as_str() == stream))
+        Ok(events.first().is_some_and(|event| event.stream.as_str() == stream))
     }
 
     /// Asks the index, and once more after making it again should it be damaged.
@@ -153,10 +151,7 @@ impl Sealed {
             Err(Fault::Store(error)) => return Err(error),
             Err(Fault::Damaged) => {}
         }
-        tracing::warn!(
-            segment = self.segment.name,
-            "the index of a segment is damaged"
-        );
+        tracing::warn!(segment = self.segment.name, "the index of a segment is damaged");
         let again = Arc::new(Index::Memory(index_again(&self.segment, self.length)?));
         *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&again);
         ask(&again).map_err(|fault| match fault {
@@ -169,12 +164,7 @@ impl Sealed {
 fn index_again(segment: &Segment, length: u64) -> Result<MemoryIndex, StoreError> {
     let mut index = MemoryIndex::new(segment.first);
     scan_whole(segment, length, |record| {
-        index.add(
-            record.stream,
-            record.revision,
-            record.offset,
-            record.recorded_at_micros,
-        );
+        index.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
     })?;
     Ok(index)
 }
@@ -187,11 +177,7 @@ pub(crate) fn places(from: u64, count: usize, offsets: &[u32], length: u64) -> V
         .enumerate()
         .map(|(at, (position, &offset))| {
             let end = offsets.get(at + 1).copied().unwrap_or(file_end);
-            RecordPlace {
-                position,
-                offset,
-                end,
-            }
+            RecordPlace { position, offset, end }
         })
         .collect()
 }

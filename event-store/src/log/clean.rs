@@ -48,10 +48,7 @@ impl CleanMark {
         }
         file.read_at(&mut bytes, 0)?;
         let whole = bytes[..8] == MAGIC && crc32c(&bytes[..CRC_AT]) == u32_at(&bytes, CRC_AT);
-        Ok(whole.then(|| Self {
-            segment: u64_at(&bytes, 8),
-            length: u64_at(&bytes, 16),
-        }))
+        Ok(whole.then(|| Self { segment: u64_at(&bytes, 8), length: u64_at(&bytes, 16) }))
     }
 
     /// Removes the mark, durable.

@@ -106,25 +106,19 @@ impl FrameBuilder {
         let offset = u32::try_from(start).expect("limits keep frames below 4 GiB");
         self.record_offsets.push(offset);
         self.bytes.extend_from_slice(&[0; 8]);
-        self.bytes
-            .extend_from_slice(&event.position.get().to_le_bytes());
-        self.bytes
-            .extend_from_slice(&event.revision.get().to_le_bytes());
-        self.bytes
-            .extend_from_slice(&event.recorded_at.timestamp_micros().to_le_bytes());
+        self.bytes.extend_from_slice(&event.position.get().to_le_bytes());
+        self.bytes.extend_from_slice(&event.revision.get().to_le_bytes());
+        self.bytes.extend_from_slice(&event.recorded_at.timestamp_micros().to_le_bytes());
         self.bytes.extend_from_slice(event.id.0.as_bytes());
         let json = event.content_type == ContentType::Json;
-        self.bytes
-            .extend_from_slice(&[if json { FLAG_JSON } else { 0 }, 0]);
+        self.bytes.extend_from_slice(&[if json { FLAG_JSON } else { 0 }, 0]);
         self.u16(event.stream.as_str().len());
         self.u16(event.event_type.as_str().len());
         self.u16(0);
         self.u32(event.metadata.len());
         self.u32(event.data.len());
-        self.bytes
-            .extend_from_slice(event.stream.as_str().as_bytes());
-        self.bytes
-            .extend_from_slice(event.event_type.as_str().as_bytes());
+        self.bytes.extend_from_slice(event.stream.as_str().as_bytes());
+        self.bytes.extend_from_slice(event.event_type.as_str().as_bytes());
         self.bytes.extend_from_slice(&event.metadata);
         self.bytes.extend_from_slice(&event.data);
         self.seal_record(start);
@@ -222,11 +216,7 @@ impl RecordHead {
             revision: Revision::new(self.revision),
             position: Position::new(self.position),
             event_type,
-            content_type: if self.json {
-                ContentType::Json
-            } else {
-                ContentType::Binary
-            },
+            content_type: if self.json { ContentType::Json } else { ContentType::Binary },
             data: record.slice(data_start..self.length),
             metadata: record.slice(metadata_start..data_start),
             recorded_at: DateTime::from_timestamp_micros(self.recorded_at_micros)
@@ -258,10 +248,7 @@ mod tests {
         let events = [event(1, "first"), event(2, "")];
         let frame = FrameBuilder::encode(&events, 7);
         let head = FrameHead::of_whole(frame.bytes(), 7).unwrap();
-        assert_eq!(
-            (head.length, head.count, head.first),
-            (frame.bytes().len(), 2, 1)
-        );
+        assert_eq!((head.length, head.count, head.first), (frame.bytes().len(), 2, 1));
         for (event, &offset) in events.iter().zip(frame.record_offsets()) {
             let record = Bytes::copy_from_slice(&frame.bytes()[offset as usize..]);
             let head = RecordHead::check(&record, 7).unwrap();

@@ -33,11 +33,8 @@ pub(crate) struct Recovered {
 /// The first positions of all segments of the folder, in order. A last one that was cut off while
 /// it was created is removed.
 pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
-    let mut firsts: Vec<u64> = disk
-        .list()?
-        .iter()
-        .filter_map(|name| name.strip_suffix(".log")?.parse().ok())
-        .collect();
+    let mut firsts: Vec<u64> =
+        disk.list()?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
     firsts.sort_unstable();
     if let Some(&last) = firsts.last() {
         let length = disk.open(&segment_name(last), false)?.length()?;
@@ -97,10 +94,7 @@ pub(crate) fn recover_active(
         segment.file().truncate(end)?;
         segment.file().sync()?;
     }
-    Ok(Recovered {
-        length: end,
-        torn_bytes: length - end,
-    })
+    Ok(Recovered { length: end, torn_bytes: length - end })
 }
 
 /// Visits the records of all whole frames from the beginning; returns where they end, and the
@@ -168,9 +162,7 @@ fn whole_frame_behind(
     let mut offset = damaged + 1;
     while offset + (FRAME_HEADER_BYTES as u64) <= length {
         let bytes = window.at_least(offset, FRAME_HEADER_BYTES)?;
-        let magic = bytes
-            .windows(FRAME_MAGIC.len())
-            .position(|four| four == FRAME_MAGIC);
+        let magic = bytes.windows(FRAME_MAGIC.len()).position(|four| four == FRAME_MAGIC);
         match magic {
             Some(at) => {
                 offset += at as u64;
@@ -197,12 +189,7 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(file: &'a dyn DiskFile, length: u64) -> Self {
-        Self {
-            file,
-            length,
-            start: 0,
-            bytes: Vec::new(),
-        }
+        Self { file, length, start: 0, bytes: Vec::new() }
     }
 
     /// The bytes from this offset on, as many as are at hand, but at least so many; fewer only

@@ -72,24 +72,14 @@ impl Segment {
         file.truncate(SEGMENT_HEADER_BYTES as u64)?;
         file.sync()?;
         disk.sync_folder()?;
-        Ok(Self {
-            first,
-            name,
-            salt,
-            file,
-        })
+        Ok(Self { first, name, salt, file })
     }
 
     /// Opens a segment and checks its header.
     pub(crate) fn open(disk: &dyn Disk, first: u64) -> Result<Self, StoreError> {
         let name = segment_name(first);
         let file = disk.open(&name, false)?;
-        let segment = Self {
-            first,
-            name,
-            salt: 0,
-            file,
-        };
+        let segment = Self { first, name, salt: 0, file };
         let salt = segment.check_header()?;
         Ok(Self { salt, ..segment })
     }

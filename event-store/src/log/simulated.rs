@@ -87,10 +87,7 @@ impl SimDisk {
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut state = self.lock();
         let inode = state.inodes.len();
-        state.inodes.push(Inode {
-            live: bytes.clone(),
-            durable: bytes,
-        });
+        state.inodes.push(Inode { live: bytes.clone(), durable: bytes });
         state.live.insert(name.to_owned(), inode);
         state.durable.insert(name.to_owned(), inode);
     }
@@ -115,11 +112,7 @@ impl SimDisk {
     pub fn cut_power(&self, mut survives: impl FnMut() -> bool) -> Self {
         let mut state = self.lock();
         state.dead = true;
-        let names = if survives() {
-            &state.live
-        } else {
-            &state.durable
-        };
+        let names = if survives() { &state.live } else { &state.durable };
         let after = Self::new();
         for (name, &inode) in names {
             after.put(name, state.inodes[inode].after_power_cut(&mut survives));
@@ -151,10 +144,7 @@ impl Inode {
 
 impl State {
     fn used_bytes(&self) -> usize {
-        self.live
-            .values()
-            .map(|&inode| self.inodes[inode].live.len())
-            .sum()
+        self.live.values().map(|&inode| self.inodes[inode].live.len()).sum()
     }
 
     fn faulty(&mut self, is_write: bool) -> bool {
@@ -209,10 +199,7 @@ impl Disk for SimDisk {
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Arc::new(SimFile {
-            state: Arc::clone(&self.state),
-            inode,
-        }))
+        Ok(Arc::new(SimFile { state: Arc::clone(&self.state), inode }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -269,9 +256,9 @@ impl DiskFile for SimFile {
             let start = usize::try_from(offset).map_err(io::Error::other)?;
             let failed = state.faulty(true);
             let grows = (start + bytes.len()).saturating_sub(state.inodes[self.inode].live.len());
-            let free = state.capacity_bytes.map_or(usize::MAX, |capacity| {
-                capacity.saturating_sub(state.used_bytes())
-            });
+            let free = state
+                .capacity_bytes
+                .map_or(usize::MAX, |capacity| capacity.saturating_sub(state.used_bytes()));
             let full = grows > free;
             let written = match (failed, full) {
                 (true, _) => bytes.len() / 2,

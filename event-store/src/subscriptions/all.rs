@@ -64,22 +64,14 @@ pub(crate) fn subscribe_all(
 }
 
 fn open(open: bool) -> Result<(), SubscribeError> {
-    if open {
-        Ok(())
-    } else {
-        Err(StoreError::Closed.into())
-    }
+    if open { Ok(()) } else { Err(StoreError::Closed.into()) }
 }
 
 fn keeps(matcher: Option<&Matcher>, event: &RecordedEvent) -> Result<bool, SubscribeError> {
-    matcher.map_or(Ok(true), |matcher| {
-        matcher.keeps(event).map_err(SubscribeError::BadFilter)
-    })
+    matcher.map_or(Ok(true), |matcher| matcher.keeps(event).map_err(SubscribeError::BadFilter))
 }
 
 async fn page(shared: &Arc<Shared>, from: u64) -> Result<Vec<RecordedEvent>, SubscribeError> {
-    let events = shared
-        .blocking(move |shared| shared.catalog.page(from, PAGE_EVENTS_MAX))
-        .await?;
+    let events = shared.blocking(move |shared| shared.catalog.page(from, PAGE_EVENTS_MAX)).await?;
     Ok(events)
 }

@@ -62,18 +62,12 @@ pub(crate) fn subscribe_stream(
 }
 
 fn open(open: bool) -> Result<(), SubscribeError> {
-    if open {
-        Ok(())
-    } else {
-        Err(StoreError::Closed.into())
-    }
+    if open { Ok(()) } else { Err(StoreError::Closed.into()) }
 }
 
 async fn tail(shared: &Arc<Shared>, stream: &StreamName) -> Result<Tail, SubscribeError> {
     let stream = stream.clone();
-    Ok(shared
-        .blocking(move |shared| shared.catalog.tail(stream.as_str()))
-        .await?)
+    Ok(shared.blocking(move |shared| shared.catalog.tail(stream.as_str())).await?)
 }
 
 async fn tombstone(
@@ -95,9 +89,7 @@ async fn next(
     revision: u64,
 ) -> Result<Next, SubscribeError> {
     let stream = stream.clone();
-    let next = shared
-        .blocking(move |shared| read_next(shared, &stream, revision))
-        .await?;
+    let next = shared.blocking(move |shared| read_next(shared, &stream, revision)).await?;
     Ok(next)
 }
 
@@ -107,16 +99,10 @@ fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next
     let last = runs.tail.last.unwrap_or_default();
     let from = revision.max(window.first);
     if from > last {
-        return Ok(Next {
-            events: Vec::new(),
-            revision: last + 1,
-            from_log: false,
-        });
+        return Ok(Next { events: Vec::new(), revision: last + 1, from_log: false });
     }
     let name = stream.as_str();
-    let positions = shared
-        .catalog
-        .positions(name, &runs, from, PAGE_EVENTS_MAX)?;
+    let positions = shared.catalog.positions(name, &runs, from, PAGE_EVENTS_MAX)?;
     let in_ring = |&position: &u64| shared.live.from(position, 1);
     let ring: Option<Vec<_>> = positions.iter().map(in_ring).collect();
     let (events, from_log) = match ring {
@@ -124,13 +110,6 @@ fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next
         None => (shared.catalog.events(&positions)?, true),
     };
     let revision = from + events.len() as u64;
-    let events = events
-        .into_iter()
-        .filter(|event| window.keeps(event))
-        .collect();
-    Ok(Next {
-        events,
-        revision,
-        from_log,
-    })
+    let events = events.into_iter().filter(|event| window.keeps(event)).collect();
+    Ok(Next { events, revision, from_log })
 }

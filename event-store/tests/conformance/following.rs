@@ -13,27 +13,15 @@ use super::{
 
 pub async fn a_subscriber_gets_the_past_and_then_live(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(3))
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(3)).await.unwrap();
     let filter = Filter::stream_prefixes([stream.as_str()]);
-    let mut of_stream = store
-        .subscribe_stream(&stream, SubscribeFrom::Start)
-        .await
-        .unwrap();
-    let mut of_all = store
-        .subscribe_all(SubscribeFrom::Start, Some(filter))
-        .await
-        .unwrap();
+    let mut of_stream = store.subscribe_stream(&stream, SubscribeFrom::Start).await.unwrap();
+    let mut of_all = store.subscribe_all(SubscribeFrom::Start, Some(filter)).await.unwrap();
     for subscription in [&mut of_stream, &mut of_all] {
         assert_eq!(revisions(&until_caught_up(subscription).await), [0, 1, 2]);
     }
     for revision in 3..6 {
-        store
-            .append(&stream, ExpectedRevision::Any, events(1))
-            .await
-            .unwrap();
+        store.append(&stream, ExpectedRevision::Any, events(1)).await.unwrap();
         for subscription in [&mut of_stream, &mut of_all] {
             assert_eq!(next_event(subscription).await.revision.get(), revision);
         }
@@ -42,31 +30,16 @@ pub async fn a_subscriber_gets_the_past_and_then_live(store: Store) {
 
 pub async fn a_subscriber_begins_after_a_place(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(4))
-        .await
-        .unwrap();
-    let second = stream_of(&store, ReadStream::forward(stream.clone()))
-        .await
-        .remove(1)
-        .position;
+    store.append(&stream, ExpectedRevision::NoStream, events(4)).await.unwrap();
+    let second = stream_of(&store, ReadStream::forward(stream.clone())).await.remove(1).position;
     let filter = || Some(Filter::stream_prefixes([stream.as_str()]));
     let after = SubscribeFrom::After(Revision::new(1));
     let mut of_stream = store.subscribe_stream(&stream, after).await.unwrap();
-    let mut of_all = store
-        .subscribe_all(SubscribeFrom::After(second), filter())
-        .await
-        .unwrap();
+    let mut of_all = store.subscribe_all(SubscribeFrom::After(second), filter()).await.unwrap();
     assert_eq!(revisions(&until_caught_up(&mut of_stream).await), [2, 3]);
     assert_eq!(revisions(&until_caught_up(&mut of_all).await), [2, 3]);
-    let mut of_stream = store
-        .subscribe_stream(&stream, SubscribeFrom::End)
-        .await
-        .unwrap();
-    let mut of_all = store
-        .subscribe_all(SubscribeFrom::End, filter())
-        .await
-        .unwrap();
+    let mut of_stream = store.subscribe_stream(&stream, SubscribeFrom::End).await.unwrap();
+    let mut of_all = store.subscribe_all(SubscribeFrom::End, filter()).await.unwrap();
     assert!(until_caught_up(&mut of_stream).await.is_empty());
     assert!(until_caught_up(&mut of_all).await.is_empty());
     store.append(&stream, exactly(3), events(1)).await.unwrap();
@@ -76,34 +49,19 @@ pub async fn a_subscriber_begins_after_a_place(store: Store) {
 
 pub async fn a_stream_is_followed_before_it_is_there(store: Store) {
     let stream = fresh();
-    let mut subscription = store
-        .subscribe_stream(&stream, SubscribeFrom::Start)
-        .await
-        .unwrap();
+    let mut subscription = store.subscribe_stream(&stream, SubscribeFrom::Start).await.unwrap();
     assert!(until_caught_up(&mut subscription).await.is_empty());
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(2))
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
     assert_eq!(next_event(&mut subscription).await.revision.get(), 0);
     assert_eq!(next_event(&mut subscription).await.revision.get(), 1);
 }
 
 pub async fn a_tombstone_ends_a_subscription(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(1))
-        .await
-        .unwrap();
-    let mut subscription = store
-        .subscribe_stream(&stream, SubscribeFrom::Start)
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let mut subscription = store.subscribe_stream(&stream, SubscribeFrom::Start).await.unwrap();
     assert_eq!(until_caught_up(&mut subscription).await.len(), 1);
-    store
-        .tombstone_stream(&stream, ExpectedRevision::Any)
-        .await
-        .unwrap();
+    store.tombstone_stream(&stream, ExpectedRevision::Any).await.unwrap();
     let error = loop {
         match next(&mut subscription).await {
             Ok(Delivery::Event(event)) => assert_eq!(event.event_type.as_str(), "$streamDeleted"),
@@ -116,19 +74,10 @@ pub async fn a_tombstone_ends_a_subscription(store: Store) {
 
 pub async fn filtered_subscribers_get_checkpoints(store: Store) {
     let (stream, other) = (fresh(), fresh());
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(1))
-        .await
-        .unwrap();
-    let last = store
-        .append(&other, ExpectedRevision::NoStream, events(10))
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let last = store.append(&other, ExpectedRevision::NoStream, events(10)).await.unwrap();
     let filter = Filter::stream_prefixes([stream.as_str()]);
-    let mut subscription = store
-        .subscribe_all(SubscribeFrom::Start, Some(filter))
-        .await
-        .unwrap();
+    let mut subscription = store.subscribe_all(SubscribeFrom::Start, Some(filter)).await.unwrap();
     let mut place = Position::START;
     while place < last.position.unwrap() {
         match next(&mut subscription).await.unwrap() {
@@ -150,22 +99,13 @@ pub async fn subscribers_see_each_event_once_under_load(store: Store) {
     const APPENDS: u64 = 50;
     let stream = fresh();
     let filter = Filter::stream_prefixes([stream.as_str()]);
-    let mut of_all = store
-        .subscribe_all(SubscribeFrom::Start, Some(filter))
-        .await
-        .unwrap();
-    let mut of_stream = store
-        .subscribe_stream(&stream, SubscribeFrom::Start)
-        .await
-        .unwrap();
+    let mut of_all = store.subscribe_all(SubscribeFrom::Start, Some(filter)).await.unwrap();
+    let mut of_stream = store.subscribe_stream(&stream, SubscribeFrom::Start).await.unwrap();
     for _ in 0..WRITERS {
         let (store, stream) = (Arc::clone(&store), stream.clone());
         tokio::spawn(async move {
             for _ in 0..APPENDS {
-                store
-                    .append(&stream, ExpectedRevision::Any, events(3))
-                    .await
-                    .unwrap();
+                store.append(&stream, ExpectedRevision::Any, events(3)).await.unwrap();
             }
         });
     }

@@ -11,77 +11,41 @@ use super::{
 
 pub async fn a_deleted_stream_is_gone_and_goes_on(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(3))
-        .await
-        .unwrap();
-    store
-        .delete_stream(&stream, exactly(1))
-        .await
-        .expect_err("another revision is last");
+    store.append(&stream, ExpectedRevision::NoStream, events(3)).await.unwrap();
+    store.delete_stream(&stream, exactly(1)).await.expect_err("another revision is last");
     store.delete_stream(&stream, exactly(2)).await.unwrap();
     let error = read_error(&store, ReadStream::forward(stream.clone())).await;
     assert!(matches!(error, ReadError::StreamNotFound(_)), "{error}");
     assert_eq!(store.last_event(&stream).await.unwrap(), None);
     let exists = ExpectedRevision::StreamExists;
-    store
-        .append(&stream, exists, events(1))
-        .await
-        .expect_err("it is deleted");
-    let appended = store
-        .append(&stream, ExpectedRevision::NoStream, events(2))
-        .await
-        .unwrap();
+    store.append(&stream, exists, events(1)).await.expect_err("it is deleted");
+    let appended = store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
     assert_eq!(appended.last_revision, Some(Revision::new(4)));
     let read = stream_of(&store, ReadStream::forward(stream.clone())).await;
     assert_eq!(revisions(&read), [3, 4]);
     store.append(&stream, exactly(4), events(1)).await.unwrap();
     store.append(&stream, exists, events(1)).await.unwrap();
-    assert_eq!(
-        revisions(&stream_of(&store, ReadStream::backward(stream)).await),
-        [6, 5, 4, 3]
-    );
+    assert_eq!(revisions(&stream_of(&store, ReadStream::backward(stream)).await), [6, 5, 4, 3]);
 }
 
 pub async fn what_never_was_can_not_be_deleted(store: Store) {
-    let error = store
-        .delete_stream(&fresh(), ExpectedRevision::Any)
-        .await
-        .unwrap_err();
+    let error = store.delete_stream(&fresh(), ExpectedRevision::Any).await.unwrap_err();
     assert!(is_wrong(&error, None), "{error}");
 }
 
 pub async fn a_tombstone_is_for_good(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(2))
-        .await
-        .unwrap();
-    store
-        .tombstone_stream(&stream, exactly(0))
-        .await
-        .expect_err("another revision is last");
+    store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
+    store.tombstone_stream(&stream, exactly(0)).await.expect_err("another revision is last");
     store.tombstone_stream(&stream, exactly(1)).await.unwrap();
-    for expected in [
-        ExpectedRevision::Any,
-        ExpectedRevision::NoStream,
-        exactly(1),
-    ] {
-        let error = store
-            .append(&stream, expected, events(1))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, AppendError::StreamDeleted(_)),
-            "{expected}: {error}"
-        );
+    for expected in [ExpectedRevision::Any, ExpectedRevision::NoStream, exactly(1)] {
+        let error = store.append(&stream, expected, events(1)).await.unwrap_err();
+        assert!(matches!(error, AppendError::StreamDeleted(_)), "{expected}: {error}");
     }
     let error = read_error(&store, ReadStream::backward(stream.clone())).await;
     assert!(matches!(error, ReadError::StreamDeleted(_)), "{error}");
     let metadata = StreamMetadata::default();
-    let set = store
-        .set_stream_metadata(&stream, ExpectedRevision::Any, metadata)
-        .await;
+    let set = store.set_stream_metadata(&stream, ExpectedRevision::Any, metadata).await;
     assert!(matches!(set, Err(AppendError::StreamDeleted(_))), "{set:?}");
     let filter = Filter::stream_prefixes([stream.as_str()]);
     let all = all_of(&store, ReadAll::forward().filter(filter)).await;
@@ -90,14 +54,8 @@ pub async fn a_tombstone_is_for_good(store: Store) {
 
 pub async fn a_tombstone_needs_no_stream(store: Store) {
     let stream = fresh();
-    store
-        .tombstone_stream(&stream, ExpectedRevision::NoStream)
-        .await
-        .unwrap();
-    let error = store
-        .append(&stream, ExpectedRevision::NoStream, events(1))
-        .await
-        .unwrap_err();
+    store.tombstone_stream(&stream, ExpectedRevision::NoStream).await.unwrap();
+    let error = store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap_err();
     assert!(matches!(error, AppendError::StreamDeleted(_)), "{error}");
     let subscription = store.subscribe_stream(&stream, SubscribeFrom::Start).await;
     let error = match subscription {
@@ -115,37 +73,22 @@ pub async fn metadata_is_kept_and_versioned(store: Store) {
     let stream = fresh();
     let none = store.stream_metadata(&stream).await.unwrap();
     assert_eq!(none, (StreamMetadata::default(), None));
-    let mut metadata = StreamMetadata {
-        max_age_seconds: Some(60),
-        ..StreamMetadata::default()
-    };
+    let mut metadata = StreamMetadata { max_age_seconds: Some(60), ..StreamMetadata::default() };
     metadata.custom.insert("owner".to_owned(), "ada".into());
     let no_stream = ExpectedRevision::NoStream;
-    store
-        .set_stream_metadata(&stream, no_stream, metadata.clone())
-        .await
-        .unwrap();
+    store.set_stream_metadata(&stream, no_stream, metadata.clone()).await.unwrap();
     let known = store.stream_metadata(&stream).await.unwrap();
     assert_eq!(known, (metadata.clone(), Some(Revision::FIRST)));
-    store
-        .set_stream_metadata(&stream, no_stream, metadata)
-        .await
-        .expect_err("there is some");
+    store.set_stream_metadata(&stream, no_stream, metadata).await.expect_err("there is some");
     let empty = StreamMetadata::default();
-    store
-        .set_stream_metadata(&stream, exactly(0), empty.clone())
-        .await
-        .unwrap();
+    store.set_stream_metadata(&stream, exactly(0), empty.clone()).await.unwrap();
     let known = store.stream_metadata(&stream).await.unwrap();
     assert_eq!(known, (empty, Some(Revision::new(1))));
 }
 
 pub async fn max_count_and_truncation_hide_events(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(6))
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(6)).await.unwrap();
     for (max_count, truncate_before, expected) in [
         (Some(2), None, vec![4, 5]),
         (None, Some(3), vec![3, 4, 5]),
@@ -153,41 +96,19 @@ pub async fn max_count_and_truncation_hide_events(store: Store) {
         (Some(1), Some(3), vec![5]),
         (None, Some(6), vec![]),
     ] {
-        let metadata = StreamMetadata {
-            max_count,
-            truncate_before,
-            ..StreamMetadata::default()
-        };
-        store
-            .set_stream_metadata(&stream, ExpectedRevision::Any, metadata)
-            .await
-            .unwrap();
+        let metadata = StreamMetadata { max_count, truncate_before, ..StreamMetadata::default() };
+        store.set_stream_metadata(&stream, ExpectedRevision::Any, metadata).await.unwrap();
         let mut read = stream_of(&store, ReadStream::forward(stream.clone())).await;
         assert_eq!(revisions(&read), expected);
         read.reverse();
-        assert_eq!(
-            stream_of(&store, ReadStream::backward(stream.clone())).await,
-            read
-        );
+        assert_eq!(stream_of(&store, ReadStream::backward(stream.clone())).await, read);
     }
 }
 
 pub async fn a_young_stream_is_read_whole_with_max_age(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(2))
-        .await
-        .unwrap();
-    let metadata = StreamMetadata {
-        max_age_seconds: Some(3600),
-        ..StreamMetadata::default()
-    };
-    store
-        .set_stream_metadata(&stream, ExpectedRevision::Any, metadata)
-        .await
-        .unwrap();
-    assert_eq!(
-        stream_of(&store, ReadStream::forward(stream)).await.len(),
-        2
-    );
+    store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
+    let metadata = StreamMetadata { max_age_seconds: Some(3600), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream, ExpectedRevision::Any, metadata).await.unwrap();
+    assert_eq!(stream_of(&store, ReadStream::forward(stream)).await.len(), 2);
 }

@@ -11,20 +11,11 @@ use super::{Store, all_of, event, events, exactly, fresh, next, read_error, revi
 
 pub async fn a_stream_is_read_both_ways_from_anywhere(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(6))
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(6)).await.unwrap();
     let forward = ReadStream::forward(stream.clone());
     let backward = ReadStream::backward(stream.clone());
-    let end = ReadStream {
-        start: StreamStart::End,
-        ..forward.clone()
-    };
-    let begin = ReadStream {
-        start: StreamStart::Start,
-        ..backward.clone()
-    };
+    let end = ReadStream { start: StreamStart::End, ..forward.clone() };
+    let begin = ReadStream { start: StreamStart::Start, ..backward.clone() };
     let at = Revision::new;
     for (read, expected) in [
         (forward.clone(), vec![0, 1, 2, 3, 4, 5]),
@@ -39,11 +30,7 @@ pub async fn a_stream_is_read_both_ways_from_anywhere(store: Store) {
         (begin, vec![0]),
     ] {
         let told = format!("{read:?}");
-        assert_eq!(
-            revisions(&stream_of(&store, read).await),
-            expected,
-            "{told}"
-        );
+        assert_eq!(revisions(&stream_of(&store, read).await), expected, "{told}");
     }
 }
 
@@ -59,14 +46,8 @@ pub async fn a_long_stream_is_read_whole(store: Store) {
     let (stream, other) = (fresh(), fresh());
     for from in (0..EVENTS).step_by(500) {
         let part = (from..from + 500).map(event).collect();
-        store
-            .append(&stream, ExpectedRevision::Any, part)
-            .await
-            .unwrap();
-        store
-            .append(&other, ExpectedRevision::Any, events(1))
-            .await
-            .unwrap();
+        store.append(&stream, ExpectedRevision::Any, part).await.unwrap();
+        store.append(&other, ExpectedRevision::Any, events(1)).await.unwrap();
     }
     let mut read = stream_of(&store, ReadStream::forward(stream.clone())).await;
     assert_eq!(revisions(&read), (0..EVENTS).collect::<Vec<_>>());
@@ -80,40 +61,23 @@ pub async fn the_log_is_read_both_ways(store: Store) {
     let before = store.head().await.unwrap();
     let mut appended = Vec::new();
     for stream in [&one, &other, &one, &other] {
-        let done = store
-            .append(stream, ExpectedRevision::Any, events(1))
-            .await
-            .unwrap();
+        let done = store.append(stream, ExpectedRevision::Any, events(1)).await.unwrap();
         appended.push(done.position.unwrap());
     }
     let ours = |read: Vec<RecordedEvent>| -> Vec<Position> {
-        let ours = read
-            .iter()
-            .filter(|event| event.stream == one || event.stream == other);
+        let ours = read.iter().filter(|event| event.stream == one || event.stream == other);
         ours.map(|event| event.position).collect()
     };
-    let forward = ReadAll {
-        start: AllStart::Position(before),
-        ..ReadAll::forward()
-    };
+    let forward = ReadAll { start: AllStart::Position(before), ..ReadAll::forward() };
     assert_eq!(ours(all_of(&store, forward).await), appended);
     let from = all_of(&store, ReadAll::forward().from(appended[2])).await;
-    assert_eq!(
-        from[0].position, appended[2],
-        "forward includes the position"
-    );
+    assert_eq!(from[0].position, appended[2], "forward includes the position");
     let mut reversed: Vec<_> = ours(all_of(&store, ReadAll::backward()).await);
     reversed.reverse();
     assert_eq!(reversed, appended);
     let backward = all_of(&store, ReadAll::backward().from(appended[2]).limit(1)).await;
-    assert!(
-        backward[0].position < appended[2],
-        "backward leaves the position out"
-    );
-    let end = ReadAll {
-        start: AllStart::End,
-        ..ReadAll::forward()
-    };
+    assert!(backward[0].position < appended[2], "backward leaves the position out");
+    let end = ReadAll { start: AllStart::End, ..ReadAll::forward() };
     assert!(ours(all_of(&store, end).await).is_empty());
 }
 
@@ -122,59 +86,33 @@ pub async fn filters_keep_what_matches(store: Store) {
     let mut offered = events(4);
     offered[1].event_type = EventType::new("Other").unwrap();
     offered[3].event_type = EventType::new("OtherToo").unwrap();
-    store
-        .append(&stream, ExpectedRevision::NoStream, offered)
-        .await
-        .unwrap();
-    store
-        .append(&fresh(), ExpectedRevision::NoStream, events(2))
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, offered).await.unwrap();
+    store.append(&fresh(), ExpectedRevision::NoStream, events(2)).await.unwrap();
     let name = stream.as_str();
-    let regex = |subject, pattern: String| Filter {
-        subject,
-        pattern: Pattern::Regex(pattern),
-    };
+    let regex = |subject, pattern: String| Filter { subject, pattern: Pattern::Regex(pattern) };
     let here = format!("^{name}$");
     for (filter, expected) in [
         (Filter::stream_prefixes([name]), vec![0, 1, 2, 3]),
         (regex(FilterSubject::StreamName, here), vec![0, 1, 2, 3]),
         (Filter::type_prefixes(["Other"]), vec![1, 3]),
-        (
-            regex(FilterSubject::EventType, "erToo|Ot.*r$".to_owned()),
-            vec![1, 3],
-        ),
-        (
-            regex(FilterSubject::EventType, r"^(?!(Num|\$))".to_owned()),
-            vec![1, 3],
-        ),
+        (regex(FilterSubject::EventType, "erToo|Ot.*r$".to_owned()), vec![1, 3]),
+        (regex(FilterSubject::EventType, r"^(?!(Num|\$))".to_owned()), vec![1, 3]),
     ] {
         let told = format!("{filter:?}");
         let read = all_of(&store, ReadAll::forward().filter(filter.clone())).await;
-        let ours: Vec<_> = read
-            .into_iter()
-            .filter(|event| event.stream == stream)
-            .collect();
+        let ours: Vec<_> = read.into_iter().filter(|event| event.stream == stream).collect();
         assert_eq!(revisions(&ours), expected, "{told}");
     }
-    let last = ReadAll::backward()
-        .filter(Filter::stream_prefixes([name]))
-        .limit(2);
+    let last = ReadAll::backward().filter(Filter::stream_prefixes([name])).limit(2);
     assert_eq!(revisions(&all_of(&store, last).await), [3, 2]);
 }
 
 pub async fn a_bad_filter_is_refused(store: Store) {
     let subject = FilterSubject::StreamName;
-    let bad = Filter {
-        subject,
-        pattern: Pattern::Regex("(".to_owned()),
-    };
+    let bad = Filter { subject, pattern: Pattern::Regex("(".to_owned()) };
     let refused = match store.read_all(ReadAll::forward().filter(bad.clone())).await {
         Err(error) => error,
-        Ok(events) => events
-            .try_collect::<Vec<_>>()
-            .await
-            .expect_err("the read fails"),
+        Ok(events) => events.try_collect::<Vec<_>>().await.expect_err("the read fails"),
     };
     assert!(matches!(refused, ReadError::BadFilter(_)), "{refused}");
     let refused = match store.subscribe_all(SubscribeFrom::Start, Some(bad)).await {
@@ -186,24 +124,14 @@ pub async fn a_bad_filter_is_refused(store: Store) {
 
 pub async fn the_past_is_read_by_position(store: Store) {
     let stream = fresh();
-    let one = store
-        .append(&stream, ExpectedRevision::NoStream, events(2))
-        .await
-        .unwrap();
+    let one = store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
     let then = AsOf::Position(one.position.unwrap());
     store.append(&stream, exactly(1), events(2)).await.unwrap();
-    store
-        .delete_stream(&stream, ExpectedRevision::Any)
-        .await
-        .unwrap();
+    store.delete_stream(&stream, ExpectedRevision::Any).await.unwrap();
     let read = stream_of(&store, ReadStream::forward(stream.clone()).as_of(then)).await;
     assert_eq!(revisions(&read), [0, 1]);
     let first = read[0].position;
-    let read = stream_of(
-        &store,
-        ReadStream::backward(stream.clone()).as_of(then).limit(1),
-    )
-    .await;
+    let read = stream_of(&store, ReadStream::backward(stream.clone()).as_of(then).limit(1)).await;
     assert_eq!(revisions(&read), [1]);
     let before = AsOf::Position(Position::new(first.get() - 1));
     let error = read_error(&store, ReadStream::forward(stream.clone()).as_of(before)).await;
@@ -215,26 +143,12 @@ pub async fn the_past_is_read_by_position(store: Store) {
 
 pub async fn the_past_is_read_by_time(store: Store) {
     let stream = fresh();
-    store
-        .append(&stream, ExpectedRevision::NoStream, events(1))
-        .await
-        .unwrap();
-    let first = stream_of(&store, ReadStream::forward(stream.clone()))
-        .await
-        .remove(0)
-        .recorded_at;
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let first = stream_of(&store, ReadStream::forward(stream.clone())).await.remove(0).recorded_at;
     let mut last = first;
     while last <= first {
-        store
-            .append(&stream, ExpectedRevision::Any, events(1))
-            .await
-            .unwrap();
-        last = store
-            .last_event(&stream)
-            .await
-            .unwrap()
-            .unwrap()
-            .recorded_at;
+        store.append(&stream, ExpectedRevision::Any, events(1)).await.unwrap();
+        last = store.last_event(&stream).await.unwrap().unwrap().recorded_at;
     }
     let then = ReadStream::forward(stream.clone()).as_of(AsOf::Time(first));
     let read = stream_of(&store, then).await;
@@ -250,10 +164,7 @@ pub async fn the_past_is_read_by_time(store: Store) {
 pub async fn the_last_event_is_the_last(store: Store) {
     let stream = fresh();
     let offered = events(3);
-    store
-        .append(&stream, ExpectedRevision::NoStream, offered.clone())
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, offered.clone()).await.unwrap();
     let last = store.last_event(&stream).await.unwrap().unwrap();
     assert_eq!((last.id, last.revision), (offered[2].id, Revision::new(2)));
 }

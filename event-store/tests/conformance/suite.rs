@@ -90,33 +90,13 @@ fn exactly(revision: u64) -> ExpectedRevision {
 }
 
 async fn stream_of(store: &Store, read: ReadStream) -> Vec<RecordedEvent> {
-    let read = async {
-        store
-            .read_stream(read)
-            .await
-            .unwrap()
-            .try_collect()
-            .await
-            .unwrap()
-    };
-    tokio::time::timeout(PATIENCE, read)
-        .await
-        .expect("a read ends")
+    let read = async { store.read_stream(read).await.unwrap().try_collect().await.unwrap() };
+    tokio::time::timeout(PATIENCE, read).await.expect("a read ends")
 }
 
 async fn all_of(store: &Store, read: ReadAll) -> Vec<RecordedEvent> {
-    let read = async {
-        store
-            .read_all(read)
-            .await
-            .unwrap()
-            .try_collect()
-            .await
-            .unwrap()
-    };
-    tokio::time::timeout(PATIENCE, read)
-        .await
-        .expect("a read ends")
+    let read = async { store.read_all(read).await.unwrap().try_collect().await.unwrap() };
+    tokio::time::timeout(PATIENCE, read).await.expect("a read ends")
 }
 
 fn revisions(events: &[RecordedEvent]) -> Vec<u64> {
@@ -126,17 +106,13 @@ fn revisions(events: &[RecordedEvent]) -> Vec<u64> {
 async fn read_error(store: &Store, read: ReadStream) -> ReadError {
     match store.read_stream(read).await {
         Err(error) => error,
-        Ok(events) => events
-            .try_collect::<Vec<_>>()
-            .await
-            .expect_err("the read fails"),
+        Ok(events) => events.try_collect::<Vec<_>>().await.expect_err("the read fails"),
     }
 }
 
 async fn next(subscription: &mut Subscription) -> Result<Delivery, SubscribeError> {
     let next = tokio::time::timeout(PATIENCE, subscription.next()).await;
-    next.expect("a delivery comes")
-        .expect("a subscription has no end")
+    next.expect("a delivery comes").expect("a subscription has no end")
 }
 
 /// The next event, and whether the subscription said before it that it was live.

@@ -26,9 +26,5 @@ pub fn stream(name: &str) -> StreamName {
 
 /// Every event of the log.
 pub async fn everything(store: &EmbeddedStore) -> Result<Vec<RecordedEvent>, ReadError> {
-    store
-        .read_all(ReadAll::forward())
-        .await?
-        .try_collect()
-        .await
+    store.read_all(ReadAll::forward()).await?.try_collect().await
 }

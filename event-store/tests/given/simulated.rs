@@ -21,9 +21,5 @@ pub async fn open(disk: &SimDisk) -> Result<EmbeddedStore, OpenError> {
 /// Every event of a stream.
 pub async fn all_of(store: &EmbeddedStore, name: &str) -> Result<Vec<RecordedEvent>, ReadError> {
     let stream = StreamName::new(name).unwrap();
-    store
-        .read_stream(ReadStream::forward(stream))
-        .await?
-        .try_collect()
-        .await
+    store.read_stream(ReadStream::forward(stream)).await?.try_collect().await
 }

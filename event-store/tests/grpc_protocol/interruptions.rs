@@ -19,10 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 async fn append(store: &dyn EventStore, name: &str, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let events = vec![event(number)];
-        store
-            .append(&stream(name), ExpectedRevision::Any, events)
-            .await
-            .expect("append");
+        store.append(&stream(name), ExpectedRevision::Any, events).await.expect("append");
     }
 }
 
@@ -51,14 +48,8 @@ async fn a_subscription_goes_on_where_it_broke_off() {
     append(&*server.store, "tale-1", 0..10).await;
     let filter = Some(Filter::stream_prefixes(["tale-"]));
     let mut followed = [
-        client
-            .subscribe_all(SubscribeFrom::Start, filter)
-            .await
-            .expect("subscribe"),
-        client
-            .subscribe_stream(&stream("tale-1"), SubscribeFrom::Start)
-            .await
-            .expect("subscribe"),
+        client.subscribe_all(SubscribeFrom::Start, filter).await.expect("subscribe"),
+        client.subscribe_stream(&stream("tale-1"), SubscribeFrom::Start).await.expect("subscribe"),
     ];
     let mut seen = [Vec::new(), Vec::new()];
     for round in 1..4 {
@@ -96,21 +87,15 @@ async fn a_client_outlives_a_server_that_was_away() {
     let address = server.address();
     let (store, shutdown) = (Arc::clone(&server.store), server.shutdown.clone());
     shutdown.cancel();
-    let Server {
-        serving, folder, ..
-    } = server;
+    let Server { serving, folder, .. } = server;
     serving.finished().await;
     // The official client gives up for good here; ours must not.
     while client.head().await.is_ok() {}
-    let refused = client
-        .append(&stream("tale-1"), ExpectedRevision::Any, vec![event(9)])
-        .await;
+    let refused = client.append(&stream("tale-1"), ExpectedRevision::Any, vec![event(9)]).await;
     assert!(refused.is_err());
     let again = Server::over(store, &address).await;
     let answered = async { while client.head().await.is_err() {} };
-    tokio::time::timeout(PATIENCE, answered)
-        .await
-        .expect("answered");
+    tokio::time::timeout(PATIENCE, answered).await.expect("answered");
     append(&client, "tale-1", 3..5).await;
     let last = client.last_event(&stream("tale-1")).await.expect("read");
     assert_eq!(last.expect("an event").revision.get(), 4);
@@ -136,9 +121,7 @@ async fn a_reader_that_stalls_holds_nobody_up() {
     assert!(stalled.next().await.expect("event").is_some());
     let other = server.client();
     let written = other.append_to_stream("tale-1", &options, offered("Told", 3));
-    let written = tokio::time::timeout(PATIENCE, written)
-        .await
-        .expect("in time");
+    let written = tokio::time::timeout(PATIENCE, written).await.expect("in time");
     assert_eq!(written.expect("append").next_expected_version, 2);
     let mut rest = 1;
     while stalled.next().await.expect("event").is_some() {
@@ -161,10 +144,7 @@ async fn writers_that_lose_do_not_disturb_others() {
                 let id = 1_000 + writer * APPENDS + number;
                 let own = stream(&format!("own-{writer}"));
                 let expected = ExpectedRevision::Any;
-                client
-                    .append(&own, expected, vec![event(id)])
-                    .await
-                    .expect("append");
+                client.append(&own, expected, vec![event(id)]).await.expect("append");
                 let fought = stream("fought-1");
                 let lost = ExpectedRevision::NoStream;
                 let lost = client.append(&fought, lost, vec![event(id)]).await;

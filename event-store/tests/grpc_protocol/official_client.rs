@@ -44,14 +44,8 @@ async fn a_stream_is_read_both_ways_from_anywhere() {
         (base().position(StreamPosition::End).max_count(1), vec![4]),
         (base().position(StreamPosition::End).forwards(), vec![]),
         (base().position(StreamPosition::Start).backwards(), vec![0]),
-        (
-            base().position(StreamPosition::Position(2)).backwards(),
-            vec![2, 1, 0],
-        ),
-        (
-            base().position(StreamPosition::Position(99)).backwards(),
-            vec![4, 3, 2, 1, 0],
-        ),
+        (base().position(StreamPosition::Position(2)).backwards(), vec![2, 1, 0]),
+        (base().position(StreamPosition::Position(99)).backwards(), vec![4, 3, 2, 1, 0]),
     ];
     for (number, (options, expected)) in cases.into_iter().enumerate() {
         let read = client.read_stream("tale-1", &options).await.expect("read");
@@ -96,22 +90,13 @@ async fn an_event_arrives_as_it_was_sent() {
         .id(id)
         .metadata(b"\xff\x00".to_vec().into());
     let options = AppendToStreamOptions::default().expected_revision(ExpectedRevision::NoStream);
-    let written = client
-        .append_to_stream("wall-1", &options, sent)
-        .await
-        .expect("append");
+    let written = client.append_to_stream("wall-1", &options, sent).await.expect("append");
     assert_eq!(written.next_expected_version, 0);
-    let mut read = client
-        .read_stream("wall-1", &Default::default())
-        .await
-        .expect("read");
+    let mut read = client.read_stream("wall-1", &Default::default()).await.expect("read");
     let event = read.next().await.expect("event").expect("one");
     let event = event.get_original_event();
     assert_eq!((event.id, event.event_type.as_str()), (id, "Painted"));
-    assert_eq!(
-        (event.is_json, &event.data[..]),
-        (false, &[0, 159, 146, 150][..])
-    );
+    assert_eq!((event.is_json, &event.data[..]), (false, &[0, 159, 146, 150][..]));
     assert_eq!(&event.custom_metadata[..], b"\xff\x00");
     assert_eq!(event.position, written.position);
     assert!((chrono::Utc::now() - event.created).num_seconds().abs() < 60);
@@ -123,10 +108,7 @@ async fn the_log_is_read_both_ways() {
     let client = server.client();
     append(&client, "a-1", "Told", 2).await;
     append(&client, "b-1", "Told", 2).await;
-    let mut forward = client
-        .read_all(&ReadAllOptions::default())
-        .await
-        .expect("read");
+    let mut forward = client.read_all(&ReadAllOptions::default()).await.expect("read");
     let mut positions = Vec::new();
     while let Some(event) = forward.next().await.expect("event") {
         positions.push(event.get_original_event().position);
@@ -134,20 +116,13 @@ async fn the_log_is_read_both_ways() {
     assert_eq!(positions.len(), 4);
     assert!(positions.is_sorted() && positions[0].commit > 0);
     let from = StreamPosition::Position(positions[2]);
-    let inclusive = client
-        .read_all(&ReadAllOptions::default().position(from))
-        .await;
+    let inclusive = client.read_all(&ReadAllOptions::default().position(from)).await;
     assert_eq!(revisions(inclusive.expect("read")).await, [0, 1]);
     let exclusive = ReadAllOptions::default().position(from).backwards();
     let exclusive = client.read_all(&exclusive).await.expect("read");
     assert_eq!(revisions(exclusive).await, [1, 0]);
-    let end = ReadAllOptions::default()
-        .position(StreamPosition::End)
-        .max_count(3);
-    assert_eq!(
-        revisions(client.read_all(&end).await.expect("read")).await,
-        [1, 0, 1]
-    );
+    let end = ReadAllOptions::default().position(StreamPosition::End).max_count(3);
+    assert_eq!(revisions(client.read_all(&end).await.expect("read")).await, [1, 0, 1]);
 }
 
 #[tokio::test]
@@ -157,9 +132,7 @@ async fn a_wrong_expectation_is_told_with_what_is_there() {
     append(&client, "tale-1", "Told", 2).await;
     for expected in [ExpectedRevision::NoStream, ExpectedRevision::Exact(7)] {
         let options = AppendToStreamOptions::default().expected_revision(expected);
-        let refused = client
-            .append_to_stream("tale-1", &options, offered("Told", 1))
-            .await;
+        let refused = client.append_to_stream("tale-1", &options, offered("Told", 1)).await;
         match refused {
             Err(Error::WrongExpectedVersion {
                 expected: told,
@@ -170,15 +143,10 @@ async fn a_wrong_expectation_is_told_with_what_is_there() {
     }
     let options =
         AppendToStreamOptions::default().expected_revision(ExpectedRevision::StreamExists);
-    let refused = client
-        .append_to_stream("other", &options, offered("Told", 1))
-        .await;
+    let refused = client.append_to_stream("other", &options, offered("Told", 1)).await;
     assert!(matches!(
         refused,
-        Err(Error::WrongExpectedVersion {
-            current: eventstore::CurrentRevision::NoStream,
-            ..
-        })
+        Err(Error::WrongExpectedVersion { current: eventstore::CurrentRevision::NoStream, .. })
     ));
 }
 
@@ -188,20 +156,11 @@ async fn an_append_sent_twice_is_answered_twice_and_kept_once() {
     let client = server.client();
     let events = offered("Told", 3);
     let options = AppendToStreamOptions::default().expected_revision(ExpectedRevision::NoStream);
-    let first = client
-        .append_to_stream("tale-1", &options, events.clone())
-        .await
-        .expect("first");
-    let again = client
-        .append_to_stream("tale-1", &options, events)
-        .await
-        .expect("again");
+    let first = client.append_to_stream("tale-1", &options, events.clone()).await.expect("first");
+    let again = client.append_to_stream("tale-1", &options, events).await.expect("again");
     assert_eq!(first.next_expected_version, again.next_expected_version);
     assert_eq!(first.position, again.position);
-    let read = client
-        .read_stream("tale-1", &Default::default())
-        .await
-        .expect("read");
+    let read = client.read_stream("tale-1", &Default::default()).await.expect("read");
     assert_eq!(revisions(read).await, [0, 1, 2]);
 }
 
@@ -209,21 +168,15 @@ async fn an_append_sent_twice_is_answered_twice_and_kept_once() {
 async fn a_batch_keeps_the_order_in_which_it_was_sent() {
     let server = Server::start().await;
     let client = server.client();
-    let batch = client
-        .batch_append(&BatchAppendOptions::default())
-        .await
-        .expect("batch");
+    let batch = client.batch_append(&BatchAppendOptions::default()).await.expect("batch");
     let appends = (0..200)
         .map(|_| batch.append_to_stream("tale-1", ExpectedRevision::Any, offered("Told", 1)));
     let written = futures::future::join_all(appends).await;
-    let numbers: Vec<_> = written
-        .into_iter()
-        .map(|written| written.expect("append").current_revision())
-        .collect();
+    let numbers: Vec<_> =
+        written.into_iter().map(|written| written.expect("append").current_revision()).collect();
     assert_eq!(numbers, (0..200).map(Some).collect::<Vec<_>>());
-    let refused = batch
-        .append_to_stream("tale-1", ExpectedRevision::NoStream, offered("Told", 1))
-        .await;
+    let refused =
+        batch.append_to_stream("tale-1", ExpectedRevision::NoStream, offered("Told", 1)).await;
     match refused {
         Err(Error::Grpc { message, .. }) => assert_eq!(message, "WrongExpectedVersion"),
         other => panic!("{other:?}"),
@@ -242,21 +195,12 @@ async fn a_deleted_stream_is_gone_until_it_is_written_again() {
         other => panic!("{other:?}"),
     }
     append(&client, "tale-1", "Told", 2).await;
-    let deleted = client
-        .delete_stream("tale-1", &options)
-        .await
-        .expect("delete");
+    let deleted = client.delete_stream("tale-1", &options).await.expect("delete");
     assert!(deleted.is_some());
-    let mut read = client
-        .read_stream("tale-1", &Default::default())
-        .await
-        .expect("call");
+    let mut read = client.read_stream("tale-1", &Default::default()).await.expect("call");
     assert!(matches!(read.next().await, Err(Error::ResourceNotFound)));
     append(&client, "tale-1", "Told", 1).await;
-    let read = client
-        .read_stream("tale-1", &Default::default())
-        .await
-        .expect("call");
+    let read = client.read_stream("tale-1", &Default::default()).await.expect("call");
     assert_eq!(revisions(read).await, [2]);
 }
 
@@ -266,24 +210,14 @@ async fn a_tombstone_is_for_good() {
     let client = server.client();
     append(&client, "tale-1", "Told", 1).await;
     let options = TombstoneStreamOptions::default();
-    client
-        .tombstone_stream("tale-1", &options)
-        .await
-        .expect("tombstone");
+    client.tombstone_stream("tale-1", &options).await.expect("tombstone");
     // The call itself fails, not the first event.
     let read = client.read_stream("tale-1", &Default::default()).await;
     assert!(matches!(read, Err(Error::ResourceDeleted)));
     let options = AppendToStreamOptions::default();
-    let refused = client
-        .append_to_stream("tale-1", &options, offered("Told", 1))
-        .await;
-    assert!(
-        matches!(refused, Err(Error::ResourceDeleted)),
-        "{refused:?}"
-    );
-    let mut followed = client
-        .subscribe_to_stream("tale-1", &Default::default())
-        .await;
+    let refused = client.append_to_stream("tale-1", &options, offered("Told", 1)).await;
+    assert!(matches!(refused, Err(Error::ResourceDeleted)), "{refused:?}");
+    let mut followed = client.subscribe_to_stream("tale-1", &Default::default()).await;
     assert!(matches!(followed.next().await, Err(Error::ResourceDeleted)));
 }
 
@@ -309,16 +243,10 @@ async fn a_stream_is_followed_from_the_past_to_live() {
     append(&client, "tale-1", "Told", 3).await;
     let options = SubscribeToStreamOptions::default().start_from(StreamPosition::Position(0));
     let mut followed = client.subscribe_to_stream("tale-1", &options).await;
-    assert!(matches!(
-        next(&mut followed).await,
-        SubscriptionEvent::Confirmed(_)
-    ));
+    assert!(matches!(next(&mut followed).await, SubscriptionEvent::Confirmed(_)));
     assert_eq!(next_revision(&mut followed).await, 1);
     assert_eq!(next_revision(&mut followed).await, 2);
-    assert!(matches!(
-        next(&mut followed).await,
-        SubscriptionEvent::CaughtUp
-    ));
+    assert!(matches!(next(&mut followed).await, SubscriptionEvent::CaughtUp));
     append(&client, "tale-1", "Told", 1).await;
     assert_eq!(next_revision(&mut followed).await, 3);
 }
@@ -373,10 +301,7 @@ async fn a_subscriber_is_told_when_the_server_stops() {
     let server = Server::start().await;
     let client = server.client();
     let mut followed = client.subscribe_to_all(&Default::default()).await;
-    assert!(matches!(
-        next(&mut followed).await,
-        SubscriptionEvent::Confirmed(_)
-    ));
+    assert!(matches!(next(&mut followed).await, SubscriptionEvent::Confirmed(_)));
     server.shutdown.cancel();
     let ended = tokio::time::timeout(PATIENCE, async {
         loop {
@@ -386,7 +311,5 @@ async fn a_subscriber_is_told_when_the_server_stops() {
         }
     });
     assert!(matches!(ended.await, Ok(Error::ServerError(_))));
-    tokio::time::timeout(PATIENCE, server.serving.finished())
-        .await
-        .expect("stopped");
+    tokio::time::timeout(PATIENCE, server.serving.finished()).await.expect("stopped");
 }

@@ -9,17 +9,11 @@ use crate::server::Server;
 async fn ask(server: &Server, method: &str, path: &str) -> (String, String) {
     let mut connection = TcpStream::connect(server.address()).await.expect("connect");
     let request = format!("{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
-    connection
-        .write_all(request.as_bytes())
-        .await
-        .expect("write");
+    connection.write_all(request.as_bytes()).await.expect("write");
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await.expect("read");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    (
-        head.lines().next().expect("a line").to_owned(),
-        body.to_owned(),
-    )
+    (head.lines().next().expect("a line").to_owned(), body.to_owned())
 }
 
 #[tokio::test]
@@ -49,12 +43,7 @@ async fn gossip_names_the_leader_and_where_it_is() {
     assert_eq!(member["httpEndPointPort"], port);
     let (_, body) = ask(&server, "GET", "/info").await;
     let info: serde_json::Value = serde_json::from_str(&body).expect("json");
-    assert!(
-        info["esVersion"]
-            .as_str()
-            .expect("a version")
-            .starts_with("24.10.")
-    );
+    assert!(info["esVersion"].as_str().expect("a version").starts_with("24.10."));
 }
 
 #[tokio::test]

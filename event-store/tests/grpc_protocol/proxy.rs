@@ -25,10 +25,7 @@ impl Proxy {
                     // It ends with either side, or when it is cut.
                     let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
                 });
-                connections
-                    .lock()
-                    .expect("lock")
-                    .push(forward.abort_handle());
+                connections.lock().expect("lock").push(forward.abort_handle());
             }
         });
         Self { address, open }

@@ -29,10 +29,7 @@ fn python() -> Option<PathBuf> {
 async fn the_python_client_tells_its_story() {
     let installed = tokio::task::spawn_blocking(python).await.expect("no panic");
     let Some(python) = installed else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "python3 with venv and pip is needed"
-        );
+        assert!(std::env::var_os("CI").is_none(), "python3 with venv and pip is needed");
         eprintln!("skipped: python3 with venv and pip is needed");
         return;
     };
@@ -40,10 +37,7 @@ async fn the_python_client_tells_its_story() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/grpc_protocol/story.py");
     let address = server.address();
     let story = move || Command::new(python).arg(script).arg(address).output();
-    let output = tokio::task::spawn_blocking(story)
-        .await
-        .expect("no panic")
-        .expect("started");
+    let output = tokio::task::spawn_blocking(story).await.expect("no panic").expect("started");
     let told = String::from_utf8_lossy(&output.stdout);
     let failed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}\n{failed}");

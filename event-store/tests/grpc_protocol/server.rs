@@ -36,12 +36,7 @@ impl Server {
         let shutdown = CancellationToken::new();
         let options = ServeOptions::default();
         let serving = serve(listener, Arc::clone(&store), options, shutdown.clone());
-        Self {
-            store,
-            serving: serving.expect("serve"),
-            shutdown,
-            folder: None,
-        }
+        Self { store, serving: serving.expect("serve"), shutdown, folder: None }
     }
 
     pub fn address(&self) -> String {

@@ -35,9 +35,7 @@ async fn refused(server: &Server, call: &'static str, name: &str, any: bool) -> 
     grpc.ready().await.expect("ready");
     let deletion = Deletion {
         options: Some(Options {
-            stream_identifier: Some(Name {
-                stream_name: name.as_bytes().to_vec(),
-            }),
+            stream_identifier: Some(Name { stream_name: name.as_bytes().to_vec() }),
             no_stream: (!any).then_some(()),
             any: any.then_some(()),
         }),
@@ -49,10 +47,7 @@ async fn refused(server: &Server, call: &'static str, name: &str, any: bool) -> 
 }
 
 fn trailer<'a>(status: &'a Status, key: &str) -> Option<&'a str> {
-    status
-        .metadata()
-        .get(key)
-        .and_then(|value| value.to_str().ok())
+    status.metadata().get(key).and_then(|value| value.to_str().ok())
 }
 
 const DELETE: &str = "/event_store.client.streams.Streams/Delete";
@@ -63,17 +58,10 @@ async fn a_wrong_expectation_names_both_revisions() {
     let name = stream("tale-1");
     let events = vec![event(1), event(2)];
     let any = event_store::ExpectedRevision::Any;
-    server
-        .store
-        .append(&name, any, events)
-        .await
-        .expect("append");
+    server.store.append(&name, any, events).await.expect("append");
     let status = refused(&server, DELETE, "tale-1", false).await;
     assert_eq!(status.code(), Code::FailedPrecondition);
-    assert_eq!(
-        trailer(&status, "exception"),
-        Some("wrong-expected-version")
-    );
+    assert_eq!(trailer(&status, "exception"), Some("wrong-expected-version"));
     assert_eq!(trailer(&status, "stream-name"), Some("tale-1"));
     assert_eq!(trailer(&status, "expected-version"), Some("-1"));
     assert_eq!(trailer(&status, "actual-version"), Some("1"));
@@ -85,11 +73,7 @@ async fn a_tombstone_is_named() {
     let server = Server::start().await;
     let name = stream("été-1");
     let any = event_store::ExpectedRevision::Any;
-    server
-        .store
-        .tombstone_stream(&name, any)
-        .await
-        .expect("tombstone");
+    server.store.tombstone_stream(&name, any).await.expect("tombstone");
     let status = refused(&server, DELETE, "été-1", true).await;
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(trailer(&status, "exception"), Some("stream-deleted"));

@@ -52,17 +52,13 @@ impl Model {
 
     /// The revision that comes next.
     pub fn behind(&self, name: &str) -> u64 {
-        self.streams
-            .get(name)
-            .map_or(0, |stream| stream.events.len() as u64)
+        self.streams.get(name).map_or(0, |stream| stream.events.len() as u64)
     }
 
     /// The numbers of all events of a stream.
     pub fn numbers(&self, name: &str) -> Vec<u64> {
         let stream = self.streams.get(name);
-        stream.map_or_else(Vec::new, |stream| {
-            stream.events.iter().map(|event| event.0).collect()
-        })
+        stream.map_or_else(Vec::new, |stream| stream.events.iter().map(|event| event.0).collect())
     }
 
     /// The numbers of the events that a reader of the stream gets.
@@ -75,12 +71,8 @@ impl Model {
             return Err(Refusal::Missing);
         }
         let all = self.numbers(name);
-        let counted = stream
-            .max_count
-            .map_or(0, |count| all.len().saturating_sub(count as usize));
-        let first = counted
-            .max(stream.truncate_before.unwrap_or(0) as usize)
-            .min(all.len());
+        let counted = stream.max_count.map_or(0, |count| all.len().saturating_sub(count as usize));
+        let first = counted.max(stream.truncate_before.unwrap_or(0) as usize).min(all.len());
         Ok(all[first..].to_vec())
     }
 
@@ -145,10 +137,7 @@ impl Model {
     }
 
     /// The answer of the first time for a retry, nothing for what is new.
-    #[expect(
-        clippy::type_complexity,
-        reason = "an answer is a pair, and there may be none"
-    )]
+    #[expect(clippy::type_complexity, reason = "an answer is a pair, and there may be none")]
     fn decide(
         stream: &Stream,
         expected: ExpectedRevision,
@@ -183,10 +172,7 @@ impl Model {
         }
         let reopens = stream.deleted() && expected == ExpectedRevision::NoStream;
         let there = stream.events.get(from as usize..).unwrap_or_default();
-        let same = there
-            .iter()
-            .zip(numbers)
-            .take_while(|(event, number)| event.0 == **number);
+        let same = there.iter().zip(numbers).take_while(|(event, number)| event.0 == **number);
         match same.count() {
             0 if reopens => Ok(None),
             same if same == numbers.len() && same > 0 => {

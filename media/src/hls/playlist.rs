@@ -55,10 +55,7 @@ impl MediaPlaylist {
                 ended = true;
             } else if !line.is_empty() && !line.starts_with('#') {
                 let duration_us = duration_us.take().ok_or(PlaylistError::DurationMissing)?;
-                segments.push(PlaylistSegment {
-                    file: line.to_owned(),
-                    duration_us,
-                });
+                segments.push(PlaylistSegment { file: line.to_owned(), duration_us });
             }
         }
         if segments.is_empty() {
@@ -67,31 +64,19 @@ impl MediaPlaylist {
         if !ended {
             return Err(PlaylistError::EndMissing);
         }
-        Ok(Self {
-            init: init.ok_or(PlaylistError::InitMissing)?,
-            segments,
-        })
+        Ok(Self { init: init.ok_or(PlaylistError::InitMissing)?, segments })
     }
 
     /// How long all segments play together, in microseconds.
     pub(crate) fn duration_us(&self) -> u64 {
-        self.segments
-            .iter()
-            .map(|segment| segment.duration_us)
-            .sum()
+        self.segments.iter().map(|segment| segment.duration_us).sum()
     }
 }
 
 /// The master playlist of these renditions, the first being the one a player begins with.
 pub(crate) fn master_playlist(renditions: &[PlayableRendition]) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
-    for PlayableRendition {
-        name,
-        codecs,
-        peak_bps,
-        average_bps,
-    } in renditions
-    {
+    for PlayableRendition { name, codecs, peak_bps, average_bps } in renditions {
         writeln!(
             text,
             "#EXT-X-STREAM-INF:BANDWIDTH={peak_bps},AVERAGE-BANDWIDTH={average_bps},\
@@ -109,9 +94,7 @@ fn uri_attribute(attributes: &str) -> Option<String> {
 
 fn parse_seconds(text: &str) -> Option<u64> {
     let seconds: f64 = text.trim().parse().ok()?;
-    (0.0..1e6)
-        .contains(&seconds)
-        .then(|| (seconds * 1e6).round() as u64)
+    (0.0..1e6).contains(&seconds).then(|| (seconds * 1e6).round() as u64)
 }
 
 #[cfg(test)]
@@ -126,11 +109,7 @@ mod tests {
     fn a_whole_playlist_is_read() {
         let playlist = MediaPlaylist::parse(WHOLE).unwrap();
         assert_eq!(playlist.init, "init.mp4");
-        let files: Vec<_> = playlist
-            .segments
-            .iter()
-            .map(|segment| &segment.file)
-            .collect();
+        let files: Vec<_> = playlist.segments.iter().map(|segment| &segment.file).collect();
         assert_eq!(files, ["segment-00000.m4s", "segment-00001.m4s"]);
         assert_eq!(playlist.duration_us(), 5_517_052);
     }
@@ -140,18 +119,9 @@ mod tests {
         for (text, error) in [
             ("", PlaylistError::NotPlaylist),
             ("#EXTM3U\n#EXT-X-ENDLIST\n", PlaylistError::SegmentsMissing),
-            (
-                &WHOLE.replace("#EXT-X-ENDLIST", ""),
-                PlaylistError::EndMissing,
-            ),
-            (
-                &WHOLE.replace("EXT-X-MAP", "EXT-X-GAP"),
-                PlaylistError::InitMissing,
-            ),
-            (
-                &WHOLE.replace("#EXTINF:1.5", "#EXTINF:NaN"),
-                PlaylistError::DurationMissing,
-            ),
+            (&WHOLE.replace("#EXT-X-ENDLIST", ""), PlaylistError::EndMissing),
+            (&WHOLE.replace("EXT-X-MAP", "EXT-X-GAP"), PlaylistError::InitMissing),
+            (&WHOLE.replace("#EXTINF:1.5", "#EXTINF:NaN"), PlaylistError::DurationMissing),
         ] {
             assert_eq!(MediaPlaylist::parse(text), Err(error));
         }

@@ -20,10 +20,7 @@ pub(crate) async fn check(storage: &dyn ObjectStorage) {
     lists_are_sorted_and_paged(storage).await;
     files_go_in_and_come_out(storage).await;
     writers_of_one_key_do_not_mix(storage).await;
-    let left = storage
-        .list(&KeyPrefix::everything(), None, 10)
-        .await
-        .unwrap();
+    let left = storage.list(&KeyPrefix::everything(), None, 10).await.unwrap();
     assert_eq!(left, [], "the suite cleans up");
 }
 
@@ -33,10 +30,7 @@ fn key(text: &str) -> ObjectKey {
 
 fn body(bytes: impl Into<Bytes>) -> ByteStream {
     let bytes: Bytes = bytes.into();
-    let pieces: Vec<_> = bytes
-        .chunks(7_001)
-        .map(|p| Ok(Bytes::copy_from_slice(p)))
-        .collect();
+    let pieces: Vec<_> = bytes.chunks(7_001).map(|p| Ok(Bytes::copy_from_slice(p))).collect();
     stream::iter(pieces).boxed()
 }
 
@@ -49,13 +43,7 @@ fn digest(bytes: &[u8]) -> Sha256Digest {
 }
 
 async fn read(storage: &dyn ObjectStorage, key: &ObjectKey, range: ByteRange) -> Bytes {
-    storage
-        .get(key, range)
-        .await
-        .unwrap()
-        .bytes(u64::MAX)
-        .await
-        .unwrap()
+    storage.get(key, range).await.unwrap().bytes(u64::MAX).await.unwrap()
 }
 
 async fn what_is_put_is_got_back(storage: &dyn ObjectStorage) {
@@ -86,10 +74,7 @@ async fn large_objects_come_whole(storage: &dyn ObjectStorage) {
 async fn ranges_are_exact(storage: &dyn ObjectStorage) {
     let (key, content) = (key("suite/ranged"), pattern(300_000));
     storage.put(&key, body(content.clone())).await.unwrap();
-    let within = |start, length_bytes| ByteRange::Within {
-        start,
-        length_bytes,
-    };
+    let within = |start, length_bytes| ByteRange::Within { start, length_bytes };
     for (range, expected) in [
         (within(0, 1), 0..1),
         (within(150_000, 140_000), 150_000..290_000),
@@ -101,10 +86,7 @@ async fn ranges_are_exact(storage: &dyn ObjectStorage) {
         let reader = storage.get(&key, range).await.unwrap();
         assert_eq!(reader.size_bytes, 300_000);
         assert_eq!(reader.range, expected.start as u64..expected.end as u64);
-        assert!(
-            reader.bytes(u64::MAX).await.unwrap() == content[expected],
-            "{range:?}"
-        );
+        assert!(reader.bytes(u64::MAX).await.unwrap() == content[expected], "{range:?}");
     }
     let outside = storage.get(&key, ByteRange::From(300_000)).await;
     let size_bytes = match outside {
@@ -113,10 +95,7 @@ async fn ranges_are_exact(storage: &dyn ObjectStorage) {
     };
     assert_eq!(size_bytes, 300_000);
     let reader = storage.get(&key, ByteRange::Whole).await.unwrap();
-    assert!(
-        reader.bytes(299_999).await.is_err(),
-        "more than the caller holds is refused"
-    );
+    assert!(reader.bytes(299_999).await.is_err(), "more than the caller holds is refused");
     storage.delete(&key).await.unwrap();
 }
 
@@ -138,15 +117,9 @@ async fn a_put_replaces_and_readers_keep_theirs(storage: &dyn ObjectStorage) {
     let reader = storage.get(&key, ByteRange::Whole).await.unwrap();
     storage.put(&key, body(new.clone())).await.unwrap();
     assert_eq!(read(storage, &key, ByteRange::Whole).await, new);
-    assert!(
-        reader.bytes(u64::MAX).await.unwrap() == old,
-        "a reader keeps what it began with"
-    );
+    assert!(reader.bytes(u64::MAX).await.unwrap() == old, "a reader keeps what it began with");
     storage.delete(&key).await.unwrap();
-    assert!(matches!(
-        storage.head(&key).await,
-        Err(StorageError::NotFound { .. })
-    ));
+    assert!(matches!(storage.head(&key).await, Err(StorageError::NotFound { .. })));
 }
 
 async fn a_body_that_fails_changes_nothing(storage: &dyn ObjectStorage) {
@@ -157,10 +130,7 @@ async fn a_body_that_fails_changes_nothing(storage: &dyn ObjectStorage) {
     };
     let refused = storage.put(&key, broken()).await;
     assert!(matches!(refused, Err(StorageError::Body(_))));
-    assert!(matches!(
-        storage.head(&key).await,
-        Err(StorageError::NotFound { .. })
-    ));
+    assert!(matches!(storage.head(&key).await, Err(StorageError::NotFound { .. })));
     storage.put(&key, body("kept")).await.unwrap();
     assert!(storage.put(&key, broken()).await.is_err());
     assert_eq!(read(storage, &key, ByteRange::Whole).await, "kept");
@@ -168,9 +138,7 @@ async fn a_body_that_fails_changes_nothing(storage: &dyn ObjectStorage) {
 }
 
 async fn lists_are_sorted_and_paged(storage: &dyn ObjectStorage) {
-    let mut names = [
-        "l/b", "l/a/2", "l/a/10", "l/a-b", "l/a.b", "l/c/d/e", "l/B", "lone", "m/x",
-    ];
+    let mut names = ["l/b", "l/a/2", "l/a/10", "l/a-b", "l/a.b", "l/c/d/e", "l/B", "lone", "m/x"];
     for name in names {
         storage.put(&key(name), body(name)).await.unwrap();
     }
@@ -179,10 +147,7 @@ async fn lists_are_sorted_and_paged(storage: &dyn ObjectStorage) {
     let all = storage.list(&everything, None, 100).await.unwrap();
     let listed: Vec<_> = all.iter().map(|object| object.key.as_str()).collect();
     assert_eq!(listed, names);
-    assert!(
-        all.iter()
-            .all(|object| object.size_bytes == object.key.as_str().len() as u64)
-    );
+    assert!(all.iter().all(|object| object.size_bytes == object.key.as_str().len() as u64));
 
     let mut paged = Vec::new();
     let mut after: Option<ObjectKey> = None;
@@ -227,9 +192,6 @@ async fn writers_of_one_key_do_not_mix(storage: &dyn ObjectStorage) {
     }
     let got = read(storage, &key, ByteRange::Whole).await;
     assert_eq!(got.len(), 200_000);
-    assert!(
-        got.iter().all(|byte| *byte == got[0]),
-        "the object is one writer's alone"
-    );
+    assert!(got.iter().all(|byte| *byte == got[0]), "the object is one writer's alone");
     storage.delete(&key).await.unwrap();
 }

@@ -72,19 +72,13 @@ impl ObjectStorage for FileStorage {
         let (mut file, size_bytes) = in_background(move || open_object(&path))
             .await
             .map_err(|error| read_error(error, key))?;
-        let range = range
-            .resolve(size_bytes)
-            .ok_or(StorageError::RangeNotSatisfiable { size_bytes })?;
-        file.seek(SeekFrom::Start(range.start))
-            .map_err(StorageError::Io)?;
+        let range =
+            range.resolve(size_bytes).ok_or(StorageError::RangeNotSatisfiable { size_bytes })?;
+        file.seek(SeekFrom::Start(range.start)).map_err(StorageError::Io)?;
         let rest =
             tokio::io::AsyncReadExt::take(tokio::fs::File::from_std(file), range.end - range.start);
         let body = ReaderStream::with_capacity(rest, READ_BYTES).boxed();
-        Ok(ObjectReader {
-            size_bytes,
-            range,
-            body,
-        })
+        Ok(ObjectReader { size_bytes, range, body })
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectHead, StorageError> {
@@ -95,19 +89,14 @@ impl ObjectStorage for FileStorage {
                 return Err(io::ErrorKind::NotFound.into());
             }
             let modified = DateTime::<Utc>::from(metadata.modified()?);
-            Ok(ObjectHead {
-                size_bytes: metadata.len(),
-                modified,
-            })
+            Ok(ObjectHead { size_bytes: metadata.len(), modified })
         });
         head.await.map_err(|error| read_error(error, key))
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<(), StorageError> {
         let (root, path) = (self.root.clone(), self.path(key));
-        in_background(move || remove(&root, &path))
-            .await
-            .map_err(StorageError::Io)
+        in_background(move || remove(&root, &path)).await.map_err(StorageError::Io)
     }
 
     async fn list(
@@ -144,19 +133,13 @@ struct Written {
 
 /// Writes the whole stream to the file, counts and hashes it, and syncs.
 async fn write_body(file: File, mut body: ByteStream) -> Result<Written, StorageError> {
-    let mut sink = Sink {
-        file,
-        hasher: Sha256::new(),
-        size_bytes: 0,
-    };
+    let mut sink = Sink { file, hasher: Sha256::new(), size_bytes: 0 };
     let mut gathered = BytesMut::new();
     while let Some(chunk) = body.next().await {
         gathered.extend_from_slice(&chunk.map_err(StorageError::Body)?);
         if gathered.len() >= WRITE_BYTES {
             let bytes = gathered.split().freeze();
-            sink = in_background(move || sink.write(&bytes))
-                .await
-                .map_err(full_or_io)?;
+            sink = in_background(move || sink.write(&bytes)).await.map_err(full_or_io)?;
         }
     }
     let bytes = gathered.freeze();
@@ -167,10 +150,7 @@ async fn write_body(file: File, mut body: ByteStream) -> Result<Written, Storage
     };
     let sink = in_background(finish).await.map_err(full_or_io)?;
     let sha256 = Sha256Digest::from_bytes(sink.hasher.finalize().into());
-    Ok(Written {
-        size_bytes: sink.size_bytes,
-        sha256,
-    })
+    Ok(Written { size_bytes: sink.size_bytes, sha256 })
 }
 
 struct Sink {
@@ -199,16 +179,12 @@ fn move_into_place(root: &Path, from: &Path, to: &Path) -> io::Result<()> {
             Ok(()) => return sync_folders(root, folder),
         }
     }
-    Err(io::Error::other(
-        "the object's folder was removed again and again",
-    ))
+    Err(io::Error::other("the object's folder was removed again and again"))
 }
 
 /// Syncs the folder and those above it: any of them may be new, made here or by another writer.
 fn sync_folders(root: &Path, folder: &Path) -> io::Result<()> {
-    let inside = folder
-        .ancestors()
-        .take_while(|ancestor| ancestor.starts_with(root));
+    let inside = folder.ancestors().take_while(|ancestor| ancestor.starts_with(root));
     for ancestor in inside {
         match File::open(ancestor).and_then(|opened| opened.sync_all()) {
             // Removed meanwhile with all that was in it: nothing is left to be made durable.
@@ -236,16 +212,11 @@ fn remove(root: &Path, path: &Path) -> io::Result<()> {
         Err(error) if is_absent(&error) => return Ok(()),
         Err(error) => return Err(error),
     }
-    let folder = path
-        .parent()
-        .expect("an object lies in the root or below it");
+    let folder = path.parent().expect("an object lies in the root or below it");
     sync_folders(root, folder)?;
     // Folders go with their last object; one that is in use again refuses, and ends the walk.
     let below_root = folder.ancestors().take_while(|ancestor| *ancestor != root);
-    below_root
-        .map(fs::remove_dir)
-        .take_while(Result::is_ok)
-        .for_each(drop);
+    below_root.map(fs::remove_dir).take_while(Result::is_ok).for_each(drop);
     Ok(())
 }
 
@@ -301,10 +272,7 @@ impl Listing {
             } else if let Ok(key) = ObjectKey::new(full) {
                 match fs::metadata(self.root.join(key.as_str())) {
                     Ok(metadata) => {
-                        self.found.push(ListedObject {
-                            key,
-                            size_bytes: metadata.len(),
-                        });
+                        self.found.push(ListedObject { key, size_bytes: metadata.len() });
                     }
                     Err(error) if is_absent(&error) => {}
                     Err(error) => return Err(error),
@@ -391,27 +359,18 @@ mod tests {
         assert_eq!(left_aside(home.path()), 1);
         drop(put);
         assert_eq!(left_aside(home.path()), 0);
-        assert!(matches!(
-            storage.head(&key).await,
-            Err(StorageError::NotFound { .. })
-        ));
+        assert!(matches!(storage.head(&key).await, Err(StorageError::NotFound { .. })));
     }
 
     #[tokio::test]
     async fn an_object_is_no_folder_and_a_folder_no_object() {
         let home = tempfile::tempdir().unwrap();
         let storage = FileStorage::open(home.path()).unwrap();
-        let (leaf, below) = (
-            ObjectKey::new("a/b").unwrap(),
-            ObjectKey::new("a/b/c").unwrap(),
-        );
+        let (leaf, below) = (ObjectKey::new("a/b").unwrap(), ObjectKey::new("a/b/c").unwrap());
         storage.put(&leaf, body(b"1")).await.unwrap();
         let refused = storage.put(&below, body(b"2")).await;
         assert!(matches!(refused, Err(StorageError::KeyClash { .. })));
-        assert!(matches!(
-            storage.head(&below).await,
-            Err(StorageError::NotFound { .. })
-        ));
+        assert!(matches!(storage.head(&below).await, Err(StorageError::NotFound { .. })));
         let folder = ObjectKey::new("a").unwrap();
         let refused = storage.put(&folder, body(b"3")).await;
         assert!(matches!(refused, Err(StorageError::KeyClash { .. })));

@@ -137,10 +137,9 @@ impl ByteRange {
         let range = match self {
             Self::Whole => return Some(0..size_bytes),
             Self::From(start) => start..size_bytes,
-            Self::Within {
-                start,
-                length_bytes,
-            } => start..start.saturating_add(length_bytes).min(size_bytes),
+            Self::Within { start, length_bytes } => {
+                start..start.saturating_add(length_bytes).min(size_bytes)
+            }
             Self::Last(length_bytes) => size_bytes.saturating_sub(length_bytes)..size_bytes,
         };
         (range.start < range.end).then_some(range)
@@ -168,11 +167,7 @@ impl ObjectReader {
 
 impl fmt::Debug for ObjectReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            size_bytes,
-            range,
-            body: _,
-        } = self;
+        let Self { size_bytes, range, body: _ } = self;
         f.debug_struct("ObjectReader")
             .field("size_bytes", size_bytes)
             .field("range", range)
@@ -183,16 +178,12 @@ impl fmt::Debug for ObjectReader {
 impl LocalFile {
     /// A file that stays when this is dropped.
     pub fn stored(path: impl Into<PathBuf>) -> Self {
-        Self {
-            place: Place::Stored(path.into()),
-        }
+        Self { place: Place::Stored(path.into()) }
     }
 
     /// A copy that is removed when this is dropped.
     pub fn fetched(path: ScratchPath) -> Self {
-        Self {
-            place: Place::Fetched(path),
-        }
+        Self { place: Place::Fetched(path) }
     }
 
     /// Where the file is.
@@ -216,13 +207,7 @@ mod tests {
         assert_eq!(ByteRange::Last(4).resolve(10), Some(6..10));
         assert_eq!(ByteRange::Last(40).resolve(10), Some(0..10));
         assert_eq!(ByteRange::Last(0).resolve(10), None);
-        let within = |start, length_bytes| {
-            ByteRange::Within {
-                start,
-                length_bytes,
-            }
-            .resolve(10)
-        };
+        let within = |start, length_bytes| ByteRange::Within { start, length_bytes }.resolve(10);
         assert_eq!(within(2, 3), Some(2..5));
         assert_eq!(within(9, u64::MAX), Some(9..10));
         assert_eq!(within(11, 1), None);

@@ -84,10 +84,7 @@ impl Ffmpeg {
     /// is for the platform to answer.
     pub(super) fn command(&self, arguments: &[OsString], folder: &Path) -> Command {
         let mut command = quiet_command(&self.program);
-        command
-            .args(arguments)
-            .current_dir(folder)
-            .stderr(Stdio::piped());
+        command.args(arguments).current_dir(folder).stderr(Stdio::piped());
         command
     }
 
@@ -111,10 +108,7 @@ fn quiet_command(program: &Path) -> Command {
 }
 
 async fn ask_version(program: &Path) -> Result<String, FfmpegError> {
-    let unusable = |reason: String| FfmpegError::Unusable {
-        program: program.to_owned(),
-        reason,
-    };
+    let unusable = |reason: String| FfmpegError::Unusable { program: program.to_owned(), reason };
     let mut command = quiet_command(program);
     let answer = command.arg("-version").stdout(Stdio::piped()).output();
     let answer = timeout(Duration::from_millis(FFMPEG_VERSION_MS_MAX), answer)
@@ -125,23 +119,16 @@ async fn ask_version(program: &Path) -> Result<String, FfmpegError> {
         return Err(unusable(format!("it ended with {}", answer.status)));
     }
     let text = String::from_utf8_lossy(&answer.stdout);
-    let version = text
-        .strip_prefix("ffmpeg version ")
-        .and_then(|rest| rest.split(' ').next());
-    version
-        .map(str::to_owned)
-        .ok_or_else(|| unusable("it tells no version".to_owned()))
+    let version = text.strip_prefix("ffmpeg version ").and_then(|rest| rest.split(' ').next());
+    version.map(str::to_owned).ok_or_else(|| unusable("it tells no version".to_owned()))
 }
 
 fn spawn_error(program: &Path, error: io::Error) -> FfmpegError {
     match error.kind() {
-        io::ErrorKind::NotFound => FfmpegError::FfmpegMissing {
-            searched: format!("no {}", program.display()),
-        },
-        _ => FfmpegError::Unusable {
-            program: program.to_owned(),
-            reason: error.to_string(),
-        },
+        io::ErrorKind::NotFound => {
+            FfmpegError::FfmpegMissing { searched: format!("no {}", program.display()) }
+        }
+        _ => FfmpegError::Unusable { program: program.to_owned(), reason: error.to_string() },
     }
 }
 
@@ -159,20 +146,12 @@ mod tests {
     #[tokio::test]
     async fn a_missing_one_is_one_clear_line() {
         let home = tempfile::tempdir().unwrap();
-        let on_path = Ffmpeg::locate_in(home.path().as_os_str())
-            .await
-            .unwrap_err();
+        let on_path = Ffmpeg::locate_in(home.path().as_os_str()).await.unwrap_err();
         let named = Ffmpeg::at(home.path().join("ffmpeg")).await.unwrap_err();
         for error in [on_path, named] {
-            assert!(
-                matches!(error, FfmpegError::FfmpegMissing { .. }),
-                "{error:?}"
-            );
+            assert!(matches!(error, FfmpegError::FfmpegMissing { .. }), "{error:?}");
             let line = error.to_string();
-            assert!(
-                line.starts_with("ffmpeg is missing") && !line.contains('\n'),
-                "{line}"
-            );
+            assert!(line.starts_with("ffmpeg is missing") && !line.contains('\n'), "{line}");
         }
     }
 
@@ -180,10 +159,7 @@ mod tests {
     async fn another_program_is_not_taken_for_it() {
         for program in ["/bin/false", "/bin/echo", "/"] {
             let error = Ffmpeg::at(program).await.unwrap_err();
-            assert!(
-                matches!(error, FfmpegError::Unusable { .. }),
-                "{program}: {error:?}"
-            );
+            assert!(matches!(error, FfmpegError::Unusable { .. }), "{program}: {error:?}");
         }
     }
 }

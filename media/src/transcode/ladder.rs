@@ -37,13 +37,7 @@ pub(super) fn arguments(source: &Path, facts: &AudioFacts) -> Vec<OsString> {
     add(&["-nostdin", "-hide_banner", "-loglevel", "error", "-y"]);
     // The format is told, not guessed, and nothing but files is opened: a master cannot make
     // `ffmpeg` fetch anything.
-    add(&[
-        "-protocol_whitelist",
-        "file",
-        "-f",
-        facts.format.demuxer(),
-        "-i",
-    ]);
+    add(&["-protocol_whitelist", "file", "-f", facts.format.demuxer(), "-i"]);
     let mut input = OsString::from("file:");
     input.push(source);
     arguments.push(input);
@@ -57,51 +51,17 @@ fn output(rendition: &Rendition, facts: &AudioFacts) -> Vec<String> {
     let name = rendition.name;
     let fixed = |text: &str| text.to_owned();
     let mut output: Vec<String> = Vec::new();
-    output.extend(
-        [
-            "-map",
-            "0:a:0",
-            "-map_metadata",
-            "-1",
-            "-map_chapters",
-            "-1",
-        ]
-        .map(fixed),
-    );
+    output.extend(["-map", "0:a:0", "-map_metadata", "-1", "-map_chapters", "-1"].map(fixed));
     output.extend(["-c:a", rendition.encoder, "-b:a"].map(fixed));
     output.push(rendition.bit_rate_bps.to_string());
-    output.extend([
-        fixed("-ac"),
-        facts.channels.clamp(1, rendition.channels_max).to_string(),
-    ]);
-    output.extend([
-        fixed("-ar"),
-        streaming_rate_hz(facts.sample_rate_hz).to_string(),
-    ]);
+    output.extend([fixed("-ac"), facts.channels.clamp(1, rendition.channels_max).to_string()]);
+    output.extend([fixed("-ar"), streaming_rate_hz(facts.sample_rate_hz).to_string()]);
     // The same master gives the same bytes: no dates, no versions.
     output.extend(["-fflags", "+bitexact", "-flags:a", "+bitexact"].map(fixed));
     output.extend(["-f", "hls", "-hls_playlist_type", "vod"].map(fixed));
-    output.extend([
-        fixed("-hls_time"),
-        format!("{:.3}", SEGMENT_MS as f64 / 1_000.0),
-    ]);
-    output.extend(
-        [
-            "-hls_segment_type",
-            "fmp4",
-            "-hls_flags",
-            "independent_segments",
-        ]
-        .map(fixed),
-    );
-    output.extend(
-        [
-            "-hls_fmp4_init_filename",
-            "init.mp4",
-            "-hls_segment_filename",
-        ]
-        .map(fixed),
-    );
+    output.extend([fixed("-hls_time"), format!("{:.3}", SEGMENT_MS as f64 / 1_000.0)]);
+    output.extend(["-hls_segment_type", "fmp4", "-hls_flags", "independent_segments"].map(fixed));
+    output.extend(["-hls_fmp4_init_filename", "init.mp4", "-hls_segment_filename"].map(fixed));
     output.push(format!("{name}/segment-%05d.m4s"));
     output.push(format!("{name}/playlist.m3u8"));
     output
@@ -109,11 +69,7 @@ fn output(rendition: &Rendition, facts: &AudioFacts) -> Vec<String> {
 
 /// Every player takes these two; a master of either family keeps its own.
 fn streaming_rate_hz(master_hz: u32) -> u32 {
-    if master_hz.is_multiple_of(11_025) {
-        44_100
-    } else {
-        48_000
-    }
+    if master_hz.is_multiple_of(11_025) { 44_100 } else { 48_000 }
 }
 
 #[cfg(test)]
@@ -131,15 +87,8 @@ mod tests {
 
     #[test]
     fn masters_keep_the_family_of_their_rate() {
-        let rates = [
-            8_000, 11_025, 22_050, 44_100, 48_000, 88_200, 96_000, 192_000,
-        ];
+        let rates = [8_000, 11_025, 22_050, 44_100, 48_000, 88_200, 96_000, 192_000];
         let streamed = rates.map(streaming_rate_hz);
-        assert_eq!(
-            streamed,
-            [
-                48_000, 44_100, 44_100, 44_100, 48_000, 44_100, 48_000, 48_000
-            ]
-        );
+        assert_eq!(streamed, [48_000, 44_100, 44_100, 44_100, 48_000, 44_100, 48_000, 48_000]);
     }
 }

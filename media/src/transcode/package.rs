@@ -64,41 +64,24 @@ pub(super) async fn store(
 ) -> Result<HlsPackage, TranscodeError> {
     let sound = renditions.iter().flat_map(|rendition| &rendition.sound);
     let puts: Vec<_> = sound.map(|written| put(storage, media, written)).collect();
-    stream::iter(puts)
-        .buffer_unordered(PUTS_AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
+    stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).try_collect::<Vec<()>>().await?;
     for rendition in &renditions {
         put(storage, media, &rendition.playlist).await?;
     }
-    let playable: Vec<_> = renditions
-        .iter()
-        .map(|rendition| rendition.playable.clone())
-        .collect();
+    let playable: Vec<_> = renditions.iter().map(|rendition| rendition.playable.clone()).collect();
     let master = Bytes::from(master_playlist(&playable));
     let mut size_bytes = master.len() as u64;
     let body = stream::iter([Ok(master)]).boxed();
     storage.put(&HlsFile::Master.key(media), body).await?;
 
     let mut files = vec![HlsFile::Master];
-    for written in renditions
-        .iter()
-        .flat_map(|r| std::iter::once(&r.playlist).chain(&r.sound))
-    {
+    for written in renditions.iter().flat_map(|r| std::iter::once(&r.playlist).chain(&r.sound)) {
         size_bytes += written.size_bytes;
         files.push(written.file.clone());
     }
     remove_others(storage, media, &files).await?;
-    let duration_ms = renditions
-        .first()
-        .map_or(0, |rendition| rendition.duration_ms);
-    Ok(HlsPackage {
-        media,
-        duration_ms,
-        size_bytes,
-        renditions: playable,
-        files,
-    })
+    let duration_ms = renditions.first().map_or(0, |rendition| rendition.duration_ms);
+    Ok(HlsPackage { media, duration_ms, size_bytes, renditions: playable, files })
 }
 
 async fn put(
@@ -106,9 +89,7 @@ async fn put(
     media: MediaId,
     written: &WrittenFile,
 ) -> Result<(), TranscodeError> {
-    storage
-        .put_file(&written.file.key(media), &written.path)
-        .await?;
+    storage.put_file(&written.file.key(media), &written.path).await?;
     Ok(())
 }
 
@@ -135,9 +116,7 @@ async fn read_rendition(
     if playlist.size_bytes > PLAYLIST_BYTES_MAX {
         return Err(bad(format!("the playlist of {name} is too large")));
     }
-    let text = fs::read_to_string(&playlist.path)
-        .await
-        .map_err(TranscodeError::scratch)?;
+    let text = fs::read_to_string(&playlist.path).await.map_err(TranscodeError::scratch)?;
     let parsed = MediaPlaylist::parse(&text)
         .map_err(|error| bad(format!("the playlist of {name} is not whole: {error}")))?;
 
@@ -161,12 +140,7 @@ async fn read_rendition(
         average_bps,
     };
     let duration_ms = (duration_us + 500) / 1_000;
-    Ok(WrittenRendition {
-        playable,
-        duration_ms,
-        playlist,
-        sound,
-    })
+    Ok(WrittenRendition { playable, duration_ms, playlist, sound })
 }
 
 async fn written_file(
@@ -177,17 +151,11 @@ async fn written_file(
     let path = format!("{rendition}/{name}");
     let file = HlsFile::parse(&path).ok_or_else(|| bad(format!("{path} was not asked for")))?;
     let path = folder.join(path);
-    let metadata = fs::metadata(&path)
-        .await
-        .map_err(|_| bad(format!("{file} is missing")))?;
+    let metadata = fs::metadata(&path).await.map_err(|_| bad(format!("{file} is missing")))?;
     if metadata.len() == 0 {
         return Err(bad(format!("{file} is empty")));
     }
-    Ok(WrittenFile {
-        file,
-        path,
-        size_bytes: metadata.len(),
-    })
+    Ok(WrittenFile { file, path, size_bytes: metadata.len() })
 }
 
 fn bit_rate_bps(size_bytes: u64, duration_us: u64) -> u64 {

@@ -56,10 +56,7 @@ pub(super) async fn run(
 /// Lowers the priority of the child and all its threads. It is a courtesy: when it is not
 /// possible, the child has ended, which is seen elsewhere.
 fn be_nice(child: &Child) {
-    let pid = child
-        .id()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(Pid::from_raw);
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
     if let Some(pid) = pid
         && let Err(error) = setpriority_pgrp(Some(pid), FFMPEG_NICENESS)
     {
@@ -68,10 +65,7 @@ fn be_nice(child: &Child) {
 }
 
 async fn complete(child: &mut Child) -> Result<(ExitStatus, String), TranscodeError> {
-    let stderr = child
-        .stderr
-        .take()
-        .expect("the command pipes its complaints");
+    let stderr = child.stderr.take().expect("the command pipes its complaints");
     let (status, complaints) = tokio::join!(child.wait(), tail(stderr));
     let status = status.map_err(TranscodeError::Scratch)?;
     Ok((status, complaints.map_err(TranscodeError::Scratch)?))
@@ -103,9 +97,7 @@ async fn watch_output(folder: &Path, limit_bytes: u64) -> TranscodeError {
 
 async fn check_output(folder: &Path, limit_bytes: u64) -> Result<(), TranscodeError> {
     let folder = folder.to_owned();
-    let measured = spawn_blocking(move || size_bytes(&folder))
-        .await
-        .map_err(io::Error::other);
+    let measured = spawn_blocking(move || size_bytes(&folder)).await.map_err(io::Error::other);
     match measured.flatten().map_err(TranscodeError::Scratch)? {
         size if size > limit_bytes => Err(TranscodeError::OutputTooLarge { limit_bytes }),
         _ => Ok(()),

@@ -69,11 +69,7 @@ impl Studio {
     }
 
     async fn read(&self, file: &HlsFile) -> Bytes {
-        let reader = self
-            .storage
-            .get(&file.key(media()), ByteRange::Whole)
-            .await
-            .unwrap();
+        let reader = self.storage.get(&file.key(media()), ByteRange::Whole).await.unwrap();
         reader.bytes(u64::MAX).await.unwrap()
     }
 
@@ -91,12 +87,7 @@ impl Studio {
     }
 
     fn assert_scratch_is_empty(&self) {
-        assert_eq!(
-            fs::read_dir(self.home.path().join("scratch"))
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(fs::read_dir(self.home.path().join("scratch")).unwrap().count(), 0);
     }
 }
 
@@ -108,16 +99,8 @@ fn decode(path: &Path) -> Vec<i16> {
         .args(["-f", "s16le", "-"])
         .output()
         .unwrap();
-    assert!(
-        decoded.status.success(),
-        "{}",
-        String::from_utf8_lossy(&decoded.stderr)
-    );
-    decoded
-        .stdout
-        .chunks_exact(2)
-        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
-        .collect()
+    assert!(decoded.status.success(), "{}", String::from_utf8_lossy(&decoded.stderr));
+    decoded.stdout.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
 fn media() -> MediaId {
@@ -139,40 +122,22 @@ fn facts(duration_ms: u64) -> AudioFacts {
 async fn assert_sounds_alike(chord: Chord) {
     let studio = Studio::new();
     let master = studio.put_master(chord.wav()).await;
-    let facts = probe_object(studio.storage.as_ref(), &master)
-        .await
-        .unwrap();
-    let package = studio
-        .real()
-        .await
-        .to_hls(media(), &master, &facts)
-        .await
-        .unwrap();
+    let facts = probe_object(studio.storage.as_ref(), &master).await.unwrap();
+    let package = studio.real().await.to_hls(media(), &master, &facts).await.unwrap();
     let (sent, streamed) = (chord.samples(), studio.decode(&package).await);
 
     let off_frames = streamed.len().abs_diff(sent.len()) / usize::from(chord.channels);
-    assert!(
-        off_frames <= 2 * AAC_FRAME,
-        "off by {off_frames} samples a channel"
-    );
+    assert!(off_frames <= 2 * AAC_FRAME, "off by {off_frames} samples a channel");
     // The padding, already bounded above, is silent: loudness is over what was sent.
     let frames = sent.len();
     let (loud, streamed_loud) = (rms(&sent, frames), rms(&streamed, frames));
-    assert!(
-        (streamed_loud / loud - 1.0).abs() < 0.05,
-        "{loud} became {streamed_loud}"
-    );
+    assert!((streamed_loud / loud - 1.0).abs() < 0.05, "{loud} became {streamed_loud}");
     let off_ms = package.duration_ms.abs_diff(facts.duration_ms);
     assert!(off_ms <= 60, "the playlist is off by {off_ms} ms");
     // A player that follows the playlists from the master on hears the same.
     let objects = studio.home.path().join("objects");
     let followed = decode(&objects.join(HlsFile::Master.key(media()).as_str()));
-    assert!(
-        followed == streamed,
-        "{} samples, not {}",
-        followed.len(),
-        streamed.len()
-    );
+    assert!(followed == streamed, "{} samples, not {}", followed.len(), streamed.len());
     studio.assert_scratch_is_empty();
 }
 
@@ -183,33 +148,19 @@ async fn stereo_streams_as_it_was_sent() {
 
 #[tokio::test]
 async fn mono_at_another_rate_streams_as_it_was_sent() {
-    assert_sounds_alike(Chord {
-        sample_rate_hz: 48_000,
-        channels: 1,
-        frames: 48_000 * 5,
-    })
-    .await;
+    assert_sounds_alike(Chord { sample_rate_hz: 48_000, channels: 1, frames: 48_000 * 5 }).await;
 }
 
 #[tokio::test]
 async fn a_blink_of_sound_streams_too() {
-    assert_sounds_alike(Chord {
-        frames: 9_000,
-        ..Chord::seconds(0)
-    })
-    .await;
+    assert_sounds_alike(Chord { frames: 9_000, ..Chord::seconds(0) }).await;
 }
 
 #[tokio::test]
 async fn a_package_is_complete_and_its_playlists_fit() {
     let studio = Studio::new();
     let master = studio.put_master(Chord::seconds(10).wav()).await;
-    let package = studio
-        .real()
-        .await
-        .to_hls(media(), &master, &facts(10_000))
-        .await
-        .unwrap();
+    let package = studio.real().await.to_hls(media(), &master, &facts(10_000)).await.unwrap();
 
     let names: Vec<_> = package.files.iter().map(HlsFile::to_string).collect();
     let expected = [
@@ -228,32 +179,18 @@ async fn a_package_is_complete_and_its_playlists_fit() {
     assert_eq!(stored, files);
 
     let text = String::from_utf8(studio.read(&HlsFile::Master).await.to_vec()).unwrap();
-    assert!(
-        text.lines().any(|line| line == "aac-128/playlist.m3u8"),
-        "{text}"
-    );
+    assert!(text.lines().any(|line| line == "aac-128/playlist.m3u8"), "{text}");
     let rendition = &package.renditions[0];
-    assert!(
-        text.contains(&format!("BANDWIDTH={},", rendition.peak_bps)),
-        "{text}"
-    );
-    assert!(
-        (100_000..200_000).contains(&rendition.average_bps),
-        "{rendition:?}"
-    );
+    assert!(text.contains(&format!("BANDWIDTH={},", rendition.peak_bps)), "{text}");
+    assert!((100_000..200_000).contains(&rendition.average_bps), "{rendition:?}");
     assert!(rendition.peak_bps >= rendition.average_bps);
 
-    let playlist = HlsFile::Playlist {
-        rendition: "aac-128".to_owned(),
-    };
+    let playlist = HlsFile::Playlist { rendition: "aac-128".to_owned() };
     let text = String::from_utf8(studio.read(&playlist).await.to_vec()).unwrap();
     assert!(text.contains("#EXT-X-PLAYLIST-TYPE:VOD"), "{text}");
     let parsed = crate::hls::MediaPlaylist::parse(&text).unwrap();
     for segment in &parsed.segments[..2] {
-        assert!(
-            segment.duration_us.abs_diff(4_000_000) < 50_000,
-            "{segment:?}"
-        );
+        assert!(segment.duration_us.abs_diff(4_000_000) < 50_000, "{segment:?}");
     }
 }
 
@@ -262,34 +199,16 @@ async fn repeating_writes_the_same_and_removes_what_is_over() {
     let studio = Studio::new();
     let transcoder = studio.real().await;
     let long = studio.put_master(Chord::seconds(9).wav()).await;
-    let first = transcoder
-        .to_hls(media(), &long, &facts(9_000))
-        .await
-        .unwrap();
-    let segment = HlsFile::Segment {
-        rendition: "aac-128".to_owned(),
-        index: 1,
-    };
-    let before = (
-        studio.read(&HlsFile::Master).await,
-        studio.read(&segment).await,
-    );
-    let again = transcoder
-        .to_hls(media(), &long, &facts(9_000))
-        .await
-        .unwrap();
+    let first = transcoder.to_hls(media(), &long, &facts(9_000)).await.unwrap();
+    let segment = HlsFile::Segment { rendition: "aac-128".to_owned(), index: 1 };
+    let before = (studio.read(&HlsFile::Master).await, studio.read(&segment).await);
+    let again = transcoder.to_hls(media(), &long, &facts(9_000)).await.unwrap();
     assert_eq!(again, first);
-    let after = (
-        studio.read(&HlsFile::Master).await,
-        studio.read(&segment).await,
-    );
+    let after = (studio.read(&HlsFile::Master).await, studio.read(&segment).await);
     assert!(after == before, "the same master gives the same bytes");
 
     let short = studio.put_master(Chord::seconds(3).wav()).await;
-    let shorter = transcoder
-        .to_hls(media(), &short, &facts(3_000))
-        .await
-        .unwrap();
+    let shorter = transcoder.to_hls(media(), &short, &facts(3_000)).await.unwrap();
     let stored = list_hls(studio.storage.as_ref(), media()).await.unwrap();
     assert!(shorter.files.len() < first.files.len());
     assert_eq!(stored.len(), shorter.files.len());
@@ -309,9 +228,7 @@ async fn every_format_can_be_transcoded() {
             .status();
         assert!(made.unwrap().success());
         let master = studio.put_master(fs::read(converted).unwrap()).await;
-        let facts = probe_object(studio.storage.as_ref(), &master)
-            .await
-            .unwrap();
+        let facts = probe_object(studio.storage.as_ref(), &master).await.unwrap();
         let package = transcoder.to_hls(media(), &master, &facts).await;
         assert!(package.is_ok(), "{name}: {package:?}");
     }
@@ -320,40 +237,17 @@ async fn every_format_can_be_transcoded() {
 #[tokio::test]
 async fn a_master_that_is_no_sound_fails_with_a_reason() {
     let studio = Studio::new();
-    let master = studio
-        .put_master(b"RIFF\x24\0\0\0WAVEno sound at all".to_vec())
-        .await;
-    let failed = studio
-        .real()
-        .await
-        .to_hls(media(), &master, &facts(1_000))
-        .await;
+    let master = studio.put_master(b"RIFF\x24\0\0\0WAVEno sound at all".to_vec()).await;
+    let failed = studio.real().await.to_hls(media(), &master, &facts(1_000)).await;
     let error = failed.unwrap_err();
-    assert!(
-        matches!(&error, TranscodeError::Failed { reason } if !reason.is_empty()),
-        "{error}"
-    );
-    assert!(
-        !error.is_transient() && !error.to_string().contains('\n'),
-        "{error}"
-    );
-    assert_eq!(
-        list_hls(studio.storage.as_ref(), media()).await.unwrap(),
-        []
-    );
+    assert!(matches!(&error, TranscodeError::Failed { reason } if !reason.is_empty()), "{error}");
+    assert!(!error.is_transient() && !error.to_string().contains('\n'), "{error}");
+    assert_eq!(list_hls(studio.storage.as_ref(), media()).await.unwrap(), []);
     studio.assert_scratch_is_empty();
 
     let absent = ObjectKey::new("masters/absent").unwrap();
-    let error = studio
-        .real()
-        .await
-        .to_hls(media(), &absent, &facts(1_000))
-        .await
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        TranscodeError::Storage(StorageError::NotFound { .. })
-    ));
+    let error = studio.real().await.to_hls(media(), &absent, &facts(1_000)).await.unwrap_err();
+    assert!(matches!(error, TranscodeError::Storage(StorageError::NotFound { .. })));
 }
 
 #[tokio::test]
@@ -365,13 +259,6 @@ async fn a_master_cannot_reach_other_files() {
     // Left to guess, `ffmpeg` follows such a list to the files beside it.
     let list = "ffconcat version 1.0\nfile secret.wav\n";
     let master = studio.put_master(list.as_bytes().to_vec()).await;
-    let refused = studio
-        .real()
-        .await
-        .to_hls(media(), &master, &facts(2_000))
-        .await;
-    assert!(
-        matches!(refused, Err(TranscodeError::Failed { .. })),
-        "{refused:?}"
-    );
+    let refused = studio.real().await.to_hls(media(), &master, &facts(2_000)).await;
+    assert!(matches!(refused, Err(TranscodeError::Failed { .. })), "{refused:?}");
 }

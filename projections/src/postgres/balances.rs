@@ -12,10 +12,7 @@ use crate::postgres::{bigint, id_of_stream, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "balances",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "balances", version: 1 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS balances (
@@ -40,13 +37,7 @@ const TABLES: &[&str] = &[
 /// Fills the model.
 pub struct BalancesProjection;
 
-projection!(
-    BalancesProjection,
-    MODEL,
-    ["escrow", "payment"],
-    TABLES,
-    id_of_stream
-);
+projection!(BalancesProjection, MODEL, ["escrow", "payment"], TABLES, id_of_stream);
 
 /// Money that is neither here nor there yet.
 #[derive(Clone, Copy)]
@@ -72,15 +63,7 @@ impl BalancesProjection {
             Event::Payment(PaymentEvent::PaymentAuthorised(event)) => {
                 let amount = bigint(event.amount.amount_minor)?;
                 let (order, user) = (event.order_id, event.buyer_id);
-                begin(
-                    to,
-                    order,
-                    Pending::Authorised,
-                    user,
-                    amount,
-                    event.amount.currency,
-                )
-                .await
+                begin(to, order, Pending::Authorised, user, amount, event.amount.currency).await
             }
             Event::Payment(PaymentEvent::PaymentCaptured(event)) => {
                 end(to, event.order_id, Pending::Authorised, true).await
@@ -91,15 +74,7 @@ impl BalancesProjection {
             Event::Escrow(EscrowEvent::EscrowHeld(event)) => {
                 let amount = bigint(event.amount.amount_minor)?;
                 let (order, user) = (event.order_id, event.seller_id);
-                begin(
-                    to,
-                    order,
-                    Pending::Held,
-                    user,
-                    amount,
-                    event.amount.currency,
-                )
-                .await
+                begin(to, order, Pending::Held, user, amount, event.amount.currency).await
             }
             Event::Escrow(EscrowEvent::EscrowReleased(event)) => {
                 end(to, event.order_id, Pending::Held, true).await
@@ -147,14 +122,10 @@ async fn end(
 ) -> Result<(), ApplyError> {
     let sql = "DELETE FROM pending WHERE order_id = $1 AND kind = $2
                RETURNING user_id, amount, currency";
-    let row = query(sql)
-        .bind(order.0)
-        .bind(kind.as_str())
-        .fetch_optional(&mut *to)
-        .await?
-        .ok_or_else(|| {
-            ApplyError::poison(format!("nothing of order {order} is {}", kind.as_str()))
-        })?;
+    let row =
+        query(sql).bind(order.0).bind(kind.as_str()).fetch_optional(&mut *to).await?.ok_or_else(
+            || ApplyError::poison(format!("nothing of order {order} is {}", kind.as_str())),
+        )?;
     let (user, currency): (Uuid, String) = (row.try_get("user_id")?, row.try_get("currency")?);
     let amount: i64 = row.try_get("amount")?;
     let there = if arrived { amount } else { 0 };

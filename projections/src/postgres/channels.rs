@@ -13,10 +13,7 @@ use crate::postgres::{projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "channels",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "channels", version: 1 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS channels (

@@ -12,10 +12,7 @@ use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "listings",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "listings", version: 1 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS listings (
@@ -189,16 +186,8 @@ fn listing(row: &PgRow) -> Result<Listing, QueryError> {
         listing_id: ListingId(row.try_get("listing_id")?),
         track_id: TrackId(row.try_get("track_id")?),
         seller_id: UserId(row.try_get("seller_id")?),
-        kind: if exclusive {
-            LicenceKind::Exclusive
-        } else {
-            LicenceKind::NonExclusive
-        },
-        delivery: if on_approval {
-            DeliveryMode::OnApproval
-        } else {
-            DeliveryMode::Instant
-        },
+        kind: if exclusive { LicenceKind::Exclusive } else { LicenceKind::NonExclusive },
+        delivery: if on_approval { DeliveryMode::OnApproval } else { DeliveryMode::Instant },
         price: money(row, "price_minor", "currency")?,
         status: ListingStatus::read(row, "status")?,
         sold: unsigned(row, "sold")?,

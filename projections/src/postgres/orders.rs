@@ -14,10 +14,7 @@ use crate::postgres::{bigint, id_of_stream, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "orders",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "orders", version: 1 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS orders (
@@ -52,13 +49,7 @@ const TABLES: &[&str] = &[
 /// Fills the model.
 pub struct OrdersProjection;
 
-projection!(
-    OrdersProjection,
-    MODEL,
-    ["order", "escrow", "payment"],
-    TABLES,
-    id_of_stream
-);
+projection!(OrdersProjection, MODEL, ["order", "escrow", "payment"], TABLES, id_of_stream);
 
 /// What an event changes of an order that is there; `None` leaves as it is.
 #[derive(Default)]
@@ -134,86 +125,47 @@ fn change(event: &Event) -> Option<(OrderId, Change<'_>)> {
 }
 
 fn of_order(event: &OrderEvent) -> (OrderId, Change<'_>) {
-    let to = |status| Change {
-        status: Some(status),
-        ..Change::default()
-    };
+    let to = |status| Change { status: Some(status), ..Change::default() };
     match event {
         OrderEvent::OrderPlaced(event) => (event.order_id, to(OrderStatus::Placed)),
         OrderEvent::OrderApproved(event) => (event.order_id, to(OrderStatus::Approved)),
         OrderEvent::OrderDelivered(event) => {
             let change = to(OrderStatus::Delivered);
-            (
-                event.order_id,
-                Change {
-                    object_key: Some(&event.object_key),
-                    ..change
-                },
-            )
+            (event.order_id, Change { object_key: Some(&event.object_key), ..change })
         }
         OrderEvent::OrderAccepted(event) => (event.order_id, to(OrderStatus::Accepted)),
         OrderEvent::OrderCompleted(event) => (event.order_id, to(OrderStatus::Completed)),
         OrderEvent::OrderCancelled(event) => {
             let change = to(OrderStatus::Cancelled);
-            (
-                event.order_id,
-                Change {
-                    reason: Some(&event.reason),
-                    ..change
-                },
-            )
+            (event.order_id, Change { reason: Some(&event.reason), ..change })
         }
     }
 }
 
 fn of_escrow(event: &EscrowEvent) -> (OrderId, Change<'_>) {
-    let to = |escrow| Change {
-        escrow: Some(escrow),
-        ..Change::default()
-    };
+    let to = |escrow| Change { escrow: Some(escrow), ..Change::default() };
     match event {
         EscrowEvent::EscrowHeld(event) => (event.order_id, to(EscrowStatus::Held)),
         EscrowEvent::EscrowReleased(event) => (event.order_id, to(EscrowStatus::Released)),
         EscrowEvent::EscrowRefunded(event) => {
             let change = to(EscrowStatus::Refunded);
-            (
-                event.order_id,
-                Change {
-                    reason: Some(&event.reason),
-                    ..change
-                },
-            )
+            (event.order_id, Change { reason: Some(&event.reason), ..change })
         }
     }
 }
 
 fn of_payment(event: &PaymentEvent) -> (OrderId, Change<'_>) {
-    let to = |payment| Change {
-        payment: Some(payment),
-        ..Change::default()
-    };
+    let to = |payment| Change { payment: Some(payment), ..Change::default() };
     match event {
         PaymentEvent::PaymentAuthorised(event) => (event.order_id, to(PaymentStatus::Authorised)),
         PaymentEvent::PaymentDeclined(event) => {
             let change = to(PaymentStatus::Declined);
-            (
-                event.order_id,
-                Change {
-                    reason: Some(&event.reason),
-                    ..change
-                },
-            )
+            (event.order_id, Change { reason: Some(&event.reason), ..change })
         }
         PaymentEvent::PaymentCaptured(event) => (event.order_id, to(PaymentStatus::Captured)),
         PaymentEvent::PaymentVoided(event) => {
             let change = to(PaymentStatus::Voided);
-            (
-                event.order_id,
-                Change {
-                    reason: Some(&event.reason),
-                    ..change
-                },
-            )
+            (event.order_id, Change { reason: Some(&event.reason), ..change })
         }
     }
 }
@@ -392,11 +344,7 @@ fn read_order(row: &PgRow) -> Result<Order, QueryError> {
         buyer_id: UserId(row.try_get("buyer_id")?),
         seller_id: UserId(row.try_get("seller_id")?),
         price: money(row, "price_minor", "currency")?,
-        delivery: if on_approval {
-            DeliveryMode::OnApproval
-        } else {
-            DeliveryMode::Instant
-        },
+        delivery: if on_approval { DeliveryMode::OnApproval } else { DeliveryMode::Instant },
         status: OrderStatus::read(row, "status")?,
         escrow: EscrowStatus::read(row, "escrow")?,
         payment: PaymentStatus::read(row, "payment")?,

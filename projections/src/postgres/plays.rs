@@ -13,10 +13,7 @@ use crate::postgres::{bigint, queries};
 use crate::projection::{ApplyError, ModelId, Projection, Target};
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "plays",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "plays", version: 1 };
 
 /// Most days that are told at once.
 pub const DAYS_MAX: u32 = 366;

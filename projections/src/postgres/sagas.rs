@@ -11,10 +11,7 @@ use crate::postgres::{projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "sagas",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "sagas", version: 1 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS sagas (
@@ -93,19 +90,10 @@ impl SagasProjection {
 }
 
 fn change(event: &SagaEvent) -> Change<'_> {
-    let nothing = Change {
-        status: None,
-        step: None,
-        waiting_for: None,
-        due_at: None,
-        error: None,
-    };
+    let nothing = Change { status: None, step: None, waiting_for: None, due_at: None, error: None };
     match event {
         SagaEvent::SagaStarted(_) => nothing,
-        SagaEvent::SagaStepCompleted(event) => Change {
-            step: Some(&event.step),
-            ..nothing
-        },
+        SagaEvent::SagaStepCompleted(event) => Change { step: Some(&event.step), ..nothing },
         SagaEvent::SagaStepFailed(event) => Change {
             step: Some(&event.step),
             waiting_for: Some(format!("retry {} of {}", event.attempt, event.step)),
@@ -125,28 +113,15 @@ fn change(event: &SagaEvent) -> Change<'_> {
             due_at: Some(event.due_at),
             ..nothing
         },
-        SagaEvent::SagaTimerFired(event) => Change {
-            step: Some(&event.step),
-            ..nothing
-        },
-        SagaEvent::SagaSignalled(event) => Change {
-            step: Some(&event.step),
-            ..nothing
-        },
-        SagaEvent::SagaStepCompensated(event) => Change {
-            status: Some(SagaStatus::Compensating),
-            step: Some(&event.step),
-            ..nothing
-        },
-        SagaEvent::SagaCompleted(_) => Change {
-            status: Some(SagaStatus::Completed),
-            ..nothing
-        },
-        SagaEvent::SagaCompensated(event) => Change {
-            status: Some(SagaStatus::Compensated),
-            error: Some(&event.reason),
-            ..nothing
-        },
+        SagaEvent::SagaTimerFired(event) => Change { step: Some(&event.step), ..nothing },
+        SagaEvent::SagaSignalled(event) => Change { step: Some(&event.step), ..nothing },
+        SagaEvent::SagaStepCompensated(event) => {
+            Change { status: Some(SagaStatus::Compensating), step: Some(&event.step), ..nothing }
+        }
+        SagaEvent::SagaCompleted(_) => Change { status: Some(SagaStatus::Completed), ..nothing },
+        SagaEvent::SagaCompensated(event) => {
+            Change { status: Some(SagaStatus::Compensated), error: Some(&event.reason), ..nothing }
+        }
         SagaEvent::SagaPaused(event) => Change {
             status: Some(SagaStatus::Paused),
             step: Some(&event.step),
@@ -154,11 +129,9 @@ fn change(event: &SagaEvent) -> Change<'_> {
             error: Some(&event.reason),
             ..nothing
         },
-        SagaEvent::SagaResumed(event) => Change {
-            status: Some(SagaStatus::Running),
-            step: Some(&event.step),
-            ..nothing
-        },
+        SagaEvent::SagaResumed(event) => {
+            Change { status: Some(SagaStatus::Running), step: Some(&event.step), ..nothing }
+        }
     }
 }
 

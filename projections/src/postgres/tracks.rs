@@ -13,10 +13,7 @@ use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "tracks",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "tracks", version: 1 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS tracks (

@@ -60,12 +60,7 @@ impl BatchWriter {
         target: Target,
         on_poison: OnPoison,
     ) -> Self {
-        Self {
-            projection,
-            target,
-            on_poison,
-            parked: HashSet::new(),
-        }
+        Self { projection, target, on_poison, parked: HashSet::new() }
     }
 
     /// Applies or parks the events. The connection is in a transaction that the caller commits.
@@ -110,11 +105,7 @@ impl BatchWriter {
         events: &[Envelope],
     ) -> Result<(), ApplyError> {
         let mut savepoint = connection.begin().await?;
-        match self
-            .projection
-            .apply(self.target, &mut savepoint, events)
-            .await
-        {
+        match self.projection.apply(self.target, &mut savepoint, events).await {
             Ok(()) => Ok(savepoint.commit().await?),
             Err(error) => {
                 savepoint.rollback().await?;
@@ -129,23 +120,14 @@ impl BatchWriter {
         events: Vec<Envelope>,
     ) -> Result<(), BatchError> {
         for envelope in events {
-            if self
-                .parked
-                .contains(&self.projection.key(&envelope.recorded))
-            {
+            if self.parked.contains(&self.projection.key(&envelope.recorded)) {
                 self.park(connection, &envelope.recorded, None).await?;
                 continue;
             }
-            match self
-                .apply(connection, std::slice::from_ref(&envelope))
-                .await
-            {
+            match self.apply(connection, std::slice::from_ref(&envelope)).await {
                 Ok(()) => {}
                 Err(ApplyError::Transient(error)) => return Err(BatchError::Transient(error)),
-                Err(poison) => {
-                    self.poisoned(connection, &envelope.recorded, &poison)
-                        .await?
-                }
+                Err(poison) => self.poisoned(connection, &envelope.recorded, &poison).await?,
             }
         }
         Ok(())

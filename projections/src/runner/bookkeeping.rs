@@ -70,10 +70,7 @@ pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
 
 /// Waits until no other transaction changes schemas, and keeps others out until this one ends.
 pub(crate) async fn lock_schemas(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(SCHEMA_LOCK)
-        .execute(connection)
-        .await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(connection).await?;
     Ok(())
 }
 

@@ -126,10 +126,7 @@ pub(crate) async fn retry_requests(
     .bind(id.version_column())
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(key, position)| (key, position_from_column(position)))
-        .collect())
+    Ok(rows.into_iter().map(|(key, position)| (key, position_from_column(position))).collect())
 }
 
 /// An event is no longer parked: it was applied.

@@ -121,8 +121,7 @@ impl Rebuild {
         loop {
             let before = filling.told.events;
             let head = self.store.head().await?;
-            self.fill(&mut connection, &mut filling, head, &mut progress)
-                .await?;
+            self.fill(&mut connection, &mut filling, head, &mut progress).await?;
             if filling.told.events - before <= SWAP_EVENTS_MAX {
                 break;
             }
@@ -169,16 +168,8 @@ impl Rebuild {
         position: Position,
     ) -> Result<futures::stream::ReadyChunks<event_store::EventReader>, ReadError> {
         let read = ReadAll::forward().filter(self.projection.filter());
-        let read = if position > Position::START {
-            read.from(position)
-        } else {
-            read
-        };
-        Ok(self
-            .store
-            .read_all(read)
-            .await?
-            .ready_chunks(BATCH_EVENTS_MAX))
+        let read = if position > Position::START { read.from(position) } else { read };
+        Ok(self.store.read_all(read).await?.ready_chunks(BATCH_EVENTS_MAX))
     }
 
     /// While the live projection waits for its checkpoint: what it has and the shadow has not is

@@ -131,10 +131,7 @@ impl Lane {
     /// The event that the projection can't get past.
     async fn next_event(&self) -> Option<Position> {
         let reached = *self.committed.borrow();
-        let read = ReadAll::forward()
-            .from(reached)
-            .filter(self.projection.filter())
-            .limit(2);
+        let read = ReadAll::forward().from(reached).filter(self.projection.filter()).limit(2);
         let mut events = self.store.read_all(read).await.ok()?;
         while let Some(Ok(event)) = events.next().await {
             if event.position > reached {
@@ -175,17 +172,9 @@ impl Lane {
             if let Some(position) = checkpoint::load(&mut connection, id).await? {
                 self.publish(position);
             }
-            let interval = if self.watermarks.somebody_waits() {
-                AWAITED_INTERVAL
-            } else {
-                LEASE_INTERVAL
-            };
-            if self
-                .cancel
-                .run_until_cancelled(sleep(interval))
-                .await
-                .is_none()
-            {
+            let interval =
+                if self.watermarks.somebody_waits() { AWAITED_INTERVAL } else { LEASE_INTERVAL };
+            if self.cancel.run_until_cancelled(sleep(interval)).await.is_none() {
                 return Ok(None);
             }
         }
@@ -202,35 +191,21 @@ impl Lane {
                 built => built?,
             };
         }
-        let position = checkpoint::load(&mut connection, id)
-            .await?
-            .unwrap_or(Position::START);
+        let position = checkpoint::load(&mut connection, id).await?.unwrap_or(Position::START);
         let pinned = checkpoint::pinned(&mut connection, id).await?;
         let projection = Arc::clone(&self.projection);
         let writer = BatchWriter::new(projection, Target::Live, OnPoison::Park);
-        Ok(Some(Session {
-            connection,
-            writer,
-            position,
-            pinned,
-        }))
+        Ok(Some(Session { connection, writer, position, pinned }))
     }
 
     async fn follow(&self, session: &mut Session) -> Result<(), SessionError> {
         let from = SubscribeFrom::After(session.position);
-        let subscription = self
-            .store
-            .subscribe_all(from, Some(self.projection.filter()))
-            .await?;
+        let subscription = self.store.subscribe_all(from, Some(self.projection.filter())).await?;
         let mut chunks = subscription.ready_chunks(BATCH_EVENTS_MAX);
         let mut waiting_for_pin = Vec::new();
         loop {
             let awaited = self.watermarks.somebody_waits();
-            let idle = if awaited {
-                AWAITED_INTERVAL
-            } else {
-                IDLE_INTERVAL
-            };
+            let idle = if awaited { AWAITED_INTERVAL } else { IDLE_INTERVAL };
             let chunk = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Ok(()),
@@ -257,8 +232,7 @@ impl Lane {
                 session.pinned = None;
             }
             if session.pinned.is_none() && upto > session.position {
-                self.commit(session, std::mem::take(&mut waiting_for_pin), upto)
-                    .await?;
+                self.commit(session, std::mem::take(&mut waiting_for_pin), upto).await?;
             }
         }
     }
@@ -276,9 +250,7 @@ impl Lane {
             checkpoint::pin(&mut session.connection, id, upto).await?;
         }
         let mut transaction = session.connection.begin().await?;
-        let reached = checkpoint::lock(&mut transaction, id)
-            .await?
-            .unwrap_or(Position::START);
+        let reached = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Position::START);
         // A rebuild that went live in between may have come further than this loop.
         events.retain(|event| event.position > reached);
         let (count, upto) = (events.len() as u64, upto.max(reached));
@@ -299,15 +271,10 @@ impl Lane {
     async fn idle(&self, session: &mut Session, awaited: bool) -> Result<(), SessionError> {
         let head = self.store.head().await?;
         if head > session.position {
-            let read = ReadAll::forward()
-                .from(session.position)
-                .filter(self.projection.filter());
+            let read = ReadAll::forward().from(session.position).filter(self.projection.filter());
             let mut events = self.store.read_all(read.limit(2)).await?;
             let mut first = events.next().await.transpose()?;
-            if first
-                .as_ref()
-                .is_some_and(|event| event.position <= session.position)
-            {
+            if first.as_ref().is_some_and(|event| event.position <= session.position) {
                 first = events.next().await.transpose()?;
             }
             // Everything up to the head was there before this read began.

@@ -48,11 +48,7 @@ impl Watermarks {
     }
 
     pub(crate) fn local(pool: PgPool, local: HashMap<ModelId, watch::Receiver<Position>>) -> Self {
-        Self {
-            pool,
-            local: Arc::new(local),
-            waiting: Arc::default(),
-        }
+        Self { pool, local: Arc::new(local), waiting: Arc::default() }
     }
 
     /// How far the model has come; [`Position::START`] when it was never built.
@@ -61,9 +57,7 @@ impl Watermarks {
             return Ok(*receiver.borrow());
         }
         let mut connection = self.pool.acquire().await?;
-        Ok(checkpoint::load(&mut connection, model)
-            .await?
-            .unwrap_or(Position::START))
+        Ok(checkpoint::load(&mut connection, model).await?.unwrap_or(Position::START))
     }
 
     /// Returns when all of the models have everything up to the position, or the time is up.

@@ -58,14 +58,8 @@ pub async fn holds(index: &dyn SearchIndex, connection: &mut PgConnection) {
     }
     let person = Subject::Person(UserId(Uuid::new_v4()));
     puts.push(put(person, "Ada Lovelace", "ada"));
-    index
-        .write(Target::Live, connection, &puts)
-        .await
-        .expect("documents are written");
-    index
-        .write(Target::Live, connection, &puts)
-        .await
-        .expect("a repeated write is harmless");
+    index.write(Target::Live, connection, &puts).await.expect("documents are written");
+    index.write(Target::Live, connection, &puts).await.expect("a repeated write is harmless");
 
     for (typed, title) in FOUND {
         let hits = search(index, typed, Some(SubjectKind::Track), 5).await;
@@ -73,16 +67,9 @@ pub async fn holds(index: &dyn SearchIndex, connection: &mut PgConnection) {
         assert_eq!(first, Some(*title), "the first hit for {typed:?}");
     }
     for typed in NOT_FOUND {
-        assert_eq!(
-            search(index, typed, None, 5).await,
-            [],
-            "hits for {typed:?}"
-        );
+        assert_eq!(search(index, typed, None, 5).await, [], "hits for {typed:?}");
     }
-    assert_eq!(
-        search(index, "ada", Some(SubjectKind::Person), 5).await,
-        [person]
-    );
+    assert_eq!(search(index, "ada", Some(SubjectKind::Person), 5).await, [person]);
     search(index, "'; DROP TABLE documents; -- \"\\", None, 5).await;
     pages_do_not_overlap(index).await;
     changes_are_seen(index, connection, person).await;
@@ -91,32 +78,18 @@ pub async fn holds(index: &dyn SearchIndex, connection: &mut PgConnection) {
 async fn pages_do_not_overlap(index: &dyn SearchIndex) {
     let all = search(index, "decoy", None, 100).await;
     assert_eq!(all.len(), 100);
-    let query = SearchQuery {
-        text: "decoy".to_owned(),
-        kind: None,
-        offset: 40,
-        limit: 20,
-    };
+    let query = SearchQuery { text: "decoy".to_owned(), kind: None, offset: 40, limit: 20 };
     let page = index.search(&query).await.expect("it is answered");
     assert_eq!(page, all[40..60]);
 }
 
 async fn changes_are_seen(index: &dyn SearchIndex, connection: &mut PgConnection, person: Subject) {
     let renamed = put(person, "Countess", "ada");
-    index
-        .write(Target::Live, connection, &[renamed])
-        .await
-        .expect("it is written");
+    index.write(Target::Live, connection, &[renamed]).await.expect("it is written");
     assert_eq!(search(index, "countess", None, 5).await, [person]);
-    assert_eq!(
-        search(index, "lovelace", Some(SubjectKind::Person), 5).await,
-        []
-    );
+    assert_eq!(search(index, "lovelace", Some(SubjectKind::Person), 5).await, []);
     let gone = [SearchChange::Remove(person)];
-    index
-        .write(Target::Live, connection, &gone)
-        .await
-        .expect("it is removed");
+    index.write(Target::Live, connection, &gone).await.expect("it is removed");
     assert_eq!(search(index, "countess", None, 5).await, []);
 }
 
@@ -126,22 +99,13 @@ async fn search(
     kind: Option<SubjectKind>,
     limit: u32,
 ) -> Vec<Subject> {
-    let query = SearchQuery {
-        text: text.to_owned(),
-        kind,
-        offset: 0,
-        limit,
-    };
+    let query = SearchQuery { text: text.to_owned(), kind, offset: 0, limit };
     index.search(&query).await.expect("it is answered")
 }
 
 fn put(subject: Subject, title: &str, words: &str) -> SearchChange {
     let (title, words) = (title.to_owned(), words.to_owned());
-    SearchChange::Put(SearchDocument {
-        subject,
-        title,
-        words,
-    })
+    SearchChange::Put(SearchDocument { subject, title, words })
 }
 
 fn titled(puts: &[SearchChange], hit: Subject) -> &str {

@@ -113,10 +113,7 @@ async fn user(
         }
         UserEvent::UserProfileChanged(event) => {
             let sql = "UPDATE people SET display_name = $2 WHERE user_id = $1";
-            (
-                event.user_id,
-                query(sql).bind(event.user_id.0).bind(&event.display_name),
-            )
+            (event.user_id, query(sql).bind(event.user_id.0).bind(&event.display_name))
         }
         UserEvent::UserEmailConfirmed(_) | UserEvent::UserRoleGranted(_) => return Ok(()),
     };

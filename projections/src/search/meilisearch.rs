@@ -23,10 +23,7 @@ use crate::projection::{ApplyError, ModelId, Target};
 use crate::search::{HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject};
 
 /// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.
-pub const MODEL: ModelId = ModelId {
-    name: "search_meilisearch",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 1 };
 
 /// How long a task may take; one queue serves all indexes, so a large write holds up small ones.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -67,33 +64,19 @@ impl MeilisearchIndex {
     pub async fn start(url: &str, key: Option<&str>, index: &str) -> Result<Self, ApplyError> {
         let client = Client::new(url, key).map_err(failed)?;
         let (live, shadow) = (index.to_owned(), format!("{index}-build"));
-        let index = Self {
-            client,
-            live,
-            shadow,
-        };
+        let index = Self { client, live, shadow };
         index.create(&index.live).await?;
         Ok(index)
     }
 
     async fn create(&self, uid: &str) -> Result<(), ApplyError> {
-        let created = self
-            .client
-            .create_index(uid, Some("id"))
-            .await
-            .map_err(failed)?;
-        self.done(created, Some(ErrorCode::IndexAlreadyExists))
-            .await?;
+        let created = self.client.create_index(uid, Some("id")).await.map_err(failed)?;
+        self.done(created, Some(ErrorCode::IndexAlreadyExists)).await?;
         let settings = Settings::new()
             .with_searchable_attributes(["title", "words"])
             .with_filterable_attributes(["kind", "exact"])
             .with_displayed_attributes(["id"]);
-        let pushed = self
-            .client
-            .index(uid)
-            .set_settings(&settings)
-            .await
-            .map_err(failed)?;
+        let pushed = self.client.index(uid).set_settings(&settings).await.map_err(failed)?;
         self.done(pushed, None).await
     }
 
@@ -152,28 +135,16 @@ impl SearchIndex for MeilisearchIndex {
             }
         }
         if !puts.is_empty() {
-            self.done(
-                index.add_or_replace(&puts, None).await.map_err(failed)?,
-                None,
-            )
-            .await?;
+            self.done(index.add_or_replace(&puts, None).await.map_err(failed)?, None).await?;
         }
         if !removed.is_empty() {
-            self.done(
-                index.delete_documents(&removed).await.map_err(failed)?,
-                None,
-            )
-            .await?;
+            self.done(index.delete_documents(&removed).await.map_err(failed)?, None).await?;
         }
         Ok(())
     }
 
     async fn search(&self, wanted: &SearchQuery) -> Result<Vec<Subject>, QueryError> {
-        let printable = wanted
-            .text
-            .trim()
-            .chars()
-            .filter(|character| !character.is_control());
+        let printable = wanted.text.trim().chars().filter(|character| !character.is_control());
         let text: String = printable.take(QUERY_CHARS_MAX).collect();
         if text.is_empty() {
             return Ok(Vec::new());
@@ -198,39 +169,24 @@ impl SearchIndex for MeilisearchIndex {
         if !filter.is_empty() {
             query.with_filter(&filter);
         }
-        let results = query
-            .execute::<Found>()
-            .await
-            .map_err(|error| match error {
-                Error::Meilisearch(error) if error.error_code == ErrorCode::IndexNotFound => {
-                    QueryError::NotBuilt
-                }
-                error => QueryError::Search(error.into()),
-            })?;
-        results
-            .hits
-            .iter()
-            .map(|hit| subject_from(&hit.result.id))
-            .collect()
+        let results = query.execute::<Found>().await.map_err(|error| match error {
+            Error::Meilisearch(error) if error.error_code == ErrorCode::IndexNotFound => {
+                QueryError::NotBuilt
+            }
+            error => QueryError::Search(error.into()),
+        })?;
+        results.hits.iter().map(|hit| subject_from(&hit.result.id)).collect()
     }
 
     async fn begin_shadow(&self) -> Result<(), ApplyError> {
-        let deleted = self
-            .client
-            .index(&self.shadow)
-            .delete()
-            .await
-            .map_err(failed)?;
+        let deleted = self.client.index(&self.shadow).delete().await.map_err(failed)?;
         self.done(deleted, Some(ErrorCode::IndexNotFound)).await?;
         self.create(&self.shadow).await
     }
 
     async fn swap_shadow(&self) -> Result<(), ApplyError> {
         let indexes = (self.live.clone(), self.shadow.clone());
-        let swap = [SwapIndexes {
-            indexes,
-            rename: None,
-        }];
+        let swap = [SwapIndexes { indexes, rename: None }];
         let swapped = self.client.swap_indexes(&swap).await.map_err(failed)?;
         self.done(swapped, None).await
     }
@@ -261,9 +217,7 @@ fn id_of(subject: Subject) -> String {
 }
 
 fn subject_from(id: &str) -> Result<Subject, QueryError> {
-    let malformed = QueryError::Malformed {
-        what: "a foreign document",
-    };
+    let malformed = QueryError::Malformed { what: "a foreign document" };
     let subject = match id.split_once('-') {
         Some(("track", id)) => id.parse::<TrackId>().map(Subject::Track),
         Some(("person", id)) => id.parse::<UserId>().map(Subject::Person),

@@ -16,10 +16,7 @@ use crate::search::{
 };
 
 /// This model.
-pub const MODEL: ModelId = ModelId {
-    name: "search",
-    version: 1,
-};
+pub const MODEL: ModelId = ModelId { name: "search", version: 1 };
 
 /// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it; and no
 /// compilation of plans, which takes longer than the search itself.
@@ -111,17 +108,11 @@ impl SearchIndex for PostgresSearch {
             let statement = match change {
                 SearchChange::Put(document) => {
                     let (kind, id) = columns(document.subject);
-                    query(PUT)
-                        .bind(kind)
-                        .bind(id)
-                        .bind(&document.title)
-                        .bind(&document.words)
+                    query(PUT).bind(kind).bind(id).bind(&document.title).bind(&document.words)
                 }
                 SearchChange::Remove(subject) => {
                     let (kind, id) = columns(*subject);
-                    query("DELETE FROM documents WHERE kind = $1 AND id = $2")
-                        .bind(kind)
-                        .bind(id)
+                    query("DELETE FROM documents WHERE kind = $1 AND id = $2").bind(kind).bind(id)
                 }
             };
             statement.execute(&mut *connection).await?;
@@ -159,8 +150,6 @@ fn subject(row: &PgRow) -> Result<Subject, QueryError> {
     match kind.as_str() {
         "track" => Ok(Subject::Track(TrackId(id))),
         "person" => Ok(Subject::Person(UserId(id))),
-        _ => Err(QueryError::Malformed {
-            what: "an unknown kind of document",
-        }),
+        _ => Err(QueryError::Malformed { what: "an unknown kind of document" }),
     }
 }

@@ -13,18 +13,9 @@ pub async fn fresh() -> PgPool {
     };
     let options = PgConnectOptions::from_str(&url).expect("VEZA_TEST_DATABASE_URL is an URL");
     let name = format!("projections_{}", Uuid::new_v4().simple());
-    let mut server = PgConnection::connect_with(&options)
-        .await
-        .expect("the server answers");
+    let mut server = PgConnection::connect_with(&options).await.expect("the server answers");
     let create = format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0");
-    server
-        .execute(create.as_str())
-        .await
-        .expect("the user may create databases");
+    server.execute(create.as_str()).await.expect("the user may create databases");
     let options = options.database(&name);
-    PgPoolOptions::new()
-        .max_connections(4)
-        .connect_with(options)
-        .await
-        .expect("it is there")
+    PgPoolOptions::new().max_connections(4).connect_with(options).await.expect("it is there")
 }

@@ -26,12 +26,7 @@ async fn open(folder: &Path) -> Arc<dyn EventStore> {
 
 fn start(pool: &PgPool, store: &Arc<dyn EventStore>) -> Runner {
     let what: Vec<Arc<dyn Projection>> = vec![Arc::new(ProfilesProjection)];
-    Runner::start(
-        pool.clone(),
-        Arc::clone(store),
-        what,
-        CancellationToken::new(),
-    )
+    Runner::start(pool.clone(), Arc::clone(store), what, CancellationToken::new())
 }
 
 fn event(event_type: &str, data: &serde_json::Value) -> NewEvent {
@@ -55,46 +50,25 @@ fn event(event_type: &str, data: &serde_json::Value) -> NewEvent {
 
 async fn append(store: &Arc<dyn EventStore>, stream: &str, event: NewEvent) -> Position {
     let stream = StreamName::new(stream).expect("a short name");
-    let appended = store
-        .append(&stream, ExpectedRevision::Any, vec![event])
-        .await;
-    appended
-        .expect("it is appended")
-        .position
-        .expect("an event was appended")
+    let appended = store.append(&stream, ExpectedRevision::Any, vec![event]).await;
+    appended.expect("it is appended").position.expect("an event was appended")
 }
 
 async fn register(store: &Arc<dyn EventStore>, handle: &str) -> Position {
     let user_id = UserId(Uuid::new_v4());
     let (handle, display_name) = (handle.to_owned(), String::new());
-    let encoded = UserEvent::from(UserRegistered {
-        user_id,
-        handle,
-        display_name,
-    })
-    .encode();
-    append(
-        store,
-        &format!("user-{user_id}"),
-        event(encoded.event_type, &encoded.data),
-    )
-    .await
+    let encoded = UserEvent::from(UserRegistered { user_id, handle, display_name }).encode();
+    append(store, &format!("user-{user_id}"), event(encoded.event_type, &encoded.data)).await
 }
 
 async fn profiles(pool: &PgPool) -> i64 {
     let count = "SELECT count(*) FROM profiles_v1.profiles";
-    sqlx::query_scalar(count)
-        .fetch_one(pool)
-        .await
-        .expect("it is read")
+    sqlx::query_scalar(count).fetch_one(pool).await.expect("it is read")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn models_follow_the_embedded_store_across_restarts() {
-    let (pool, folder) = (
-        database::fresh().await,
-        tempfile::tempdir().expect("a folder"),
-    );
+    let (pool, folder) = (database::fresh().await, tempfile::tempdir().expect("a folder"));
     let store = open(folder.path()).await;
     for number in 0..50 {
         register(&store, &format!("past{number}")).await;
@@ -108,17 +82,9 @@ async fn models_follow_the_embedded_store_across_restarts() {
     assert_eq!(profiles(&pool).await, 100);
 
     // An event of others moves the checkpoint, seen from another process, too.
-    let other = append(
-        &store,
-        "elsewhere-1",
-        event("Anything", &serde_json::json!({})),
-    )
-    .await;
+    let other = append(&store, "elsewhere-1", event("Anything", &serde_json::json!({}))).await;
     let remote = Watermarks::remote(pool.clone());
-    remote
-        .wait_for(&[MODEL], other, LIMIT)
-        .await
-        .expect("it is looked at");
+    remote.wait_for(&[MODEL], other, LIMIT).await.expect("it is looked at");
     assert!(runner.drain(LIMIT).await);
     drop(store);
 
@@ -139,9 +105,6 @@ async fn models_follow_the_embedded_store_across_restarts() {
     let position = register(&store, "after").await;
     reached(&runner, &[MODEL], position).await;
     assert_eq!(profiles(&pool).await, 102);
-    assert_eq!(
-        parked_events(&pool, MODEL).await.expect("they are read"),
-        []
-    );
+    assert_eq!(parked_events(&pool, MODEL).await.expect("they are read"), []);
     assert!(runner.drain(LIMIT).await);
 }

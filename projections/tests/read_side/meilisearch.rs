@@ -40,18 +40,13 @@ impl Replay {
             .collect();
         let named = |step: &&str| {
             let line = recorded.iter().find(|line| line["step"] == **step);
-            line.unwrap_or_else(|| panic!("{step} is not in the fixture"))
-                .clone()
+            line.unwrap_or_else(|| panic!("{step} is not in the fixture")).clone()
         };
         let left: Vec<Value> = steps.iter().rev().map(named).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (bodies, left) = (Arc::new(Mutex::default()), Arc::new(Mutex::new(left)));
-        let replay = Self {
-            url,
-            bodies: Arc::clone(&bodies),
-            left: Arc::clone(&left),
-        };
+        let replay = Self { url, bodies: Arc::clone(&bodies), left: Arc::clone(&left) };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 answer(stream, &bodies, &left).await;
@@ -73,11 +68,7 @@ impl Replay {
 
     fn assert_done(&self) {
         let left = self.left.lock().expect("no test panics with it");
-        assert!(
-            left.is_empty(),
-            "the adapter did not ask for {}",
-            left[left.len() - 1]["step"]
-        );
+        assert!(left.is_empty(), "the adapter did not ask for {}", left[left.len() - 1]["step"]);
     }
 }
 
@@ -93,11 +84,7 @@ async fn answer(stream: TcpStream, bodies: &Mutex<Vec<Value>>, left: &Mutex<Vec<
         .lock()
         .expect("no test panics with it")
         .push(serde_json::from_slice(&body).unwrap_or(Value::Null));
-    let step = left
-        .lock()
-        .expect("no test panics with it")
-        .pop()
-        .unwrap_or(Value::Null);
+    let step = left.lock().expect("no test panics with it").pop().unwrap_or(Value::Null);
     let request = &step["request"];
     let asked = (request["method"].as_str(), request["path"].as_str());
     let expected = match asked {
@@ -105,34 +92,23 @@ async fn answer(stream: TcpStream, bodies: &Mutex<Vec<Value>>, left: &Mutex<Vec<
         _ => "nothing".to_owned(),
     };
     let (status, body) = if same(&head[0], &expected) {
-        (
-            step["response"]["status"].to_string(),
-            step["response"]["body"].to_string(),
-        )
+        (step["response"]["status"].to_string(), step["response"]["body"].to_string())
     } else {
-        (
-            "418".to_owned(),
-            json!({ "expected": expected, "asked": head[0] }).to_string(),
-        )
+        ("418".to_owned(), json!({ "expected": expected, "asked": head[0] }).to_string())
     };
     let head = format!(
         "HTTP/1.1 {status} recorded\r\ncontent-type: application/json\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    stream
-        .write_all(format!("{head}{body}").as_bytes())
-        .await
-        .expect("it is answered");
+    stream.write_all(format!("{head}{body}").as_bytes()).await.expect("it is answered");
     stream.shutdown().await.expect("it is closed");
 }
 
 /// The body, whose length is told before it or before each of its chunks.
 async fn read_body(stream: &mut BufReader<TcpStream>, head: &[String]) -> Vec<u8> {
     let chunked = head.iter().any(|line| line == "transfer-encoding: chunked");
-    let told = head
-        .iter()
-        .find_map(|line| line.strip_prefix("content-length: "));
+    let told = head.iter().find_map(|line| line.strip_prefix("content-length: "));
     let mut length = told.map_or(0, |length| length.parse().expect("a number"));
     let mut body = Vec::new();
     loop {
@@ -145,10 +121,7 @@ async fn read_body(stream: &mut BufReader<TcpStream>, head: &[String]) -> Vec<u8
         stream.read_exact(&mut chunk).await.expect("a whole chunk");
         body.extend(chunk);
         if chunked {
-            stream
-                .read_line(&mut line)
-                .await
-                .expect("the end of a chunk");
+            stream.read_line(&mut line).await.expect("the end of a chunk");
         }
         if !chunked || length == 0 {
             return body;
@@ -165,32 +138,15 @@ fn same(asked: &str, recorded: &str) -> bool {
 fn put() -> (Subject, SearchChange) {
     let subject = Subject::Track(TrackId(Uuid::new_v4()));
     let (title, words) = ("Midnight Rain".to_owned(), "Ada".to_owned());
-    (
-        subject,
-        SearchChange::Put(SearchDocument {
-            subject,
-            title,
-            words,
-        }),
-    )
+    (subject, SearchChange::Put(SearchDocument { subject, title, words }))
 }
 
 fn asks(text: &str, kind: Option<SubjectKind>) -> SearchQuery {
-    SearchQuery {
-        text: text.to_owned(),
-        kind,
-        offset: 0,
-        limit: 5,
-    }
+    SearchQuery { text: text.to_owned(), kind, offset: 0, limit: 5 }
 }
 
 async fn connection() -> PgConnection {
-    database::fresh()
-        .await
-        .acquire()
-        .await
-        .expect("a connection")
-        .detach()
+    database::fresh().await.acquire().await.expect("a connection").detach()
 }
 
 #[tokio::test]
@@ -204,16 +160,9 @@ async fn starting_makes_the_index_and_pushes_settings() {
 
 #[tokio::test]
 async fn starting_on_an_index_that_is_there_is_as_good() {
-    let steps = [
-        "index/create-existing",
-        "index/create-existing/task",
-        START[2],
-        START[3],
-    ];
+    let steps = ["index/create-existing", "index/create-existing/task", START[2], START[3]];
     let replay = Replay::of(&steps).await;
-    MeilisearchIndex::start(&replay.url, None, "tracks")
-        .await
-        .expect("it starts");
+    MeilisearchIndex::start(&replay.url, None, "tracks").await.expect("it starts");
     replay.assert_done();
 }
 
@@ -228,52 +177,31 @@ async fn a_write_returns_when_its_tasks_have_succeeded() {
     let (replay, index) = Replay::start(&steps).await;
     let ((kept, change), (gone, outdated)) = (put(), put());
     let changes = [outdated, change, SearchChange::Remove(gone)];
-    index
-        .write(Target::Live, &mut connection().await, &changes)
-        .await
-        .expect("it is written");
+    index.write(Target::Live, &mut connection().await, &changes).await.expect("it is written");
     replay.assert_done();
     let (Subject::Track(kept), Subject::Track(gone)) = (kept, gone) else {
         panic!("they are tracks");
     };
     let bodies = replay.bodies();
-    assert_eq!(
-        bodies[4].as_array().map(Vec::len),
-        Some(1),
-        "the removed one is not sent"
-    );
+    assert_eq!(bodies[4].as_array().map(Vec::len), Some(1), "the removed one is not sent");
     assert_eq!(bodies[4][0]["id"], format!("track-{kept}"));
     assert_eq!(bodies[6], json!([format!("track-{gone}")]));
 }
 
 #[tokio::test]
 async fn a_canceled_task_is_waited_for_and_is_no_success() {
-    let steps = [
-        "tasks/to-cancel-1",
-        "tasks/cancel/immediately-after",
-        "tasks/canceled",
-    ];
+    let steps = ["tasks/to-cancel-1", "tasks/cancel/immediately-after", "tasks/canceled"];
     let (replay, index) = Replay::start(&steps).await;
-    let written = index
-        .write(Target::Live, &mut connection().await, &[put().1])
-        .await;
-    assert!(
-        matches!(written, Err(ApplyError::Transient(_))),
-        "{written:?}"
-    );
+    let written = index.write(Target::Live, &mut connection().await, &[put().1]).await;
+    assert!(matches!(written, Err(ApplyError::Transient(_))), "{written:?}");
     replay.assert_done();
 }
 
 #[tokio::test]
 async fn a_failed_task_is_the_documents_fault() {
-    let steps = [
-        "documents/invalid-id-slash",
-        "documents/invalid-id-slash/task",
-    ];
+    let steps = ["documents/invalid-id-slash", "documents/invalid-id-slash/task"];
     let (replay, index) = Replay::start(&steps).await;
-    let written = index
-        .write(Target::Live, &mut connection().await, &[put().1])
-        .await;
+    let written = index.write(Target::Live, &mut connection().await, &[put().1]).await;
     let Err(ApplyError::Poison(reason)) = written else {
         panic!("another outcome: {written:?}");
     };
@@ -283,30 +211,15 @@ async fn a_failed_task_is_the_documents_fault() {
 
 #[tokio::test]
 async fn searches_quote_filters_and_tell_failures_apart() {
-    let steps = [
-        "search/plain-two-words",
-        "search/index-not-found",
-        "search/too-many-requests",
-    ];
+    let steps = ["search/plain-two-words", "search/index-not-found", "search/too-many-requests"];
     let (replay, index) = Replay::start(&steps).await;
-    let foreign = index
-        .search(&asks("midnight", Some(SubjectKind::Track)))
-        .await;
-    assert!(
-        matches!(foreign, Err(QueryError::Malformed { .. })),
-        "{foreign:?}"
-    );
+    let foreign = index.search(&asks("midnight", Some(SubjectKind::Track))).await;
+    assert!(matches!(foreign, Err(QueryError::Malformed { .. })), "{foreign:?}");
     let missing = index.search(&asks("!\"\\", None)).await;
     assert!(matches!(missing, Err(QueryError::NotBuilt)), "{missing:?}");
     let busy = index.search(&asks("x", None)).await;
     assert!(matches!(busy, Err(QueryError::Search(_))), "{busy:?}");
-    assert_eq!(
-        index
-            .search(&asks(" \0 ", None))
-            .await
-            .expect("it is answered"),
-        []
-    );
+    assert_eq!(index.search(&asks(" \0 ", None)).await.expect("it is answered"), []);
     replay.assert_done();
     let bodies = replay.bodies();
     assert_eq!(bodies[4]["q"], "midnight");
@@ -332,15 +245,9 @@ async fn a_shadow_is_made_anew_and_swapped() {
     index.begin_shadow().await.expect("it is made");
     index.swap_shadow().await.expect("it is swapped");
     let unswapped = index.swap_shadow().await;
-    assert!(
-        matches!(unswapped, Err(ApplyError::Poison(_))),
-        "{unswapped:?}"
-    );
+    assert!(matches!(unswapped, Err(ApplyError::Poison(_))), "{unswapped:?}");
     replay.assert_done();
-    assert_eq!(
-        replay.bodies()[10][0]["indexes"],
-        json!(["tracks", "tracks-build"])
-    );
+    assert_eq!(replay.bodies()[10][0]["indexes"], json!(["tracks", "tracks-build"]));
 }
 
 #[tokio::test]
@@ -351,8 +258,6 @@ async fn a_real_server_does_what_an_index_must() {
     };
     let key = std::env::var("VEZA_TEST_MEILISEARCH_KEY").ok();
     let name = format!("veza-{}", Uuid::new_v4().simple());
-    let index = MeilisearchIndex::start(&url, key.as_deref(), &name)
-        .await
-        .expect("it starts");
+    let index = MeilisearchIndex::start(&url, key.as_deref(), &name).await.expect("it starts");
     conformance::holds(&index, &mut connection().await).await;
 }

@@ -21,10 +21,7 @@ impl MemoryStore {
     /// An empty log.
     pub fn new() -> Arc<Self> {
         let (head, _) = watch::channel(0);
-        Arc::new(Self {
-            events: Arc::default(),
-            head,
-        })
+        Arc::new(Self { events: Arc::default(), head })
     }
 
     /// Appends an event of the platform to the stream of its category and this id.
@@ -74,23 +71,16 @@ fn after(
     let events = events.lock().expect("no test panics with it");
     let kept = |event: &&RecordedEvent| match filter.as_ref().map(|filter| &filter.pattern) {
         None => true,
-        Some(Pattern::Prefixes(prefixes)) => prefixes
-            .iter()
-            .any(|prefix| event.stream.as_str().starts_with(prefix)),
+        Some(Pattern::Prefixes(prefixes)) => {
+            prefixes.iter().any(|prefix| event.stream.as_str().starts_with(prefix))
+        }
         Some(Pattern::Regex(_)) => panic!("projections filter by prefixes"),
     };
-    events
-        .iter()
-        .filter(|event| event.position > position)
-        .filter(kept)
-        .cloned()
-        .collect()
+    events.iter().filter(|event| event.position > position).filter(kept).cloned().collect()
 }
 
 fn not_here() -> StoreError {
-    StoreError::Unavailable {
-        reason: "projections do not ask for that".into(),
-    }
+    StoreError::Unavailable { reason: "projections do not ask for that".into() }
 }
 
 #[async_trait]
@@ -150,10 +140,7 @@ impl EventStore for MemoryStore {
                     head.changed().await.ok()?;
                 }
             });
-        Ok(chunks
-            .flatten()
-            .map(|event| Ok(Delivery::Event(event)))
-            .boxed())
+        Ok(chunks.flatten().map(|event| Ok(Delivery::Event(event))).boxed())
     }
 
     async fn last_event(&self, _: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {

@@ -37,19 +37,11 @@ impl Stage {
         let (pool, store) = (database::fresh().await, MemoryStore::new());
         let runner = start(&pool, &store, projections());
         let models = Models::new(&pool);
-        Self {
-            pool,
-            store,
-            models,
-            runner,
-        }
+        Self { pool, store, models, runner }
     }
 
     pub async fn caught_up(&self) {
-        let all: Vec<ModelId> = projections()
-            .iter()
-            .map(|projection| projection.id())
-            .collect();
+        let all: Vec<ModelId> = projections().iter().map(|projection| projection.id()).collect();
         let head = self.store.head().await.expect("it is there");
         reached(&self.runner, &all, head).await;
     }
@@ -69,10 +61,7 @@ impl Stage {
             };
             rebuild.run(Box::new(|_| {})).await.expect("it is rebuilt");
             assert_eq!(contents(&self.pool, id).await, live, "{id}");
-            assert_eq!(
-                parked_events(&self.pool, id).await.expect("they are read"),
-                []
-            );
+            assert_eq!(parked_events(&self.pool, id).await.expect("they are read"), []);
         }
         assert!(self.runner.drain(LIMIT).await);
     }
@@ -82,19 +71,13 @@ impl Stage {
 async fn contents(pool: &PgPool, id: ModelId) -> BTreeMap<String, Vec<String>> {
     let schema = id.schema(Target::Live);
     let sql = "SELECT tablename::text FROM pg_tables WHERE schemaname = $1";
-    let tables: Vec<String> = sqlx::query_scalar(sql)
-        .bind(&schema)
-        .fetch_all(pool)
-        .await
-        .expect("they are listed");
+    let tables: Vec<String> =
+        sqlx::query_scalar(sql).bind(&schema).fetch_all(pool).await.expect("they are listed");
     assert!(!tables.is_empty());
     let mut contents = BTreeMap::new();
     for table in tables {
         let sql = format!("SELECT t::text FROM {schema}.{table} t ORDER BY 1");
-        let rows = sqlx::query_scalar(&sql)
-            .fetch_all(pool)
-            .await
-            .expect("they are read");
+        let rows = sqlx::query_scalar(&sql).fetch_all(pool).await.expect("they are read");
         contents.insert(table, rows);
     }
     contents
@@ -117,16 +100,7 @@ fn track(store: &MemoryStore, artist_id: UserId, title: &str) -> TrackId {
         media_type: "audio/wav".to_owned(),
     };
     let (title, tags) = (title.to_owned(), vec!["ambient".to_owned()]);
-    store.put::<TrackEvent>(
-        track_id,
-        TrackCreated {
-            track_id,
-            artist_id,
-            title,
-            tags,
-            master,
-        },
-    );
+    store.put::<TrackEvent>(track_id, TrackCreated { track_id, artist_id, title, tags, master });
     track_id
 }
 
@@ -143,61 +117,28 @@ async fn a_track_goes_from_draft_to_published_to_taken_down() {
         channels: 2,
     };
     let playlist_key = "hls/one/master.m3u8".to_owned();
-    let transcoded = TrackTranscoded {
-        track_id,
-        properties,
-        playlist_key: playlist_key.clone(),
-    };
+    let transcoded = TrackTranscoded { track_id, properties, playlist_key: playlist_key.clone() };
     stage.store.put::<TrackEvent>(track_id, transcoded);
-    stage
-        .store
-        .put::<TrackEvent>(track_id, TrackPublished { track_id });
+    stage.store.put::<TrackEvent>(track_id, TrackPublished { track_id });
     stage.caught_up().await;
     let tracks = &stage.models.tracks;
-    let found = tracks
-        .by_id(track_id)
-        .await
-        .expect("it is read")
-        .expect("it is there");
-    assert_eq!(
-        (found.status, found.duration_ms),
-        (TrackStatus::Ready, Some(30_000))
-    );
+    let found = tracks.by_id(track_id).await.expect("it is read").expect("it is there");
+    assert_eq!((found.status, found.duration_ms), (TrackStatus::Ready, Some(30_000)));
     assert_eq!(found.playlist_key, Some(playlist_key));
     assert!(found.published && found.published_at.is_some() && found.master_available);
 
-    let public = tracks
-        .by_artist(artist, false, None, size(10))
-        .await
-        .expect("they are read");
+    let public = tracks.by_artist(artist, false, None, size(10)).await.expect("they are read");
     assert_eq!(public.into_rows(), std::slice::from_ref(&found));
-    let first = tracks
-        .by_artist(artist, true, None, size(1))
-        .await
-        .expect("they are read");
+    let first = tracks.by_artist(artist, true, None, size(1)).await.expect("they are read");
     assert_eq!(first.rows[0].1.track_id, draft);
     let next = first.next().expect("there is more");
-    let second = tracks
-        .by_artist(artist, true, Some(next), size(1))
-        .await
-        .expect("they are read");
+    let second = tracks.by_artist(artist, true, Some(next), size(1)).await.expect("they are read");
     assert_eq!((second.next(), second.into_rows()), (None, vec![found]));
 
     let (by, reason) = (artist, "a sample was not cleared".to_owned());
-    stage.store.put::<TrackEvent>(
-        track_id,
-        TrackMasterTakenDown {
-            track_id,
-            by,
-            reason,
-        },
-    );
+    stage.store.put::<TrackEvent>(track_id, TrackMasterTakenDown { track_id, by, reason });
     stage.caught_up().await;
-    let found = tracks
-        .by_id(track_id)
-        .await
-        .expect("it is read")
-        .expect("it is there");
+    let found = tracks.by_id(track_id).await.expect("it is read").expect("it is there");
     assert!(!found.master_available);
     stage.end().await;
 }
@@ -210,33 +151,17 @@ async fn plays_are_counted_by_track_listener_and_day() {
         let play_id = PlayId(Uuid::new_v4());
         let listener_id = listeners[number % 2];
         let listened_ms = 1_000;
-        let played = TrackPlayed {
-            play_id,
-            track_id,
-            artist_id,
-            listener_id,
-            listened_ms,
-        };
+        let played = TrackPlayed { play_id, track_id, artist_id, listener_id, listened_ms };
         stage.store.put::<PlayEvent>(play_id, played);
     }
     stage.caught_up().await;
     let plays = &stage.models.plays;
-    let expected = TrackPlays {
-        plays: 5,
-        listeners: 2,
-        listened_ms: 5_000,
-    };
-    assert_eq!(
-        plays.of_track(track_id).await.expect("they are read"),
-        expected
-    );
+    let expected = TrackPlays { plays: 5, listeners: 2, listened_ms: 5_000 };
+    assert_eq!(plays.of_track(track_id).await.expect("they are read"), expected);
     let days = plays.days(track_id, 30).await.expect("they are read");
     assert_eq!(days.iter().map(|day| day.plays).sum::<u64>(), 5);
     let never = TrackId(Uuid::new_v4());
-    assert_eq!(
-        plays.of_track(never).await.expect("they are read"),
-        TrackPlays::default()
-    );
+    assert_eq!(plays.of_track(never).await.expect("they are read"), TrackPlays::default());
     stage.end().await;
 }
 
@@ -246,26 +171,12 @@ async fn a_channel_has_members_and_pages_of_messages() {
     let (channel_id, owner_id, guest) = (ChannelId(Uuid::new_v4()), user(), user());
     let name = "studio".to_owned();
     let put = |event: ChannelEvent| stage.store.put::<ChannelEvent>(channel_id, event);
-    put(ChannelCreated {
-        channel_id,
-        name,
-        owner_id,
-    }
-    .into());
-    put(ChannelMemberJoined {
-        channel_id,
-        user_id: guest,
-    }
-    .into());
+    put(ChannelCreated { channel_id, name, owner_id }.into());
+    put(ChannelMemberJoined { channel_id, user_id: guest }.into());
     for number in 0..5 {
         let message_id = MessageId(Uuid::new_v4());
         let (author_id, text) = (guest, format!("message {number}"));
-        let posted = MessagePosted {
-            message_id,
-            channel_id,
-            author_id,
-            text,
-        };
+        let posted = MessagePosted { message_id, channel_id, author_id, text };
         stage.store.put::<MessageEvent>(message_id, posted);
     }
     stage.caught_up().await;
@@ -273,48 +184,22 @@ async fn a_channel_has_members_and_pages_of_messages() {
     let mut texts = Vec::new();
     let mut after = None;
     loop {
-        let page = channels
-            .messages(channel_id, after, size(2))
-            .await
-            .expect("they are read");
+        let page = channels.messages(channel_id, after, size(2)).await.expect("they are read");
         after = page.next();
         texts.extend(page.into_rows().into_iter().map(|message| message.text));
         if after.is_none() {
             break;
         }
     }
-    let expected: Vec<_> = (0..5)
-        .rev()
-        .map(|number| format!("message {number}"))
-        .collect();
+    let expected: Vec<_> = (0..5).rev().map(|number| format!("message {number}")).collect();
     assert_eq!(texts, expected);
-    let members = channels
-        .members(channel_id, None, size(10))
-        .await
-        .expect("they are read");
+    let members = channels.members(channel_id, None, size(10)).await.expect("they are read");
     assert_eq!(members.into_rows(), [guest, owner_id]);
-    put(ChannelMemberLeft {
-        channel_id,
-        user_id: guest,
-    }
-    .into());
+    put(ChannelMemberLeft { channel_id, user_id: guest }.into());
     stage.caught_up().await;
-    assert!(
-        !channels
-            .is_member(channel_id, guest)
-            .await
-            .expect("it is read")
-    );
-    assert!(
-        channels
-            .is_member(channel_id, owner_id)
-            .await
-            .expect("it is read")
-    );
-    let mine = channels
-        .of_member(owner_id, None, size(10))
-        .await
-        .expect("they are read");
+    assert!(!channels.is_member(channel_id, guest).await.expect("it is read"));
+    assert!(channels.is_member(channel_id, owner_id).await.expect("it is read"));
+    let mine = channels.of_member(owner_id, None, size(10)).await.expect("they are read");
     assert_eq!(mine.into_rows()[0].name, "studio");
     stage.end().await;
 }
@@ -323,50 +208,21 @@ async fn a_channel_has_members_and_pages_of_messages() {
 async fn a_saga_tells_what_it_waits_for() {
     let stage = Stage::new().await;
     let subject = Uuid::new_v4().to_string();
-    let put = |event: SagaEvent| {
-        stage
-            .store
-            .put::<SagaEvent>(format!("buy-{subject}"), event)
-    };
+    let put = |event: SagaEvent| stage.store.put::<SagaEvent>(format!("buy-{subject}"), event);
     let (kind, input) = ("buy".to_owned(), serde_json::Value::Null);
-    put(SagaStarted {
-        kind,
-        version: 1,
-        subject: subject.clone(),
-        input,
-    }
-    .into());
+    put(SagaStarted { kind, version: 1, subject: subject.clone(), input }.into());
     let (step, reason) = ("capture".to_owned(), "the gateway is away".to_owned());
     let retry_at = chrono::Utc::now();
-    put(SagaStepFailed {
-        step,
-        attempt: 2,
-        reason: reason.clone(),
-        retry_at,
-    }
-    .into());
+    put(SagaStepFailed { step, attempt: 2, reason: reason.clone(), retry_at }.into());
     stage.caught_up().await;
-    let found = stage
-        .models
-        .sagas
-        .of_subject(&subject)
-        .await
-        .expect("they are read");
+    let found = stage.models.sagas.of_subject(&subject).await.expect("they are read");
     assert_eq!(found[0].waiting_for.as_deref(), Some("retry 2 of capture"));
-    assert_eq!(
-        (found[0].status, found[0].last_error.clone()),
-        (SagaStatus::Running, Some(reason))
-    );
+    assert_eq!((found[0].status, found[0].last_error.clone()), (SagaStatus::Running, Some(reason)));
     put(SagaCompleted {}.into());
     stage.caught_up().await;
     let sagas = &stage.models.sagas;
-    let done = sagas
-        .by_status(Some(SagaStatus::Completed), None, size(5))
-        .await;
+    let done = sagas.by_status(Some(SagaStatus::Completed), None, size(5)).await;
     let done = done.expect("they are read").into_rows();
-    assert_eq!(
-        (done[0].stream.as_str(), &done[0].waiting_for),
-        (found[0].stream.as_str(), &None)
-    );
+    assert_eq!((done[0].stream.as_str(), &done[0].waiting_for), (found[0].stream.as_str(), &None));
     stage.end().await;
 }

@@ -34,13 +34,7 @@ impl<'a> Purchase<'a> {
             delivery: DeliveryMode::Instant,
         };
         stage.store.put::<ListingEvent>(listing_id, listed);
-        Self {
-            stage,
-            listing_id,
-            order_id,
-            buyer_id,
-            seller_id,
-        }
+        Self { stage, listing_id, order_id, buyer_id, seller_id }
     }
 
     fn place(&self) {
@@ -79,20 +73,10 @@ impl<'a> Purchase<'a> {
     fn authorise_and_hold(&self) {
         let (order_id, buyer_id, amount) = (self.order_id, self.buyer_id, PRICE);
         let gateway_reference = "g-1".to_owned();
-        let paid = PaymentAuthorised {
-            order_id,
-            buyer_id,
-            amount,
-            gateway_reference,
-        };
+        let paid = PaymentAuthorised { order_id, buyer_id, amount, gateway_reference };
         self.stage.store.put::<PaymentEvent>(order_id, paid);
         let seller_id = self.seller_id;
-        let held = EscrowHeld {
-            order_id,
-            buyer_id,
-            seller_id,
-            amount,
-        };
+        let held = EscrowHeld { order_id, buyer_id, seller_id, amount };
         self.stage.store.put::<EscrowEvent>(order_id, held);
     }
 
@@ -108,20 +92,9 @@ impl<'a> Purchase<'a> {
         self.stage.caught_up().await;
         let mut sums = [0; 4];
         for user in [self.buyer_id, self.seller_id] {
-            let balances = self
-                .stage
-                .models
-                .balances
-                .of_user(user)
-                .await
-                .expect("they are read");
-            for Balance {
-                authorised_minor,
-                charged_minor,
-                held_minor,
-                available_minor,
-                ..
-            } in balances
+            let balances = self.stage.models.balances.of_user(user).await.expect("they are read");
+            for Balance { authorised_minor, charged_minor, held_minor, available_minor, .. } in
+                balances
             {
                 let add = [authorised_minor, charged_minor, held_minor, available_minor];
                 sums.iter_mut().zip(add).for_each(|(sum, add)| *sum += add);
@@ -149,67 +122,28 @@ async fn a_purchase_reads_right_at_every_step() {
     let placed = (OrderStatus::Placed, EscrowStatus::None, PaymentStatus::None);
     assert_eq!(purchase.stands().await, placed);
     purchase.authorise_and_hold();
-    let held = (
-        OrderStatus::Placed,
-        EscrowStatus::Held,
-        PaymentStatus::Authorised,
-    );
+    let held = (OrderStatus::Placed, EscrowStatus::Held, PaymentStatus::Authorised);
     assert_eq!(purchase.stands().await, held);
     assert_eq!(purchase.money().await, [4_900, 0, 4_900, 0]);
     let object_key = "masters/one".to_owned();
-    let delivered = purchase.order(OrderDelivered {
-        order_id,
-        object_key,
-    });
-    stage
-        .store
-        .put::<PaymentEvent>(order_id, PaymentCaptured { order_id });
+    let delivered = purchase.order(OrderDelivered { order_id, object_key });
+    stage.store.put::<PaymentEvent>(order_id, PaymentCaptured { order_id });
     assert_eq!(purchase.money().await, [0, 4_900, 4_900, 0]);
-    stage
-        .store
-        .put::<EscrowEvent>(order_id, EscrowReleased { order_id });
-    stage.store.put::<ListingEvent>(
-        listing_id,
-        LicenceSold {
-            listing_id,
-            order_id,
-            buyer_id,
-        },
-    );
+    stage.store.put::<EscrowEvent>(order_id, EscrowReleased { order_id });
+    stage.store.put::<ListingEvent>(listing_id, LicenceSold { listing_id, order_id, buyer_id });
     purchase.order(OrderCompleted { order_id });
-    let done = (
-        OrderStatus::Completed,
-        EscrowStatus::Released,
-        PaymentStatus::Captured,
-    );
+    let done = (OrderStatus::Completed, EscrowStatus::Released, PaymentStatus::Captured);
     assert_eq!(purchase.stands().await, done);
     assert_eq!(purchase.money().await, [0, 4_900, 0, 4_900]);
     assert_eq!(purchase.listing().await, ListingStatus::Sold);
-    let history = stage
-        .models
-        .orders
-        .history(order_id)
-        .await
-        .expect("it is read");
+    let history = stage.models.orders.history(order_id).await.expect("it is read");
     assert_eq!(history.len(), 7);
-    assert_eq!(
-        (history[3].position, history[3].what.as_str()),
-        (delivered, "OrderDelivered")
-    );
+    assert_eq!((history[3].position, history[3].what.as_str()), (delivered, "OrderDelivered"));
     let orders = &stage.models.orders;
-    let bought = orders
-        .of_buyer(buyer_id, None, size(10))
-        .await
-        .expect("they are read");
-    let sold = orders
-        .of_seller(purchase.seller_id, None, size(10))
-        .await
-        .expect("they are read");
+    let bought = orders.of_buyer(buyer_id, None, size(10)).await.expect("they are read");
+    let sold = orders.of_seller(purchase.seller_id, None, size(10)).await.expect("they are read");
     assert_eq!(bought, sold);
-    assert_eq!(
-        bought.into_rows()[0].delivered_object_key.as_deref(),
-        Some("masters/one")
-    );
+    assert_eq!(bought.into_rows()[0].delivered_object_key.as_deref(), Some("masters/one"));
     stage.end().await;
 }
 
@@ -221,48 +155,17 @@ async fn an_order_that_comes_to_nothing_leaves_no_money_behind() {
     purchase.place();
     purchase.authorise_and_hold();
     let reason = || "the master was taken down".to_owned();
-    stage.store.put::<EscrowEvent>(
-        order_id,
-        EscrowRefunded {
-            order_id,
-            reason: reason(),
-        },
-    );
-    stage.store.put::<PaymentEvent>(
-        order_id,
-        PaymentVoided {
-            order_id,
-            reason: reason(),
-        },
-    );
-    let released = LicenceReservationReleased {
-        listing_id,
-        order_id,
-        reason: reason(),
-    };
+    stage.store.put::<EscrowEvent>(order_id, EscrowRefunded { order_id, reason: reason() });
+    stage.store.put::<PaymentEvent>(order_id, PaymentVoided { order_id, reason: reason() });
+    let released = LicenceReservationReleased { listing_id, order_id, reason: reason() };
     stage.store.put::<ListingEvent>(listing_id, released);
-    purchase.order(OrderCancelled {
-        order_id,
-        reason: reason(),
-    });
-    let nothing = (
-        OrderStatus::Cancelled,
-        EscrowStatus::Refunded,
-        PaymentStatus::Voided,
-    );
+    purchase.order(OrderCancelled { order_id, reason: reason() });
+    let nothing = (OrderStatus::Cancelled, EscrowStatus::Refunded, PaymentStatus::Voided);
     assert_eq!(purchase.stands().await, nothing);
     assert_eq!(purchase.money().await, [0; 4]);
     assert_eq!(purchase.listing().await, ListingStatus::Open);
-    let history = stage
-        .models
-        .orders
-        .history(order_id)
-        .await
-        .expect("it is read");
+    let history = stage.models.orders.history(order_id).await.expect("it is read");
     let last = history.last().expect("there is a history");
-    assert_eq!(
-        (last.what.as_str(), last.reason.clone()),
-        ("OrderCancelled", Some(reason()))
-    );
+    assert_eq!((last.what.as_str(), last.reason.clone()), ("OrderCancelled", Some(reason())));
     stage.end().await;
 }

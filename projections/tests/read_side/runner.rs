@@ -33,15 +33,7 @@ pub async fn reached(runner: &Runner, models: &[ModelId], position: Position) {
 fn registered(handle: &str) -> (UserId, UserEvent) {
     let user_id = UserId(Uuid::new_v4());
     let (handle, display_name) = (handle.to_owned(), handle.to_uppercase());
-    (
-        user_id,
-        UserRegistered {
-            user_id,
-            handle,
-            display_name,
-        }
-        .into(),
-    )
+    (user_id, UserRegistered { user_id, handle, display_name }.into())
 }
 
 fn register(store: &MemoryStore, handle: &str) -> (UserId, Position) {
@@ -55,9 +47,7 @@ async fn until<F: Future<Output = bool>>(mut there: impl FnMut() -> F) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LIMIT, poll)
-        .await
-        .expect("it happens in time");
+    tokio::time::timeout(LIMIT, poll).await.expect("it happens in time");
 }
 
 #[tokio::test]
@@ -68,30 +58,17 @@ async fn events_before_and_after_the_start_are_applied_once() {
     let (after, position) = register(&store, "after");
     reached(&runner, &[MODEL], position).await;
     let profiles = Models::new(&pool).profiles;
-    assert_eq!(
-        profiles
-            .by_ids(&[before, after])
-            .await
-            .expect("they are read")
-            .len(),
-        2
-    );
+    assert_eq!(profiles.by_ids(&[before, after]).await.expect("they are read").len(), 2);
     assert!(runner.drain(LIMIT).await);
 
     let (late, position) = register(&store, "late");
     let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
     reached(&runner, &[MODEL], position).await;
     assert!(profiles.by_id(late).await.expect("it is read").is_some());
-    assert_eq!(
-        parked_events(&pool, MODEL).await.expect("they are read"),
-        []
-    );
+    assert_eq!(parked_events(&pool, MODEL).await.expect("they are read"), []);
     assert!(runner.drain(LIMIT).await);
     let rows = checkpoints(&pool).await.expect("they are read");
-    assert_eq!(
-        (rows[0].position, rows[0].status.as_str()),
-        (position, "stopped")
-    );
+    assert_eq!((rows[0].position, rows[0].status.as_str()), (position, "stopped"));
 }
 
 #[tokio::test]
@@ -103,14 +80,9 @@ async fn the_checkpoint_follows_the_log_over_events_of_others() {
     reached(&runner, &[MODEL], position).await;
     // A process that runs nothing sees the same in PostgreSQL.
     let remote = Watermarks::remote(pool.clone());
-    remote
-        .wait_for(&[MODEL], position, LIMIT)
-        .await
-        .expect("it is committed");
+    remote.wait_for(&[MODEL], position, LIMIT).await.expect("it is committed");
     let beyond = Position::new(position.get() + 1);
-    let waited = remote
-        .wait_for(&[MODEL], beyond, Duration::from_millis(50))
-        .await;
+    let waited = remote.wait_for(&[MODEL], beyond, Duration::from_millis(50)).await;
     assert!(matches!(waited, Err(WaitError::NotYetVisible { reached, .. }) if reached == position));
     assert!(runner.drain(LIMIT).await);
 }
@@ -119,48 +91,21 @@ async fn the_checkpoint_follows_the_log_over_events_of_others() {
 async fn a_poison_event_parks_its_key_in_order_and_nothing_else() {
     let (pool, store) = (database::fresh().await, MemoryStore::new());
     let bad = UserId(Uuid::new_v4());
-    let poison = store.put_raw(
-        "user",
-        &bad.to_string(),
-        "UserRegistered",
-        b"{\"handle\":7}".to_vec(),
-    );
+    let poison =
+        store.put_raw("user", &bad.to_string(), "UserRegistered", b"{\"handle\":7}".to_vec());
     let behind = store.put::<UserEvent>(bad, UserEmailConfirmed { user_id: bad });
     let (good, position) = register(&store, "good");
     let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
     reached(&runner, &[MODEL], position).await;
-    assert!(
-        Models::new(&pool)
-            .profiles
-            .by_id(good)
-            .await
-            .expect("it is read")
-            .is_some()
-    );
+    assert!(Models::new(&pool).profiles.by_id(good).await.expect("it is read").is_some());
     let parked = parked_events(&pool, MODEL).await.expect("they are read");
-    assert_eq!(
-        parked
-            .iter()
-            .map(|event| event.position)
-            .collect::<Vec<_>>(),
-        [poison, behind]
-    );
-    assert!(
-        parked[0].reason.contains("not readable"),
-        "{}",
-        parked[0].reason
-    );
+    assert_eq!(parked.iter().map(|event| event.position).collect::<Vec<_>>(), [poison, behind]);
+    assert!(parked[0].reason.contains("not readable"), "{}", parked[0].reason);
 
     // One that comes live is parked behind them, too.
     let live = store.put::<UserEvent>(bad, UserEmailConfirmed { user_id: bad });
     reached(&runner, &[MODEL], live).await;
-    assert_eq!(
-        parked_events(&pool, MODEL)
-            .await
-            .expect("they are read")
-            .len(),
-        3
-    );
+    assert_eq!(parked_events(&pool, MODEL).await.expect("they are read").len(), 3);
     assert!(runner.drain(LIMIT).await);
 }
 
@@ -230,31 +175,13 @@ async fn a_parked_key_is_tried_again_when_asked_for() {
     let profiles = Models::new(&pool).profiles;
     assert!(profiles.by_id(first).await.expect("it is read").is_some());
     assert!(profiles.by_id(refused).await.expect("it is read").is_none());
-    assert_eq!(
-        parked_events(&pool, MODEL)
-            .await
-            .expect("they are read")
-            .len(),
-        2
-    );
+    assert_eq!(parked_events(&pool, MODEL).await.expect("they are read").len(), 2);
 
     refuses.store(false, Ordering::SeqCst);
-    let asked = retry_parked(&pool, MODEL, &format!("user-{refused}"))
-        .await
-        .expect("it is asked");
+    let asked = retry_parked(&pool, MODEL, &format!("user-{refused}")).await.expect("it is asked");
     assert_eq!(asked, 2);
-    until(|| async {
-        parked_events(&pool, MODEL)
-            .await
-            .expect("they are read")
-            .is_empty()
-    })
-    .await;
-    let profile = profiles
-        .by_id(refused)
-        .await
-        .expect("it is read")
-        .expect("it is there now");
+    until(|| async { parked_events(&pool, MODEL).await.expect("they are read").is_empty() }).await;
+    let profile = profiles.by_id(refused).await.expect("it is read").expect("it is there now");
     assert!(profile.email_confirmed);
     assert!(runner.drain(LIMIT).await);
 }
@@ -266,23 +193,10 @@ async fn failures_and_panics_are_tried_again_and_leave_nothing_half_done() {
     let runner = start(&pool, &store, vec![projection]);
     let (user, position) = register(&store, "patient");
     reached(&runner, &[MODEL], position).await;
-    assert!(
-        Models::new(&pool)
-            .profiles
-            .by_id(user)
-            .await
-            .expect("it is read")
-            .is_some()
-    );
-    assert_eq!(
-        parked_events(&pool, MODEL).await.expect("they are read"),
-        []
-    );
+    assert!(Models::new(&pool).profiles.by_id(user).await.expect("it is read").is_some());
+    assert_eq!(parked_events(&pool, MODEL).await.expect("they are read"), []);
     let rows = checkpoints(&pool).await.expect("they are read");
-    assert_eq!(
-        (rows[0].status.as_str(), rows[0].reason.as_deref()),
-        ("running", None)
-    );
+    assert_eq!((rows[0].status.as_str(), rows[0].reason.as_deref()), ("running", None));
     assert!(runner.drain(LIMIT).await);
 }
 
@@ -297,11 +211,7 @@ async fn a_runner_goes_on_after_postgresql_cut_its_connections() {
     pool.execute(cut).await.expect("they are cut");
     let (user, position) = register(&store, "two");
     reached(&runner, &[MODEL], position).await;
-    let found = Models::new(&pool)
-        .profiles
-        .by_handle("two")
-        .await
-        .expect("it is read");
+    let found = Models::new(&pool).profiles.by_handle("two").await.expect("it is read");
     assert_eq!(found.map(|profile| profile.user_id), Some(user));
     assert!(runner.drain(LIMIT).await);
 }
@@ -318,18 +228,8 @@ async fn two_processes_share_the_work_of_one() {
     assert!(first.drain(LIMIT).await);
     let (user, position) = register(&store, "three");
     reached(&second, &[MODEL], position).await;
-    assert!(
-        Models::new(&pool)
-            .profiles
-            .by_id(user)
-            .await
-            .expect("it is read")
-            .is_some()
-    );
-    assert_eq!(
-        parked_events(&pool, MODEL).await.expect("they are read"),
-        []
-    );
+    assert!(Models::new(&pool).profiles.by_id(user).await.expect("it is read").is_some());
+    assert_eq!(parked_events(&pool, MODEL).await.expect("they are read"), []);
     assert!(second.drain(LIMIT).await);
 }
 
@@ -354,10 +254,8 @@ async fn a_rebuild_is_unseen_and_equals_the_live_model() {
         tokio::spawn(async move {
             let mut added = 0;
             while !done.load(Ordering::SeqCst) {
-                let seen: i64 = sqlx::query_scalar(count)
-                    .fetch_one(&pool)
-                    .await
-                    .expect("always readable");
+                let seen: i64 =
+                    sqlx::query_scalar(count).fetch_one(&pool).await.expect("always readable");
                 assert!(seen >= 3_001, "a half-built model of {seen} was read");
                 register(&store, &format!("during{added}"));
                 added += 1;
@@ -377,21 +275,12 @@ async fn a_rebuild_is_unseen_and_equals_the_live_model() {
     let added: i64 = reader.await.expect("the reader saw whole models only");
     assert!(progress.events >= 3_001 && progress.events_per_second() > 0.0);
     reached(&runner, &[MODEL], store.head().await.expect("it is there")).await;
-    let after: i64 = sqlx::query_scalar(count)
-        .fetch_one(&pool)
-        .await
-        .expect("readable");
+    let after: i64 = sqlx::query_scalar(count).fetch_one(&pool).await.expect("readable");
     assert_eq!(after, 3_001 + added);
     let spoilt = "SELECT count(*) FROM profiles_v1.profiles WHERE bio <> ''";
-    let spoilt: i64 = sqlx::query_scalar(spoilt)
-        .fetch_one(&pool)
-        .await
-        .expect("readable");
+    let spoilt: i64 = sqlx::query_scalar(spoilt).fetch_one(&pool).await.expect("readable");
     assert_eq!(spoilt, 0);
-    assert_eq!(
-        parked_events(&pool, MODEL).await.expect("they are read"),
-        []
-    );
+    assert_eq!(parked_events(&pool, MODEL).await.expect("they are read"), []);
     assert!(runner.drain(LIMIT).await);
 }
 
@@ -416,13 +305,6 @@ async fn a_strict_rebuild_stops_at_poison_and_leaves_the_live_model() {
     };
     assert_eq!(position, poison);
     assert!(reason.contains("UserTeleported"), "{reason}");
-    assert!(
-        Models::new(&pool)
-            .profiles
-            .by_id(user)
-            .await
-            .expect("it is read")
-            .is_some()
-    );
+    assert!(Models::new(&pool).profiles.by_id(user).await.expect("it is read").is_some());
     assert!(runner.drain(LIMIT).await);
 }

@@ -17,23 +17,12 @@ use crate::memory_store::MemoryStore;
 use crate::runner::{LIMIT, reached, start};
 
 fn feed(pool: &PgPool) -> Arc<SearchFeed> {
-    Arc::new(SearchFeed::new(
-        MODEL,
-        Arc::new(PostgresSearch::new(pool.clone())),
-    ))
+    Arc::new(SearchFeed::new(MODEL, Arc::new(PostgresSearch::new(pool.clone()))))
 }
 
 async fn found(pool: &PgPool, text: &str) -> Vec<Subject> {
-    let query = SearchQuery {
-        text: text.to_owned(),
-        kind: None,
-        offset: 0,
-        limit: 10,
-    };
-    PostgresSearch::new(pool.clone())
-        .search(&query)
-        .await
-        .expect("it is answered")
+    let query = SearchQuery { text: text.to_owned(), kind: None, offset: 0, limit: 10 };
+    PostgresSearch::new(pool.clone()).search(&query).await.expect("it is answered")
 }
 
 fn draft(store: &MemoryStore, artist_id: UserId, title: &str) -> TrackId {
@@ -45,13 +34,7 @@ fn draft(store: &MemoryStore, artist_id: UserId, title: &str) -> TrackId {
         media_type: "audio/wav".to_owned(),
     };
     let (title, tags) = (title.to_owned(), vec!["ambient".to_owned()]);
-    let created = TrackCreated {
-        track_id,
-        artist_id,
-        title,
-        tags,
-        master,
-    };
+    let created = TrackCreated { track_id, artist_id, title, tags, master };
     store.put::<TrackEvent>(track_id, created);
     track_id
 }
@@ -60,17 +43,9 @@ fn draft(store: &MemoryStore, artist_id: UserId, title: &str) -> TrackId {
 async fn postgresql_does_what_an_index_must() {
     let (pool, store) = (database::fresh().await, MemoryStore::new());
     let runner = start(&pool, &store, vec![feed(&pool)]);
-    reached(
-        &runner,
-        &[MODEL],
-        store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec()),
-    )
-    .await;
+    reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let mut connection = pool.acquire().await.expect("a connection");
-    connection
-        .execute("SET search_path = search_v1, public")
-        .await
-        .expect("it is set");
+    connection.execute("SET search_path = search_v1, public").await.expect("it is set");
     conformance::holds(&PostgresSearch::new(pool.clone()), &mut connection).await;
     assert!(runner.drain(LIMIT).await);
 }
@@ -80,40 +55,19 @@ async fn only_published_tracks_are_found_also_by_their_artists_new_name() {
     let (pool, store) = (database::fresh().await, MemoryStore::new());
     let user_id = UserId(Uuid::new_v4());
     let (handle, display_name) = ("ada".to_owned(), "Ada".to_owned());
-    store.put::<UserEvent>(
-        user_id,
-        UserRegistered {
-            user_id,
-            handle,
-            display_name,
-        },
-    );
+    store.put::<UserEvent>(user_id, UserRegistered { user_id, handle, display_name });
     let track_id = draft(&store, user_id, "Analytical Engine");
     let runner = start(&pool, &store, vec![feed(&pool)]);
-    reached(
-        &runner,
-        &[MODEL],
-        store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec()),
-    )
-    .await;
+    reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     assert_eq!(found(&pool, "analytical engine").await, []);
 
     let published = store.put::<TrackEvent>(track_id, TrackPublished { track_id });
     reached(&runner, &[MODEL], published).await;
-    assert_eq!(
-        found(&pool, "analitical engine").await,
-        [Subject::Track(track_id)]
-    );
+    assert_eq!(found(&pool, "analitical engine").await, [Subject::Track(track_id)]);
 
     let (display_name, bio) = ("Countess".to_owned(), String::new());
-    let renamed = store.put::<UserEvent>(
-        user_id,
-        UserProfileChanged {
-            user_id,
-            display_name,
-            bio,
-        },
-    );
+    let renamed =
+        store.put::<UserEvent>(user_id, UserProfileChanged { user_id, display_name, bio });
     reached(&runner, &[MODEL], renamed).await;
     let hits = found(&pool, "countess").await;
     assert_eq!(hits, [Subject::Person(user_id), Subject::Track(track_id)]);

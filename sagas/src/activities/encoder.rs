@@ -45,10 +45,7 @@ pub struct MediaEncoder {
 impl MediaEncoder {
     /// An encoder of the masters in this storage; the transcoder stores there too.
     pub fn new(storage: Arc<dyn ObjectStorage>, transcoder: Transcoder) -> Self {
-        Self {
-            storage,
-            transcoder,
-        }
+        Self { storage, transcoder }
     }
 }
 
@@ -70,10 +67,7 @@ impl Encoder for MediaEncoder {
             channels: facts.channels,
         };
         let playlist_key = HlsFile::Master.key(package.media).to_string();
-        Ok(Encoded {
-            properties,
-            playlist_key,
-        })
+        Ok(Encoded { properties, playlist_key })
     }
 }
 

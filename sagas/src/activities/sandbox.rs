@@ -100,9 +100,7 @@ impl SandboxGateway {
         let this = self.clone();
         // A file is written to disk, which takes its time.
         let booked = task::spawn_blocking(move || this.lock().book(key, request));
-        booked.await.map_err(|error| GatewayError::Unavailable {
-            reason: error.to_string(),
-        })?
+        booked.await.map_err(|error| GatewayError::Unavailable { reason: error.to_string() })?
     }
 }
 
@@ -121,9 +119,7 @@ impl Books {
         let entry = self.ledger.draft(key, request);
         let entry = entry.map_err(|reason| GatewayError::NotPossible { reason })?;
         let written = self.file.append(&entry);
-        written.map_err(|error| GatewayError::Unavailable {
-            reason: error.to_string(),
-        })?;
+        written.map_err(|error| GatewayError::Unavailable { reason: error.to_string() })?;
         let outcome = entry.outcome.clone();
         self.ledger.enter(entry);
         Ok((outcome, true))
@@ -153,10 +149,7 @@ impl PaymentGateway for SandboxGateway {
     }
 
     async fn pay_out(&self, request: PayOut) -> Result<Receipt, GatewayError> {
-        let asked = Request::PayOut {
-            reference: request.reference,
-            seller_id: request.seller_id,
-        };
+        let asked = Request::PayOut { reference: request.reference, seller_id: request.seller_id };
         self.ask(request.key, asked).await
     }
 

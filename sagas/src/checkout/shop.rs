@@ -35,8 +35,7 @@ impl Shop {
             buyer_id: deal.buyer_id,
             payment_method: deal.payment_method.clone(),
         };
-        self.command::<Listing>(call, deal.listing_id, command)
-            .await?;
+        self.command::<Listing>(call, deal.listing_id, command).await?;
         Ok(json!({}))
     }
 
@@ -49,8 +48,7 @@ impl Shop {
             order_id: deal.order_id,
             reason: call.reason().to_owned(),
         };
-        self.command::<Listing>(call, deal.listing_id, command)
-            .await?;
+        self.command::<Listing>(call, deal.listing_id, command).await?;
         Ok(json!({}))
     }
 
@@ -71,8 +69,7 @@ impl Shop {
 
     pub(super) async fn cancel_order(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {
         let reason = call.reason().to_owned();
-        self.command::<Order>(call, deal.order_id, OrderCommand::Cancel { reason })
-            .await?;
+        self.command::<Order>(call, deal.order_id, OrderCommand::Cancel { reason }).await?;
         Ok(json!({}))
     }
 
@@ -107,14 +104,9 @@ impl Shop {
                 Ok(json!({ "reference": receipt.reference }))
             }
             Outcome::Declined(reason) => {
-                let command = PaymentCommand::RecordDeclined {
-                    order_id,
-                    reason: reason.clone(),
-                };
+                let command = PaymentCommand::RecordDeclined { order_id, reason: reason.clone() };
                 self.note(call, deal, command).await?;
-                Err(ActivityError::Refused(format!(
-                    "the payment was declined: {reason}"
-                )))
+                Err(ActivityError::Refused(format!("the payment was declined: {reason}")))
             }
         }
     }
@@ -132,8 +124,7 @@ impl Shop {
     ) -> Done {
         carried_out(outcome)?;
         let reason = call.reason().to_owned();
-        self.note(call, deal, PaymentCommand::RecordVoided { reason })
-            .await?;
+        self.note(call, deal, PaymentCommand::RecordVoided { reason }).await?;
         Ok(json!({}))
     }
 
@@ -150,26 +141,20 @@ impl Shop {
 
     pub(super) async fn refund_escrow(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {
         let reason = call.reason().to_owned();
-        self.command::<Escrow>(call, deal.order_id, EscrowCommand::Refund { reason })
-            .await?;
+        self.command::<Escrow>(call, deal.order_id, EscrowCommand::Refund { reason }).await?;
         Ok(json!({}))
     }
 
     pub(super) async fn deliver(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {
         let delivered = |order: &Order| order.object_key.clone();
-        let delivered = self
-            .commands
-            .inspect::<Order, _>(deal.order_id, delivered)
-            .await;
+        let delivered = self.commands.inspect::<Order, _>(deal.order_id, delivered).await;
         let delivered = delivered.map_err(|error| ActivityError::Transient(error.to_string()))?;
         // Delivered before the last crash: what came of the master since is no matter.
         if let Some(object_key) = delivered {
             return Ok(json!({ "object_key": object_key }));
         }
         let object_key = self.master(deal.track_id).await?;
-        let command = OrderCommand::RecordDelivered {
-            object_key: object_key.clone(),
-        };
+        let command = OrderCommand::RecordDelivered { object_key: object_key.clone() };
         self.command::<Order>(call, deal.order_id, command).await?;
         Ok(json!({ "object_key": object_key }))
     }
@@ -186,25 +171,19 @@ impl Shop {
         outcome: Outcome,
     ) -> Done {
         carried_out(outcome)?;
-        self.note(call, deal, PaymentCommand::RecordCaptured)
-            .await?;
+        self.note(call, deal, PaymentCommand::RecordCaptured).await?;
         Ok(json!({}))
     }
 
     pub(super) async fn accept(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {
         // Where the buyer has accepted, this changes nothing.
-        self.command::<Order>(call, deal.order_id, OrderCommand::AcceptInSilence)
-            .await?;
+        self.command::<Order>(call, deal.order_id, OrderCommand::AcceptInSilence).await?;
         Ok(json!({}))
     }
 
     pub(super) async fn release(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {
         let Settle { key, reference } = settle(call)?;
-        let request = PayOut {
-            key,
-            reference,
-            seller_id: deal.seller_id,
-        };
+        let request = PayOut { key, reference, seller_id: deal.seller_id };
         let outcome = answered(self.gateway.pay_out(request).await)?;
         self.note_payout(call, deal, outcome).await
     }
@@ -216,8 +195,7 @@ impl Shop {
         outcome: Outcome,
     ) -> Done {
         carried_out(outcome)?;
-        self.command::<Escrow>(call, deal.order_id, EscrowCommand::Release)
-            .await?;
+        self.command::<Escrow>(call, deal.order_id, EscrowCommand::Release).await?;
         Ok(json!({}))
     }
 
@@ -225,8 +203,7 @@ impl Shop {
         let order_id = deal.order_id;
         self.command::<Listing>(call, deal.listing_id, ListingCommand::MarkSold { order_id })
             .await?;
-        self.command::<Order>(call, order_id, OrderCommand::Complete)
-            .await?;
+        self.command::<Order>(call, order_id, OrderCommand::Complete).await?;
         Ok(json!({}))
     }
 
@@ -280,10 +257,7 @@ fn settle(call: &StepCall<'_>) -> Result<Settle, ActivityError> {
     let reference = output.and_then(|output| output["reference"].as_str());
     let reference = reference
         .ok_or_else(|| ActivityError::Refused("nothing was authorised for the order".to_owned()))?;
-    Ok(Settle {
-        key: call.key(),
-        reference: reference.to_owned(),
-    })
+    Ok(Settle { key: call.key(), reference: reference.to_owned() })
 }
 
 /// The gateway's answer as its own record would have it.
@@ -304,8 +278,8 @@ fn answered(answer: Result<Receipt, GatewayError>) -> Result<Outcome, ActivityEr
 fn carried_out(outcome: Outcome) -> Result<Receipt, ActivityError> {
     match outcome {
         Outcome::Done(receipt) => Ok(receipt),
-        Outcome::Declined(reason) => Err(ActivityError::Refused(format!(
-            "the gateway declined: {reason}"
-        ))),
+        Outcome::Declined(reason) => {
+            Err(ActivityError::Refused(format!("the gateway declined: {reason}")))
+        }
     }
 }

@@ -84,10 +84,7 @@ async fn record_track(store: &dyn EventStore, event: TrackEvent) {
         metadata: serde_json::to_vec(&metadata).unwrap().into(),
     };
     let stream = StreamName::new(format!("track-{TRACK}")).unwrap();
-    store
-        .append(&stream, ExpectedRevision::Any, vec![new])
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::Any, vec![new]).await.unwrap();
 }
 
 async fn take_down(store: &dyn EventStore) {
@@ -100,16 +97,10 @@ async fn take_down(store: &dyn EventStore) {
 }
 
 async fn reserve(store: Arc<dyn EventStore>, order_id: OrderId, method: &str) {
-    let command = ListingCommand::Reserve {
-        order_id,
-        buyer_id: BUYER,
-        payment_method: method.to_owned(),
-    };
+    let command =
+        ListingCommand::Reserve { order_id, buyer_id: BUYER, payment_method: method.to_owned() };
     let commands = CommandHandler::new(store);
-    commands
-        .execute::<Listing>(LISTING, command, &by(BUYER))
-        .await
-        .unwrap();
+    commands.execute::<Listing>(LISTING, command, &by(BUYER)).await.unwrap();
 }
 
 async fn statuses(
@@ -118,18 +109,9 @@ async fn statuses(
 ) -> (OrderStatus, EscrowStatus, PaymentStatus) {
     let commands = CommandHandler::new(store);
     (
-        commands
-            .inspect::<Order, _>(id, |order| order.status)
-            .await
-            .unwrap(),
-        commands
-            .inspect::<Escrow, _>(id, |escrow| escrow.status)
-            .await
-            .unwrap(),
-        commands
-            .inspect::<Payment, _>(id, |payment| payment.status)
-            .await
-            .unwrap(),
+        commands.inspect::<Order, _>(id, |order| order.status).await.unwrap(),
+        commands.inspect::<Escrow, _>(id, |escrow| escrow.status).await.unwrap(),
+        commands.inspect::<Payment, _>(id, |payment| payment.status).await.unwrap(),
     )
 }
 
@@ -173,10 +155,7 @@ impl Scenario for Purchase {
             delivery: self.delivery,
         };
         let commands = CommandHandler::new(store.clone());
-        commands
-            .execute::<Listing>(LISTING, list, &by(SELLER))
-            .await
-            .unwrap();
+        commands.execute::<Listing>(LISTING, list, &by(SELLER)).await.unwrap();
         reserve(store, ORDER, self.method).await;
     }
 
@@ -194,36 +173,18 @@ impl Scenario for Purchase {
         assert!(commands.inspect::<Listing, _>(LISTING, sold).await.unwrap());
         let asked = self.gateway.entries(ORDER);
         let asked: Vec<_> = asked.iter().map(|entry| name(&entry.request)).collect();
-        assert_eq!(
-            asked,
-            ["authorise", "capture", "pay out"],
-            "each exactly once"
-        );
+        assert_eq!(asked, ["authorise", "capture", "pay out"], "each exactly once");
         let price = i128::from(PRICE.amount_minor);
-        assert_eq!(
-            self.gateway.balance(Account::Buyer(BUYER), Currency::EUR),
-            -price
-        );
-        assert_eq!(
-            self.gateway.balance(Account::Seller(SELLER), Currency::EUR),
-            price
-        );
+        assert_eq!(self.gateway.balance(Account::Buyer(BUYER), Currency::EUR), -price);
+        assert_eq!(self.gateway.balance(Account::Seller(SELLER), Currency::EUR), price);
     }
 
     async fn is_clean(&self, store: Arc<dyn EventStore>) {
         let (order, escrow, payment) = statuses(store.clone(), ORDER).await;
         let commands = CommandHandler::new(store);
-        let placed = commands
-            .inspect::<Order, _>(ORDER, |order| order.terms.is_some())
-            .await;
-        assert!(
-            order == OrderStatus::Cancelled || !placed.unwrap(),
-            "the order is {order}"
-        );
-        assert!(
-            matches!(escrow, EscrowStatus::Empty | EscrowStatus::Refunded),
-            "{escrow:?}"
-        );
+        let placed = commands.inspect::<Order, _>(ORDER, |order| order.terms.is_some()).await;
+        assert!(order == OrderStatus::Cancelled || !placed.unwrap(), "the order is {order}");
+        assert!(matches!(escrow, EscrowStatus::Empty | EscrowStatus::Refunded), "{escrow:?}");
         let settled = matches!(
             payment,
             PaymentStatus::Unknown | PaymentStatus::Voided | PaymentStatus::Declined
@@ -267,10 +228,7 @@ async fn begin(
 fn history(memory: &MemoryStore, types: &[&str]) -> Vec<String> {
     let events = memory.events();
     let names = events.iter().map(|event| event.event_type.as_str());
-    names
-        .filter(|name| types.contains(name))
-        .map(str::to_owned)
-        .collect()
+    names.filter(|name| types.contains(name)).map(str::to_owned).collect()
 }
 
 #[tokio::test]
@@ -308,29 +266,19 @@ async fn it_survives_every_crash_with_a_gateway_that_loses_answers() {
 
 #[tokio::test]
 async fn it_survives_every_crash_on_the_embedded_store() {
-    let world = || Purchase {
-        on_disk: true,
-        ..ordinary()
-    };
+    let world = || Purchase { on_disk: true, ..ordinary() };
     let places = harness::survives_every_crash(world, None).await;
     assert!(places > 60, "only {places} places were tried");
 }
 
 #[tokio::test]
 async fn whatever_the_gateway_does_the_buyer_pays_once() {
-    let methods = [
-        "sandbox:ok",
-        "sandbox:slow:5",
-        "sandbox:duplicate",
-        "sandbox:charged-then-timeout",
-    ];
+    let methods =
+        ["sandbox:ok", "sandbox:slow:5", "sandbox:duplicate", "sandbox:charged-then-timeout"];
     for method in methods {
         let scenario = purchase(method, DeliveryMode::Instant);
         let (_, store, _running) = begin(&scenario, TimeDelta::days(30)).await;
-        until(&store, &scenario.stream(), |run| {
-            run.state.end == Some(End::Completed)
-        })
-        .await;
+        until(&store, &scenario.stream(), |run| run.state.end == Some(End::Completed)).await;
         scenario.is_done(store).await;
     }
 }
@@ -339,22 +287,14 @@ async fn whatever_the_gateway_does_the_buyer_pays_once() {
 async fn a_declined_payment_cancels_the_order() {
     let scenario = purchase("sandbox:decline", DeliveryMode::Instant);
     let (_, store, _running) = begin(&scenario, TimeDelta::days(30)).await;
-    until(&store, &scenario.stream(), |run| {
-        run.state.end == Some(End::Compensated)
-    })
-    .await;
+    until(&store, &scenario.stream(), |run| run.state.end == Some(End::Compensated)).await;
     scenario.is_clean(store.clone()).await;
     let commands = CommandHandler::new(store);
     let why = |order: &Order| order.cancelled_because.clone().unwrap();
     let why = commands.inspect::<Order, _>(ORDER, why).await.unwrap();
     assert_eq!(why, "the payment was declined: the card was declined");
     let reserved = |listing: &Listing| listing.reserved.contains_key(&ORDER);
-    assert!(
-        !commands
-            .inspect::<Listing, _>(LISTING, reserved)
-            .await
-            .unwrap()
-    );
+    assert!(!commands.inspect::<Listing, _>(LISTING, reserved).await.unwrap());
 }
 
 #[tokio::test]
@@ -365,29 +305,19 @@ async fn a_master_taken_down_undoes_everything_in_reverse() {
     until(&store, &stream, |run| run.state.timer.is_some()).await;
     take_down(&*store).await;
     approve(&store).await;
-    let run = until(&store, &stream, |run| {
-        run.state.end == Some(End::Compensated)
-    })
-    .await;
+    let run = until(&store, &stream, |run| run.state.end == Some(End::Compensated)).await;
     let why = "the track's master was taken down: a sample was not cleared";
     assert_eq!(run.state.refusal.unwrap().reason, why);
     scenario.is_clean(store).await;
-    let undone = [
-        "EscrowRefunded",
-        "PaymentVoided",
-        "OrderCancelled",
-        "LicenceReservationReleased",
-    ];
+    let undone =
+        ["EscrowRefunded", "PaymentVoided", "OrderCancelled", "LicenceReservationReleased"];
     assert_eq!(history(&memory, &undone), undone);
 }
 
 async fn approve(store: &Arc<dyn EventStore>) {
     let commands = CommandHandler::new(store.clone());
     let approve = OrderCommand::Approve { by: SELLER };
-    commands
-        .execute::<Order>(ORDER, approve, &by(SELLER))
-        .await
-        .unwrap();
+    commands.execute::<Order>(ORDER, approve, &by(SELLER)).await.unwrap();
 }
 
 #[tokio::test]
@@ -396,38 +326,21 @@ async fn an_order_on_approval_waits_for_the_seller() {
     let (_, store, _running) = begin(&scenario, TimeDelta::hours(1)).await;
     let stream = scenario.stream();
     let run = until(&store, &stream, |run| run.state.timer.is_some()).await;
-    let held = (
-        OrderStatus::Placed,
-        EscrowStatus::Held,
-        PaymentStatus::Authorised,
-    );
+    let held = (OrderStatus::Placed, EscrowStatus::Held, PaymentStatus::Authorised);
     assert_eq!(statuses(store.clone(), ORDER).await, held);
     assert_eq!(run.state.timer.unwrap().step, AWAIT_APPROVAL);
     approve(&store).await;
     let waits = |run: &crate::orchestrator::Run| {
-        run.state
-            .timer
-            .as_ref()
-            .is_some_and(|timer| timer.step == AWAIT_ACCEPTANCE)
+        run.state.timer.as_ref().is_some_and(|timer| timer.step == AWAIT_ACCEPTANCE)
     };
     until(&store, &stream, waits).await;
-    let held = (
-        OrderStatus::Delivered,
-        EscrowStatus::Held,
-        PaymentStatus::Captured,
-    );
+    let held = (OrderStatus::Delivered, EscrowStatus::Held, PaymentStatus::Captured);
     assert_eq!(statuses(store.clone(), ORDER).await, held);
     let commands = CommandHandler::new(store.clone());
     let accept = OrderCommand::Accept { by: BUYER };
-    commands
-        .execute::<Order>(ORDER, accept, &by(BUYER))
-        .await
-        .unwrap();
+    commands.execute::<Order>(ORDER, accept, &by(BUYER)).await.unwrap();
     let run = until(&store, &stream, |run| run.state.end == Some(End::Completed)).await;
-    assert_eq!(
-        run.state.output(AWAIT_ACCEPTANCE).unwrap()["came"],
-        "signal"
-    );
+    assert_eq!(run.state.output(AWAIT_ACCEPTANCE).unwrap()["came"], "signal");
     scenario.is_done(store).await;
 }
 
@@ -449,10 +362,7 @@ async fn silence_is_consent_after_the_hold_period() {
     let run = until(&store, &stream, |run| run.state.end == Some(End::Completed)).await;
     assert_eq!(run.state.output(AWAIT_ACCEPTANCE).unwrap()["came"], "time");
     let events = memory.events();
-    let due = events
-        .iter()
-        .find(|event| event.event_type.as_str() == "SagaTimerSet")
-        .unwrap();
+    let due = events.iter().find(|event| event.event_type.as_str() == "SagaTimerSet").unwrap();
     let (SagaEvent::SagaTimerSet(set), metadata) = decode::<SagaEvent>(due).unwrap() else {
         panic!("it is named otherwise");
     };
@@ -469,16 +379,10 @@ async fn a_start_goes_on_from_the_checkpoint() {
     let checkpoints = StreamName::new("sagacheckpoint-platform").unwrap();
     let checkpoint = Checkpoint::load(&*store, &checkpoints).await.unwrap();
     assert!(checkpoint.position > Position::START);
-    assert_eq!(
-        checkpoint.unfinished.into_iter().collect::<Vec<_>>(),
-        [stream.as_str()]
-    );
+    assert_eq!(checkpoint.unfinished.into_iter().collect::<Vec<_>>(), [stream.as_str()]);
     let commands = CommandHandler::new(store.clone());
     let accept = OrderCommand::Accept { by: BUYER };
-    commands
-        .execute::<Order>(ORDER, accept, &by(BUYER))
-        .await
-        .unwrap();
+    commands.execute::<Order>(ORDER, accept, &by(BUYER)).await.unwrap();
     let clock = SkippingClock::new(TimeDelta::hours(1));
     let running = Running::start(store.clone(), vec![scenario.saga(store.clone())], clock);
     until(&store, &stream, |run| run.state.end == Some(End::Completed)).await;
@@ -491,9 +395,7 @@ async fn a_start_goes_on_from_the_checkpoint() {
 async fn many_purchases_go_through_at_once() {
     let scenario = ordinary();
     let (_, store, _running) = begin(&scenario, TimeDelta::days(30)).await;
-    let orders: Vec<_> = (1_000..1_100)
-        .map(|id| OrderId(Uuid::from_u128(id)))
-        .collect();
+    let orders: Vec<_> = (1_000..1_100).map(|id| OrderId(Uuid::from_u128(id))).collect();
     for order in &orders {
         reserve(store.clone(), *order, "sandbox:ok").await;
     }

@@ -27,11 +27,7 @@ pub(crate) struct Crash {
 impl Crash {
     /// At this place, counted from one: odd numbers are before something, even ones after it.
     pub(crate) fn at(at: usize) -> Arc<Self> {
-        Arc::new(Self {
-            at,
-            passed: AtomicUsize::new(0),
-            died: CancellationToken::new(),
-        })
+        Arc::new(Self { at, passed: AtomicUsize::new(0), died: CancellationToken::new() })
     }
 
     /// Returns when it has died.
@@ -140,9 +136,7 @@ impl EventStore for CrashingStore {
         expected: ExpectedRevision,
         metadata: StreamMetadata,
     ) -> Result<Appended, AppendError> {
-        self.inner
-            .set_stream_metadata(stream, expected, metadata)
-            .await
+        self.inner.set_stream_metadata(stream, expected, metadata).await
     }
 
     async fn delete_stream(

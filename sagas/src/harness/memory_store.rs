@@ -20,10 +20,7 @@ pub(crate) struct MemoryStore {
 
 impl MemoryStore {
     pub(crate) fn new() -> Self {
-        Self {
-            log: Default::default(),
-            grown: watch::Sender::new(0),
-        }
+        Self { log: Default::default(), grown: watch::Sender::new(0) }
     }
 
     /// Everything in the log.
@@ -75,11 +72,7 @@ impl EventStore for MemoryStore {
         }
         if !fits {
             let stream = stream.clone();
-            return Err(AppendError::WrongExpectedRevision {
-                stream,
-                expected,
-                actual,
-            });
+            return Err(AppendError::WrongExpectedRevision { stream, expected, actual });
         }
         let mut revision = actual.map_or(Revision::FIRST, Revision::next);
         for event in events {
@@ -98,10 +91,8 @@ impl EventStore for MemoryStore {
             revision = revision.next();
         }
         let last = log.last().expect("something was appended");
-        let appended = Appended {
-            last_revision: Some(last.revision),
-            position: Some(last.position),
-        };
+        let appended =
+            Appended { last_revision: Some(last.revision), position: Some(last.position) };
         self.grown.send_replace(log.len());
         Ok(appended)
     }
@@ -189,10 +180,7 @@ impl EventStore for MemoryStore {
         _: ExpectedRevision,
         _: StreamMetadata,
     ) -> Result<Appended, AppendError> {
-        Ok(Appended {
-            last_revision: None,
-            position: None,
-        })
+        Ok(Appended { last_revision: None, position: None })
     }
 
     async fn delete_stream(

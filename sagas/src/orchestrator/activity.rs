@@ -78,10 +78,7 @@ impl StepCall<'_> {
 
     /// Why everything is being undone.
     pub fn reason(&self) -> &str {
-        self.state
-            .refusal
-            .as_ref()
-            .map_or("", |refusal| &refusal.reason)
+        self.state.refusal.as_ref().map_or("", |refusal| &refusal.reason)
     }
 
     pub(crate) fn key_of(stream: &StreamName, step: StepName, way: Way) -> IdempotencyKey {

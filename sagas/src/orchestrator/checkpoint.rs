@@ -54,10 +54,7 @@ pub enum CheckpointError {
 
 impl Checkpoint {
     /// Before everything.
-    pub const START: Self = Self {
-        position: Position::START,
-        unfinished: BTreeSet::new(),
-    };
+    pub const START: Self = Self { position: Position::START, unfinished: BTreeSet::new() };
 
     /// The last one that was saved.
     pub async fn load(
@@ -71,10 +68,8 @@ impl Checkpoint {
         let Some(last) = last else {
             return Ok(Self::START);
         };
-        serde_json::from_slice(&last.data).map_err(|source| CheckpointError::Undecodable {
-            stream: stream.clone(),
-            source,
-        })
+        serde_json::from_slice(&last.data)
+            .map_err(|source| CheckpointError::Undecodable { stream: stream.clone(), source })
     }
 
     /// Saves it, in place of the last.
@@ -94,10 +89,8 @@ impl Checkpoint {
         let appended = store.append(stream, ExpectedRevision::Any, vec![event]);
         let appended = appended.await.map_err(CheckpointError::Append)?;
         if appended.last_revision == Some(event_store::Revision::FIRST) {
-            let metadata = StreamMetadata {
-                max_count: Some(CHECKPOINTS_KEPT),
-                ..StreamMetadata::default()
-            };
+            let metadata =
+                StreamMetadata { max_count: Some(CHECKPOINTS_KEPT), ..StreamMetadata::default() };
             let kept = store.set_stream_metadata(stream, ExpectedRevision::Any, metadata);
             kept.await.map_err(CheckpointError::Append)?;
         }

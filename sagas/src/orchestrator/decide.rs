@@ -47,10 +47,7 @@ pub fn next(state: &SagaState, saga: &SagaDefinition, now: DateTime<Utc>) -> Nex
 
 /// Whether a refusal can still be answered by undoing everything.
 pub fn can_go_back(state: &SagaState, saga: &SagaDefinition) -> bool {
-    !state
-        .done
-        .iter()
-        .any(|(name, _)| saga.step(name).is_some_and(|step| step.pivot))
+    !state.done.iter().any(|(name, _)| saga.step(name).is_some_and(|step| step.pivot))
 }
 
 fn back(state: &SagaState, saga: &SagaDefinition, reason: &str) -> NextAction {
@@ -69,10 +66,7 @@ fn back(state: &SagaState, saga: &SagaDefinition, reason: &str) -> NextAction {
 }
 
 fn onwards(state: &SagaState, saga: &SagaDefinition, now: DateTime<Utc>) -> NextAction {
-    let step = saga
-        .steps
-        .iter()
-        .find(|step| state.output(step.name).is_none());
+    let step = saga.steps.iter().find(|step| state.output(step.name).is_none());
     match step {
         None => NextAction::Finish(SagaCompleted {}.into()),
         Some(step) => match &step.kind {

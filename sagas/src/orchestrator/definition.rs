@@ -109,19 +109,11 @@ impl Step {
     /// The same, with no way back behind it.
     #[must_use]
     pub fn pivot(self) -> Self {
-        Self {
-            pivot: true,
-            ..self
-        }
+        Self { pivot: true, ..self }
     }
 
     fn new(name: StepName, kind: StepKind) -> Self {
-        Self {
-            name,
-            kind,
-            undo: None,
-            pivot: false,
-        }
+        Self { name, kind, undo: None, pivot: false }
     }
 }
 

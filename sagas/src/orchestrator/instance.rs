@@ -117,9 +117,7 @@ impl Instance {
         name: StepName,
         way: Way,
     ) -> Result<(), JournalError> {
-        let step = saga
-            .step(name)
-            .expect("the step to do is one of the saga's");
+        let step = saga.step(name).expect("the step to do is one of the saga's");
         let outcome = match activity(step, way) {
             Some(activity) => self.act(activity, run, name, way).await,
             None => Ok(Value::Null),
@@ -173,9 +171,7 @@ impl Instance {
             causation_id: run.last_event_id,
             traceparent: run.traceparent.as_deref(),
         };
-        let time_max = activity
-            .time_max()
-            .unwrap_or(self.settings.activity_timeout);
+        let time_max = activity.time_max().unwrap_or(self.settings.activity_timeout);
         match self.bounded(time_max, activity.run(&call)).await {
             Err(ActivityError::Ambiguous(reason)) => {
                 tracing::warn!(saga = %run.stream, step, reason, "the outcome is not known");
@@ -236,22 +232,14 @@ impl Instance {
         let attempt = run.state.attempts(name) + 1;
         let key = StepCall::key_of(&run.stream, name, way);
         match self.settings.retry.retry_at(key, attempt, now) {
-            Some(retry_at) => SagaStepFailed {
-                step,
-                attempt,
-                reason,
-                retry_at,
-            }
-            .into(),
+            Some(retry_at) => SagaStepFailed { step, attempt, reason, retry_at }.into(),
             None => SagaPaused { step, reason }.into(),
         }
     }
 }
 
 fn definition<'a>(sagas: &'a [SagaDefinition], run: &Run) -> Option<&'a SagaDefinition> {
-    sagas
-        .iter()
-        .find(|saga| saga.kind == run.state.kind && saga.version == run.state.version)
+    sagas.iter().find(|saga| saga.kind == run.state.kind && saga.version == run.state.version)
 }
 
 fn activity(step: &Step, way: Way) -> Option<&dyn Activity> {

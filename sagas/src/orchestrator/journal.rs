@@ -82,12 +82,9 @@ pub enum JournalError {
 
 /// Reads an event of a family, and what is known about it.
 pub fn decode<E: EventFamily>(event: &RecordedEvent) -> Result<(E, Metadata), JournalError> {
-    let metadata: Metadata =
-        serde_json::from_slice(&event.metadata).map_err(|source| JournalError::BadMetadata {
-            stream: event.stream.clone(),
-            revision: event.revision,
-            source,
-        })?;
+    let metadata: Metadata = serde_json::from_slice(&event.metadata).map_err(|source| {
+        JournalError::BadMetadata { stream: event.stream.clone(), revision: event.revision, source }
+    })?;
     // What is no JSON is read as null, which no event is.
     let data = serde_json::from_slice(&event.data).unwrap_or_default();
     let decoded = E::decode(event.event_type.as_str(), metadata.schema_version, data);
@@ -129,10 +126,8 @@ impl Journal {
         };
         let (_, metadata) = decode::<SagaEvent>(first)?;
         let (revision, last_event_id) = (last.revision, last.id.0);
-        let decoded: Result<Vec<SagaEvent>, _> = events
-            .iter()
-            .map(|event| decode(event).map(|(event, _)| event))
-            .collect();
+        let decoded: Result<Vec<SagaEvent>, _> =
+            events.iter().map(|event| decode(event).map(|(event, _)| event)).collect();
         let state = SagaState::fold(decoded?);
         Ok(Some(Run {
             stream: stream.clone(),
@@ -195,10 +190,8 @@ impl Journal {
             if !waits || state.signals.contains_key(signal.step) {
                 return Ok(());
             }
-            let event = SagaSignalled {
-                step: signal.step.to_owned(),
-                signal: signal.payload.clone(),
-            };
+            let event =
+                SagaSignalled { step: signal.step.to_owned(), signal: signal.payload.clone() };
             match self.record(&mut run, event.into(), now).await {
                 // The run moved on meanwhile, which it does only so many times.
                 Err(JournalError::Conflict(_)) => {}
@@ -260,14 +253,7 @@ struct Cause<'a> {
 // The same event at the same place has the same id, so an append of unknown outcome can be
 // repeated; another event there has another, so it is a conflict.
 fn event_id(stream: &StreamName, place: &str, data: &[u8]) -> EventId {
-    let name = [
-        stream.as_str().as_bytes(),
-        b"/",
-        place.as_bytes(),
-        b"/",
-        data,
-    ]
-    .concat();
+    let name = [stream.as_str().as_bytes(), b"/", place.as_bytes(), b"/", data].concat();
     EventId(Uuid::new_v5(&EVENT_NAMESPACE, &name))
 }
 

@@ -42,9 +42,7 @@ impl RetryPolicy {
         if attempt >= self.attempts_max {
             return None;
         }
-        let doubled = self
-            .first
-            .saturating_mul(1 << attempt.saturating_sub(1).min(30));
+        let doubled = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(30));
         let wait = doubled.min(self.longest);
         let share = Uuid::new_v5(&key.0, &attempt.to_be_bytes()).as_bytes()[0];
         let wait = wait / 2 + wait / 2 * u32::from(share) / 256;
@@ -62,13 +60,8 @@ mod tests {
         let (key, now) = (IdempotencyKey(Uuid::from_u128(7)), DateTime::UNIX_EPOCH);
         let mut full = policy.first;
         for attempt in 1..policy.attempts_max {
-            let wait = (policy.retry_at(key, attempt, now).unwrap() - now)
-                .to_std()
-                .unwrap();
-            assert!(
-                wait >= full / 2 && wait <= full,
-                "attempt {attempt} waits {wait:?}"
-            );
+            let wait = (policy.retry_at(key, attempt, now).unwrap() - now).to_std().unwrap();
+            assert!(wait >= full / 2 && wait <= full, "attempt {attempt} waits {wait:?}");
             full = (full * 2).min(policy.longest);
         }
         assert_eq!(policy.retry_at(key, policy.attempts_max, now), None);

@@ -131,12 +131,7 @@ impl SagaState {
             SagaEvent::SagaStepFailed(it) => {
                 let (attempt, retry_at) = (it.attempt, it.retry_at);
                 let (step, reason) = (it.step, it.reason);
-                self.failure = Some(Failure {
-                    step,
-                    attempt,
-                    reason,
-                    retry_at,
-                });
+                self.failure = Some(Failure { step, attempt, reason, retry_at });
             }
             SagaEvent::SagaStepRefused(it) => {
                 self.failure = None;
@@ -146,11 +141,7 @@ impl SagaState {
             }
             SagaEvent::SagaTimerSet(it) => {
                 let (step, due_at) = (it.step, it.due_at);
-                self.timer = Some(Timer {
-                    step,
-                    due_at,
-                    fired: false,
-                });
+                self.timer = Some(Timer { step, due_at, fired: false });
             }
             SagaEvent::SagaTimerFired(it) => self.fire(&it.step),
             SagaEvent::SagaSignalled(it) => self.receive(it.step, it.signal),
@@ -173,10 +164,7 @@ impl SagaState {
 
     /// What came of a step that was done.
     pub fn output(&self, step: &str) -> Option<&Value> {
-        self.done
-            .iter()
-            .find(|(name, _)| name == step)
-            .map(|(_, output)| output)
+        self.done.iter().find(|(name, _)| name == step).map(|(_, output)| output)
     }
 
     /// How often this step, or its undoing, has failed in a row.
@@ -198,10 +186,7 @@ impl SagaState {
     }
 
     fn receive(&mut self, step: String, signal: Value) {
-        let fired = self
-            .timer
-            .as_ref()
-            .is_some_and(|timer| timer.step == step && timer.fired);
+        let fired = self.timer.as_ref().is_some_and(|timer| timer.step == step && timer.fired);
         if !fired {
             self.signals.entry(step).or_insert(signal);
         }

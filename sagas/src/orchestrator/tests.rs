@@ -40,12 +40,7 @@ struct Faulty {
 
 impl Faulty {
     fn new(fault: Fault, times: usize) -> Arc<Self> {
-        Arc::new(Self {
-            fault,
-            times,
-            calls: AtomicUsize::new(0),
-            world: Default::default(),
-        })
+        Arc::new(Self { fault, times, calls: AtomicUsize::new(0), world: Default::default() })
     }
 
     fn calls(&self) -> usize {
@@ -91,10 +86,7 @@ fn saga(faulty: &Arc<Faulty>) -> SagaDefinition {
         start: |event| {
             let input = Value::Null;
             let is_trigger = event.stream.category() == "trigger";
-            is_trigger.then_some(Start {
-                subject: SUBJECT,
-                input,
-            })
+            is_trigger.then_some(Start { subject: SUBJECT, input })
         },
         signal: |_| None,
     }
@@ -110,10 +102,7 @@ async fn begin(faulty: &Arc<Faulty>) -> (Arc<dyn EventStore>, StreamName, Runnin
         metadata: Bytes::new(),
     };
     let stream = StreamName::new("trigger-1").unwrap();
-    store
-        .append(&stream, ExpectedRevision::Any, vec![event])
-        .await
-        .unwrap();
+    store.append(&stream, ExpectedRevision::Any, vec![event]).await.unwrap();
     let clock = SkippingClock::new(TimeDelta::days(1));
     let running = Running::start(store.clone(), vec![saga(faulty)], clock);
     (store, journal::stream_of("faulty", SUBJECT), running)
@@ -153,10 +142,7 @@ async fn a_step_that_stays_away_pauses_until_an_operator_resumes_it() {
     assert!(matches!(again, Err(ResumeError::NotPaused(_))), "{again:?}");
     let nobody = StreamName::new("saga-faulty-nobody").unwrap();
     let nobody = resume(store, &nobody, now).await;
-    assert!(
-        matches!(nobody, Err(ResumeError::NotThere(_))),
-        "{nobody:?}"
-    );
+    assert!(matches!(nobody, Err(ResumeError::NotThere(_))), "{nobody:?}");
 }
 
 #[tokio::test]
@@ -166,25 +152,17 @@ async fn a_trigger_seen_twice_starts_one_run() {
     until(&store, &stream, |run| run.state.end.is_some()).await;
     running.drain().await;
     let checkpoints = StreamName::new("sagacheckpoint-platform").unwrap();
-    checkpoint::Checkpoint::START
-        .save(&*store, &checkpoints)
-        .await
-        .unwrap();
+    checkpoint::Checkpoint::START.save(&*store, &checkpoints).await.unwrap();
     let clock = SkippingClock::new(TimeDelta::days(1));
     let running = Running::start(store.clone(), vec![saga(&faulty)], clock);
     let begin = std::time::Instant::now();
     loop {
-        let seen = checkpoint::Checkpoint::load(&*store, &checkpoints)
-            .await
-            .unwrap();
+        let seen = checkpoint::Checkpoint::load(&*store, &checkpoints).await.unwrap();
         // It has taken the trigger in once more when it has come past it.
         if seen.position > event_store::Position::START {
             break;
         }
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "it does not follow the log"
-        );
+        assert!(begin.elapsed() < Duration::from_secs(10), "it does not follow the log");
         tokio::time::sleep(Duration::from_millis(1)).await; // poll
     }
     running.drain().await;

@@ -66,10 +66,7 @@ impl Scenario for Upload {
         let actor = Actor::User(artist_id);
         let context = CommandContext::first(TRACK.0, "test", actor, DateTime::UNIX_EPOCH);
         let commands = CommandHandler::new(store);
-        commands
-            .execute::<Track>(TRACK, create, &context)
-            .await
-            .unwrap();
+        commands.execute::<Track>(TRACK, create, &context).await.unwrap();
     }
 
     fn stream(&self) -> StreamName {
@@ -78,10 +75,7 @@ impl Scenario for Upload {
 
     async fn is_done(&self, store: Arc<dyn EventStore>) {
         let track = track(store).await;
-        assert_eq!(
-            track.transcoded.unwrap().playlist_key,
-            encoded().playlist_key
-        );
+        assert_eq!(track.transcoded.unwrap().playlist_key, encoded().playlist_key);
     }
 
     async fn is_clean(&self, store: Arc<dyn EventStore>) {
@@ -91,10 +85,7 @@ impl Scenario for Upload {
 
 async fn track(store: Arc<dyn EventStore>) -> Track {
     let commands = CommandHandler::new(store);
-    commands
-        .inspect::<Track, _>(TRACK, Track::clone)
-        .await
-        .unwrap()
+    commands.inspect::<Track, _>(TRACK, Track::clone).await.unwrap()
 }
 
 fn good() -> Upload {
@@ -108,10 +99,7 @@ async fn run(encoder: impl Encoder) -> Track {
     scenario.begin(store.clone()).await;
     let clock = SkippingClock::new(chrono::TimeDelta::hours(1));
     let _running = Running::start(store.clone(), vec![scenario.saga(store.clone())], clock);
-    until(&store, &scenario.stream(), |run| {
-        run.state.end == Some(End::Completed)
-    })
-    .await;
+    until(&store, &scenario.stream(), |run| run.state.end == Some(End::Completed)).await;
     track(store).await
 }
 
@@ -141,19 +129,12 @@ async fn with_master(bytes: Vec<u8>) -> (TempDir, Arc<dyn ObjectStorage>, MediaE
     let storage: Arc<dyn ObjectStorage> = Arc::new(storage);
     let file = folder.path().join("master");
     std::fs::write(&file, bytes).unwrap();
-    storage
-        .put_file(&ObjectKey::new(MASTER_KEY).unwrap(), &file)
-        .await
-        .unwrap();
+    storage.put_file(&ObjectKey::new(MASTER_KEY).unwrap(), &file).await.unwrap();
     let scratch = Scratch::open(folder.path().join("scratch")).unwrap();
     let ffmpeg = Ffmpeg::locate().await.expect("ffmpeg is installed");
     let limits = TranscodeLimits::default();
     let transcoder = Transcoder::new(ffmpeg, storage.clone(), scratch, limits);
-    (
-        folder,
-        storage.clone(),
-        MediaEncoder::new(storage, transcoder),
-    )
+    (folder, storage.clone(), MediaEncoder::new(storage, transcoder))
 }
 
 #[tokio::test]
@@ -162,10 +143,7 @@ async fn a_master_becomes_a_stream() {
     let transcoded = run(encoder).await.transcoded.expect("it can be streamed");
     assert_eq!(transcoded.properties, encoded().properties);
     let playlist = ObjectKey::new(&transcoded.playlist_key).unwrap();
-    assert!(
-        storage.local_file(&playlist).await.is_ok(),
-        "{playlist} is stored"
-    );
+    assert!(storage.local_file(&playlist).await.is_ok(), "{playlist} is stored");
 }
 
 #[tokio::test]
@@ -186,11 +164,7 @@ async fn an_encoder_that_stays_away_pauses_the_run() {
     let _running = Running::start(store.clone(), vec![scenario.saga(store.clone())], clock);
     let run = until(&store, &scenario.stream(), |run| run.state.pause.is_some()).await;
     assert_eq!(run.state.pause.unwrap().reason, "the disk is full");
-    assert_eq!(
-        track(store).await.failed_because,
-        None,
-        "it is not the master's fault"
-    );
+    assert_eq!(track(store).await.failed_because, None, "it is not the master's fault");
 }
 
 #[tokio::test]

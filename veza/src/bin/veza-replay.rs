@@ -59,11 +59,7 @@ async fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("veza-replay: {error}");
-            ExitCode::from(if error.is_unreachable() {
-                UNREACHABLE
-            } else {
-                FOUND_BAD
-            })
+            ExitCode::from(if error.is_unreachable() { UNREACHABLE } else { FOUND_BAD })
         }
     }
 }

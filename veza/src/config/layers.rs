@@ -74,14 +74,8 @@ impl Layers {
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Layers, ConfigError> {
         let variables = ours(variables)?;
-        let mut layers = Layers {
-            given: BTreeMap::new(),
-            unknown_variables: Vec::new(),
-        };
-        let file = flags
-            .config
-            .clone()
-            .or(variables.get(FILE_VARIABLE).map(PathBuf::from));
+        let mut layers = Layers { given: BTreeMap::new(), unknown_variables: Vec::new() };
+        let file = flags.config.clone().or(variables.get(FILE_VARIABLE).map(PathBuf::from));
         if let Some(file) = file {
             layers.read_file(&file)?;
         }
@@ -96,11 +90,7 @@ impl Layers {
             layers.set(setting("data"), data.clone(), Origin::Flag("--data"));
         }
         if !flags.roles.is_empty() {
-            layers.set(
-                setting("roles"),
-                flags.roles.join(","),
-                Origin::Flag("--role"),
-            );
+            layers.set(setting("roles"), flags.roles.join(","), Origin::Flag("--role"));
         }
         Ok(layers)
     }
@@ -110,31 +100,17 @@ impl Layers {
     }
 
     fn read_file(&mut self, file: &Path) -> Result<(), ConfigError> {
-        let text = fs::read_to_string(file).map_err(|source| ConfigError::Unreadable {
-            file: file.to_owned(),
-            source,
-        })?;
+        let text = fs::read_to_string(file)
+            .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().map_or("", |span| &text[..span.start]);
             let line = before.matches('\n').count() + 1;
-            let why = error
-                .message()
-                .lines()
-                .next()
-                .unwrap_or("not TOML")
-                .to_owned();
-            ConfigError::NotToml {
-                file: file.to_owned(),
-                line,
-                why,
-            }
+            let why = error.message().lines().next().unwrap_or("not TOML").to_owned();
+            ConfigError::NotToml { file: file.to_owned(), line, why }
         })?;
         for (key, value) in table {
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-                return Err(ConfigError::Unknown {
-                    file: file.to_owned(),
-                    key,
-                });
+                return Err(ConfigError::Unknown { file: file.to_owned(), key });
             };
             let origin = Origin::File(file.to_owned(), setting.key);
             match as_text(&value) {
@@ -154,16 +130,13 @@ impl Layers {
         // What is set to nothing is not set: compose files and units can only empty a variable.
         let given = self.given.get(key).filter(|(value, _)| !value.is_empty());
         let default = || setting(key).default.map(|value| (value, Origin::Default));
-        given
-            .map(|(value, origin)| (value.as_str(), origin.clone()))
-            .or_else(default)
+        given.map(|(value, origin)| (value.as_str(), origin.clone())).or_else(default)
     }
 
     /// Whether anybody set it.
     #[must_use]
     pub fn is_set(&self, key: &'static str) -> bool {
-        self.get(key)
-            .is_some_and(|(_, origin)| origin != Origin::Default)
+        self.get(key).is_some_and(|(_, origin)| origin != Origin::Default)
     }
 
     /// The setting's value by `read`; none when it is unset.
@@ -175,9 +148,7 @@ impl Layers {
         let Some((value, origin)) = self.get(key) else {
             return Ok(None);
         };
-        read(value)
-            .map(Some)
-            .map_err(|why| ConfigError::Bad { origin, why })
+        read(value).map(Some).map_err(|why| ConfigError::Bad { origin, why })
     }
 
     /// The value, by `read`, of a setting that has a default.
@@ -186,9 +157,7 @@ impl Layers {
         key: &'static str,
         read: impl Fn(&str) -> Result<T, String>,
     ) -> Result<T, ConfigError> {
-        Ok(self
-            .wanted(key, read)?
-            .expect("the table gives this setting a default"))
+        Ok(self.wanted(key, read)?.expect("the table gives this setting a default"))
     }
 }
 
@@ -234,52 +203,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("veza.toml");
         fs::write(&file, toml).unwrap();
-        let flags = Flags {
-            config: Some(file),
-            ..flags
-        };
-        let variables = variables
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()));
+        let flags = Flags { config: Some(file), ..flags };
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         Layers::gather(&flags, variables)
     }
 
     #[test]
     fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
         let toml = "data = 'file'\nhttp = 'file'\nlog = 'file'\nrate_limits = false\n";
-        let variables = [
-            ("VEZA_DATA", "variable"),
-            ("VEZA_HTTP", "variable"),
-            ("VEZA_LOG", ""),
-        ];
-        let flags = Flags {
-            data: Some("flag".into()),
-            ..Flags::default()
-        };
+        let variables = [("VEZA_DATA", "variable"), ("VEZA_HTTP", "variable"), ("VEZA_LOG", "")];
+        let flags = Flags { data: Some("flag".into()), ..Flags::default() };
         let layers = gather(toml, &variables, flags).unwrap();
-        assert_eq!(
-            layers.get("data").unwrap(),
-            ("flag", Origin::Flag("--data"))
-        );
+        assert_eq!(layers.get("data").unwrap(), ("flag", Origin::Flag("--data")));
         let variable = Origin::Variable("VEZA_HTTP".into());
         assert_eq!(layers.get("http").unwrap(), ("variable", variable));
         assert_eq!(layers.get("log").unwrap(), ("info", Origin::Default));
         assert_eq!(layers.get("rate_limits").unwrap().0, "off");
-        assert_eq!(
-            layers.get("log_format").unwrap(),
-            ("human", Origin::Default)
-        );
+        assert_eq!(layers.get("log_format").unwrap(), ("human", Origin::Default));
         assert!(layers.get("database_url").is_none() && !layers.is_set("log"));
     }
 
     #[test]
     fn a_slip_of_the_pen_is_told() {
-        let variables = [
-            ("VEZA_HTPT", "x"),
-            ("VEZA_TEST_X", "x"),
-            ("VEZA_URL", "x"),
-            ("OTHER", ""),
-        ];
+        let variables =
+            [("VEZA_HTPT", "x"), ("VEZA_TEST_X", "x"), ("VEZA_URL", "x"), ("OTHER", "")];
         let layers = gather("", &variables, Flags::default()).unwrap();
         assert_eq!(layers.unknown_variables, ["VEZA_HTPT"]);
         for (toml, expected) in [
@@ -288,10 +235,7 @@ mod tests {
             ("[http]", "http in "),
         ] {
             let said = gather(toml, &[], Flags::default()).unwrap_err().to_string();
-            assert!(
-                said.contains(expected) && said.lines().count() == 1,
-                "{said}"
-            );
+            assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
         }
     }
 }

@@ -17,11 +17,7 @@ pub fn listing(layers: &Layers) -> String {
         let lines = match layers.get(key) {
             None => format!("# {about} ({variable}, not set)\n# {key} ="),
             Some((value, origin)) => {
-                let value = if setting.is_secret {
-                    HIDDEN.to_owned()
-                } else {
-                    shown(value)
-                };
+                let value = if setting.is_secret { HIDDEN.to_owned() } else { shown(value) };
                 let value = toml::Value::String(value);
                 format!("# {about} ({variable}, from: {origin})\n{key} = {value}")
             }
@@ -59,30 +55,15 @@ mod tests {
             ("VEZA_METRICS_TOKEN", "hush"),
             ("VEZA_MEILISEARCH_KEY", "hush"),
         ];
-        let variables = variables
-            .map(|(name, value)| (name.into(), value.into()))
-            .into_iter();
+        let variables = variables.map(|(name, value)| (name.into(), value.into())).into_iter();
         let listed = listing(&Layers::gather(&Flags::default(), variables).unwrap());
-        assert!(
-            !listed.contains("hush") && !listed.contains("hu/sh"),
-            "{listed}"
-        );
-        assert!(
-            listed.contains("VEZA_DATABASE_URL, from: VEZA_DATABASE_URL)"),
-            "{listed}"
-        );
+        assert!(!listed.contains("hush") && !listed.contains("hu/sh"), "{listed}");
+        assert!(listed.contains("VEZA_DATABASE_URL, from: VEZA_DATABASE_URL)"), "{listed}");
         let table: toml::Table = listed.parse().unwrap();
-        assert_eq!(
-            table["database_url"].as_str(),
-            Some("postgres://veza:(secret)@db/veza")
-        );
+        assert_eq!(table["database_url"].as_str(), Some("postgres://veza:(secret)@db/veza"));
         assert_eq!(table["metrics_token"].as_str(), Some(HIDDEN));
         for setting in SETTINGS {
-            assert!(
-                listed.contains(&format!("{} =", setting.key)),
-                "{}",
-                setting.key
-            );
+            assert!(listed.contains(&format!("{} =", setting.key)), "{}", setting.key);
         }
     }
 }

@@ -22,30 +22,15 @@ impl Setting {
 }
 
 const fn with(key: &'static str, default: &'static str, about: &'static str) -> Setting {
-    Setting {
-        key,
-        default: Some(default),
-        about,
-        is_secret: false,
-    }
+    Setting { key, default: Some(default), about, is_secret: false }
 }
 
 const fn unset(key: &'static str, about: &'static str) -> Setting {
-    Setting {
-        key,
-        default: None,
-        about,
-        is_secret: false,
-    }
+    Setting { key, default: None, about, is_secret: false }
 }
 
 const fn secret(key: &'static str, about: &'static str) -> Setting {
-    Setting {
-        key,
-        default: None,
-        about,
-        is_secret: true,
-    }
+    Setting { key, default: None, about, is_secret: true }
 }
 
 /// The table.
@@ -57,68 +42,28 @@ pub const SETTINGS: &[Setting] = &[
          event-store.",
     ),
     with("data", "./veza-data", "The data folder."),
-    with(
-        "http",
-        "127.0.0.1:8080",
-        "Where HTTP listens; port 0 takes any free one.",
-    ),
-    unset(
-        "public_url",
-        "The address that users see; unset: the one that HTTP got.",
-    ),
-    with(
-        "event_store",
-        "embedded",
-        "Where events are kept: embedded, or a cluster's esdb://…",
-    ),
+    with("http", "127.0.0.1:8080", "Where HTTP listens; port 0 takes any free one."),
+    unset("public_url", "The address that users see; unset: the one that HTTP got."),
+    with("event_store", "embedded", "Where events are kept: embedded, or a cluster's esdb://…"),
     with(
         "event_store_listen",
         "127.0.0.1:2113",
         "Where the embedded event store listens for gRPC; port 0 takes any free one.",
     ),
-    unset(
-        "database_url",
-        "PostgreSQL as postgres://…; unset: a private one in the data folder.",
-    ),
-    unset(
-        "meilisearch_url",
-        "Meilisearch as http(s)://…; unset: PostgreSQL searches.",
-    ),
+    unset("database_url", "PostgreSQL as postgres://…; unset: a private one in the data folder."),
+    unset("meilisearch_url", "Meilisearch as http(s)://…; unset: PostgreSQL searches."),
     secret("meilisearch_key", "Meilisearch's API key."),
-    unset(
-        "clickhouse_url",
-        "ClickHouse as http(s)://…; unset: analytics are PostgreSQL's.",
-    ),
-    unset(
-        "kafka_brokers",
-        "Kafka brokers to publish events to, host:port, separated by commas.",
-    ),
-    unset(
-        "objects",
-        "Where objects are kept, file:///…; unset: objects/ in the data folder.",
-    ),
-    unset(
-        "keys",
-        "The folder of sealing and signing keys; unset: keys/ in the data folder.",
-    ),
+    unset("clickhouse_url", "ClickHouse as http(s)://…; unset: analytics are PostgreSQL's."),
+    unset("kafka_brokers", "Kafka brokers to publish events to, host:port, separated by commas."),
+    unset("objects", "Where objects are kept, file:///…; unset: objects/ in the data folder."),
+    unset("keys", "The folder of sealing and signing keys; unset: keys/ in the data folder."),
     unset(
         "trusted_proxies",
         "Proxies whose X-Forwarded-For is believed: 10.0.0.0/8, separated by commas.",
     ),
-    unset(
-        "cors_origins",
-        "Origins whose pages may call, https://…, separated by commas, or *.",
-    ),
-    with(
-        "rate_limits",
-        "on",
-        "Whether callers are slowed down: on, off.",
-    ),
-    with(
-        "introspection",
-        "on",
-        "Whether the GraphQL schema may be asked for: on, off.",
-    ),
+    unset("cors_origins", "Origins whose pages may call, https://…, separated by commas, or *."),
+    with("rate_limits", "on", "Whether callers are slowed down: on, off."),
+    with("introspection", "on", "Whether the GraphQL schema may be asked for: on, off."),
     with(
         "disk_reserve",
         "512M",
@@ -128,11 +73,7 @@ pub const SETTINGS: &[Setting] = &[
         "metrics_token",
         "The bearer token that reads /metrics from elsewhere than this machine.",
     ),
-    with(
-        "log",
-        "info",
-        "Which log lines are written, as info,veza=debug.",
-    ),
+    with("log", "info", "Which log lines are written, as info,veza=debug."),
     with("log_format", "human", "How they are written: human, json."),
 ];
 

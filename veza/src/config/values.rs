@@ -25,13 +25,8 @@ pub enum Role {
 
 impl Role {
     /// Every role.
-    pub const ALL: [Role; 5] = [
-        Role::CommandApi,
-        Role::QueryApi,
-        Role::Projector,
-        Role::Saga,
-        Role::EventStore,
-    ];
+    pub const ALL: [Role; 5] =
+        [Role::CommandApi, Role::QueryApi, Role::Projector, Role::Saga, Role::EventStore];
 
     /// Its name in settings and flags.
     #[must_use]
@@ -77,9 +72,7 @@ pub fn path(value: &str) -> Result<PathBuf, String> {
 }
 
 pub fn address(value: &str) -> Result<SocketAddr, String> {
-    value
-        .parse()
-        .map_err(|_| "must be an address and a port, as 127.0.0.1:8080".to_owned())
+    value.parse().map_err(|_| "must be an address and a port, as 127.0.0.1:8080".to_owned())
 }
 
 pub fn switch(value: &str) -> Result<bool, String> {
@@ -93,9 +86,7 @@ pub fn switch(value: &str) -> Result<bool, String> {
 pub fn byte_count(value: &str) -> Result<ByteCount, String> {
     let wrong = || "must be a number of bytes, as 536870912 or 512M".to_owned();
     let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
-    let unit = units
-        .into_iter()
-        .find_map(|(name, size)| Some((value.strip_suffix(name)?, size)));
+    let unit = units.into_iter().find_map(|(name, size)| Some((value.strip_suffix(name)?, size)));
     let (number, size) = unit.unwrap_or((value, 1_u64));
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(size).map(ByteCount).ok_or_else(wrong)
@@ -111,9 +102,7 @@ pub fn log_format(value: &str) -> Result<LogFormat, String> {
 
 pub fn log_filter(value: &str) -> Result<String, String> {
     let checked = EnvFilter::builder().parse(value);
-    checked
-        .map(|_| value.to_owned())
-        .map_err(|_| "must be a filter, as info,veza=debug".to_owned())
+    checked.map(|_| value.to_owned()).map_err(|_| "must be a filter, as info,veza=debug".to_owned())
 }
 
 pub fn roles(value: &str) -> Result<Vec<Role>, String> {
@@ -169,23 +158,11 @@ pub fn origin(value: &str) -> Result<String, String> {
     let wrong = "must be an origin, as https://veza.example";
     let url = http_url(value).map_err(|_| wrong.to_owned())?;
     let (_, rest) = url.split_once("://").expect("a URL has a scheme");
-    if rest.contains(['/', '?', '#', '@']) {
-        Err(wrong.to_owned())
-    } else {
-        Ok(url)
-    }
+    if rest.contains(['/', '?', '#', '@']) { Err(wrong.to_owned()) } else { Ok(url) }
 }
 
 pub fn origins(value: &str) -> Result<Vec<String>, String> {
-    parts(value)
-        .map(|part| {
-            if part == "*" {
-                Ok("*".to_owned())
-            } else {
-                origin(part)
-            }
-        })
-        .collect()
+    parts(value).map(|part| if part == "*" { Ok("*".to_owned()) } else { origin(part) }).collect()
 }
 
 pub fn brokers(value: &str) -> Result<Vec<String>, String> {
@@ -194,9 +171,7 @@ pub fn brokers(value: &str) -> Result<Vec<String>, String> {
         port.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
     };
     let wrong = || "must be host:port, separated by commas".to_owned();
-    parts(value)
-        .map(|part| is_broker(part).then(|| part.to_owned()).ok_or_else(wrong))
-        .collect()
+    parts(value).map(|part| is_broker(part).then(|| part.to_owned()).ok_or_else(wrong)).collect()
 }
 
 pub fn proxies(value: &str) -> Result<TrustedProxies, String> {
@@ -206,18 +181,12 @@ pub fn proxies(value: &str) -> Result<TrustedProxies, String> {
 
 /// The folder that a `file:` URL names.
 pub fn file_url(value: &str) -> Result<PathBuf, String> {
-    let path = value
-        .strip_prefix("file://")
-        .filter(|path| path.starts_with('/'));
-    path.map(PathBuf::from)
-        .ok_or_else(|| "must be a folder, as file:///srv/objects".to_owned())
+    let path = value.strip_prefix("file://").filter(|path| path.starts_with('/'));
+    path.map(PathBuf::from).ok_or_else(|| "must be a folder, as file:///srv/objects".to_owned())
 }
 
 fn parts(value: &str) -> impl Iterator<Item = &str> {
-    value
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
+    value.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -239,10 +208,7 @@ mod tests {
 
     #[test]
     fn an_origin_has_no_path_and_no_slash() {
-        assert_eq!(
-            origin("https://a.example:8443/").unwrap(),
-            "https://a.example:8443"
-        );
+        assert_eq!(origin("https://a.example:8443/").unwrap(), "https://a.example:8443");
         assert!(origin("https://a.example/b").is_err() && origin("ftp://a").is_err());
         assert_eq!(origins("*").unwrap(), ["*"]);
     }

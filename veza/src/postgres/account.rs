@@ -32,22 +32,13 @@ impl Account {
             return Ok(Account { other: None });
         }
         let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let owner = fs::metadata(data)
-            .ok()
-            .filter(|data| data.uid() != ROOT)
-            .map(|data| {
-                let found = other(&users, |user| user.uid == data.uid());
-                let (uid, gid) = (data.uid(), data.gid());
-                found.unwrap_or_else(|| Other {
-                    name: uid.to_string(),
-                    uid,
-                    gid,
-                })
-            });
+        let owner = fs::metadata(data).ok().filter(|data| data.uid() != ROOT).map(|data| {
+            let found = other(&users, |user| user.uid == data.uid());
+            let (uid, gid) = (data.uid(), data.gid());
+            found.unwrap_or_else(|| Other { name: uid.to_string(), uid, gid })
+        });
         let chosen = owner.or_else(|| other(&users, |user| user.name == "postgres"));
-        Ok(Account {
-            other: Some(chosen.ok_or(PostgresError::NoUser)?),
-        })
+        Ok(Account { other: Some(chosen.ok_or(PostgresError::NoUser)?) })
     }
 
     /// Makes `folder` where it is missing, with its parents; it is open to this account alone.
@@ -115,10 +106,7 @@ mod tests {
         let users = "root:x:0:0:root:/root:/bin/sh\nbroken\npostgres:x:101:104::/:/bin/sh\n";
         let found = other(users, |user| user.name == "postgres").unwrap();
         assert_eq!((found.uid, found.gid), (101, 104));
-        assert_eq!(
-            other(users, |user| user.uid == 101).unwrap().name,
-            "postgres"
-        );
+        assert_eq!(other(users, |user| user.uid == 101).unwrap().name, "postgres");
         assert!(other(users, |user| user.uid == 7).is_none());
     }
 
@@ -126,18 +114,9 @@ mod tests {
     fn a_closed_folder_above_is_named() {
         let above = tempfile::tempdir().unwrap();
         fs::set_permissions(above.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let stranger = Other {
-            name: "stranger".into(),
-            uid: 54_321,
-            gid: 54_321,
-        };
-        let said = stranger
-            .must_enter_all_above(&above.path().join("postgres"))
-            .unwrap_err();
-        let expected = format!(
-            "user stranger, who cannot enter {}:",
-            above.path().display()
-        );
+        let stranger = Other { name: "stranger".into(), uid: 54_321, gid: 54_321 };
+        let said = stranger.must_enter_all_above(&above.path().join("postgres")).unwrap_err();
+        let expected = format!("user stranger, who cannot enter {}:", above.path().display());
         assert!(said.to_string().contains(&expected), "{said}");
     }
 }

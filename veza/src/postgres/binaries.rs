@@ -30,11 +30,7 @@ fn fitting_among(root: &Path, data: &Path) -> Result<PathBuf, PostgresError> {
     }
     let installed: Vec<String> = installed.iter().map(u32::to_string).collect();
     let installed = installed.join(", ");
-    Err(PostgresError::OtherVersion {
-        data: data.to_owned(),
-        major,
-        installed,
-    })
+    Err(PostgresError::OtherVersion { data: data.to_owned(), major, installed })
 }
 
 fn bin(root: &Path, major: u32) -> PathBuf {
@@ -78,9 +74,6 @@ mod tests {
 
         fs::write(data.join("PG_VERSION"), "16\n").unwrap();
         let other = fitting_among(&root, &data).unwrap_err().to_string();
-        assert!(
-            other.contains("is of PostgreSQL 16, and installed is only 9, 17"),
-            "{other}"
-        );
+        assert!(other.contains("is of PostgreSQL 16, and installed is only 9, 17"), "{other}");
     }
 }

@@ -104,9 +104,6 @@ pub enum PostgresError {
 
 impl PostgresError {
     pub(super) fn at(path: &Path, source: io::Error) -> PostgresError {
-        PostgresError::Folder {
-            path: path.to_owned(),
-            source,
-        }
+        PostgresError::Folder { path: path.to_owned(), source }
     }
 }

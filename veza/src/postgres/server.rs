@@ -70,12 +70,7 @@ impl Server {
         }
         if let Some(pid) = running_in(&data) {
             tracing::info!(pid, "private PostgreSQL runs already; adopting it");
-            let mut server = Server {
-                data: data.clone(),
-                pid,
-                child: None,
-                was_ready: false,
-            };
+            let mut server = Server { data: data.clone(), pid, child: None, was_ready: false };
             match server.ready(folder, &log).await {
                 // It was on its way out.
                 Err(PostgresError::Start { .. }) => {}
@@ -99,12 +94,7 @@ impl Server {
         let output = open_log(log)?;
         let errors = output.try_clone().map_err(|e| PostgresError::at(log, e))?;
         let mut command = Command::new(bin.join("postgres"));
-        command
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(folder)
-            .args(["-p", &PORT.to_string()]);
+        command.arg("-D").arg(&data).arg("-k").arg(folder).args(["-p", &PORT.to_string()]);
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
@@ -120,12 +110,7 @@ impl Server {
             .spawn()
             .map_err(|e| PostgresError::at(&bin.join("postgres"), e))?;
         let pid = child.id().expect("it was not waited for yet");
-        Ok(Server {
-            data,
-            pid,
-            child: Some(child),
-            was_ready: false,
-        })
+        Ok(Server { data, pid, child: Some(child), was_ready: false })
     }
 
     /// Waits until it takes connections.
@@ -141,17 +126,11 @@ impl Server {
                 return Ok(());
             }
             if self.has_ended()? {
-                return Err(PostgresError::Start {
-                    words: last_words(log),
-                    log: log.to_owned(),
-                });
+                return Err(PostgresError::Start { words: last_words(log), log: log.to_owned() });
             }
             if Instant::now() > until {
                 let seconds = READY_SECONDS_MAX;
-                return Err(PostgresError::NotReady {
-                    seconds,
-                    log: log.to_owned(),
-                });
+                return Err(PostgresError::NotReady { seconds, log: log.to_owned() });
             }
             sleep(POLL).await;
         }
@@ -165,9 +144,7 @@ impl Server {
     fn has_ended(&mut self) -> Result<bool, PostgresError> {
         match &mut self.child {
             Some(child) => {
-                let ended = child
-                    .try_wait()
-                    .map_err(|e| PostgresError::at(&self.data, e))?;
+                let ended = child.try_wait().map_err(|e| PostgresError::at(&self.data, e))?;
                 Ok(ended.is_some())
             }
             None => Ok(!lives_in(self.pid, &self.data)),
@@ -177,10 +154,7 @@ impl Server {
     /// Returns when it has ended, by whatever cause.
     pub async fn ended(&mut self) -> Result<(), PostgresError> {
         if let Some(child) = &mut self.child {
-            child
-                .wait()
-                .await
-                .map_err(|e| PostgresError::at(&self.data, e))?;
+            child.wait().await.map_err(|e| PostgresError::at(&self.data, e))?;
             return Ok(());
         }
         while !self.has_ended()? {
@@ -192,10 +166,8 @@ impl Server {
     /// Ends it: first a fast shutdown (sessions are cut, then a checkpoint), and when that takes
     /// too long an immediate one (the next start recovers).
     pub async fn stop(mut self) -> Result<(), PostgresError> {
-        let steps = [
-            (Signal::INT, FAST_STOP_SECONDS_MAX),
-            (Signal::QUIT, IMMEDIATE_STOP_SECONDS_MAX),
-        ];
+        let steps =
+            [(Signal::INT, FAST_STOP_SECONDS_MAX), (Signal::QUIT, IMMEDIATE_STOP_SECONDS_MAX)];
         for (signal, seconds) in steps {
             self.signal(signal)?;
             let wait = Duration::from_secs(seconds);
@@ -234,22 +206,9 @@ async fn init(
     command
         .arg("-D")
         .arg(&aside)
-        .args([
-            "--username",
-            ROLE,
-            "--encoding",
-            "UTF8",
-            "--locale",
-            "C.UTF-8",
-        ])
+        .args(["--username", ROLE, "--encoding", "UTF8", "--locale", "C.UTF-8"])
         // The folder's own permissions are the lock on this door, and there is no other door.
-        .args([
-            "--auth-local",
-            "trust",
-            "--auth-host",
-            "reject",
-            "--data-checksums",
-        ])
+        .args(["--auth-local", "trust", "--auth-host", "reject", "--data-checksums"])
         .current_dir(folder)
         .env_clear()
         .process_group(0);
@@ -261,10 +220,7 @@ async fn init(
         .map_err(|e| PostgresError::at(&bin.join("initdb"), e))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last = said
-            .lines()
-            .rfind(|line| line.contains("error"))
-            .or(said.lines().last());
+        let last = said.lines().rfind(|line| line.contains("error")).or(said.lines().last());
         let words = last.unwrap_or("it said nothing").trim().to_owned();
         return Err(PostgresError::Init { words });
     }
@@ -315,23 +271,13 @@ fn open_log(path: &Path) -> Result<File, PostgresError> {
     if fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
         fs::rename(path, path.with_extension("log.1")).map_err(at)?;
     }
-    File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(at)
+    File::options().create(true).append(true).open(path).map_err(at)
 }
 
 /// Why it ended, as its log has it.
 fn last_words(log: &Path) -> String {
     let said = fs::read(log).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
-    let fatal = said
-        .lines()
-        .rfind(|line| line.contains("FATAL:") || line.contains("PANIC:"));
-    fatal
-        .or(said.lines().last())
-        .unwrap_or("it said nothing")
-        .trim()
-        .to_owned()
+    let fatal = said.lines().rfind(|line| line.contains("FATAL:") || line.contains("PANIC:"));
+    fatal.or(said.lines().last()).unwrap_or("it said nothing").trim().to_owned()
 }

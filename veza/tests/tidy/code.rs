@@ -13,11 +13,7 @@ pub fn blanked(text: &str) -> String {
             out.push(chars[at]);
             at += 1;
         } else {
-            out.extend(
-                chars[at..end]
-                    .iter()
-                    .map(|c| if *c == '\n' { '\n' } else { ' ' }),
-            );
+            out.extend(chars[at..end].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
             at = end;
         }
     }
@@ -30,9 +26,7 @@ fn literal_end(chars: &[char], at: usize) -> usize {
     match (chars[at], next(1)) {
         ('/', Some('/')) => find(chars, at, |c, i| c[i] == '\n'),
         ('/', Some('*')) => {
-            find(chars, at + 2, |c, i| {
-                c[i] == '*' && c.get(i + 1) == Some(&'/')
-            }) + 2
+            find(chars, at + 2, |c, i| c[i] == '*' && c.get(i + 1) == Some(&'/')) + 2
         }
         ('"', _) => quoted_end(chars, at),
         ('r', Some('"' | '#')) if at == 0 || !is_name_but_prefix(chars[at - 1]) => {
@@ -62,9 +56,7 @@ fn quoted_end(chars: &[char], at: usize) -> usize {
 }
 
 fn find(chars: &[char], from: usize, here: impl Fn(&[char], usize) -> bool) -> usize {
-    (from..chars.len())
-        .find(|i| here(chars, *i))
-        .unwrap_or(chars.len())
+    (from..chars.len()).find(|i| here(chars, *i)).unwrap_or(chars.len())
 }
 
 /// Whether `c` before an `r` makes it the end of a name, and not of the prefix `br` or `cr`.
@@ -90,10 +82,7 @@ pub fn functions(blanked: &str) -> Vec<Function> {
     let mut found = Vec::new();
     for (at, _) in blanked.match_indices("fn ") {
         let before = blanked[..at].chars().next_back();
-        let name: String = blanked[at + 3..]
-            .chars()
-            .take_while(|c| is_name(*c))
-            .collect();
+        let name: String = blanked[at + 3..].chars().take_while(|c| is_name(*c)).collect();
         if before.is_some_and(is_name) || name.is_empty() {
             continue;
         }
@@ -135,10 +124,7 @@ fn comments_and_literals_are_not_code() {
         "a(\"{ \\\" }\"); // {\nlet b = '{'; /* { \n */ c::<'x>(r#\"{\"\"#, br\"{\", '\\'');";
     let code = blanked(text);
     assert!(!code.contains(['{', '"', '\\']), "{code}");
-    assert!(
-        code.contains("let b =") && code.contains("c::<'x>("),
-        "{code}"
-    );
+    assert!(code.contains("let b =") && code.contains("c::<'x>("), "{code}");
     assert_eq!(code.lines().count(), text.lines().count());
 }
 
@@ -147,8 +133,5 @@ fn functions_are_measured_whole() {
     let text = "trait T { fn none(&self) -> [u8; 4]; }\npub async fn two(\n) {\n  if x { y }\n}\n";
     let found = functions(&blanked(text));
     assert_eq!(found.len(), 1);
-    assert_eq!(
-        (found[0].name.as_str(), found[0].line, found[0].lines),
-        ("two", 2, 4)
-    );
+    assert_eq!((found[0].name.as_str(), found[0].line, found[0].lines), ("two", 2, 4));
 }

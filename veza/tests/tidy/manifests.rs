@@ -6,38 +6,14 @@ use toml::{Table, Value};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("access", &[]),
     ("aggregates", &["event-schemas", "event-store"]),
-    (
-        "command-api",
-        &[
-            "event-schemas",
-            "event-store",
-            "aggregates",
-            "access",
-            "media",
-        ],
-    ),
+    ("command-api", &["event-schemas", "event-store", "aggregates", "access", "media"]),
     ("event-schemas", &[]),
     ("event-store", &[]),
     ("media", &[]),
     ("projections", &["event-schemas", "event-store"]),
-    (
-        "query-api",
-        &[
-            "event-schemas",
-            "event-store",
-            "projections",
-            "access",
-            "media",
-        ],
-    ),
-    (
-        "replay-tool",
-        &["event-schemas", "event-store", "aggregates", "projections"],
-    ),
-    (
-        "sagas",
-        &["event-schemas", "event-store", "aggregates", "media"],
-    ),
+    ("query-api", &["event-schemas", "event-store", "projections", "access", "media"]),
+    ("replay-tool", &["event-schemas", "event-store", "aggregates", "projections"]),
+    ("sagas", &["event-schemas", "event-store", "aggregates", "media"]),
 ];
 
 /// What the domain must not see: HTTP, SQL, gRPC and randomness.
@@ -62,9 +38,7 @@ const DOMAIN: &[&str] = &["aggregates", "event-schemas"];
 /// What is wrong with one crate's manifest.
 pub fn complaints(path: &str, text: &str) -> Vec<String> {
     let manifest: Table = text.parse().expect("a manifest is TOML");
-    let name = manifest["package"]["name"]
-        .as_str()
-        .expect("a package has a name");
+    let name = manifest["package"]["name"].as_str().expect("a package has a name");
     let mut complaints = Vec::new();
     for section in ["dependencies", "build-dependencies", "dev-dependencies"] {
         let Some(Value::Table(dependencies)) = manifest.get(section) else {
@@ -101,20 +75,11 @@ fn forbidden(name: &str, dependency: &str) -> Option<&'static str> {
 #[test]
 fn a_forbidden_import_and_a_version_are_caught() {
     let manifest = |name: &str, line: &str| {
-        complaints(
-            "a/Cargo.toml",
-            &format!("[package]\nname = \"{name}\"\n[dependencies]\n{line}"),
-        )
+        complaints("a/Cargo.toml", &format!("[package]\nname = \"{name}\"\n[dependencies]\n{line}"))
     };
-    assert_eq!(
-        manifest("query-api", "command-api.workspace = true").len(),
-        1
-    );
+    assert_eq!(manifest("query-api", "command-api.workspace = true").len(), 1);
     assert_eq!(manifest("aggregates", "sqlx.workspace = true").len(), 1);
     assert_eq!(manifest("media", "serde = \"1\"").len(), 1);
-    assert_eq!(
-        manifest("command-api", "aggregates.workspace = true").len(),
-        0
-    );
+    assert_eq!(manifest("command-api", "aggregates.workspace = true").len(), 0);
     assert_eq!(manifest("veza", "query-api.workspace = true").len(), 0);
 }

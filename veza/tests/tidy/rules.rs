@@ -21,11 +21,7 @@ pub struct Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Source {
-        let code = if path.ends_with(".rs") {
-            code::blanked(text)
-        } else {
-            text.to_owned()
-        };
+        let code = if path.ends_with(".rs") { code::blanked(text) } else { text.to_owned() };
         let is_test = ["/tests/", "/benches/", "/tests.rs", "_tests.rs"]
             .iter()
             .any(|part| path.contains(part));
@@ -35,12 +31,7 @@ impl Source {
             Some((line, _)) => line,
             None => lines.len(),
         };
-        Source {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            code,
-            tests_from,
-        }
+        Source { path: path.to_owned(), text: text.to_owned(), code, tests_from }
     }
 
     /// The paths, without their endings, of the modules that this file has for its tests alone.
@@ -111,10 +102,7 @@ pub fn file_length(source: &Source) -> Vec<String> {
     if lines <= FILE_LINES_MAX {
         return Vec::new();
     }
-    vec![source.at(
-        0,
-        &format!("{lines} lines, {FILE_LINES_MAX} allowed: make it two files"),
-    )]
+    vec![source.at(0, &format!("{lines} lines, {FILE_LINES_MAX} allowed: make it two files"))]
 }
 
 pub fn function_length(source: &Source) -> Vec<String> {
@@ -130,9 +118,7 @@ pub fn function_length(source: &Source) -> Vec<String> {
 }
 
 pub fn name(source: &Source) -> Vec<String> {
-    let empty_names = [
-        "common", "helper", "helpers", "manager", "misc", "mod.rs", "util", "utils",
-    ];
+    let empty_names = ["common", "helper", "helpers", "manager", "misc", "mod.rs", "util", "utils"];
     source
         .path
         .split('/')
@@ -146,25 +132,12 @@ fn stem(part: &str) -> &str {
 }
 
 pub fn unfinished(source: &Source) -> Vec<String> {
-    let words = [
-        "todo!",
-        "dbg!",
-        "unimplemented!",
-        "#[ignore]",
-        "#[allow(",
-        "#![allow(",
-    ];
+    let words = ["todo!", "dbg!", "unimplemented!", "#[ignore]", "#[allow(", "#![allow("];
     let mut complaints = source.lines(|_, line| {
         let word = words.iter().find(|word| line.contains(**word))?;
-        Some(format!(
-            "`{word}` does not go in (`#[expect(…, reason)]`, `#[ignore = …]` may)"
-        ))
+        Some(format!("`{word}` does not go in (`#[expect(…, reason)]`, `#[ignore = …]` may)"))
     });
-    let marks = [
-        concat!("FIX", "ME"),
-        concat!("XX", "X:"),
-        concat!("TO", "DO"),
-    ];
+    let marks = [concat!("FIX", "ME"), concat!("XX", "X:"), concat!("TO", "DO")];
     for (at, line) in source.text.lines().enumerate() {
         if let Some(mark) = marks.iter().find(|mark| line.contains(**mark)) {
             complaints.push(source.at(at, &format!("`{mark}`: do it or drop it")));
@@ -184,9 +157,7 @@ pub fn sleeps(source: &Source) -> Vec<String> {
     let raw: Vec<&str> = source.text.lines().collect();
     source.lines(|at, line| {
         // The loop, or the function around it, says so.
-        let is_pause_of_poll = raw[at.saturating_sub(4)..=at]
-            .iter()
-            .any(|l| l.contains("poll"));
+        let is_pause_of_poll = raw[at.saturating_sub(4)..=at].iter().any(|l| l.contains("poll"));
         let bad = at >= source.tests_from && line.contains("sleep(") && !is_pause_of_poll;
         bad.then(|| "poll for what you wait for, and say `poll` where it pauses".to_owned())
     })
@@ -197,14 +168,7 @@ pub fn domain_purity(source: &Source) -> Vec<String> {
     let is_domain = ["aggregates/src/", "event-schemas/src/"]
         .iter()
         .any(|folder| source.path.starts_with(folder));
-    let impure = [
-        "Utc::now",
-        "SystemTime::now",
-        "Instant::now",
-        "new_v4",
-        "now_v7",
-        "rand::",
-    ];
+    let impure = ["Utc::now", "SystemTime::now", "Instant::now", "new_v4", "now_v7", "rand::"];
     source.lines(|at, line| {
         let is_meant = is_domain && at < source.tests_from;
         let word = impure.iter().find(|word| line.contains(**word))?;
@@ -220,9 +184,7 @@ pub fn machine_words(source: &Source) -> Vec<String> {
         if let Some(folder) = folders.iter().find(|folder| names_folder(line, folder)) {
             complaints.push(source.at(at, &format!("`{folder}` is a path of one machine")));
         }
-        let after = lower
-            .split_once(concat!("iss", "ue "))
-            .map(|(_, after)| after);
+        let after = lower.split_once(concat!("iss", "ue ")).map(|(_, after)| after);
         if after.is_some_and(|after| after.starts_with(|c: char| c == '#' || c.is_ascii_digit())) {
             complaints.push(source.at(at, "say the reason here, not where it was discussed"));
         }
@@ -244,37 +206,20 @@ fn names_folder(line: &str, folder: &str) -> bool {
 fn catches(rule: Rule, bad: (&str, &str), line: usize, good: (&str, &str)) {
     let said = rule(&Source::new(bad.0, bad.1));
     assert_eq!(said.len(), 1, "one complaint: {said:?}");
-    assert!(
-        said[0].starts_with(&format!("{}:{line}: ", bad.0)),
-        "{}",
-        said[0]
-    );
+    assert!(said[0].starts_with(&format!("{}:{line}: ", bad.0)), "{}", said[0]);
     assert_eq!(rule(&Source::new(good.0, good.1)), Vec::<String>::new());
 }
 
 #[test]
 fn each_rule_on_shape_catches_what_breaks_it() {
-    catches(
-        header,
-        ("a.rs", "fn a() {}"),
-        1,
-        ("a.rs", "//! A.\nfn a() {}"),
-    );
+    catches(header, ("a.rs", "fn a() {}"), 1, ("a.rs", "//! A.\nfn a() {}"));
     let (long, fits) = ("é".repeat(101), "é".repeat(100));
     catches(columns, ("a.rs", &format!("\n{long}")), 2, ("a.rs", &fits));
     let lines = "\n".repeat(600);
     let tested = format!("{lines}#[cfg(test)]\nmod tests {{}}");
-    catches(
-        file_length,
-        ("a.rs", &format!("{lines}x")),
-        1,
-        ("a.rs", &tested),
-    );
+    catches(file_length, ("a.rs", &format!("{lines}x")), 1, ("a.rs", &tested));
     let body = "\n".repeat(69);
-    let (long, fits) = (
-        format!("\nfn a() {{\n{body}}}"),
-        format!("fn a() {{{body}}}"),
-    );
+    let (long, fits) = (format!("\nfn a() {{\n{body}}}"), format!("fn a() {{{body}}}"));
     catches(function_length, ("a.rs", &long), 2, ("a.rs", &fits));
     catches(name, ("a/utils/b.rs", ""), 1, ("a/common_name.rs", ""));
     catches(name, ("a/mod.rs", ""), 1, ("a.rs", ""));
@@ -282,27 +227,12 @@ fn each_rule_on_shape_catches_what_breaks_it() {
 
 #[test]
 fn each_rule_on_words_catches_what_breaks_it() {
-    catches(
-        unfinished,
-        ("a.rs", "\ntodo!()"),
-        2,
-        ("a.rs", "\"todo!()\""),
-    );
+    catches(unfinished, ("a.rs", "\ntodo!()"), 2, ("a.rs", "\"todo!()\""));
     let why = "#[ignore = \"needs a server\"]";
     catches(unfinished, ("a.rs", "#[ignore]"), 1, ("a.rs", why));
     let tested = "a()\n#[cfg(test)]\nmod tests { b.unwrap() }";
-    catches(
-        unwraps,
-        ("a/src/a.rs", "a.unwrap()"),
-        1,
-        ("a/src/a.rs", tested),
-    );
-    catches(
-        sleeps,
-        ("a/tests/a.rs", "sleep(x);"),
-        1,
-        ("a/tests/a.rs", "sleep(x); // poll"),
-    );
+    catches(unwraps, ("a/src/a.rs", "a.unwrap()"), 1, ("a/src/a.rs", tested));
+    catches(sleeps, ("a/tests/a.rs", "sleep(x);"), 1, ("a/tests/a.rs", "sleep(x); // poll"));
     catches(
         sleeps,
         ("a/src/a.rs", "#[cfg(test)]\nmod t { sleep(x); }"),
@@ -313,32 +243,15 @@ fn each_rule_on_words_catches_what_breaks_it() {
     catches(sleeps, in_tests, 1, ("a/src/tested.rs", "sleep(x);"));
     catches(unwraps, ("a/src/tested.rs", "b.unwrap()"), 1, in_tests);
     let parent = Source::new("a/src/b.rs", "#[cfg(test)]\npub(crate) mod c;\nx.unwrap()");
-    assert_eq!(
-        unwraps(&parent).len(),
-        1,
-        "a test's module does not make the rest a test"
-    );
+    assert_eq!(unwraps(&parent).len(), 1, "a test's module does not make the rest a test");
     assert_eq!(parent.modules_of_tests(), ["a/src/b/c"]);
     let child = |path| Source::new(path, "x.unwrap()").within(&parent.modules_of_tests());
-    assert_eq!(
-        unwraps(&child("a/src/b/c.rs")).len() + unwraps(&child("a/src/b/c/d.rs")).len(),
-        0
-    );
+    assert_eq!(unwraps(&child("a/src/b/c.rs")).len() + unwraps(&child("a/src/b/c/d.rs")).len(), 0);
     assert_eq!(unwraps(&child("a/src/b/cd.rs")).len(), 1);
     let clock = "let now = Utc::now();";
-    catches(
-        domain_purity,
-        ("aggregates/src/a.rs", clock),
-        1,
-        ("media/src/a.rs", clock),
-    );
+    catches(domain_purity, ("aggregates/src/a.rs", clock), 1, ("media/src/a.rs", clock));
     let path = concat!("see /tm", "p/a");
-    catches(
-        machine_words,
-        ("a.md", path),
-        1,
-        ("a.md", concat!("$TMPDIR/tm", "p/a")),
-    );
+    catches(machine_words, ("a.md", path), 1, ("a.md", concat!("$TMPDIR/tm", "p/a")));
     let talk = concat!("as iss", "ue 7 says");
     catches(machine_words, ("a.md", talk), 1, ("a.md", "two issues"));
 }

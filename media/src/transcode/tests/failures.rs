@@ -30,10 +30,7 @@ struct FillingUp {
 impl ObjectStorage for FillingUp {
     async fn put(&self, key: &ObjectKey, body: ByteStream) -> Result<StoredObject, StorageError> {
         let left = |left: usize| left.checked_sub(1);
-        match self
-            .puts_left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
-        {
+        match self.puts_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left) {
             Ok(_) => self.inner.put(key, body).await,
             Err(_) => Err(StorageError::Full),
         }
@@ -72,34 +69,17 @@ async fn a_disk_that_fills_up_leaves_no_master_playlist() {
     // An init segment, two segments, a playlist; the fifth put is the master playlist.
     for puts in 0..5 {
         let inner = studio.storage.clone();
-        let full = Arc::new(FillingUp {
-            inner,
-            puts_left: AtomicUsize::new(puts),
-        });
+        let full = Arc::new(FillingUp { inner, puts_left: AtomicUsize::new(puts) });
         let scratch = Scratch::open(studio.home.path().join("scratch")).unwrap();
         let ffmpeg = Ffmpeg::locate().await.unwrap();
         let transcoder = Transcoder::new(ffmpeg, full, scratch, TranscodeLimits::default());
-        let error = transcoder
-            .to_hls(media(), &master, &facts(5_000))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(&error, TranscodeError::Storage(StorageError::Full)),
-            "{error:?}"
-        );
+        let error = transcoder.to_hls(media(), &master, &facts(5_000)).await.unwrap_err();
+        assert!(matches!(&error, TranscodeError::Storage(StorageError::Full)), "{error:?}");
         assert!(error.is_transient());
         let stored = list_hls(studio.storage.as_ref(), media()).await.unwrap();
-        assert!(
-            !stored.contains(&HlsFile::Master),
-            "after {puts} puts: {stored:?}"
-        );
+        assert!(!stored.contains(&HlsFile::Master), "after {puts} puts: {stored:?}");
     }
-    let package = studio
-        .real()
-        .await
-        .to_hls(media(), &master, &facts(5_000))
-        .await
-        .unwrap();
+    let package = studio.real().await.to_hls(media(), &master, &facts(5_000)).await.unwrap();
     assert_eq!(package.files.len(), 5);
 }
 
@@ -107,43 +87,21 @@ async fn a_disk_that_fills_up_leaves_no_master_playlist() {
 async fn a_run_that_hangs_is_ended() {
     let studio = Studio::new();
     let ffmpeg = studio.impostor("exec sleep 600").await;
-    let limits = TranscodeLimits {
-        base_ms_max: 300,
-        ..TranscodeLimits::default()
-    };
+    let limits = TranscodeLimits { base_ms_max: 300, ..TranscodeLimits::default() };
     let master = studio.put_master(Chord::seconds(1).wav()).await;
-    let ended = studio
-        .transcoder(ffmpeg, limits)
-        .to_hls(media(), &master, &facts(0))
-        .await;
-    assert!(
-        matches!(ended, Err(TranscodeError::TimedOut { limit_ms: 300 })),
-        "{ended:?}"
-    );
+    let ended = studio.transcoder(ffmpeg, limits).to_hls(media(), &master, &facts(0)).await;
+    assert!(matches!(ended, Err(TranscodeError::TimedOut { limit_ms: 300 })), "{ended:?}");
     studio.assert_scratch_is_empty();
 }
 
 #[tokio::test]
 async fn a_run_that_floods_is_ended() {
     let studio = Studio::new();
-    let ffmpeg = studio
-        .impostor("exec cat /dev/zero > aac-128/init.mp4")
-        .await;
-    let limits = TranscodeLimits {
-        base_bytes_max: 100_000,
-        ..TranscodeLimits::default()
-    };
+    let ffmpeg = studio.impostor("exec cat /dev/zero > aac-128/init.mp4").await;
+    let limits = TranscodeLimits { base_bytes_max: 100_000, ..TranscodeLimits::default() };
     let master = studio.put_master(Chord::seconds(1).wav()).await;
-    let ended = studio
-        .transcoder(ffmpeg, limits)
-        .to_hls(media(), &master, &facts(0))
-        .await;
-    let limited = matches!(
-        ended,
-        Err(TranscodeError::OutputTooLarge {
-            limit_bytes: 100_000
-        })
-    );
+    let ended = studio.transcoder(ffmpeg, limits).to_hls(media(), &master, &facts(0)).await;
+    let limited = matches!(ended, Err(TranscodeError::OutputTooLarge { limit_bytes: 100_000 }));
     assert!(limited, "{ended:?}");
     studio.assert_scratch_is_empty();
 }
@@ -155,10 +113,7 @@ async fn what_ffmpeg_says_is_not_believed() {
     let master = Chord::seconds(2).wav();
     for (script, told) in [
         ("exit 0", "aac-128/playlist.m3u8 is missing"),
-        (
-            "cat > aac-128/playlist.m3u8 <<END\n#EXTM3U\nEND",
-            "it has no segments",
-        ),
+        ("cat > aac-128/playlist.m3u8 <<END\n#EXTM3U\nEND", "it has no segments"),
         (
             &format!("cat > aac-128/playlist.m3u8 <<END\n{playlist}END"),
             "aac-128/init.mp4 is missing",
@@ -170,10 +125,7 @@ async fn what_ffmpeg_says_is_not_believed() {
             ),
             "plays 2000 ms instead of 9000 ms",
         ),
-        (
-            "echo 'write: No space left on device' >&2; exit 1",
-            "the disk is full",
-        ),
+        ("echo 'write: No space left on device' >&2; exit 1", "the disk is full"),
         ("kill -9 $$", "ffmpeg was stopped by a signal"),
         ("echo one >&2; echo two >&2; exit 1", "one; two"),
     ] {
@@ -181,18 +133,9 @@ async fn what_ffmpeg_says_is_not_believed() {
         let ffmpeg = studio.impostor(script).await;
         let key = studio.put_master(master.clone()).await;
         let transcoder = studio.transcoder(ffmpeg, TranscodeLimits::default());
-        let error = transcoder
-            .to_hls(media(), &key, &facts(9_000))
-            .await
-            .unwrap_err();
-        assert!(
-            error.to_string().contains(told),
-            "{error} should tell that {told}"
-        );
-        assert_eq!(
-            list_hls(studio.storage.as_ref(), media()).await.unwrap(),
-            []
-        );
+        let error = transcoder.to_hls(media(), &key, &facts(9_000)).await.unwrap_err();
+        assert!(error.to_string().contains(told), "{error} should tell that {told}");
+        assert_eq!(list_hls(studio.storage.as_ref(), media()).await.unwrap(), []);
     }
 }
 
@@ -204,10 +147,7 @@ async fn a_transcode_that_is_dropped_kills_its_ffmpeg() {
     let master = studio.put_master(Chord::seconds(1).wav()).await;
     let pid_file = studio.home.path().join("pid");
     let work = tokio::spawn(async move {
-        transcoder
-            .to_hls(media(), &master, &facts(1_000))
-            .await
-            .map(|package| package.media)
+        transcoder.to_hls(media(), &master, &facts(1_000)).await.map(|package| package.media)
     });
     poll_until("the program runs", || pid_file.exists()).await;
     let pid = fs::read_to_string(&pid_file).unwrap().trim().to_owned();
@@ -226,10 +166,7 @@ async fn only_so_many_run_at_once_and_politely() {
         while [ ! -e ../../go ]; do sleep 0.05; cut -d' ' -f19 /proc/$$/stat > ../../nice-$$\n\
         done; rm ../../run-$$; exit 1";
     let ffmpeg = studio.impostor(script).await;
-    let limits = TranscodeLimits {
-        at_once_max: 2,
-        ..TranscodeLimits::default()
-    };
+    let limits = TranscodeLimits { at_once_max: 2, ..TranscodeLimits::default() };
     let transcoder = Arc::new(studio.transcoder(ffmpeg, limits));
     let master = studio.put_master(Chord::seconds(1).wav()).await;
     let work: Vec<_> = (0..4_u128)
@@ -241,12 +178,9 @@ async fn only_so_many_run_at_once_and_politely() {
         .collect();
     let home: PathBuf = studio.home.path().to_owned();
     let named = |prefix: &str| -> Vec<PathBuf> {
-        let entries = fs::read_dir(&home)
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
+        let entries = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().path());
         let matches = |path: &PathBuf| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
         };
         entries.filter(matches).collect()
     };
@@ -262,10 +196,7 @@ async fn only_so_many_run_at_once_and_politely() {
     assert_eq!(named("nice-").len(), 2, "no third has begun");
     fs::write(home.join("go"), "").unwrap();
     for ended in work {
-        assert!(matches!(
-            ended.await.unwrap(),
-            Err(TranscodeError::Failed { .. })
-        ));
+        assert!(matches!(ended.await.unwrap(), Err(TranscodeError::Failed { .. })));
     }
     assert_eq!(named("nice-").len(), 4, "the others had their turn");
 }
@@ -282,9 +213,6 @@ fn is_running(pid: &str) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    let state = stat
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
     !matches!(state, Some('Z' | 'X') | None)
 }

@@ -37,15 +37,8 @@ async fn captures_and_pays_out(gateway: &dyn PaymentGateway, method: &str) {
     let request = authorise(method);
     let receipt = gateway.authorise(request.clone()).await.unwrap();
     assert_eq!(receipt.amount, request.amount);
-    assert_eq!(
-        gateway.authorise(request.clone()).await.unwrap(),
-        receipt,
-        "it is idempotent"
-    );
-    let other = Authorise {
-        amount: Money::new(1, Currency::EUR),
-        ..request
-    };
+    assert_eq!(gateway.authorise(request.clone()).await.unwrap(), receipt, "it is idempotent");
+    let other = Authorise { amount: Money::new(1, Currency::EUR), ..request };
     assert_eq!(gateway.authorise(other).await, Err(GatewayError::KeyReused));
     let pay_out = |key| PayOut {
         key,
@@ -53,18 +46,12 @@ async fn captures_and_pays_out(gateway: &dyn PaymentGateway, method: &str) {
         seller_id: UserId(Uuid::from_u128(5)),
     };
     let early = gateway.pay_out(pay_out(key())).await;
-    assert!(
-        matches!(early, Err(GatewayError::NotPossible { .. })),
-        "{early:?}"
-    );
+    assert!(matches!(early, Err(GatewayError::NotPossible { .. })), "{early:?}");
     let capture = settle(&receipt);
     let captured = gateway.capture(capture.clone()).await.unwrap();
     assert_eq!(gateway.capture(capture).await.unwrap(), captured);
     let again = gateway.capture(settle(&receipt)).await;
-    assert!(
-        matches!(again, Err(GatewayError::NotPossible { .. })),
-        "{again:?}"
-    );
+    assert!(matches!(again, Err(GatewayError::NotPossible { .. })), "{again:?}");
     let key = key();
     let paid = gateway.pay_out(pay_out(key)).await.unwrap();
     assert_eq!(gateway.pay_out(pay_out(key)).await.unwrap(), paid);
@@ -76,19 +63,13 @@ async fn voids_what_was_not_captured(gateway: &dyn PaymentGateway, method: &str)
     gateway.void(void.clone()).await.unwrap();
     gateway.void(void).await.unwrap();
     let captured = gateway.capture(settle(&receipt)).await;
-    assert!(
-        matches!(captured, Err(GatewayError::NotPossible { .. })),
-        "{captured:?}"
-    );
+    assert!(matches!(captured, Err(GatewayError::NotPossible { .. })), "{captured:?}");
 }
 
 async fn declines_for_good(gateway: &dyn PaymentGateway, method: &str) {
     let request = authorise(method);
     let first = gateway.authorise(request.clone()).await;
-    assert!(
-        matches!(first, Err(GatewayError::Declined { .. })),
-        "{first:?}"
-    );
+    assert!(matches!(first, Err(GatewayError::Declined { .. })), "{first:?}");
     assert_eq!(gateway.authorise(request.clone()).await, first);
     let found = gateway.find(request.key).await.unwrap();
     assert!(matches!(found, Some(Outcome::Declined(_))), "{found:?}");
@@ -98,8 +79,5 @@ async fn finds_what_it_did(gateway: &dyn PaymentGateway, method: &str) {
     let request = authorise(method);
     assert_eq!(gateway.find(request.key).await, Ok(None));
     let receipt = gateway.authorise(request.clone()).await.unwrap();
-    assert_eq!(
-        gateway.find(request.key).await,
-        Ok(Some(Outcome::Done(receipt)))
-    );
+    assert_eq!(gateway.find(request.key).await, Ok(Some(Outcome::Done(receipt))));
 }

@@ -52,10 +52,7 @@ impl BookFile {
         file.read_to_end(&mut bytes)?;
         let (ledger, length) = read_books(&bytes)?;
         if length < bytes.len() as u64 {
-            tracing::warn!(
-                cut = bytes.len() as u64 - length,
-                "a torn ledger entry was cut"
-            );
+            tracing::warn!(cut = bytes.len() as u64 - length, "a torn ledger entry was cut");
             file.set_len(length)?;
         }
         // Also makes the file itself durable, and entries that were written but never synced.
@@ -65,14 +62,7 @@ impl BookFile {
         }
         file.seek(SeekFrom::Start(length))?;
         let broken = false;
-        Ok((
-            Self {
-                file,
-                length,
-                broken,
-            },
-            ledger,
-        ))
+        Ok((Self { file, length, broken }, ledger))
     }
 
     /// Appends an entry; when this returns, it is on disk.
@@ -96,10 +86,7 @@ impl BookFile {
 
 /// The books in these bytes, and where the last whole line ends.
 pub(super) fn read_books(bytes: &[u8]) -> Result<(Ledger, u64), OpenError> {
-    let length = bytes
-        .iter()
-        .rposition(|&byte| byte == b'\n')
-        .map_or(0, |at| at + 1);
+    let length = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let mut ledger = Ledger::default();
     let lines = bytes[..length].split_inclusive(|&byte| byte == b'\n');
     for (index, line) in lines.enumerate() {

@@ -156,9 +156,9 @@ impl Ledger {
     /// The entry that a new request makes; an error when the payment's stage forbids it.
     pub(super) fn draft(&self, key: IdempotencyKey, request: Request) -> Result<Entry, String> {
         let (order_id, amount, reference) = match &request {
-            Request::Authorise {
-                order_id, amount, ..
-            } => (*order_id, *amount, format!("sandbox-{}", key.0)),
+            Request::Authorise { order_id, amount, .. } => {
+                (*order_id, *amount, format!("sandbox-{}", key.0))
+            }
             Request::Capture { reference }
             | Request::Void { reference }
             | Request::PayOut { reference, .. } => {
@@ -175,10 +175,7 @@ impl Ledger {
             _ => false,
         };
         let (outcome, postings) = if declined {
-            (
-                Outcome::Declined("the card was declined".to_owned()),
-                vec![],
-            )
+            (Outcome::Declined("the card was declined".to_owned()), vec![])
         } else {
             let (source, target) = self.accounts(&request)?;
             let posting = |account, amount_minor| Posting {
@@ -189,13 +186,7 @@ impl Ledger {
             let postings = vec![posting(source, -minor), posting(target, minor)];
             (Outcome::Done(Receipt { reference, amount }), postings)
         };
-        Ok(Entry {
-            key,
-            request,
-            order_id,
-            outcome,
-            postings,
-        })
+        Ok(Entry { key, request, order_id, outcome, postings })
     }
 
     /// Takes an entry into the books.
@@ -213,12 +204,7 @@ impl Ledger {
 
     fn advance(&mut self, request: &Request, receipt: &Receipt) {
         let stage = match request {
-            Request::Authorise {
-                order_id,
-                buyer_id,
-                amount,
-                payment_method,
-            } => {
+            Request::Authorise { order_id, buyer_id, amount, payment_method } => {
                 let payment = Payment {
                     order_id: *order_id,
                     buyer_id: *buyer_id,
@@ -242,13 +228,8 @@ impl Ledger {
     /// From which account to which a request moves the amount.
     fn accounts(&self, request: &Request) -> Result<(Account, Account), String> {
         let (reference, needed) = match request {
-            Request::Authorise {
-                order_id, buyer_id, ..
-            } => {
-                return Ok((
-                    Account::Buyer(*buyer_id),
-                    Account::AuthorisedHold(*order_id),
-                ));
+            Request::Authorise { order_id, buyer_id, .. } => {
+                return Ok((Account::Buyer(*buyer_id), Account::AuthorisedHold(*order_id)));
             }
             Request::Capture { reference } | Request::Void { reference } => {
                 (reference, Stage::Authorised)
@@ -296,10 +277,7 @@ mod tests {
             },
             1 => Request::Capture { reference },
             2 => Request::Void { reference },
-            _ => Request::PayOut {
-                reference,
-                seller_id: UserId(Uuid::from_u128(200)),
-            },
+            _ => Request::PayOut { reference, seller_id: UserId(Uuid::from_u128(200)) },
         }
     }
 

@@ -27,10 +27,7 @@ fn authorise(key: u128, method: &str) -> Authorise {
 }
 
 fn settle(key: u128, receipt: &Receipt) -> Settle {
-    Settle {
-        key: IdempotencyKey(Uuid::from_u128(key)),
-        reference: receipt.reference.clone(),
-    }
+    Settle { key: IdempotencyKey(Uuid::from_u128(key)), reference: receipt.reference.clone() }
 }
 
 const BUYER: Account = Account::Buyer(UserId(Uuid::from_u128(20)));
@@ -48,10 +45,7 @@ async fn it_conforms_to_the_port() {
 #[tokio::test]
 async fn what_is_delivered_twice_is_booked_once() {
     let (_folder, gateway) = sandbox();
-    let receipt = gateway
-        .authorise(authorise(1, "sandbox:duplicate"))
-        .await
-        .unwrap();
+    let receipt = gateway.authorise(authorise(1, "sandbox:duplicate")).await.unwrap();
     gateway.capture(settle(2, &receipt)).await.unwrap();
     assert_eq!(gateway.ledger().entries().len(), 2);
 }
@@ -75,10 +69,7 @@ async fn a_lost_answer_can_be_asked_for() {
 async fn a_slow_one_takes_its_time() {
     let (_folder, gateway) = sandbox();
     let begin = Instant::now();
-    gateway
-        .authorise(authorise(1, "sandbox:slow:30"))
-        .await
-        .unwrap();
+    gateway.authorise(authorise(1, "sandbox:slow:30")).await.unwrap();
     assert!(begin.elapsed().as_millis() >= 30);
 }
 
@@ -86,10 +77,7 @@ async fn a_slow_one_takes_its_time() {
 async fn an_unknown_method_is_declined() {
     let (_folder, gateway) = sandbox();
     let declined = gateway.authorise(authorise(1, "card:visa")).await;
-    assert!(
-        matches!(declined, Err(GatewayError::Declined { .. })),
-        "{declined:?}"
-    );
+    assert!(matches!(declined, Err(GatewayError::Declined { .. })), "{declined:?}");
 }
 
 #[tokio::test]
@@ -97,23 +85,14 @@ async fn the_file_is_read_again_and_its_torn_end_cut() {
     let (folder, gateway) = sandbox();
     let path = folder.path().join("ledger.jsonl");
     let receipt = gateway.authorise(authorise(1, "sandbox:ok")).await.unwrap();
-    assert!(matches!(
-        SandboxGateway::open(&path),
-        Err(OpenError::InUse(_))
-    ));
+    assert!(matches!(SandboxGateway::open(&path), Err(OpenError::InUse(_))));
     drop(gateway);
     let whole = std::fs::read(&path).unwrap();
-    let mut file = std::fs::OpenOptions::new()
-        .append(true)
-        .open(&path)
-        .unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all(&whole[..whole.len() / 2]).unwrap();
     let gateway = SandboxGateway::open(&path).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), whole);
-    assert_eq!(
-        gateway.authorise(authorise(1, "sandbox:ok")).await,
-        Ok(receipt.clone())
-    );
+    assert_eq!(gateway.authorise(authorise(1, "sandbox:ok")).await, Ok(receipt.clone()));
     gateway.void(settle(2, &receipt)).await.unwrap();
     drop(gateway);
     let ledger = SandboxGateway::audit(&path).unwrap();

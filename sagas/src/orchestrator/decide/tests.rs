@@ -47,11 +47,7 @@ fn saga(shapes: &[Shape]) -> SagaDefinition {
             let wait = Wait {
                 needed: if needed { |_| true } else { |_| false },
                 deadline: TimeDelta::days(1),
-                timeout: if go_on {
-                    Timeout::GoOn
-                } else {
-                    Timeout::Refuse("late")
-                },
+                timeout: if go_on { Timeout::GoOn } else { Timeout::Refuse("late") },
             };
             Step::wait(NAMES[index], wait)
         }
@@ -108,10 +104,7 @@ fn play(saga: &SagaDefinition, answers: &[Answer]) -> Vec<SagaEvent> {
         };
         history.push(event);
     }
-    panic!(
-        "a run of {} steps does not end: {history:?}",
-        saga.steps.len()
-    );
+    panic!("a run of {} steps does not end: {history:?}", saga.steps.len());
 }
 
 fn did(step: &str, answer: Option<Answer>, now: DateTime<Utc>, forwards: bool) -> SagaEvent {
@@ -207,10 +200,7 @@ proptest! {
 
 #[test]
 fn a_signal_that_comes_early_is_kept() {
-    let wait = Shape::Wait {
-        needed: true,
-        go_on: false,
-    };
+    let wait = Shape::Wait { needed: true, go_on: false };
     let saga = saga(&[Shape::Action { undo: false }, wait]);
     let (step, signal) = ("b".to_owned(), json!("yes"));
     let mut state = SagaState::fold([started(), SagaSignalled { step, signal }.into()]).unwrap();
@@ -226,35 +216,20 @@ fn a_signal_that_comes_early_is_kept() {
 
 #[test]
 fn what_is_recorded_first_decides() {
-    let wait = Shape::Wait {
-        needed: true,
-        go_on: false,
-    };
+    let wait = Shape::Wait { needed: true, go_on: false };
     let saga = saga(&[wait]);
     let due_at = DateTime::UNIX_EPOCH + TimeDelta::days(1);
     let step = || "a".to_owned();
-    let set = SagaEvent::from(SagaTimerSet {
-        step: step(),
-        due_at,
-    });
+    let set = SagaEvent::from(SagaTimerSet { step: step(), due_at });
     let fired = SagaEvent::from(SagaTimerFired { step: step() });
     let signal = json!(1);
-    let signalled = SagaEvent::from(SagaSignalled {
-        step: step(),
-        signal,
-    });
+    let signalled = SagaEvent::from(SagaSignalled { step: step(), signal });
     let after = |first: &SagaEvent, second: &SagaEvent| {
         let events = [started(), set.clone(), first.clone(), second.clone()];
         next(&SagaState::fold(events).unwrap(), &saga, due_at)
     };
     let late = after(&fired, &signalled);
-    assert!(
-        matches!(late, NextAction::Record(SagaEvent::SagaStepRefused(_))),
-        "{late:?}"
-    );
+    assert!(matches!(late, NextAction::Record(SagaEvent::SagaStepRefused(_))), "{late:?}");
     let early = after(&signalled, &fired);
-    assert!(
-        matches!(early, NextAction::Record(SagaEvent::SagaStepCompleted(_))),
-        "{early:?}"
-    );
+    assert!(matches!(early, NextAction::Record(SagaEvent::SagaStepCompleted(_))), "{early:?}");
 }
