@@ -40,8 +40,5 @@ async fn the_python_client_tells_its_story() {
     let output = tokio::task::spawn_blocking(story).await.expect("no panic").expect("started");
     let told = String::from_utf8_lossy(&output.stdout);
     let failed = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && told.trim() == "told",
-        "{told}\n{failed}"
-    );
+    assert!(output.status.success() && told.trim() == "told", "{told}\n{failed}");
 }
