@@ -2,9 +2,9 @@
 //! official client.
 //!
 //! It adds what the port promises and that client does not give: a dead connection is replaced,
-//! subscriptions go on where they broke off, and an append closed by another's failure is sent again
-//! (its event ids make that safe). Reads of the past and filtered reads of the log are done here, by
-//! looking at the events: the protocol has neither.
+//! subscriptions go on where they broke off, and an append closed by another's failure is sent
+//! again (its event ids make that safe). Reads of the past and filtered reads of the log are done
+//! here, by looking at the events: the protocol has neither.
 //!
 //! | module | what is there |
 //! | --- | --- |
@@ -61,8 +61,8 @@ pub struct ClientStore {
 }
 
 impl ClientStore {
-    /// Prepares a connection to `esdb://host:port?tls=false` and the like; nothing is dialled before
-    /// the first question. Must be called within a Tokio runtime.
+    /// Prepares a connection to `esdb://host:port?tls=false` and the like; nothing is dialled
+    /// before the first question. Must be called within a Tokio runtime.
     pub fn new(connection_string: &str) -> Result<Self, InvalidConnectionString> {
         let connection = Arc::new(Connection::new(connection_string)?);
         let appender = Arc::new(Appender::new(Arc::clone(&connection)));
