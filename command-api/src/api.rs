@@ -24,7 +24,7 @@ use crate::routes;
 /// What the endpoints are made of; chosen by whoever wires them.
 pub struct CommandApiParts {
     /// Carries commands out.
-    pub handler: CommandHandler,
+    pub handler: Arc<CommandHandler>,
     /// Who people are.
     pub accounts: Accounts,
     /// Hashes and compares passwords.

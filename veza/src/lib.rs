@@ -5,9 +5,11 @@
 //!
 //! - [`config`]: the settings, from flags, variables and a file.
 //! - [`postgres`]: the private PostgreSQL that serves where no database is configured.
+//! - [`background`]: what works without being asked: projectors and sagas.
 //! - [`serve`]: the parts put together; [`probes`], [`run_file`], [`telemetry`]: how it is watched.
 //! - [`outbox`]: mails as files, where no mail server is.
 
+pub mod background;
 pub mod config;
 pub mod outbox;
 pub mod postgres;

@@ -21,6 +21,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
 use crate::config::{Config, EventStore, Role};
 use crate::outbox::Outbox;
 use crate::postgres::PrivatePostgres;
@@ -64,7 +65,13 @@ pub async fn serve(
     let closing = CancellationToken::new();
     let events = open_events(&config, closing.clone()).await?;
     let (private, pool) = open_database(&config).await?;
-    let (api, document) = command_api(&config, address, &events, pool.clone()).await?.router();
+    let store = events.store();
+    let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
+    let objects = open_objects(&config.objects)?;
+    let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
+    let background = Background::start(&config, store, working, storage, pool.clone()).await?;
+    let api = command_api(&config, address, handler, objects, pool.clone()).await?;
+    let (api, document) = api.router();
     let router = api
         .merge(probes::router(document, metrics, &config))
         .into_make_service_with_connect_info::<SocketAddr>();
@@ -83,6 +90,7 @@ pub async fn serve(
 
     println!("stopping");
     drop(run_file);
+    background.drain().await;
     pool.close().await;
     if let Some(private) = private {
         private.stop().await?;
@@ -140,7 +148,8 @@ async fn open_database(config: &Config) -> anyhow::Result<(Option<PrivatePostgre
 async fn command_api(
     config: &Config,
     address: SocketAddr,
-    events: &Events,
+    handler: Arc<CommandHandler>,
+    objects: Arc<dyn ObjectStorage>,
     pool: PgPool,
 ) -> anyhow::Result<CommandApi> {
     let clock: Clock = Arc::new(Utc::now);
@@ -149,11 +158,10 @@ async fn command_api(
     let scope = TokenScope { issuer: public_url.clone(), audience: public_url.clone() };
     let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
-    let objects = open_objects(&config.objects)?;
     println!("objects      {}", config.objects.display());
     let proxies = config.trusted_proxies.clone();
     Ok(CommandApi::new(CommandApiParts {
-        handler: CommandHandler::new(events.store()),
+        handler,
         accounts: Accounts::open(pool).await?,
         passwords: PasswordHasher::new(thread::available_parallelism()?.get()),
         issuer: TokenIssuer::new(ring, scope),
