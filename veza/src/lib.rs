@@ -7,10 +7,12 @@
 //! - [`postgres`]: the private PostgreSQL that serves where no database is configured.
 //! - [`background`]: what works without being asked: projectors and sagas.
 //! - [`serve`]: the parts put together; [`probes`], [`run_file`], [`telemetry`]: how it is watched.
+//! - [`event_store_server`]: the event store alone.
 //! - [`outbox`]: mails as files, where no mail server is.
 
 pub mod background;
 pub mod config;
+pub mod event_store_server;
 pub mod outbox;
 pub mod postgres;
 pub mod probes;

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use veza::config::{Config, Flags, Layers, listing};
+use veza::event_store_server::{self, EventStoreArgs};
 use veza::{serve, telemetry};
 
 /// The platform for music-makers.
@@ -23,6 +24,8 @@ enum Command {
     Config(Flags),
     /// Start the platform; SIGTERM or Ctrl-C stops it.
     Serve(Flags),
+    /// Serve the event store alone, to EventStoreDB's clients.
+    EventStore(EventStoreArgs),
 }
 
 fn main() -> ExitCode {
@@ -53,13 +56,20 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
             }
             let config = Config::read(&layers)?;
             let metrics = telemetry::start(&config)?;
-            let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
-            runtime.block_on(async {
-                let stop = until_told_to_stop()?;
-                serve::serve(config, metrics, stop).await
-            })
+            until_stopped(|stop| serve::serve(config, metrics, stop))
+        }
+        Command::EventStore(args) => {
+            until_stopped(|stop| event_store_server::serve(args.clone(), stop))
         }
     }
+}
+
+/// Runs until it ends by itself, or is told to by a signal.
+fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
+    run: impl FnOnce(CancellationToken) -> F,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
+    runtime.block_on(async { run(until_told_to_stop()?).await })
 }
 
 /// Cancelled by the first SIGTERM or SIGINT.

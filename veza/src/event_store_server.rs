@@ -1,0 +1,56 @@
+//! `veza event-store`: the event store alone, as a server for EventStoreDB's clients.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use event_store::grpc::{self, ServeOptions};
+use event_store::{EmbeddedOptions, EmbeddedStore};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// How the event store is served.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EventStoreArgs {
+    /// The data folder; the log is in `events` in it
+    #[arg(long, value_name = "DIR", env = "EVENTSTORE_DATA", default_value = "./veza-data")]
+    pub data: PathBuf,
+    /// Where to listen; port 0 takes any free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "EVENTSTORE_LISTEN",
+        default_value = "127.0.0.1:2113"
+    )]
+    pub listen: SocketAddr,
+    /// The host that discovering clients are told to dial
+    #[arg(long, value_name = "HOST", env = "EVENTSTORE_ADVERTISE_HOST")]
+    pub advertise_host: Option<String>,
+    /// Let everybody who reaches the port do everything, from other machines too
+    #[arg(long, env = "EVENTSTORE_INSECURE")]
+    pub insecure: bool,
+}
+
+/// Serves until `stop`, then drains.
+///
+/// # Errors
+/// When it would be open to other machines without being told so, or can't start.
+pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    if !args.insecure && !args.listen.ip().is_loopback() {
+        bail!("{} can be reached from other machines: say --insecure to mean it", args.listen);
+    }
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", args.listen))?;
+    let folder = args.data.join("events");
+    let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
+    let options = ServeOptions { advertise_host: args.advertise_host };
+    let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
+    let address = serving.local_addr();
+    println!("event store  {}, gRPC on {address}", folder.display());
+    println!("ready. Clients connect to esdb://{address}?tls=false");
+    serving.finished().await;
+    store.close().await?;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! `veza event-store` as an official client meets it, and as an operator does.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use eventstore::{AppendToStreamOptions, Client, EventData, ReadStreamOptions};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn command(data: &TempDir, listen: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza"));
+    command.args(["event-store", "--listen", listen, "--data"]).arg(data.path());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// The server and its connection string, once it says that it is ready.
+async fn start(data: &TempDir) -> (Child, String) {
+    let mut server = command(data, "127.0.0.1:0").spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let ready = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some((_, address)) = line.split_once("connect to ") {
+                return address.to_owned();
+            }
+        }
+        panic!("it ended before it was ready")
+    };
+    let address = tokio::time::timeout(PATIENCE, ready).await.expect("ready in time");
+    (server, address)
+}
+
+async fn refusal(mut command: Command) -> String {
+    let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("ends").unwrap();
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+#[tokio::test]
+async fn what_a_client_appends_is_there_after_a_kill() {
+    let data = tempfile::tempdir().unwrap();
+    let (mut server, address) = start(&data).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let event = EventData::json("Heard", &json!({ "n": 1 })).unwrap();
+    let options = AppendToStreamOptions::default();
+    client.append_to_stream("song-1", &options, event).await.unwrap();
+    server.kill().await.unwrap();
+
+    let (_server, address) = start(&data).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let mut read = client.read_stream("song-1", &ReadStreamOptions::default()).await.unwrap();
+    let event = read.next().await.unwrap().expect("it was acknowledged");
+    assert_eq!(event.get_original_event().event_type, "Heard");
+    assert!(read.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_second_server_and_an_open_door_are_refused_in_one_line() {
+    let data = tempfile::tempdir().unwrap();
+    let said = refusal(command(&data, "0.0.0.0:0")).await;
+    assert!(said.contains("--insecure"), "{said}");
+
+    let (_server, address) = start(&data).await;
+    let said = refusal(command(&data, "127.0.0.1:0")).await;
+    assert!(said.contains("open in another process"), "{said}");
+
+    let taken = address.trim_start_matches("esdb://").trim_end_matches("?tls=false");
+    let other = tempfile::tempdir().unwrap();
+    let said = refusal(command(&other, taken)).await;
+    assert!(said.contains("can't listen on"), "{said}");
+}
