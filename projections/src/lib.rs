@@ -9,6 +9,7 @@
 //! | [`envelope`] | recorded events, opened |
 //! | [`runner`] | batches, checkpoints, parked events, leases, rebuilds, waiting for a position |
 //! | [`page`] | pages of rows, and the errors of queries |
+//! | [`analytics`] | the port of counts of listenings |
 //! | [`postgres`] | the models in PostgreSQL, each with its queries |
 //! | [`search`] | the port of search, the projection that feeds it, its engines |
 //!
@@ -16,6 +17,7 @@
 //! that is neither applied nor parked; readers never see a half-built model; an event that can't be
 //! applied holds up its own key only.
 
+pub mod analytics;
 pub mod envelope;
 pub mod page;
 pub mod postgres;

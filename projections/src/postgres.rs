@@ -19,7 +19,7 @@ pub use balances::{Balance, Balances};
 pub use channels::{Channel, Channels, Message};
 pub use listings::{Listing, Listings};
 pub use orders::{Order, OrderHistoryEntry, Orders};
-pub use plays::{DayPlays, Plays, TrackPlays};
+pub use plays::Plays;
 pub use profiles::{Profile, Profiles};
 pub use sagas::{SagaInstance, Sagas};
 pub use tracks::{Track, Tracks};

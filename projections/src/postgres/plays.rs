@@ -1,12 +1,13 @@
 //! Plays: how often tracks are listened to; what analytics is answered from without ClickHouse.
 
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use event_schemas::TrackId;
 use event_schemas::analytics::PlayEvent;
 use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
+use crate::analytics::{DAYS_MAX, DayPlays, PlayStatistics, TrackPlays};
 use crate::envelope::{Envelope, Event};
 use crate::page::{QueryError, unsigned};
 use crate::postgres::{bigint, queries};
@@ -14,9 +15,6 @@ use crate::projection::{ApplyError, ModelId, Projection, Target};
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "plays", version: 1 };
-
-/// Most days that are told at once.
-pub const DAYS_MAX: u32 = 366;
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS track_days (
@@ -94,42 +92,18 @@ impl Projection for PlaysProjection {
     }
 }
 
-/// How often a track was listened to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TrackPlays {
-    /// How often.
-    pub plays: u64,
-    /// By how many people.
-    pub listeners: u64,
-    /// How long altogether, in milliseconds.
-    pub listened_ms: u64,
-}
-
-/// The same of one day, in UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DayPlays {
-    /// The day.
-    pub day: NaiveDate,
-    /// How often.
-    pub plays: u64,
-    /// How long altogether, in milliseconds.
-    pub listened_ms: u64,
-}
-
 queries! {
     /// Queries over listenings.
     Plays
 }
 
-impl Plays {
-    /// How often a track was listened to; zeros when never.
-    pub async fn of_track(&self, track: TrackId) -> Result<TrackPlays, QueryError> {
-        let plays = self.of_tracks(&[track]).await?.pop();
-        Ok(plays.map(|(_, plays)| plays).unwrap_or_default())
+#[async_trait]
+impl PlayStatistics for Plays {
+    fn model(&self) -> ModelId {
+        MODEL
     }
 
-    /// The same of many tracks, in no order; those never listened to are left out.
-    pub async fn of_tracks(
+    async fn of_tracks(
         &self,
         tracks: &[TrackId],
     ) -> Result<Vec<(TrackId, TrackPlays)>, QueryError> {
@@ -154,8 +128,7 @@ impl Plays {
         rows.iter().map(read).collect()
     }
 
-    /// The days on which a track was listened to, latest first, at most [`DAYS_MAX`].
-    pub async fn days(&self, track: TrackId, days: u32) -> Result<Vec<DayPlays>, QueryError> {
+    async fn days(&self, track: TrackId, days: u32) -> Result<Vec<DayPlays>, QueryError> {
         let rows = query(
             "SELECT day, plays, listened_ms FROM plays_v1.track_days
              WHERE track_id = $1 ORDER BY day DESC LIMIT $2",

@@ -12,9 +12,10 @@ use event_schemas::saga::{SagaCompleted, SagaEvent, SagaStarted, SagaStepFailed}
 use event_schemas::social::*;
 use event_schemas::*;
 use event_store::EventStore;
+use projections::analytics::{PlayStatistics as _, TrackPlays};
 use projections::postgres::sagas::SagaStatus;
 use projections::postgres::tracks::TrackStatus;
-use projections::postgres::{Models, TrackPlays, projections};
+use projections::postgres::{Models, projections};
 use projections::*;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
