@@ -3,7 +3,7 @@
 PARTS := deploy/local/test-parts deploy/local/kafka-broker deploy/local/clickhouse-shim
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint
+.PHONY: help setup run demo test lint
 
 # With CI=true a skipped test fails, and so does one that passes only when tried again.
 PROFILE := $(if $(filter true,$(CI)),ci,default)
@@ -15,8 +15,12 @@ setup: ## install what the machine lacks (Debian and Ubuntu packages)
 	@deploy/local/setup
 
 run: setup ## build and start everything on 127.0.0.1:8080 (Ctrl-C stops it; ARGS="--data DIR")
-	@cargo build --release --bin veza
+	@cargo build --release --bins
 	@exec cargo run --quiet --release --bin veza -- serve $(ARGS)
+
+demo: setup ## tell the whole story to a running platform (VEZA_URL, VEZA_QUERY_URL, VEZA_DATA)
+	@cargo build --quiet --release --bin veza-replay --example demo
+	@exec cargo run --quiet --release --example demo
 
 test: setup ## every test, with real parts
 	@if cargo nextest --version >/dev/null 2>&1; then \
