@@ -30,7 +30,8 @@ impl Freshness {
     pub fn asked(watermarks: Watermarks, consistency: &Consistency) -> Result<Self, Failure> {
         let unreadable = |_| Failure::BadRequest("the position can't be read".to_owned());
         let given = consistency.min_position.as_ref();
-        let min_position = given.map(|text| text.as_str().parse().map_err(unreadable)).transpose()?;
+        let min_position =
+            given.map(|text| text.as_str().parse().map_err(unreadable)).transpose()?;
         let freshness = Self::any(watermarks);
         Ok(Self { min_position, allow_stale: consistency.allow_stale, ..freshness })
     }

@@ -4,8 +4,8 @@ use access::extract::{has_json, parse_json};
 use access::headers::VEZA_MODEL_POSITION;
 use access::{Authenticated, Consistency, Problem, ProblemType};
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 

@@ -104,9 +104,7 @@ impl Reader {
 
     /// Whether a track is there for whoever asks: unpublished for its artist and moderators alone.
     pub fn sees_track(&self, track: &Track) -> bool {
-        track.published
-            || self.is_viewer(track.artist_id)
-            || self.may(Permission::TakeDownAnyTrack)
+        track.published || self.is_viewer(track.artist_id) || self.may(Permission::TakeDownAnyTrack)
     }
 
     /// Whether an order is there for whoever asks: its parties, and who helps with orders.

@@ -58,7 +58,8 @@ pub async fn open(
         Ok(upgrade) => accept(&api, &headers, upgrade).unwrap_or_else(IntoResponse::into_response),
         Err(_) => {
             let problem = Problem::new(ProblemType::MethodNotAllowed);
-            let problem = problem.with_detail("queries are sent by POST, subscriptions on a socket");
+            let problem =
+                problem.with_detail("queries are sent by POST, subscriptions on a socket");
             let mut response = problem.into_response();
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
             response

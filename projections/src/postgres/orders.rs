@@ -316,9 +316,8 @@ impl Orders {
         .bind(order.0)
         .fetch_optional(&self.pool)
         .await?;
-        let read = |row: PgRow| {
-            Ok((read_order(&row)?, position_from_column(row.try_get("changed_at")?)))
-        };
+        let read =
+            |row: PgRow| Ok((read_order(&row)?, position_from_column(row.try_get("changed_at")?)));
         row.map(read).transpose()
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use event_store::Position;
 use event_schemas::OrderId;
+use event_store::Position;
 use futures::stream::{self, Stream};
 use projections::Watermarks;
 use projections::postgres::{Models, Order, orders};

@@ -5,8 +5,8 @@ use async_graphql::{Context, Enum, Object};
 use chrono::{DateTime, Utc};
 use event_store::{Position, ReadAll};
 use futures::StreamExt as _;
-use projections::postgres::{self, sagas};
 use projections::Checkpoint;
+use projections::postgres::{self, sagas};
 
 use crate::failure::Failure;
 use crate::reader::Reader;

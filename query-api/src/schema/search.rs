@@ -1,8 +1,6 @@
 //! Search: tracks and people by words, spelled well or badly.
 
-use async_graphql::connection::{
-    Connection, ConnectionNameType, Edge, EdgeNameType, EmptyFields,
-};
+use async_graphql::connection::{Connection, ConnectionNameType, Edge, EdgeNameType, EmptyFields};
 use async_graphql::{Context, Enum, Object, OutputType, Union};
 use projections::search::{self, Subject};
 
@@ -77,7 +75,8 @@ impl SearchQuery {
         let query = search::SearchQuery { text, kind, offset, limit };
         let mut found = reader.parts.search.search(&query).await?;
         let next = offset + rows;
-        let more = if rows < limit { found.len() as u32 > rows } else { found.len() as u32 == rows };
+        let more =
+            if rows < limit { found.len() as u32 > rows } else { found.len() as u32 == rows };
         found.truncate(rows as usize);
         let mut hits = Hits::new(offset > 0, more && next < SEARCH_HITS_MAX);
         for (cursor, result) in (offset + 1..).zip(results(reader, found).await?) {

@@ -1,7 +1,7 @@
 //! What a buyer has bought: the master, as a file to keep.
 
-use access::{Authenticated, Permission, Problem, ProblemType, ValidPath};
 use access::Consistency;
+use access::{Authenticated, Permission, Problem, ProblemType, ValidPath};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
@@ -97,7 +97,11 @@ mod tests {
             ("Tone", "Tone.wav", "Tone.wav"),
             ("Nuit d'été", "Nuit d__t_.wav", "Nuit%20d%27%C3%A9t%C3%A9.wav"),
             ("../../etc/passwd", "_.._etc_passwd.wav", "_.._etc_passwd.wav"),
-            ("a\"; filename=\"b\r\nX: y", "a__ filename__b__X_ y.wav", "a_%3B%20filename%3D_b__X_%20y.wav"),
+            (
+                "a\"; filename=\"b\r\nX: y",
+                "a__ filename__b__X_ y.wav",
+                "a_%3B%20filename%3D_b__X_%20y.wav",
+            ),
             ("...", "track.wav", "track.wav"),
         ];
         for (title, ascii, encoded) in cases {
