@@ -7,11 +7,12 @@ use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache};
 use event_schemas::{ListingId, TrackId, UserId};
 use projections::ModelId;
-use projections::postgres::{Channels, Models, Order, Profile, Track, channels};
+use projections::postgres::{Channels, Models, Order, Profile, Track, channels, profiles};
 
 use crate::api::QueryApiParts;
 use crate::failure::Failure;
 use crate::freshness::Freshness;
+use crate::limits::FRESHNESS_TIME_MAX;
 use crate::live::Hub;
 use crate::rows::Rows;
 use crate::schema::commerce;
@@ -113,12 +114,19 @@ impl Reader {
         (is_party && self.may(Permission::ReadOwnOrder)) || self.may(Permission::ReadAnyOrder)
     }
 
-    /// A person that something else names.
+    /// A person that something else names. They are there: where the model of people is behind
+    /// whatever names them, it is waited for.
     ///
     /// # Errors
-    /// When the model of people is behind the one that names them, or can't be read.
+    /// When that takes too long, or the model can't be read.
     pub async fn person(&self, user: UserId) -> Result<Profile, Failure> {
-        self.rows.load_one(user).await?.ok_or(Failure::NotYetVisible)
+        if let Some(profile) = self.rows.load_one(user).await? {
+            return Ok(profile);
+        }
+        let parts = &self.parts;
+        let head = parts.store.head().await.map_err(|error| Failure::internal(&error))?;
+        parts.watermarks.wait_for(&[profiles::MODEL], head, FRESHNESS_TIME_MAX).await?;
+        parts.models.profiles.by_id(user).await?.ok_or(Failure::NotYetVisible)
     }
 
     /// A track, if it is there for whoever asks.
