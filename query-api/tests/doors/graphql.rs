@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use access::Role;
-use event_schemas::commerce::{EscrowEvent, EscrowHeld, OrderEvent, OrderDelivered};
+use event_schemas::commerce::{EscrowEvent, EscrowHeld, OrderDelivered, OrderEvent};
 use event_schemas::{Currency, Money, TrackId};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -32,7 +32,10 @@ async fn pages_follow_each_other_without_gap_or_repetition() {
         for (node, edge) in
             page["nodes"].as_array().unwrap().iter().zip(page["edges"].as_array().unwrap())
         {
-            assert_eq!((&node["id"], &node["artist"]["handle"]), (&edge["node"]["id"], &json!("nina")));
+            assert_eq!(
+                (&node["id"], &node["artist"]["handle"]),
+                (&edge["node"]["id"], &json!("nina"))
+            );
             seen.push(node["id"].as_str().unwrap().to_owned());
         }
         pages += 1;
@@ -107,7 +110,8 @@ impl<S: tracing::Subscriber> Layer<S> for Statements {
 
 #[tokio::test]
 async fn rows_are_loaded_in_batches() {
-    let counting = tracing::subscriber::set_default(tracing_subscriber::registry().with(Statements));
+    let counting =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(Statements));
     let stage = Stage::new().await;
     for number in 0..20 {
         let artist = stage.user(&format!("artist{number}"), Role::Artist).await;
