@@ -208,6 +208,38 @@ async fn what_breaks_inside_is_not_told() {
     stage.end().await;
 }
 
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_given_up() {
+    let stage = Stage::with(|_| Vec::new(), |parts| parts.search = Arc::new(Stuck)).await;
+    let query = "{ search(text: \"a\") { nodes { __typename } } }";
+    let began = std::time::Instant::now();
+    assert_eq!(stage.code(None, query, Value::Null).await, "TIMEOUT");
+    assert!(began.elapsed() < std::time::Duration::from_secs(18), "{:?}", began.elapsed());
+    stage.end().await;
+}
+
+/// An index that does not answer.
+struct Stuck;
+
+#[async_trait::async_trait]
+impl projections::search::SearchIndex for Stuck {
+    async fn write(
+        &self,
+        _: projections::Target,
+        _: &mut sqlx::PgConnection,
+        _: &[projections::search::SearchChange],
+    ) -> Result<(), projections::ApplyError> {
+        Ok(())
+    }
+
+    async fn search(
+        &self,
+        _: &projections::search::SearchQuery,
+    ) -> Result<Vec<projections::search::Subject>, projections::QueryError> {
+        std::future::pending().await
+    }
+}
+
 /// An index that is out of order.
 struct Broken;
 
