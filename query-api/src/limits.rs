@@ -75,7 +75,7 @@ pub const SEND_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long a client may take to take leave once it was told why its socket is closed.
 pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// How many events wait for a subscriber in memory; who falls further behind is served by the model.
+/// How many events wait for a subscriber in memory; who is further behind is served by the model.
 pub const EVENTS_WAITING_MAX: usize = 64;
 
 /// How many messages are read from the model at once for who has fallen behind.

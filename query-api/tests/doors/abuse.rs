@@ -35,45 +35,76 @@ fn deep(levels: usize) -> String {
     format!("{{ tracks {{ nodes {{ artist {{ {open} id {} }} }} }} }}", "} } } ".repeat(levels))
 }
 
-#[tokio::test]
-async fn documents_beyond_a_limit_are_refused() {
-    let stage = Stage::new().await;
+/// Documents that are not even looked at by the rules of validation.
+fn beyond_limits() -> Vec<(&'static str, String)> {
     let aliases: String = (0..1_000).map(|n| format!("a{n}: __typename ")).collect();
     let roots = "__typename ".repeat(200);
     let directives = "@a ".repeat(10_000);
-    let fragments: String = (0..30)
-        .map(|n| format!("fragment f{n} on Query {{ ...f{} ...f{} }} ", n + 1, n + 1))
-        .collect();
-    let strings = format!("{{ user(handle: [\"\"\"a\" {} \"\"]) {{ id }} }}", "[".repeat(9_000));
-    let cases = [
-        ("depth 100", deep(33), "BAD_REQUEST"),
-        ("depth 13", deep(3), "BAD_REQUEST"),
-        ("inline fragments", format!("{{ {} id {}", "... { ".repeat(90), "} ".repeat(91)), "BAD_REQUEST"),
-        ("1,000 aliases", format!("{{ {aliases} }}"), "BAD_REQUEST"),
-        ("200 fields at the root", format!("{{ {roots} }}"), "BAD_REQUEST"),
-        ("10,000 directives", format!("{{ __typename {directives} }}"), "BAD_REQUEST"),
-        ("directives on a query", format!("query {directives} {{ __typename }}"), "BAD_REQUEST"),
-        ("directives on an unused fragment", format!("{{ __typename }} fragment f on Query {directives} {{ __typename }}"), "BAD_REQUEST"),
-        ("fragments in a circle", "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }".to_owned(), "BAD_REQUEST"),
-        ("a fragment in itself", "{ __typename } fragment a on Query { ...a }".to_owned(), "BAD_REQUEST"),
-        ("fragments that double", format!("{{ ...f0 }} {fragments} fragment f30 on Query {{ __typename }}"), "BAD_REQUEST"),
-        ("brackets", format!("{{ user(handle: {}", "[".repeat(20_000)), "BAD_REQUEST"),
-        ("braces", "{ a ".repeat(7_000), "BAD_REQUEST"),
-        ("brackets between quotes that do not match", strings, "BAD_REQUEST"),
-        ("a long document", format!("{{ __typename }} #{}", "a".repeat(40_000)), "BAD_REQUEST"),
-        ("no document", String::new(), "BAD_REQUEST"),
-        ("garbage", "}{".to_owned(), "BAD_REQUEST"),
-        ("deep introspection", introspection(10), "BAD_REQUEST"),
-        ("circular introspection", format!("{{ __schema {{ types {{ {} name {} }} }} }}", "fields { type { ".repeat(8), "} } ".repeat(8)), "BAD_REQUEST"),
-        ("pages of pages", "{ tracks(first: 100) { nodes { listings(first: 100) { nodes { id } } } } }".to_owned(), "VALIDATION"),
-        ("no such field", "{ passwords }".to_owned(), "VALIDATION"),
-        ("no such type of id", "{ track(id: \"7\") { id } }".to_owned(), "VALIDATION"),
-        ("two operations", "query a { __typename } query b { __typename }".to_owned(), "VALIDATION"),
-        ("a mutation", "mutation { __typename }".to_owned(), "VALIDATION"),
-        ("a subscription", "subscription { orderChanged(orderId: \"00000000-0000-0000-0000-000000000001\") { id } }".to_owned(), "VALIDATION"),
-        ("many errors", format!("{{ {} }}", (0..19).map(|n| format!("nothing{n} ")).collect::<String>()), "VALIDATION"),
-    ];
-    for (what, query, code) in cases {
+    let doubling = |n: usize| {
+        let next = n + 1;
+        format!("fragment f{n} on Query {{ ...f{next} ...f{next} }} ")
+    };
+    let doubling: String = (0..30).map(doubling).collect();
+    let circle = "fragment a on Query { ...b } fragment b on Query { ...a }";
+    let (open, close) = ("fields { type { ".repeat(8), "} } ".repeat(8));
+    let brackets = "[".repeat(9_000);
+    vec![
+        ("depth 100", deep(33)),
+        ("depth 13", deep(3)),
+        ("inline fragments", format!("{{ {} id {}", "... { ".repeat(90), "} ".repeat(91))),
+        ("1,000 aliases", format!("{{ {aliases} }}")),
+        ("200 fields at the root", format!("{{ {roots} }}")),
+        ("10,000 directives", format!("{{ __typename {directives} }}")),
+        ("directives of a query", format!("query {directives} {{ __typename }}")),
+        (
+            "directives of an unused fragment",
+            format!("{{ __typename }} fragment f on Query {directives} {{ __typename }}"),
+        ),
+        ("fragments in a circle", format!("{{ ...a }} {circle}")),
+        ("unused fragments in a circle", format!("{{ __typename }} {circle}")),
+        (
+            "fragments that double",
+            format!("{{ ...f0 }} {doubling} fragment f30 on Query {{ __typename }}"),
+        ),
+        ("brackets", format!("{{ user(handle: {brackets}")),
+        ("braces", "{ a ".repeat(7_000)),
+        (
+            "brackets behind quotes that do not match",
+            format!("{{ user(handle: [\"\"\"a\" {brackets} \"\"]) {{ id }} }}"),
+        ),
+        ("a long document", format!("{{ __typename }} #{}", "a".repeat(40_000))),
+        ("no document", String::new()),
+        ("garbage", "}{".to_owned()),
+        ("deep introspection", introspection(10)),
+        (
+            "introspection without end",
+            format!("{{ __schema {{ types {{ {open} name {close} }} }} }}"),
+        ),
+    ]
+}
+
+/// Documents that could be looked at, and are not as the schema wants them.
+fn invalid() -> Vec<(&'static str, String)> {
+    let unknown: String = (0..19).map(|n| format!("nothing{n} ")).collect();
+    let pages = "{ tracks(first: 100) { nodes { listings(first: 100) { nodes { id } } } } }";
+    let subscription = "subscription { orderChanged(orderId: \"a\") { id } }";
+    vec![
+        ("pages of pages", pages.to_owned()),
+        ("no such field", "{ passwords }".to_owned()),
+        ("no such id", "{ track(id: \"7\") { id } }".to_owned()),
+        ("two operations", "query a { __typename } query b { __typename }".to_owned()),
+        ("a mutation", "mutation { __typename }".to_owned()),
+        ("a subscription", subscription.to_owned()),
+        ("many errors", format!("{{ {unknown} }}")),
+    ]
+}
+
+#[tokio::test]
+async fn documents_beyond_a_limit_are_refused() {
+    let stage = Stage::new().await;
+    let beyond = beyond_limits().into_iter().map(|case| (case, "BAD_REQUEST"));
+    let invalid = invalid().into_iter().map(|case| (case, "VALIDATION"));
+    for ((what, query), code) in beyond.chain(invalid) {
         let began = Instant::now();
         let answer = stage.ask(None, &query, Value::Null).await;
         assert_eq!(answer["errors"][0]["extensions"]["code"], code, "{what}: {answer}");
