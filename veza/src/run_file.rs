@@ -16,8 +16,8 @@ pub struct RunFile(PathBuf);
 impl RunFile {
     /// Says that this process is ready, and where.
     ///
-    /// Of several processes on one data folder `run.json` is the one's that keeps the events; the
-    /// others', and only then, is `run-<role>.json`.
+    /// Of several processes on one data folder `run.json` is the one's that keeps the events in
+    /// it; the others', and only then, is `run-<role>.json`.
     pub fn write(
         config: &Config,
         http: SocketAddr,
@@ -31,7 +31,8 @@ impl RunFile {
             "event_store": event_store.map(|address| address.to_string()),
         });
         let mut path = config.data.join("run.json");
-        if event_store.is_none() && !config.does(Role::EventStore) && is_of_another(&path) {
+        let is_shared = config.data.join("events").is_dir() || is_of_another(&path);
+        if !config.does(Role::EventStore) && is_shared {
             path = config.data.join(format!("run-{}.json", roles.join("+")));
         }
         let unfinished = config.data.join(format!(".run-{}.json", std::process::id()));
