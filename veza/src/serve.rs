@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use access::token::Clock;
 use access::{KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
@@ -16,6 +16,10 @@ use command_api::identity::{Accounts, PasswordHasher};
 use command_api::{CommandApi, CommandApiParts};
 use media::{ObjectStorage, Uploads};
 use metrics_exporter_prometheus::PrometheusHandle;
+use projections::Watermarks;
+use projections::postgres::Models;
+use projections::search::postgres::{self as postgres_search, PostgresSearch};
+use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +37,9 @@ use crate::{docs, probes, telemetry};
 /// Who issues and takes tokens where no public address is set. Processes of one platform share
 /// their keys, so those already tell one platform from another.
 const TOKEN_SCOPE: &str = "urn:veza";
+
+/// How long sockets may take to be closed.
+const SOCKETS_DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// Serves until told to stop, then drains: requests under way end, and every part is closed.
 ///
@@ -66,6 +73,7 @@ struct Platform {
     events: Option<Events>,
     database: Option<Database>,
     background: Option<Background>,
+    queries: Option<QueryApi>,
     door: Option<Door>,
     run_file: Option<RunFile>,
 }
@@ -94,9 +102,18 @@ impl Platform {
             let objects = parts::open_objects(&config.objects)?;
             println!("objects      {}", config.objects.display());
             let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
+            let following = Arc::clone(&store);
             let background = Background::start(config, store, working, storage, pool.clone());
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
+            if config.does(Role::QueryApi) {
+                let watermarks = background.watermarks();
+                let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));
+                let (streamed, stop) = (Arc::clone(&objects), draining.clone());
+                let api = query_api(config, following, streamed, &pool, watermarks, stop)?;
+                routes = routes.merge(self.queries.insert(api).router());
+                println!("queries      http://{address}/graphql, by POST and graphql-transport-ws");
+            }
             if config.does(Role::CommandApi) {
                 let api = command_api(config, address, handler, objects, pool.clone()).await?;
                 let (api, document) = api.router();
@@ -122,6 +139,11 @@ impl Platform {
         self.run_file = None;
         if let Some(door) = &self.door {
             door.drain().await;
+        }
+        if let Some(queries) = self.queries.take()
+            && !queries.drain(SOCKETS_DRAIN_TIME).await
+        {
+            tracing::warn!("some sockets did not close in time");
         }
         if let Some(background) = self.background.take() {
             background.drain().await;
@@ -175,6 +197,38 @@ async fn command_api(
         mailer: Arc::new(Outbox::new(config.data.join("outbox"), public_url)),
         rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
         clock,
+    }))
+}
+
+/// The query side's doors; `stop` closes their sockets.
+fn query_api(
+    config: &Config,
+    store: Arc<dyn event_store::EventStore>,
+    objects: Arc<dyn ObjectStorage>,
+    pool: &PgPool,
+    watermarks: Watermarks,
+    stop: CancellationToken,
+) -> anyhow::Result<QueryApi> {
+    let clock: Clock = Arc::new(Utc::now);
+    let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
+    let verifier = Arc::new(TokenVerifier::new(ring, &token_scope(config), Arc::clone(&clock)));
+    let limits = config.rate_limits.then(RateLimits::default);
+    let proxies = config.trusted_proxies.clone();
+    let models = Models::new(pool);
+    Ok(QueryApi::new(QueryApiParts {
+        statistics: Arc::new(models.plays.clone()),
+        models,
+        search: Arc::new(PostgresSearch::new(pool.clone())),
+        search_model: postgres_search::MODEL,
+        watermarks,
+        store,
+        objects,
+        verifier: Arc::clone(&verifier),
+        rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
+        clock,
+        introspection: config.introspection,
+        origins: config.cors_origins.clone(),
+        stop,
     }))
 }
 

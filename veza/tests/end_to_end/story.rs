@@ -1,12 +1,10 @@
 //! The story so far, through the public doors of a real platform: sign up, upload, publish, sell,
 //! buy. It is killed in the middle of a purchase and started again, and goes on by itself.
 
-#[path = "story/platform.rs"]
-mod platform;
-
-use platform::{Platform, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::platform::{Platform, eventually};
 
 /// Two seconds of a 440 Hz tone, 16 bit, mono, 8 kHz.
 fn tone() -> Vec<u8> {
