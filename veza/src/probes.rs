@@ -20,13 +20,17 @@ struct Metrics {
 }
 
 /// `/healthz`, `/readyz` and `/metrics`, which every process has whatever its roles.
-pub fn router(readiness: Readiness, handle: PrometheusHandle, token: Option<String>) -> Router {
+pub fn router(
+    readiness: Arc<Readiness>,
+    handle: PrometheusHandle,
+    token: Option<String>,
+) -> Router {
     let metrics = Router::new()
         .route("/metrics", get(show_metrics))
         .with_state(Arc::new(Metrics { handle, token }));
     Router::new()
         .route("/readyz", get(show_readiness))
-        .with_state(Arc::new(readiness))
+        .with_state(readiness)
         .merge(metrics)
         .route("/healthz", get(async || "alive\n"))
         .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))

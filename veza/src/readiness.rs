@@ -21,6 +21,10 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long an answer holds: whoever asks more often asks no part again.
 const ANSWER_LIFE: Duration = Duration::from_millis(250);
 
+/// How long models may be built before that is worth a line.
+const QUIET_TIME: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(50);
+
 /// What is asked to know it.
 pub struct Readiness {
     /// The store of events.
@@ -72,6 +76,19 @@ impl Readiness {
         let detail = named.collect::<Vec<_>>().join("; ");
         let problem = Problem::new(ProblemType::Unavailable).with_detail(detail);
         Err(problem.with("parts", report.parts).with_retry_after(ANSWER_TIME_MAX))
+    }
+
+    /// Returns once every model that queries ask was built, however long the log is; whoever asks
+    /// meanwhile is told that it is not ready.
+    pub async fn models_built(&self) {
+        let began = Instant::now();
+        let mut told = false;
+        while !matches!(self.models().await, Some(Ok(models)) if unbuilt(&models).is_empty()) {
+            if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
+                println!("read models  being built from the log; not ready yet");
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// The last report while it holds; else a new one, for all who wait for it.

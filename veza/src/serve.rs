@@ -125,9 +125,15 @@ impl Platform {
             readiness.answers_queries = config.does(Role::QueryApi);
             readiness.pool = Some(pool);
         }
-        let probes = probes::router(readiness, metrics, config.metrics_token.clone());
+        let readiness = Arc::new(readiness);
+        let token = config.metrics_token.clone();
+        let probes = probes::router(Arc::clone(&readiness), metrics, token);
         let (routes, origins) = (routes.merge(probes), &config.cors_origins);
         self.door = Some(Door::open(listener, routes, origins, reserve, draining.clone())?);
+        if config.does(Role::QueryApi) && config.does(Role::Projector) {
+            // Queries are served from models that this process itself is still making.
+            readiness.models_built().await;
+        }
         self.run_file = Some(RunFile::write(config, address, event_store)?);
         println!("ready. {}", next_step(config, address));
         Ok(())

@@ -113,7 +113,8 @@ async fn a_second_signal_ends_it_at_once_and_its_postgresql_too() {
     let platform = Process::platform(folder.path(), &[]).await;
     let nina = platform.member("nina", "artist").await;
     // An upload that never ends keeps it draining.
-    let body = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>(silence()[..1000].to_vec())]);
+    let body = futures::StreamExt::chain(begun, futures::stream::pending());
     let request = platform.request(Method::POST, "/api/v1/uploads", Some(&nina));
     let request = request.body(reqwest::Body::wrap_stream(body));
     let upload = tokio::spawn(async move { request.send().await });

@@ -9,8 +9,7 @@ use tokio::process::Command;
 use crate::process::{Process, ended, eventually, folder, postgres_runs_in, veza};
 
 /// That this start fails, says so in one line that begins so, and that nothing is left of it.
-async fn fails(data: &Path, mut command: Command, because: &str) {
-    command.env("VEZA_LOG", "error");
+async fn fails(data: &Path, command: Command, because: &str) {
     let output = ended(command).await;
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{because}: {told}");
@@ -22,7 +21,7 @@ async fn fails(data: &Path, mut command: Command, because: &str) {
 
 fn serve(data: &Path, settings: &[(&str, &str)]) -> Command {
     let mut command = veza(data, &["serve"]);
-    command.envs(settings.iter().copied());
+    command.env("VEZA_LOG", "error").envs(settings.iter().copied());
     command
 }
 
@@ -123,7 +122,7 @@ async fn the_second_on_a_data_folder_stops_and_the_first_goes_on() {
     let folder = folder();
     let data = folder.path();
     let first = Process::platform(data, &[]).await;
-    let output = ended(serve(data, &[("VEZA_LOG", "error")])).await;
+    let output = ended(serve(data, &[])).await;
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(told.starts_with("veza: the event store in ") && told.lines().count() == 1, "{told}");
