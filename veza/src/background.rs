@@ -124,6 +124,9 @@ async fn drive(runtime: SagaRuntime, stop: CancellationToken) -> Result<(), Chec
         let Err(error) = &ended else {
             return ended;
         };
+        if stop.is_cancelled() {
+            return ended;
+        }
         tracing::warn!(?error, "the sagas can't begin yet");
         let pause = tokio::time::sleep(SAGAS_RETRY);
         if stop.run_until_cancelled(pause).await.is_none() {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
@@ -38,7 +38,8 @@ pub async fn watch(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id.clone());
         let status = response.status().as_u16();
         let duration_ms = began.elapsed().as_secs_f64() * 1e3;
-        if response.status().is_server_error() {
+        // Refusals under load or on a full disk are said once by whoever decides them.
+        if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::warn!(http.status = status, duration_ms, "a request failed");
         } else {
             tracing::debug!(http.status = status, duration_ms, "a request was answered");

@@ -61,18 +61,15 @@ async fn the_reserve_is_watched_while_it_runs() {
     };
     let settings = [("VEZA_DISK_RESERVE", "32M"), ("VEZA_RATE_LIMITS", "off")];
     let platform = Process::platform(folder.path(), &settings).await;
-    assert_eq!(platform.sign_up("nina", "artist").await.0, 201);
+    let nina = platform.member("nina", "artist").await;
+    let lobby = json!({ "name": "lobby" });
+    let command = async || platform.post("/api/v1/channels", Some(&nina), lobby.clone()).await.0;
+    assert_eq!(command().await, 201);
     let filler = events.join("filler");
     fs::write(&filler, vec![1; 48 << 20]).unwrap();
-    eventually("commands are refused", async || {
-        platform.sign_up("otis", "listener").await.0 == 507
-    })
-    .await;
+    eventually("commands are refused", async || command().await == 507).await;
     fs::remove_file(&filler).unwrap();
-    eventually("commands are taken again", async || {
-        platform.sign_up("otis", "listener").await.0 == 201
-    })
-    .await;
+    eventually("commands are taken again", async || command().await == 201).await;
     platform.stop().await;
 }
 

@@ -69,14 +69,14 @@ async fn publish_and_see(processes: &BTreeMap<&str, Process>, nina: &str, title:
     })
     .await;
     let (_, published) = commands.post(&publication, Some(nina), Value::Null).await;
-    let query = json!({ "query": format!("{{ track(id: \"{id}\") {{ title status }} }}") });
+    let query = json!({ "query": format!("{{ track(id: \"{id}\") {{ title published }} }}") });
     let request = queries.request(Method::POST, "/graphql", Some(nina)).json(&query);
     let request = request.header("veza-min-position", published["position"].as_str().unwrap());
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let answer: Value = answer.json().await.unwrap();
     eprintln!("POS {published} {}", queries.get("/readyz").await.text().await.unwrap());
-    assert_eq!(answer["data"]["track"], json!({ "title": title, "status": "PUBLISHED" }));
+    assert_eq!(answer["data"]["track"], json!({ "title": title, "published": true }));
 }
 
 #[tokio::test]
