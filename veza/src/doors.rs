@@ -68,16 +68,7 @@ impl Door {
     ) -> anyhow::Result<Self> {
         let under_way = TaskTracker::new();
         let admission = Admission { draining, reserve, under_way: under_way.clone() };
-        // The last layer is the first that a request meets.
-        let mut router = routes
-            .fallback(async || Problem::new(ProblemType::NotFound))
-            .layer(from_fn_with_state(admission, admission::admit))
-            .layer(CatchPanicLayer::custom(panicked))
-            .layer(from_fn(secured));
-        if !cors_origins.is_empty() {
-            router = router.layer(cors::layer(cors_origins)?);
-        }
-        let router = router.layer(from_fn(watching::watch));
+        let router = with_manners(routes, admission, cors_origins)?;
         let closing = CancellationToken::new();
         let serving = tokio::spawn(server::serve(listener, router, closing.clone()));
         Ok(Self { serving, under_way, closing })
@@ -100,6 +91,24 @@ impl Door {
     }
 }
 
+/// The routes behind all that they share.
+fn with_manners(
+    routes: Router,
+    admission: Admission,
+    cors_origins: &[String],
+) -> anyhow::Result<Router> {
+    // The last layer is the first that a request meets.
+    let mut router = routes
+        .fallback(async || Problem::new(ProblemType::NotFound))
+        .layer(from_fn_with_state(admission, admission::admit))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(secured));
+    if !cors_origins.is_empty() {
+        router = router.layer(cors::layer(cors_origins)?);
+    }
+    Ok(router.layer(from_fn(watching::watch)))
+}
+
 /// Where the caller's connection came from, for those who ask by `ConnectInfo`.
 type Peer = SocketAddr;
 
@@ -117,4 +126,39 @@ async fn secured(request: Request, next: Next) -> Response {
         response.headers_mut().entry(name).or_insert(value);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::config::{Config, Flags, Layers};
+
+    async fn broken() -> &'static str {
+        panic!("of hunter2")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_tells_nothing() {
+        let layers = Layers::gather(&Flags::default(), std::iter::empty()).unwrap();
+        let admission = Admission {
+            draining: CancellationToken::new(),
+            reserve: DiskReserve::watch(&Config::read(&layers).unwrap()),
+            under_way: TaskTracker::new(),
+        };
+        let under_way = admission.under_way.clone();
+        let routes = Router::new().route("/broken", get(broken));
+        let router = with_manners(routes, admission, &[]).unwrap();
+        let request = Request::get("/broken").body(Body::empty()).unwrap();
+        let answer = router.oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 500);
+        assert!(answer.headers().contains_key("x-request-id"));
+        let body = to_bytes(answer.into_body(), 1024).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("urn:veza:problem:internal") && !body.contains("hunter2"), "{body}");
+        assert!(under_way.is_empty(), "it would hold up the drain");
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::process::{Process, eventually, folder, postgres_runs_in, replay};
+use crate::process::{Process, eventually, folder, postgres_runs_in, replay, veza};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -47,23 +47,51 @@ async fn requests_have_ids_traces_metrics_origins_and_a_page_that_explains_them(
         assert!(!text.contains("src=\"http") && !text.contains("href=\"http"), "{path}");
     }
 
-    let nina = platform.member("nina", "artist").await;
-    let request = platform.request(Method::POST, "/api/v1/channels", Some(&nina));
-    let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
-    let made = request.json(&json!({ "name": "lobby" })).send().await.unwrap();
-    assert_eq!(made.status(), 201);
-    let made: Value = made.json().await.unwrap();
-    let stream = format!("channel-{}", made["id"].as_str().unwrap());
-    let events = replay(folder.path(), &["events", &stream]).await;
-    let kept = events[0]["metadata"]["traceparent"].as_str().unwrap();
-    assert!(kept.contains(TRACE), "{kept}");
-
     let metrics = platform.get("/metrics").await.text().await.unwrap();
-    let counted = "veza_http_requests_total{method=\"POST\",route=\"/api/v1/channels\"";
+    let counted = "veza_http_requests_total{method=\"GET\",route=\"/docs\",status=\"200\"} 1";
     assert!(metrics.contains(counted), "{metrics}");
     assert!(metrics.contains("veza_http_request_seconds_bucket{"), "{metrics}");
     platform.stop().await;
     assert!(!postgres_runs_in(folder.path()));
+}
+
+#[tokio::test]
+async fn a_trace_goes_from_the_request_into_events_and_sagas_and_the_log_has_no_secrets() {
+    let folder = folder();
+    let data = folder.path();
+    let log = data.join("log");
+    let mut command = veza(data, &["serve"]);
+    command.env("VEZA_LOG_FORMAT", "json").env("VEZA_LOG", "info,veza::doors=debug");
+    let platform = Process::logging(data, command, &log).await;
+    let nina = platform.member("nina", "artist").await;
+    let upload = platform.request(Method::POST, "/api/v1/uploads", Some(&nina)).body(silence());
+    let upload: Value = upload.send().await.unwrap().json().await.unwrap();
+    let request = platform.request(Method::POST, "/api/v1/tracks", Some(&nina));
+    let request = request.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
+    let new = json!({ "upload_id": upload["id"], "title": "Silence", "tags": [] });
+    let made = request.json(&new).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let made: Value = made.json().await.unwrap();
+    let id = made["id"].as_str().unwrap();
+    let (track, saga) = (format!("track-{id}"), format!("saga-transcode-{id}"));
+    eventually("the saga has ended", async || replay(data, &["events", &track]).await.len() > 1)
+        .await;
+    for event in replay(data, &["events"]).await {
+        if event["stream"] == track.as_str() || event["stream"] == saga.as_str() {
+            let kept = event["metadata"]["traceparent"].as_str().unwrap_or_default();
+            assert!(kept.contains(TRACE), "{event}");
+        }
+    }
+    platform.stop().await;
+
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(!log.contains("correct horse") && !log.contains(&nina) && !log.contains("@example"));
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let traced: Vec<_> = lines.filter(|line| line["span"]["trace.id"] == TRACE).collect();
+    let answered = traced.iter().find(|line| line["http.status"] == 201).expect("it was logged");
+    assert_eq!(answered["span"]["http.method"], "POST");
+    assert_eq!(answered["span"]["http.route"], "/api/v1/tracks");
+    assert!(answered["duration_ms"].as_f64().unwrap() > 0.0);
 }
 
 #[tokio::test]

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
-use crate::process::{Process, eventually, folder, veza};
+use crate::process::{PATIENCE, Process, eventually, folder, postgres_runs_in, veza};
 
 const ROLES: [&str; 5] = ["event-store", "projector", "saga", "query-api", "command-api"];
 
@@ -130,6 +133,42 @@ async fn split_roles_work_together_and_each_may_be_killed() {
     for role in ROLES.iter().rev() {
         processes.remove(role).unwrap().stop().await;
     }
+}
+
+#[tokio::test]
+async fn the_script_starts_every_role_and_leaves_nothing_behind() {
+    let folder = folder();
+    let data = folder.path();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/local/run-roles");
+    let mut command = Command::new(script);
+    command.arg(env!("CARGO_BIN_EXE_veza")).env("VEZA_DATA", data).env("FIRST_PORT", "0");
+    command.env("VEZA_EVENT_STORE_LISTEN", "127.0.0.1:0").env("TMPDIR", data);
+    for name in ["VEZA_DATABASE_URL", "VEZA_EVENT_STORE", "VEZA_OBJECTS", "VEZA_KEYS"] {
+        command.env_remove(name);
+    }
+    let mut script = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let reading = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with("run-roles: every role runs") {
+                let pid = script.id().unwrap().to_string();
+                Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+            }
+            said.push(line);
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it starts and ends");
+    assert_eq!(script.wait().await.unwrap().code(), Some(143));
+    for name in ["postgres", "event-store", "projector", "saga", "query-api", "command-api"] {
+        let of_role = |line: &&String| line.starts_with(&format!("{name:<11} | "));
+        let last = said.iter().rfind(of_role).unwrap_or_else(|| panic!("{name} said nothing"));
+        assert!(last.ends_with("stopping"), "{last}");
+    }
+    assert!(!postgres_runs_in(data));
+    let left = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter_map(|name| name.into_string().ok()).collect();
+    assert!(!left.iter().any(|name| name.starts_with("run") || name.starts_with("veza-roles")));
 }
 
 /// A second of a 440 Hz tone, 16 bit, mono, 8 kHz.
