@@ -73,6 +73,28 @@ impl From<sqlx::Error> for AccountError {
     }
 }
 
+impl AccountError {
+    /// Whether the database is only out of reach for now, or busy, so that asking again helps.
+    pub fn is_passing(&self) -> bool {
+        // SQLSTATE classes: connection, rollback by contention, resources, operator.
+        const CLASSES: [&str; 4] = ["08", "40", "53", "57"];
+        match self {
+            Self::Database(sqlx::Error::Database(said)) => {
+                said.code().is_some_and(|code| CLASSES.iter().any(|class| code.starts_with(class)))
+            }
+            Self::Database(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::PoolClosed
+                    | sqlx::Error::WorkerCrashed
+            ),
+            _ => false,
+        }
+    }
+}
+
 impl Accounts {
     /// Opens the accounts and brings their schema up to date.
     pub async fn open(pool: PgPool) -> Result<Self, AccountError> {

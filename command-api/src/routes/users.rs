@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::CommandApi;
 use crate::answer::{Answer, Done};
 use crate::identity::{AccountError, Email, Handle, NewAccount, Password};
-use crate::refusal::{field, refused, unloaded};
+use crate::refusal::{RETRY_AFTER, field, refused, unloaded};
 use crate::request::{Command, PublicCommand};
 
 /// How long a sign-up may take before its handle and address can be taken by another.
@@ -118,6 +118,7 @@ pub(crate) fn taken(error: AccountError) -> Problem {
     let kind = match &error {
         AccountError::HandleTaken | AccountError::EmailTaken => ProblemType::Conflict,
         AccountError::InvalidToken => ProblemType::Validation,
+        error if error.is_passing() => return Problem::overloaded(RETRY_AFTER),
         AccountError::Migrate(_) | AccountError::Database(_) => return Problem::internal(&error),
     };
     Problem::new(kind).with_detail(error.to_string())
