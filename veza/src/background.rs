@@ -7,9 +7,7 @@ use aggregates::CommandHandler;
 use anyhow::Context as _;
 use event_store::EventStore;
 use media::{Ffmpeg, ObjectStorage, Scratch, TranscodeLimits, Transcoder};
-use projections::search::SearchFeed;
-use projections::search::postgres::{self as postgres_search, PostgresSearch};
-use projections::{Runner, postgres};
+use projections::Runner;
 use sagas::orchestrator::checkpoint::CheckpointError;
 use sagas::{CheckoutSettings, MediaEncoder, SagaRuntime, SagaSettings, SandboxGateway};
 use sagas::{checkout, transcode};
@@ -18,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::read_side;
 
 /// How long projectors and sagas may take to end what they are at.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -61,9 +60,7 @@ impl Background {
         let saga_stop = stop.clone();
         let sagas = tokio::spawn(async move { runtime.run(saga_stop).await });
 
-        let search = Arc::new(PostgresSearch::new(pool.clone()));
-        let mut models = postgres::projections();
-        models.push(Arc::new(SearchFeed::new(postgres_search::MODEL, search)));
+        let models = read_side::projections(&pool);
         println!("read models  {} in PostgreSQL, search among them", models.len());
         let projectors = Runner::start(pool, store, models, stop.clone());
         Ok(Self { projectors, sagas, stop })
