@@ -7,9 +7,7 @@ use aggregates::CommandHandler;
 use anyhow::Context as _;
 use event_store::EventStore;
 use media::{Ffmpeg, ObjectStorage, Scratch, TranscodeLimits, Transcoder};
-use projections::search::SearchFeed;
-use projections::search::postgres::{self as postgres_search, PostgresSearch};
-use projections::{Runner, Watermarks, postgres};
+use projections::{Runner, Watermarks};
 use sagas::orchestrator::checkpoint::CheckpointError;
 use sagas::{CheckoutSettings, MediaEncoder, SagaRuntime, SagaSettings, SandboxGateway};
 use sagas::{checkout, transcode};
@@ -18,6 +16,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Role};
+use crate::read_side;
 
 /// How long projectors and sagas may take to end what they are at.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -51,9 +50,7 @@ impl Background {
             started.sagas = Some(tokio::spawn(drive(runtime, stop.clone())));
         }
         if config.does(Role::Projector) {
-            let search = Arc::new(PostgresSearch::new(pool.clone()));
-            let mut models = postgres::projections();
-            models.push(Arc::new(SearchFeed::new(postgres_search::MODEL, search)));
+            let models = read_side::projections(&pool);
             println!("read models  {} in PostgreSQL, search among them", models.len());
             started.projectors = Some(Runner::start(pool, store, models, stop));
         }

@@ -8,11 +8,13 @@
 //! - [`parts`]: what keeps things (events, PostgreSQL, objects); [`postgres`]: the private
 //!   PostgreSQL that serves where no database is configured.
 //! - [`background`]: what works without being asked: projectors and sagas.
+//! - [`read_side`]: the projections that the settings ask for.
 //! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
 //! - [`disk_reserve`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`]: accounts, on the
 //!   server's own machine.
+//! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
 //! - [`outbox`]: mails as files, where no mail server is.
 
 pub mod background;
@@ -26,7 +28,9 @@ pub mod parts;
 pub mod postgres;
 pub mod postgres_server;
 pub mod probes;
+pub mod read_side;
 pub mod readiness;
+pub mod replay;
 pub mod run_file;
 pub mod serve;
 pub mod stopping;

@@ -45,6 +45,12 @@ impl RunFile {
 /// Where the event store of the platform that runs on this folder listens.
 pub fn event_store(data: &Path) -> io::Result<SocketAddr> {
     let document = read(&data.join("run.json"))?;
+    let lives = document["pid"]
+        .as_u64()
+        .is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
+    if !lives {
+        return Err(io::Error::other("it is of a platform that is gone"));
+    }
     let address = document["event_store"].as_str().and_then(|address| address.parse().ok());
     address.ok_or_else(|| io::Error::other("it has no event store of its own"))
 }

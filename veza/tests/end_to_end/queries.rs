@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::acts::{list, order, publish, sign_up, tone};
 use crate::platform::{Platform, eventually};
-use crate::story::{list, order, publish, sign_up, tone};
 
 /// How long anything may take to arrive on a socket.
 const ARRIVAL: Duration = Duration::from_secs(20);
