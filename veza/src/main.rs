@@ -6,9 +6,10 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use veza::config::{Config, Flags, Layers, listing};
 use veza::event_store_server::{self, EventStoreArgs};
+use veza::postgres_server::{self, PostgresArgs};
 use veza::stopping::Stopping;
 use veza::user::{self, UserArgs};
-use veza::{postgres_server, serve, telemetry};
+use veza::{serve, telemetry};
 
 /// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -38,7 +39,7 @@ enum Command {
     /// Serve the event store alone, to EventStoreDB's clients
     EventStore(EventStoreArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
-    Postgres(Flags),
+    Postgres(PostgresArgs),
 }
 
 fn main() -> ExitCode {
@@ -76,8 +77,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::EventStore(args) => {
             until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
         }
-        Command::Postgres(flags) => {
-            let config = Config::read(&gather(&flags)?)?;
+        Command::Postgres(args) => {
+            let config = Config::read(&gather(&args.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| postgres_server::serve(config, stopping))
         }

@@ -79,7 +79,8 @@ impl UserArgs {
     /// A bad setting.
     pub fn settings(&self) -> anyhow::Result<Config> {
         let (data, config) = (self.data.clone(), self.config.clone());
-        let flags = Flags { data, config, roles: Vec::new() };
+        // Not one of the platform's processes, whose roles the variables may name.
+        let flags = Flags { data, config, roles: vec!["all".to_owned()] };
         Ok(Config::read(&Layers::gather(&flags, std::env::vars_os())?)?)
     }
 }

@@ -99,8 +99,9 @@ fn code_of(error: &sqlx::Error) -> Option<Cow<'_, str>> {
 fn is_away(error: &sqlx::Error) -> bool {
     let code = code_of(error);
     let says_so = code.is_some_and(|code| AWAY.iter().any(|class| code.starts_with(class)));
-    says_so
-        || matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed)
+    let is_cut =
+        matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed);
+    says_so || is_cut
 }
 
 impl Accounts {

@@ -1,11 +1,12 @@
 //! What every route shares: ids, traces, metrics, origins, problems, probes while draining.
 
+use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::process::{Process, eventually, folder, postgres_runs_in, replay, veza};
+use crate::process::{Process, eventually, folder, postgres_in, postgres_runs_in, replay, veza};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -92,6 +93,26 @@ async fn a_trace_goes_from_the_request_into_events_and_sagas_and_the_log_has_no_
     assert_eq!(answered["span"]["http.method"], "POST");
     assert_eq!(answered["span"]["http.route"], "/api/v1/tracks");
     assert!(answered["duration_ms"].as_f64().unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_is_named_until_it_does() {
+    let folder = folder();
+    let platform = Process::platform(folder.path(), &[]).await;
+    let signal = |name: &str| {
+        let pids = postgres_in(folder.path());
+        assert!(Command::new("kill").arg(name).args(pids).status().unwrap().success());
+    };
+    signal("-STOP");
+    eventually("it is not ready", async || platform.get("/readyz").await.status() == 503).await;
+    let problem: Value = platform.get("/readyz").await.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:veza:problem:unavailable");
+    assert_eq!(problem["detail"], "database: no answer");
+    assert_eq!(problem["parts"]["event_store"], "ok");
+    assert_eq!(platform.get("/healthz").await.status(), 200, "it lives all the same");
+    signal("-CONT");
+    eventually("it is ready again", async || platform.get("/readyz").await.status() == 200).await;
+    platform.stop().await;
 }
 
 #[tokio::test]

@@ -196,10 +196,20 @@ impl Drop for Process {
 
 /// Whether any PostgreSQL works in the folder.
 pub fn postgres_runs_in(data: &Path) -> bool {
-    let folder = fs::canonicalize(data.join("postgres/data"));
+    !postgres_in(data).is_empty()
+}
+
+/// The processes of the PostgreSQL that works in the folder.
+pub fn postgres_in(data: &Path) -> Vec<String> {
+    let Ok(folder) = fs::canonicalize(data.join("postgres/data")) else {
+        return Vec::new();
+    };
     let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let mut works_in = processes.filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok());
-    folder.is_ok_and(|folder| works_in.any(|cwd| cwd == folder))
+    let works_in = |process: &fs::DirEntry| {
+        fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder)
+    };
+    let found = processes.filter(works_in);
+    found.filter_map(|process| process.file_name().into_string().ok()).collect()
 }
 
 /// `veza-replay --json ARGS` on the data folder: a document a line.
