@@ -36,15 +36,15 @@ pub struct Query {
 pub struct Answer {
     /// The answer.
     pub response: Response,
-    /// Whether a model did not come in time to what was asked for.
-    pub was_late: bool,
+    /// Whether the time was up: for a model to come to what was asked for, or for the query.
+    pub timed_out: bool,
     /// How far the models had come, for who takes an older answer.
     pub model_position: Option<PositionToken>,
 }
 
 impl From<ServerError> for Answer {
     fn from(error: ServerError) -> Self {
-        Self { response: unread(error), was_late: false, model_position: None }
+        Self { response: unread(error), timed_out: false, model_position: None }
     }
 }
 
@@ -82,13 +82,14 @@ impl Engine {
             Err(error) => return error.into(),
         };
         let executed = timeout(QUERY_TIME_MAX, self.schema.execute(request)).await;
-        let response = executed.unwrap_or_else(|_| refused(Failure::Timeout));
         let freshness = &reader.freshness;
+        let timed_out = executed.is_err() || freshness.was_late();
+        let response = executed.unwrap_or_else(|_| refused(Failure::Timeout));
         let position = freshness.model_position().await;
         metrics::histogram!("veza_graphql_query_seconds").record(began.elapsed());
         Answer {
             response: counted(with_codes(response)),
-            was_late: freshness.was_late(),
+            timed_out,
             model_position: position.and_then(|at| PositionToken::new(at.to_string()).ok()),
         }
     }

@@ -37,6 +37,9 @@ pub enum Failure {
     /// It took too long.
     #[error("the query took too long")]
     Timeout,
+    /// Too much is asked of this process just now.
+    #[error("the platform is too busy")]
+    Overloaded,
     /// Too many requests of one caller.
     #[error("too many requests")]
     RateLimited,
@@ -70,6 +73,7 @@ impl Failure {
             Self::NotYetVisible => "NOT_YET_VISIBLE",
             Self::ModelNotBuilt => "MODEL_NOT_BUILT",
             Self::Timeout => "TIMEOUT",
+            Self::Overloaded => "OVERLOADED",
             Self::RateLimited => "RATE_LIMITED",
             Self::Internal(_) => "INTERNAL",
         }
@@ -110,7 +114,9 @@ impl From<Failure> for Problem {
             Failure::Unauthenticated => ProblemType::Unauthenticated,
             Failure::Forbidden => ProblemType::Forbidden,
             Failure::NotYetVisible => ProblemType::NotYetVisible,
-            Failure::ModelNotBuilt | Failure::Timeout => return Self::overloaded(RETRY_AFTER),
+            Failure::ModelNotBuilt | Failure::Timeout | Failure::Overloaded => {
+                return Self::overloaded(RETRY_AFTER);
+            }
             Failure::RateLimited => return Self::rate_limited(RETRY_AFTER),
             Failure::Internal(id) => {
                 return Self::new(ProblemType::Internal).with("id", id.to_string());

@@ -3,6 +3,7 @@
 use access::extract::{has_json, parse_json};
 use access::headers::VEZA_MODEL_POSITION;
 use access::{Authenticated, Consistency, Problem, ProblemType};
+use async_graphql::ServerError;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
@@ -50,11 +51,13 @@ fn as_malformed(problem: Problem) -> Problem {
 }
 
 fn respond(answer: Answer, headers: &HeaderMap) -> Response {
-    let Answer { response, was_late, model_position } = answer;
+    let Answer { response, timed_out, model_position } = answer;
     let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.contains(GRAPHQL_RESPONSE));
     let with_status = headers.get_all(header::ACCEPT).iter().any(accepts);
-    let was_refused = response.data == async_graphql::Value::Null && !response.errors.is_empty();
-    let status = match (was_late, with_status && was_refused) {
+    // What was carried out and failed has the path of a field.
+    let is_of_field = |error: &ServerError| !error.path.is_empty();
+    let was_refused = response.is_err() && !response.errors.iter().any(is_of_field);
+    let status = match (timed_out, with_status && was_refused) {
         (true, _) => StatusCode::GATEWAY_TIMEOUT,
         (false, true) => StatusCode::BAD_REQUEST,
         (false, false) => StatusCode::OK,

@@ -78,6 +78,9 @@ pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 /// How many events wait for a subscriber in memory; who is further behind is served by the model.
 pub const EVENTS_WAITING_MAX: usize = 64;
 
+/// How many channels and orders are followed at once in one process; each has a queue.
+pub const TOPICS_MAX: usize = 50_000;
+
 /// How many messages are read from the model at once for who has fallen behind.
 pub const CATCH_UP_ROWS: u32 = 100;
 

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
-use crate::limits::{EVENTS_WAITING_MAX, HUB_TIME_MAX};
+use crate::limits::{EVENTS_WAITING_MAX, HUB_TIME_MAX, TOPICS_MAX};
 
 /// How long to wait before the store is asked again, after it could not be.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -157,6 +157,9 @@ impl Hub {
             Ok(Err(_)) | Err(_) => return Err(Failure::NotYetVisible),
         }
         let mut state = self.state();
+        if state.topics.len() >= TOPICS_MAX && !state.topics.contains_key(&topic) {
+            return Err(Failure::Overloaded);
+        }
         let sender =
             state.topics.entry(topic).or_insert_with(|| broadcast::Sender::new(EVENTS_WAITING_MAX));
         let events = sender.subscribe();

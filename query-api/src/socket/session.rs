@@ -65,10 +65,12 @@ pub async fn run(socket: WebSocket, api: QueryApi) {
     let Err(end) = session.serve(&mut frames).await;
     if let End::Close(Close { code, reason }) = end {
         let frame = CloseFrame { code, reason: reason.as_ref().into() };
-        let _ = session.send(Message::Close(Some(frame))).await;
         // What is left unread when a connection is closed resets it, and the reason is lost.
-        let unread = async { while let Some(Ok(_)) = frames.next().await {} };
-        let _ = timeout(CLOSE_TIME_MAX, unread).await;
+        let leave = async {
+            let _ = session.sink.send(Message::Close(Some(frame))).await;
+            while let Some(Ok(_)) = frames.next().await {}
+        };
+        let _ = timeout(CLOSE_TIME_MAX, leave).await;
     }
     open.decrement(1.0);
 }
@@ -197,9 +199,11 @@ impl Session {
 
     /// Sends to a client that takes it within a time: one that does not read is gone.
     async fn send(&mut self, message: Message) -> Result<(), End> {
-        match timeout(SEND_TIME_MAX, self.sink.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        let sending = timeout(SEND_TIME_MAX, self.sink.send(message));
+        match self.api.parts().stop.run_until_cancelled(sending).await {
+            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(_)) | Err(_)) => Err(End::Gone),
+            None => Err(Close::GOING_AWAY.into()),
         }
     }
 }

@@ -213,7 +213,10 @@ async fn a_query_that_takes_too_long_is_given_up() {
     let stage = Stage::with(|_| Vec::new(), |parts| parts.search = Arc::new(Stuck)).await;
     let query = "{ search(text: \"a\") { nodes { __typename } } }";
     let began = std::time::Instant::now();
-    assert_eq!(stage.code(None, query, Value::Null).await, "TIMEOUT");
+    let response = stage.post(None).json(&json!({ "query": query })).send().await.unwrap();
+    assert_eq!(response.status(), 504);
+    let answer: Value = response.json().await.unwrap();
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "TIMEOUT");
     assert!(began.elapsed() < std::time::Duration::from_secs(18), "{:?}", began.elapsed());
     stage.end().await;
 }
