@@ -1,6 +1,7 @@
 //! A real platform, tried through its public doors; each test starts one of its own.
 
 mod acts;
+mod authorisation;
 mod crashes;
 mod crowd;
 mod demo;
@@ -8,4 +9,6 @@ mod licences;
 mod platform;
 mod queries;
 mod replay;
+mod scene;
+mod socket;
 mod story;
