@@ -66,6 +66,9 @@ registry! {
         "The key was used for another request";
     /// The body is larger than the route takes.
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// The range begins behind the end of what is asked for.
+    RangeNotSatisfiable = "range-not-satisfiable", RANGE_NOT_SATISFIABLE,
+        "The range is not there";
     /// The body is of a type the route does not take.
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE,
         "The body's type is not supported";

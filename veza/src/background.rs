@@ -9,7 +9,7 @@ use event_store::EventStore;
 use media::{Ffmpeg, ObjectStorage, Scratch, TranscodeLimits, Transcoder};
 use projections::search::SearchFeed;
 use projections::search::postgres::{self as postgres_search, PostgresSearch};
-use projections::{Runner, postgres};
+use projections::{Runner, Watermarks, postgres};
 use sagas::orchestrator::checkpoint::CheckpointError;
 use sagas::{CheckoutSettings, MediaEncoder, SagaRuntime, SagaSettings, SandboxGateway};
 use sagas::{checkout, transcode};
@@ -67,6 +67,11 @@ impl Background {
         println!("read models  {} in PostgreSQL, search among them", models.len());
         let projectors = Runner::start(pool, store, models, stop.clone());
         Ok(Self { projectors, sagas, stop })
+    }
+
+    /// How far the models have come.
+    pub fn watermarks(&self) -> Watermarks {
+        self.projectors.watermarks()
     }
 
     /// Lets them end what they are at; says in the log what did not end in time.

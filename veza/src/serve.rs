@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use access::token::Clock;
 use access::{KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
@@ -17,6 +17,10 @@ use event_store::grpc::{self, ServeOptions, Serving};
 use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore};
 use media::{FileStorage, ObjectStorage, Uploads};
 use metrics_exporter_prometheus::PrometheusHandle;
+use projections::Watermarks;
+use projections::postgres::Models;
+use projections::search::postgres::{self as postgres_search, PostgresSearch};
+use query_api::{QueryApi, QueryApiParts};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +34,9 @@ use crate::run_file::RunFile;
 
 /// Most connections to PostgreSQL that one process opens.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
+
+/// How long sockets may take to be closed.
+const SOCKETS_DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// The store of events, and what was started to have it.
 enum Events {
@@ -69,13 +76,20 @@ pub async fn serve(
     let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
     let objects = open_objects(&config.objects)?;
     let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
+    let following = Arc::clone(&store);
     let background = Background::start(&config, store, working, storage, pool.clone()).await?;
+    let watermarks = background.watermarks();
+    let streamed = Arc::clone(&objects);
+    let queries =
+        query_api(&config, address, following, streamed, &pool, watermarks, stop.clone())?;
     let api = command_api(&config, address, handler, objects, pool.clone()).await?;
     let (api, document) = api.router();
     let router = api
+        .merge(queries.router())
         .merge(probes::router(document, metrics, &config))
         .into_make_service_with_connect_info::<SocketAddr>();
     println!("commands     http://{address}/api/v1, described by http://{address}/openapi.json");
+    println!("queries      http://{address}/graphql, by POST and by graphql-transport-ws");
 
     let event_store = match &events {
         Events::Embedded { serving, .. } => Some(serving.local_addr()),
@@ -90,6 +104,9 @@ pub async fn serve(
 
     println!("stopping");
     drop(run_file);
+    if !queries.drain(SOCKETS_DRAIN_TIME).await {
+        tracing::warn!("some sockets did not close in time");
+    }
     background.drain().await;
     pool.close().await;
     if let Some(private) = private {
@@ -171,6 +188,41 @@ async fn command_api(
         mailer: Arc::new(Outbox::new(config.data.join("outbox"), public_url)),
         rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
         clock,
+    }))
+}
+
+/// The query side's doors; `stop` closes their sockets.
+fn query_api(
+    config: &Config,
+    address: SocketAddr,
+    store: Arc<dyn event_store::EventStore>,
+    objects: Arc<dyn ObjectStorage>,
+    pool: &PgPool,
+    watermarks: Watermarks,
+    stop: CancellationToken,
+) -> anyhow::Result<QueryApi> {
+    let clock: Clock = Arc::new(Utc::now);
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
+    let scope = TokenScope { issuer: public_url.clone(), audience: public_url };
+    let verifier = Arc::new(TokenVerifier::new(ring, &scope, Arc::clone(&clock)));
+    let limits = config.rate_limits.then(RateLimits::default);
+    let proxies = config.trusted_proxies.clone();
+    let models = Models::new(pool);
+    Ok(QueryApi::new(QueryApiParts {
+        statistics: Arc::new(models.plays.clone()),
+        models,
+        search: Arc::new(PostgresSearch::new(pool.clone())),
+        search_model: postgres_search::MODEL,
+        watermarks,
+        store,
+        objects,
+        verifier: Arc::clone(&verifier),
+        rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
+        clock,
+        introspection: config.introspection,
+        origins: config.cors_origins.clone(),
+        stop,
     }))
 }
 

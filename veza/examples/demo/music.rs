@@ -17,6 +17,9 @@ use super::stage::Stage;
 /// How many other tracks there are.
 const DECOYS: usize = 1_000;
 
+/// After how many of them it is said how far it is.
+const DECOYS_A_REMARK: usize = 250;
+
 /// How many of them are worked on at once.
 const DECOYS_AT_ONCE: usize = 16;
 
@@ -77,8 +80,7 @@ pub async fn listen(stage: &Stage, track: &Track) -> anyhow::Result<()> {
     let apart = (sound::seconds(&heard) - sound::seconds(&sent)).abs();
     ensure!(apart <= SECONDS_APART_MAX, "the stream is {apart:.3} s longer or shorter");
     let mut worst_db = (sound::rms_db(&heard) - sound::rms_db(&sent)).abs();
-    let second = sound::RATE_HZ as usize * 2;
-    for (sent, heard) in sent.chunks(second).zip(heard.chunks(second)) {
+    for (sent, heard) in sound::each_second(&sent).zip(sound::each_second(&heard)) {
         worst_db = worst_db.max((sound::rms_db(heard) - sound::rms_db(sent)).abs());
     }
     ensure!(worst_db <= DB_APART_MAX, "a second of the stream is {worst_db:.2} dB off");
@@ -154,9 +156,13 @@ pub async fn make_decoys(stage: &Stage) -> anyhow::Result<()> {
     // The last ones wait longest, so they are asked for in their order.
     let ids = stream::iter(made.into_iter().map(|done| done.id));
     let mut published = ids.map(publish).buffered(2);
-    let mut last = None;
+    let (mut last, mut count) = (None, 0);
     while let Some(done) = published.try_next().await? {
         last = Some(done.position);
+        count += 1;
+        if count % DECOYS_A_REMARK == 0 {
+            stage.step("   published so far", count);
+        }
     }
     let position = last.context("at least one was published")?;
     let seen =

@@ -78,6 +78,13 @@ pub async fn decode(playlist: &Path) -> anyhow::Result<Vec<i16>> {
     Ok(pairs.map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect())
 }
 
+/// The midst of each whole second: an encoder moves the sound by some hundredths of a second, which
+/// would count where one chord ends and another begins.
+pub fn each_second(samples: &[i16]) -> impl Iterator<Item = &[i16]> {
+    let second = RATE_HZ as usize * usize::from(CHANNELS);
+    samples.chunks_exact(second).map(move |samples| &samples[second / 10..second - second / 10])
+}
+
 /// How long samples last, in seconds.
 pub fn seconds(samples: &[i16]) -> f64 {
     samples.len() as f64 / f64::from(CHANNELS) / f64::from(RATE_HZ)
