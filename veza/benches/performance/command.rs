@@ -8,12 +8,12 @@ use crate::bare_server::BareServer;
 use crate::database::Database;
 use crate::http::{HttpCaller, Requests};
 use crate::load::{Measured, closed_loop, on_a_thread, paced};
-use crate::machine::{scratch, tell};
+use crate::machine::scratch;
 use crate::platform::{Platform, data_folder};
 use crate::requests::{Subjects, commands, tokens};
 use crate::scale::{Scale, Span};
 use crate::table::Better::{Higher, Lower};
-use crate::table::{Row, TargetOf, median};
+use crate::table::{Row, TargetOf, median, tell};
 use crate::world::World;
 
 /// How many connections send commands.

@@ -11,12 +11,12 @@ use eventstore::{AppendToStreamOptions, Client, EventData, ReadAllOptions, ReadS
 
 use crate::events::{EVENT_BYTES, EVENT_TYPE, Events, STREAMS, fill, stream, streams};
 use crate::load::{Call, Caller, Measured, closed_loop, on_a_thread};
-use crate::machine::{per_second, scratch, tell};
+use crate::machine::scratch;
 use crate::platform::EventStoreServer;
 use crate::raw_file::{segments, sequential_read, sync_times, synced_batches};
 use crate::scale::{Scale, Span};
 use crate::table::Better::{Higher, Lower};
-use crate::table::{Row, TargetOf};
+use crate::table::{Row, TargetOf, per_second, tell};
 
 /// How many events are read.
 const EVENTS: usize = 300_000;
@@ -140,12 +140,12 @@ async fn appends(kind: Kind, url: &str, writers: usize, span: Span) -> anyhow::R
 
 async fn sequential(scale: Scale, url: &str, folder: &Path) -> anyhow::Result<Vec<Row>> {
     let mut rounds = [Vec::new(), Vec::new()];
-    for round in 0..scale.rounds() {
+    for round in 0..scale.turns_of_disk() {
         let mut syncs = sync_times(folder, EVENT_BYTES + FRAMING_BYTES, SYNCS)?;
         syncs.sort_unstable();
         let sync = syncs[SYNCS / 2].as_secs_f64() * 1e6;
         for (kind, rounds) in Kind::ALL.into_iter().zip(&mut rounds) {
-            let measured = appends(kind, url, 1, scale.span(1.5)).await?;
+            let measured = appends(kind, url, 1, scale.span(1.0)).await?;
             let median = measured.latencies.quantile_ms(0.5) * 1e3;
             tell(round, kind.words(), format!("{median:.0} µs an append; a sync {sync:.0} µs"));
             rounds.push((median, sync));
@@ -165,9 +165,9 @@ async fn sequential(scale: Scale, url: &str, folder: &Path) -> anyhow::Result<Ve
 }
 
 async fn concurrent(scale: Scale, url: &str, folder: &Path) -> anyhow::Result<Vec<Row>> {
-    let span = scale.span(2.0);
+    let span = scale.span(1.0);
     let mut rounds = [Vec::new(), Vec::new()];
-    for round in 0..scale.rounds() {
+    for round in 0..scale.turns_of_disk() {
         let batch = WRITERS * (EVENT_BYTES + FRAMING_BYTES);
         let raw = synced_batches(folder, batch, span.measured)? * WRITERS as f64;
         for (kind, rounds) in Kind::ALL.into_iter().zip(&mut rounds) {

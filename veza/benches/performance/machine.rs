@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -61,20 +60,10 @@ pub fn free_bytes(folder: &Path) -> anyhow::Result<u64> {
 pub fn own_memory_mb() -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let kilobytes = |name| field(&status, name).with_context(|| format!("no {name}"));
-    Ok((kilobytes("RssAnon:")? + kilobytes("RssShmem:")?) as f64 / 1e3)
+    Ok(((kilobytes("RssAnon:")? + kilobytes("RssShmem:")?) << 10) as f64 / 1e6)
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-/// Rounds take turns; a line tells that the work goes on.
-pub fn tell(round: usize, what: &str, outcome: impl std::fmt::Display) {
-    println!("  round {}: {what}: {outcome}", round + 1);
-}
-
-/// So many things in this time, by the second.
-pub fn per_second(count: usize, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64()
 }

@@ -47,10 +47,14 @@ const PARTS: [&str; 5] = ["store", "grpc", "command", "query", "projections"];
 fn main() -> ExitCode {
     // Cargo adds `--bench`; the rest are names of parts.
     let named: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    if let [role, file] = named.as_slice()
-        && role == bare_server::ROLE
-    {
-        return told(bare_server::serve(Path::new(file)));
+    match named.as_slice() {
+        [role, file] if role == bare_server::ROLE => {
+            return told(bare_server::serve(Path::new(file)));
+        }
+        [role, folder] if role == store::MEMORY_ROLE => {
+            return told(store::tell_memory(Path::new(folder)));
+        }
+        _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().expect("the system has threads");
     let outcome = runtime.block_on(until_interrupted(run(&named)));

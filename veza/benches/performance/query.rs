@@ -13,12 +13,12 @@ use uuid::Uuid;
 use crate::database::{self, Database};
 use crate::http::{HttpCaller, Requests};
 use crate::load::{Call, Caller, Measured, closed_loop, on_a_thread, paced};
-use crate::machine::{scratch, tell};
+use crate::machine::scratch;
 use crate::platform::{Platform, data_folder};
 use crate::requests::{queries, query};
 use crate::scale::{Scale, Span};
 use crate::table::Better::{Higher, Lower};
-use crate::table::{Row, TargetOf, median};
+use crate::table::{Row, TargetOf, median, tell};
 use crate::world::World;
 
 /// How many connections ask the platform; it asks PostgreSQL through fewer.

@@ -32,6 +32,16 @@ impl Scale {
         if self.smoke { 1 } else { 5 }
     }
 
+    /// The same for what the disk alone decides: shorter turns, as its mood changes.
+    pub fn turns_of_disk(self) -> usize {
+        if self.smoke { 1 } else { 12 }
+    }
+
+    /// The same for what takes long.
+    pub fn long_rounds(self) -> usize {
+        if self.smoke { 1 } else { 3 }
+    }
+
     /// A load of this many seconds.
     pub fn span(self, seconds: f64) -> Span {
         let seconds = if self.smoke { 0.3 } else { seconds };

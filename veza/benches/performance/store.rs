@@ -5,27 +5,33 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use event_store::{
     EmbeddedOptions, EmbeddedStore, EventReader, EventStore as _, ExpectedRevision, ReadAll,
     ReadStream, StreamName,
 };
 use futures::TryStreamExt as _;
+use tokio::process::Command;
 
 use crate::events::{EVENT_BYTES, Events, fill, stream, streams};
 use crate::load::{Call, Caller, closed_loop, on_a_thread};
-use crate::machine::{free_bytes, own_memory_mb, per_second, scratch, tell};
+use crate::machine::{free_bytes, own_memory_mb, scratch};
 use crate::raw_file::{segments, sequential_read, synced_batches};
 use crate::scale::{Scale, Span};
 use crate::table::Better::{Higher, Lower};
-use crate::table::{Row, TargetOf};
+use crate::table::{Row, TargetOf, per_second, tell};
 
 /// How many events are read, and opened.
 const EVENTS: usize = 1_000_000;
 
-/// How many are opened in the long rows, and the disk that they need, in bytes.
+/// How many are opened in the long rows.
 const EVENTS_FULL: usize = 50_000_000;
-const EVENTS_FULL_BYTES: u64 = 24 << 30;
+
+/// The disk that each of them needs, with room to spare, in bytes.
+const EVENT_DISK_BYTES: u64 = 480;
+
+/// The argument that makes this program open a store and tell its memory.
+pub const MEMORY_ROLE: &str = "memory-of-store";
 
 /// What is left by a store that was closed in peace.
 const CLEAN_MARK: &str = "CLEAN";
@@ -67,9 +73,9 @@ impl Caller for Writer {
 }
 
 async fn appends(scale: Scale, writers: usize) -> anyhow::Result<Row> {
-    let span = scale.span(2.0);
+    let span = scale.span(1.0);
     let mut rounds = Vec::new();
-    for round in 0..scale.rounds() {
+    for round in 0..scale.turns_of_disk() {
         let folder = scratch()?;
         let (rate, event_bytes) = appends_of_store(folder.path(), writers, span).await?;
         let batch = writers * event_bytes;
@@ -218,28 +224,40 @@ fn milliseconds(time: Duration) -> f64 {
 /// The rows of a long log: how long it takes to open, and the memory it then has.
 async fn full(scale: Scale) -> anyhow::Result<Vec<Row>> {
     let folder = scratch()?;
-    let free = free_bytes(folder.path())?;
-    if free < EVENTS_FULL_BYTES {
-        let needed = EVENTS_FULL_BYTES >> 30;
-        bail!("the long rows need {needed} GiB of free disk, and there are {}", free >> 30);
-    }
     let count = scale.count(EVENTS_FULL);
+    let (needed, free) = (count as u64 * EVENT_DISK_BYTES, free_bytes(folder.path())?);
+    ensure!(free > needed, "the long rows need {} GiB of free disk", (needed >> 30) + 1);
     filled(folder.path(), count).await?;
-    let before = own_memory_mb()?;
-    let store = open(&folder.path().join("events")).await?;
-    let mut memory = vec![(own_memory_mb()? - before, before)];
-    for stream in streams(count) {
-        let some = ReadStream::forward(stream).limit(100_000);
-        counted(store.read_stream(some).await?).await?;
-    }
-    memory.push((own_memory_mb()? - before, before));
-    store.close().await?;
-    // The larger of both: just opened, and after some reading.
-    memory.sort_by(|one, other| other.0.total_cmp(&one.0));
-    let what = format!("memory of a store of {count} events (RssAnon + RssShmem)");
-    let baseline = "this program before it was opened";
-    let memory = Row::new("store.memory.full", what, ("MB", Lower), baseline, &memory[..1]);
+    let told = Command::new(std::env::current_exe()?)
+        .arg(MEMORY_ROLE)
+        .arg(folder.path().join("events"))
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let figures: Vec<f64> = serde_json::from_slice(&told.stdout)
+        .with_context(|| String::from_utf8_lossy(&told.stderr).into_owned())?;
+    let &[before, after] = figures.as_slice() else {
+        bail!("the memory was not told: {figures:?}");
+    };
+    let what = format!("memory of a process with a store of {count} events open, some read");
+    let baseline = "that process before it opened the store (RssAnon + RssShmem)";
+    let rounds = [(after, before)];
+    let memory = Row::new("store.memory.full", what, ("MB", Lower), baseline, &rounds);
     let mut rows = vec![memory.target(TargetOf::Value, 300.0)];
     rows.extend(openings(scale, folder.path(), count, ".full").await?);
     Ok(rows)
+}
+
+/// Prints the memory of this process before a store is opened and afterwards, when the beginning
+/// and the end of the log were read: a process of its own, as this one has other memory too.
+pub fn tell_memory(events: &Path) -> anyhow::Result<()> {
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let before = own_memory_mb()?;
+        let store = open(events).await?;
+        for read in [ReadAll::forward(), ReadAll::backward()] {
+            counted(store.read_all(read.limit(EVENTS as u64)).await?).await?;
+        }
+        println!("{}", serde_json::to_string(&[before, own_memory_mb()?])?);
+        Ok(store.close().await?)
+    })
 }

@@ -1,8 +1,10 @@
 //! The figures: rows of a value and its baseline, as an aligned table and as JSON.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -103,6 +105,16 @@ pub fn median(mut values: Vec<f64>) -> f64 {
         (length, middle) if length % 2 == 1 => values[middle],
         (_, middle) => f64::midpoint(values[middle - 1], values[middle]),
     }
+}
+
+/// Rounds take turns; a line tells that the work goes on.
+pub fn tell(round: usize, what: &str, outcome: impl Display) {
+    println!("  round {}: {what}: {outcome}", round + 1);
+}
+
+/// So many things in this time, by the second.
+pub fn per_second(count: usize, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
 }
 
 /// Writes the rows as a list of objects.

@@ -15,8 +15,7 @@ use chrono::Utc;
 use event_schemas::social::{MessageEvent, MessagePosted};
 use event_schemas::{Actor, ChannelId, EventFamily, MessageId, UserId};
 use event_store::{
-    ClientStore, EmbeddedOptions, EmbeddedStore, EventStore as _, ExpectedRevision, Position,
-    StreamName,
+    ClientStore, EmbeddedOptions, EmbeddedStore, EventStore as _, ExpectedRevision, StreamName,
 };
 use projections::postgres::channels::MODEL;
 use sqlx::postgres::{PgConnectOptions, PgListener};
@@ -26,11 +25,11 @@ use uuid::Uuid;
 
 use crate::database::Database;
 use crate::load::{Call, Caller, Latencies, on_a_thread, paced};
-use crate::machine::{scratch, tell};
+use crate::machine::scratch;
 use crate::platform::{Platform, data_folder};
 use crate::scale::{Scale, Span};
 use crate::table::Better::Lower;
-use crate::table::{Row, TargetOf};
+use crate::table::{Row, TargetOf, tell};
 use crate::world::World;
 
 /// Events a second.
@@ -64,7 +63,8 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Row> {
     let span = scale.span(5.0);
     let mut rounds = Vec::new();
     for round in 0..scale.rounds() {
-        let ours = through_model(&platform, &database.pool, channel, people[0], span).await?;
+        let ours =
+            through_model(&platform, &database.pool, channel, people[0], (round, span)).await?;
         platform.settle(&database.pool).await?;
         let theirs = through_notify(&database, span).await?;
         let said = |latencies: &Latencies| {
@@ -87,12 +87,14 @@ struct Poster {
     store: ClientStore,
     channel_id: ChannelId,
     author_id: UserId,
+    round: usize,
     posted: Arc<Mutex<Moments>>,
 }
 
 impl Caller for Poster {
     async fn call(&mut self, call: Call) -> anyhow::Result<()> {
-        let message_id = MessageId(Uuid::new_v4());
+        let name = format!("message {} of round {}", call.number, self.round);
+        let message_id = MessageId(Uuid::new_v5(&self.channel_id.0, name.as_bytes()));
         let stream = StreamName::new(format!("{}-{message_id}", MessageEvent::CATEGORY))?;
         let text = format!("What do you think of the bridge at bar {}?", call.number);
         let (channel_id, author_id) = (self.channel_id, self.author_id);
@@ -112,7 +114,7 @@ async fn through_model(
     pool: &PgPool,
     channel_id: ChannelId,
     author_id: UserId,
-    span: Span,
+    (round, span): (usize, Span),
 ) -> anyhow::Result<Latencies> {
     let stop = CancellationToken::new();
     let looking = tokio::spawn(look(pool.clone(), stop.clone()));
@@ -122,8 +124,10 @@ async fn through_model(
         let store = ClientStore::new(&url)?;
         // It dials with its first question.
         store.head().await?;
-        let poster =
-            |_| Poster { store: store.clone(), channel_id, author_id, posted: Arc::clone(&noted) };
+        let poster = |_| {
+            let (store, posted) = (store.clone(), Arc::clone(&noted));
+            Poster { store, channel_id, author_id, round, posted }
+        };
         paced((0..WRITERS).map(poster).collect(), RATE, span).await
     })
     .await?;
@@ -145,7 +149,7 @@ async fn look(pool: PgPool, stop: CancellationToken) -> anyhow::Result<Moments> 
             .bind(i32::try_from(MODEL.version)?)
             .fetch_one(&mut *connection)
             .await?;
-        let position = Position::new(u64::try_from(position)?).get();
+        let position = u64::try_from(position)?;
         if seen.last().is_none_or(|&(_, last)| position > last) {
             seen.push((Instant::now(), position));
         }

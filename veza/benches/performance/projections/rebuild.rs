@@ -16,10 +16,10 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
-use crate::machine::{per_second, scratch, tell};
+use crate::machine::scratch;
 use crate::scale::Scale;
 use crate::table::Better::Higher;
-use crate::table::{Row, TargetOf};
+use crate::table::{Row, TargetOf, per_second, tell};
 use crate::world::World;
 
 const PEOPLE: usize = 1_000;
@@ -51,7 +51,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     let copies = try_join_all(ids.iter().map(|id| Copy::of(&stage.pool, *id))).await?;
 
     let mut rounds = vec![Vec::new(); MODELS.len() + 1];
-    for round in 0..scale.rounds() {
+    for round in 0..scale.long_rounds() {
         for ((id, name), rounds) in MODELS.into_iter().zip(&mut rounds) {
             let (events, took) = stage.rebuild(&[id]).await?;
             let copied = copy(&stage.pool, copies.iter().filter(|copy| copy.id == id)).await?;
