@@ -58,7 +58,7 @@ pub async fn sagas(
     let mut after: Option<Cursor> = None;
     while left > 0 {
         let size = PageSize::clamped(u32::try_from(left).unwrap_or(u32::MAX));
-        let page = runs.by_status(status, after, size).await?;
+        let page = runs.select(status, None, after, size).await?;
         for (_, run) in &page.rows {
             print(run, output)?;
         }

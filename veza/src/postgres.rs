@@ -127,6 +127,10 @@ impl PrivatePostgres {
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         self.stopping.cancel();
+        if self.supervisor.is_some() {
+            // The supervisor may not live to do it: its runtime ends with the process.
+            server::tell_to_end(self.pid(), &self.folder.join("data"));
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::projection::{ApplyError, ModelId, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
@@ -157,7 +157,11 @@ impl Rebuild {
                 break;
             }
         }
-        info!(projection = %id, events = filling.told.events, "a rebuilt model went live");
+        // An empty one is no news: each platform begins with those.
+        match filling.told.events {
+            0 => debug!(projection = %id, "an empty model went live"),
+            events => info!(projection = %id, events, "a rebuilt model went live"),
+        }
         if let Err(error) = self.drop_old(connection).await {
             // The next rebuild drops it.
             warn!(projection = %id, %error, "the tables of the old model stay behind");
