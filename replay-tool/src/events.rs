@@ -17,8 +17,8 @@ pub struct EventsArgs {
     /// The stream, such as `order-<id>`; without it, the whole log
     #[arg(value_parser = stream_name)]
     pub stream: Option<StreamName>,
-    /// From this revision of the stream on, itself included; in the whole log from this position on,
-    /// itself included, or backward from before it
+    /// From this revision of the stream on, itself included; in the whole log from this position
+    /// on, itself included, or backward from before it
     #[arg(long, value_name = "REVISION|POSITION")]
     pub from: Option<u64>,
     /// As it was at this position, or at this time (RFC 3339)

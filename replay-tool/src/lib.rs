@@ -1,4 +1,4 @@
-//! The commands of `veza-replay`: the log as it is, as it was, and whether it is sound; and the read
+//! The commands of `veza-replay`: the log as it is, as it was, and whether it is sound; and read
 //! models, made anew from it.
 //!
 //! It reads the log by the port and never changes it: the same commands serve a running store over

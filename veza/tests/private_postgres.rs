@@ -151,12 +151,13 @@ async fn a_second_veza_is_refused_and_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_stale_note_with_the_number_of_another_process_does_not_keep_it_down() {
+async fn stale_notes_with_the_number_of_another_process_do_not_keep_it_down() {
     let above = open_folder();
     start(&above).await.stop().await.unwrap();
-    let stale = above.path().join("postgres/data/postmaster.pid");
+    let folder = above.path().join("postgres");
     let note = format!("{}\n/elsewhere\n1\n5432\n\n\n  1 1\nready\n", std::process::id());
-    fs::write(&stale, note).unwrap();
+    fs::write(folder.join("data/postmaster.pid"), &note).unwrap();
+    fs::write(folder.join(".s.PGSQL.5432.lock"), &note).unwrap();
     start(&above).await.stop().await.unwrap();
 }
 

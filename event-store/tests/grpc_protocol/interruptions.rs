@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    ClientStore, Delivery, EventStore, ExpectedRevision, Filter, ReadAll, SubscribeFrom,
-    Subscription,
+    ClientStore, Delivery, EventStore, ExpectedRevision, Filter, NewEvent, ReadAll, ReadStream,
+    SubscribeFrom, Subscription,
 };
 use futures::StreamExt;
 
@@ -101,6 +101,40 @@ async fn a_client_outlives_a_server_that_was_away() {
     assert_eq!(last.expect("an event").revision.get(), 4);
     again.shutdown.cancel();
     drop(folder);
+}
+
+/// Whoever makes a model of what they read must not take a part of the log for all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_is_cut_short_never_looks_like_a_whole_one() {
+    const EVENTS: usize = 400;
+    let server = Server::start().await;
+    for number in 0..EVENTS as u64 {
+        let large = NewEvent { data: vec![b'x'; 50_000].into(), ..event(number) };
+        let expected = ExpectedRevision::Any;
+        server.store.append(&stream("heap-1"), expected, vec![large]).await.expect("append");
+    }
+    let proxy = Proxy::start(server.serving.local_addr()).await;
+    let through = format!("esdb://{}?tls=false", proxy.address());
+    let client = ClientStore::new(&through).expect("client");
+    let filter = Filter::stream_prefixes(["heap-"]);
+    let cuts: [&dyn Fn(); 2] = [&|| proxy.cut(), &|| server.shutdown.cancel()];
+    for cut in cuts {
+        let mut whole = client.read_all(ReadAll::forward()).await.expect("read");
+        let mut filtered =
+            client.read_all(ReadAll::forward().filter(filter.clone())).await.expect("read");
+        let mut one =
+            client.read_stream(ReadStream::forward(stream("heap-1"))).await.expect("read");
+        for reader in [&mut whole, &mut filtered, &mut one] {
+            reader.next().await.expect("one").expect("event");
+        }
+        cut();
+        for reader in [whole, filtered, one] {
+            let rest: Vec<_> = reader.collect().await;
+            let events = 1 + rest.iter().filter(|event| event.is_ok()).count();
+            let failed = rest.iter().any(Result::is_err);
+            assert!(failed || events >= EVENTS, "it ended in peace after {events} events");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

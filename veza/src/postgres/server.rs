@@ -83,11 +83,11 @@ impl Server {
     /// of it, not even its notes.
     ///
     /// A server that was only just spawned has no note yet and is in `folder` still, so whoever is
-    /// there is looked at again until it has one, or is gone. Of a server that was killed, the notes
-    /// stay while one of its processes lives: by them PostgreSQL itself sees the danger. Then they
-    /// go: PostgreSQL would do that too, but takes any process that was since given the same number
-    /// for that server, and one that was killed and that nobody has buried, and then never starts
-    /// again.
+    /// there is looked at again until it has one, or is gone. Of a server that was killed, the
+    /// notes stay while one of its processes lives: by them PostgreSQL itself sees the danger. Then
+    /// they go: PostgreSQL would do that too, but takes any process that was since given the same
+    /// number for that server, and one that was killed and that nobody has buried, and then never
+    /// starts again.
     async fn adopt(
         folder: &Path,
         data: &Path,

@@ -9,12 +9,15 @@ mod models;
 mod postgres;
 
 use std::collections::{HashMap, HashSet};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use log::Log;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
 use tokio::time::sleep;
 
 use crate::crowd::{Crowd, Told};
@@ -24,7 +27,7 @@ use crate::platform::{Platform, eventually};
 const KILLS: usize = 10;
 
 /// How many people send commands, each the next one when the last is answered.
-const PEOPLE: usize = 16;
+const PEOPLE: usize = 24;
 
 /// How many commands a second must be answered or in flight before each kill.
 const COMMANDS_A_SECOND_MIN: f64 = 50.0;
@@ -45,12 +48,16 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
     let with_postgres = rand::seq::index::sample(&mut rng, KILLS, 3).into_vec();
     let mut before = Log::default();
     for round in 0..KILLS {
-        let window = Duration::from_millis(rng.random_range(700..2000));
-        let (began, answered) = (Instant::now(), crowd.answered());
         crowd.begin();
-        sleep(window).await; // Not for anything: the moment is random. There is nothing to poll.
-        let commands = crowd.answered() - answered + crowd.in_flight();
-        let rate = commands as f64 / began.elapsed().as_secs_f64();
+        let rebuild = if round % 3 == 1 { Some(rebuild(&platform).await) } else { None };
+        let mut rate = 0.0;
+        // A machine that is busy with something else for a while is given another chance.
+        for _ in 0..5 {
+            rate = rate_in(&crowd, Duration::from_millis(rng.random_range(700..2000))).await;
+            if rate >= COMMANDS_A_SECOND_MIN {
+                break;
+            }
+        }
 
         let postgres_too = with_postgres.contains(&round);
         if postgres_too && rng.random() {
@@ -70,6 +77,11 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
         let down = down.elapsed().as_secs_f64();
         crowd.moved(platform.url());
         crowd.pause().await;
+        if let Some(mut rebuild) = rebuild {
+            let ended = tokio::time::timeout(Duration::from_secs(60), rebuild.wait()).await;
+            let code = ended.expect("the rebuild ends").unwrap().code();
+            assert!([Some(0), Some(1), Some(3)].contains(&code), "the rebuild ended with {code:?}");
+        }
         println!(
             "round {round}: {rate:.0} commands/s, PostgreSQL too: {postgres_too}, \
                   up again in {down:.1} s"
@@ -84,6 +96,24 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
     }
     comes_to_rest(&platform, &crowd).await;
     platform.stop().await;
+}
+
+/// How many commands a second were answered in this time, or are in flight at its end, which is the
+/// random moment: it is not waited for anything, so there is nothing to poll.
+async fn rate_in(crowd: &Crowd, window: Duration) -> f64 {
+    let (began, answered) = (Instant::now(), crowd.answered());
+    sleep(window).await; // No poll.
+    let commands = crowd.answered() - answered + crowd.in_flight();
+    commands as f64 / began.elapsed().as_secs_f64()
+}
+
+/// A rebuild of every model that has come past its first.
+async fn rebuild(platform: &Platform) -> Child {
+    let mut command = platform.replay_command(&["rebuild", "--all"]);
+    let mut rebuild = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(rebuild.stdout.as_mut().unwrap()).lines();
+    assert!(lines.next_line().await.unwrap().is_some(), "no model was rebuilt");
+    rebuild
 }
 
 /// Every order comes to its end, with nobody's help but its buyer's and its seller's.

@@ -177,7 +177,11 @@ impl Drop for Platform {
     fn drop(&mut self) {
         let note = self.data.path().join("postgres/data/postmaster.pid");
         let note = fs::read_to_string(note).unwrap_or_default();
-        if let Some(pid) = note.lines().next() {
+        let is_server = |pid: &&str| {
+            let folder = fs::read_link(format!("/proc/{pid}/cwd"));
+            folder.is_ok_and(|folder| folder.ends_with("postgres/data"))
+        };
+        if let Some(pid) = note.lines().next().filter(is_server) {
             let _ = self.process.start_kill();
             let _ = std::process::Command::new("kill").args(["-QUIT", pid]).status();
         }
