@@ -6,7 +6,7 @@ PARTS := deploy/local/test-parts deploy/local/kafka-broker deploy/local/clickhou
 BENCHES := bench-store bench-grpc bench-command bench-query bench-projections
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test lint bench $(BENCHES)
+.PHONY: help setup run run-roles demo test bench lint $(BENCHES)
 
 # With CI=true a skipped test fails, and so does one that passes only when tried again.
 PROFILE := $(if $(filter true,$(CI)),ci,default)
@@ -20,6 +20,10 @@ setup: ## install what the machine lacks (Debian and Ubuntu packages)
 run: setup ## build and start everything on 127.0.0.1:8080 (Ctrl-C stops it; ARGS="--data DIR")
 	@cargo build --release --bins
 	@exec cargo run --quiet --release --bin veza -- serve $(ARGS)
+
+run-roles: setup ## the same with every role as a process of its own (commands 8080, queries 8081)
+	@cargo build --release --bins
+	@exec deploy/local/run-roles "$${CARGO_TARGET_DIR:-target}/release/veza"
 
 demo: setup ## tell the whole story to a running platform (VEZA_URL, VEZA_QUERY_URL, VEZA_DATA)
 	@cargo build --quiet --release --bin veza-replay --example demo

@@ -78,6 +78,8 @@ registry! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong";
     /// The platform sheds load; `Retry-After` says when to come back.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The platform is too busy";
+    /// A part that is needed can't be reached, or the process is stopping.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "A part of the platform is out of reach";
     /// The read model has not reached the position that was asked for.
     NotYetVisible = "not-yet-visible", GATEWAY_TIMEOUT, "The change is not visible yet";
     /// The disk is full up to its reserve.

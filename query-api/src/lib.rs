@@ -8,7 +8,7 @@
 //! | [`api`] | the parts the doors work with, and the router |
 //! | [`schema`] | what can be asked, one file a domain |
 //! | [`engine`], [`document`] | a request carried out, and what is refused before |
-//! | [`reader`], [`rows`], [`freshness`] | one request's view of the models: who, in batches, how fresh |
+//! | [`reader`], [`rows`], [`freshness`] | one request's view of the models |
 //! | [`live`] | what happens now: one subscription of the store for all subscribers |
 //! | [`graphql`], [`socket`], [`streaming`] | the doors: POST, WebSocket, sound |
 //! | [`failure`], [`limits`] | what may go wrong, and every bound |

@@ -5,6 +5,10 @@ use std::time::Duration;
 /// The largest body of a query, in bytes, and the largest message on a socket.
 pub const BODY_BYTES_MAX: usize = 128 * 1024;
 
+/// The largest frame that is read from a socket, in bytes: one between this and the largest message
+/// is refused with a reason.
+pub const FRAME_BYTES_MAX: usize = 512 * 1024;
+
 /// The longest document, in bytes; `getIntrospectionQuery()` has about 2,000.
 pub const QUERY_BYTES_MAX: usize = 32 * 1024;
 
@@ -68,7 +72,10 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// How long one message may take to be written to a socket.
 pub const SEND_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// How many events wait for a subscriber in memory; who falls further behind is served by the model.
+/// How long a client may take to take leave once it was told why its socket is closed.
+pub const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How many events wait for a subscriber in memory; who is further behind is served by the model.
 pub const EVENTS_WAITING_MAX: usize = 64;
 
 /// How many messages are read from the model at once for who has fallen behind.

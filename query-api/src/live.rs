@@ -124,11 +124,16 @@ impl Hub {
     fn publish(&self, event: RecordedEvent) {
         let position = event.position;
         let mut state = self.state();
-        state.position = position;
         if state.topics.is_empty() {
+            state.position = position;
             return;
         }
-        match Envelope::open(event) {
+        // Opened while nobody waits for it; who follows meanwhile is given it as well.
+        drop(state);
+        let opened = Envelope::open(event);
+        state = self.state();
+        state.position = position;
+        match opened {
             Ok(envelope) => {
                 let topic = Topic::of(&envelope.event);
                 if let Some(sender) = topic.and_then(|topic| state.topics.get(&topic)) {

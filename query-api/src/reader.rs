@@ -1,6 +1,7 @@
 //! One request's view of the models: who asks, how fresh it must be, and what they may see.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{Permission, Principal};
 use async_graphql::Context;
@@ -56,6 +57,8 @@ impl Reader {
             freshness: Arc::clone(&freshness),
         };
         let rows = DataLoader::with_cache(rows, tokio::spawn, HashMapCache::default());
+        // The timer's next tick is late enough for what is asked for together.
+        let rows = rows.delay(Duration::ZERO);
         rows.enable_all_cache(life == Life::Answer);
         Self { parts, hub, viewer, freshness, rows }
     }
@@ -120,9 +123,14 @@ impl Reader {
     /// # Errors
     /// When that takes too long, or the model can't be read.
     pub async fn person(&self, user: UserId) -> Result<Profile, Failure> {
-        if let Some(profile) = self.rows.load_one(user).await? {
-            return Ok(profile);
+        match self.rows.load_one(user).await? {
+            Some(profile) => Ok(profile),
+            None => self.late_person(user).await,
         }
+    }
+
+    /// A person whom the model does not know yet.
+    pub async fn late_person(&self, user: UserId) -> Result<Profile, Failure> {
         let parts = &self.parts;
         let head = parts.store.head().await.map_err(|error| Failure::internal(&error))?;
         parts.watermarks.wait_for(&[profiles::MODEL], head, FRESHNESS_TIME_MAX).await?;

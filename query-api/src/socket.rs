@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::api::QueryApi;
-use crate::limits::{BODY_BYTES_MAX, SOCKETS_MAX};
+use crate::limits::{FRAME_BYTES_MAX, SOCKETS_MAX};
 
 /// The subprotocol that is spoken.
 pub const PROTOCOL: &str = "graphql-transport-ws";
@@ -87,8 +87,8 @@ fn accept(
     };
     let upgrade = upgrade
         .protocols([PROTOCOL])
-        .max_message_size(BODY_BYTES_MAX)
-        .max_frame_size(BODY_BYTES_MAX);
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX);
     let api = api.clone();
     Ok(upgrade.on_upgrade(move |socket| {
         sockets.open.track_future(async move {

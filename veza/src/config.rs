@@ -125,11 +125,18 @@ impl Config {
         if let Some(key) = shared.filter(|_| needs_the_rest) {
             return Err(ConfigError::Missing { setting: table::setting(key) });
         }
-        let is_elsewhere = !self.does(Role::EventStore);
-        if is_elsewhere && matches!(self.event_store, EventStore::Embedded) {
-            return Err(ConfigError::Missing { setting: table::setting("event_store") });
+        match (&self.event_store, self.does(Role::EventStore)) {
+            (EventStore::Embedded, false) => {
+                Err(ConfigError::Missing { setting: table::setting("event_store") })
+            }
+            (EventStore::Cluster(_), true) => {
+                let origin =
+                    layers.get("event_store").map_or(Origin::Default, |(_, origin)| origin);
+                let why = "must be embedded, or not be set, for the role event-store".to_owned();
+                Err(ConfigError::Bad { origin, why })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -199,6 +206,10 @@ mod tests {
             set.push((name, value));
         }
         assert_eq!(read(&set).unwrap().roles, [Role::Projector]);
-        assert_eq!(read(&[("VEZA_ROLES", "event-store")]).unwrap().roles, [Role::EventStore]);
+        let mut keeps_events = vec![("VEZA_ROLES", "event-store")];
+        assert_eq!(read(&keeps_events).unwrap().roles, [Role::EventStore]);
+        keeps_events.push(("VEZA_EVENT_STORE", "esdb://store:2113"));
+        let said = read(&keeps_events).unwrap_err().to_string();
+        assert!(said.starts_with("VEZA_EVENT_STORE: must be embedded"), "{said}");
     }
 }

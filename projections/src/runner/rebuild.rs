@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::projection::{ApplyError, ModelId, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
@@ -217,7 +217,11 @@ impl Rebuild {
         let drop = format!("DROP SCHEMA IF EXISTS {live}_old CASCADE");
         bookkeeping::run_script(&mut transaction, &drop).await?;
         transaction.commit().await?;
-        info!(projection = %id, events = filling.told.events, "a rebuilt model went live");
+        // An empty one is no news: each platform begins with those.
+        match filling.told.events {
+            0 => debug!(projection = %id, "an empty model went live"),
+            events => info!(projection = %id, events, "a rebuilt model went live"),
+        }
         Ok(())
     }
 }

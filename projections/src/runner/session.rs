@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::projection::Projection;
 use crate::projection::Target;
@@ -109,7 +109,7 @@ impl Lane {
             self.cancel.run_until_cancelled(pause).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
-        info!(projection = %id, position = %*self.committed.borrow(), "a projection stopped");
+        debug!(projection = %id, position = %*self.committed.borrow(), "a projection stopped");
     }
 
     /// Writes the status down where that is possible; when PostgreSQL is gone, the log has it.
@@ -155,7 +155,7 @@ impl Lane {
         checkpoint::set_status(&mut session.connection, id, Status::Running, None, None).await?;
         self.publish(session.position);
         gauge!("projection_running", "projection" => id.name).set(1.0);
-        info!(projection = %id, position = %session.position, "a projection runs");
+        debug!(projection = %id, position = %session.position, "a projection runs");
         self.follow(&mut session).await?;
         checkpoint::set_status(&mut session.connection, id, Status::Stopped, None, None).await?;
         gauge!("projection_running", "projection" => id.name).set(0.0);

@@ -23,7 +23,9 @@ pub struct AudioQuery;
 impl AudioQuery {
     /// A track; one that is not published is there for its artist and moderators alone.
     async fn track(&self, context: &Context<'_>, id: Uuid) -> Result<Option<Track>, Failure> {
-        Ok(Reader::of(context).track(TrackId(id)).await?.map(Track))
+        let reader = Reader::of(context);
+        let track = reader.fresh(tracks::MODEL).await?.tracks.by_id(TrackId(id)).await?;
+        Ok(track.filter(|track| reader.sees_track(track)).map(Track))
     }
 
     /// What is published, newest first.

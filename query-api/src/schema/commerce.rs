@@ -23,7 +23,8 @@ pub struct CommerceQuery;
 impl CommerceQuery {
     /// An offer of licences.
     async fn listing(&self, context: &Context<'_>, id: Uuid) -> Result<Option<Listing>, Failure> {
-        Reader::of(context).listing(ListingId(id)).await
+        let listings = &Reader::of(context).fresh(listings::MODEL).await?.listings;
+        Ok(listings.by_id(ListingId(id)).await?.map(Listing))
     }
 
     /// An order, for its buyer, its seller, and who helps with orders.

@@ -10,7 +10,7 @@ use projections::postgres::{self, sagas};
 
 use crate::failure::Failure;
 use crate::reader::Reader;
-use crate::schema::page::{Long, Rows, connection, cost, place};
+use crate::schema::page::{Long, Rows, connection, cost, names, place};
 
 /// What can be asked about the platform's own work.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl OperationsQuery {
         subject: Option<String>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<SagaInstance>, Failure> {
+    ) -> Result<Sagas, Failure> {
         let reader = Reader::of(context);
         reader.require(Permission::OperatePlatform)?;
         let (after, size) = place(first, after.as_deref())?;
@@ -85,6 +85,14 @@ pub enum SagaStatus {
     /// Everything that was done has been undone.
     Compensated,
 }
+
+names! {
+    /// The names of the field, not of its rows.
+    SagaNames = "SagaConnection", "SagaEdge"
+}
+
+/// A page of runs of sagas.
+pub type Sagas = Rows<SagaInstance, SagaNames, SagaNames>;
 
 /// One run of a saga.
 pub struct SagaInstance(pub postgres::SagaInstance);

@@ -1,6 +1,9 @@
 //! Pages as connections, and numbers that GraphQL's `Int` is too small for.
 
-use async_graphql::connection::{Connection, Edge};
+use async_graphql::connection::{
+    Connection, ConnectionNameType, DefaultConnectionName, DefaultEdgeName, Edge, EdgeNameType,
+    EmptyFields,
+};
 use async_graphql::{InputValueError, InputValueResult, OutputType, Scalar, ScalarType, Value};
 use projections::{Cursor, Page, PageSize};
 
@@ -9,7 +12,29 @@ use crate::limits::PAGE_ROWS_MAX;
 use crate::rows::Place;
 
 /// A page as the schema shows it.
-pub type Rows<T> = Connection<String, T>;
+pub type Rows<T, N = DefaultConnectionName, E = DefaultEdgeName> =
+    Connection<String, T, EmptyFields, EmptyFields, N, E>;
+
+/// Names a connection and its edge otherwise than by the type of their nodes.
+macro_rules! names {
+    ($(#[$doc:meta])* $name:ident = $connection:literal, $edge:literal) => {
+        $(#[$doc])*
+        pub struct $name;
+
+        impl async_graphql::connection::ConnectionNameType for $name {
+            fn type_name<T: async_graphql::OutputType>() -> String {
+                $connection.to_owned()
+            }
+        }
+
+        impl async_graphql::connection::EdgeNameType for $name {
+            fn type_name<T: async_graphql::OutputType>() -> String {
+                $edge.to_owned()
+            }
+        }
+    };
+}
+pub(crate) use names;
 
 /// A whole number from 0 to 2^63 - 1, written as a JSON number. JavaScript's numbers are exact up
 /// to 2^53.
@@ -60,11 +85,11 @@ pub fn cost(first: i32, of_a_row: usize) -> usize {
 }
 
 /// A page as a connection, each row shown as `show` makes it.
-pub fn connection<R, T: OutputType>(
+pub fn connection<R, T: OutputType, N: ConnectionNameType, E: EdgeNameType>(
     page: Page<R>,
     (after, _): Place,
     show: impl Fn(R) -> T,
-) -> Rows<T> {
+) -> Rows<T, N, E> {
     let mut connection = Connection::new(after.is_some(), page.more);
     let edge = |(cursor, row): (Cursor, R)| Edge::new(cursor.to_string(), show(row));
     connection.edges.extend(page.rows.into_iter().map(edge));

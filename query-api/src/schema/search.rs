@@ -1,14 +1,14 @@
 //! Search: tracks and people by words, spelled well or badly.
 
-use async_graphql::connection::{Connection, ConnectionNameType, Edge, EdgeNameType, EmptyFields};
-use async_graphql::{Context, Enum, Object, OutputType, Union};
+use async_graphql::connection::Edge;
+use async_graphql::{Context, Enum, Object, Union};
 use projections::search::{self, Subject};
 
 use crate::failure::Failure;
 use crate::limits::SEARCH_HITS_MAX;
 use crate::reader::Reader;
 use crate::schema::audio::Track;
-use crate::schema::page::{cost, size};
+use crate::schema::page::{Rows, cost, names, size};
 use crate::schema::user::User;
 
 /// What can be searched.
@@ -34,24 +34,13 @@ pub enum SearchResult {
     User(User),
 }
 
-/// The names of the connection and its edge: those of the field, not of the union.
-pub struct SearchNames;
-
-impl ConnectionNameType for SearchNames {
-    fn type_name<T: OutputType>() -> String {
-        "SearchConnection".to_owned()
-    }
-}
-
-impl EdgeNameType for SearchNames {
-    fn type_name<T: OutputType>() -> String {
-        "SearchEdge".to_owned()
-    }
+names! {
+    /// The names of the field, not of the union.
+    SearchNames = "SearchConnection", "SearchEdge"
 }
 
 /// A page of hits, best first.
-pub type Hits =
-    Connection<String, SearchResult, EmptyFields, EmptyFields, SearchNames, SearchNames>;
+pub type Hits = Rows<SearchResult, SearchNames, SearchNames>;
 
 #[Object]
 impl SearchQuery {

@@ -23,8 +23,12 @@ impl UserQuery {
     /// One's own account.
     async fn me(&self, context: &Context<'_>) -> Result<Account, Failure> {
         let reader = Reader::of(context);
-        let viewer = reader.require(Permission::ManageOwnAccount)?;
-        Ok(Account(reader.person(UserId(viewer.user_id)).await?))
+        let user = UserId(reader.require(Permission::ManageOwnAccount)?.user_id);
+        // What is asked for alone need not wait for others to be loaded with.
+        match reader.fresh(profiles::MODEL).await?.profiles.by_id(user).await? {
+            Some(profile) => Ok(Account(profile)),
+            None => Ok(Account(reader.late_person(user).await?)),
+        }
     }
 
     /// Somebody, by id or by handle: one of the two.
@@ -36,7 +40,9 @@ impl UserQuery {
     ) -> Result<Option<User>, Failure> {
         let reader = Reader::of(context);
         let found = match (id, handle) {
-            (Some(id), None) => reader.rows.load_one(UserId(id)).await?,
+            (Some(id), None) => {
+                reader.fresh(profiles::MODEL).await?.profiles.by_id(UserId(id)).await?
+            }
             (None, Some(handle)) => {
                 let profiles = &reader.fresh(profiles::MODEL).await?.profiles;
                 profiles.by_handle(&handle.to_lowercase()).await?

@@ -17,7 +17,8 @@ use crate::api::QueryApi;
 use crate::engine::Query;
 use crate::failure::{Failure, refused};
 use crate::limits::{
-    INIT_TIME_MAX, PING_INTERVAL, SEND_TIME_MAX, SUBSCRIPTION_ID_BYTES_MAX, SUBSCRIPTIONS_MAX,
+    BODY_BYTES_MAX, CLOSE_TIME_MAX, INIT_TIME_MAX, PING_INTERVAL, SEND_TIME_MAX,
+    SUBSCRIPTION_ID_BYTES_MAX, SUBSCRIPTIONS_MAX,
 };
 use crate::socket::protocol::{Close, FromClient, Init, ToClient};
 
@@ -65,6 +66,9 @@ pub async fn run(socket: WebSocket, api: QueryApi) {
     if let End::Close(Close { code, reason }) = end {
         let frame = CloseFrame { code, reason: reason.as_ref().into() };
         let _ = session.send(Message::Close(Some(frame))).await;
+        // What is left unread when a connection is closed resets it, and the reason is lost.
+        let unread = async { while let Some(Ok(_)) = frames.next().await {} };
+        let _ = timeout(CLOSE_TIME_MAX, unread).await;
     }
     open.decrement(1.0);
 }
@@ -105,11 +109,12 @@ impl Session {
 
     async fn take(&mut self, frame: Frame) -> Result<(), End> {
         let text = match frame {
-            Some(Ok(Message::Text(text))) => text,
+            Some(Ok(Message::Text(text))) if text.len() <= BODY_BYTES_MAX => text,
+            Some(Ok(Message::Text(_))) => return Err(Close::TOO_BIG.into()),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Binary(_))) => return Err(Close::BAD_MESSAGE.into()),
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
-            Some(Err(error)) if is_too_big(&error) => return Err(Close::TOO_BIG.into()),
+            // A frame beyond what is read at all is among these.
             Some(Err(_)) => return Err(End::Gone),
         };
         match serde_json::from_str(&text).map_err(|_| Close::BAD_MESSAGE)? {
@@ -197,9 +202,4 @@ impl Session {
             Ok(Err(_)) | Err(_) => Err(End::Gone),
         }
     }
-}
-
-/// Whether a frame was not read because of its size.
-fn is_too_big(error: &axum::Error) -> bool {
-    error.to_string().contains("too long") || error.to_string().contains("too large")
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use access::Role;
-use event_schemas::commerce::{EscrowEvent, EscrowHeld, OrderEvent, OrderDelivered};
+use event_schemas::commerce::{EscrowEvent, EscrowHeld, OrderDelivered, OrderEvent};
 use event_schemas::{Currency, Money, TrackId};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -32,7 +32,10 @@ async fn pages_follow_each_other_without_gap_or_repetition() {
         for (node, edge) in
             page["nodes"].as_array().unwrap().iter().zip(page["edges"].as_array().unwrap())
         {
-            assert_eq!((&node["id"], &node["artist"]["handle"]), (&edge["node"]["id"], &json!("nina")));
+            assert_eq!(
+                (&node["id"], &node["artist"]["handle"]),
+                (&edge["node"]["id"], &json!("nina"))
+            );
             seen.push(node["id"].as_str().unwrap().to_owned());
         }
         pages += 1;
@@ -107,7 +110,8 @@ impl<S: tracing::Subscriber> Layer<S> for Statements {
 
 #[tokio::test]
 async fn rows_are_loaded_in_batches() {
-    let counting = tracing::subscriber::set_default(tracing_subscriber::registry().with(Statements));
+    let counting =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(Statements));
     let stage = Stage::new().await;
     for number in 0..20 {
         let artist = stage.user(&format!("artist{number}"), Role::Artist).await;
@@ -202,6 +206,38 @@ async fn what_breaks_inside_is_not_told() {
     assert!(error["extensions"]["id"].as_str().unwrap().parse::<Uuid>().is_ok());
     assert!(!answer.to_string().contains("hush"), "{answer}");
     stage.end().await;
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_given_up() {
+    let stage = Stage::with(|_| Vec::new(), |parts| parts.search = Arc::new(Stuck)).await;
+    let query = "{ search(text: \"a\") { nodes { __typename } } }";
+    let began = std::time::Instant::now();
+    assert_eq!(stage.code(None, query, Value::Null).await, "TIMEOUT");
+    assert!(began.elapsed() < std::time::Duration::from_secs(18), "{:?}", began.elapsed());
+    stage.end().await;
+}
+
+/// An index that does not answer.
+struct Stuck;
+
+#[async_trait::async_trait]
+impl projections::search::SearchIndex for Stuck {
+    async fn write(
+        &self,
+        _: projections::Target,
+        _: &mut sqlx::PgConnection,
+        _: &[projections::search::SearchChange],
+    ) -> Result<(), projections::ApplyError> {
+        Ok(())
+    }
+
+    async fn search(
+        &self,
+        _: &projections::search::SearchQuery,
+    ) -> Result<Vec<projections::search::Subject>, projections::QueryError> {
+        std::future::pending().await
+    }
 }
 
 /// An index that is out of order.

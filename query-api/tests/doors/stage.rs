@@ -106,8 +106,18 @@ impl Stage {
         let (client, issuer) = (Client::new(), TokenIssuer::new(ring, scope));
         let watermarks = runner.watermarks();
         Self {
-            address, client, store, models, objects, api, stop, watermarks, issuer, runner,
-            serving, _folder: folder,
+            address,
+            client,
+            store,
+            models,
+            objects,
+            api,
+            stop,
+            watermarks,
+            issuer,
+            runner,
+            serving,
+            _folder: folder,
         }
     }
 
@@ -223,8 +233,7 @@ impl Stage {
 
     pub async fn say(&self, channel_id: ChannelId, author_id: UserId, text: &str) -> Position {
         let message_id = MessageId(Uuid::new_v4());
-        let posted =
-            MessagePosted { message_id, channel_id, author_id, text: text.to_owned() };
+        let posted = MessagePosted { message_id, channel_id, author_id, text: text.to_owned() };
         self.put::<MessageEvent>(message_id, posted.into()).await
     }
 

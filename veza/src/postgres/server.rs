@@ -191,6 +191,15 @@ impl Server {
     }
 }
 
+/// Tells the server that runs on `data` to end: sessions are cut, then it checkpoints.
+pub fn tell_to_end(pid: u32, data: &Path) {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(process) = process.filter(|_| lives_in(pid, data)) {
+        // Whoever only tells does not wait to hear that it was gone already.
+        let _ = kill_process(process, Signal::INT);
+    }
+}
+
 /// Makes the data folder, aside and then renamed, so that a half-made one is never taken for whole.
 async fn init(
     bin: &Path,

@@ -2,4 +2,5 @@
 
 mod demo;
 mod platform;
+mod queries;
 mod story;

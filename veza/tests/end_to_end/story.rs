@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::platform::{Platform, eventually};
 
 /// Two seconds of a 440 Hz tone, 16 bit, mono, 8 kHz.
-fn tone() -> Vec<u8> {
+pub fn tone() -> Vec<u8> {
     const RATE_HZ: u32 = 8000;
     let samples = (0..2 * RATE_HZ).map(|n| {
         let phase = f64::from(n) * 440.0 * std::f64::consts::TAU / f64::from(RATE_HZ);
@@ -30,7 +30,7 @@ fn tone() -> Vec<u8> {
     wav
 }
 
-async fn sign_up(platform: &Platform, handle: &str, role: &str) -> String {
+pub async fn sign_up(platform: &Platform, handle: &str, role: &str) -> String {
     let email = format!("{handle}@example.org");
     let new = json!({
         "handle": handle, "display_name": handle, "email": email,
@@ -48,7 +48,7 @@ async fn sign_up(platform: &Platform, handle: &str, role: &str) -> String {
 }
 
 /// A published track of the artist.
-async fn publish(platform: &Platform, artist: &str) -> String {
+pub async fn publish(platform: &Platform, artist: &str) -> String {
     let (status, upload) = platform.upload(artist, tone()).await;
     assert_eq!((status, &upload["media_type"]), (201, &json!("audio/wav")));
     let new = json!({ "upload_id": upload["id"], "title": "Tone", "tags": ["test"] });
@@ -63,7 +63,7 @@ async fn publish(platform: &Platform, artist: &str) -> String {
     track
 }
 
-async fn list(platform: &Platform, artist: &str, track: &str, delivery: &str) -> Value {
+pub async fn list(platform: &Platform, artist: &str, track: &str, delivery: &str) -> Value {
     let new = json!({
         "track_id": track, "kind": "exclusive", "delivery": delivery,
         "price": { "amount_minor": 2500, "currency": "EUR" },
@@ -73,7 +73,7 @@ async fn list(platform: &Platform, artist: &str, track: &str, delivery: &str) ->
     listing["id"].clone()
 }
 
-async fn order(platform: &Platform, buyer: &str, listing: &Value) -> (u16, Value) {
+pub async fn order(platform: &Platform, buyer: &str, listing: &Value) -> (u16, Value) {
     let new = json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
     platform.post("/api/v1/orders", Some(buyer), new).await
 }
