@@ -110,7 +110,7 @@ async fn run(named: &[String]) -> anyhow::Result<()> {
             _ => projections::measure(scale).await,
         };
         let written = measured.and_then(|rows| {
-            let file = machine::bench_folder()?.join(format!("{part}.json"));
+            let file = machine::bench_folder()?.join(scale.results(part));
             table::write(&file, &rows)
                 .with_context(|| format!("can't write {}", file.display()))?;
             Ok(rows)

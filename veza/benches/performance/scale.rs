@@ -27,6 +27,11 @@ impl Scale {
         self.full
     }
 
+    /// The file of a part's results; figures that mean nothing get a name that says so.
+    pub fn results(self, part: &str) -> String {
+        if self.smoke { format!("{part}.smoke.json") } else { format!("{part}.json") }
+    }
+
     /// How often the platform and its baseline take turns.
     pub fn rounds(self) -> usize {
         if self.smoke { 1 } else { 5 }
