@@ -3,7 +3,7 @@
 PARTS := deploy/local/test-parts deploy/local/kafka-broker deploy/local/clickhouse-shim
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint
+.PHONY: help setup run run-roles demo test lint
 
 # With CI=true a skipped test fails, and so does one that passes only when tried again.
 PROFILE := $(if $(filter true,$(CI)),ci,default)
@@ -15,8 +15,16 @@ setup: ## install what the machine lacks (Debian and Ubuntu packages)
 	@deploy/local/setup
 
 run: setup ## build and start everything on 127.0.0.1:8080 (Ctrl-C stops it; ARGS="--data DIR")
-	@cargo build --release --bin veza
+	@cargo build --release --bins
 	@exec cargo run --quiet --release --bin veza -- serve $(ARGS)
+
+run-roles: setup ## the same with every role as a process of its own (commands 8080, queries 8081)
+	@cargo build --release --bins
+	@exec deploy/local/run-roles "$${CARGO_TARGET_DIR:-target}/release/veza"
+
+demo: setup ## tell the whole story to a running platform (VEZA_URL, VEZA_QUERY_URL, VEZA_DATA)
+	@cargo build --quiet --release --bin veza-replay --example demo
+	@exec cargo run --quiet --release --example demo
 
 test: setup ## every test, with real parts
 	@if cargo nextest --version >/dev/null 2>&1; then \

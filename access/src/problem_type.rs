@@ -66,6 +66,9 @@ registry! {
         "The key was used for another request";
     /// The body is larger than the route takes.
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// The range begins behind the end of what is asked for.
+    RangeNotSatisfiable = "range-not-satisfiable", RANGE_NOT_SATISFIABLE,
+        "The range is not there";
     /// The body is of a type the route does not take.
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE,
         "The body's type is not supported";
@@ -75,6 +78,8 @@ registry! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong";
     /// The platform sheds load; `Retry-After` says when to come back.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The platform is too busy";
+    /// A part that is needed can't be reached, or the process is stopping.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "A part of the platform is out of reach";
     /// The read model has not reached the position that was asked for.
     NotYetVisible = "not-yet-visible", GATEWAY_TIMEOUT, "The change is not visible yet";
     /// The disk is full up to its reserve.

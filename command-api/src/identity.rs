@@ -7,8 +7,10 @@ mod accounts;
 mod confirmation;
 mod names;
 mod password;
+mod reservation;
 
 pub use accounts::{Account, AccountError, Accounts, NewAccount};
 pub use confirmation::ConfirmationToken;
 pub use names::{Email, Handle, InvalidIdentity};
 pub use password::{Password, PasswordHash, PasswordHasher};
+pub use reservation::{ReserveError, reserve};

@@ -13,7 +13,7 @@ use aggregates::{CommandError, LoadError};
 use event_store::StoreError;
 
 /// When to try again what met a busy aggregate or a store that is out of reach.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// A rejection that has a kind of problem of its own.
 pub(crate) trait Refusal: Error + 'static {

@@ -6,11 +6,15 @@ use command_api::identity::{
     AccountError, Accounts, ConfirmationToken, Email, Handle, NewAccount, PasswordHash,
 };
 use event_schemas::UserId;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
 async fn accounts() -> Accounts {
+    accounts_and_pool().await.0
+}
+
+async fn accounts_and_pool() -> (Accounts, PgPool) {
     let url = std::env::var("VEZA_TEST_DATABASE_URL")
         .expect("VEZA_TEST_DATABASE_URL is set: run the tests by `make test`");
     let server: PgConnectOptions = url.parse().expect("a PostgreSQL URL");
@@ -23,7 +27,7 @@ async fn accounts() -> Accounts {
     connection.close().await.expect("closes");
     let pool = PgPoolOptions::new().max_connections(4);
     let pool = pool.connect_with(server.database(&name)).await.expect("connects");
-    Accounts::open(pool).await.expect("migrates")
+    (Accounts::open(pool.clone()).await.expect("migrates"), pool)
 }
 
 fn account(handle: &str, email: &str) -> NewAccount {
@@ -84,6 +88,28 @@ async fn an_address_is_proved_by_a_token_in_time() {
     }
     let found = accounts.by_email(&nina.email).await.expect("reads").expect("is there");
     assert!(found.confirmed && found.user_id == nina.user_id);
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_is_told_from_one_that_is_wrong() {
+    let (accounts, pool) = accounts_and_pool().await;
+    let nina = account("nina", "nina@example.org");
+    let mut other = pool.acquire().await.expect("connects");
+    // As an administrator who stops the server does to every session.
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        sqlx::query(cut).execute(&mut *other).await.expect("may");
+        if let Err(error) = accounts.keep(&nina, now()).await {
+            seen.push(error);
+        }
+    }
+    assert!(seen.iter().all(|e| matches!(e, AccountError::Unavailable(_))), "{seen:?}");
+    drop(other);
+    pool.close().await;
+    let closed = accounts.keep(&nina, now()).await;
+    assert!(matches!(closed, Err(AccountError::Unavailable(_))), "{closed:?}");
 }
 
 #[tokio::test]

@@ -33,6 +33,6 @@ pub use envelope::{Envelope, Event};
 pub use page::{Cursor, Page, PageSize, QueryError};
 pub use projection::{ApplyError, ModelId, Projection, Target};
 pub use runner::{
-    OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError, Watermarks, checkpoints,
-    parked_events, retry_parked,
+    Checkpoint, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError, Watermarks,
+    checkpoints, parked_events, retry_parked,
 };

@@ -1,12 +1,14 @@
 //! Pages of rows by keyset, and what can go wrong with a query.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
 use event_store::Position;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{PgPool, Row, query};
 use thiserror::Error;
+use uuid::Uuid;
 
 use event_schemas::Money;
 
@@ -50,7 +52,7 @@ impl From<sqlx::Error> for QueryError {
 }
 
 /// Where a page ended; the next begins behind it. Opaque to clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor(Position);
 
 /// The text is no cursor that a page gave.
@@ -62,6 +64,11 @@ impl Cursor {
     /// Behind the row that the event at this position made.
     pub fn behind(position: Position) -> Self {
         Self(position)
+    }
+
+    /// Where the row's event is in the log.
+    pub fn position(self) -> Position {
+        self.0
     }
 
     /// The cursor's position as a column; the far end of the table without a cursor.
@@ -87,7 +94,7 @@ impl FromStr for Cursor {
 }
 
 /// How many rows a page has at most: 1 to [`PAGE_ROWS_MAX`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PageSize(u32);
 
 impl PageSize {
@@ -128,6 +135,11 @@ impl<T> Page<T> {
         self.rows.into_iter().map(|(_, row)| row).collect()
     }
 
+    /// No rows.
+    pub fn empty() -> Self {
+        Self { rows: Vec::new(), more: false }
+    }
+
     /// A page of rows that were asked for with one to spare.
     pub(crate) fn of(
         rows: Vec<PgRow>,
@@ -143,6 +155,31 @@ impl<T> Page<T> {
             .collect::<Result<_, QueryError>>()?;
         Ok(Self { rows, more })
     }
+}
+
+/// Pages of many lists at once, in one statement: `$1` are the lists' ids, `$2` is the cursor, `$3`
+/// the number of rows, and each row tells its list in the column `key`. Lists without rows are
+/// left out.
+pub(crate) async fn pages<T>(
+    pool: &PgPool,
+    sql: &'static str,
+    key: &'static str,
+    lists: Vec<Uuid>,
+    (after, size): (Option<Cursor>, PageSize),
+    read: impl Fn(&PgRow) -> Result<T, QueryError>,
+) -> Result<HashMap<Uuid, Page<T>>, QueryError> {
+    let rows = query(sql)
+        .bind(lists)
+        .bind(Cursor::column(after))
+        .bind(size.and_one())
+        .fetch_all(pool)
+        .await?;
+    let mut lists: HashMap<Uuid, Vec<PgRow>> = HashMap::new();
+    for row in rows {
+        lists.entry(row.try_get(key)?).or_default().push(row);
+    }
+    let page = |(list, rows)| Ok((list, Page::of(rows, size, &read)?));
+    lists.into_iter().map(page).collect()
 }
 
 /// An amount from a `bigint` and the currency's code beside it.

@@ -1,16 +1,33 @@
 //! The command line of `veza-replay`, and what its commands end with.
 
 use std::io;
+use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
-use event_store::{EventStore, ReadError, StoreError};
+use event_store::{EventStore, ReadError, StoreError, StreamName};
+use projections::{QueryError, RebuildError};
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 
 use crate::events::{EventsArgs, events};
+use crate::models::{Models, models};
+use crate::moment::Moment;
 use crate::output::Output;
-use crate::state::{StateArgs, state};
+use crate::parked::{ParkedArgs, RetryArgs, parked, retry};
+use crate::rebuild::{RebuildArgs, rebuild};
+use crate::sagas::{SagasArgs, sagas};
+use crate::state::{FoldSaga, StateArgs, state};
 use crate::streams::{StreamsArgs, streams};
 use crate::verify::verify;
+
+/// The exit code when all is as it should be.
+pub const GOOD: u8 = 0;
+/// The exit code when something was found bad, or could not be done.
+pub const FOUND_BAD: u8 = 1;
+/// The exit code when what was asked makes no sense.
+pub const USAGE: u8 = 2;
+/// The exit code when the event store or the database can't be reached.
+pub const UNREACHABLE: u8 = 3;
 
 /// What can be asked of the log.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -25,12 +42,27 @@ pub enum ReplayCommand {
     Verify,
 }
 
+/// What can be asked of the read models, and done about them.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum ModelCommand {
+    /// List the read models: how far each has come, and what it could not take
+    Projections,
+    /// Make read models anew from the log, beside the live ones, and put them in their place
+    Rebuild(RebuildArgs),
+    /// Show the events that a read model could not take, and those that wait behind them
+    Parked(ParkedArgs),
+    /// Let the running platform try a key's parked events again
+    Retry(RetryArgs),
+    /// List runs of sagas, the newest first
+    Sagas(SagasArgs),
+}
+
 /// What was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// All as it should be.
     Good,
-    /// Something is wrong with the log, and has been printed.
+    /// Something is wrong, and has been printed.
     Bad,
 }
 
@@ -40,37 +72,134 @@ pub enum ReplayError {
     /// The log could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// The event store could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The stream's events do not add up to a state.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A run of a saga can't be folded.
+    #[error("the run {stream} can't be read: {reason}")]
+    Saga {
+        /// Its stream.
+        stream: StreamName,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The stream had no event at that moment.
+    #[error("stream {stream} was not there yet at {moment}")]
+    NotYet {
+        /// Which stream.
+        stream: StreamName,
+        /// Which moment.
+        moment: Moment,
+    },
+    /// There is no such read model.
+    #[error("there is no read model {name:?}; there are {known}")]
+    NoSuchModel {
+        /// What was asked for.
+        name: String,
+        /// Those there are, separated by commas.
+        known: String,
+    },
+    /// A read model could not be rebuilt; the live one is as it was.
+    #[error("{0}")]
+    Rebuild(#[source] RebuildError),
+    /// A query over a read model failed.
+    #[error("{0}")]
+    Query(#[source] QueryError),
+    /// The database failed.
+    #[error("the database did not do its work: {0}")]
+    Database(#[from] sqlx::Error),
     /// The result could not be printed.
     #[error("the result could not be printed")]
     Output(#[from] io::Error),
 }
 
-impl ReplayError {
-    /// Whether the store could not be reached, so that nothing is known of the log.
-    pub fn is_unreachable(&self) -> bool {
-        let store = match self {
-            Self::Read(ReadError::Store(error)) => Some(error),
-            Self::State(StateError::Load(LoadError::Store(error))) => Some(error),
-            _ => None,
-        };
-        matches!(store, Some(StoreError::Unavailable { .. }))
+impl From<RebuildError> for ReplayError {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Read(error) => Self::Read(error),
+            RebuildError::Store(error) => Self::Store(error),
+            RebuildError::Database(error) => Self::Database(error),
+            error => Self::Rebuild(error),
+        }
     }
 }
 
-/// Carries out a command on a store.
+impl From<QueryError> for ReplayError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Database(error) => Self::Database(error),
+            error => Self::Query(error),
+        }
+    }
+}
+
+impl ReplayError {
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        let store = match self {
+            Self::Read(ReadError::Store(error)) | Self::Store(error) => Some(error),
+            Self::State(StateError::Load(LoadError::Store(error))) => Some(error),
+            _ => None,
+        };
+        match self {
+            _ if matches!(store, Some(StoreError::Unavailable { .. })) => UNREACHABLE,
+            Self::State(StateError::NoAggregate { .. }) | Self::NoSuchModel { .. } => USAGE,
+            Self::Database(error) if is_unreachable(error) => UNREACHABLE,
+            _ => FOUND_BAD,
+        }
+    }
+}
+
+/// Whether the server did not answer, or is just going down or coming up.
+fn is_unreachable(error: &sqlx::Error) -> bool {
+    match error.as_database_error() {
+        Some(said) => said.code().is_some_and(|code| code.starts_with("57P")),
+        None => matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+        ),
+    }
+}
+
+/// Carries out a command on the log.
 pub async fn run(
     store: &dyn EventStore,
+    fold_saga: FoldSaga,
     command: &ReplayCommand,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
     match command {
         ReplayCommand::Streams(args) => streams(store, args, output).await?,
         ReplayCommand::Events(args) => events(store, args, output).await?,
-        ReplayCommand::State(args) => state(store, args, output).await?,
+        ReplayCommand::State(args) => state(store, fold_saga, args, output).await?,
         ReplayCommand::Verify => return verify(store, output).await,
+    }
+    Ok(Verdict::Good)
+}
+
+/// Carries out a command on the read models; `cancel` stops a rebuild between two batches.
+pub async fn run_on_models(
+    store: Arc<dyn EventStore>,
+    read_models: &Models,
+    command: &ModelCommand,
+    output: &mut Output<'_>,
+    cancel: CancellationToken,
+) -> Result<Verdict, ReplayError> {
+    match command {
+        ModelCommand::Projections => return models(&*store, read_models, output).await,
+        ModelCommand::Rebuild(args) => {
+            rebuild(store, read_models, args, output, cancel).await?;
+        }
+        ModelCommand::Parked(args) => return parked(read_models, args, output).await,
+        ModelCommand::Retry(args) => return retry(read_models, args, output).await,
+        ModelCommand::Sagas(args) => sagas(read_models, args, output).await?,
     }
     Ok(Verdict::Good)
 }

@@ -1,6 +1,10 @@
 //! `events`: what happened in a stream, or in all.
 
-use event_store::{EventReader, EventStore, ReadAll, ReadStream, Revision, StreamName};
+use chrono::SecondsFormat;
+use event_store::{
+    EventReader, EventStore, Position, ReadAll, ReadError, ReadStream, RecordedEvent, Revision,
+    StreamName,
+};
 use futures::TryStreamExt as _;
 
 use crate::command::ReplayError;
@@ -13,17 +17,18 @@ pub struct EventsArgs {
     /// The stream, such as `order-<id>`; without it, the whole log
     #[arg(value_parser = stream_name)]
     pub stream: Option<StreamName>,
-    /// From this revision of the stream on
-    #[arg(long, requires = "stream")]
+    /// From this revision of the stream on, itself included; in the whole log from this position on,
+    /// itself included, or backward from before it
+    #[arg(long, value_name = "REVISION|POSITION")]
     pub from: Option<u64>,
-    /// As it was at this position or time (RFC 3339)
-    #[arg(long)]
+    /// As it was at this position, or at this time (RFC 3339)
+    #[arg(long, value_name = "POSITION|TIME")]
     pub at: Option<Moment>,
     /// At most this many
     #[arg(long, default_value_t = 1000)]
     pub limit: u64,
     /// The latest first
-    #[arg(long, conflicts_with = "from")]
+    #[arg(long)]
     pub backward: bool,
 }
 
@@ -32,43 +37,82 @@ pub(crate) fn stream_name(text: &str) -> Result<StreamName, event_store::error::
     StreamName::new(text)
 }
 
-/// Prints the events.
+/// Whether the stream has events by now; what can't be told is taken for no.
+pub(crate) async fn is_there_now(store: &dyn EventStore, stream: &StreamName) -> bool {
+    matches!(store.last_event(stream).await, Ok(Some(_)))
+}
+
+/// Prints the events, and in a line for people from where the next ones are.
 pub async fn events(
     store: &dyn EventStore,
     args: &EventsArgs,
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
-    let mut reader = open(store, args).await?;
+    let mut reader = match open(store, args).await {
+        // One that is there by now, but was not then, is told apart from a slip of the pen.
+        Err(ReadError::StreamNotFound(stream)) => {
+            return Err(match args.at {
+                Some(moment) if is_there_now(store, &stream).await => {
+                    ReplayError::NotYet { stream, moment }
+                }
+                _ => ReadError::StreamNotFound(stream).into(),
+            });
+        }
+        reader => reader?,
+    };
+    let (mut printed, mut last) = (0, None);
     while let Some(event) = reader.try_next().await? {
-        let document = event_document(&event);
-        let line = format!(
-            "{:>10}  {}  {}@{}  {}  {}",
-            event.position.to_string(),
-            event.recorded_at.format("%Y-%m-%d %H:%M:%S%.6f"),
-            event.stream,
-            event.revision,
-            event.event_type,
-            document["data"],
-        );
-        output.result(&document, &line)?;
+        if printed == args.limit {
+            let next = match (&args.stream, args.backward) {
+                (Some(_), _) => event.revision.to_string(),
+                (None, false) => event.position.to_string(),
+                (None, true) => last.unwrap_or(event.position).to_string(),
+            };
+            output.remark(&format!("(there are more: --from {next})"))?;
+            break;
+        }
+        print(&event, output)?;
+        (printed, last) = (printed + 1, Some(event.position));
     }
     Ok(())
 }
 
-async fn open(store: &dyn EventStore, args: &EventsArgs) -> Result<EventReader, ReplayError> {
-    let reader = if let Some(stream) = &args.stream {
+fn print(event: &RecordedEvent, output: &mut Output<'_>) -> Result<(), ReplayError> {
+    let document = event_document(event);
+    let line = format!(
+        "{:>10}  {}  {}@{}  {}  {}",
+        event.position.to_string(),
+        // As `--at` takes it.
+        event.recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true),
+        event.stream,
+        event.revision,
+        event.event_type,
+        document["data"],
+    );
+    Ok(output.result(&document, &line)?)
+}
+
+/// Begins to read, with one event more than is asked for, which tells whether there are more.
+async fn open(store: &dyn EventStore, args: &EventsArgs) -> Result<EventReader, ReadError> {
+    let as_of = args.at.map(|moment| moment.0);
+    let limit = args.limit.saturating_add(1);
+    if let Some(stream) = &args.stream {
         let stream = stream.clone();
-        let read = match (args.backward, args.from) {
-            (true, _) => ReadStream::backward(stream),
-            (false, Some(revision)) => ReadStream::forward(stream).from(Revision::new(revision)),
-            (false, None) => ReadStream::forward(stream),
+        let read = match args.backward {
+            true => ReadStream::backward(stream),
+            false => ReadStream::forward(stream),
         };
-        let as_of = args.at.map(|moment| moment.0);
-        store.read_stream(ReadStream { as_of, ..read.limit(args.limit) }).await?
-    } else {
-        let read = if args.backward { ReadAll::backward() } else { ReadAll::forward() };
-        let as_of = args.at.map(|moment| moment.0);
-        store.read_all(ReadAll { as_of, ..read.limit(args.limit) }).await?
+        let read = match args.from {
+            Some(revision) => read.from(Revision::new(revision)),
+            None => read,
+        };
+        return store.read_stream(ReadStream { as_of, ..read.limit(limit) }).await;
+    }
+    let read = if args.backward { ReadAll::backward() } else { ReadAll::forward() };
+    let read = match args.from {
+        // Before the first event is its beginning, in either direction.
+        Some(position) if position > 0 || args.backward => read.from(Position::new(position)),
+        _ => read,
     };
-    Ok(reader)
+    store.read_all(ReadAll { as_of, ..read.limit(limit) }).await
 }

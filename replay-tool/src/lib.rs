@@ -1,23 +1,32 @@
-//! The commands of `veza-replay`: the log as it is, as it was, and whether it is sound.
+//! The commands of `veza-replay`: the log as it is, as it was, and whether it is sound; and the read
+//! models, made anew from it.
 //!
-//! It reads by the port and changes nothing: the same commands serve a running store over gRPC and
-//! a folder at rest. It is not the wiring: which store is read is chosen by `veza/`.
+//! It reads the log by the port and never changes it: the same commands serve a running store over
+//! gRPC and a folder at rest. It is not the wiring: which store and which database are asked, and
+//! which models there are, is chosen by `veza/`.
 //!
 //! | module | what is there |
 //! | --- | --- |
 //! | [`command`] | the command line |
 //! | [`moment`] | `--at`: a position or a time of the past |
-//! | [`streams`], [`events`], [`state`], [`verify`] | one file a command |
+//! | [`streams`], [`events`], [`state`], [`verify`] | one file a command on the log |
+//! | [`models`], [`rebuild`], [`parked`], [`sagas`] | one file a command on the read models |
 //! | [`output`] | tables for people, JSON lines for programs |
 
 pub mod command;
 pub mod events;
+pub mod models;
 pub mod moment;
 pub mod output;
+pub mod parked;
+pub mod rebuild;
+pub mod sagas;
 pub mod state;
 pub mod streams;
 pub mod verify;
 
-pub use command::{ReplayCommand, ReplayError, Verdict, run};
+pub use command::{ModelCommand, ReplayCommand, ReplayError, Verdict, run, run_on_models};
+pub use models::Models;
 pub use moment::Moment;
 pub use output::{Format, Output};
+pub use state::FoldSaga;

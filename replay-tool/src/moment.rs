@@ -1,14 +1,26 @@
 //! A moment of the past, as it is written on the command line.
 
+use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use event_store::{AsOf, Position};
 use thiserror::Error;
 
 /// A position (`4711`) or a time (`2026-01-31T12:00:00Z`); what came later is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment(pub AsOf);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            AsOf::Position(position) => write!(formatter, "position {position}"),
+            AsOf::Time(time) => {
+                formatter.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            }
+        }
+    }
+}
 
 /// The text is neither a position nor a time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -42,6 +42,11 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Shows what was printed so far, before something that takes its time.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+
     /// Prints a line that programs do not need.
     pub fn remark(&mut self, line: &str) -> io::Result<()> {
         match self.format {

@@ -7,30 +7,32 @@ use aggregates::CommandHandler;
 use anyhow::Context as _;
 use event_store::EventStore;
 use media::{Ffmpeg, ObjectStorage, Scratch, TranscodeLimits, Transcoder};
-use projections::search::SearchFeed;
-use projections::search::postgres::{self as postgres_search, PostgresSearch};
-use projections::{Runner, postgres};
+use projections::{Runner, Watermarks};
 use sagas::orchestrator::checkpoint::CheckpointError;
 use sagas::{CheckoutSettings, MediaEncoder, SagaRuntime, SagaSettings, SandboxGateway};
 use sagas::{checkout, transcode};
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, Role};
+use crate::read_side::ReadSide;
 
 /// How long projectors and sagas may take to end what they are at.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// Projectors and sagas at work.
+/// How long sagas pause that could not read where they were.
+const SAGAS_RETRY: Duration = Duration::from_secs(1);
+
+/// Projectors and sagas at work, as far as they are among the process's roles.
 pub struct Background {
-    projectors: Runner,
-    sagas: JoinHandle<Result<(), CheckpointError>>,
+    projectors: Option<Runner>,
+    sagas: Option<JoinHandle<Result<(), CheckpointError>>>,
     stop: CancellationToken,
 }
 
 impl Background {
-    /// Starts them over these parts.
+    /// Starts those that are among the process's roles.
     ///
     /// # Errors
     /// When ffmpeg is missing, or the sandbox gateway's ledger can't be opened.
@@ -40,46 +42,96 @@ impl Background {
         handler: Arc<CommandHandler>,
         objects: Arc<dyn ObjectStorage>,
         pool: PgPool,
+        read_side: ReadSide,
     ) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
-        let ffmpeg = Ffmpeg::locate().await?;
-        println!("transcoding  ffmpeg {}", ffmpeg.version());
-        let scratch = Scratch::open(config.data.join("scratch"))
-            .with_context(|| format!("can't use the folder {}", config.data.display()))?;
-        let limits = TranscodeLimits::default();
-        let transcoder = Transcoder::new(ffmpeg, Arc::clone(&objects), scratch, limits);
-        let encoder = Arc::new(MediaEncoder::new(objects, transcoder));
-        let ledger = config.data.join("sandbox-gateway").join("ledger.jsonl");
-        std::fs::create_dir_all(config.data.join("sandbox-gateway"))?;
-        let gateway = Arc::new(SandboxGateway::open(&ledger)?);
-        println!("payments     sandbox gateway, its ledger in {}", ledger.display());
-        let definitions = vec![
-            checkout(Arc::clone(&handler), gateway, CheckoutSettings::default()),
-            transcode(handler, encoder),
-        ];
-        let runtime = SagaRuntime::new(Arc::clone(&store), definitions, SagaSettings::default());
-        let saga_stop = stop.clone();
-        let sagas = tokio::spawn(async move { runtime.run(saga_stop).await });
+        let mut started = Self { projectors: None, sagas: None, stop: stop.clone() };
+        if config.does(Role::Saga) {
+            let runtime = sagas(config, Arc::clone(&store), handler, objects).await?;
+            started.sagas = Some(tokio::spawn(drive(runtime, stop.clone())));
+        }
+        if config.does(Role::Projector) {
+            let ReadSide { projections, bus, .. } = read_side;
+            let mut projectors = Runner::start(pool, store, projections, stop);
+            if let Some(bus) = bus {
+                projectors.publish_to(bus);
+            }
+            started.projectors = Some(projectors);
+        }
+        Ok(started)
+    }
 
-        let search = Arc::new(PostgresSearch::new(pool.clone()));
-        let mut models = postgres::projections();
-        models.push(Arc::new(SearchFeed::new(postgres_search::MODEL, search)));
-        println!("read models  {} in PostgreSQL, search among them", models.len());
-        let projectors = Runner::start(pool, store, models, stop.clone());
-        Ok(Self { projectors, sagas, stop })
+    /// How far the models have come that this process fills; none where it fills none.
+    #[must_use]
+    pub fn watermarks(&self) -> Option<Watermarks> {
+        self.projectors.as_ref().map(Runner::watermarks)
+    }
+
+    /// The task of the sagas, to see whether it runs; none where the process has none.
+    #[must_use]
+    pub fn sagas(&self) -> Option<AbortHandle> {
+        self.sagas.as_ref().map(JoinHandle::abort_handle)
     }
 
     /// Lets them end what they are at; says in the log what did not end in time.
     pub async fn drain(self) {
         self.stop.cancel();
-        if !self.projectors.drain(DRAIN_TIME).await {
+        if let Some(projectors) = self.projectors
+            && !projectors.drain(DRAIN_TIME).await
+        {
             tracing::warn!("the projectors did not end in time");
         }
-        match tokio::time::timeout(DRAIN_TIME, self.sagas).await {
+        let Some(sagas) = self.sagas else {
+            return;
+        };
+        match tokio::time::timeout(DRAIN_TIME, sagas).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::error!(%error, "the sagas ended with an error"),
             Ok(Err(error)) => tracing::error!(%error, "the sagas ended with a panic"),
             Err(_) => tracing::warn!("the sagas did not end in time"),
+        }
+    }
+}
+
+/// The sagas and what they act through.
+async fn sagas(
+    config: &Config,
+    store: Arc<dyn EventStore>,
+    handler: Arc<CommandHandler>,
+    objects: Arc<dyn ObjectStorage>,
+) -> anyhow::Result<SagaRuntime> {
+    let ffmpeg = Ffmpeg::locate().await?;
+    println!("transcoding  ffmpeg {}", ffmpeg.version());
+    let scratch = Scratch::open(config.data.join("scratch"))
+        .with_context(|| format!("can't use the folder {}", config.data.display()))?;
+    let limits = TranscodeLimits::default();
+    let transcoder = Transcoder::new(ffmpeg, Arc::clone(&objects), scratch, limits);
+    let encoder = Arc::new(MediaEncoder::new(objects, transcoder));
+    let ledger = config.data.join("sandbox-gateway").join("ledger.jsonl");
+    let gateway =
+        SandboxGateway::open(&ledger).with_context(|| format!("can't use {}", ledger.display()))?;
+    println!("payments     sandbox gateway, its ledger in {}", ledger.display());
+    let definitions = vec![
+        checkout(Arc::clone(&handler), Arc::new(gateway), CheckoutSettings::default()),
+        transcode(handler, encoder),
+    ];
+    Ok(SagaRuntime::new(store, definitions, SagaSettings::default()))
+}
+
+/// Runs the sagas until `stop`; a store that is away as they begin is waited for.
+async fn drive(runtime: SagaRuntime, stop: CancellationToken) -> Result<(), CheckpointError> {
+    loop {
+        let ended = runtime.run(stop.clone()).await;
+        let Err(error) = &ended else {
+            return ended;
+        };
+        if stop.is_cancelled() {
+            return ended;
+        }
+        tracing::warn!(?error, "the sagas can't begin yet");
+        let pause = tokio::time::sleep(SAGAS_RETRY);
+        if stop.run_until_cancelled(pause).await.is_none() {
+            return ended;
         }
     }
 }

@@ -88,8 +88,8 @@ impl Config {
             event_store_listen: layers.needed("event_store_listen", values::address)?,
             database_url: layers.wanted("database_url", values::postgres_url)?,
             meilisearch_url: layers.wanted("meilisearch_url", values::http_url)?,
-            meilisearch_key: layers.wanted("meilisearch_key", values::text)?,
-            clickhouse_url: layers.wanted("clickhouse_url", values::http_url)?,
+            meilisearch_key: layers.wanted("meilisearch_key", values::header_text)?,
+            clickhouse_url: layers.wanted("clickhouse_url", values::clickhouse_url)?,
             kafka_brokers: layers.wanted("kafka_brokers", values::brokers)?.unwrap_or_default(),
             objects: folder(layers, "objects", values::file_url, &data)?,
             keys: folder(layers, "keys", values::path, &data)?,
@@ -125,11 +125,18 @@ impl Config {
         if let Some(key) = shared.filter(|_| needs_the_rest) {
             return Err(ConfigError::Missing { setting: table::setting(key) });
         }
-        let is_elsewhere = !self.does(Role::EventStore);
-        if is_elsewhere && matches!(self.event_store, EventStore::Embedded) {
-            return Err(ConfigError::Missing { setting: table::setting("event_store") });
+        match (&self.event_store, self.does(Role::EventStore)) {
+            (EventStore::Embedded, false) => {
+                Err(ConfigError::Missing { setting: table::setting("event_store") })
+            }
+            (EventStore::Cluster(_), true) => {
+                let origin =
+                    layers.get("event_store").map_or(Origin::Default, |(_, origin)| origin);
+                let why = "must be embedded, or not be set, for the role event-store".to_owned();
+                Err(ConfigError::Bad { origin, why })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -167,6 +174,8 @@ mod tests {
             ("VEZA_EVENT_STORE", "postgres://a"),
             ("VEZA_DATABASE_URL", "mysql://u:hush@h"),
             ("VEZA_MEILISEARCH_URL", "hush"),
+            ("VEZA_MEILISEARCH_KEY", "hush\nhush"),
+            ("VEZA_CLICKHOUSE_URL", "http://u:%zzhush@ch:8123"),
             ("VEZA_KAFKA_BROKERS", "a"),
             ("VEZA_OBJECTS", "s3://hush"),
             ("VEZA_TRUSTED_PROXIES", "10.0.0.0/33"),
@@ -199,6 +208,10 @@ mod tests {
             set.push((name, value));
         }
         assert_eq!(read(&set).unwrap().roles, [Role::Projector]);
-        assert_eq!(read(&[("VEZA_ROLES", "event-store")]).unwrap().roles, [Role::EventStore]);
+        let mut keeps_events = vec![("VEZA_ROLES", "event-store")];
+        assert_eq!(read(&keeps_events).unwrap().roles, [Role::EventStore]);
+        keeps_events.push(("VEZA_EVENT_STORE", "esdb://store:2113"));
+        let said = read(&keeps_events).unwrap_err().to_string();
+        assert!(said.starts_with("VEZA_EVENT_STORE: must be embedded"), "{said}");
     }
 }

@@ -4,18 +4,35 @@
 //! domain, for SQL or for routes.
 //!
 //! - [`config`]: the settings, from flags, variables and a file.
-//! - [`postgres`]: the private PostgreSQL that serves where no database is configured.
+//! - [`serve`]: the parts that the roles of a process need, put together.
+//! - [`parts`]: what keeps things (events, PostgreSQL, objects); [`postgres`]: the private
+//!   PostgreSQL that serves where no database is configured.
 //! - [`background`]: what works without being asked: projectors and sagas.
-//! - [`serve`]: the parts put together; [`probes`], [`run_file`], [`telemetry`]: how it is watched.
-//! - [`event_store_server`]: the event store alone.
+//! - [`read_side`]: the projections that the settings ask for.
+//! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
+//! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
+//! - [`disk_reserve`], [`stopping`]: when it takes on no more.
+//! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`]: accounts, on the
+//!   server's own machine.
+//! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
 //! - [`outbox`]: mails as files, where no mail server is.
 
 pub mod background;
 pub mod config;
+pub mod disk_reserve;
+pub mod docs;
+pub mod doors;
 pub mod event_store_server;
 pub mod outbox;
+pub mod parts;
 pub mod postgres;
+pub mod postgres_server;
 pub mod probes;
+pub mod read_side;
+pub mod readiness;
+pub mod replay;
 pub mod run_file;
 pub mod serve;
+pub mod stopping;
 pub mod telemetry;
+pub mod user;

@@ -4,13 +4,20 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use veza::config::{Config, Flags, Layers, listing};
 use veza::event_store_server::{self, EventStoreArgs};
+use veza::postgres_server::{self, PostgresArgs};
+use veza::stopping::Stopping;
+use veza::user::{self, UserArgs};
 use veza::{serve, telemetry};
 
-/// The platform for music-makers.
+/// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// The platform for music-makers: publish, stream, talk and sell.
+///
+/// `veza serve` starts all of it on this machine. Every setting is a variable VEZA_... or a key
+/// in a TOML file; `veza config` lists them with their values.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -20,68 +27,88 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print every setting, its value and where that came from, as a TOML file.
-    Config(Flags),
-    /// Start the platform; SIGTERM or Ctrl-C stops it.
+    /// Start the platform, or some of its roles
+    ///
+    /// Ctrl-C or SIGTERM stops it: requests under way end, and every part is closed. A second
+    /// Ctrl-C ends it at once; nothing that was acknowledged is lost either way.
     Serve(Flags),
-    /// Serve the event store alone, to EventStoreDB's clients.
+    /// Print every setting, its value and where that came from, as a TOML file
+    Config(Flags),
+    /// Make accounts and give roles, on the server's own machine
+    User(UserArgs),
+    /// Serve the event store alone, to EventStoreDB's clients
     EventStore(EventStoreArgs),
+    /// Run the private PostgreSQL alone, for roles that are processes of their own
+    Postgres(PostgresArgs),
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Cli::parse()) {
+        Ok(code) => code,
         Err(error) => {
             // One line, causes and all: what an operator sees first should say everything.
-            eprintln!("veza: {error:#}");
+            eprintln!("veza: {}", one_line(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
-    match &cli.command {
+fn one_line(words: &str) -> String {
+    words.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
         Command::Config(flags) => {
-            let layers = Layers::gather(flags, std::env::vars_os())?;
+            let layers = gather(&flags)?;
             print!("{}", listing(&layers));
-            for name in &layers.unknown_variables {
-                eprintln!("veza: there is no setting {name}");
-            }
-            Config::read(&layers).map(drop).context("these settings do not work")
+            Config::read(&layers).context("these settings do not work")?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Serve(flags) => {
-            let layers = Layers::gather(flags, std::env::vars_os())?;
-            for name in &layers.unknown_variables {
-                eprintln!("veza: there is no setting {name}");
-            }
-            let config = Config::read(&layers)?;
+            let config = Config::read(&gather(&flags)?)?;
             let metrics = telemetry::start(&config)?;
-            until_stopped(|stop| serve::serve(config, metrics, stop))
+            until_stopped(|stopping| serve::serve(config, metrics, stopping))
         }
+        Command::User(args) => until_stopped(|stopping| async move {
+            let told = "stopped in the midst of it; the same command can be given again";
+            stopping.gently.run_until_cancelled(user::run(args)).await.context(told)?
+        }),
         Command::EventStore(args) => {
-            until_stopped(|stop| event_store_server::serve(args.clone(), stop))
+            until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
+        }
+        Command::Postgres(args) => {
+            let config = Config::read(&gather(&args.flags())?)?;
+            telemetry::start(&config)?;
+            until_stopped(|stopping| postgres_server::serve(config, stopping))
         }
     }
+}
+
+/// What was set; a variable that looks like a setting and is none is told.
+fn gather(flags: &Flags) -> anyhow::Result<Layers> {
+    let layers = Layers::gather(flags, std::env::vars_os())?;
+    for name in &layers.unknown_variables {
+        eprintln!("veza: there is no setting {name}");
+    }
+    Ok(layers)
 }
 
 /// Runs until it ends by itself, or is told to by a signal.
 fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
-    run: impl FnOnce(CancellationToken) -> F,
-) -> anyhow::Result<()> {
+    run: impl FnOnce(Stopping) -> F,
+) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
-    runtime.block_on(async { run(until_told_to_stop()?).await })
-}
-
-/// Cancelled by the first SIGTERM or SIGINT.
-fn until_told_to_stop() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut signals = signal(kind).context("signals can't be heard")?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            stop.cancel();
-        });
+    let (ended, at_once) = runtime.block_on(async {
+        let stopping = Stopping::by_signals()?;
+        let ended = run(stopping.clone()).await;
+        anyhow::Ok((ended, stopping.at_once.is_cancelled()))
+    })?;
+    if at_once {
+        // What still runs is left where it is.
+        runtime.shutdown_background();
+        eprintln!("veza: stopped at once");
+        return Ok(ExitCode::from(INTERRUPTED));
     }
-    Ok(stop)
+    ended.map(|()| ExitCode::SUCCESS)
 }

@@ -84,6 +84,15 @@ impl PrivatePostgres {
         Ok(PrivatePostgres { folder, pid, stopping, supervisor })
     }
 
+    /// How to connect to Veza's database in the server that another process runs in `folder`.
+    ///
+    /// # Errors
+    /// When the folder's path can't be made absolute.
+    pub fn run_by_another(folder: &Path) -> Result<PgConnectOptions, PostgresError> {
+        let folder = std::path::absolute(folder).map_err(|e| PostgresError::at(folder, e))?;
+        Ok(options(&folder).database(DATABASE))
+    }
+
     /// How to connect to Veza's database in it.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
@@ -118,6 +127,10 @@ impl PrivatePostgres {
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         self.stopping.cancel();
+        if self.supervisor.is_some() {
+            // The supervisor may not live to do it: its runtime ends with the process.
+            server::tell_to_end(self.pid(), &self.folder.join("data"));
+        }
     }
 }
 

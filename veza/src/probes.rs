@@ -4,38 +4,40 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use access::{Problem, ProblemType};
-use axum::Router;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::Value;
 
-use crate::config::Config;
+use crate::readiness::Readiness;
 
 struct Metrics {
     handle: PrometheusHandle,
     token: Option<String>,
 }
 
-/// `/healthz`, `/readyz`, `/metrics` and `/openapi.json`.
-///
-/// A process listens only when every part has started, so whoever can ask is answered.
+/// `/healthz`, `/readyz` and `/metrics`, which every process has whatever its roles.
 pub fn router(
-    document: impl serde::Serialize,
+    readiness: Arc<Readiness>,
     handle: PrometheusHandle,
-    config: &Config,
+    token: Option<String>,
 ) -> Router {
-    let document = Arc::new(serde_json::to_value(document).expect("the document is plain data"));
-    let openapi = async move || axum::Json(document.as_ref().clone());
-    let metrics = Arc::new(Metrics { handle, token: config.metrics_token.clone() });
-    Router::new()
+    let metrics = Router::new()
         .route("/metrics", get(show_metrics))
-        .with_state(metrics)
+        .with_state(Arc::new(Metrics { handle, token }));
+    Router::new()
+        .route("/readyz", get(show_readiness))
+        .with_state(readiness)
+        .merge(metrics)
         .route("/healthz", get(async || "alive\n"))
-        .route("/readyz", get(async || "ready\n"))
-        .route("/openapi.json", get(openapi))
-        .fallback(async || Problem::new(ProblemType::NotFound))
+        .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
+}
+
+async fn show_readiness(State(readiness): State<Arc<Readiness>>) -> Result<Json<Value>, Problem> {
+    readiness.report().await.map(Json)
 }
 
 /// For this machine, and for whoever has the token.

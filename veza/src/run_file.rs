@@ -7,24 +7,35 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::config::{Config, Role};
+
 /// The file; it goes when this is dropped.
 #[derive(Debug)]
 pub struct RunFile(PathBuf);
 
 impl RunFile {
     /// Says that this process is ready, and where.
+    ///
+    /// Of several processes on one data folder `run.json` is the one's that keeps the events in
+    /// it; the others', and only then, is `run-<role>.json`.
     pub fn write(
-        data: &Path,
+        config: &Config,
         http: SocketAddr,
         event_store: Option<SocketAddr>,
     ) -> io::Result<Self> {
+        let roles: Vec<_> = config.roles.iter().map(|role| role.name()).collect();
         let document = json!({
             "pid": std::process::id(),
+            "roles": roles,
             "http": http.to_string(),
             "event_store": event_store.map(|address| address.to_string()),
         });
-        let path = data.join("run.json");
-        let unfinished = data.join(".run.json");
+        let mut path = config.data.join("run.json");
+        let is_shared = config.data.join("events").is_dir() || is_of_another(&path);
+        if !config.does(Role::EventStore) && is_shared {
+            path = config.data.join(format!("run-{}.json", roles.join("+")));
+        }
+        let unfinished = config.data.join(format!(".run-{}.json", std::process::id()));
         fs::write(&unfinished, format!("{document:#}\n"))?;
         fs::rename(unfinished, &path)?;
         Ok(Self(path))
@@ -33,14 +44,36 @@ impl RunFile {
 
 /// Where the event store of the platform that runs on this folder listens.
 pub fn event_store(data: &Path) -> io::Result<SocketAddr> {
-    let document: Value = serde_json::from_slice(&fs::read(data.join("run.json"))?)?;
+    let document = read(&data.join("run.json"))?;
+    let lives = document["pid"]
+        .as_u64()
+        .is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
+    if !lives {
+        return Err(io::Error::other("it is of a platform that is gone"));
+    }
     let address = document["event_store"].as_str().and_then(|address| address.parse().ok());
     address.ok_or_else(|| io::Error::other("it has no event store of its own"))
 }
 
+fn read(path: &Path) -> io::Result<Value> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
+}
+
+fn pid_in(path: &Path) -> Option<u64> {
+    read(path).ok()?["pid"].as_u64()
+}
+
+/// Whether the file is of another process, which lives.
+fn is_of_another(path: &Path) -> bool {
+    let lives = |pid: &u64| Path::new(&format!("/proc/{pid}")).exists();
+    pid_in(path).filter(|pid| *pid != u64::from(std::process::id())).is_some_and(|pid| lives(&pid))
+}
+
 impl Drop for RunFile {
     fn drop(&mut self) {
-        // Left behind it misleads nobody for long: its process is gone.
-        let _ = fs::remove_file(&self.0);
+        if pid_in(&self.0) == Some(u64::from(std::process::id())) {
+            // Left behind it misleads nobody for long: its process is gone.
+            let _ = fs::remove_file(&self.0);
+        }
     }
 }

@@ -1,148 +1,185 @@
-//! `veza serve`: the parts of the platform put together, started in order and stopped in reverse.
+//! `veza serve`: the parts of the platform that the roles of this process need, put together,
+//! started in order and stopped in reverse.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use access::token::Clock;
 use access::{KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
 use aggregates::CommandHandler;
-use anyhow::{Context as _, bail};
+use anyhow::bail;
+use axum::Router;
 use chrono::Utc;
 use command_api::identity::{Accounts, PasswordHasher};
 use command_api::{CommandApi, CommandApiParts};
-use event_store::grpc::{self, ServeOptions, Serving};
-use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore};
-use media::{FileStorage, ObjectStorage, Uploads};
+use media::{ObjectStorage, Uploads};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use tokio::net::TcpListener;
+use projections::Watermarks;
+use projections::postgres::Models;
+use query_api::{QueryApi, QueryApiParts};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::background::Background;
-use crate::config::{Config, EventStore, Role};
+use crate::config::{Config, Role};
+use crate::disk_reserve::DiskReserve;
+use crate::doors::Door;
 use crate::outbox::Outbox;
-use crate::postgres::PrivatePostgres;
-use crate::probes;
+use crate::parts::{self, Database, Events};
+use crate::read_side::{Engines, ReadSide};
+use crate::readiness::Readiness;
 use crate::run_file::RunFile;
+use crate::stopping::Stopping;
+use crate::{docs, probes, telemetry};
 
-/// Most connections to PostgreSQL that one process opens.
-const DATABASE_CONNECTIONS_MAX: u32 = 16;
+/// Who issues and takes tokens where no public address is set. Processes of one platform share
+/// their keys, so those already tell one platform from another.
+const TOKEN_SCOPE: &str = "urn:veza";
 
-/// The store of events, and what was started to have it.
-enum Events {
-    Embedded { store: Arc<EmbeddedStore>, serving: Serving },
-    Cluster(Arc<ClientStore>),
-}
+/// How long sockets may take to be closed.
+const SOCKETS_DRAIN_TIME: Duration = Duration::from_secs(5);
 
-impl Events {
-    fn store(&self) -> Arc<dyn event_store::EventStore> {
-        match self {
-            Self::Embedded { store, .. } => Arc::clone(store) as _,
-            Self::Cluster(store) => Arc::clone(store) as _,
-        }
-    }
-}
-
-/// Serves until `stop`, then drains: requests under way end, and every part is closed.
+/// Serves until told to stop, then drains: requests under way end, and every part is closed.
+///
+/// # Errors
+/// Whatever keeps a part from starting, in one line; what was started before it is closed again.
 pub async fn serve(
     config: Config,
     metrics: PrometheusHandle,
-    stop: CancellationToken,
+    stopping: Stopping,
 ) -> anyhow::Result<()> {
-    if config.roles.len() != Role::ALL.len() {
-        bail!("the roles run together so far: leave --role out");
+    let upkeep = tokio::spawn(telemetry::upkeep(metrics.clone()));
+    let mut platform = Platform::default();
+    let starting = platform.start(&config, metrics, &stopping.gently);
+    let started = stopping.gently.run_until_cancelled(starting).await.unwrap_or(Ok(()));
+    if started.is_ok() {
+        stopping.gently.cancelled().await;
+        println!("stopping");
     }
-    std::fs::create_dir_all(&config.data)
-        .with_context(|| format!("can't use the data folder {}", config.data.display()))?;
-    let listener = TcpListener::bind(config.http)
-        .await
-        .with_context(|| format!("can't listen on {} (setting http)", config.http))?;
-    let address = listener.local_addr()?;
-
-    let closing = CancellationToken::new();
-    let events = open_events(&config, closing.clone()).await?;
-    let (private, pool) = open_database(&config).await?;
-    let store = events.store();
-    let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
-    let objects = open_objects(&config.objects)?;
-    let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
-    let background = Background::start(&config, store, working, storage, pool.clone()).await?;
-    let api = command_api(&config, address, handler, objects, pool.clone()).await?;
-    let (api, document) = api.router();
-    let router = api
-        .merge(probes::router(document, metrics, &config))
-        .into_make_service_with_connect_info::<SocketAddr>();
-    println!("commands     http://{address}/api/v1, described by http://{address}/openapi.json");
-
-    let event_store = match &events {
-        Events::Embedded { serving, .. } => Some(serving.local_addr()),
-        Events::Cluster(_) => None,
+    let closed = tokio::select! {
+        closed = platform.close() => closed,
+        () = stopping.at_once.cancelled() => bail!("stopped at once, in the midst of stopping"),
     };
-    let run_file = RunFile::write(&config.data, address, event_store)?;
-    println!("ready. Try:  curl http://{address}/readyz");
-    axum::serve(listener, router)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await
-        .context("HTTP could not be served")?;
-
-    println!("stopping");
-    drop(run_file);
-    background.drain().await;
-    pool.close().await;
-    if let Some(private) = private {
-        private.stop().await?;
-    }
-    closing.cancel();
-    if let Events::Embedded { store, serving } = events {
-        serving.finished().await;
-        store.close().await?;
-    }
-    Ok(())
+    upkeep.abort();
+    started.and(closed)
 }
 
-async fn open_events(config: &Config, closing: CancellationToken) -> anyhow::Result<Events> {
-    match &config.event_store {
-        EventStore::Embedded => {
-            let folder = config.data.join("events");
-            let listen = config.event_store_listen;
-            let listener = TcpListener::bind(listen).await.with_context(|| {
-                format!("can't listen on {listen} (setting event_store_listen)")
-            })?;
-            let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
-            let options = ServeOptions::default();
-            let serving = grpc::serve(listener, Arc::clone(&store) as _, options, closing)?;
-            let address = serving.local_addr();
-            println!("event store  {}, gRPC on {address}", folder.display());
-            Ok(Events::Embedded { store, serving })
+/// What was started so far, in the order in which it was. Dropped unclosed, it waits for nothing.
+#[derive(Default)]
+struct Platform {
+    closing: CancellationToken,
+    events: Option<Events>,
+    database: Option<Database>,
+    background: Option<Background>,
+    queries: Option<QueryApi>,
+    door: Option<Door>,
+    run_file: Option<RunFile>,
+}
+
+impl Platform {
+    async fn start(
+        &mut self,
+        config: &Config,
+        metrics: PrometheusHandle,
+        draining: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        parts::open_data(config)?;
+        // Its lock tells first that the folder is in use.
+        let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
+        let (store, event_store) = (events.store(), events.listens_on());
+        let listener = parts::bind(config.http, "http").await?;
+        let address = listener.local_addr()?;
+        let reserve = DiskReserve::watch(config);
+
+        let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
+        let mut routes = Router::new();
+        if parts::needs_database(config) {
+            let database = self.database.insert(Database::open(config).await?);
+            let pool = database.pool.clone();
+            let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
+            let objects = parts::open_objects(&config.objects)?;
+            println!("objects      {}", config.objects.display());
+            let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
+            let following = Arc::clone(&store);
+            let read_side = ReadSide::of(config, &pool)?;
+            read_side.tell();
+            let engines = read_side.engines.clone();
+            let background =
+                Background::start(config, store, working, storage, pool.clone(), read_side);
+            let background = self.background.insert(background.await?);
+            readiness.sagas = background.sagas();
+            if config.does(Role::QueryApi) {
+                let watermarks = background.watermarks();
+                let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));
+                let (streamed, stop) = (Arc::clone(&objects), draining.clone());
+                let api = query_api(config, following, streamed, &pool, engines, watermarks, stop)?;
+                routes = routes.merge(self.queries.insert(api).router());
+                println!("queries      http://{address}/graphql, by POST and graphql-transport-ws");
+            }
+            if config.does(Role::CommandApi) {
+                let api = command_api(config, address, handler, objects, pool.clone()).await?;
+                let (api, document) = api.router();
+                routes = routes.merge(api).merge(docs::router(document));
+                println!(
+                    "commands     http://{address}/api/v1, described at http://{address}/docs"
+                );
+            }
+            readiness.answers_queries = config.does(Role::QueryApi);
+            readiness.pool = Some(pool);
         }
-        EventStore::Cluster(connection_string) => {
-            let store = ClientStore::new(connection_string)?;
-            println!("event store  the cluster of the setting event_store");
-            Ok(Events::Cluster(Arc::new(store)))
+        let readiness = Arc::new(readiness);
+        let token = config.metrics_token.clone();
+        let probes = probes::router(Arc::clone(&readiness), metrics, token);
+        let (routes, origins) = (routes.merge(probes), &config.cors_origins);
+        self.door = Some(Door::open(listener, routes, origins, reserve, draining.clone())?);
+        if config.does(Role::QueryApi) && config.does(Role::Projector) {
+            // Queries are served from models that this process itself is still making.
+            readiness.models_built().await;
         }
+        self.run_file = Some(RunFile::write(config, address, event_store)?);
+        println!("ready. {}", next_step(config, address));
+        Ok(())
+    }
+
+    /// Closes what was started, from last to first. The door goes on answering probes until all
+    /// work is done, so that whoever routes to this process sees that it stops.
+    async fn close(&mut self) -> anyhow::Result<()> {
+        self.run_file = None;
+        if let Some(door) = &self.door {
+            door.drain().await;
+        }
+        if let Some(queries) = self.queries.take()
+            && !queries.drain(SOCKETS_DRAIN_TIME).await
+        {
+            tracing::warn!("some sockets did not close in time");
+        }
+        if let Some(background) = self.background.take() {
+            background.drain().await;
+        }
+        if let Some(door) = self.door.take() {
+            door.close().await;
+        }
+        let mut closed = Ok(());
+        if let Some(database) = &mut self.database {
+            closed = database.close().await;
+        }
+        self.closing.cancel();
+        if let Some(events) = self.events.take() {
+            closed = closed.and(events.close().await);
+        }
+        closed
     }
 }
 
-async fn open_database(config: &Config) -> anyhow::Result<(Option<PrivatePostgres>, PgPool)> {
-    let (private, options) = match &config.database_url {
-        Some(url) => {
-            println!("PostgreSQL   the one of the setting database_url");
-            (None, url.parse::<PgConnectOptions>().context("the setting database_url")?)
-        }
-        None => {
-            let folder = config.data.join("postgres");
-            let private = PrivatePostgres::start(&folder).await?;
-            println!("PostgreSQL   private, in {}", folder.display());
-            let options = private.connect_options();
-            (Some(private), options)
-        }
-    };
-    let pool = PgPoolOptions::new().max_connections(DATABASE_CONNECTIONS_MAX);
-    let pool = pool.connect_with(options).await.context("PostgreSQL can't be reached")?;
-    Ok((private, pool))
+/// What one may try once it runs.
+fn next_step(config: &Config, address: SocketAddr) -> String {
+    if config.does(Role::CommandApi) {
+        format!("Look at http://{address}/docs, or try:  curl http://{address}/readyz")
+    } else {
+        format!("Probes:  curl http://{address}/readyz")
+    }
 }
 
 async fn command_api(
@@ -153,13 +190,12 @@ async fn command_api(
     pool: PgPool,
 ) -> anyhow::Result<CommandApi> {
     let clock: Clock = Arc::new(Utc::now);
-    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
-    let scope = TokenScope { issuer: public_url.clone(), audience: public_url.clone() };
+    let scope = token_scope(config);
     let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
-    println!("objects      {}", config.objects.display());
     let proxies = config.trusted_proxies.clone();
+    let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     Ok(CommandApi::new(CommandApiParts {
         handler,
         accounts: Accounts::open(pool).await?,
@@ -174,8 +210,41 @@ async fn command_api(
     }))
 }
 
-fn open_objects(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStorage>> {
-    let storage = FileStorage::open(folder)
-        .with_context(|| format!("can't use the folder {} (setting objects)", folder.display()))?;
-    Ok(Arc::new(storage))
+/// The query side's doors; `stop` closes their sockets.
+fn query_api(
+    config: &Config,
+    store: Arc<dyn event_store::EventStore>,
+    objects: Arc<dyn ObjectStorage>,
+    pool: &PgPool,
+    engines: Engines,
+    watermarks: Watermarks,
+    stop: CancellationToken,
+) -> anyhow::Result<QueryApi> {
+    let clock: Clock = Arc::new(Utc::now);
+    let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
+    let verifier = Arc::new(TokenVerifier::new(ring, &token_scope(config), Arc::clone(&clock)));
+    let limits = config.rate_limits.then(RateLimits::default);
+    let proxies = config.trusted_proxies.clone();
+    let Engines { search, search_model, statistics } = engines;
+    Ok(QueryApi::new(QueryApiParts {
+        statistics,
+        models: Models::new(pool),
+        search,
+        search_model,
+        watermarks,
+        store,
+        objects,
+        verifier: Arc::clone(&verifier),
+        rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
+        clock,
+        introspection: config.introspection,
+        origins: config.cors_origins.clone(),
+        stop,
+    }))
+}
+
+/// Who issues tokens, and for whom; the same in every process of a platform, whatever its address.
+fn token_scope(config: &Config) -> TokenScope {
+    let issuer = config.public_url.clone().unwrap_or_else(|| TOKEN_SCOPE.to_owned());
+    TokenScope { audience: issuer.clone(), issuer }
 }

@@ -1,5 +1,7 @@
 //! The accounts: who has which address, handle and password.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use event_schemas::UserId;
 use sqlx::PgPool;
@@ -11,6 +13,12 @@ use super::names::{Email, Handle};
 use super::password::PasswordHash;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// SQLSTATE of a full disk.
+const DISK_FULL: &str = "53100";
+/// SQLSTATEs, or their beginnings, of a server that is out of reach: connections that failed or
+/// are too many, and a server on its way up or down.
+const AWAY: [&str; 3] = ["08", "53300", "57P0"];
 
 /// The accounts' secrets.
 #[derive(Clone, Debug)]
@@ -57,6 +65,12 @@ pub enum AccountError {
     /// The schema could not be brought up to date.
     #[error("the identity schema could not be migrated")]
     Migrate(#[from] MigrateError),
+    /// The database's disk is full.
+    #[error("the identity database has no storage left")]
+    StorageFull,
+    /// The database is out of reach, or on its way up or down.
+    #[error("the identity database is out of reach")]
+    Unavailable(#[source] sqlx::Error),
     /// The database can't.
     #[error("the identity database failed")]
     Database(#[source] sqlx::Error),
@@ -68,9 +82,26 @@ impl From<sqlx::Error> for AccountError {
         match constraint {
             Some("accounts_handle_folded_key") => Self::HandleTaken,
             Some("accounts_email_folded_key") => Self::EmailTaken,
+            _ if is_away(&error) => Self::Unavailable(error),
+            _ if code_of(&error).is_some_and(|code| code.starts_with(DISK_FULL)) => {
+                Self::StorageFull
+            }
             _ => Self::Database(error),
         }
     }
+}
+
+fn code_of(error: &sqlx::Error) -> Option<Cow<'_, str>> {
+    error.as_database_error()?.code()
+}
+
+/// Whether the same may work in a while, without anybody's doing at this end.
+fn is_away(error: &sqlx::Error) -> bool {
+    let code = code_of(error);
+    let says_so = code.is_some_and(|code| AWAY.iter().any(|class| code.starts_with(class)));
+    let is_cut =
+        matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed);
+    says_so || is_cut
 }
 
 impl Accounts {

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use access::{Permission, Principal, Problem, ProblemType, ValidPath};
 use aggregates::user::{Grantor, Role, User, UserCommand};
 use axum::extract::State;
-use chrono::TimeDelta;
 use event_schemas::UserId;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -13,12 +12,9 @@ use uuid::Uuid;
 
 use crate::CommandApi;
 use crate::answer::{Answer, Done};
-use crate::identity::{AccountError, Email, Handle, NewAccount, Password};
-use crate::refusal::{field, refused, unloaded};
+use crate::identity::{AccountError, Email, Handle, NewAccount, Password, ReserveError, reserve};
+use crate::refusal::{RETRY_AFTER, field, refused, unloaded};
 use crate::request::{Command, PublicCommand};
-
-/// How long a sign-up may take before its handle and address can be taken by another.
-const SIGN_UP_TIME: TimeDelta = TimeDelta::minutes(1);
 
 /// Who wants to sign up.
 #[derive(Deserialize, ToSchema)]
@@ -74,7 +70,8 @@ pub(crate) async fn sign_up(
     let parts = api.parts();
     let password = parts.passwords.hash(password).await;
     let account = NewAccount { user_id, handle, email, password };
-    keep(&api, &account).await?;
+    let reserved = reserve(&parts.accounts, &parts.handler, &account, api.now()).await;
+    reserved.map_err(not_reserved)?;
     let done = parts.handler.execute::<User>(user_id, register, context).await;
     let done = done.map_err(refused)?;
     let token = parts.accounts.issue_confirmation(user_id, api.now()).await.map_err(taken)?;
@@ -90,26 +87,10 @@ fn roles(names: &[String]) -> Result<BTreeSet<Role>, Problem> {
     roles.map_err(|error| field("roles", &error))
 }
 
-/// Keeps the account's handle and address, which a sign-up that was never finished gives back.
-async fn keep(api: &CommandApi, account: &NewAccount) -> Result<(), Problem> {
-    let parts = api.parts();
-    let now = api.now();
-    let first = parts.accounts.keep(account, now).await;
-    let Err(AccountError::HandleTaken | AccountError::EmailTaken) = first else {
-        return first.map_err(taken);
-    };
-    let mut freed = false;
-    for holder in parts.accounts.holders_before(account, now - SIGN_UP_TIME).await.map_err(taken)? {
-        let began = |user: &User| user.user_id.is_some();
-        if !parts.handler.inspect(holder, began).await.map_err(unloaded)? {
-            parts.accounts.forget(holder).await.map_err(taken)?;
-            freed = true;
-        }
-    }
-    if freed {
-        parts.accounts.keep(account, now).await.map_err(taken)
-    } else {
-        first.map_err(taken)
+fn not_reserved(error: ReserveError) -> Problem {
+    match error {
+        ReserveError::Account(error) => taken(error),
+        ReserveError::Load(error) => unloaded(error),
     }
 }
 
@@ -118,6 +99,11 @@ pub(crate) fn taken(error: AccountError) -> Problem {
     let kind = match &error {
         AccountError::HandleTaken | AccountError::EmailTaken => ProblemType::Conflict,
         AccountError::InvalidToken => ProblemType::Validation,
+        AccountError::StorageFull => return Problem::new(ProblemType::StorageFull),
+        AccountError::Unavailable(_) => {
+            tracing::warn!(error = ?error, "the accounts are out of reach");
+            return Problem::overloaded(RETRY_AFTER);
+        }
         AccountError::Migrate(_) | AccountError::Database(_) => return Problem::internal(&error),
     };
     Problem::new(kind).with_detail(error.to_string())

@@ -1,14 +1,17 @@
 //! Channels: where members talk, who they are, and what was said.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use event_schemas::social::{ChannelEvent, MessageEvent};
 use event_schemas::{ChannelId, MessageId, UserId};
 use event_store::Position;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, query};
+use uuid::Uuid;
 
-use crate::envelope::{Envelope, Event, position_from_column};
-use crate::page::{Cursor, Page, PageSize, QueryError};
+use crate::envelope::{Envelope, Event, position_column, position_from_column};
+use crate::page::{Cursor, Page, PageSize, QueryError, pages};
 use crate::postgres::{projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
@@ -220,6 +223,60 @@ impl Channels {
         .fetch_all(&self.pool)
         .await?;
         Page::of(rows, size, |row| Ok(UserId(row.try_get("user_id")?)))
+    }
+
+    /// The members of several channels, the last to join first.
+    pub async fn members_of(
+        &self,
+        channels: &[ChannelId],
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<HashMap<Uuid, Page<UserId>>, QueryError> {
+        let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+                       SELECT * FROM channels_v1.members
+                       WHERE channel_id = wanted.id AND position < $2
+                       ORDER BY position DESC LIMIT $3) AS of_one";
+        let channels = channels.iter().map(|channel| channel.0).collect();
+        let read = |row: &PgRow| Ok(UserId(row.try_get("user_id")?));
+        pages(&self.pool, sql, "channel_id", channels, (after, size), read).await
+    }
+
+    /// What was said in several channels, each channel's latest first.
+    pub async fn messages_of(
+        &self,
+        channels: &[ChannelId],
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<HashMap<Uuid, Page<Message>>, QueryError> {
+        let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+                       SELECT * FROM channels_v1.messages
+                       WHERE channel_id = wanted.id AND position < $2
+                       ORDER BY position DESC LIMIT $3) AS of_one";
+        let channels = channels.iter().map(|channel| channel.0).collect();
+        pages(&self.pool, sql, "channel_id", channels, (after, size), message).await
+    }
+
+    /// What was said in a channel after one position and up to another, in the order it was said,
+    /// at most so many.
+    pub async fn messages_between(
+        &self,
+        channel: ChannelId,
+        after: Position,
+        upto: Position,
+        size: PageSize,
+    ) -> Result<Vec<Message>, QueryError> {
+        let rows = query(
+            "SELECT * FROM channels_v1.messages
+             WHERE channel_id = $1 AND position > $2 AND position <= $3
+             ORDER BY position LIMIT $4",
+        )
+        .bind(channel.0)
+        .bind(position_column(after))
+        .bind(position_column(upto))
+        .bind(i64::from(size.rows()))
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(message).collect()
     }
 
     /// What was said in a channel, latest first.

@@ -1,5 +1,7 @@
 //! Listings: offers of licences, and whether they can be bought just now.
 
+use std::collections::HashMap;
+
 use event_schemas::commerce::{DeliveryMode, LicenceKind, ListingEvent};
 use event_schemas::{ListingId, Money, TrackId, UserId};
 use sqlx::postgres::PgRow;
@@ -7,7 +9,7 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{Cursor, Page, PageSize, QueryError, money, names, unsigned};
+use crate::page::{Cursor, Page, PageSize, QueryError, money, names, pages, unsigned};
 use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
@@ -148,6 +150,21 @@ impl Listings {
         let sql = "SELECT * FROM listings_v1.listings WHERE track_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
         self.page(sql, track.0, after, size).await
+    }
+
+    /// The offers of several tracks, each track's newest first; those without any are left out.
+    pub async fn of_tracks(
+        &self,
+        tracks: &[TrackId],
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<HashMap<Uuid, Page<Listing>>, QueryError> {
+        let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+                       SELECT * FROM listings_v1.listings
+                       WHERE track_id = wanted.id AND position < $2
+                       ORDER BY position DESC LIMIT $3) AS of_one";
+        let tracks = tracks.iter().map(|track| track.0).collect();
+        pages(&self.pool, sql, "track_id", tracks, (after, size), listing).await
     }
 
     /// A seller's offers, newest first.

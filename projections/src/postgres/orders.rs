@@ -1,5 +1,7 @@
 //! Orders: where each stands, with its escrow and its payment, and how it came there.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use event_schemas::commerce::{DeliveryMode, EscrowEvent, OrderEvent, PaymentEvent};
 use event_schemas::{ListingId, Money, OrderId, TrackId, UserId};
@@ -249,6 +251,33 @@ pub struct Order {
     pub placed_at: DateTime<Utc>,
 }
 
+impl Order {
+    /// Which order an event is about, where it is about one.
+    pub fn of(event: &Event) -> Option<OrderId> {
+        change(event).map(|(order, _)| order)
+    }
+
+    /// Changes as the model would for the next event about this order.
+    pub fn apply(&mut self, event: &Event) {
+        let Some((order, change)) = change(event) else {
+            return;
+        };
+        if order != self.order_id {
+            return;
+        }
+        self.status = change.status.unwrap_or(self.status);
+        self.escrow = change.escrow.unwrap_or(self.escrow);
+        self.payment = change.payment.unwrap_or(self.payment);
+        let text = |new: Option<&str>, old: &mut Option<String>| {
+            if let Some(new) = new {
+                *old = Some(new.to_owned());
+            }
+        };
+        text(change.object_key, &mut self.delivered_object_key);
+        text(change.reason, &mut self.reason);
+    }
+}
+
 /// Something that happened to an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderHistoryEntry {
@@ -277,21 +306,47 @@ impl Orders {
         row.as_ref().map(read_order).transpose()
     }
 
+    /// The order with this id, and the position of what happened to it last.
+    pub async fn as_of(&self, order: OrderId) -> Result<Option<(Order, Position)>, QueryError> {
+        let row = query(
+            "SELECT o.*, (SELECT max(h.position) FROM orders_v1.history h
+                          WHERE h.order_id = o.order_id) AS changed_at
+             FROM orders_v1.orders o WHERE order_id = $1",
+        )
+        .bind(order.0)
+        .fetch_optional(&self.pool)
+        .await?;
+        let read =
+            |row: PgRow| Ok((read_order(&row)?, position_from_column(row.try_get("changed_at")?)));
+        row.map(read).transpose()
+    }
+
+    /// What happened to several orders, each in the log's order.
+    pub async fn histories(
+        &self,
+        orders: &[OrderId],
+    ) -> Result<HashMap<OrderId, Vec<OrderHistoryEntry>>, QueryError> {
+        let ids: Vec<Uuid> = orders.iter().map(|order| order.0).collect();
+        let rows =
+            query("SELECT * FROM orders_v1.history WHERE order_id = ANY ($1) ORDER BY position")
+                .bind(ids)
+                .fetch_all(&self.pool)
+                .await?;
+        let mut histories: HashMap<OrderId, Vec<OrderHistoryEntry>> = HashMap::new();
+        for row in &rows {
+            let order = OrderId(row.try_get("order_id")?);
+            histories.entry(order).or_default().push(read_entry(row)?);
+        }
+        Ok(histories)
+    }
+
     /// What happened to an order, its escrow and its payment, in the log's order.
     pub async fn history(&self, order: OrderId) -> Result<Vec<OrderHistoryEntry>, QueryError> {
         let rows = query("SELECT * FROM orders_v1.history WHERE order_id = $1 ORDER BY position")
             .bind(order.0)
             .fetch_all(&self.pool)
             .await?;
-        let read = |row: &PgRow| {
-            Ok(OrderHistoryEntry {
-                position: position_from_column(row.try_get("position")?),
-                at: row.try_get("at")?,
-                what: row.try_get("what")?,
-                reason: row.try_get("reason")?,
-            })
-        };
-        rows.iter().map(read).collect()
+        rows.iter().map(read_entry).collect()
     }
 
     /// What somebody bought, newest first.
@@ -333,6 +388,15 @@ impl Orders {
             .await?;
         Page::of(rows, size, read_order)
     }
+}
+
+fn read_entry(row: &PgRow) -> Result<OrderHistoryEntry, QueryError> {
+    Ok(OrderHistoryEntry {
+        position: position_from_column(row.try_get("position")?),
+        at: row.try_get("at")?,
+        what: row.try_get("what")?,
+        reason: row.try_get("reason")?,
+    })
 }
 
 fn read_order(row: &PgRow) -> Result<Order, QueryError> {

@@ -1,5 +1,7 @@
 //! Sagas: an index of their runs, and of what each waits for.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use event_schemas::saga::SagaEvent;
 use sqlx::postgres::PgRow;
@@ -195,18 +197,36 @@ impl Sagas {
         rows.iter().map(instance).collect()
     }
 
-    /// The runs that fare so, or all, newest first.
-    pub async fn by_status(
+    /// The latest run about each subject; subjects without one are left out.
+    pub async fn latest_of(
+        &self,
+        subjects: &[String],
+    ) -> Result<HashMap<String, SagaInstance>, QueryError> {
+        let rows = query(
+            "SELECT DISTINCT ON (subject) * FROM sagas_v1.sagas WHERE subject = ANY ($1)
+             ORDER BY subject, position DESC",
+        )
+        .bind(subjects)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.iter().map(|row| instance(row).map(|saga| (saga.subject.clone(), saga))).collect()
+    }
+
+    /// The runs that fare so and are about this, or all, newest first.
+    pub async fn select(
         &self,
         status: Option<SagaStatus>,
+        subject: Option<&str>,
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<SagaInstance>, QueryError> {
         let rows = query(
-            "SELECT * FROM sagas_v1.sagas WHERE ($1::text IS NULL OR status = $1)
-             AND position < $2 ORDER BY position DESC LIMIT $3",
+            "SELECT * FROM sagas_v1.sagas
+             WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR subject = $2)
+             AND position < $3 ORDER BY position DESC LIMIT $4",
         )
         .bind(status.map(SagaStatus::as_str))
+        .bind(subject)
         .bind(Cursor::column(after))
         .bind(size.and_one())
         .fetch_all(&self.pool)

@@ -1,5 +1,7 @@
 //! Tracks: what can be listened to, by id and by artist.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use event_schemas::audio::TrackEvent;
 use event_schemas::{TrackId, UserId};
@@ -8,7 +10,7 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{Cursor, Page, PageSize, QueryError, names};
+use crate::page::{Cursor, Page, PageSize, QueryError, names, pages};
 use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
@@ -189,6 +191,22 @@ impl Tracks {
         .fetch_all(&self.pool)
         .await?;
         Page::of(rows, size, track)
+    }
+
+    /// The published tracks of several artists, each artist's newest first; those without any are
+    /// left out.
+    pub async fn published_by(
+        &self,
+        artists: &[UserId],
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<HashMap<Uuid, Page<Track>>, QueryError> {
+        let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+                       SELECT * FROM tracks_v1.tracks
+                       WHERE artist_id = wanted.id AND published AND position < $2
+                       ORDER BY position DESC LIMIT $3) AS of_one";
+        let artists = artists.iter().map(|artist| artist.0).collect();
+        pages(&self.pool, sql, "artist_id", artists, (after, size), track).await
     }
 }
 

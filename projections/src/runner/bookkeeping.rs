@@ -80,21 +80,38 @@ pub(crate) async fn create_shadow(
     id: ModelId,
     tables: &[&str],
 ) -> Result<(), sqlx::Error> {
-    let schema = id.schema(Target::Shadow);
     let mut transaction = connection.begin().await?;
     lock_schemas(&mut transaction).await?;
-    let create = format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}");
+    forget_shadow(&mut transaction, id).await?;
+    let create = format!("CREATE SCHEMA {}", id.schema(Target::Shadow));
     run_script(&mut transaction, &create).await?;
-    sqlx::query("DELETE FROM projection.parked WHERE name = $1 AND version = $2 AND shadow")
-        .bind(id.name)
-        .bind(id.version_column())
-        .execute(&mut *transaction)
-        .await?;
     search_in(&mut transaction, id, Target::Shadow).await?;
     for table in tables {
         run_script(&mut transaction, table).await?;
     }
     transaction.commit().await
+}
+
+/// Drops the model's shadow, whose rebuild is given up.
+pub(crate) async fn drop_shadow(
+    connection: &mut PgConnection,
+    id: ModelId,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    lock_schemas(&mut transaction).await?;
+    forget_shadow(&mut transaction, id).await?;
+    transaction.commit().await
+}
+
+async fn forget_shadow(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
+    let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", id.schema(Target::Shadow));
+    run_script(connection, &drop).await?;
+    sqlx::query("DELETE FROM projection.parked WHERE name = $1 AND version = $2 AND shadow")
+        .bind(id.name)
+        .bind(id.version_column())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Until the transaction ends, tables without a schema are the target's.

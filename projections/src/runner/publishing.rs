@@ -13,7 +13,7 @@ use metrics::{counter, gauge, histogram};
 use sqlx::{Connection, PgConnection};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::kafka::{EventBus, EventBusError, Link};
 use crate::runner::checkpoint::Status;
@@ -79,7 +79,7 @@ impl Publisher {
             checkpoint::set_status(&mut session.connection, id, running, None, None).await?;
             self.supervisor.publish(session.position);
             gauge!("projection_running", "projection" => id.name).set(1.0);
-            info!(projection = %id, position = %session.position, "events are published");
+            debug!(projection = %id, position = %session.position, "events are published");
             self.follow(&mut session).await?;
             let stopped = Status::Stopped;
             checkpoint::set_status(&mut session.connection, id, stopped, None, None).await?;

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info, warn};
 
 use crate::projection::{ApplyError, ModelId, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
@@ -21,6 +21,9 @@ const BATCH_EVENTS_MAX: usize = 2_000;
 
 /// The shadow takes the live model's place when a pass over the log finds no more than this.
 const SWAP_EVENTS_MAX: u64 = 2_000;
+
+/// How long the swap waits for the live projection before it looks whether it is still wanted.
+const SWAP_PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
 
 /// Who is told how far a rebuild is.
 pub type ProgressListener = Box<dyn FnMut(RebuildProgress) + Send>;
@@ -83,7 +86,7 @@ pub struct Rebuild {
     pub projection: Arc<dyn Projection>,
     /// What is done with events that can't be applied.
     pub on_poison: OnPoison,
-    /// Stops the work between two batches; the shadow is dropped by the next rebuild.
+    /// Stops the work between two batches; the shadow is dropped then.
     pub cancel: CancellationToken,
 }
 
@@ -104,7 +107,27 @@ impl Rebuild {
         if !lease::try_take(&mut connection, id, lease::Work::Rebuild).await? {
             return Err(RebuildError::Busy(id));
         }
-        bookkeeping::create_shadow(&mut connection, id, self.projection.tables()).await?;
+        let built = self.build(&mut connection, &mut progress).await;
+        if built.is_err()
+            && let Err(error) = bookkeeping::drop_shadow(&mut connection, id).await
+        {
+            // The next rebuild drops it.
+            warn!(projection = %id, %error, "what was built so far stays behind");
+        }
+        let told = built?;
+        connection.close().await?;
+        progress(told);
+        Ok(told)
+    }
+
+    /// Fills the shadow, and swaps it in.
+    async fn build(
+        &self,
+        connection: &mut PgConnection,
+        progress: &mut ProgressListener,
+    ) -> Result<RebuildProgress, RebuildError> {
+        let id = self.projection.id();
+        bookkeeping::create_shadow(connection, id, self.projection.tables()).await?;
         self.projection.begin_shadow().await?;
         let head = self.store.head().await?;
         let mut filling = Filling {
@@ -121,14 +144,28 @@ impl Rebuild {
         loop {
             let before = filling.told.events;
             let head = self.store.head().await?;
-            self.fill(&mut connection, &mut filling, head, &mut progress).await?;
+            self.fill(connection, &mut filling, head, progress).await?;
             if filling.told.events - before <= SWAP_EVENTS_MAX {
                 break;
             }
         }
-        self.swap(&mut connection, &mut filling).await?;
-        connection.close().await?;
-        progress(filling.told);
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(RebuildError::Cancelled);
+            }
+            if self.try_swap(connection, &mut filling).await? {
+                break;
+            }
+        }
+        // An empty one is no news: each platform begins with those.
+        match filling.told.events {
+            0 => debug!(projection = %id, "an empty model went live"),
+            events => info!(projection = %id, events, "a rebuilt model went live"),
+        }
+        if let Err(error) = self.drop_old(connection).await {
+            // The next rebuild drops it.
+            warn!(projection = %id, %error, "the tables of the old model stay behind");
+        }
         Ok(filling.told)
     }
 
@@ -144,10 +181,11 @@ impl Rebuild {
             return Ok(());
         }
         let mut chunks = self.events_after(filling.told.position).await?;
-        while let Some(chunk) = chunks.next().await {
-            if self.cancel.is_cancelled() {
-                return Err(RebuildError::Cancelled);
-            }
+        loop {
+            let next = self.cancel.run_until_cancelled(chunks.next()).await;
+            let Some(chunk) = next.ok_or(RebuildError::Cancelled)? else {
+                break;
+            };
             let Some((events, more)) = up_to(chunk, filling.told.position, upto)? else {
                 continue;
             };
@@ -173,16 +211,28 @@ impl Rebuild {
     }
 
     /// While the live projection waits for its checkpoint: what it has and the shadow has not is
-    /// applied, and the shadow takes its place, all in one transaction.
-    async fn swap(
+    /// applied, and the shadow takes its place, all in one transaction. `false` when the checkpoint
+    /// could not be had in time.
+    async fn try_swap(
         &self,
         connection: &mut PgConnection,
         filling: &mut Filling,
-    ) -> Result<(), RebuildError> {
+    ) -> Result<bool, RebuildError> {
         let id = self.projection.id();
         let mut transaction = connection.begin().await?;
-        bookkeeping::lock_schemas(&mut transaction).await?;
-        let live = checkpoint::lock(&mut transaction, id).await?;
+        bookkeeping::run_script(&mut transaction, SWAP_PATIENCE).await?;
+        let live = match bookkeeping::lock_schemas(&mut transaction).await {
+            Ok(()) => checkpoint::lock(&mut transaction, id).await,
+            Err(error) => Err(error),
+        };
+        let live = match live {
+            Err(error) if is_lock_timeout(&error) => {
+                transaction.rollback().await?;
+                return Ok(false);
+            }
+            live => live?,
+        };
+        bookkeeping::run_script(&mut transaction, "SET LOCAL lock_timeout = 0").await?;
         if let Some(live) = live.filter(|live| *live > filling.told.position) {
             let mut chunks = self.events_after(filling.told.position).await?;
             while let Some(chunk) = chunks.next().await {
@@ -211,15 +261,24 @@ impl Rebuild {
         checkpoint::advance(&mut transaction, id, filling.told.position).await?;
         self.projection.swap_shadow().await?;
         transaction.commit().await?;
-        // Apart from the swap, so that it does not wait for readers of the old tables.
+        Ok(true)
+    }
+
+    /// Drops what was live. Apart from the swap, so that it does not wait for readers of the old
+    /// tables.
+    async fn drop_old(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let mut transaction = connection.begin().await?;
         bookkeeping::lock_schemas(&mut transaction).await?;
+        let live = self.projection.id().schema(Target::Live);
         let drop = format!("DROP SCHEMA IF EXISTS {live}_old CASCADE");
         bookkeeping::run_script(&mut transaction, &drop).await?;
         transaction.commit().await?;
-        info!(projection = %id, events = filling.told.events, "a rebuilt model went live");
         Ok(())
     }
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|said| said.code()).is_some_and(|code| code == "55P03")
 }
 
 /// A rebuild under way.

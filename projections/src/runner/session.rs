@@ -10,7 +10,7 @@ use metrics::{counter, gauge, histogram};
 use sqlx::{Connection, PgConnection};
 use thiserror::Error;
 use tokio::time::sleep;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::projection::{ApplyError, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
@@ -88,7 +88,7 @@ impl Lane {
         checkpoint::set_status(&mut session.connection, id, Status::Running, None, None).await?;
         self.supervisor.publish(session.position);
         gauge!("projection_running", "projection" => id.name).set(1.0);
-        info!(projection = %id, position = %session.position, "a projection runs");
+        debug!(projection = %id, position = %session.position, "a projection runs");
         self.follow(&mut session).await?;
         checkpoint::set_status(&mut session.connection, id, Status::Stopped, None, None).await?;
         gauge!("projection_running", "projection" => id.name).set(0.0);
@@ -116,7 +116,7 @@ impl Lane {
             checkpoint::forget(&mut connection, id).await?;
         }
         if checkpoint::load(&mut connection, id).await?.is_none() {
-            info!(projection = %id, "a model is not there and is built from the whole log");
+            debug!(projection = %id, "a model is not there and is built from the whole log");
             let rebuild = Rebuild {
                 pool: self.supervisor.pool.clone(),
                 store: Arc::clone(&self.supervisor.store),

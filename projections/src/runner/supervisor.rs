@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::projection::ModelId;
 use crate::runner::batch::with_causes;
@@ -82,7 +82,7 @@ impl Supervisor {
             self.cancel.run_until_cancelled(sleep(backoff)).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
-        info!(projection = %id, position = %*self.committed.borrow(), "a projection stopped");
+        debug!(projection = %id, position = %*self.committed.borrow(), "a projection stopped");
     }
 
     /// Writes the status down where that is possible; when PostgreSQL is gone, the log has it.
@@ -130,7 +130,8 @@ impl Supervisor {
         &self,
         position: Position,
     ) -> Result<Option<Position>, ReadError> {
-        let read = ReadAll::forward().from(position).filter(self.filter.clone()).limit(2);
+        let read = ReadAll::forward().filter(self.filter.clone()).limit(2);
+        let read = if position > Position::START { read.from(position) } else { read };
         let mut events = self.store.read_all(read).await?;
         while let Some(event) = events.next().await.transpose()? {
             if event.position > position {

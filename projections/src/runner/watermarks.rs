@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::projection::ModelId;
-use crate::runner::checkpoint;
+use crate::runner::checkpoint::{self, Checkpoint};
 
 /// How often a process that does not run the projection looks at its checkpoint.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -62,6 +62,11 @@ impl Watermarks {
             Err(error) if is_undefined_table(&error) => Ok(Position::START),
             loaded => Ok(loaded?.unwrap_or(Position::START)),
         }
+    }
+
+    /// All projections and how they fare.
+    pub async fn checkpoints(&self) -> Result<Vec<Checkpoint>, sqlx::Error> {
+        checkpoint::checkpoints(&self.pool).await
     }
 
     /// Returns when all of the models have everything up to the position, or the time is up.

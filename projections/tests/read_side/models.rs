@@ -222,7 +222,7 @@ async fn a_saga_tells_what_it_waits_for() {
     put(SagaCompleted {}.into());
     stage.caught_up().await;
     let sagas = &stage.models.sagas;
-    let done = sagas.by_status(Some(SagaStatus::Completed), None, size(5)).await;
+    let done = sagas.select(Some(SagaStatus::Completed), None, None, size(5)).await;
     let done = done.expect("they are read").into_rows();
     assert_eq!((done[0].stream.as_str(), &done[0].waiting_for), (found[0].stream.as_str(), &None));
     stage.end().await;

@@ -286,6 +286,35 @@ async fn a_rebuild_is_unseen_and_equals_the_live_model() {
 }
 
 #[tokio::test]
+async fn a_cancelled_rebuild_drops_what_it_has_built() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    for number in 0..5_000 {
+        register(&store, &format!("user{number}"));
+    }
+    let rebuild = |cancel: &CancellationToken| Rebuild {
+        pool: pool.clone(),
+        store: store.clone(),
+        projection: Arc::new(ProfilesProjection),
+        on_poison: OnPoison::Stop,
+        cancel: cancel.clone(),
+    };
+    let cancel = CancellationToken::new();
+    let told = cancel.clone();
+    let listener = Box::new(move |progress: RebuildProgress| {
+        assert!(progress.events < 5_000, "it did not stop between two batches");
+        told.cancel();
+    });
+    let ended = rebuild(&cancel).run(listener).await;
+    assert!(matches!(ended, Err(RebuildError::Cancelled)), "{ended:?}");
+    let left = "SELECT count(*) FROM information_schema.schemata
+                WHERE schema_name LIKE 'profiles%'";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(&pool).await.expect("readable");
+    assert_eq!(left, 0, "something of the rebuild is left");
+    let done = rebuild(&CancellationToken::new()).run(Box::new(|_| {})).await;
+    assert_eq!(done.expect("it is rebuilt").events, 5_000);
+}
+
+#[tokio::test]
 async fn a_strict_rebuild_stops_at_poison_and_leaves_the_live_model() {
     let (pool, store) = (database::fresh().await, MemoryStore::new());
     let (user, _) = register(&store, "kept");

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use event_schemas::saga::{SagaEvent, SagaStarted};
+use serde::Serialize;
 use serde_json::Value;
 
 /// Where a run of a saga stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SagaState {
     /// Which kind of saga.
     pub kind: String,
@@ -36,7 +37,7 @@ pub struct SagaState {
 }
 
 /// A step was refused for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// Which step.
     pub step: String,
@@ -45,7 +46,7 @@ pub struct Refusal {
 }
 
 /// A step, or its undoing, has failed and will be tried again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// Which step.
     pub step: String,
@@ -58,7 +59,7 @@ pub struct Failure {
 }
 
 /// A step waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Timer {
     /// Which step.
     pub step: String,
@@ -69,7 +70,7 @@ pub struct Timer {
 }
 
 /// The run waits for an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pause {
     /// At which step.
     pub step: String,
@@ -78,7 +79,8 @@ pub struct Pause {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum End {
     /// Every step was done.
     Completed,

@@ -1,88 +1,186 @@
-//! The binary `veza-replay`: the log of a running platform, or of a data folder at rest.
+//! The binary `veza-replay`: the log of a running platform, or of a data folder at rest, and the
+//! read models made from it.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::Context as _;
-use clap::Parser;
-use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, OpenError};
-use replay_tool::{Format, Output, ReplayCommand, ReplayError, Verdict, run};
-use veza::run_file;
+use chrono::Utc;
+use clap::{Parser, Subcommand};
+use event_store::StreamName;
+use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
+use replay_tool::{
+    Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, run, run_on_models,
+};
+use sagas::orchestrator::{ResumeError, resume};
+use serde_json::json;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use veza::config::{Config, Flags, Layers};
+use veza::replay::{Log, PartsError, ReadSide, fold_saga};
 
-/// Look into the event log. It changes nothing.
+/// Look into the event log, and make read models anew from it.
 ///
-/// Exit code: 0 good, 1 something found bad, 2 wrong usage, 3 the store can't be reached.
+/// Beside a running platform it asks that platform's event store and database; else it opens those
+/// of the data folder, which the platform can't start on meanwhile. Only `resume` adds to the log.
+///
+/// Exit code: 0 good, 1 something found bad or not done, 2 wrong usage, 3 the event store or the
+/// database can't be reached.
 #[derive(Debug, Parser)]
 #[command(name = "veza-replay", version)]
 struct Cli {
-    /// The data folder; a platform that runs on it is asked over gRPC
-    #[arg(long, global = true, env = "VEZA_DATA", default_value = "./veza-data")]
-    data: PathBuf,
+    /// The data folder (VEZA_DATA; by default ./veza-data)
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<String>,
+    /// A TOML file with the platform's settings
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Another store, by its connection string, such as esdb://127.0.0.1:2113?tls=false
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
+    /// Another database (VEZA_DATABASE_URL; by default the private one of the data folder)
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
     /// Print JSON, one document a line
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    command: ReplayCommand,
+    command: Command,
 }
 
-const FOUND_BAD: u8 = 1;
-const UNREACHABLE: u8 = 3;
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Log(ReplayCommand),
+    #[command(flatten)]
+    Models(ModelCommand),
+    /// Let a paused run of a saga go on: the step it paused at is tried again
+    Resume {
+        /// Its stream, such as saga-checkout-<id> (`sagas --status paused` lists them)
+        #[arg(value_parser = |text: &str| StreamName::new(text))]
+        stream: StreamName,
+    },
+}
+
+/// Why the command was not carried out.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error(transparent)]
+    Parts(#[from] PartsError),
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
+    #[error("signals can't be heard")]
+    Signals(#[source] io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Parts(error) => error.exit_code(),
+            Self::Replay(error) => error.exit_code(),
+            Self::Resume(ResumeError::Journal(_)) => UNREACHABLE,
+            Self::Resume(_) | Self::Signals(_) => FOUND_BAD,
+        }
+    }
+}
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let store = match open(&cli).await {
-        Ok(store) => store,
-        Err(error) => {
-            eprintln!("veza-replay: {error:#}");
-            return ExitCode::from(UNREACHABLE);
-        }
+    let flags = Flags { data: cli.data.clone(), config: cli.config.clone(), roles: Vec::new() };
+    let config = Layers::gather(&flags, std::env::vars_os());
+    let config = match config.and_then(|layers| Config::read(&layers)) {
+        Ok(config) => config,
+        Err(error) => return failed(&error, USAGE),
     };
-    let format = if cli.json { Format::Json } else { Format::Text };
-    let mut stdout = io::BufWriter::new(io::stdout());
-    let outcome = run(&*store, &cli.command, &mut Output::new(&mut stdout, format)).await;
-    let outcome = outcome.and_then(|verdict| {
-        stdout.flush()?;
-        Ok(verdict)
-    });
-    match outcome {
+    match carry_out(&cli, &config).await {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::from(FOUND_BAD),
         // Whoever closed the pipe has seen enough.
-        Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(Failure::Replay(ReplayError::Output(error)))
+            if error.kind() == io::ErrorKind::BrokenPipe =>
+        {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("veza-replay: {error}");
-            ExitCode::from(if error.is_unreachable() { UNREACHABLE } else { FOUND_BAD })
+            let code = error.exit_code();
+            failed(&error, code)
         }
     }
 }
 
-async fn open(cli: &Cli) -> anyhow::Result<Arc<dyn EventStore>> {
-    if let Some(connection_string) = &cli.store {
-        return Ok(Arc::new(ClientStore::new(connection_string)?));
+/// Says why in one line, causes and all.
+fn failed(error: &(dyn std::error::Error + Send + Sync), code: u8) -> ExitCode {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !line.contains(&told) {
+            line = format!("{line}: {told}");
+        }
+        cause = error.source();
     }
-    let folder = cli.data.join("events");
-    if !folder.is_dir() {
-        anyhow::bail!("there is no event store in {}", cli.data.display());
-    }
-    match EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(OpenError::Locked { .. }) => running(&cli.data),
-        Err(error) => Err(error.into()),
-    }
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    // Whoever closed the error output does not want to know.
+    let _ = writeln!(io::stderr(), "veza-replay: {line}");
+    ExitCode::from(code)
 }
 
-/// The store of the platform that runs on the folder.
-fn running(data: &Path) -> anyhow::Result<Arc<dyn EventStore>> {
-    let address = run_file::event_store(data)
-        .context("the folder is in use, and run.json does not say where its event store is")?;
-    let store = ClientStore::new(&format!("esdb://{address}?tls=false"))?;
-    Ok(Arc::new(store))
+async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
+    let log = Log::open(cli.store.as_deref(), config).await?;
+    let format = if cli.json { Format::Json } else { Format::Text };
+    let mut stdout = io::BufWriter::new(io::stdout());
+    let mut output = Output::new(&mut stdout, format);
+    let outcome = match &cli.command {
+        Command::Log(command) => {
+            let outcome = run(&*log.store(), fold_saga, command, &mut output).await;
+            outcome.map_err(Failure::from)
+        }
+        Command::Models(command) => on_models(cli, config, &log, command, &mut output).await,
+        Command::Resume { stream } => {
+            let resumed = resume(log.store(), stream, Utc::now()).await;
+            resumed.map_err(Failure::from).and_then(|()| {
+                let document = json!({ "stream": stream.as_str(), "resumed": true });
+                let printed = output.result(&document, &format!("{stream} goes on"));
+                printed.map_err(ReplayError::from)?;
+                Ok(Verdict::Good)
+            })
+        }
+    };
+    log.close().await;
+    let verdict = outcome?;
+    stdout.flush().map_err(ReplayError::from)?;
+    Ok(verdict)
+}
+
+/// On Ctrl-C a rebuild is given up in good order, and a server that was started is stopped.
+async fn on_models(
+    cli: &Cli,
+    config: &Config,
+    log: &Log,
+    command: &ModelCommand,
+    output: &mut Output<'_>,
+) -> Result<Verdict, Failure> {
+    let cancel = cancelled_by_signals().map_err(Failure::Signals)?;
+    let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
+    let models = read_side.models();
+    let outcome = run_on_models(log.store(), models, command, output, cancel).await;
+    read_side.close().await?;
+    Ok(outcome?)
+}
+
+fn cancelled_by_signals() -> io::Result<CancellationToken> {
+    let cancel = CancellationToken::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut signals = signal(kind)?;
+        let cancel = cancel.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            cancel.cancel();
+        });
+    }
+    Ok(cancel)
 }

@@ -20,13 +20,14 @@ const TEST_PREFIX: &str = "VEZA_TEST_";
 /// What the command line sets.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
-    /// The data folder.
+    /// The data folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
-    /// A TOML file with settings (`veza config` lists them).
+    /// A TOML file with settings (`veza config` lists them)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// What this process does; may be given more than once.
+    /// What this process does: all (unless set otherwise), command-api, query-api, projector,
+    /// saga or event-store; may be given more than once
     #[arg(long = "role", value_name = "ROLE")]
     pub roles: Vec<String>,
 }

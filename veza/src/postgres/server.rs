@@ -1,5 +1,6 @@
 //! One run of the server: making its data, starting or adopting it, and its end.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -21,8 +22,9 @@ const READY_SECONDS_MAX: u64 = 300;
 const FAST_STOP_SECONDS_MAX: u64 = 60;
 const IMMEDIATE_STOP_SECONDS_MAX: u64 = 10;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// The processes of a killed server end by themselves once they see it.
-const ORPHANS_SECONDS_MAX: u64 = 30;
+/// What a killed Veza left starting gets ready, or ends; and the processes of a killed server end
+/// by themselves once they see it.
+const LEFTOVERS_SECONDS_MAX: u64 = 30;
 const POLL: Duration = Duration::from_millis(50);
 /// A log longer than this is put aside at the next start.
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -68,20 +70,58 @@ impl Server {
         if !data.is_dir() {
             init(&bin, folder, &data, account).await?;
         }
-        if let Some(pid) = running_in(&data) {
-            tracing::info!(pid, "private PostgreSQL runs already; adopting it");
-            let mut server = Server { data: data.clone(), pid, child: None, was_ready: false };
-            match server.ready(folder, &log).await {
-                // It was on its way out.
-                Err(PostgresError::Start { .. }) => {}
-                done => return done.map(|()| server),
-            }
+        if let Some(server) = Server::adopt(folder, &data, &log).await? {
+            return Ok(server);
         }
-        orphans_gone(&data).await?;
         let mut server = Server::spawn(&bin, folder, data, &log, account)?;
         tracing::info!(pid = server.pid, "private PostgreSQL starts");
         server.ready(folder, &log).await?;
         Ok(server)
+    }
+
+    /// The server that an earlier Veza left in `data`, once it is ready; none when nothing is left
+    /// of it, not even its notes.
+    ///
+    /// A server that was only just spawned has no note yet and is in `folder` still, so whoever is
+    /// there is looked at again until it has one, or is gone. Of a server that was killed, the notes
+    /// stay while one of its processes lives: by them PostgreSQL itself sees the danger. Then they
+    /// go: PostgreSQL would do that too, but takes any process that was since given the same number
+    /// for that server, and one that was killed and that nobody has buried, and then never starts
+    /// again.
+    async fn adopt(
+        folder: &Path,
+        data: &Path,
+        log: &Path,
+    ) -> Result<Option<Server>, PostgresError> {
+        let until = Instant::now() + Duration::from_secs(LEFTOVERS_SECONDS_MAX);
+        loop {
+            if let Some(pid) = running_in(data) {
+                tracing::info!(pid, "private PostgreSQL runs already; adopting it");
+                let data = data.to_owned();
+                let mut server = Server { data, pid, child: None, was_ready: false };
+                match server.ready(folder, log).await {
+                    // It was on its way out.
+                    Err(PostgresError::Start { .. }) => {}
+                    done => return done.map(|()| Some(server)),
+                }
+            }
+            if !any_lives_in(&[folder, data])? {
+                break;
+            }
+            if Instant::now() > until {
+                return Ok(None);
+            }
+            sleep(POLL).await;
+        }
+        for note in [data.join("postmaster.pid"), folder.join(format!(".s.PGSQL.{PORT}.lock"))] {
+            match fs::remove_file(&note) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(PostgresError::at(&note, e));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     fn spawn(
@@ -191,6 +231,15 @@ impl Server {
     }
 }
 
+/// Tells the server that runs on `data` to end: sessions are cut, then it checkpoints.
+pub fn tell_to_end(pid: u32, data: &Path) {
+    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(process) = process.filter(|_| lives_in(pid, data)) {
+        // Whoever only tells does not wait to hear that it was gone already.
+        let _ = kill_process(process, Signal::INT);
+    }
+}
+
 /// Makes the data folder, aside and then renamed, so that a half-made one is never taken for whole.
 async fn init(
     bin: &Path,
@@ -199,6 +248,11 @@ async fn init(
     account: &Account,
 ) -> Result<(), PostgresError> {
     let aside = folder.join("data.new");
+    // One that a killed Veza left at work would write into what is made here.
+    let until = Instant::now() + Duration::from_secs(LEFTOVERS_SECONDS_MAX);
+    while any_lives_in(&[folder, &aside])? && Instant::now() < until {
+        sleep(POLL).await;
+    }
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(|e| PostgresError::at(&aside, e))?;
     }
@@ -240,30 +294,25 @@ fn lives_in(pid: u32, data: &Path) -> bool {
     works_in.is_some() && works_in == data.canonicalize().ok()
 }
 
-/// Waits for the processes of a killed server, and drops its note. PostgreSQL does that itself, but
-/// takes any process that was since given the same number for that server, and then never starts
-/// again. While one of the old processes lives the note stays: by it PostgreSQL sees the danger.
-async fn orphans_gone(data: &Path) -> Result<(), PostgresError> {
-    let until = Instant::now() + Duration::from_secs(ORPHANS_SECONDS_MAX);
-    while any_lives_in(data)? {
-        if Instant::now() > until {
-            return Ok(());
-        }
-        sleep(POLL).await;
-    }
-    let note = data.join("postmaster.pid");
-    match fs::remove_file(&note) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(PostgresError::at(&note, e)),
-        _ => Ok(()),
-    }
-}
-
-fn any_lives_in(data: &Path) -> Result<bool, PostgresError> {
+/// Whether any process of PostgreSQL works in one of these folders.
+fn any_lives_in(folders: &[&Path]) -> Result<bool, PostgresError> {
     let processes = Path::new("/proc");
     let mut pids = fs::read_dir(processes)
         .map_err(|e| PostgresError::at(processes, e))?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Ok(pids.any(|pid| lives_in(pid, data)))
+    Ok(pids.any(|pid| folders.iter().any(|folder| lives_in(pid, folder)) && is_postgres(pid)))
+}
+
+/// Whether that process runs a program of PostgreSQL, or is about to (it is a Veza until then), and
+/// not, say, an operator's shell.
+fn is_postgres(pid: u32) -> bool {
+    let Ok(program) = fs::read_link(format!("/proc/{pid}/exe")) else {
+        return false;
+    };
+    // Behind the name of a program that an upgrade has removed stands a remark.
+    let name = program.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
+    ["postgres", "initdb"].iter().any(|ours| name.starts_with(ours))
+        || std::env::current_exe().is_ok_and(|veza| veza == program)
 }
 
 fn open_log(path: &Path) -> Result<File, PostgresError> {
@@ -278,6 +327,11 @@ fn open_log(path: &Path) -> Result<File, PostgresError> {
 fn last_words(log: &Path) -> String {
     let said = fs::read(log).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
-    let fatal = said.lines().rfind(|line| line.contains("FATAL:") || line.contains("PANIC:"));
+    // Whoever knocked too early is told so, which is no cause.
+    let is_cause = |line: &&str| {
+        let fatal = line.contains("FATAL:") || line.contains("PANIC:");
+        fatal && !line.contains("FATAL:  the database system is ")
+    };
+    let fatal = said.lines().rfind(is_cause);
     fatal.or(said.lines().last()).unwrap_or("it said nothing").trim().to_owned()
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use tokio::process::{Child, Command};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is looked for.
-const POLL: Duration = Duration::from_millis(50);
+pub const POLL: Duration = Duration::from_millis(50);
 
-/// A running platform; killed when this is dropped.
+/// A running platform; killed when this is dropped, and its private PostgreSQL with it.
 pub struct Platform {
     data: TempDir,
+    settings: Vec<(&'static str, &'static str)>,
     process: Child,
     url: String,
     client: Client,
@@ -37,24 +39,74 @@ pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 
 impl Platform {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more settings, each as its variable.
+    pub async fn start_with(settings: &[(&'static str, &'static str)]) -> Self {
+        let mut platform = Self::begin_start(settings);
+        platform.url = ready(platform.data.path(), &mut platform.process).await;
+        platform
+    }
+
+    /// Starts one in a new folder, and returns at once.
+    pub fn begin_start(settings: &[(&'static str, &'static str)]) -> Self {
         let data = tempfile::tempdir().unwrap();
         // The private PostgreSQL runs as another user when this one is root.
         fs::set_permissions(data.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let (process, url) = launch(&data).await;
-        Self { data, process, url, client: Client::new() }
+        let settings = settings.to_vec();
+        let process = spawn(data.path(), &settings);
+        Self { data, settings, process, url: String::new(), client: Client::new() }
     }
 
     pub async fn kill_and_restart(&mut self) {
-        self.process.kill().await.unwrap();
-        fs::remove_file(self.data.path().join("run.json")).unwrap();
-        (self.process, self.url) = launch(&self.data).await;
+        self.kill().await;
+        self.restart().await;
     }
 
-    pub async fn stop(mut self) {
+    /// As SIGKILL does.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// Starts it again, and returns once it is ready.
+    pub async fn restart(&mut self) {
+        self.begin_restart();
+        self.url = ready(self.data.path(), &mut self.process).await;
+    }
+
+    /// Starts it again, and returns at once.
+    pub fn begin_restart(&mut self) {
+        let _ = fs::remove_file(self.data.path().join("run.json"));
+        self.process = spawn(self.data.path(), &self.settings);
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Where its HTTP is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What it says in `run.json`.
+    pub fn run_file(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.data.path().join("run.json")).unwrap()).unwrap()
+    }
+
+    pub async fn stop(self) {
+        self.stop_and_keep().await;
+    }
+
+    /// Stops it and keeps its folder: all but a restart is then in vain.
+    pub async fn stop_and_keep(mut self) -> Self {
         let pid = self.process.id().unwrap().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
         assert!(ended.expect("ends in time").unwrap().success());
+        self
     }
 
     pub fn request(&self, method: Method, path: &str, token: Option<&str>) -> RequestBuilder {
@@ -98,14 +150,16 @@ impl Platform {
 
     /// What `veza-replay --json` prints, beside the running platform.
     pub async fn replay(&self, args: &[&str]) -> Value {
-        let output = Command::new(env!("CARGO_BIN_EXE_veza-replay"))
-            .args(["--json", "--data"])
-            .arg(self.data.path())
-            .args(args)
-            .output()
-            .await
-            .unwrap();
+        let output = self.replay_command(args).arg("--json").output().await.unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// `veza-replay` on the data folder, to be run.
+    pub fn replay_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        command.arg("--data").arg(self.data.path()).args(args);
+        command.env_remove("VEZA_DATABASE_URL").kill_on_drop(true);
+        command
     }
 
     /// What the sandbox gateway has done for an order, in order.
@@ -118,20 +172,45 @@ impl Platform {
     }
 }
 
-async fn launch(data: &TempDir) -> (Child, String) {
-    let process = Command::new(env!("CARGO_BIN_EXE_veza"))
+impl Drop for Platform {
+    /// After a failed test PostgreSQL would outlive the platform, as it does a crash.
+    fn drop(&mut self) {
+        let note = self.data.path().join("postgres/data/postmaster.pid");
+        let note = fs::read_to_string(note).unwrap_or_default();
+        if let Some(pid) = note.lines().next() {
+            let _ = self.process.start_kill();
+            let _ = std::process::Command::new("kill").args(["-QUIT", pid]).status();
+        }
+    }
+}
+
+fn spawn(data: &Path, settings: &[(&str, &str)]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_veza"))
         .args(["serve", "--data"])
-        .arg(data.path())
+        .arg(data)
         .env("VEZA_HTTP", "127.0.0.1:0")
         .env("VEZA_EVENT_STORE_LISTEN", "127.0.0.1:0")
         .env("VEZA_PUBLIC_URL", "http://veza.test")
         .env_remove("VEZA_DATABASE_URL")
+        .envs(settings.iter().copied())
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .unwrap();
-    let file = data.path().join("run.json");
-    eventually("the platform is ready", async || file.exists()).await;
+        .unwrap()
+}
+
+/// Its address, once it is ready.
+async fn ready(data: &Path, process: &mut Child) -> String {
+    let file = data.join("run.json");
+    let polling = async {
+        while !file.exists() {
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none(), "the platform did not start: {ended:?}");
+            // poll
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, polling).await.expect("the platform is ready in time");
     let run: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    (process, format!("http://{}", run["http"].as_str().unwrap()))
+    format!("http://{}", run["http"].as_str().unwrap())
 }

@@ -1,84 +1,11 @@
 //! The story so far, through the public doors of a real platform: sign up, upload, publish, sell,
 //! buy. It is killed in the middle of a purchase and started again, and goes on by itself.
 
-#[path = "story/platform.rs"]
-mod platform;
-
-use platform::{Platform, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Two seconds of a 440 Hz tone, 16 bit, mono, 8 kHz.
-fn tone() -> Vec<u8> {
-    const RATE_HZ: u32 = 8000;
-    let samples = (0..2 * RATE_HZ).map(|n| {
-        let phase = f64::from(n) * 440.0 * std::f64::consts::TAU / f64::from(RATE_HZ);
-        (phase.sin() * 12_000.0) as i16
-    });
-    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-    let size = u32::try_from(data.len()).unwrap();
-    let mut wav = Vec::new();
-    wav.extend(b"RIFF");
-    wav.extend((36 + size).to_le_bytes());
-    wav.extend(b"WAVEfmt ");
-    wav.extend(16_u32.to_le_bytes());
-    wav.extend([1, 0, 1, 0]);
-    wav.extend(RATE_HZ.to_le_bytes());
-    wav.extend((2 * RATE_HZ).to_le_bytes());
-    wav.extend([2, 0, 16, 0]);
-    wav.extend(b"data");
-    wav.extend(size.to_le_bytes());
-    wav.extend(data);
-    wav
-}
-
-async fn sign_up(platform: &Platform, handle: &str, role: &str) -> String {
-    let email = format!("{handle}@example.org");
-    let new = json!({
-        "handle": handle, "display_name": handle, "email": email,
-        "password": "correct horse", "roles": [role],
-    });
-    assert_eq!(platform.post("/api/v1/users", None, new).await.0, 201);
-    let token = platform.mailed_token(&email);
-    let (status, _) =
-        platform.post("/api/v1/email-confirmations", None, json!({ "token": token })).await;
-    assert_eq!(status, 200);
-    let credentials = json!({ "email": email, "password": "correct horse" });
-    let (status, answer) = platform.post("/api/v1/sessions", None, credentials).await;
-    assert_eq!(status, 201);
-    answer["access_token"].as_str().unwrap().to_owned()
-}
-
-/// A published track of the artist.
-async fn publish(platform: &Platform, artist: &str) -> String {
-    let (status, upload) = platform.upload(artist, tone()).await;
-    assert_eq!((status, &upload["media_type"]), (201, &json!("audio/wav")));
-    let new = json!({ "upload_id": upload["id"], "title": "Tone", "tags": ["test"] });
-    let (status, track) = platform.post("/api/v1/tracks", Some(artist), new).await;
-    assert_eq!(status, 201);
-    let track = track["id"].as_str().unwrap().to_owned();
-    let publication = format!("/api/v1/tracks/{track}/publication");
-    eventually("the track can be published", async || {
-        platform.post(&publication, Some(artist), Value::Null).await.0 == 200
-    })
-    .await;
-    track
-}
-
-async fn list(platform: &Platform, artist: &str, track: &str, delivery: &str) -> Value {
-    let new = json!({
-        "track_id": track, "kind": "exclusive", "delivery": delivery,
-        "price": { "amount_minor": 2500, "currency": "EUR" },
-    });
-    let (status, listing) = platform.post("/api/v1/listings", Some(artist), new).await;
-    assert_eq!(status, 201, "{listing}");
-    listing["id"].clone()
-}
-
-async fn order(platform: &Platform, buyer: &str, listing: &Value) -> (u16, Value) {
-    let new = json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
-    platform.post("/api/v1/orders", Some(buyer), new).await
-}
+use crate::acts::{list, order, publish, sign_up};
+use crate::platform::{Platform, eventually};
 
 #[tokio::test]
 async fn a_licence_is_bought_and_a_kill_in_the_middle_changes_nothing() {

@@ -1,0 +1,52 @@
+//! Reserving a handle and an address for somebody who signs up.
+
+use aggregates::user::User;
+use aggregates::{CommandHandler, LoadError};
+use chrono::{DateTime, TimeDelta, Utc};
+use thiserror::Error;
+
+use super::accounts::{AccountError, Accounts, NewAccount};
+
+/// How long a sign-up may take before its handle and address can be taken by another.
+const SIGN_UP_TIME: TimeDelta = TimeDelta::minutes(1);
+
+/// Why an account could not be reserved.
+#[derive(Debug, Error)]
+pub enum ReserveError {
+    /// It is taken, or the accounts can't be asked.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// Whether an earlier sign-up was finished can't be seen.
+    #[error("an earlier sign-up can't be looked at")]
+    Load(#[from] LoadError),
+}
+
+impl ReserveError {
+    /// Whether another handle might do.
+    pub fn is_handle_taken(&self) -> bool {
+        matches!(self, Self::Account(AccountError::HandleTaken))
+    }
+}
+
+/// Keeps the account's handle and address, which a sign-up that was never finished gives back.
+pub async fn reserve(
+    accounts: &Accounts,
+    handler: &CommandHandler,
+    account: &NewAccount,
+    now: DateTime<Utc>,
+) -> Result<(), ReserveError> {
+    let first = accounts.keep(account, now).await;
+    let Err(AccountError::HandleTaken | AccountError::EmailTaken) = first else {
+        return first.map_err(Into::into);
+    };
+    let mut freed = false;
+    for holder in accounts.holders_before(account, now - SIGN_UP_TIME).await? {
+        let began = |user: &User| user.user_id.is_some();
+        if !handler.inspect(holder, began).await? {
+            accounts.forget(holder).await?;
+            freed = true;
+        }
+    }
+    let outcome = if freed { accounts.keep(account, now).await } else { first };
+    outcome.map_err(Into::into)
+}

@@ -1,0 +1,157 @@
+//! What may go wrong with a query, and how that reads: a stable code, and nothing from inside.
+
+use std::error::Error;
+use std::time::Duration;
+
+use access::{Problem, ProblemType};
+use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use projections::{QueryError, WaitError};
+use uuid::Uuid;
+
+use crate::limits::ERRORS_MAX;
+
+/// When to ask again what could not be answered just now.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why a field, or a whole query, was not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The request is no query that could be looked at.
+    #[error("{0}")]
+    BadRequest(String),
+    /// An argument, or the document as a whole, is not as it may be.
+    #[error("{0}")]
+    Validation(String),
+    /// Only somebody with an access token may ask this.
+    #[error("a valid access token is needed")]
+    Unauthenticated,
+    /// The caller may not ask this.
+    #[error("this is not allowed")]
+    Forbidden,
+    /// The models have not come to what was asked for.
+    #[error("the change is not visible yet")]
+    NotYetVisible,
+    /// A model was never built, or is built for the first time.
+    #[error("the model is not built yet")]
+    ModelNotBuilt,
+    /// It took too long.
+    #[error("the query took too long")]
+    Timeout,
+    /// Too much is asked of this process just now.
+    #[error("the platform is too busy")]
+    Overloaded,
+    /// Too many requests of one caller.
+    #[error("too many requests")]
+    RateLimited,
+    /// Something broke; the log knows what, under this id.
+    #[error("something went wrong")]
+    Internal(Uuid),
+}
+
+impl Failure {
+    /// Something broke: logs it with its causes, once, and keeps no more of it than an id.
+    pub fn internal(cause: &dyn Error) -> Self {
+        let id = Uuid::now_v7();
+        let mut chain = cause.to_string();
+        let mut source = cause.source();
+        while let Some(inner) = source {
+            chain.push_str(": ");
+            chain.push_str(&inner.to_string());
+            source = inner.source();
+        }
+        tracing::error!(error.id = %id, error = %chain, "a query failed");
+        Self::Internal(id)
+    }
+
+    /// The stable code that clients branch on.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "BAD_REQUEST",
+            Self::Validation(_) => "VALIDATION",
+            Self::Unauthenticated => "UNAUTHENTICATED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::NotYetVisible => "NOT_YET_VISIBLE",
+            Self::ModelNotBuilt => "MODEL_NOT_BUILT",
+            Self::Timeout => "TIMEOUT",
+            Self::Overloaded => "OVERLOADED",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    fn describe(&self, extensions: &mut ErrorExtensionValues) {
+        extensions.set("code", self.code());
+        if let Self::Internal(id) = self {
+            extensions.set("id", id.to_string());
+        }
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::NotBuilt => Self::ModelNotBuilt,
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<WaitError> for Failure {
+    fn from(error: WaitError) -> Self {
+        match error {
+            WaitError::NotYetVisible { .. } => Self::NotYetVisible,
+            error => Self::internal(&error),
+        }
+    }
+}
+
+/// The same where no GraphQL is spoken.
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let kind = match &failure {
+            Failure::BadRequest(_) => ProblemType::Malformed,
+            Failure::Validation(_) => ProblemType::Validation,
+            Failure::Unauthenticated => ProblemType::Unauthenticated,
+            Failure::Forbidden => ProblemType::Forbidden,
+            Failure::NotYetVisible => ProblemType::NotYetVisible,
+            Failure::ModelNotBuilt | Failure::Timeout | Failure::Overloaded => {
+                return Self::overloaded(RETRY_AFTER);
+            }
+            Failure::RateLimited => return Self::rate_limited(RETRY_AFTER),
+            Failure::Internal(id) => {
+                return Self::new(ProblemType::Internal).with("id", id.to_string());
+            }
+        };
+        Self::new(kind).with_detail(failure.to_string())
+    }
+}
+
+/// The failure of a request as a whole, as GraphQL tells it.
+impl From<Failure> for ServerError {
+    fn from(failure: Failure) -> Self {
+        let mut error = ServerError::new(failure.to_string(), None);
+        failure.describe(error.extensions.get_or_insert_default());
+        error
+    }
+}
+
+/// A request that was refused as a whole.
+pub fn refused(failure: Failure) -> Response {
+    Response::from_errors(vec![failure.into()])
+}
+
+/// Gives every error of a response its code, and drops those that no reader reads to the end.
+pub fn with_codes(mut response: Response) -> Response {
+    response.errors.truncate(ERRORS_MAX);
+    for error in &mut response.errors {
+        let failure = error.source::<Failure>().cloned();
+        let extensions = error.extensions.get_or_insert_default();
+        match failure {
+            Some(failure) => failure.describe(extensions),
+            // Only the engine itself makes errors without a source: by its rules of validation.
+            None if extensions.get("code").is_none() => extensions.set("code", "VALIDATION"),
+            None => {}
+        }
+    }
+    response
+}

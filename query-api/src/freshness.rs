@@ -1,0 +1,95 @@
+//! How fresh an answer must be: each field waits for the model it reads, and all together no longer
+//! than a bound.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use access::Consistency;
+use event_store::Position;
+use projections::{ModelId, WaitError, Watermarks};
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::limits::FRESHNESS_TIME_MAX;
+
+/// What one request's answer must have seen, and which models it has read.
+pub struct Freshness {
+    watermarks: Watermarks,
+    min_position: Option<Position>,
+    allow_stale: bool,
+    deadline: Instant,
+    read: Mutex<Vec<ModelId>>,
+    was_late: AtomicBool,
+}
+
+impl Freshness {
+    /// What a request's headers ask for.
+    ///
+    /// # Errors
+    /// When the position is none that a command answered.
+    pub fn asked(watermarks: Watermarks, consistency: &Consistency) -> Result<Self, Failure> {
+        let unreadable = |_| Failure::BadRequest("the position can't be read".to_owned());
+        let given = consistency.min_position.as_ref();
+        let min_position =
+            given.map(|text| text.as_str().parse().map_err(unreadable)).transpose()?;
+        let freshness = Self::any(watermarks);
+        Ok(Self { min_position, allow_stale: consistency.allow_stale, ..freshness })
+    }
+
+    /// Whatever the models have is fresh enough.
+    pub fn any(watermarks: Watermarks) -> Self {
+        Self {
+            watermarks,
+            min_position: None,
+            allow_stale: false,
+            deadline: Instant::now() + FRESHNESS_TIME_MAX,
+            read: Mutex::default(),
+            was_late: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns when the model is fresh enough to be read.
+    ///
+    /// # Errors
+    /// When it does not get there in time, unless an older answer is welcome.
+    pub async fn reach(&self, model: ModelId) -> Result<(), Failure> {
+        {
+            let mut read = self.read.lock().expect("nobody panics while holding it");
+            if !read.contains(&model) {
+                read.push(model);
+            }
+        }
+        let Some(position) = self.min_position else {
+            return Ok(());
+        };
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.watermarks.wait_for(&[model], position, left).await {
+            Ok(()) => Ok(()),
+            Err(WaitError::NotYetVisible { .. }) if self.allow_stale => Ok(()),
+            Err(error) => {
+                let was_late = matches!(error, WaitError::NotYetVisible { .. });
+                self.was_late.fetch_or(was_late, Ordering::Relaxed);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether a model did not get there in time.
+    pub fn was_late(&self) -> bool {
+        self.was_late.load(Ordering::Relaxed)
+    }
+
+    /// How far all the models had come that were read; only for who takes an older answer.
+    pub async fn model_position(&self) -> Option<Position> {
+        if !self.allow_stale {
+            return None;
+        }
+        let read = self.read.lock().expect("nobody panics while holding it").clone();
+        let mut least = None;
+        for model in read {
+            let position = self.watermarks.position(model).await.ok()?;
+            least = Some(least.map_or(position, |least: Position| least.min(position)));
+        }
+        least
+    }
+}

@@ -1,0 +1,13 @@
+//! The query side's doors over real parts: PostgreSQL, the embedded store, the projections, files.
+
+mod abuse;
+mod database;
+mod freshness;
+mod graphql;
+mod live;
+mod schema;
+mod sight;
+mod socket;
+mod sockets;
+mod stage;
+mod streaming;

@@ -1,0 +1,15 @@
+//! The schema's text is checked in: clients generate code from it, so each change is seen.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn the_schema_is_the_golden_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.graphql");
+    let now = query_api::schema::sdl();
+    if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+        fs::write(&path, &now).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == now, "schema.graphql is not the schema: UPDATE_SCHEMAS=1 writes it");
+}

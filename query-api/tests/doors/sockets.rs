@@ -1,0 +1,210 @@
+//! Subscriptions over sockets, and how sockets end.
+
+use std::time::{Duration, Instant};
+
+use access::Role;
+use access::token::{ACCESS_TOKEN_LIFE, CLOCK_LEEWAY};
+use chrono::{TimeDelta, Utc};
+use event_schemas::commerce::{EscrowEvent, EscrowHeld, OrderCancelled, OrderEvent};
+use event_schemas::social::{ChannelEvent, ChannelMemberJoined, ChannelMemberLeft};
+use event_schemas::{Currency, Money, UserId};
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
+
+use crate::socket::Socket;
+use crate::stage::{Stage, every_projection};
+
+const MESSAGES: &str = "subscription($id: UUID!, $after: String) {
+    messagePosted(channelId: $id, after: $after) { text position author { handle } } }";
+const ORDER: &str = "subscription($id: UUID!) {
+    orderChanged(orderId: $id) { status escrow reason history { what } } }";
+
+#[tokio::test]
+async fn members_hear_what_is_said_until_they_leave() {
+    let stage = Stage::new().await;
+    let nina = stage.user("nina", Role::Artist).await;
+    let otis = stage.user("otis", Role::Listener).await;
+    let channel = stage.channel(nina).await;
+    let joined = ChannelMemberJoined { channel_id: channel, user_id: otis };
+    stage.put::<ChannelEvent>(channel, joined.into()).await;
+    let first = stage.say(channel, nina, "first").await;
+    stage.say(channel, nina, "second").await;
+    let mut socket = Socket::of(&stage, &stage.token(otis, Role::Listener)).await;
+    let asked = json!({ "id": channel, "after": first.to_string() });
+    socket.subscribe("a", MESSAGES, asked).await;
+    let next = socket.next().await;
+    assert_eq!((&next["type"], &next["id"]), (&json!("next"), &json!("a")));
+    let message = &next["payload"]["data"]["messagePosted"];
+    assert_eq!(
+        (&message["text"], &message["author"]["handle"]),
+        (&json!("second"), &json!("nina"))
+    );
+    let third = stage.say(channel, otis, "third").await;
+    let message = socket.next().await["payload"]["data"]["messagePosted"].take();
+    let expected = json!({
+        "text": "third", "position": third.to_string(), "author": { "handle": "otis" },
+    });
+    assert_eq!(message, expected);
+    // A cursor of a page is a place, too.
+    stage.caught_up().await;
+    let token = stage.token(otis, Role::Listener);
+    let page = "query($id: UUID!) { channel(id: $id) { messages(first: 2) { edges { cursor } } } }";
+    let page = stage.data(Some(&token), page, json!({ "id": channel })).await;
+    let cursor = page["channel"]["messages"]["edges"][1]["cursor"].clone();
+    socket.subscribe("b", MESSAGES, json!({ "id": channel, "after": cursor })).await;
+    assert_eq!(socket.next().await["payload"]["data"]["messagePosted"]["text"], "third");
+    socket.say(json!({ "type": "complete", "id": "b" })).await;
+
+    let left = ChannelMemberLeft { channel_id: channel, user_id: otis };
+    stage.put::<ChannelEvent>(channel, left.into()).await;
+    stage.say(channel, nina, "between us").await;
+    let end = socket.next().await;
+    assert_eq!(end["payload"]["errors"][0]["extensions"]["code"], "FORBIDDEN", "{end}");
+    assert_eq!(socket.next().await, json!({ "type": "complete", "id": "a" }));
+    for channel in [json!(channel), json!(Uuid::nil())] {
+        socket.subscribe("c", MESSAGES, json!({ "id": channel })).await;
+        let refused = socket.next().await;
+        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("c")));
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "FORBIDDEN");
+    }
+    socket.subscribe("d", MESSAGES, json!({ "id": channel, "after": "soon" })).await;
+    assert_eq!(socket.next().await["payload"][0]["extensions"]["code"], "VALIDATION");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn an_order_is_told_as_it_is_and_after_each_change() {
+    let stage = Stage::new().await;
+    let (nina, otis) = (UserId(Uuid::new_v4()), UserId(Uuid::new_v4()));
+    let order_id = stage.order(otis, nina).await;
+    let mut socket = Socket::of(&stage, &stage.token(otis, Role::Listener)).await;
+    socket.subscribe("a", ORDER, json!({ "id": order_id })).await;
+    let told =
+        async |socket: &mut Socket| socket.next().await["payload"]["data"]["orderChanged"].take();
+    assert_eq!(told(&mut socket).await["status"], "PLACED");
+    let (buyer_id, seller_id) = (otis, nina);
+    let amount = Money::new(1, Currency::EUR);
+    let held = EscrowHeld { order_id, buyer_id, seller_id, amount };
+    stage.put::<EscrowEvent>(order_id, held.into()).await;
+    let reason = "no more".to_owned();
+    let cancelled = OrderCancelled { order_id, reason };
+    stage.put::<OrderEvent>(order_id, cancelled.into()).await;
+    let after = told(&mut socket).await;
+    assert_eq!((&after["status"], &after["escrow"]), (&json!("PLACED"), &json!("HELD")));
+    let after = told(&mut socket).await;
+    assert_eq!((&after["status"], &after["reason"]), (&json!("CANCELLED"), &json!("no more")));
+    assert_eq!(after["history"].as_array().unwrap().len(), 3);
+    let stranger = stage.token(UserId(Uuid::new_v4()), Role::Listener);
+    let mut socket = Socket::of(&stage, &stranger).await;
+    socket.subscribe("a", ORDER, json!({ "id": order_id })).await;
+    assert_eq!(socket.next().await["payload"][0]["extensions"]["code"], "FORBIDDEN");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn queries_and_what_is_wrong_with_them_are_answered_on_a_socket() {
+    let stage = Stage::new().await;
+    let token = stage.token(UserId(Uuid::new_v4()), Role::Listener);
+    let mut socket = Socket::of(&stage, &token).await;
+    socket.say(json!({ "type": "ping", "payload": { "n": 1 } })).await;
+    assert_eq!(socket.next().await, json!({ "type": "pong", "payload": { "n": 1 } }));
+    socket.subscribe("q", "{ __typename }", Value::Null).await;
+    assert_eq!(socket.next().await["payload"]["data"]["__typename"], "Query");
+    assert_eq!(socket.next().await, json!({ "type": "complete", "id": "q" }));
+    for (query, code) in [("{", "BAD_REQUEST"), ("{ nothing }", "VALIDATION")] {
+        socket.subscribe("q", query, Value::Null).await;
+        let refused = socket.next().await;
+        assert_eq!(refused["type"], "error");
+        assert_eq!(refused["payload"][0]["extensions"]["code"], code);
+    }
+    let nina = stage.user("nina", Role::Artist).await;
+    let channel = stage.channel(nina).await;
+    let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
+    for number in 0..51 {
+        socket.subscribe(&format!("s{number}"), MESSAGES, json!({ "id": channel })).await;
+    }
+    let refused = socket.next().await;
+    assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("s50")));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn sockets_are_closed_for_a_reason() {
+    let stage = Stage::new().await;
+    let token = stage.token(UserId(Uuid::new_v4()), Role::Listener);
+    let long_ago = Utc::now() - TimeDelta::hours(1);
+    let old = stage.token_of(UserId(Uuid::new_v4()), Role::Listener, long_ago);
+    let init = |payload: Value| json!({ "type": "connection_init", "payload": payload });
+    let first_words = [
+        (json!({ "type": "connection_init" }).to_string(), 4401),
+        (init(json!({})).to_string(), 4401),
+        (init(json!({ "authorization": "Bearer nonsense" })).to_string(), 4401),
+        (init(json!({ "authorization": format!("Bearer {old}") })).to_string(), 4401),
+        (init(json!({ "authorization": 7 })).to_string(), 4400),
+        (
+            json!({ "type": "subscribe", "id": "a", "payload": { "query": "{ a }" } }).to_string(),
+            4401,
+        ),
+        (json!({ "type": "start" }).to_string(), 4400),
+        ("hello".to_owned(), 4400),
+        (format!("\"{}\"", "a".repeat(200_000)), 1009),
+    ];
+    for (words, code) in first_words {
+        let mut socket = Socket::silent(&stage).await;
+        socket.send(Message::text(words.clone())).await;
+        assert_eq!(socket.closed().await, code, "{}", &words[..words.len().min(80)]);
+    }
+    let mut socket = Socket::of(&stage, &token).await;
+    socket.init(&token).await;
+    assert_eq!(socket.closed().await, 4429);
+    let mut socket = Socket::of(&stage, &token).await;
+    socket.send(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(socket.closed().await, 4400);
+    let nina = stage.user("nina", Role::Artist).await;
+    let channel = stage.channel(nina).await;
+    let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
+    socket.subscribe("a", MESSAGES, json!({ "id": channel })).await;
+    socket.subscribe("a", MESSAGES, json!({ "id": channel })).await;
+    assert_eq!(socket.closed().await, 4409);
+
+    let protocol = ("sec-websocket-protocol", "graphql-transport-ws");
+    let elsewhere = ("origin", "https://evil.example");
+    assert_eq!(Socket::open(&stage, &[protocol, elsewhere]).await.err(), Some(403));
+    assert_eq!(Socket::open(&stage, &[]).await.err(), Some(400));
+    let old_protocol = ("sec-websocket-protocol", "graphql-ws");
+    assert_eq!(Socket::open(&stage, &[old_protocol]).await.err(), Some(400));
+
+    // The process stops: what is open is closed, and the end is not waited for.
+    let mut socket = Socket::of(&stage, &token).await;
+    let mut silent = Socket::silent(&stage).await;
+    let began = Instant::now();
+    let (of_known, of_silent, ()) = tokio::join!(socket.closed(), silent.closed(), stage.end());
+    assert_eq!((of_known, of_silent), (1001, 1001));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_socket_ends_with_its_token_and_with_nobody_to_know() {
+    let stage = Stage::with(every_projection, |parts| {
+        parts.origins = vec!["https://app.example".to_owned()];
+    })
+    .await;
+    let left = TimeDelta::milliseconds(2_500);
+    let issued = Utc::now() - ACCESS_TOKEN_LIFE - CLOCK_LEEWAY + left;
+    let nina = stage.user("nina", Role::Artist).await;
+    let channel = stage.channel(nina).await;
+    let mut socket = Socket::of(&stage, &stage.token_of(nina, Role::Artist, issued)).await;
+    socket.subscribe("a", MESSAGES, json!({ "id": channel })).await;
+    let began = Instant::now();
+    assert_eq!(socket.closed().await, 4401);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let protocol = ("sec-websocket-protocol", "graphql-transport-ws");
+    let page = ("origin", "https://app.example");
+    let mut socket = Socket::open(&stage, &[protocol, page]).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(socket.closed().await, 4408);
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(8) && took < Duration::from_secs(12), "{took:?}");
+    stage.end().await;
+}

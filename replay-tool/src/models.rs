@@ -1,0 +1,157 @@
+//! `projections`: the read models, how far each has come, and what it could not take.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use event_store::{EventStore, Position, ReadAll};
+use futures::TryStreamExt as _;
+use projections::runner::{Checkpoint, prepare};
+use projections::{Projection, checkpoints};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::command::{ReplayError, Verdict};
+use crate::output::Output;
+
+/// Most events that a model's lag is counted up to; behind that it is only known to be more.
+const LAG_EVENTS_MAX: u64 = 10_000;
+
+/// The read models that the settings ask for, and the database that knows how they fare.
+pub struct Models {
+    /// Where they are, and their checkpoints.
+    pub pool: PgPool,
+    /// What fills them.
+    pub projections: Vec<Arc<dyn Projection>>,
+}
+
+impl Models {
+    /// The model with this name, with or without its version.
+    pub(crate) fn find(&self, name: &str) -> Result<&Arc<dyn Projection>, ReplayError> {
+        let is_it = |projection: &&Arc<dyn Projection>| {
+            let id = projection.id();
+            id.name == name || id.to_string() == name
+        };
+        self.projections.iter().find(is_it).ok_or_else(|| {
+            let known: Vec<_> = self.projections.iter().map(|known| known.id().name).collect();
+            ReplayError::NoSuchModel { name: name.to_owned(), known: known.join(", ") }
+        })
+    }
+
+    /// Makes the runner's tables where no platform has yet, so that they can be asked.
+    pub(crate) async fn prepare(&self) -> Result<(), ReplayError> {
+        Ok(prepare(&self.pool).await?)
+    }
+}
+
+/// The events that a model has not taken yet.
+struct Lag {
+    events: u64,
+    more: bool,
+    since: Option<DateTime<Utc>>,
+}
+
+/// Prints every model: those of the settings, and those of earlier versions that are still there.
+/// Bad is one that fails, or that has parked events.
+pub async fn models(
+    store: &dyn EventStore,
+    read_models: &Models,
+    output: &mut Output<'_>,
+) -> Result<Verdict, ReplayError> {
+    read_models.prepare().await?;
+    let rows = checkpoints(&read_models.pool).await?;
+    let (mut verdict, now) = (Verdict::Good, Utc::now());
+    for projection in &read_models.projections {
+        let id = projection.id();
+        let is_its = |row: &&Checkpoint| {
+            row.name == id.name && i64::from(row.version) == i64::from(id.version)
+        };
+        let row = rows.iter().find(is_its);
+        let position = row.map_or(Position::START, |row| row.position);
+        let lag = lag(store, projection, position).await?;
+        if row.is_some_and(|row| row.parked_events > 0 || row.status == "retrying") {
+            verdict = Verdict::Bad;
+        }
+        print(id.name, i64::from(id.version), row, Some((&lag, now)), output)?;
+    }
+    let ids: Vec<_> = read_models.projections.iter().map(|projection| projection.id()).collect();
+    for row in &rows {
+        let version = i64::from(row.version);
+        if !ids.iter().any(|id| id.name == row.name && i64::from(id.version) == version) {
+            print(&row.name, version, Some(row), None, output)?;
+        }
+    }
+    Ok(verdict)
+}
+
+/// Counted by reading, as positions are no numbers of events.
+async fn lag(
+    store: &dyn EventStore,
+    projection: &Arc<dyn Projection>,
+    position: Position,
+) -> Result<Lag, ReplayError> {
+    let read = ReadAll::forward().filter(projection.filter()).limit(LAG_EVENTS_MAX + 2);
+    let read = if position > Position::START { read.from(position) } else { read };
+    let mut events = store.read_all(read).await?;
+    let mut lag = Lag { events: 0, more: false, since: None };
+    while let Some(event) = events.try_next().await? {
+        if event.position <= position {
+            continue;
+        }
+        lag.since.get_or_insert(event.recorded_at);
+        if lag.events == LAG_EVENTS_MAX {
+            lag.more = true;
+            break;
+        }
+        lag.events += 1;
+    }
+    Ok(lag)
+}
+
+fn print(
+    name: &str,
+    version: i64,
+    row: Option<&Checkpoint>,
+    lag: Option<(&Lag, DateTime<Utc>)>,
+    output: &mut Output<'_>,
+) -> Result<(), ReplayError> {
+    // A model that the settings do not ask for is filled by nobody.
+    let status = match (row, lag) {
+        (None, _) => "not built",
+        (Some(_), None) => "not in use",
+        (Some(row), Some(_)) => &row.status,
+    };
+    let position = row.map(|row| row.position.to_string());
+    let parked = row.map_or(0, |row| row.parked_events);
+    let reason = row.and_then(|row| row.reason.as_deref());
+    let seconds = lag.and_then(|(lag, now)| {
+        lag.since.map(|since| (now - since).max(chrono::TimeDelta::zero()).as_seconds_f64())
+    });
+    let document = json!({
+        "name": name,
+        "version": version,
+        "position": position,
+        "status": status,
+        "reason": reason,
+        "failing_position": row.and_then(|row| row.failing_position).map(|it| it.to_string()),
+        "lag_events": lag.map(|(lag, _)| lag.events),
+        "lag_is_more": lag.map(|(lag, _)| lag.more),
+        "lag_seconds": lag.map(|_| seconds.unwrap_or_default()),
+        "parked_events": parked,
+        "updated_at": row.map_or(Value::Null, |row| json!(row.updated_at)),
+    });
+    let behind = match lag {
+        None => String::new(),
+        Some((lag, _)) if lag.events == 0 => "  up to date".to_owned(),
+        Some((lag, _)) => {
+            let more = if lag.more { "more than " } else { "" };
+            let since = seconds.unwrap_or_default();
+            format!("  {more}{} events behind, for {since:.1} s", lag.events)
+        }
+    };
+    let position = position.as_deref().unwrap_or("-");
+    let line = format!("{name:<12} v{version:<3} {position:>12}  {status:<10}{behind}");
+    let parked = if parked > 0 { format!("  {parked} parked") } else { String::new() };
+    let reason = reason.map(|reason| format!("  {reason}")).unwrap_or_default();
+    output.result(&document, &format!("{line}{parked}{reason}"))?;
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The people of the story: how they sign up and log in.
+
+use std::fs;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::stage::Stage;
+
+/// Somebody who is logged in.
+pub struct Person {
+    pub id: String,
+    pub handle: String,
+    pub token: String,
+}
+
+impl Person {
+    /// Signs up, confirms the address with the token that was mailed, and logs in.
+    pub async fn join(stage: &Stage, name: &str, role: &str) -> anyhow::Result<Self> {
+        let person = Self::join_quietly(stage, name, role).await?;
+        let account = stage
+            .query(
+                Some(&person),
+                None,
+                "{ me { emailConfirmed user { handle displayName roles } } }",
+                Value::Null,
+            )
+            .await?;
+        let me = &account["me"];
+        ensure!(me["emailConfirmed"] == true, "the address is not confirmed: {account}");
+        ensure!(me["user"]["handle"] == person.handle.as_str(), "somebody else: {account}");
+        stage.step(&format!("the {name} asks who they are"), &me["user"]);
+        Ok(person)
+    }
+
+    async fn join_quietly(stage: &Stage, name: &str, role: &str) -> anyhow::Result<Self> {
+        let unique = Uuid::new_v4().simple().to_string();
+        let handle = format!("{name}_{}", &unique[..8]);
+        let email = format!("{handle}@example.org");
+        let password = format!("pass {unique}");
+        let new = json!({
+            "handle": handle, "display_name": format!("The {name}"), "email": email,
+            "password": password, "roles": [role],
+        });
+        let done = stage.command(None, "/api/v1/users", &new).await?;
+        let token = mailed_token(stage, &email).await?;
+        stage.post(None, "/api/v1/email-confirmations", &json!({ "token": token })).await?;
+        let credentials = json!({ "email": email, "password": password });
+        let session = stage.post(None, "/api/v1/sessions", &credentials).await?;
+        let token = session["access_token"].as_str().context("a session without a token")?;
+        let position = done.position;
+        stage.step(
+            &format!("the {name} signs up, confirms, logs in"),
+            format!("{handle}, at position {position}"),
+        );
+        Ok(Self { id: done.id, handle, token: token.to_owned() })
+    }
+}
+
+/// The token in the mail to this address, as the outbox keeps it.
+async fn mailed_token(stage: &Stage, email: &str) -> anyhow::Result<String> {
+    let folder = stage.data.join("outbox").join("email");
+    stage
+        .eventually("the mail that asks to confirm the address", async || {
+            let mails = fs::read_dir(&folder)
+                .with_context(|| format!("no outbox in {} (VEZA_DATA)", folder.display()))?;
+            for mail in mails {
+                let text = fs::read_to_string(mail?.path())?;
+                let token = text.lines().find_map(|line| line.strip_prefix("Token: "));
+                if let Some(token) = token.filter(|_| text.contains(email)) {
+                    return Ok(Some(token.trim().to_owned()));
+                }
+            }
+            Ok(None)
+        })
+        .await
+}

@@ -1,0 +1,99 @@
+//! Connections: accepted, bounded in number and in patience, and drained.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower::Service as _;
+
+use super::Peer;
+
+/// Most connections at once; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 20_000;
+/// How long the headers of a request may take to come, and a connection may say nothing.
+const HEADERS_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long connections may take to end once the door closes: streams of media may go on and on.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// How long accepting pauses after the system refused a connection (no descriptors left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Most requests at once on one connection.
+const REQUESTS_PER_CONNECTION_MAX: u32 = 256;
+
+/// Serves until `closing`, then ends every connection.
+pub async fn serve(listener: TcpListener, router: Router, closing: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepting = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
+            (listener.accept().await, place)
+        };
+        let (accepted, place) = tokio::select! {
+            accepted = accepting => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = closing.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (router, closing) = (router.clone(), closing.clone());
+                connections.spawn(connection(stream, peer, router, closing, place));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let ending = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(CLOSE_TIME, ending).await.is_err() {
+        tracing::info!(connections = connections.len(), "connections were cut");
+        connections.shutdown().await;
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    router: Router,
+    closing: CancellationToken,
+    _place: OwnedSemaphorePermit,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "the connection was gone before it was served");
+        return;
+    }
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().call(request.map(Body::new))
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_TIME_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEADERS_TIME_MAX)
+        .max_concurrent_streams(REQUESTS_PER_CONNECTION_MAX);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = closing.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, error, "a connection ended early");
+    }
+}

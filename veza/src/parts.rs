@@ -1,0 +1,283 @@
+//! The parts that hold what must be kept (events, PostgreSQL, objects), opened by the settings.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use event_store::grpc::{self, ServeOptions, Serving};
+use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore as _, OpenError};
+use media::{FileStorage, ObjectStorage};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, EventStore, Role};
+use crate::postgres::{PostgresError, PrivatePostgres};
+use crate::run_file;
+
+/// Most connections to PostgreSQL that one process opens.
+const DATABASE_CONNECTIONS_MAX: u32 = 16;
+/// How long an event store elsewhere may take to come up before this process gives up.
+const STORE_SECONDS_MAX: u64 = 60;
+/// The same for a PostgreSQL elsewhere.
+const DATABASE_SECONDS_MAX: u64 = 15;
+/// How long one question may go without an answer while a part is waited for.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(200);
+
+/// The store of events, and what was started to have it.
+pub enum Events {
+    /// In this process.
+    Embedded {
+        /// The engine.
+        store: Arc<EmbeddedStore>,
+        /// Its gRPC server, where it has one.
+        serving: Option<Serving>,
+    },
+    /// On the other side of a connection.
+    Elsewhere(Arc<ClientStore>),
+}
+
+impl Events {
+    /// Opens the store that the settings name, for a process that serves; the embedded one serves
+    /// others over gRPC until `closing`.
+    ///
+    /// # Errors
+    /// When its folder or port is in use, or it can't be reached for a minute.
+    pub async fn open(config: &Config, closing: CancellationToken) -> anyhow::Result<Self> {
+        if let EventStore::Cluster(connection_string) = &config.event_store {
+            let store = ClientStore::new(connection_string).context("the setting event_store")?;
+            reached(&store).await?;
+            println!("event store  the one of the setting event_store");
+            return Ok(Self::Elsewhere(Arc::new(store)));
+        }
+        let folder = config.data.join("events");
+        let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
+        let listener = bind(config.event_store_listen, "event_store_listen").await?;
+        let serving =
+            grpc::serve(listener, Arc::clone(&store) as _, ServeOptions::default(), closing)?;
+        println!("event store  {}, gRPC on {}", folder.display(), serving.local_addr());
+        Ok(Self::Embedded { store, serving: Some(serving) })
+    }
+
+    /// Opens the store for a command beside the platform: the running platform's over gRPC, or
+    /// the folder itself when nothing runs on it.
+    ///
+    /// # Errors
+    /// When neither works.
+    pub async fn beside(config: &Config) -> anyhow::Result<Self> {
+        if let EventStore::Cluster(connection_string) = &config.event_store {
+            let store = ClientStore::new(connection_string).context("the setting event_store")?;
+            return Ok(Self::Elsewhere(Arc::new(store)));
+        }
+        let folder = config.data.join("events");
+        match EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await {
+            Ok(store) => Ok(Self::Embedded { store: Arc::new(store), serving: None }),
+            Err(OpenError::Locked { .. }) => {
+                let address = run_file::event_store(&config.data).context(
+                    "the folder is in use, and its run.json does not say where its event store is",
+                )?;
+                let store = ClientStore::new(&format!("esdb://{address}?tls=false"))?;
+                Ok(Self::Elsewhere(Arc::new(store)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn event_store::EventStore> {
+        match self {
+            Self::Embedded { store, .. } => Arc::clone(store) as _,
+            Self::Elsewhere(store) => Arc::clone(store) as _,
+        }
+    }
+
+    /// Where its gRPC server listens, where it has one.
+    #[must_use]
+    pub fn listens_on(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Embedded { serving, .. } => serving.as_ref().map(Serving::local_addr),
+            Self::Elsewhere(_) => None,
+        }
+    }
+
+    /// Closes it; its gRPC server was told to end before.
+    ///
+    /// # Errors
+    /// When what was appended last can't be made whole on disk.
+    pub async fn close(self) -> anyhow::Result<()> {
+        if let Self::Embedded { store, serving } = self {
+            if let Some(serving) = serving {
+                serving.finished().await;
+            }
+            store.close().await?;
+        }
+        Ok(())
+    }
+}
+
+/// PostgreSQL, and the private server where there is one of this process.
+pub struct Database {
+    /// Connections to it.
+    pub pool: PgPool,
+    private: Option<PrivatePostgres>,
+}
+
+impl Database {
+    /// The one of the settings, or else the private one, started for as long as this process.
+    ///
+    /// # Errors
+    /// When it can't be reached or started.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        if let Some(url) = &config.database_url {
+            let pool = connect(url.parse().context("the setting database_url")?).await?;
+            println!("PostgreSQL   the one of the setting database_url");
+            return Ok(Self { pool, private: None });
+        }
+        let folder = config.data.join("postgres");
+        let private = PrivatePostgres::start(&folder).await?;
+        println!("PostgreSQL   private, in {}", folder.display());
+        Self::of(private).await
+    }
+
+    /// The same for a command beside the platform, whose private server serves it too.
+    ///
+    /// # Errors
+    /// When it can't be reached or started.
+    pub async fn beside(config: &Config) -> anyhow::Result<Self> {
+        if let Some(url) = &config.database_url {
+            let pool = connect(url.parse().context("the setting database_url")?).await?;
+            return Ok(Self { pool, private: None });
+        }
+        let folder = config.data.join("postgres");
+        match PrivatePostgres::start(&folder).await {
+            Ok(private) => Self::of(private).await,
+            Err(PostgresError::InUse { .. }) => {
+                let pool = connect(PrivatePostgres::run_by_another(&folder)?).await?;
+                Ok(Self { pool, private: None })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn of(private: PrivatePostgres) -> anyhow::Result<Self> {
+        match connect(private.connect_options()).await {
+            Ok(pool) => Ok(Self { pool, private: Some(private) }),
+            Err(error) => {
+                private.stop().await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Closes the connections, and ends the private server.
+    ///
+    /// # Errors
+    /// When the server does not end.
+    pub async fn close(&mut self) -> anyhow::Result<()> {
+        self.pool.close().await;
+        if let Some(private) = self.private.take() {
+            private.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The objects, in their folder.
+///
+/// # Errors
+/// When the folder can't be made or written.
+pub fn open_objects(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStorage>> {
+    let storage = FileStorage::open(folder)
+        .with_context(|| format!("can't use the folder {} (setting objects)", folder.display()))?;
+    Ok(Arc::new(storage))
+}
+
+/// Listens on the address of a setting.
+///
+/// # Errors
+/// When the port is in use, or none of this machine's.
+pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("can't listen on {address} (setting {setting})"))
+}
+
+/// Makes the data folder, and sees that it can be written.
+///
+/// # Errors
+/// When it can't.
+pub fn open_data(config: &Config) -> anyhow::Result<()> {
+    let folder = &config.data;
+    let about = || format!("can't use the data folder {} (setting data)", folder.display());
+    std::fs::create_dir_all(folder).with_context(about)?;
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+        .map_err(std::io::Error::from)
+        .with_context(about)
+}
+
+/// Whether the process keeps what needs PostgreSQL.
+#[must_use]
+pub fn needs_database(config: &Config) -> bool {
+    config.roles.iter().any(|role| *role != Role::EventStore)
+}
+
+/// Waits for a store that is not up yet.
+async fn reached(store: &ClientStore) -> anyhow::Result<()> {
+    let until = Instant::now() + Duration::from_secs(STORE_SECONDS_MAX);
+    let mut told = false;
+    loop {
+        let error = match timeout(ANSWER_TIME_MAX, store.head()).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => anyhow::Error::from(error),
+            Err(_) => anyhow::anyhow!("no answer"),
+        };
+        if Instant::now() > until {
+            return Err(error.context("the event store can't be reached (setting event_store)"));
+        }
+        if !std::mem::replace(&mut told, true) {
+            println!("event store  waiting for it, at most {STORE_SECONDS_MAX} s");
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// Waits for a PostgreSQL that is not up yet, and opens a pool.
+async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
+    let until = Instant::now() + Duration::from_secs(DATABASE_SECONDS_MAX);
+    let mut told = false;
+    loop {
+        // The pool would only say that it was in vain; a connection says why.
+        let error = match timeout(ANSWER_TIME_MAX, options.connect()).await {
+            Ok(Ok(connection)) => {
+                connection.close().await.ok();
+                break;
+            }
+            Ok(Err(error)) => anyhow::Error::from(error),
+            Err(_) => anyhow::anyhow!("no answer"),
+        };
+        if !comes_up(&error) || Instant::now() > until {
+            return Err(error.context("PostgreSQL can't be reached (setting database_url)"));
+        }
+        if !std::mem::replace(&mut told, true) {
+            println!("PostgreSQL   waiting for it, at most {DATABASE_SECONDS_MAX} s");
+        }
+        sleep(POLL).await;
+    }
+    let pool = PgPoolOptions::new().max_connections(DATABASE_CONNECTIONS_MAX);
+    pool.connect_with(options).await.context("PostgreSQL can't be reached")
+}
+
+/// Whether waiting helps: a server that answers and refuses will refuse again, unless it starts.
+fn comes_up(error: &anyhow::Error) -> bool {
+    const CANNOT_CONNECT_NOW: &str = "57P03";
+    match error.downcast_ref::<sqlx::Error>() {
+        Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some(CANNOT_CONNECT_NOW),
+        Some(sqlx::Error::Io(_)) | None => true,
+        Some(_) => false,
+    }
+}

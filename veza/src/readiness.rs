@@ -1,0 +1,183 @@
+//! Whether a process does what it is there for, as far as machines that route to it must know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use access::{Problem, ProblemType};
+use event_store::EventStore;
+use projections::checkpoints;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::disk_reserve::DiskReserve;
+
+/// How long a part may take to answer before it counts as out of reach.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long an answer holds: whoever asks more often asks no part again.
+const ANSWER_LIFE: Duration = Duration::from_millis(250);
+
+/// How long models may be built before that is worth a line.
+const QUIET_TIME: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What is asked to know it.
+pub struct Readiness {
+    /// The store of events.
+    pub store: Arc<dyn EventStore>,
+    /// PostgreSQL, for roles that need it.
+    pub pool: Option<PgPool>,
+    /// Whether queries are answered here: then every model must have been built.
+    pub answers_queries: bool,
+    /// The sagas, where they run here.
+    pub sagas: Option<AbortHandle>,
+    /// The disks.
+    pub reserve: DiskReserve,
+    /// Cancelled when the process begins to drain.
+    pub draining: CancellationToken,
+    last: Mutex<Option<(Instant, Report)>>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+struct Report {
+    /// Needed parts that do not serve, with a word why.
+    missing: Vec<(&'static str, String)>,
+    parts: Value,
+}
+
+impl Readiness {
+    /// To be asked of these parts.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        reserve: DiskReserve,
+        draining: CancellationToken,
+    ) -> Self {
+        let (pool, sagas, last) = (None, None, Mutex::new(None));
+        Self { store, pool, answers_queries: false, sagas, reserve, draining, last }
+    }
+
+    /// The state of every part; a problem that names those which are needed and do not serve.
+    pub async fn report(&self) -> Result<Value, Problem> {
+        if self.draining.is_cancelled() {
+            let problem = Problem::new(ProblemType::Unavailable).with_detail("it is stopping");
+            return Err(problem.with("parts", json!({ "process": "draining" })));
+        }
+        let report = self.fresh().await;
+        if report.missing.is_empty() {
+            return Ok(json!({ "status": "ready", "parts": report.parts }));
+        }
+        let named = report.missing.iter().map(|(part, why)| format!("{part}: {why}"));
+        let detail = named.collect::<Vec<_>>().join("; ");
+        let problem = Problem::new(ProblemType::Unavailable).with_detail(detail);
+        Err(problem.with("parts", report.parts).with_retry_after(ANSWER_TIME_MAX))
+    }
+
+    /// Returns once every model that queries ask was built, however long the log is; whoever asks
+    /// meanwhile is told that it is not ready.
+    pub async fn models_built(&self) {
+        let began = Instant::now();
+        let mut told = false;
+        while !matches!(self.models().await, Some(Ok(models)) if unbuilt(&models).is_empty()) {
+            if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
+                println!("read models  being built from the log; not ready yet");
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The last report while it holds; else a new one, for all who wait for it.
+    async fn fresh(&self) -> Report {
+        let mut last = self.last.lock().await;
+        match &*last {
+            Some((at, report)) if at.elapsed() < ANSWER_LIFE => report.clone(),
+            _ => {
+                let report = self.look().await;
+                *last = Some((Instant::now(), report.clone()));
+                report
+            }
+        }
+    }
+
+    async fn look(&self) -> Report {
+        let (store, models) = tokio::join!(self.store(), self.models());
+        let mut parts = BTreeMap::new();
+        let mut missing = Vec::new();
+        let mut needed = |part, answer: Result<(), String>| {
+            parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
+            missing.extend(answer.err().map(|why| (part, why)));
+        };
+        needed("event_store", store);
+        match models {
+            None => {}
+            Some(Err(why)) => needed("database", Err(why)),
+            Some(Ok(models)) => {
+                needed("database", Ok(()));
+                let unbuilt = unbuilt(&models);
+                if self.answers_queries && !unbuilt.is_empty() {
+                    needed("read_models", Err(format!("not built yet: {}", unbuilt.join(", "))));
+                }
+                parts.insert("projections", json!(models));
+            }
+        }
+        if let Some(sagas) = &self.sagas {
+            let state = if sagas.is_finished() { "ended" } else { "running" };
+            parts.insert("sagas", json!(state));
+        }
+        let disk = if self.reserve.is_short() { "below its reserve" } else { "ok" };
+        parts.insert("disk", json!(disk));
+        Report { missing, parts: json!(parts) }
+    }
+
+    async fn store(&self) -> Result<(), String> {
+        match timeout(ANSWER_TIME_MAX, self.store.head()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "not ready: the event store");
+                Err("out of reach".to_owned())
+            }
+            Err(_) => Err("no answer".to_owned()),
+        }
+    }
+
+    /// How each projection fares, by `name_vversion`; none for roles without a database.
+    async fn models(&self) -> Option<Result<BTreeMap<String, String>, String>> {
+        let pool = self.pool.as_ref()?;
+        let asked = async {
+            sqlx::query("SELECT 1").execute(pool).await?;
+            match checkpoints(pool).await {
+                // The projector has never run: then there are no models either.
+                Err(sqlx::Error::Database(error)) if is_undefined(&*error) => Ok(Vec::new()),
+                rows => rows,
+            }
+        };
+        Some(match timeout(ANSWER_TIME_MAX, asked).await {
+            Ok(Ok(rows)) => Ok(rows
+                .into_iter()
+                .map(|row| (format!("{}_v{}", row.name, row.version), row.status))
+                .collect()),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "not ready: the database");
+                Err("out of reach".to_owned())
+            }
+            Err(_) => Err("no answer".to_owned()),
+        })
+    }
+}
+
+/// A table or a schema that is not there.
+fn is_undefined(error: &dyn sqlx::error::DatabaseError) -> bool {
+    matches!(error.code().as_deref(), Some("42P01" | "3F000"))
+}
+
+/// The models that queries ask and that nobody has built yet.
+fn unbuilt(built: &BTreeMap<String, String>) -> Vec<String> {
+    let wanted = projections::postgres::projections();
+    let names = wanted.iter().map(|projection| projection.id().to_string());
+    names.filter(|name| !built.contains_key(name)).collect()
+}

@@ -1,0 +1,220 @@
+//! What `veza-replay` works on: the store and the database of a running platform, or of a data
+//! folder at rest, which are then opened under the platform's own locks.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use event_store::{
+    ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, InvalidConnectionString, OpenError,
+    RecordedEvent, StoreError,
+};
+use replay_tool::Models;
+use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
+use sagas::orchestrator::SagaState;
+use sagas::orchestrator::journal::decode;
+use serde_json::Value;
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use thiserror::Error;
+
+use crate::config::{Config, ConfigError, EventStore as StoreSetting};
+use crate::postgres::{PostgresError, PrivatePostgres};
+use crate::read_side::{self, ReadSideError};
+use crate::run_file;
+
+/// A rebuild works on a connection of its own; the rest asks one thing after the other.
+const DATABASE_CONNECTIONS_MAX: u32 = 4;
+
+/// Why there is nothing to work on.
+#[derive(Debug, Error)]
+pub enum PartsError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Setting(#[from] ConfigError),
+    /// A setting of the read side can't be used.
+    #[error(transparent)]
+    ReadSide(#[from] ReadSideError),
+    /// The connection string can't be used.
+    #[error(transparent)]
+    ConnectionString(#[from] InvalidConnectionString),
+    /// The database's URL can't be used. (It may hold a password, so it is not repeated.)
+    #[error("--database-url is not a URL of PostgreSQL: postgres://…")]
+    DatabaseUrl,
+    /// There is no store in the data folder.
+    #[error("there is no event store in {}", .0.display())]
+    NoStore(PathBuf),
+    /// A platform runs, or starts, and does not say where its store is.
+    #[error("{} is in use, and run.json does not say where its event store is: {source}",
+        data.display())]
+    Hidden {
+        /// The data folder.
+        data: PathBuf,
+        /// What is wrong with the file.
+        source: io::Error,
+    },
+    /// The store in the folder can't be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// There is no database in the data folder.
+    #[error("there is no database in {}: name it with --database-url", .0.display())]
+    NoDatabase(PathBuf),
+    /// The private PostgreSQL can't be started or stopped.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    /// The database can't be reached.
+    #[error("the database can't be reached: {0}")]
+    Database(#[source] sqlx::Error),
+}
+
+impl PartsError {
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Setting(_)
+            | Self::ReadSide(_)
+            | Self::ConnectionString(_)
+            | Self::DatabaseUrl => USAGE,
+            Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
+            _ => UNREACHABLE,
+        }
+    }
+}
+
+/// An event store, and what is to be closed behind it.
+pub struct Log {
+    store: Arc<dyn EventStore>,
+    embedded: Option<Arc<EmbeddedStore>>,
+}
+
+impl Log {
+    /// Opens the store of this connection string; without one, that of the settings: a cluster, the
+    /// store of the platform that runs on the data folder, or else the folder's own.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be opened; a store over the network is not asked yet.
+    pub async fn open(connection: Option<&str>, config: &Config) -> Result<Self, PartsError> {
+        match (connection, &config.event_store) {
+            (Some(connection), _) => Self::over_network(connection),
+            (None, StoreSetting::Cluster(connection)) => Self::over_network(connection),
+            (None, StoreSetting::Embedded) => Self::of_folder(&config.data).await,
+        }
+    }
+
+    async fn of_folder(data: &Path) -> Result<Self, PartsError> {
+        let folder = data.join("events");
+        if !folder.is_dir() {
+            return Err(PartsError::NoStore(data.to_owned()));
+        }
+        match EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await {
+            Ok(store) => {
+                let store = Arc::new(store);
+                Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store) })
+            }
+            Err(OpenError::Locked { .. }) => {
+                let address = run_file::event_store(data)
+                    .map_err(|source| PartsError::Hidden { data: data.to_owned(), source })?;
+                // The official client first waits as long as between two attempts to find a node,
+                // by default half a second, which on this machine would be most of any command.
+                Self::over_network(&format!("esdb://{address}?tls=false&discoveryInterval=20"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn over_network(connection: &str) -> Result<Self, PartsError> {
+        let store = Arc::new(ClientStore::new(connection)?);
+        Ok(Self { store, embedded: None })
+    }
+
+    /// The store.
+    pub fn store(&self) -> Arc<dyn EventStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// Closes what was opened here.
+    pub async fn close(self) {
+        if let Some(store) = self.embedded {
+            // Nothing that was asked for depends on it: the next opening recovers.
+            let _ = store.close().await;
+        }
+    }
+}
+
+/// The read models, and the server that was started to have them.
+pub struct ReadSide {
+    models: Models,
+    private: Option<PrivatePostgres>,
+}
+
+impl ReadSide {
+    /// Opens the database of this URL; without one, that of the settings, or the private one of the
+    /// data folder, which is started for as long as this lives when no platform runs it.
+    ///
+    /// # Errors
+    /// When there is none, or it can't be reached.
+    pub async fn open(url: Option<&str>, config: &Config) -> Result<Self, PartsError> {
+        let (options, private) = match url.or(config.database_url.as_deref()) {
+            Some(url) => (options(url)?, None),
+            None => private(&config.data.join("postgres")).await?,
+        };
+        // A pool would try again for half a minute, and then not say why.
+        if let Err(error) = options.connect().await {
+            if let Some(private) = private {
+                private.stop().await?;
+            }
+            return Err(PartsError::Database(error));
+        }
+        let pool = PgPoolOptions::new().max_connections(DATABASE_CONNECTIONS_MAX);
+        let pool = pool.connect_lazy_with(options);
+        let projections = read_side::ReadSide::of(config, &pool)?.projections;
+        Ok(Self { models: Models { pool, projections }, private })
+    }
+
+    /// The models.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// Closes the connections, and stops the server if it was started here.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn close(self) -> Result<(), PartsError> {
+        self.models.pool.close().await;
+        match self.private {
+            Some(private) => Ok(private.stop().await?),
+            None => Ok(()),
+        }
+    }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, PartsError> {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    if !matches!(scheme, Some("postgres" | "postgresql")) {
+        return Err(PartsError::DatabaseUrl);
+    }
+    url.parse().map_err(|_| PartsError::DatabaseUrl)
+}
+
+/// The private PostgreSQL in this folder: the running platform's, or started here.
+async fn private(folder: &Path) -> Result<(PgConnectOptions, Option<PrivatePostgres>), PartsError> {
+    // A new one would hold no read model.
+    if !folder.join("data").is_dir() {
+        return Err(PartsError::NoDatabase(folder.to_owned()));
+    }
+    match PrivatePostgres::start(folder).await {
+        Ok(private) => Ok((private.connect_options(), Some(private))),
+        Err(PostgresError::InUse { .. }) => Ok((PrivatePostgres::run_by_another(folder)?, None)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The state of a saga's run, for `veza-replay state`.
+pub fn fold_saga(events: &[RecordedEvent]) -> Result<Value, String> {
+    let decoded: Result<Vec<_>, _> = events.iter().map(decode).collect();
+    let decoded = decoded.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+    let state = SagaState::fold(decoded.into_iter().map(|(event, _)| event));
+    let state = state.ok_or("it does not begin with a start")?;
+    serde_json::to_value(state).map_err(|error| error.to_string())
+}

@@ -1,0 +1,271 @@
+//! `veza user`: accounts made and raised on the server's own machine, which nobody else can do
+//! first. Works beside a running platform, and on a folder at rest.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use aggregates::user::{Grantor, Role, User, UserCommand};
+use aggregates::{CommandContext, CommandError, CommandHandler};
+use anyhow::{Context as _, bail};
+use chrono::Utc;
+use command_api::identity::{
+    Accounts, Email, Handle, NewAccount, Password, PasswordHasher, reserve,
+};
+use event_schemas::{Actor, UserId};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use uuid::Uuid;
+
+use crate::config::{Config, Flags, Layers};
+use crate::parts::{Database, Events};
+
+/// The reason that is kept with roles given here.
+const REASON: &str = "given on the server's own machine";
+/// Longest file with a password, in bytes.
+const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
+
+/// Accounts, by whoever works on the server's own machine.
+#[derive(Debug, Clone, clap::Args)]
+pub struct UserArgs {
+    /// The data folder
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<String>,
+    /// A TOML file with settings (`veza config` lists them)
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: UserCommandLine,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum UserCommandLine {
+    /// Make an account whose address counts as confirmed
+    Create(CreateArgs),
+    /// Give an account a role
+    Grant {
+        /// The account's address
+        #[arg(long)]
+        email: String,
+        /// listener, artist, label, moderator, support or administrator
+        #[arg(long)]
+        role: Role,
+    },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct CreateArgs {
+    /// The address one logs in with
+    #[arg(long)]
+    email: String,
+    /// listener, artist, label, moderator, support or administrator; may be given more than once
+    #[arg(long = "role", value_name = "ROLE", default_value = "listener")]
+    roles: Vec<Role>,
+    /// The unique name others find one by; without it, made of the address
+    #[arg(long)]
+    handle: Option<String>,
+    /// The name others see; without it, the handle
+    #[arg(long, value_name = "NAME")]
+    display_name: Option<String>,
+    /// A file whose first line is the password; without it, it is asked for
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+impl UserArgs {
+    /// The settings by which the platform is found.
+    ///
+    /// # Errors
+    /// A bad setting.
+    pub fn settings(&self) -> anyhow::Result<Config> {
+        let (data, config) = (self.data.clone(), self.config.clone());
+        // Not one of the platform's processes, whose roles the variables may name.
+        let flags = Flags { data, config, roles: vec!["all".to_owned()] };
+        Ok(Config::read(&Layers::gather(&flags, std::env::vars_os())?)?)
+    }
+}
+
+/// Does it, and says what was done.
+///
+/// # Errors
+/// What was wrong with what was said, or which part can't be reached.
+pub async fn run(args: UserArgs) -> anyhow::Result<()> {
+    let config = args.settings()?;
+    // All that can be wrong with the words is told before anything is opened.
+    let asked = match args.command {
+        UserCommandLine::Create(args) => Asked::Create(Box::new(NewUser::read(args)?)),
+        UserCommandLine::Grant { email, role } => Asked::Grant(address(&email)?, role),
+    };
+    if !config.data.is_dir() && config.database_url.is_none() {
+        bail!("there is no platform in {}: start it once first", config.data.display());
+    }
+    let events = Events::beside(&config).await?;
+    let mut database = Database::beside(&config).await?;
+    let done = async {
+        let accounts = Accounts::open(database.pool.clone()).await?;
+        let office = Office { accounts, handler: CommandHandler::new(events.store()) };
+        match asked {
+            Asked::Create(new) => office.create(*new).await,
+            Asked::Grant(email, role) => office.grant(&email, role).await,
+        }
+    };
+    let done = done.await;
+    let closed = database.close().await.and(events.close().await);
+    println!("{}", done?);
+    closed
+}
+
+enum Asked {
+    Create(Box<NewUser>),
+    Grant(Email, Role),
+}
+
+/// Who is to be made.
+struct NewUser {
+    email: Email,
+    handle: Handle,
+    /// Whether the handle was made of the address, and another would do.
+    made_up: bool,
+    display_name: Option<String>,
+    password: Password,
+    roles: BTreeSet<Role>,
+}
+
+impl NewUser {
+    fn read(args: CreateArgs) -> anyhow::Result<Self> {
+        let email = address(&args.email)?;
+        let made_up = args.handle.is_none();
+        let handle = match &args.handle {
+            Some(handle) => Handle::new(handle).context("--handle")?,
+            None => {
+                let local = email.folded().split('@').next().unwrap_or_default();
+                Handle::new(local).unwrap_or_else(|_| any_handle())
+            }
+        };
+        let (display_name, roles) = (args.display_name, args.roles.into_iter().collect());
+        let password = password(args.password_file)?;
+        Ok(Self { email, handle, made_up, display_name, password, roles })
+    }
+}
+
+fn address(text: &str) -> anyhow::Result<Email> {
+    Email::new(text).context("--email")
+}
+
+/// A handle that nobody has.
+fn any_handle() -> Handle {
+    let id = Uuid::new_v4().simple().to_string();
+    Handle::new(&format!("user_{}", &id[..12])).expect("it has the shape of a handle")
+}
+
+/// Where accounts are made.
+struct Office {
+    accounts: Accounts,
+    handler: CommandHandler,
+}
+
+impl Office {
+    async fn create(&self, new: NewUser) -> anyhow::Result<String> {
+        let user_id = UserId(Uuid::now_v7());
+        let password = PasswordHasher::new(1).hash(new.password).await;
+        let mut account = NewAccount { user_id, handle: new.handle, email: new.email, password };
+        let mut reserved = reserve(&self.accounts, &self.handler, &account, Utc::now()).await;
+        if new.made_up && reserved.as_ref().is_err_and(|error| error.is_handle_taken()) {
+            account.handle = any_handle();
+            reserved = reserve(&self.accounts, &self.handler, &account, Utc::now()).await;
+        }
+        reserved?;
+        let handle = account.handle.to_string();
+        let display_name = new.display_name.unwrap_or_else(|| handle.clone());
+        let chosen = new.roles.iter().copied().filter(|role| role.may_be_chosen()).collect();
+        let register =
+            UserCommand::Register { user_id, handle: handle.clone(), display_name, roles: chosen };
+        if let Err(error) = self.execute(user_id, register).await {
+            if let CommandError::Rejected(_) = error {
+                self.accounts.forget(user_id).await?;
+            }
+            return Err(error.into());
+        }
+        for role in new.roles.iter().copied().filter(|role| !role.may_be_chosen()) {
+            self.give(user_id, role).await?;
+        }
+        // Whoever is at the server's own machine answers for the address.
+        let token = self.accounts.issue_confirmation(user_id, Utc::now()).await?;
+        self.accounts.confirm(&token, Utc::now()).await?;
+        self.execute(user_id, UserCommand::ConfirmEmail).await?;
+        let names: Vec<_> = new.roles.iter().map(Role::to_string).collect();
+        let email = account.email.as_str();
+        Ok(format!("{user_id}  {handle}  {email}  {}", names.join(", ")))
+    }
+
+    async fn grant(&self, email: &Email, role: Role) -> anyhow::Result<String> {
+        let account = self.accounts.by_email(email).await?;
+        let Some(account) = account else {
+            bail!("there is no account with this address");
+        };
+        self.give(account.user_id, role).await?;
+        Ok(format!("{}  {}  {role}", account.user_id, email.as_str()))
+    }
+
+    async fn give(&self, user_id: UserId, role: Role) -> anyhow::Result<()> {
+        let reason = REASON.to_owned();
+        let grant = UserCommand::GrantRole { by: Grantor::Operator, role, reason };
+        Ok(self.execute(user_id, grant).await?)
+    }
+
+    async fn execute(
+        &self,
+        user_id: UserId,
+        command: UserCommand,
+    ) -> Result<(), CommandError<aggregates::user::UserRejection>> {
+        let id = Uuid::now_v7();
+        let digest = id.simple().to_string();
+        let context = CommandContext::first(id, digest, Actor::System, Utc::now());
+        self.handler.execute::<User>(user_id, command, &context).await.map(drop)
+    }
+}
+
+/// The password: of the file, or typed, or what is piped in.
+fn password(file: Option<PathBuf>) -> anyhow::Result<Password> {
+    let typed = match file {
+        Some(file) => {
+            let about = || format!("can't read the password in {}", file.display());
+            if fs::metadata(&file).with_context(about)?.len() > PASSWORD_FILE_BYTES_MAX {
+                bail!("{} is too large for a file with a password", file.display());
+            }
+            fs::read_to_string(&file).with_context(about)?
+        }
+        None if io::stdin().is_terminal() => {
+            let typed = hidden("Password: ")?;
+            if hidden("The same again: ")? != typed {
+                bail!("the two are not the same");
+            }
+            typed
+        }
+        None => line()?,
+    };
+    let first = typed.lines().next().unwrap_or_default();
+    Ok(Password::chosen(first.to_owned())?)
+}
+
+/// A line that is typed without being shown.
+fn hidden(prompt: &str) -> anyhow::Result<String> {
+    eprint!("{prompt}");
+    io::stderr().flush()?;
+    let stdin = io::stdin();
+    let before = tcgetattr(&stdin)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&stdin, OptionalActions::Now, &silent)?;
+    let typed = line();
+    tcsetattr(&stdin, OptionalActions::Now, &before)?;
+    eprintln!();
+    typed
+}
+
+fn line() -> anyhow::Result<String> {
+    let mut line = String::new();
+    let limited = io::stdin().lock();
+    io::Read::take(limited, PASSWORD_FILE_BYTES_MAX).read_line(&mut line)?;
+    Ok(line)
+}

@@ -1,0 +1,102 @@
+//! Many buyers of one exclusive licence at the same moment: one gets it, nobody else is charged.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::acts::{list, order, publish, sign_up};
+use crate::platform::{Platform, eventually};
+
+const LISTINGS: usize = 10;
+const BUYERS: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_buyers_one_gets_the_licence_and_the_others_pay_nothing() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let track = publish(&platform, &nina).await;
+    let mut buyers = Vec::new();
+    for buyer in 0..BUYERS {
+        buyers.push(sign_up(&platform, &format!("buyer{buyer}"), "listener").await);
+    }
+    let mut won = Vec::new();
+    for round in 0..LISTINGS {
+        let listing = list(&platform, &nina, &track, "instant").await;
+        // All at once, and in another order each time.
+        let rush = (0..BUYERS).map(|n| {
+            let buyer = (n + round) % BUYERS;
+            let (platform, buyers, listing) = (&platform, &buyers, &listing);
+            async move { (buyer, order(platform, &buyers[buyer], listing).await) }
+        });
+        let answers = join_all(rush).await;
+        let (winners, losers): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|(_, (status, _))| *status == 201);
+        assert_eq!(winners.len(), 1, "listing {round}: {winners:?}");
+        for (_, (status, problem)) in losers {
+            let kind = &problem["type"];
+            assert_eq!((status, kind), (409, &json!("urn:veza:problem:licence-taken")));
+        }
+        let (buyer, (_, made)) = &winners[0];
+        won.push((made["id"].as_str().unwrap().to_owned(), buyers[*buyer].clone()));
+    }
+    for (id, buyer) in &won {
+        let acceptance = format!("/api/v1/orders/{id}/acceptance");
+        eventually("the order is accepted", async || {
+            platform.post(&acceptance, Some(buyer), Value::Null).await.0 == 200
+        })
+        .await;
+        eventually("the seller is paid", async || {
+            platform.ledger(id) == ["authorise", "capture", "pay_out"]
+        })
+        .await;
+    }
+    let expected: BTreeSet<_> = won.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(charged(&platform), expected, "somebody else is in the gateway's ledger");
+    let placed = replayed_orders(&platform).await;
+    assert_eq!(placed, expected, "an order was placed by somebody who got no licence");
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_licence_whose_buyer_can_not_pay_is_free_again() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let track = publish(&platform, &nina).await;
+    let (broke, rich) = (
+        sign_up(&platform, "broke", "listener").await,
+        sign_up(&platform, "rich", "listener").await,
+    );
+    let listing = list(&platform, &nina, &track, "instant").await;
+    let new = json!({ "listing_id": listing, "payment_method": "sandbox:decline" });
+    let (status, declined) = platform.post("/api/v1/orders", Some(&broke), new).await;
+    assert_eq!(status, 201);
+    eventually("the licence can be bought again", async || {
+        let (status, answer) = order(&platform, &rich, &listing).await;
+        assert!(status == 201 || answer["type"] == "urn:veza:problem:licence-taken", "{answer}");
+        status == 201
+    })
+    .await;
+    let declined = declined["id"].as_str().unwrap();
+    let state = platform.replay(&["state", &format!("order-{declined}")]).await;
+    assert_eq!(state["state"]["status"], "cancelled", "{state}");
+    assert_eq!(platform.ledger(declined), ["authorise"]);
+    platform.stop().await;
+}
+
+/// The orders that the gateway knows of.
+fn charged(platform: &Platform) -> BTreeSet<String> {
+    let ledger = platform.data().join("sandbox-gateway/ledger.jsonl");
+    let text = std::fs::read_to_string(ledger).unwrap();
+    let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    entries.map(|entry| entry["order_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The orders in the log.
+async fn replayed_orders(platform: &Platform) -> BTreeSet<String> {
+    let mut command = platform.replay_command(&["streams", "--prefix", "order-", "--json"]);
+    let said = String::from_utf8(command.output().await.unwrap().stdout).unwrap();
+    let streams = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let ids = streams.map(|stream| stream["stream"].as_str().unwrap().to_owned());
+    ids.map(|stream| stream.trim_start_matches("order-").to_owned()).collect()
+}

@@ -1,0 +1,15 @@
+//! A real platform, tried through its public doors; each test starts one of its own.
+
+mod acts;
+#[expect(dead_code, reason = "the tests of `projections` also pause it and kill it")]
+#[path = "../../../projections/tests/read_side/broker.rs"]
+mod broker;
+mod crashes;
+mod crowd;
+mod demo;
+mod licences;
+mod platform;
+mod queries;
+mod replay;
+mod sinks;
+mod story;

@@ -1,0 +1,357 @@
+//! `veza-replay` as an operator uses it: beside a running platform, and on its folder at rest.
+
+mod meddling;
+mod models;
+mod moments;
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use models::Dump;
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::acts;
+use crate::crowd::Crowd;
+use crate::platform::{Platform, eventually};
+
+const PEOPLE: usize = 4;
+
+/// What a command ended with, and said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    async fn by(mut command: Command) -> Self {
+        let output = command.output().await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        Self { code: output.status.code(), out, err }
+    }
+
+    /// Its documents, when it went well.
+    fn documents(&self) -> Vec<Value> {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+async fn replay(platform: &Platform, args: &[&str]) -> Said {
+    let mut command = platform.replay_command(args);
+    command.arg("--json");
+    Said::by(command).await
+}
+
+async fn busy_platform() -> (Platform, Crowd) {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off"), ("VEZA_LOG", "warn")]).await;
+    let crowd = Crowd::gather(&platform, PEOPLE, 7).await;
+    crowd.begin();
+    eventually("something has happened", async || crowd.answered() > 200).await;
+    (platform, crowd)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rebuilt_models_equal_the_live_ones_while_commands_flow() {
+    let (platform, crowd) = busy_platform().await;
+    crowd.pause().await;
+    models::at_rest(&platform).await;
+    let live = Dump::of(&platform).await;
+    assert!(live.rows() > 200, "there is too little to compare");
+    let names: Vec<String> = live.models().map(str::to_owned).collect();
+    assert_eq!(names.len(), 9, "{names:?}");
+
+    let rebuilt = replay(&platform, &["rebuild", "--all"]).await.documents();
+    assert_eq!(rebuilt.len(), names.len());
+    assert!(rebuilt.iter().all(|one| one["events_per_second"].as_f64() > Some(0.0)));
+    assert_eq!(Dump::of(&platform).await, live, "rebuilt at rest");
+
+    // A model that was spoilt is healed; the others are left alone, while commands flow.
+    let pool = models::pool(&platform).await;
+    let spoil = "UPDATE profiles_v1.profiles SET display_name = 'spoilt'";
+    sqlx::query(spoil).execute(&pool).await.unwrap();
+    crowd.begin();
+    let answered = crowd.answered();
+    for _ in 0..2 {
+        for name in &names {
+            replay(&platform, &["rebuild", name]).await.documents();
+        }
+    }
+    assert!(crowd.answered() > answered + 100, "commands did not flow");
+    crowd.pause().await;
+    models::at_rest(&platform).await;
+    let flowed = Dump::of(&platform).await;
+    assert_ne!(flowed, live);
+    replay(&platform, &["rebuild", "--all"]).await.documents();
+    assert_eq!(Dump::of(&platform).await, flowed, "rebuilt while commands flowed");
+
+    let listed = replay(&platform, &["projections"]).await.documents();
+    assert_eq!(listed.len(), names.len());
+    for model in listed {
+        assert_eq!((&model["status"], &model["lag_events"]), (&"running".into(), &0.into()));
+    }
+    assert_eq!(replay(&platform, &["parked"]).await.documents(), Vec::<Value>::new());
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_is_given_up_or_killed_leaves_the_live_model() {
+    let (platform, crowd) = busy_platform().await;
+    crowd.pause().await;
+    models::at_rest(&platform).await;
+    let live = Dump::of(&platform).await;
+    let pool = models::pool(&platform).await;
+
+    // Whoever holds the checkpoint keeps the shadow, whole by then, from being swapped in.
+    let mut holder = pool.acquire().await.unwrap();
+    let mut held = holder.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM projection.checkpoints WHERE name = 'orders' FOR UPDATE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    for signal in ["-INT", "-KILL"] {
+        let mut command = platform.replay_command(&["rebuild", "orders"]);
+        let mut under_way = command.stderr(Stdio::piped()).spawn().unwrap();
+        eventually("it is under way", async || models::shadows(&pool).await == 1).await;
+        let second = replay(&platform, &["rebuild", "orders"]).await;
+        assert_eq!(second.code, Some(1), "{second:?}");
+        assert_eq!(second.err, "veza-replay: orders_v1 is being rebuilt already\n");
+
+        let pid = under_way.id().unwrap().to_string();
+        Command::new("kill").args([signal, &pid]).status().await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(30), under_way.wait()).await;
+        let code = ended.expect("it ends").unwrap().code();
+        if signal == "-INT" {
+            assert_eq!(code, Some(1));
+            let mut said = String::new();
+            under_way.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
+            assert!(said.ends_with("veza-replay: the rebuild was cancelled\n"), "{said}");
+            assert_eq!(models::shadows(&pool).await, 0, "what was built is dropped");
+        }
+        assert_eq!(Dump::of(&platform).await, live, "after {signal}");
+    }
+    held.rollback().await.unwrap();
+    drop(holder);
+    // The server may take a moment to see that the killed one is gone.
+    eventually("a rerun works", async || {
+        replay(&platform, &["rebuild", "orders"]).await.code == Some(0)
+    })
+    .await;
+    assert_eq!((Dump::of(&platform).await, models::shadows(&pool).await), (live, 0));
+    pool.close().await;
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_stream_is_told_as_it_was_running_and_at_rest() {
+    let (platform, crowd) = busy_platform().await;
+    crowd.pause().await;
+    models::at_rest(&platform).await;
+    let live = Dump::of(&platform).await;
+    let running = moments::told(&platform).await;
+    let data = platform.stop_and_keep().await;
+    assert_eq!(moments::told(&data).await, running, "at rest it is told otherwise");
+
+    let rebuilt = replay(&data, &["rebuild", "--all"]).await.documents();
+    assert_eq!(rebuilt.len(), 9);
+    // Status and lag of a platform that is down.
+    let listed = replay(&data, &["projections"]).await.documents();
+    assert!(listed.iter().all(|model| model["status"] == "stopped"), "{listed:?}");
+    assert!(!data.data().join("postgres/data/postmaster.pid").exists(), "PostgreSQL is left");
+    let mut data = data;
+    data.restart().await;
+    models::at_rest(&data).await;
+    assert_eq!(Dump::of(&data).await, live, "rebuilt at rest");
+    data.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_ends_as_it_says_it_does() {
+    let (platform, crowd) = busy_platform().await;
+    crowd.pause().await;
+    let nobody = tempfile::tempdir().unwrap();
+    let nobody = nobody.path().to_str().unwrap();
+    let closed = "esdb://127.0.0.1:1?tls=false";
+    let cases: &[(i32, &str, &[&str])] = &[
+        (0, "", &["verify"]),
+        (0, "", &["streams", "--prefix", "order-"]),
+        (0, "", &["events", "--at", "2999-01-01T00:00:00Z", "--limit", "3"]),
+        (0, "", &["events", "--at", "1999-01-01T00:00:00Z"]),
+        (0, "", &["sagas", "--limit", "3"]),
+        (1, "stream order-1 is not there", &["state", "order-1"]),
+        (1, "stream order-1 is not there", &["events", "order-1"]),
+        (1, "stream order-1 is not there", &["state", "order-1", "--at", "7"]),
+        (1, "saga saga-checkout-1 is not there", &["resume", "saga-checkout-1"]),
+        (1, "nothing of key x is parked in orders_v1", &["retry", "orders", "x"]),
+        (
+            2,
+            "no aggregate has streams of category sagacheckpoint",
+            &["state", "sagacheckpoint-platform"],
+        ),
+        (2, "is neither a position (4711) nor a time", &["state", "order-1", "--at", "yesterday"]),
+        (2, "is neither a position (4711) nor a time", &["events", "--at", "2026-01-31"]),
+        (2, "the name is empty", &["events", ""]),
+        (2, "<MODEL>...", &["rebuild"]),
+        (2, "there is no read model \"moods\"; there are profiles, tracks,", &["rebuild", "moods"]),
+        (2, "unrecognized subcommand", &["rewrite"]),
+        (2, "the connection string is not usable", &["verify", "--store", "nonsense"]),
+        (2, "--database-url is not", &["projections", "--database-url", "mysql://a/b"]),
+        (3, "can't be reached", &["verify", "--store", closed]),
+        (3, "can't be reached", &["state", "order-1", "--store", closed]),
+        (
+            3,
+            "the database can't be reached",
+            &["projections", "--database-url", "postgres://veza@127.0.0.1:1/veza"],
+        ),
+        (3, "there is no event store in", &["verify", "--data", nobody]),
+    ];
+    for (code, words, args) in cases {
+        let said = Said::by(platform.replay_command(args)).await;
+        assert_eq!(said.code, Some(*code), "{args:?}: {said:?}");
+        let told = format!("{}{}", said.out, said.err);
+        assert!(told.contains(words), "{args:?}: {said:?}");
+        if [1, 3].contains(code) && !said.err.is_empty() {
+            assert_eq!(said.err.lines().count(), 1, "{args:?}: {said:?}");
+        }
+    }
+    let mut command = platform.replay_command(&["verify"]);
+    command.env("VEZA_HTTP", "nonsense");
+    let said = Said::by(command).await;
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("VEZA_HTTP"), "{said:?}");
+    pages_add_up(&platform).await;
+    a_closed_pipe_is_no_failure(&platform).await;
+    platform.stop().await;
+}
+
+/// Page by page, either way, one sees what one sees at once.
+async fn pages_add_up(platform: &Platform) {
+    let whole = replay(platform, &["events", "--limit", "60"]).await.documents();
+    assert_eq!(whole.len(), 60);
+    let mut paged = Vec::new();
+    let mut from = "0".to_owned();
+    for _ in 0..3 {
+        let args = ["events", "--limit", "20", "--from", &from];
+        paged.extend(replay(platform, &args).await.documents());
+        let text = Said::by(platform.replay_command(&args)).await.out;
+        let more = text.lines().last().unwrap().strip_prefix("(there are more: --from ").unwrap();
+        from = more.strip_suffix(')').unwrap().to_owned();
+    }
+    assert_eq!(paged, whole);
+
+    let last = whole.last().unwrap()["position"].as_str().unwrap();
+    let mut backward = Vec::new();
+    let mut args = vec!["events", "--backward", "--limit", "20", "--at", last];
+    let mut from;
+    for _ in 0..3 {
+        backward.extend(replay(platform, &args).await.documents());
+        let page_end: &Value = backward.last().unwrap();
+        from = page_end["position"].as_str().unwrap().to_owned();
+        args = vec!["events", "--backward", "--limit", "20", "--from", from.leak()];
+    }
+    backward.reverse();
+    assert_eq!(backward, whole);
+}
+
+async fn a_closed_pipe_is_no_failure(platform: &Platform) {
+    let all = replay(platform, &["events", "--limit", "1000000"]).await;
+    assert!(all.out.len() > 200_000, "a pipe would hold {} bytes", all.out.len());
+    let mut command = platform.replay_command(&["events", "--limit", "1000000"]);
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut under_way = command.spawn().unwrap();
+    let mut lines = BufReader::new(under_way.stdout.take().unwrap()).lines();
+    assert!(lines.next_line().await.unwrap().is_some());
+    drop(lines);
+    let output = under_way.wait_with_output().await.unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), vec![]));
+}
+
+#[tokio::test]
+async fn what_can_not_be_applied_is_shown_and_stops_a_rebuild_unless_it_is_parked() {
+    let platform = Platform::start().await;
+    acts::sign_up(&platform, "nina", "artist").await;
+    let data = json!({ "handle": 7 });
+    let poison = meddling::append(&platform, "user-poison", "UserRegistered", &data).await;
+    let position = poison.to_string();
+    eventually("the event is parked", async || {
+        !replay(&platform, &["parked", "profiles"]).await.out.is_empty()
+    })
+    .await;
+    for (args, words) in [
+        (&["parked", "profiles"][..], "\"key\":\"user-poison\"".to_owned()),
+        (&["projections"], "\"parked_events\":1".to_owned()),
+        (&["rebuild", "profiles"], format!("the event at position {position} can't be applied")),
+    ] {
+        let said = replay(&platform, args).await;
+        assert_eq!(said.code, Some(1), "{args:?}: {said:?}");
+        assert!(format!("{}{}", said.out, said.err).contains(&words), "{args:?}: {said:?}");
+    }
+    let pool = models::pool(&platform).await;
+    assert_eq!(models::shadows(&pool).await, 0);
+    pool.close().await;
+    replay(&platform, &["rebuild", "profiles_v1", "--park"]).await.documents();
+    assert_eq!(replay(&platform, &["parked", "profiles"]).await.code, Some(1));
+    let asked = replay(&platform, &["retry", "profiles", "user-poison"]).await.documents();
+    assert_eq!(asked[0]["events"], 1);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_paused_run_is_listed_and_goes_on_when_it_is_resumed() {
+    let platform = Platform::start().await;
+    let nina = acts::sign_up(&platform, "nina", "artist").await;
+    let otis = acts::sign_up(&platform, "otis", "listener").await;
+    let track = acts::publish(&platform, &nina).await;
+    let listing = acts::list(&platform, &nina, &track, "instant").await;
+    let (_, placed) = acts::order(&platform, &otis, &listing).await;
+    let order = placed["id"].as_str().unwrap();
+    let run = format!("saga-checkout-{order}");
+    eventually("it waits for the buyer", async || {
+        let state = platform.replay(&["state", &run]).await;
+        state["state"]["timer"]["step"] == "await-acceptance"
+    })
+    .await;
+    // As the orchestrator records it of a step that it gave up.
+    let pause = json!({ "step": "await-acceptance", "reason": "to be looked at" });
+    meddling::append(&platform, &run, "SagaPaused", &pause).await;
+    let acceptance = format!("/api/v1/orders/{order}/acceptance");
+    assert_eq!(platform.post(&acceptance, Some(&otis), Value::Null).await.0, 200);
+
+    let paused = async || replay(&platform, &["sagas", "--status", "paused"]).await.documents();
+    eventually("it is listed", async || paused().await.len() == 1).await;
+    assert_eq!(paused().await[0]["stream"], run.as_str());
+    assert_eq!(platform.ledger(order), ["authorise", "capture"], "it went on by itself");
+    assert_eq!(replay(&platform, &["resume", &run]).await.documents()[0]["resumed"], true);
+    eventually("the order is completed", async || {
+        let state = platform.replay(&["state", &format!("order-{order}")]).await;
+        state["state"]["status"] == "completed"
+    })
+    .await;
+    eventually("none is listed", async || paused().await.is_empty()).await;
+    let again = replay(&platform, &["resume", &run]).await;
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(again.err.contains("is not paused"), "{again:?}");
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_byte_is_found() {
+    let (platform, crowd) = busy_platform().await;
+    crowd.pause().await;
+    let data = platform.stop_and_keep().await;
+    assert_eq!(replay(&data, &["verify"]).await.documents()[0]["sound"], true);
+    let segments = std::fs::read_dir(data.data().join("events")).unwrap();
+    let segments = segments.map(|entry| entry.unwrap().path());
+    let segment = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.windows(13).position(|some| some == b"MessagePosted").unwrap();
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let said = replay(&data, &["verify"]).await;
+    assert_eq!(said.code, Some(1), "{said:?}");
+}

@@ -1,0 +1,150 @@
+//! What goes wrong at the start: each ends with one clear line, and leaves nothing behind.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use tokio::process::Command;
+
+use crate::process::{Process, ended, eventually, folder, postgres_runs_in, veza};
+
+/// That this start fails, says so in one line that begins so, and that nothing is left of it.
+async fn fails(data: &Path, command: Command, because: &str) {
+    let output = ended(command).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{because}: {told}");
+    assert!(told.starts_with(&format!("veza: {because}")), "expected {because:?}, was {told:?}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    assert!(!data.join("run.json").exists(), "{because}: it left its run file");
+    assert!(!postgres_runs_in(data), "{because}: it left its PostgreSQL");
+}
+
+fn serve(data: &Path, settings: &[(&str, &str)]) -> Command {
+    let mut command = veza(data, &["serve"]);
+    command.env("VEZA_LOG", "error").envs(settings.iter().copied());
+    command
+}
+
+#[tokio::test]
+async fn a_bad_setting_or_a_busy_port_stops_the_start_with_one_line() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let esdb = "esdb://127.0.0.1:1?tls=false";
+    let split: &[(&str, &str)] = &[
+        ("VEZA_DATABASE_URL", "postgres://veza@127.0.0.1:1/veza"),
+        ("VEZA_OBJECTS", "file:///srv/objects"),
+        ("VEZA_KEYS", "/srv/keys"),
+    ];
+    let table: &[(&[(&str, &str)], &str)] = &[
+        (&[("VEZA_HTTP", "8080")], "VEZA_HTTP: must be an address and a port"),
+        (&[("VEZA_ROLES", "king")], "VEZA_ROLES: must be all, or some of command-api"),
+        (&[("VEZA_ROLES", "saga")], "VEZA_DATABASE_URL: must be set where the roles are split"),
+        (
+            &[split, &[("VEZA_ROLES", "saga")]].concat(),
+            "VEZA_EVENT_STORE: must be set where the roles are split",
+        ),
+        (
+            &[("VEZA_ROLES", "event-store"), ("VEZA_EVENT_STORE", esdb)],
+            "VEZA_EVENT_STORE: must be embedded",
+        ),
+        (&[("VEZA_LOG", "veza=loud")], "VEZA_LOG: must be a filter"),
+        (&[("VEZA_HTTP", &address)], &format!("can't listen on {address} (setting http)")),
+        (
+            &[("VEZA_EVENT_STORE_LISTEN", &address)],
+            &format!("can't listen on {address} (setting event_store_listen)"),
+        ),
+    ];
+    for (settings, because) in table {
+        fails(&data, serve(&data, settings), because).await;
+    }
+}
+
+#[tokio::test]
+async fn folders_that_can_not_be_used_are_named() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let inside = file.join("data");
+    let about = format!("can't use the data folder {} (setting data)", inside.display());
+    fails(&inside, serve(&inside, &[]), &about).await;
+    // Nobody can write there, not even root.
+    let about = "can't use the data folder /proc/veza (setting data)";
+    fails(Path::new("/proc/veza"), serve(Path::new("/proc/veza"), &[]), about).await;
+    let objects = [("VEZA_OBJECTS", "file:///proc/objects")];
+    let about = "can't use the folder /proc/objects (setting objects)";
+    fails(&data, serve(&data, &objects), about).await;
+    let keys = [("VEZA_KEYS", "/proc/keys")];
+    fails(&data, serve(&data, &keys), "cannot use the key file /proc/keys").await;
+    // What failed does not keep the folder from the next start.
+    Process::platform(&data, &[]).await.stop().await;
+}
+
+#[tokio::test]
+async fn parts_that_are_missing_are_named() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let nothing = folder.path().join("nothing");
+    fs::create_dir(&nothing).unwrap();
+    let path = [("PATH", nothing.to_str().unwrap())];
+    fails(&data, serve(&data, &path), "ffmpeg is missing").await;
+
+    let nowhere = [("VEZA_DATABASE_URL", "postgres://veza@127.0.0.1:1/veza")];
+    let about = "PostgreSQL can't be reached (setting database_url): ";
+    fails(&data, serve(&data, &nowhere), about).await;
+    let server = std::env::var("VEZA_TEST_DATABASE_URL").expect("set by make test");
+    let (server, _) = server.rsplit_once('/').unwrap();
+    let missing = [("VEZA_DATABASE_URL", &*format!("{server}/no_such_database"))];
+    fails(&data, serve(&data, &missing), about).await;
+
+    if rustix::process::geteuid().is_root() {
+        // Without root nothing can be hidden; `postgres::binaries` is tested by itself as well.
+        let mut hidden = Command::new("unshare");
+        let script = "mount -t tmpfs none /usr/lib/postgresql && exec \"$@\"";
+        hidden.args(["-m", "sh", "-c", script, "sh"]);
+        let plain = serve(&data, &[]);
+        let plain = plain.as_std();
+        hidden.arg(plain.get_program()).args(plain.get_args());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => hidden.env(name, value),
+                None => hidden.env_remove(name),
+            };
+        }
+        fails(&data, hidden, "PostgreSQL is not installed").await;
+    }
+}
+
+#[tokio::test]
+async fn the_second_on_a_data_folder_stops_and_the_first_goes_on() {
+    let folder = folder();
+    let data = folder.path();
+    let first = Process::platform(data, &[]).await;
+    let output = ended(serve(data, &[])).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told.starts_with("veza: the event store in ") && told.lines().count() == 1, "{told}");
+    assert!(told.contains("is open in another process"), "{told}");
+    assert_eq!(first.get("/readyz").await.status(), 200);
+    assert_eq!(first.sign_up("nina", "artist").await.0, 201);
+    first.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_store_can_be_stopped() {
+    let folder = folder();
+    let data = folder.path();
+    let esdb = [("VEZA_EVENT_STORE", "esdb://127.0.0.1:1?tls=false")];
+    let mut child = serve(data, &esdb).spawn().unwrap();
+    let mut lines =
+        tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(child.stdout.take().unwrap()));
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.starts_with("event store  waiting for it"), "{line}");
+    let pid = child.id().unwrap().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), child.wait()).await;
+    assert_eq!(ended.expect("at once").unwrap().code(), Some(0));
+    eventually("nothing is left", async || !data.join("run.json").exists()).await;
+}

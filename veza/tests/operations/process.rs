@@ -1,0 +1,222 @@
+//! Processes of the real binary, each in a folder that the test owns.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// How long anything may take that is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How often it is looked for.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Polls until the condition holds.
+pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let polling = async {
+        while !condition().await {
+            // poll
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// A folder that PostgreSQL's own user can pass through, as it must when this one is root.
+pub fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+    folder
+}
+
+/// `veza ARGS` on the data folder, on any free ports, with no setting from outside.
+pub fn veza(data: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("VEZA_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args).arg("--data").arg(data);
+    command.env("VEZA_HTTP", "127.0.0.1:0").env("VEZA_EVENT_STORE_LISTEN", "127.0.0.1:0");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+/// What it said and how it ended, which it must do by itself.
+pub async fn ended(mut command: Command) -> Output {
+    let ending = tokio::time::timeout(PATIENCE, command.output()).await;
+    ending.expect("it ends by itself").unwrap()
+}
+
+/// A process that serves HTTP.
+pub struct Process {
+    child: Option<Child>,
+    data: PathBuf,
+    pub url: String,
+    client: Client,
+}
+
+impl Process {
+    /// Starts it, and waits until its run file says where it is.
+    pub async fn start(data: &Path, run_file: &str, mut command: Command) -> Self {
+        command.stderr(Stdio::inherit());
+        Self::spawn(data, run_file, command).await
+    }
+
+    /// Starts the whole platform, its log in a file.
+    pub async fn logging(data: &Path, mut command: Command, log: &Path) -> Self {
+        command.stderr(fs::File::create(log).unwrap());
+        Self::spawn(data, "run.json", command).await
+    }
+
+    async fn spawn(data: &Path, run_file: &str, mut command: Command) -> Self {
+        command.stdout(Stdio::null());
+        let file = data.join(run_file);
+        let _ = fs::remove_file(&file);
+        let mut child = command.spawn().unwrap();
+        let polling = async {
+            while !file.exists() {
+                assert!(child.try_wait().unwrap().is_none(), "it ended before it was ready");
+                // poll
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, polling).await.expect("ready in time");
+        let run: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        assert_eq!(run["pid"], child.id().unwrap(), "the run file is its own");
+        let url = format!("http://{}", run["http"].as_str().unwrap());
+        Self { child: Some(child), data: data.to_owned(), url, client: Client::new() }
+    }
+
+    /// The whole platform.
+    pub async fn platform(data: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut command = veza(data, &["serve"]);
+        command.envs(settings.iter().copied());
+        Self::start(data, "run.json", command).await
+    }
+
+    pub fn request(&self, method: Method, path: &str, token: Option<&str>) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        match token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.request(Method::GET, path, None).send().await.unwrap()
+    }
+
+    /// Sends a command; the status is 0 when nobody answers.
+    pub async fn post(&self, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+        let request = self.request(Method::POST, path, token);
+        let request = if body.is_null() { request } else { request.json(&body) };
+        let Ok(response) = request.send().await else {
+            return (0, Value::Null);
+        };
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap_or(Value::Null))
+    }
+
+    pub async fn sign_up(&self, handle: &str, role: &str) -> (u16, Value) {
+        let new = json!({
+            "handle": handle, "display_name": handle, "email": format!("{handle}@example.org"),
+            "password": "correct horse", "roles": [role],
+        });
+        self.post("/api/v1/users", None, new).await
+    }
+
+    pub async fn log_in(&self, email: &str, password: &str) -> (u16, Value) {
+        let credentials = json!({ "email": email, "password": password });
+        self.post("/api/v1/sessions", None, credentials).await
+    }
+
+    /// The token of somebody who signed up and confirmed their address by the mail in `data`.
+    pub async fn member(&self, handle: &str, role: &str) -> String {
+        assert_eq!(self.sign_up(handle, role).await.0, 201);
+        let token = json!({ "token": self.mailed_token(&format!("{handle}@example.org")) });
+        assert_eq!(self.post("/api/v1/email-confirmations", None, token).await.0, 200);
+        let (status, session) =
+            self.log_in(&format!("{handle}@example.org"), "correct horse").await;
+        assert_eq!(status, 201, "{session}");
+        session["access_token"].as_str().unwrap().to_owned()
+    }
+
+    fn mailed_token(&self, email: &str) -> String {
+        let mails = fs::read_dir(self.data.join("outbox/email")).unwrap();
+        let texts = mails.map(|mail| fs::read_to_string(mail.unwrap().path()).unwrap());
+        let mail = texts.into_iter().find(|text| text.contains(email)).expect("a mail was sent");
+        let line = mail.lines().find_map(|line| line.strip_prefix("Token: "));
+        line.expect("it has a token").trim().to_owned()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// As SIGKILL does.
+    pub async fn kill(mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    /// Waits for its end; the exit code.
+    pub async fn ended(mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
+        ended.expect("ends in time").unwrap().code()
+    }
+
+    /// As SIGTERM does; it must end well.
+    pub async fn stop(self) {
+        self.signal("-TERM");
+        assert_eq!(self.ended().await, Some(0));
+    }
+}
+
+impl Drop for Process {
+    /// After a failed test it drains still, so that its PostgreSQL does not outlive it.
+    fn drop(&mut self) {
+        if let Some(pid) = self.child.as_mut().and_then(|child| child.id()) {
+            let _ = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status();
+            let gone = || !Path::new(&format!("/proc/{pid}/exe")).exists();
+            let tries = PATIENCE.as_millis() / POLL.as_millis();
+            // poll
+            (0..tries).take_while(|_| !gone()).for_each(|_| std::thread::sleep(POLL));
+        }
+    }
+}
+
+/// Whether any PostgreSQL works in the folder.
+pub fn postgres_runs_in(data: &Path) -> bool {
+    !postgres_in(data).is_empty()
+}
+
+/// The processes of the PostgreSQL that works in the folder.
+pub fn postgres_in(data: &Path) -> Vec<String> {
+    let Ok(folder) = fs::canonicalize(data.join("postgres/data")) else {
+        return Vec::new();
+    };
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let works_in = |process: &fs::DirEntry| {
+        fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder)
+    };
+    let found = processes.filter(works_in);
+    found.filter_map(|process| process.file_name().into_string().ok()).collect()
+}
+
+/// `veza-replay --json ARGS` on the data folder: a document a line.
+pub async fn replay(data: &Path, args: &[&str]) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    command.arg("--data").arg(data).args(args).arg("--json").env_remove("VEZA_DATABASE_URL");
+    let output = ended(command).await;
+    let said = String::from_utf8_lossy(&output.stdout);
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}

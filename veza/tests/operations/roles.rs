@@ -1,0 +1,192 @@
+//! Every role as a process of its own: the shortest story through all of them, and each killed.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::process::{PATIENCE, Process, eventually, folder, postgres_runs_in, veza};
+
+const ROLES: [&str; 5] = ["event-store", "projector", "saga", "query-api", "command-api"];
+
+/// What the processes share.
+struct Shared {
+    settings: Vec<(&'static str, String)>,
+    /// Fixed, so that the others find the store again after it was killed.
+    listens: String,
+}
+
+impl Shared {
+    async fn new(data: &Path) -> Self {
+        let server = std::env::var("VEZA_TEST_DATABASE_URL").expect("set by make test");
+        let name = format!("roles_{}", uuid::Uuid::new_v4().simple());
+        let options: PgConnectOptions = server.parse().unwrap();
+        let mut connection = options.connect().await.unwrap();
+        sqlx::query(&format!("CREATE DATABASE {name}")).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let (server, _) = server.rsplit_once('/').unwrap();
+        let listens = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let settings = vec![
+            ("VEZA_DATABASE_URL", format!("{server}/{name}")),
+            ("VEZA_OBJECTS", format!("file://{}", data.join("objects").display())),
+            ("VEZA_KEYS", data.join("keys").display().to_string()),
+        ];
+        Self { settings, listens }
+    }
+
+    async fn start(&self, data: &Path, role: &str) -> Process {
+        let mut command = veza(data, &["serve", "--role", role]);
+        command.env("VEZA_EVENT_STORE_LISTEN", &self.listens);
+        for (name, value) in &self.settings {
+            command.env(name, value);
+        }
+        let keeps_events = role == "event-store";
+        if !keeps_events {
+            command.env("VEZA_EVENT_STORE", format!("esdb://{}?tls=false", self.listens));
+        }
+        let file = if keeps_events { "run.json".to_owned() } else { format!("run-{role}.json") };
+        Process::start(data, &file, command).await
+    }
+}
+
+/// Uploads and publishes a track through the doors of commands, and finds it through those of
+/// queries.
+async fn publish_and_see(processes: &BTreeMap<&str, Process>, nina: &str, title: &str) {
+    let (commands, queries) = (&processes["command-api"], &processes["query-api"]);
+    let upload = commands.request(Method::POST, "/api/v1/uploads", Some(nina)).body(tone());
+    let upload: Value = upload.send().await.unwrap().json().await.unwrap();
+    let new = json!({ "upload_id": upload["id"], "title": title, "tags": [] });
+    let (status, track) = commands.post("/api/v1/tracks", Some(nina), new).await;
+    assert_eq!(status, 201, "{track}");
+    let id = track["id"].as_str().unwrap();
+    let publication = format!("/api/v1/tracks/{id}/publication");
+    eventually("the track is published", async || {
+        commands.post(&publication, Some(nina), Value::Null).await.0 == 200
+    })
+    .await;
+    let (_, published) = commands.post(&publication, Some(nina), Value::Null).await;
+    let query = json!({ "query": format!("{{ track(id: \"{id}\") {{ title published }} }}") });
+    let request = queries.request(Method::POST, "/graphql", Some(nina)).json(&query);
+    let request = request.header("veza-min-position", published["position"].as_str().unwrap());
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let answer: Value = answer.json().await.unwrap();
+    eprintln!("POS {published} {}", queries.get("/readyz").await.text().await.unwrap());
+    assert_eq!(answer["data"]["track"], json!({ "title": title, "published": true }));
+}
+
+#[tokio::test]
+async fn split_roles_work_together_and_each_may_be_killed() {
+    let folder = folder();
+    let data = folder.path();
+    let shared = Shared::new(data).await;
+    let mut processes = BTreeMap::new();
+    // The others are first, and wait for the store.
+    std::fs::create_dir(data.join("events")).unwrap();
+    let (projector, saga, queries, commands, store) = tokio::join!(
+        shared.start(data, "projector"),
+        shared.start(data, "saga"),
+        shared.start(data, "query-api"),
+        shared.start(data, "command-api"),
+        shared.start(data, "event-store"),
+    );
+    for (role, process) in ROLES.into_iter().zip([store, projector, saga, queries, commands]) {
+        eventually(&format!("{role} is ready"), async || {
+            process.get("/readyz").await.status() == 200
+        })
+        .await;
+        processes.insert(role, process);
+    }
+    assert_eq!(processes["projector"].get("/api/v1/tracks").await.status(), 404);
+    assert_eq!(processes["query-api"].get("/docs").await.status(), 404);
+
+    let nina = processes["command-api"].member("nina", "artist").await;
+    publish_and_see(&processes, &nina, "First").await;
+    for role in ROLES {
+        processes.remove(role).unwrap().kill().await;
+        if role == "event-store" {
+            let commands = &processes["command-api"];
+            eventually("commands are not ready without the store", async || {
+                let answer = commands.get("/readyz").await;
+                let status = answer.status();
+                let problem: Value = answer.json().await.unwrap();
+                status == 503 && problem["detail"].as_str().unwrap().starts_with("event_store: ")
+            })
+            .await;
+        }
+        processes.insert(role, shared.start(data, role).await);
+        for (other, process) in &processes {
+            eventually(&format!("{other} is ready after {role} was killed"), async || {
+                process.get("/readyz").await.status() == 200
+            })
+            .await;
+        }
+        publish_and_see(&processes, &nina, &format!("After {role}")).await;
+    }
+    for role in ROLES.iter().rev() {
+        processes.remove(role).unwrap().stop().await;
+    }
+}
+
+#[tokio::test]
+async fn the_script_starts_every_role_and_leaves_nothing_behind() {
+    let folder = folder();
+    let data = folder.path();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/local/run-roles");
+    let mut command = Command::new(script);
+    command.arg(env!("CARGO_BIN_EXE_veza")).env("VEZA_DATA", data).env("FIRST_PORT", "0");
+    command.env("VEZA_EVENT_STORE_LISTEN", "127.0.0.1:0").env("TMPDIR", data);
+    for name in ["VEZA_DATABASE_URL", "VEZA_EVENT_STORE", "VEZA_OBJECTS", "VEZA_KEYS"] {
+        command.env_remove(name);
+    }
+    let mut script = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
+    let mut said = Vec::new();
+    let reading = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with("run-roles: every role runs") {
+                let pid = script.id().unwrap().to_string();
+                Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+            }
+            said.push(line);
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it starts and ends");
+    assert_eq!(script.wait().await.unwrap().code(), Some(143));
+    for name in ["postgres", "event-store", "projector", "saga", "query-api", "command-api"] {
+        let of_role = |line: &&String| line.starts_with(&format!("{name:<11} | "));
+        let last = said.iter().rfind(of_role).unwrap_or_else(|| panic!("{name} said nothing"));
+        assert!(last.ends_with("stopping"), "{last}");
+    }
+    assert!(!postgres_runs_in(data));
+    let left = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter_map(|name| name.into_string().ok()).collect();
+    assert!(!left.iter().any(|name| name.starts_with("run") || name.starts_with("veza-roles")));
+}
+
+/// A second of a 440 Hz tone, 16 bit, mono, 8 kHz.
+fn tone() -> Vec<u8> {
+    const RATE_HZ: u32 = 8000;
+    let samples = (0..RATE_HZ).map(|n| {
+        let phase = f64::from(n) * 440.0 * std::f64::consts::TAU / f64::from(RATE_HZ);
+        (phase.sin() * 12_000.0) as i16
+    });
+    let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+    let size = u32::try_from(data.len()).unwrap();
+    let mut wav = b"RIFF".to_vec();
+    wav.extend((36 + size).to_le_bytes());
+    wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    wav.extend(RATE_HZ.to_le_bytes());
+    wav.extend((2 * RATE_HZ).to_le_bytes());
+    wav.extend(b"\x02\0\x10\0data");
+    wav.extend(size.to_le_bytes());
+    wav.extend(data);
+    wav
+}
