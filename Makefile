@@ -2,8 +2,11 @@
 # The real parts that the tests run beside, each the wrapper of the next.
 PARTS := deploy/local/test-parts deploy/local/kafka-broker deploy/local/clickhouse-shim
 
+# The parts of the performance suite.
+BENCHES := bench-store bench-grpc bench-command bench-query bench-projections
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-roles demo test lint
+.PHONY: help setup run run-roles demo test lint bench $(BENCHES)
 
 # With CI=true a skipped test fails, and so does one that passes only when tried again.
 PROFILE := $(if $(filter true,$(CI)),ci,default)
@@ -33,6 +36,12 @@ test: setup ## every test, with real parts
 	  $(PARTS) cargo test --workspace --lib --bins --tests; \
 	fi
 	@cargo test --quiet --workspace --doc
+
+bench: setup ## every figure beside its baseline; a part alone: bench-store, -grpc, -command, …
+	@exec cargo bench --quiet -p veza --bench performance
+
+$(BENCHES): bench-%: setup
+	@exec cargo bench --quiet -p veza --bench performance -- $*
 
 lint: setup ## formatting, clippy, licences and sources of dependencies
 	@cargo fmt --all --check

@@ -1,6 +1,7 @@
 //! A real platform, tried through its public doors; each test starts one of its own.
 
 mod acts;
+mod authorisation;
 #[expect(dead_code, reason = "the tests of `projections` also pause it and kill it")]
 #[path = "../../../projections/tests/read_side/broker.rs"]
 mod broker;
@@ -11,5 +12,7 @@ mod licences;
 mod platform;
 mod queries;
 mod replay;
+mod scene;
 mod sinks;
+mod socket;
 mod story;

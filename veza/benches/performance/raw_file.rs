@@ -1,0 +1,96 @@
+//! The disk alone: the baseline of everything that writes or reads files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How much one read of a sequential reader takes, in bytes.
+const READ_BYTES: usize = 1 << 20;
+
+/// Appends so many bytes to a new file and syncs them (`fdatasync`), again and again.
+pub struct SyncedFile {
+    path: PathBuf,
+    file: File,
+    batch: Vec<u8>,
+}
+
+impl SyncedFile {
+    pub fn create(folder: &Path, batch_bytes: usize) -> io::Result<Self> {
+        let path = folder.join("raw");
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        // Not zeros: a disk may store those for nothing.
+        let batch = (0..batch_bytes).map(|at| (at.wrapping_mul(167) >> 3) as u8).collect();
+        Ok(Self { path, file, batch })
+    }
+
+    /// Appends and syncs one batch.
+    pub fn append(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.batch)?;
+        self.file.sync_data()
+    }
+}
+
+impl Drop for SyncedFile {
+    fn drop(&mut self) {
+        // It is in a scratch folder, which goes as a whole.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// How many batches of this size become durable in a second.
+pub fn synced_batches(folder: &Path, batch_bytes: usize, time: Duration) -> io::Result<f64> {
+    let mut file = SyncedFile::create(folder, batch_bytes)?;
+    let began = Instant::now();
+    let mut batches = 0_u32;
+    while began.elapsed() < time {
+        file.append()?;
+        batches += 1;
+    }
+    Ok(f64::from(batches) / began.elapsed().as_secs_f64())
+}
+
+/// How long each of so many batches takes.
+pub fn sync_times(folder: &Path, batch_bytes: usize, count: usize) -> io::Result<Vec<Duration>> {
+    let mut file = SyncedFile::create(folder, batch_bytes)?;
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let began = Instant::now();
+        file.append()?;
+        times.push(began.elapsed());
+    }
+    Ok(times)
+}
+
+/// How long it takes to read these files from end to end and to sum them up (CRC-32C).
+pub fn sequential_read(files: &[PathBuf]) -> io::Result<Duration> {
+    let mut buffer = vec![0; READ_BYTES];
+    let began = Instant::now();
+    let mut sum = 0;
+    for path in files {
+        let mut file = File::open(path)?;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                read => sum = crc32c::crc32c_append(sum, &buffer[..read]),
+            }
+        }
+    }
+    std::hint::black_box(sum);
+    Ok(began.elapsed())
+}
+
+/// The segments of an event store, and how many bytes they have.
+pub fn segments(events: &Path) -> io::Result<(Vec<PathBuf>, u64)> {
+    let mut files = Vec::new();
+    let mut bytes = 0;
+    for entry in fs::read_dir(events)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "log") {
+            bytes += fs::metadata(&path)?.len();
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok((files, bytes))
+}
