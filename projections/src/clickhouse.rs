@@ -1,8 +1,8 @@
 //! ClickHouse: its server, and the models it holds, each with its queries.
 //!
 //! A table `<model>` is read; `<model>_build` beside it is a shadow under construction. What is
-//! inserted is on disk before the insert is acknowledged, because the checkpoint in PostgreSQL moves
-//! by that acknowledgement.
+//! inserted is on disk before the insert is acknowledged, because the checkpoint in PostgreSQL
+//! moves by that acknowledgement.
 
 pub mod plays;
 
@@ -45,8 +45,8 @@ pub struct ClickHouse {
 pub struct InvalidUrl;
 
 impl ClickHouse {
-    /// The server at `http(s)://user:password@host:port/?database=name`; other parameters of the URL
-    /// are settings of ClickHouse.
+    /// The server at `http(s)://user:password@host:port/?database=name`; other parameters of the
+    /// URL are settings of ClickHouse.
     pub fn open(url: &str) -> Result<Self, InvalidUrl> {
         let mut url = Url::parse(url).map_err(|_| InvalidUrl)?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
@@ -84,8 +84,8 @@ impl ClickHouse {
         &self.database
     }
 
-    /// Makes the database where it is missing. Only asks where it is there: a user without the right
-    /// to make databases is enough then.
+    /// Makes the database where it is missing. Only asks where it is there: a user without the
+    /// right to make databases is enough then.
     async fn ensure_database(&self) -> Result<(), ApplyError> {
         let asked = "SELECT count() FROM system.databases WHERE name = ?";
         let found = self.server.query(asked).bind(&self.database).fetch_one::<u64>();

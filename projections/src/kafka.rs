@@ -1,15 +1,15 @@
 //! Kafka: every event of the platform, for others.
 //!
 //! A topic a category, `veza.<category>` (`veza.order`, `veza.track`, …); the key is the stream's
-//! name, placed as Java's clients place it, so a stream keeps its order and joins line up. The value
-//! is JSON (see `record`), and headers repeat what consumers filter by.
+//! name, placed as Java's clients place it, so a stream keeps its order and joins line up. The
+//! value is JSON (see `record`), and headers repeat what consumers filter by.
 //!
 //! What reached a partition is read from its last record when a publisher begins, and is not sent
-//! again; the checkpoint in PostgreSQL moves when all of a batch is confirmed. So an event is in its
-//! topic once, in order, also after a kill, and when the checkpoint is lost. Three things can repeat
-//! records, and consumers that mind compare the header `id`: partitions that were added while
-//! a publisher was down, a broker that held back what a killed publisher had sent, and a topic
-//! whose last records are somebody else's.
+//! again; the checkpoint in PostgreSQL moves when all of a batch is confirmed. So an event is in
+//! its topic once, in order, also after a kill, and when the checkpoint is lost. Two things can
+//! repeat records, and consumers that mind compare the header `id`: partitions that are added while
+//! a batch is unconfirmed or its checkpoint is lost, and a broker that held back what a publisher
+//! had sent before it was killed.
 //!
 //! Publishing is an effect, not a model: it is no projection, and no rebuild repeats it.
 

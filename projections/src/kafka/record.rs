@@ -12,7 +12,7 @@
 //! | `recorded_at` | when it was recorded, RFC 3339 |
 //! | `metadata` | who made it happen, when and why |
 //! | `data` | what happened |
-//! | `omitted` | only where `data` is null for a reason: `not_json`, `too_large`; the event store has it |
+//! | `omitted` | why `data` is null, where it is left to the event store: `not_json`, `too_large` |
 //!
 //! Headers: `type`, `id`, `position`, `schema_version`, `content-type`. Fields may be added.
 

@@ -122,7 +122,8 @@ impl Publisher {
                 () = cancel.cancelled() => return Ok(()),
                 chunk = chunks.next() => chunk.ok_or(PublishError::SubscriptionEnded)?,
                 () = sleep(IDLE_INTERVAL) => {
-                    if let Some(head) = self.supervisor.nothing_until_head(session.position).await? {
+                    let head = self.supervisor.nothing_until_head(session.position).await?;
+                    if let Some(head) = head {
                         self.advance(session, head).await?;
                     }
                     continue;

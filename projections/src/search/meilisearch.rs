@@ -202,7 +202,7 @@ impl SearchIndex for MeilisearchIndex {
     }
 
     async fn swap_shadow(&self) -> Result<(), ApplyError> {
-        // Indexes are swapped only with each other; an empty live one is there for that moment only.
+        // Indexes are swapped only with each other; an empty live one is there for a moment only.
         self.create(&self.live).await?;
         let indexes = (self.live.clone(), self.shadow.clone());
         let swap = [SwapIndexes { indexes, rename: None }];

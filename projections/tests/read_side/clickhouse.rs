@@ -211,7 +211,7 @@ async fn a_rebuild_equals_the_live_model_and_a_swap_can_be_repeated() {
     stage.projection().swap_shadow().await.expect("nothing is left to swap");
     stage.assert_plays(3_000).await;
 
-    // What a swap leaves that was cut off after the exchange: the old model under the shadow's name.
+    // What a swap that was cut off after the exchange leaves: the old model as the shadow.
     stage.sql("CREATE TABLE plays_v1_build AS plays_v1 COMMENT ''").await;
     stage.projection().swap_shadow().await.expect("the old model is dropped");
     stage.assert_plays(3_000).await;

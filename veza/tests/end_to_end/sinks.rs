@@ -1,5 +1,5 @@
-//! ClickHouse and Kafka behind their settings: a listening arrives in both once, kills included; and
-//! a platform whose servers are all away serves what does not need them.
+//! ClickHouse and Kafka behind their settings: a listening arrives in both once, kills included;
+//! and a platform whose servers are all away serves what does not need them.
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
