@@ -1,5 +1,7 @@
 //! Analytics: the port of what is asked about listenings, whichever engine counts them.
 
+pub mod conformance;
+
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use event_schemas::TrackId;

@@ -11,6 +11,8 @@
 //! | [`page`] | pages of rows, and the errors of queries |
 //! | [`analytics`] | the port of counts of listenings |
 //! | [`postgres`] | the models in PostgreSQL, each with its queries |
+//! | [`clickhouse`] | the counts of listenings in ClickHouse, with their queries |
+//! | [`kafka`] | the events on Kafka, for others |
 //! | [`search`] | the port of search, the projection that feeds it, its engines |
 //!
 //! Invariants: a checkpoint moves in the transaction of what it stands for, and never past an event
@@ -18,7 +20,9 @@
 //! applied holds up its own key only.
 
 pub mod analytics;
+pub mod clickhouse;
 pub mod envelope;
+pub mod kafka;
 pub mod page;
 pub mod postgres;
 pub mod projection;

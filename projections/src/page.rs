@@ -35,6 +35,9 @@ pub enum QueryError {
     /// The search engine did not do its work.
     #[error("the search engine did not do its work")]
     Search(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The engine of analytics did not do its work.
+    #[error("the engine of analytics did not do its work")]
+    Analytics(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<sqlx::Error> for QueryError {

@@ -126,6 +126,12 @@ pub trait Projection: Send + Sync + 'static {
         false
     }
 
+    /// Whether the live copy in a sink outside PostgreSQL is there. One that was lost, or another
+    /// server that is empty, is filled from the whole log before anything is added to it.
+    async fn has_live(&self) -> Result<bool, ApplyError> {
+        Ok(true)
+    }
+
     /// Makes an empty shadow in a sink outside PostgreSQL.
     async fn begin_shadow(&self) -> Result<(), ApplyError> {
         Ok(())

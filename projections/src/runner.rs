@@ -3,7 +3,9 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
+//! | `supervisor` | a loop that failed begins again, and says why |
 //! | `session` | one projection's loop from its lease to its end |
+//! | `publishing` | the loop that passes events on to the event bus |
 //! | `batch` | events into a model in one transaction; poison events are parked |
 //! | `checkpoint`, `parked` | what PostgreSQL keeps of progress and of events that wait |
 //! | `lease` | one process at a time |
@@ -16,8 +18,10 @@ mod bookkeeping;
 mod checkpoint;
 mod lease;
 mod parked;
+mod publishing;
 mod rebuild;
 mod session;
+mod supervisor;
 mod watermarks;
 
 use std::collections::HashMap;
@@ -38,11 +42,16 @@ pub use parked::{ParkedEvent, parked_events, retry_parked};
 pub use rebuild::{Rebuild, RebuildError, RebuildProgress};
 pub use watermarks::{WaitError, Watermarks};
 
+use crate::kafka::{self, EventBus};
 use crate::projection::{ModelId, Projection};
+use publishing::Publisher;
 use session::Lane;
+use supervisor::Supervisor;
 
 /// The projections of this process, as long as it runs them.
 pub struct Runner {
+    pool: PgPool,
+    store: Arc<dyn EventStore>,
     cancel: CancellationToken,
     lanes: JoinSet<()>,
     watermarks: Watermarks,
@@ -67,17 +76,32 @@ impl Runner {
         let watermarks = Watermarks::local(pool.clone(), receivers);
         let mut lanes = JoinSet::new();
         for (projection, committed) in senders {
-            let lane = Lane {
+            let supervisor = Supervisor {
+                id: projection.id(),
+                filter: projection.filter(),
                 pool: pool.clone(),
                 store: Arc::clone(&store),
-                projection,
                 committed,
-                watermarks: watermarks.clone(),
                 cancel: cancel.clone(),
             };
+            let lane = Lane { supervisor, projection, watermarks: watermarks.clone() };
             lanes.spawn(lane.supervise());
         }
-        Self { cancel, lanes, watermarks }
+        Self { pool, store, cancel, lanes, watermarks }
+    }
+
+    /// Also publishes every event of the platform on the bus, from the first one on, once each; its
+    /// checkpoint is [`kafka::MODEL`]'s. Waits for brokers that are not there yet.
+    pub fn publish_to(&mut self, bus: EventBus) {
+        let supervisor = Supervisor {
+            id: kafka::MODEL,
+            filter: EventBus::filter(),
+            pool: self.pool.clone(),
+            store: Arc::clone(&self.store),
+            committed: watch::Sender::new(Position::START),
+            cancel: self.cancel.clone(),
+        };
+        self.lanes.spawn(Publisher { supervisor, bus }.supervise());
     }
 
     /// How far the models have come.

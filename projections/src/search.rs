@@ -112,6 +112,11 @@ pub trait SearchIndex: Send + Sync + 'static {
     /// Finds documents, best first; nothing for a text without letters, digits or signs.
     async fn search(&self, query: &SearchQuery) -> Result<Vec<Subject>, QueryError>;
 
+    /// Whether the live index is there, where it does not live in PostgreSQL.
+    async fn has_live(&self) -> Result<bool, ApplyError> {
+        Ok(true)
+    }
+
     /// Makes an empty shadow, where the index does not live in PostgreSQL.
     async fn begin_shadow(&self) -> Result<(), ApplyError> {
         Ok(())

@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Role};
-use crate::read_side;
+use crate::read_side::ReadSide;
 
 /// How long projectors and sagas may take to end what they are at.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ impl Background {
         handler: Arc<CommandHandler>,
         objects: Arc<dyn ObjectStorage>,
         pool: PgPool,
+        read_side: ReadSide,
     ) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
         let mut started = Self { projectors: None, sagas: None, stop: stop.clone() };
@@ -50,9 +51,12 @@ impl Background {
             started.sagas = Some(tokio::spawn(drive(runtime, stop.clone())));
         }
         if config.does(Role::Projector) {
-            let models = read_side::projections(&pool);
-            println!("read models  {} in PostgreSQL, search among them", models.len());
-            started.projectors = Some(Runner::start(pool, store, models, stop));
+            let ReadSide { projections, bus, .. } = read_side;
+            let mut projectors = Runner::start(pool, store, projections, stop);
+            if let Some(bus) = bus {
+                projectors.publish_to(bus);
+            }
+            started.projectors = Some(projectors);
         }
         Ok(started)
     }

@@ -1,16 +1,110 @@
-//! The projections that the settings ask for: what the platform runs, and `veza-replay` rebuilds.
+//! The read side that the settings ask for: the projections that the platform runs and
+//! `veza-replay` rebuilds, the engines that answer, and the bus that events go to.
 
 use std::sync::Arc;
 
-use projections::search::SearchFeed;
+use axum::http::Uri;
+use projections::analytics::PlayStatistics;
+use projections::clickhouse::{ClickHouse, ClickHousePlays, ClickHousePlaysProjection, InvalidUrl};
+use projections::kafka::{EventBus, TOPIC_PREFIX};
 use projections::search::postgres::{self as postgres_search, PostgresSearch};
-use projections::{Projection, postgres};
+use projections::search::{
+    MeilisearchIndex, SearchFeed, SearchIndex, meilisearch as meilisearch_search,
+};
+use projections::{ApplyError, ModelId, Projection, postgres};
 use sqlx::PgPool;
+use thiserror::Error;
 
-/// Every projection, over this database.
-pub fn projections(pool: &PgPool) -> Vec<Arc<dyn Projection>> {
-    let search = Arc::new(PostgresSearch::new(pool.clone()));
-    let mut projections = postgres::projections();
-    projections.push(Arc::new(SearchFeed::new(postgres_search::MODEL, search)));
-    projections
+use crate::config::Config;
+
+/// The index in Meilisearch. A platform that shares its server needs one of its own there.
+const SEARCH_INDEX: &str = "veza";
+
+/// What the settings ask for. Nothing of it is connected before it is needed, so a server that is
+/// away stops no start.
+pub struct ReadSide {
+    /// What fills the models.
+    pub projections: Vec<Arc<dyn Projection>>,
+    /// What answers.
+    pub engines: Engines,
+    /// Where events are published; none: nowhere.
+    pub bus: Option<EventBus>,
+    lines: Vec<String>,
+}
+
+/// What answers, where PostgreSQL need not.
+#[derive(Clone)]
+pub struct Engines {
+    /// What searches.
+    pub search: Arc<dyn SearchIndex>,
+    /// The model that is searched.
+    pub search_model: ModelId,
+    /// What counts listenings.
+    pub statistics: Arc<dyn PlayStatistics>,
+}
+
+/// A setting that its part can't use.
+#[derive(Debug, Error)]
+pub enum ReadSideError {
+    /// That of ClickHouse.
+    #[error("VEZA_CLICKHOUSE_URL: {0}")]
+    ClickHouse(#[from] InvalidUrl),
+    /// That of Meilisearch.
+    #[error("VEZA_MEILISEARCH_KEY: {0}")]
+    Meilisearch(#[source] ApplyError),
+}
+
+impl ReadSide {
+    /// The read side of these settings, over this database.
+    ///
+    /// # Errors
+    /// When a setting can't be used.
+    pub fn of(config: &Config, pool: &PgPool) -> Result<Self, ReadSideError> {
+        let mut lines = Vec::new();
+        let (search_model, search) = search(config, pool, &mut lines)?;
+        let mut projections = postgres::projections();
+        projections.push(Arc::new(SearchFeed::new(search_model, Arc::clone(&search))));
+        // PostgreSQL goes on counting, so that ClickHouse can be left again at once.
+        let mut statistics: Arc<dyn PlayStatistics> = Arc::new(postgres::Plays::new(pool.clone()));
+        if let Some(url) = &config.clickhouse_url {
+            let server = ClickHouse::open(url)?;
+            lines.push(format!("statistics   ClickHouse at {}", server.address()));
+            projections.push(Arc::new(ClickHousePlaysProjection::new(server.clone())));
+            statistics = Arc::new(ClickHousePlays::new(server));
+        }
+        let brokers = &config.kafka_brokers;
+        let bus = (!brokers.is_empty()).then(|| EventBus::new(brokers));
+        if bus.is_some() {
+            let brokers = brokers.join(", ");
+            lines.push(format!("event bus    Kafka at {brokers}, topics {TOPIC_PREFIX}<category>"));
+        }
+        let engines = Engines { search, search_model, statistics };
+        Ok(Self { projections, engines, bus, lines })
+    }
+
+    /// Says what serves, a line a part.
+    pub fn tell(&self) {
+        println!("read models  {} in PostgreSQL", postgres::projections().len());
+        for line in &self.lines {
+            println!("{line}");
+        }
+    }
+}
+
+/// What searches, and the model that it searches.
+fn search(
+    config: &Config,
+    pool: &PgPool,
+    lines: &mut Vec<String>,
+) -> Result<(ModelId, Arc<dyn SearchIndex>), ReadSideError> {
+    let Some(url) = &config.meilisearch_url else {
+        return Ok((postgres_search::MODEL, Arc::new(PostgresSearch::new(pool.clone()))));
+    };
+    let key = config.meilisearch_key.as_deref();
+    let index = MeilisearchIndex::open(url, key, SEARCH_INDEX);
+    let index = Arc::new(index.map_err(ReadSideError::Meilisearch)?);
+    // Without user and password.
+    let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
+    lines.push(format!("search       Meilisearch on {}", host.unwrap_or_default()));
+    Ok((meilisearch_search::MODEL, index))
 }

@@ -20,7 +20,8 @@ use thiserror::Error;
 
 use crate::config::{Config, ConfigError, EventStore as StoreSetting};
 use crate::postgres::{PostgresError, PrivatePostgres};
-use crate::{read_side, run_file};
+use crate::read_side::{self, ReadSideError};
+use crate::run_file;
 
 /// A rebuild works on a connection of its own; the rest asks one thing after the other.
 const DATABASE_CONNECTIONS_MAX: u32 = 4;
@@ -31,6 +32,9 @@ pub enum PartsError {
     /// A setting is wrong.
     #[error(transparent)]
     Setting(#[from] ConfigError),
+    /// A setting of the read side can't be used.
+    #[error(transparent)]
+    ReadSide(#[from] ReadSideError),
     /// The connection string can't be used.
     #[error(transparent)]
     ConnectionString(#[from] InvalidConnectionString),
@@ -67,7 +71,10 @@ impl PartsError {
     /// What the process ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Setting(_) | Self::ConnectionString(_) | Self::DatabaseUrl => USAGE,
+            Self::Setting(_)
+            | Self::ReadSide(_)
+            | Self::ConnectionString(_)
+            | Self::DatabaseUrl => USAGE,
             Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
             _ => UNREACHABLE,
         }
@@ -160,7 +167,7 @@ impl ReadSide {
         }
         let pool = PgPoolOptions::new().max_connections(DATABASE_CONNECTIONS_MAX);
         let pool = pool.connect_lazy_with(options);
-        let projections = read_side::projections(&pool);
+        let projections = read_side::ReadSide::of(config, &pool)?.projections;
         Ok(Self { models: Models { pool, projections }, private })
     }
 

@@ -18,7 +18,6 @@ use media::{ObjectStorage, Uploads};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Watermarks;
 use projections::postgres::Models;
-use projections::search::postgres::{self as postgres_search, PostgresSearch};
 use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +28,7 @@ use crate::disk_reserve::DiskReserve;
 use crate::doors::Door;
 use crate::outbox::Outbox;
 use crate::parts::{self, Database, Events};
+use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
 use crate::stopping::Stopping;
@@ -103,14 +103,18 @@ impl Platform {
             println!("objects      {}", config.objects.display());
             let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
             let following = Arc::clone(&store);
-            let background = Background::start(config, store, working, storage, pool.clone());
+            let read_side = ReadSide::of(config, &pool)?;
+            read_side.tell();
+            let engines = read_side.engines.clone();
+            let background =
+                Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
             if config.does(Role::QueryApi) {
                 let watermarks = background.watermarks();
                 let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));
                 let (streamed, stop) = (Arc::clone(&objects), draining.clone());
-                let api = query_api(config, following, streamed, &pool, watermarks, stop)?;
+                let api = query_api(config, following, streamed, &pool, engines, watermarks, stop)?;
                 routes = routes.merge(self.queries.insert(api).router());
                 println!("queries      http://{address}/graphql, by POST and graphql-transport-ws");
             }
@@ -212,6 +216,7 @@ fn query_api(
     store: Arc<dyn event_store::EventStore>,
     objects: Arc<dyn ObjectStorage>,
     pool: &PgPool,
+    engines: Engines,
     watermarks: Watermarks,
     stop: CancellationToken,
 ) -> anyhow::Result<QueryApi> {
@@ -220,12 +225,12 @@ fn query_api(
     let verifier = Arc::new(TokenVerifier::new(ring, &token_scope(config), Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let proxies = config.trusted_proxies.clone();
-    let models = Models::new(pool);
+    let Engines { search, search_model, statistics } = engines;
     Ok(QueryApi::new(QueryApiParts {
-        statistics: Arc::new(models.plays.clone()),
-        models,
-        search: Arc::new(PostgresSearch::new(pool.clone())),
-        search_model: postgres_search::MODEL,
+        statistics,
+        models: Models::new(pool),
+        search,
+        search_model,
         watermarks,
         store,
         objects,

@@ -128,6 +128,16 @@ pub(crate) async fn advance(
     Ok(())
 }
 
+/// The model is as if it had never been built.
+pub(crate) async fn forget(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM projection.checkpoints WHERE name = $1 AND version = $2")
+        .bind(id.name)
+        .bind(id.version_column())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// The end of a batch that may have been applied in a sink outside; see
 /// [`crate::Projection::pins_batches`].
 pub(crate) async fn pinned(

@@ -1,39 +1,27 @@
-//! One projection's loop: lease, subscription, batches; and the supervision that begins it again.
+//! One projection's loop: lease, subscription, batches.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_store::{
-    Delivery, EventStore, Position, ReadAll, ReadError, RecordedEvent, StoreError, SubscribeError,
-    SubscribeFrom,
-};
+use event_store::{Position, ReadAll, ReadError, RecordedEvent, SubscribeError, SubscribeFrom};
+use futures::StreamExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
 use metrics::{counter, gauge, histogram};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection};
 use thiserror::Error;
-use tokio::sync::watch;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use crate::projection::Projection;
-use crate::projection::Target;
-use crate::runner::batch::{BatchError, BatchWriter, OnPoison, with_causes};
+use crate::projection::{ApplyError, Projection, Target};
+use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
 use crate::runner::checkpoint::Status;
 use crate::runner::rebuild::{Rebuild, RebuildError};
+use crate::runner::supervisor::{LookError, Supervisor, take};
 use crate::runner::watermarks::Watermarks;
 use crate::runner::{bookkeeping, checkpoint, lease, parked};
 
 /// Most events in one transaction.
 const BATCH_EVENTS_MAX: usize = 1_000;
-
-/// The first pause after a failure; it doubles with each further one.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-
-/// The longest pause after a failure.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// How often a projection that does not have the lease tries to take it.
 const LEASE_INTERVAL: Duration = Duration::from_millis(200);
@@ -59,20 +47,17 @@ enum SessionError {
     SubscriptionEnded,
     #[error("the log can't be read")]
     Read(#[from] ReadError),
-    #[error("the event store can't be asked")]
-    Store(#[from] StoreError),
-    #[error("the projector panicked")]
-    Panicked,
+    #[error(transparent)]
+    Look(#[from] LookError),
+    #[error(transparent)]
+    Sink(#[from] ApplyError),
 }
 
 /// A projection in this process.
 pub(crate) struct Lane {
-    pub(crate) pool: PgPool,
-    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) supervisor: Supervisor,
     pub(crate) projection: Arc<dyn Projection>,
-    pub(crate) committed: watch::Sender<Position>,
     pub(crate) watermarks: Watermarks,
-    pub(crate) cancel: CancellationToken,
 }
 
 /// What a session works with once it has the lease.
@@ -84,61 +69,9 @@ struct Session {
 }
 
 impl Lane {
-    /// Runs sessions until cancelled; a failed one is begun again after a pause.
+    /// Runs the projection until cancelled.
     pub(crate) async fn supervise(self) {
-        let id = self.projection.id();
-        let mut backoff = BACKOFF_MIN;
-        while !self.cancel.is_cancelled() {
-            let before = *self.committed.borrow();
-            let ended = AssertUnwindSafe(self.session()).catch_unwind().await;
-            let error = match ended {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => error,
-                Err(_panic) => SessionError::Panicked,
-            };
-            if *self.committed.borrow() > before {
-                backoff = BACKOFF_MIN;
-            }
-            let reason = with_causes(&error);
-            warn!(projection = %id, reason, "a projection failed and begins again");
-            counter!("projection_errors_total", "projection" => id.name).increment(1);
-            gauge!("projection_running", "projection" => id.name).set(0.0);
-            let note = self.note(Status::Retrying, Some(&reason));
-            self.cancel.run_until_cancelled(Box::pin(note)).await;
-            let pause = sleep(backoff);
-            self.cancel.run_until_cancelled(pause).await;
-            backoff = (backoff * 2).min(BACKOFF_MAX);
-        }
-        debug!(projection = %id, position = %*self.committed.borrow(), "a projection stopped");
-    }
-
-    /// Writes the status down where that is possible; when PostgreSQL is gone, the log has it.
-    async fn note(&self, status: Status, reason: Option<&str>) {
-        let id = self.projection.id();
-        let failing = match reason {
-            Some(_) => self.next_event().await,
-            None => None,
-        };
-        let Ok(mut connection) = self.pool.acquire().await else {
-            return;
-        };
-        let noted = checkpoint::set_status(&mut connection, id, status, reason, failing).await;
-        if let Err(error) = noted {
-            warn!(projection = %id, %error, "the status of a projection could not be written");
-        }
-    }
-
-    /// The event that the projection can't get past.
-    async fn next_event(&self) -> Option<Position> {
-        let reached = *self.committed.borrow();
-        let read = ReadAll::forward().from(reached).filter(self.projection.filter()).limit(2);
-        let mut events = self.store.read_all(read).await.ok()?;
-        while let Some(Ok(event)) = events.next().await {
-            if event.position > reached {
-                return Some(event.position);
-            }
-        }
-        None
+        self.supervisor.run(|| self.session()).await;
     }
 
     // Boxed, as the compiler can't tell otherwise that it may move between threads.
@@ -147,13 +80,13 @@ impl Lane {
     }
 
     async fn run_session(&self) -> Result<(), SessionError> {
-        let id = self.projection.id();
-        bookkeeping::prepare(&self.pool).await?;
+        let id = self.supervisor.id;
+        bookkeeping::prepare(&self.supervisor.pool).await?;
         let Some(mut session) = self.begin().await? else {
             return Ok(());
         };
         checkpoint::set_status(&mut session.connection, id, Status::Running, None, None).await?;
-        self.publish(session.position);
+        self.supervisor.publish(session.position);
         gauge!("projection_running", "projection" => id.name).set(1.0);
         debug!(projection = %id, position = %session.position, "a projection runs");
         self.follow(&mut session).await?;
@@ -165,26 +98,31 @@ impl Lane {
 
     /// Waits for the lease and builds the model where it was never built. `None` when cancelled.
     async fn begin(&self) -> Result<Option<Session>, SessionError> {
-        let id = self.projection.id();
-        let mut connection = lease::connect(&self.pool).await?;
+        let id = self.supervisor.id;
+        let mut connection = lease::connect(&self.supervisor.pool).await?;
         while !lease::try_take(&mut connection, id, lease::Work::Run).await? {
             // Readers in this process wait for what the other one commits.
             if let Some(position) = checkpoint::load(&mut connection, id).await? {
-                self.publish(position);
+                self.supervisor.publish(position);
             }
             let interval =
                 if self.watermarks.somebody_waits() { AWAITED_INTERVAL } else { LEASE_INTERVAL };
-            if self.cancel.run_until_cancelled(sleep(interval)).await.is_none() {
+            if self.supervisor.cancel.run_until_cancelled(sleep(interval)).await.is_none() {
                 return Ok(None);
             }
         }
+        if !self.projection.has_live().await? {
+            // For good, so that a build that is cut off is not taken for the model.
+            checkpoint::forget(&mut connection, id).await?;
+        }
         if checkpoint::load(&mut connection, id).await?.is_none() {
+            debug!(projection = %id, "a model is not there and is built from the whole log");
             let rebuild = Rebuild {
-                pool: self.pool.clone(),
-                store: Arc::clone(&self.store),
+                pool: self.supervisor.pool.clone(),
+                store: Arc::clone(&self.supervisor.store),
                 projection: Arc::clone(&self.projection),
                 on_poison: OnPoison::Park,
-                cancel: self.cancel.clone(),
+                cancel: self.supervisor.cancel.clone(),
             };
             match rebuild.run(Box::new(|_| {})).await {
                 Err(RebuildError::Cancelled) => return Ok(None),
@@ -200,7 +138,8 @@ impl Lane {
 
     async fn follow(&self, session: &mut Session) -> Result<(), SessionError> {
         let from = SubscribeFrom::After(session.position);
-        let subscription = self.store.subscribe_all(from, Some(self.projection.filter())).await?;
+        let subscription =
+            self.supervisor.store.subscribe_all(from, Some(self.supervisor.filter.clone())).await?;
         let mut chunks = subscription.ready_chunks(BATCH_EVENTS_MAX);
         let mut waiting_for_pin = Vec::new();
         loop {
@@ -208,10 +147,12 @@ impl Lane {
             let idle = if awaited { AWAITED_INTERVAL } else { IDLE_INTERVAL };
             let chunk = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return Ok(()),
+                () = self.supervisor.cancel.cancelled() => return Ok(()),
                 chunk = chunks.next() => chunk.ok_or(SessionError::SubscriptionEnded)?,
                 () = sleep(idle) => {
-                    if waiting_for_pin.is_empty() {
+                    if session.pinned.is_some() {
+                        self.complete_pinned(session, &mut waiting_for_pin).await?;
+                    } else {
                         self.idle(session, awaited).await?;
                     }
                     continue;
@@ -229,7 +170,6 @@ impl Lane {
                 let rest = waiting_for_pin.split_off(rest);
                 let batch = std::mem::replace(&mut waiting_for_pin, rest);
                 self.commit(session, batch, pinned).await?;
-                session.pinned = None;
             }
             if session.pinned.is_none() && upto > session.position {
                 self.commit(session, std::mem::take(&mut waiting_for_pin), upto).await?;
@@ -244,10 +184,13 @@ impl Lane {
         mut events: Vec<RecordedEvent>,
         upto: Position,
     ) -> Result<(), SessionError> {
-        let id = self.projection.id();
+        let id = self.supervisor.id;
         let started = Instant::now();
-        if self.projection.pins_batches() && session.pinned.is_none() && !events.is_empty() {
-            checkpoint::pin(&mut session.connection, id, upto).await?;
+        // Pinned at an event: where no event is, no subscription need stop again.
+        if let Some(last) = events.last().filter(|_| self.projection.pins_batches())
+            && session.pinned.is_none()
+        {
+            checkpoint::pin(&mut session.connection, id, last.position).await?;
         }
         let mut transaction = session.connection.begin().await?;
         let reached = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Position::START);
@@ -259,8 +202,8 @@ impl Lane {
         }
         checkpoint::advance(&mut transaction, id, upto).await?;
         transaction.commit().await?;
-        session.position = upto;
-        self.publish(upto);
+        (session.position, session.pinned) = (upto, None);
+        self.supervisor.publish(upto);
         histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
         counter!("projection_events_total", "projection" => id.name).increment(count);
         Ok(())
@@ -269,18 +212,8 @@ impl Lane {
     /// While no event comes: the checkpoint follows the log over events of others, and keys that an
     /// operator asks for are tried again.
     async fn idle(&self, session: &mut Session, awaited: bool) -> Result<(), SessionError> {
-        let head = self.store.head().await?;
-        if head > session.position {
-            let read = ReadAll::forward().from(session.position).filter(self.projection.filter());
-            let mut events = self.store.read_all(read.limit(2)).await?;
-            let mut first = events.next().await.transpose()?;
-            if first.as_ref().is_some_and(|event| event.position <= session.position) {
-                first = events.next().await.transpose()?;
-            }
-            // Everything up to the head was there before this read began.
-            if first.is_none_or(|event| event.position > head) {
-                self.commit(session, Vec::new(), head).await?;
-            }
+        if let Some(head) = self.supervisor.nothing_until_head(session.position).await? {
+            self.commit(session, Vec::new(), head).await?;
         }
         if awaited {
             return Ok(());
@@ -288,8 +221,26 @@ impl Lane {
         self.retry(session).await
     }
 
+    /// While no event comes and a pinned batch is incomplete: its last events may be gone from the
+    /// log, with the stream they were of. What is left of it is the batch then.
+    async fn complete_pinned(
+        &self,
+        session: &mut Session,
+        waiting: &mut Vec<RecordedEvent>,
+    ) -> Result<(), SessionError> {
+        let Some(pinned) = session.pinned else {
+            return Ok(());
+        };
+        let reached = waiting.last().map_or(session.position, |event| event.position);
+        let next = self.supervisor.first_after(reached).await?;
+        if next.is_none_or(|next| next > pinned) {
+            self.commit(session, std::mem::take(waiting), pinned).await?;
+        }
+        Ok(())
+    }
+
     async fn retry(&self, session: &mut Session) -> Result<(), SessionError> {
-        let id = self.projection.id();
+        let id = self.supervisor.id;
         let requests = parked::retry_requests(&mut session.connection, id).await?;
         if requests.is_empty() {
             return Ok(());
@@ -301,7 +252,9 @@ impl Lane {
         }
         for (key, position) in requests {
             let read = ReadAll::forward().from(position).limit(1);
-            let Some(event) = self.store.read_all(read).await?.next().await.transpose()? else {
+            let Some(event) =
+                self.supervisor.store.read_all(read).await?.next().await.transpose()?
+            else {
                 continue;
             };
             if event.position == position {
@@ -312,34 +265,4 @@ impl Lane {
         transaction.commit().await?;
         Ok(())
     }
-
-    fn publish(&self, position: Position) {
-        let id = self.projection.id();
-        self.committed.send_if_modified(|reached| {
-            let moved = position > *reached;
-            *reached = position.max(*reached);
-            moved
-        });
-        gauge!("projection_position", "projection" => id.name).set(position.get() as f64);
-    }
-}
-
-/// The chunk's events, and up to where the log was looked at with them.
-fn take(
-    chunk: Vec<Result<Delivery, SubscribeError>>,
-    position: Position,
-) -> Result<(Vec<RecordedEvent>, Position), SubscribeError> {
-    let mut events = Vec::with_capacity(chunk.len());
-    let mut upto = position;
-    for delivery in chunk {
-        match delivery? {
-            Delivery::Event(event) => {
-                upto = upto.max(event.position);
-                events.push(event);
-            }
-            Delivery::Checkpoint(position) => upto = upto.max(position),
-            Delivery::CaughtUp | Delivery::FellBehind => {}
-        }
-    }
-    Ok((events, upto))
 }

@@ -57,7 +57,11 @@ impl Watermarks {
             return Ok(*receiver.borrow());
         }
         let mut connection = self.pool.acquire().await?;
-        Ok(checkpoint::load(&mut connection, model).await?.unwrap_or(Position::START))
+        match checkpoint::load(&mut connection, model).await {
+            // No process has made the runner's tables yet.
+            Err(error) if is_undefined_table(&error) => Ok(Position::START),
+            loaded => Ok(loaded?.unwrap_or(Position::START)),
+        }
     }
 
     /// All projections and how they fare.
@@ -114,6 +118,11 @@ impl Watermarks {
             sleep_until(next).await;
         }
     }
+}
+
+fn is_undefined_table(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "42P01" || code == "3F000")
 }
 
 /// Counts a waiting reader for as long as it waits.

@@ -91,6 +91,10 @@ impl Projection for SearchFeed {
         self.index.write(target, connection, &changes).await
     }
 
+    async fn has_live(&self) -> Result<bool, ApplyError> {
+        self.index.has_live().await
+    }
+
     async fn begin_shadow(&self) -> Result<(), ApplyError> {
         self.index.begin_shadow().await
     }

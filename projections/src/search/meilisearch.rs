@@ -16,7 +16,7 @@ use meilisearch_sdk::task_info::TaskInfo;
 use meilisearch_sdk::tasks::Task;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::page::QueryError;
 use crate::projection::{ApplyError, ModelId, Target};
@@ -24,6 +24,12 @@ use crate::search::{HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, Search
 
 /// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.
 pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 1 };
+
+/// How long the server may take to answer a writer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a reader waits for hits.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a task may take; one queue serves all indexes, so a large write holds up small ones.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -60,23 +66,22 @@ struct Found {
 }
 
 impl MeilisearchIndex {
-    /// Connects to the server, makes the index if need be and pushes its settings.
-    pub async fn start(url: &str, key: Option<&str>, index: &str) -> Result<Self, ApplyError> {
+    /// The index of this name on the server; nothing is connected before it is needed. An error
+    /// means that the key can be none.
+    pub fn open(url: &str, key: Option<&str>, index: &str) -> Result<Self, ApplyError> {
         let client = Client::new(url, key).map_err(failed)?;
         let (live, shadow) = (index.to_owned(), format!("{index}-build"));
-        let index = Self { client, live, shadow };
-        index.create(&index.live).await?;
-        Ok(index)
+        Ok(Self { client, live, shadow })
     }
 
     async fn create(&self, uid: &str) -> Result<(), ApplyError> {
-        let created = self.client.create_index(uid, Some("id")).await.map_err(failed)?;
+        let created = asked(self.client.create_index(uid, Some("id"))).await?;
         self.done(created, Some(ErrorCode::IndexAlreadyExists)).await?;
         let settings = Settings::new()
             .with_searchable_attributes(["title", "words"])
             .with_filterable_attributes(["kind", "exact"])
             .with_displayed_attributes(["id"]);
-        let pushed = self.client.index(uid).set_settings(&settings).await.map_err(failed)?;
+        let pushed = asked(self.client.index(uid).set_settings(&settings)).await?;
         self.done(pushed, None).await
     }
 
@@ -86,7 +91,7 @@ impl MeilisearchIndex {
         let mut pause = TASK_POLL_MIN;
         loop {
             // A canceled task is one that the client can't parse, and so an error here, too.
-            match self.client.get_task(&task).await.map_err(failed)? {
+            match asked(self.client.get_task(&task)).await? {
                 Task::Succeeded { .. } => return Ok(()),
                 Task::Failed { content } if fine.as_ref() == Some(&content.error.error_code) => {
                     return Ok(());
@@ -135,10 +140,10 @@ impl SearchIndex for MeilisearchIndex {
             }
         }
         if !puts.is_empty() {
-            self.done(index.add_or_replace(&puts, None).await.map_err(failed)?, None).await?;
+            self.done(asked(index.add_or_replace(&puts, None)).await?, None).await?;
         }
         if !removed.is_empty() {
-            self.done(index.delete_documents(&removed).await.map_err(failed)?, None).await?;
+            self.done(asked(index.delete_documents(&removed)).await?, None).await?;
         }
         Ok(())
     }
@@ -169,7 +174,8 @@ impl SearchIndex for MeilisearchIndex {
         if !filter.is_empty() {
             query.with_filter(&filter);
         }
-        let results = query.execute::<Found>().await.map_err(|error| match error {
+        let results = timeout(SEARCH_TIMEOUT, query.execute::<Found>()).await;
+        let results = results.unwrap_or(Err(Error::Timeout)).map_err(|error| match error {
             Error::Meilisearch(error) if error.error_code == ErrorCode::IndexNotFound => {
                 QueryError::NotBuilt
             }
@@ -178,18 +184,37 @@ impl SearchIndex for MeilisearchIndex {
         results.hits.iter().map(|hit| subject_from(&hit.result.id)).collect()
     }
 
+    async fn has_live(&self) -> Result<bool, ApplyError> {
+        let found = timeout(REQUEST_TIMEOUT, self.client.get_index(&self.live)).await;
+        match found.unwrap_or(Err(Error::Timeout)) {
+            Ok(_) => Ok(true),
+            Err(Error::Meilisearch(error)) if error.error_code == ErrorCode::IndexNotFound => {
+                Ok(false)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     async fn begin_shadow(&self) -> Result<(), ApplyError> {
-        let deleted = self.client.index(&self.shadow).delete().await.map_err(failed)?;
+        let deleted = asked(self.client.index(&self.shadow).delete()).await?;
         self.done(deleted, Some(ErrorCode::IndexNotFound)).await?;
         self.create(&self.shadow).await
     }
 
     async fn swap_shadow(&self) -> Result<(), ApplyError> {
+        // Indexes are swapped only with each other; an empty live one is there for a moment only.
+        self.create(&self.live).await?;
         let indexes = (self.live.clone(), self.shadow.clone());
         let swap = [SwapIndexes { indexes, rename: None }];
-        let swapped = self.client.swap_indexes(&swap).await.map_err(failed)?;
+        let swapped = asked(self.client.swap_indexes(&swap)).await?;
         self.done(swapped, None).await
     }
+}
+
+/// What the server answers to a writer, in bounded time.
+async fn asked<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, ApplyError> {
+    let answer = timeout(REQUEST_TIMEOUT, answer).await;
+    answer.unwrap_or(Err(Error::Timeout)).map_err(failed)
 }
 
 /// What the server or the way to it did; that an event is to blame is seen in failed tasks alone.

@@ -1,7 +1,11 @@
 //! The read side on a real PostgreSQL: runner, rebuilds and models.
 
+mod broker;
+mod clickhouse;
 mod database;
+mod door;
 mod engine;
+mod kafka;
 mod meilisearch;
 mod memory_store;
 mod models;

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use crate::database;
 
-/// What the adapter asks when it starts on a server without the index, and is answered.
-const START: [&str; 4] = [
+/// What the adapter asks to make an index that is not there, and is answered.
+const CREATE: [&str; 4] = [
     "index/create",
     "index/create/task",
     "settings/patch-same-again",
@@ -56,10 +56,9 @@ impl Replay {
     }
 
     async fn start(steps: &[&str]) -> (Self, MeilisearchIndex) {
-        let replay = Self::of(&[&START, steps].concat()).await;
-        let index = MeilisearchIndex::start(&replay.url, Some("a-key"), "tracks").await;
-        let index = index.expect("it starts");
-        (replay, index)
+        let replay = Self::of(steps).await;
+        let index = MeilisearchIndex::open(&replay.url, Some("a-key"), "tracks");
+        (replay, index.expect("the key is one"))
     }
 
     fn bodies(&self) -> Vec<Value> {
@@ -150,20 +149,14 @@ async fn connection() -> PgConnection {
 }
 
 #[tokio::test]
-async fn starting_makes_the_index_and_pushes_settings() {
-    let (replay, _) = Replay::start(&[]).await;
+async fn whether_the_index_is_there_is_asked_and_a_failure_is_no_answer() {
+    let (replay, index) = Replay::start(&["index/get-not-found", "index/get"]).await;
+    assert!(!index.has_live().await.expect("it is answered"));
+    assert!(index.has_live().await.expect("it is answered"));
     replay.assert_done();
-    let bodies = replay.bodies();
-    assert_eq!(bodies[0], json!({ "uid": "tracks", "primaryKey": "id" }));
-    assert_eq!(bodies[2]["filterableAttributes"], json!(["kind", "exact"]));
-}
-
-#[tokio::test]
-async fn starting_on_an_index_that_is_there_is_as_good() {
-    let steps = ["index/create-existing", "index/create-existing/task", START[2], START[3]];
-    let replay = Replay::of(&steps).await;
-    MeilisearchIndex::start(&replay.url, None, "tracks").await.expect("it starts");
-    replay.assert_done();
+    let gone = MeilisearchIndex::open("http://127.0.0.1:1", None, "tracks").expect("no key");
+    let asked = gone.has_live().await;
+    assert!(matches!(asked, Err(ApplyError::Transient(_))), "{asked:?}");
 }
 
 #[tokio::test]
@@ -183,9 +176,9 @@ async fn a_write_returns_when_its_tasks_have_succeeded() {
         panic!("they are tracks");
     };
     let bodies = replay.bodies();
-    assert_eq!(bodies[4].as_array().map(Vec::len), Some(1), "the removed one is not sent");
-    assert_eq!(bodies[4][0]["id"], format!("track-{kept}"));
-    assert_eq!(bodies[6], json!([format!("track-{gone}")]));
+    assert_eq!(bodies[0].as_array().map(Vec::len), Some(1), "the removed one is not sent");
+    assert_eq!(bodies[0][0]["id"], format!("track-{kept}"));
+    assert_eq!(bodies[2], json!([format!("track-{gone}")]));
 }
 
 #[tokio::test]
@@ -222,32 +215,30 @@ async fn searches_quote_filters_and_tell_failures_apart() {
     assert_eq!(index.search(&asks(" \0 ", None)).await.expect("it is answered"), []);
     replay.assert_done();
     let bodies = replay.bodies();
-    assert_eq!(bodies[4]["q"], "midnight");
-    assert_eq!(bodies[4]["filter"], "kind = \"track\"");
-    assert_eq!(bodies[5]["filter"], r#"exact = "!\"\\""#);
+    assert_eq!(bodies[0]["q"], "midnight");
+    assert_eq!(bodies[0]["filter"], "kind = \"track\"");
+    assert_eq!(bodies[1]["filter"], r#"exact = "!\"\\""#);
 }
 
 #[tokio::test]
 async fn a_shadow_is_made_anew_and_swapped() {
-    let steps = [
-        "index/delete-unknown",
-        "index/delete-unknown/task",
-        "index/create",
-        "index/create/task",
-        "settings/patch-same-again",
-        "settings/patch-same-again/task",
-        "swap/ok",
-        "swap/ok/task",
-        "swap/unknown-index",
-        "swap/unknown-index/task",
-    ];
+    let existing = ["index/create-existing", "index/create-existing/task", CREATE[2], CREATE[3]];
+    let mut steps = vec!["index/delete-unknown", "index/delete-unknown/task"];
+    steps.extend(CREATE);
+    steps.extend(existing);
+    steps.extend(["swap/ok", "swap/ok/task"]);
+    steps.extend(existing);
+    steps.extend(["swap/unknown-index", "swap/unknown-index/task"]);
     let (replay, index) = Replay::start(&steps).await;
     index.begin_shadow().await.expect("it is made");
     index.swap_shadow().await.expect("it is swapped");
     let unswapped = index.swap_shadow().await;
     assert!(matches!(unswapped, Err(ApplyError::Poison(_))), "{unswapped:?}");
     replay.assert_done();
-    assert_eq!(replay.bodies()[10][0]["indexes"], json!(["tracks", "tracks-build"]));
+    let bodies = replay.bodies();
+    assert_eq!(bodies[2], json!({ "uid": "tracks-build", "primaryKey": "id" }));
+    assert_eq!(bodies[4]["filterableAttributes"], json!(["kind", "exact"]));
+    assert_eq!(bodies[10][0]["indexes"], json!(["tracks", "tracks-build"]));
 }
 
 #[tokio::test]
@@ -258,6 +249,10 @@ async fn a_real_server_does_what_an_index_must() {
     };
     let key = std::env::var("VEZA_TEST_MEILISEARCH_KEY").ok();
     let name = format!("veza-{}", Uuid::new_v4().simple());
-    let index = MeilisearchIndex::start(&url, key.as_deref(), &name).await.expect("it starts");
+    let index = MeilisearchIndex::open(&url, key.as_deref(), &name).expect("the key is one");
+    assert!(!index.has_live().await.expect("it is answered"));
+    index.begin_shadow().await.expect("it is made");
+    index.swap_shadow().await.expect("it is swapped");
+    assert!(index.has_live().await.expect("it is answered"));
     conformance::holds(&index, &mut connection().await).await;
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use event_schemas::{Actor, EventFamily, Metadata};
 use event_store::*;
 use futures::StreamExt;
@@ -31,21 +31,50 @@ impl MemoryStore {
         self.put_raw(F::CATEGORY, &id.to_string(), encoded.event_type, data)
     }
 
+    /// The same, of something that happened then.
+    pub fn put_at<F: EventFamily>(
+        &self,
+        id: impl ToString,
+        event: impl Into<F>,
+        at: DateTime<Utc>,
+    ) -> Position {
+        let encoded = event.into().encode();
+        let data = serde_json::to_vec(&encoded.data).expect("plain data");
+        self.record(F::CATEGORY, &id.to_string(), encoded.event_type, data, at)
+    }
+
+    /// Removes an event, as the deletion of its stream does.
+    pub fn remove(&self, position: Position) {
+        let mut events = self.events.lock().expect("no test panics with it");
+        events.retain(|event| event.position != position);
+    }
+
     /// Appends whatever it is given.
     pub fn put_raw(&self, category: &str, id: &str, event_type: &str, data: Vec<u8>) -> Position {
+        self.record(category, id, event_type, data, Utc::now())
+    }
+
+    fn record(
+        &self,
+        category: &str,
+        id: &str,
+        event_type: &str,
+        data: Vec<u8>,
+        occurred_at: DateTime<Utc>,
+    ) -> Position {
         let metadata = Metadata {
             schema_version: 1,
             correlation_id: Uuid::new_v4(),
             causation_id: Uuid::new_v4(),
             actor: Actor::System,
-            occurred_at: Utc::now(),
+            occurred_at,
             traceparent: None,
             command: None,
         };
         let stream = StreamName::new(format!("{category}-{id}")).expect("a short name");
         let mut events = self.events.lock().expect("no test panics with it");
         let revision = events.iter().filter(|event| event.stream == stream).count() as u64;
-        let position = Position::new(events.len() as u64 + 1);
+        let position = Position::new(*self.head.borrow() + 1);
         events.push(RecordedEvent {
             id: EventId(Uuid::new_v4()),
             stream,
@@ -57,7 +86,6 @@ impl MemoryStore {
             metadata: serde_json::to_vec(&metadata).expect("plain data").into(),
             recorded_at: Utc::now(),
         });
-        drop(events);
         self.head.send_replace(position.get());
         position
     }

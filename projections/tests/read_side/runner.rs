@@ -1,7 +1,7 @@
 //! The runner's promises: exactly once in effect, poison stays with its key, rebuilds are unseen.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use projections::postgres::profiles::{MODEL, ProfilesProjection};
 use projections::postgres::{Models, projections};
 use projections::*;
 use sqlx::{Executor, PgConnection, PgPool};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -41,7 +42,7 @@ fn register(store: &MemoryStore, handle: &str) -> (UserId, Position) {
     (user, store.put::<UserEvent>(user, event))
 }
 
-async fn until<F: Future<Output = bool>>(mut there: impl FnMut() -> F) {
+pub async fn until<F: Future<Output = bool>>(mut there: impl FnMut() -> F) {
     let poll = async {
         while !there().await {
             tokio::task::yield_now().await;
@@ -336,4 +337,89 @@ async fn a_strict_rebuild_stops_at_poison_and_leaves_the_live_model() {
     assert!(reason.contains("UserTeleported"), "{reason}");
     assert!(Models::new(&pool).profiles.by_id(user).await.expect("it is read").is_some());
     assert!(runner.drain(LIMIT).await);
+}
+
+/// Keeps batches in a sink of its own, and is cut off after the first one is in it.
+struct Outside {
+    batches: Mutex<Vec<Vec<Position>>>,
+    cut_off: AtomicBool,
+    hold: Arc<Semaphore>,
+}
+
+const OUTSIDE: ModelId = ModelId { name: "outside", version: 1 };
+
+#[async_trait]
+impl Projection for Outside {
+    fn id(&self) -> ModelId {
+        OUTSIDE
+    }
+
+    fn categories(&self) -> &'static [&'static str] {
+        &["user"]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn pins_batches(&self) -> bool {
+        true
+    }
+
+    async fn apply(
+        &self,
+        _: Target,
+        _: &mut PgConnection,
+        events: &[Envelope],
+    ) -> Result<(), ApplyError> {
+        let batch = events.iter().map(Envelope::position).collect();
+        self.batches.lock().expect("no test panics with it").push(batch);
+        if self.cut_off.load(Ordering::SeqCst) {
+            self.hold.acquire().await.expect("it is open").forget();
+            return Err(ApplyError::Transient("cut off".into()));
+        }
+        Ok(())
+    }
+}
+
+/// A batch of three that is cut off when it is in the sink; what is done meanwhile; and the batches
+/// that follow.
+async fn batches_after_a_cut(meanwhile: impl Fn(&MemoryStore, Position)) -> Vec<Vec<u64>> {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (hold, cut_off) = (Arc::new(Semaphore::new(0)), AtomicBool::new(false));
+    let outside = Arc::new(Outside { batches: Mutex::default(), cut_off, hold: hold.clone() });
+    let runner = start(&pool, &store, vec![outside.clone()]);
+    let first = store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec());
+    reached(&runner, &[OUTSIDE], first).await;
+    assert!(runner.drain(LIMIT).await);
+
+    outside.cut_off.store(true, Ordering::SeqCst);
+    for handle in ["one", "two", "three"] {
+        register(&store, handle);
+    }
+    let end = store.head().await.expect("it is there");
+    let runner = start(&pool, &store, vec![outside.clone()]);
+    let batches = || outside.batches.lock().expect("no test panics with it").clone();
+    until(|| async { batches().len() == 1 }).await;
+    meanwhile(&store, end);
+    outside.cut_off.store(false, Ordering::SeqCst);
+    hold.add_permits(1);
+    reached(&runner, &[OUTSIDE], store.head().await.expect("it is there")).await;
+    assert!(runner.drain(LIMIT).await);
+    batches().into_iter().map(|batch| batch.into_iter().map(Position::get).collect()).collect()
+}
+
+#[tokio::test]
+async fn a_batch_that_may_be_in_a_sink_is_repeated_with_the_same_ends() {
+    let batches = batches_after_a_cut(|store, _| {
+        register(store, "four");
+    })
+    .await;
+    assert_eq!(batches, [vec![2, 3, 4], vec![2, 3, 4], vec![5]]);
+}
+
+#[tokio::test]
+async fn a_batch_whose_last_event_is_gone_is_not_waited_for() {
+    let batches = batches_after_a_cut(|store, end| store.remove(end)).await;
+    assert_eq!(batches, [vec![2, 3, 4], vec![2, 3]]);
 }

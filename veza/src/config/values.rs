@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use access::TrustedProxies;
 use axum::http::Uri;
+use projections::clickhouse::ClickHouse;
 use tracing_subscriber::EnvFilter;
 
 /// What a process can do.
@@ -151,6 +152,17 @@ pub fn http_url(value: &str) -> Result<String, String> {
     } else {
         Err(wrong())
     }
+}
+
+pub fn clickhouse_url(value: &str) -> Result<String, String> {
+    let url = http_url(value)?;
+    ClickHouse::open(&url).map(|_| url).map_err(|error| error.to_string())
+}
+
+/// Text that can stand in a header.
+pub fn header_text(value: &str) -> Result<String, String> {
+    let is_plain = value.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_plain { Ok(value.to_owned()) } else { Err("must be plain ASCII, no spaces".to_owned()) }
 }
 
 /// Scheme, host and port, and nothing behind them.

@@ -2,6 +2,9 @@
 
 mod acts;
 mod authorisation;
+#[expect(dead_code, reason = "the tests of `projections` also pause it and kill it")]
+#[path = "../../../projections/tests/read_side/broker.rs"]
+mod broker;
 mod crashes;
 mod crowd;
 mod demo;
@@ -10,5 +13,6 @@ mod platform;
 mod queries;
 mod replay;
 mod scene;
+mod sinks;
 mod socket;
 mod story;

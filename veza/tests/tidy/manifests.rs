@@ -24,7 +24,6 @@ const NOT_IN_THE_DOMAIN: &[&str] = &[
     "http",
     "hyper",
     "meilisearch-sdk",
-    "postgres-es",
     "rand",
     "rdkafka",
     "reqwest",

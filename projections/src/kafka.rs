@@ -1,0 +1,230 @@
+//! Kafka: every event of the platform, for others.
+//!
+//! A topic a category, `veza.<category>` (`veza.order`, `veza.track`, …); the key is the stream's
+//! name, placed as Java's clients place it, so a stream keeps its order and joins line up. The
+//! value is JSON (see `record`), and headers repeat what consumers filter by.
+//!
+//! What reached a partition is read from its last record when a publisher begins, and is not sent
+//! again; the checkpoint in PostgreSQL moves when all of a batch is confirmed. So an event is in
+//! its topic once, in order, also after a kill, and when the checkpoint is lost. Two things can
+//! repeat records, and consumers that mind compare the header `id`: partitions that are added while
+//! a batch is unconfirmed or its checkpoint is lost, and a broker that held back what a publisher
+//! had sent before it was killed.
+//!
+//! Publishing is an effect, not a model: it is no projection, and no rebuild repeats it.
+
+mod partition;
+mod record;
+mod tails;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use event_schemas::EventFamily as _;
+use event_schemas::analytics::PlayEvent;
+use event_schemas::audio::TrackEvent;
+use event_schemas::commerce::{EscrowEvent, ListingEvent, OrderEvent, PaymentEvent};
+use event_schemas::saga::SagaEvent;
+use event_schemas::social::{ChannelEvent, MessageEvent};
+use event_schemas::user::UserEvent;
+use event_store::{Filter, RecordedEvent};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::future_producer::DeliveryFuture;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use thiserror::Error;
+
+use crate::projection::ModelId;
+use record::Record;
+use tails::Tails;
+
+/// The name and version of the checkpoint, as if it were a model.
+pub const MODEL: ModelId = ModelId { name: "kafka", version: 1 };
+
+/// What every topic's name begins with; the category follows.
+pub const TOPIC_PREFIX: &str = "veza.";
+
+/// The categories that are published: all that the platform has.
+pub const CATEGORIES: [&str; 10] = [
+    UserEvent::CATEGORY,
+    TrackEvent::CATEGORY,
+    PlayEvent::CATEGORY,
+    ChannelEvent::CATEGORY,
+    MessageEvent::CATEGORY,
+    ListingEvent::CATEGORY,
+    OrderEvent::CATEGORY,
+    EscrowEvent::CATEGORY,
+    PaymentEvent::CATEGORY,
+    SagaEvent::CATEGORY,
+];
+
+/// How many partitions a topic gets that is not there; one that is there is taken as it is.
+const PARTITIONS: i32 = 6;
+
+/// How long brokers may take to tell of their topics, or to make them.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most bytes that wait to be sent.
+const QUEUE_KIB_MAX: &str = "65536";
+
+/// Largest message; brokers take 1 MiB unless they are told otherwise.
+const MESSAGE_BYTES_MAX: &str = "1000000";
+
+/// Kafka, by its brokers. Nothing is connected before it is needed.
+#[derive(Clone, Debug)]
+pub struct EventBus {
+    brokers: String,
+}
+
+/// Why events were not published.
+#[derive(Debug, Error)]
+pub enum EventBusError {
+    /// The brokers, or the way to them.
+    #[error("Kafka did not do its work: {0}")]
+    Kafka(#[from] KafkaError),
+    /// A topic is not there and could not be made.
+    #[error("the topic {topic} is not there: {reason}")]
+    NoTopic {
+        /// Which.
+        topic: String,
+        /// Why it could not be made.
+        reason: String,
+    },
+    /// What the topic has already can't be told.
+    #[error("the last records of partition {partition} of {topic} can't be read as ours")]
+    Unreadable {
+        /// Which topic.
+        topic: String,
+        /// Which of its partitions.
+        partition: i32,
+    },
+    /// The work was given up in the middle.
+    #[error("publishing was cut off")]
+    CutOff,
+}
+
+impl EventBus {
+    /// The bus of these brokers, `host:port` each.
+    pub fn new(brokers: &[String]) -> Self {
+        Self { brokers: brokers.join(",") }
+    }
+
+    /// The filter that keeps the events that are published.
+    pub(crate) fn filter() -> Filter {
+        Filter::stream_prefixes(CATEGORIES.iter().map(|category| format!("{category}-")))
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("client.id", "veza");
+        config
+    }
+
+    /// Makes topics that are missing, reads how far each partition has come, and is ready to send.
+    pub(crate) async fn connect(&self) -> Result<Link, EventBusError> {
+        let reader = self.config();
+        let mut tails = tails::read(reader.clone(), Vec::new()).await?;
+        let missing: Vec<String> = topics().filter(|topic| !tails.has_topic(topic)).collect();
+        if !missing.is_empty() {
+            self.make(&missing).await?;
+        }
+        tails = tails::read(reader, topics().collect()).await?;
+        let producer = self
+            .config()
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // Never given up, so that no record can follow one that was: brokers that are down are
+            // waited for, and know a record that they have already.
+            .set("message.timeout.ms", "0")
+            .set("linger.ms", "5")
+            .set("message.max.bytes", MESSAGE_BYTES_MAX)
+            .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
+            .create()?;
+        Ok(Link { producer, tails })
+    }
+
+    async fn make(&self, topics: &[String]) -> Result<(), EventBusError> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        // As many replicas as the brokers' own default says.
+        let new = |topic| NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1));
+        let new: Vec<NewTopic> = topics.iter().map(|topic| new(topic)).collect();
+        let options = AdminOptions::new()
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .operation_timeout(Some(REQUEST_TIMEOUT));
+        for made in admin.create_topics(&new, &options).await? {
+            match made {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, error)) => {
+                    return Err(EventBusError::NoTopic { topic, reason: error.to_string() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn topics() -> impl Iterator<Item = String> {
+    CATEGORIES.iter().map(|category| topic_of(category))
+}
+
+fn topic_of(category: &str) -> String {
+    format!("{TOPIC_PREFIX}{category}")
+}
+
+/// A publisher's connection: what it may send, and what it need not.
+pub(crate) struct Link {
+    producer: FutureProducer,
+    tails: Tails,
+}
+
+impl Link {
+    /// Sends the events, which are in the log's order, and returns when the brokers have all of
+    /// them. Waits for brokers that are down or slow; an error leaves it open which were taken.
+    pub(crate) async fn publish(&self, events: &[RecordedEvent]) -> Result<(), EventBusError> {
+        let mut unconfirmed = VecDeque::new();
+        for event in events {
+            let topic = topic_of(event.stream.category());
+            let partitions = self.tails.partitions(&topic)?;
+            let partition = partition::of(event.stream.as_str().as_bytes(), partitions);
+            if self.tails.reached(&topic, partition) >= event.position {
+                continue;
+            }
+            let Record { value, headers } = Record::of(event);
+            let mut record = FutureRecord::to(&topic)
+                .partition(partition)
+                .key(event.stream.as_str())
+                .payload(&value)
+                .timestamp(event.recorded_at.timestamp_millis())
+                .headers(headers);
+            loop {
+                match self.producer.send_result(record) {
+                    Ok(sent) => break unconfirmed.push_back(sent),
+                    Err((error, _)) if !is_full(&error) => return Err(error.into()),
+                    Err((error, back)) => {
+                        // What is confirmed makes room.
+                        confirmed(unconfirmed.pop_front().ok_or(error)?).await?;
+                        record = back;
+                    }
+                }
+            }
+        }
+        for sent in unconfirmed {
+            confirmed(sent).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn confirmed(sent: DeliveryFuture) -> Result<(), EventBusError> {
+    match sent.await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err((error, _))) => Err(error.into()),
+        Err(_canceled) => Err(EventBusError::CutOff),
+    }
+}
+
+fn is_full(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}

@@ -1,0 +1,158 @@
+//! Tails: how far each partition has come, by the header of its last record.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
+
+use event_store::Position;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::kafka::record::POSITION;
+use crate::kafka::{EventBusError, REQUEST_TIMEOUT};
+
+/// How many records are looked at from a partition's end, at first and when none of them is ours.
+const LOOKS: [i64; 2] = [1, 1_000];
+
+/// The last position of each partition of each topic; [`Position::START`] of an empty one.
+pub(crate) struct Tails(HashMap<String, BTreeMap<i32, Position>>);
+
+impl Tails {
+    pub(crate) fn has_topic(&self, topic: &str) -> bool {
+        self.0.contains_key(topic)
+    }
+
+    /// How many partitions the topic has.
+    pub(crate) fn partitions(&self, topic: &str) -> Result<i32, EventBusError> {
+        let partitions = self.0.get(topic).map_or(0, BTreeMap::len);
+        match i32::try_from(partitions) {
+            Ok(partitions) if partitions > 0 => Ok(partitions),
+            _ => Err(no_topic(topic)),
+        }
+    }
+
+    /// What is at or before this position need not be sent to the partition.
+    pub(crate) fn reached(&self, topic: &str, partition: i32) -> Position {
+        let partitions = self.0.get(topic);
+        partitions.and_then(|of| of.get(&partition)).copied().unwrap_or(Position::START)
+    }
+}
+
+fn no_topic(topic: &str) -> EventBusError {
+    EventBusError::NoTopic { topic: topic.to_owned(), reason: "no broker has it".to_owned() }
+}
+
+/// Reads the tails of these topics, all of which must be there; with none named it only tells which
+/// topics are there.
+pub(crate) async fn read(
+    mut config: ClientConfig,
+    topics: Vec<String>,
+) -> Result<Tails, EventBusError> {
+    config
+        // No group is joined; librdkafka wants a name all the same.
+        .set("group.id", "veza-publisher")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "20");
+    // librdkafka's consumer blocks.
+    let reading = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = config.create()?;
+        if topics.is_empty() { list(&consumer) } else { all(&consumer, topics) }
+    });
+    reading.await.unwrap_or(Err(EventBusError::CutOff))
+}
+
+fn list(consumer: &BaseConsumer) -> Result<Tails, EventBusError> {
+    let metadata = consumer.fetch_metadata(None, REQUEST_TIMEOUT)?;
+    let topics = metadata.topics().iter();
+    Ok(Tails(topics.map(|topic| (topic.name().to_owned(), BTreeMap::new())).collect()))
+}
+
+fn all(consumer: &BaseConsumer, topics: Vec<String>) -> Result<Tails, EventBusError> {
+    let mut tails = HashMap::new();
+    for topic in topics {
+        let partitions = of_topic(consumer, &topic)?;
+        tails.insert(topic, partitions);
+    }
+    Ok(Tails(tails))
+}
+
+fn of_topic(
+    consumer: &BaseConsumer,
+    topic: &str,
+) -> Result<BTreeMap<i32, Position>, EventBusError> {
+    let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let found = found.filter(|found| !found.partitions().is_empty());
+    let found = found.ok_or_else(|| no_topic(topic))?;
+    let mut tails = BTreeMap::new();
+    let mut ends = BTreeMap::new();
+    for partition in found.partitions().iter().map(|partition| partition.id()) {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
+        tails.insert(partition, Position::START);
+        if high > low {
+            ends.insert(partition, (low, high));
+        }
+    }
+    for look in LOOKS {
+        if ends.is_empty() {
+            break;
+        }
+        for (partition, position) in last_positions(consumer, topic, &ends, look)? {
+            ends.remove(&partition);
+            tails.insert(partition, position);
+        }
+    }
+    match ends.into_keys().next() {
+        // Never guessed: whatever is sent to it might be there already.
+        Some(partition) => Err(EventBusError::Unreadable { topic: topic.to_owned(), partition }),
+        None => Ok(tails),
+    }
+}
+
+/// The positions in the last records of partitions, as far as one is in the last `look` of them.
+fn last_positions(
+    consumer: &BaseConsumer,
+    topic: &str,
+    ends: &BTreeMap<i32, (i64, i64)>,
+    look: i64,
+) -> Result<BTreeMap<i32, Position>, EventBusError> {
+    let mut assigned = TopicPartitionList::with_capacity(ends.len());
+    for (&partition, &(low, high)) in ends {
+        let from = Offset::Offset(low.max(high - look));
+        assigned.add_partition_offset(topic, partition, from)?;
+    }
+    consumer.assign(&assigned)?;
+    let mut positions = BTreeMap::new();
+    let mut unread: HashSet<i32> = ends.keys().copied().collect();
+    let mut deadline = Instant::now() + REQUEST_TIMEOUT;
+    while let Some(&partition) = unread.iter().next() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match consumer.poll(left) {
+            Some(Ok(message)) => {
+                deadline = Instant::now() + REQUEST_TIMEOUT;
+                if let Some(position) = position_of(&message) {
+                    positions.insert(message.partition(), position);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                unread.remove(&partition);
+            }
+            Some(Err(error)) if left.is_zero() => return Err(error.into()),
+            // Brokers come and go while the time runs.
+            Some(Err(_)) => {}
+            None => {
+                return Err(EventBusError::Unreadable { topic: topic.to_owned(), partition });
+            }
+        }
+    }
+    Ok(positions)
+}
+
+fn position_of(message: &BorrowedMessage<'_>) -> Option<Position> {
+    let headers = message.headers()?;
+    let header = headers.iter().find(|header| header.key == POSITION)?;
+    str::from_utf8(header.value?).ok()?.parse().ok().map(Position::new)
+}
