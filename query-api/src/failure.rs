@@ -34,6 +34,9 @@ pub enum Failure {
     /// A model was never built, or is built for the first time.
     #[error("the model is not built yet")]
     ModelNotBuilt,
+    /// The engine that would answer is out of reach.
+    #[error("this can't be answered just now")]
+    Unavailable,
     /// It took too long.
     #[error("the query took too long")]
     Timeout,
@@ -72,6 +75,7 @@ impl Failure {
             Self::Forbidden => "FORBIDDEN",
             Self::NotYetVisible => "NOT_YET_VISIBLE",
             Self::ModelNotBuilt => "MODEL_NOT_BUILT",
+            Self::Unavailable => "UNAVAILABLE",
             Self::Timeout => "TIMEOUT",
             Self::Overloaded => "OVERLOADED",
             Self::RateLimited => "RATE_LIMITED",
@@ -91,6 +95,10 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::NotBuilt => Self::ModelNotBuilt,
+            QueryError::Analytics(cause) | QueryError::Search(cause) => {
+                tracing::warn!(error = %cause, "an engine did not answer");
+                Self::Unavailable
+            }
             error => Self::internal(&error),
         }
     }
@@ -114,7 +122,10 @@ impl From<Failure> for Problem {
             Failure::Unauthenticated => ProblemType::Unauthenticated,
             Failure::Forbidden => ProblemType::Forbidden,
             Failure::NotYetVisible => ProblemType::NotYetVisible,
-            Failure::ModelNotBuilt | Failure::Timeout | Failure::Overloaded => {
+            Failure::ModelNotBuilt
+            | Failure::Unavailable
+            | Failure::Timeout
+            | Failure::Overloaded => {
                 return Self::overloaded(RETRY_AFTER);
             }
             Failure::RateLimited => return Self::rate_limited(RETRY_AFTER),

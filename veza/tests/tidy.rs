@@ -97,6 +97,11 @@ fn the_domain_sees_no_clock_and_no_chance() {
 }
 
 #[test]
+fn no_merge_is_left_half_done() {
+    all_obey("", rules::merged);
+}
+
+#[test]
 fn no_file_speaks_of_one_machine() {
     all_obey("", rules::machine_words);
 }

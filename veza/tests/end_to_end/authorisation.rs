@@ -43,12 +43,12 @@ fn command<'a>(
 /// Every command that needs a token. `scene` has a published track of the artist's with a listing,
 /// of which the buyer has ordered a licence, a draft, and a channel that only the artist is in.
 fn commands(scene: &Scene) -> Vec<Command<'_>> {
-    [people(scene), commerce(scene)].into_iter().flatten().collect()
+    [music(scene), talk(scene), commerce(scene)].into_iter().flatten().collect()
 }
 
-fn people(scene: &Scene) -> Vec<Command<'_>> {
+fn music(scene: &Scene) -> Vec<Command<'_>> {
     let Scene { artist, rival, buyer, stranger, unconfirmed, administrator, .. } = scene;
-    let Scene { track, draft, upload, channel, .. } = scene;
+    let Scene { track, draft, upload, .. } = scene;
     vec![
         command(
             "PUT /api/v1/users/me/profile",
@@ -92,6 +92,12 @@ fn people(scene: &Scene) -> Vec<Command<'_>> {
             &[],
             stranger,
         ),
+    ]
+}
+
+fn talk(scene: &Scene) -> Vec<Command<'_>> {
+    let Scene { artist, buyer, stranger, administrator, channel, .. } = scene;
+    vec![
         command(
             "POST /api/v1/channels",
             "/api/v1/channels",

@@ -176,6 +176,14 @@ pub fn domain_purity(source: &Source) -> Vec<String> {
     })
 }
 
+/// What a merge leaves where two changes met and nobody looked.
+pub fn merged(source: &Source) -> Vec<String> {
+    let marks = ["<<<<<<< ", ">>>>>>> "];
+    let lines = source.text.lines().enumerate();
+    let marked = lines.filter(|(_, line)| marks.iter().any(|mark| line.starts_with(mark)));
+    marked.map(|(at, _)| source.at(at, "two changes met here: choose")).collect()
+}
+
 pub fn machine_words(source: &Source) -> Vec<String> {
     let folders = ["work", "tmp", "home", "root"].map(|folder| format!("/{folder}/"));
     let mut complaints = Vec::new();
@@ -248,6 +256,8 @@ fn each_rule_on_words_catches_what_breaks_it() {
     let child = |path| Source::new(path, "x.unwrap()").within(&parent.modules_of_tests());
     assert_eq!(unwraps(&child("a/src/b/c.rs")).len() + unwraps(&child("a/src/b/c/d.rs")).len(), 0);
     assert_eq!(unwraps(&child("a/src/b/cd.rs")).len(), 1);
+    let mark = concat!("\n", "<<<<<<", "< a");
+    catches(merged, ("a.md", mark), 2, ("a.md", "\n <<<<<<< a"));
     let clock = "let now = Utc::now();";
     catches(domain_purity, ("aggregates/src/a.rs", clock), 1, ("media/src/a.rs", clock));
     let path = concat!("see /tm", "p/a");
