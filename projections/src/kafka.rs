@@ -11,6 +11,9 @@
 //! a batch is unconfirmed or its checkpoint is lost, and a broker that held back what a publisher
 //! had sent before it was killed.
 //!
+//! A record's own time is that of its publication, so that a topic's retention does not take the
+//! past away as it arrives; the event's is in the value.
+//!
 //! Publishing is an effect, not a model: it is no projection, and no rebuild repeats it.
 
 mod partition;
@@ -27,7 +30,7 @@ use event_schemas::commerce::{EscrowEvent, ListingEvent, OrderEvent, PaymentEven
 use event_schemas::saga::SagaEvent;
 use event_schemas::social::{ChannelEvent, MessageEvent};
 use event_schemas::user::UserEvent;
-use event_store::{Filter, RecordedEvent};
+use event_store::{EventStore, Filter, ReadError, RecordedEvent, StoreError};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -100,9 +103,29 @@ pub enum EventBusError {
         /// Which of its partitions.
         partition: i32,
     },
+    /// The topics have what another log had.
+    #[error(
+        "partition {partition} of {topic} has events of another log: publish to other brokers, or \
+         delete the topics"
+    )]
+    AnotherLog {
+        /// Which topic.
+        topic: String,
+        /// Which of its partitions.
+        partition: i32,
+    },
+    /// The log could not be asked what it has.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The work was given up in the middle.
     #[error("publishing was cut off")]
     CutOff,
+}
+
+impl From<StoreError> for EventBusError {
+    fn from(error: StoreError) -> Self {
+        Self::Read(error.into())
+    }
 }
 
 impl EventBus {
@@ -123,7 +146,7 @@ impl EventBus {
     }
 
     /// Makes topics that are missing, reads how far each partition has come, and is ready to send.
-    pub(crate) async fn connect(&self) -> Result<Link, EventBusError> {
+    pub(crate) async fn connect(&self, store: &dyn EventStore) -> Result<Link, EventBusError> {
         let reader = self.config();
         let mut tails = tails::read(reader.clone(), Vec::new()).await?;
         let missing: Vec<String> = topics().filter(|topic| !tails.has_topic(topic)).collect();
@@ -131,10 +154,14 @@ impl EventBus {
             self.make(&missing).await?;
         }
         tails = tails::read(reader, topics().collect()).await?;
+        tails.check(store).await?;
         let producer = self
             .config()
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            // A record that is refused stops those behind it, so that a partition's last record
+            // tells what is there.
+            .set("enable.gapless.guarantee", "true")
             // Never given up, so that no record can follow one that was: brokers that are down are
             // waited for, and know a record that they have already.
             .set("message.timeout.ms", "0")
@@ -196,7 +223,6 @@ impl Link {
                 .partition(partition)
                 .key(event.stream.as_str())
                 .payload(&value)
-                .timestamp(event.recorded_at.timestamp_millis())
                 .headers(headers);
             loop {
                 match self.producer.send_result(record) {

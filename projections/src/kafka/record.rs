@@ -25,6 +25,12 @@ use serde_json::Value;
 /// The header that says how far a partition has come.
 pub(crate) const POSITION: &str = "position";
 
+/// The header that says which event a record is.
+pub(crate) const ID: &str = "id";
+
+/// What of the metadata stays here: it serves the platform alone, to recognise repeated commands.
+const INTERNAL: &str = "command";
+
 /// Largest value; what is left to Kafka's own limit is for key and headers.
 const VALUE_BYTES_MAX: usize = 900_000;
 
@@ -54,7 +60,10 @@ impl Record {
     /// The record of any event, also of one that this release can't read: whoever reads the topic
     /// may know it.
     pub(crate) fn of(event: &RecordedEvent) -> Self {
-        let metadata: Option<Value> = serde_json::from_slice(&event.metadata).ok();
+        let mut metadata: Option<Value> = serde_json::from_slice(&event.metadata).ok();
+        if let Some(fields) = metadata.as_mut().and_then(Value::as_object_mut) {
+            fields.remove(INTERNAL);
+        }
         let data: Option<Value> = serde_json::from_slice(&event.data).ok();
         let version = metadata.as_ref().and_then(|all| all.get("schema_version")?.as_u64());
         let omitted = data.is_none().then_some("not_json");
@@ -83,7 +92,7 @@ impl Record {
         let version = version.map(|version| version.to_string()).unwrap_or_default();
         let headers = [
             ("type", envelope.r#type),
-            ("id", &envelope.id),
+            (ID, &envelope.id),
             (POSITION, &envelope.position),
             ("schema_version", &version),
             ("content-type", "application/json"),

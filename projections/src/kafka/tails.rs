@@ -1,22 +1,31 @@
-//! Tails: how far each partition has come, by the header of its last record.
+//! Tails: how far each partition has come, by the headers of its last record.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use event_store::Position;
+use event_store::{EventId, EventStore, Position, ReadAll};
+use futures::StreamExt as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use uuid::Uuid;
 
-use crate::kafka::record::POSITION;
+use crate::kafka::record::{ID, POSITION};
 use crate::kafka::{EventBusError, REQUEST_TIMEOUT};
 
 /// How many records are looked at from a partition's end, at first and when none of them is ours.
 const LOOKS: [i64; 2] = [1, 1_000];
 
-/// The last position of each partition of each topic; [`Position::START`] of an empty one.
-pub(crate) struct Tails(HashMap<String, BTreeMap<i32, Position>>);
+/// The last event in each partition of each topic; `None` in an empty one.
+pub(crate) struct Tails(HashMap<String, BTreeMap<i32, Option<Tail>>>);
+
+/// An event that is in a topic.
+#[derive(Clone, Copy)]
+struct Tail {
+    position: Position,
+    id: EventId,
+}
 
 impl Tails {
     pub(crate) fn has_topic(&self, topic: &str) -> bool {
@@ -34,9 +43,35 @@ impl Tails {
 
     /// What is at or before this position need not be sent to the partition.
     pub(crate) fn reached(&self, topic: &str, partition: i32) -> Position {
-        let partitions = self.0.get(topic);
-        partitions.and_then(|of| of.get(&partition)).copied().unwrap_or(Position::START)
+        let tail = self.0.get(topic).and_then(|of| *of.get(&partition)?);
+        tail.map_or(Position::START, |tail| tail.position)
     }
+
+    /// Whether it is this log that was published before. Another one counts its own positions: by
+    /// them, events that were never sent would be taken for sent.
+    pub(crate) async fn check(&self, store: &dyn EventStore) -> Result<(), EventBusError> {
+        for (topic, partitions) in &self.0 {
+            for (&partition, tail) in partitions {
+                let Some(tail) = tail else {
+                    continue;
+                };
+                if !is_in(store, tail).await? {
+                    return Err(EventBusError::AnotherLog { topic: topic.clone(), partition });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the log has this event, or had it before it was deleted.
+async fn is_in(store: &dyn EventStore, tail: &Tail) -> Result<bool, EventBusError> {
+    let read = ReadAll::forward().from(tail.position).limit(1);
+    Ok(match store.read_all(read).await?.next().await.transpose()? {
+        Some(event) if event.position == tail.position => event.id == tail.id,
+        Some(_) => true,
+        None => store.head().await? >= tail.position,
+    })
 }
 
 fn no_topic(topic: &str) -> EventBusError {
@@ -82,7 +117,7 @@ fn all(consumer: &BaseConsumer, topics: Vec<String>) -> Result<Tails, EventBusEr
 fn of_topic(
     consumer: &BaseConsumer,
     topic: &str,
-) -> Result<BTreeMap<i32, Position>, EventBusError> {
+) -> Result<BTreeMap<i32, Option<Tail>>, EventBusError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let found = found.filter(|found| !found.partitions().is_empty());
@@ -91,7 +126,7 @@ fn of_topic(
     let mut ends = BTreeMap::new();
     for partition in found.partitions().iter().map(|partition| partition.id()) {
         let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-        tails.insert(partition, Position::START);
+        tails.insert(partition, None);
         if high > low {
             ends.insert(partition, (low, high));
         }
@@ -100,9 +135,9 @@ fn of_topic(
         if ends.is_empty() {
             break;
         }
-        for (partition, position) in last_positions(consumer, topic, &ends, look)? {
+        for (partition, tail) in last_of_ours(consumer, topic, &ends, look)? {
             ends.remove(&partition);
-            tails.insert(partition, position);
+            tails.insert(partition, Some(tail));
         }
     }
     match ends.into_keys().next() {
@@ -112,20 +147,20 @@ fn of_topic(
     }
 }
 
-/// The positions in the last records of partitions, as far as one is in the last `look` of them.
-fn last_positions(
+/// The last events of ours in partitions, as far as one is in the last `look` records.
+fn last_of_ours(
     consumer: &BaseConsumer,
     topic: &str,
     ends: &BTreeMap<i32, (i64, i64)>,
     look: i64,
-) -> Result<BTreeMap<i32, Position>, EventBusError> {
+) -> Result<BTreeMap<i32, Tail>, EventBusError> {
     let mut assigned = TopicPartitionList::with_capacity(ends.len());
     for (&partition, &(low, high)) in ends {
         let from = Offset::Offset(low.max(high - look));
         assigned.add_partition_offset(topic, partition, from)?;
     }
     consumer.assign(&assigned)?;
-    let mut positions = BTreeMap::new();
+    let mut tails = BTreeMap::new();
     let mut unread: HashSet<i32> = ends.keys().copied().collect();
     let mut deadline = Instant::now() + REQUEST_TIMEOUT;
     while let Some(&partition) = unread.iter().next() {
@@ -133,8 +168,8 @@ fn last_positions(
         match consumer.poll(left) {
             Some(Ok(message)) => {
                 deadline = Instant::now() + REQUEST_TIMEOUT;
-                if let Some(position) = position_of(&message) {
-                    positions.insert(message.partition(), position);
+                if let Some(tail) = Tail::of(&message) {
+                    tails.insert(message.partition(), tail);
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
@@ -148,11 +183,18 @@ fn last_positions(
             }
         }
     }
-    Ok(positions)
+    Ok(tails)
 }
 
-fn position_of(message: &BorrowedMessage<'_>) -> Option<Position> {
-    let headers = message.headers()?;
-    let header = headers.iter().find(|header| header.key == POSITION)?;
-    str::from_utf8(header.value?).ok()?.parse().ok().map(Position::new)
+impl Tail {
+    fn of(message: &BorrowedMessage<'_>) -> Option<Self> {
+        let headers = message.headers()?;
+        let text = |key| {
+            let header = headers.iter().find(|header| header.key == key)?;
+            str::from_utf8(header.value?).ok()
+        };
+        let position = Position::new(text(POSITION)?.parse().ok()?);
+        let id = EventId(text(ID)?.parse::<Uuid>().ok()?);
+        Some(Self { position, id })
+    }
 }

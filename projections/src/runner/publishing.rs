@@ -105,7 +105,9 @@ impl Publisher {
                 Position::START
             }
         };
-        let Some(link) = cancel.run_until_cancelled(self.bus.connect()).await else {
+        let Some(link) =
+            cancel.run_until_cancelled(self.bus.connect(&*self.supervisor.store)).await
+        else {
             return Ok(None);
         };
         Ok(Some(Session { connection, link: link?, position }))

@@ -77,6 +77,7 @@ async fn every_event_is_published_as_it_is_documented() {
     assert_eq!((&value["revision"], &value["position"]), (&json!(0), &json!("1")));
     assert_eq!(value["data"]["handle"], "ada");
     assert_eq!(value["metadata"]["schema_version"], 1);
+    assert_eq!(value["metadata"].get("command"), None, "it serves the platform alone");
     let recorded_at = value["recorded_at"].as_str().expect("a time");
     assert!(chrono::DateTime::parse_from_rfc3339(recorded_at).is_ok(), "{recorded_at}");
     assert_eq!(user.header("id"), value["id"].as_str().expect("an id"));
@@ -126,6 +127,29 @@ async fn a_restart_repeats_nothing_also_without_a_checkpoint() {
         assert_each_once(&broker.records(USERS).await, 200 + 20 * (round + 1));
         assert!(runner.drain(LIMIT).await);
     }
+}
+
+#[tokio::test]
+async fn topics_of_another_log_are_left_alone() {
+    let (pool, store, broker) = (database::fresh().await, MemoryStore::new(), Broker::start());
+    let position = register(&store, 20);
+    let runner = publish(&pool, &store, &broker);
+    reached(&runner, &[MODEL], position).await;
+    assert!(runner.drain(LIMIT).await);
+
+    let (other_pool, other) = (database::fresh().await, MemoryStore::new());
+    register(&other, 30);
+    let runner = publish(&other_pool, &other, &broker);
+    reached(&runner, &[PROFILES], Position::new(1)).await;
+    until(|| async {
+        let rows = checkpoints(&other_pool).await.expect("they are read");
+        let row = rows.iter().find(|row| row.name == MODEL.name);
+        let reason = row.and_then(|row| row.reason.as_deref());
+        reason.is_some_and(|reason| reason.contains("another log"))
+    })
+    .await;
+    assert!(runner.drain(LIMIT).await);
+    assert_each_once(&broker.records(USERS).await, 40);
 }
 
 #[tokio::test]
