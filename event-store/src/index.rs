@@ -4,6 +4,7 @@
 //! again from the segment when it is missing or damaged. [`Catalog`] puts all of them together.
 
 mod blocks;
+mod bloom;
 mod catalog;
 mod file;
 mod memory;

@@ -170,6 +170,34 @@ async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
     assert_eq!(everything(&store).await.unwrap().len() as u64, 2 + WAITING);
 }
 
+/// Given a log of many sealed segments, when streams are begun that are in none of them, then the
+/// writer need hardly look at the disk: it would once for each segment, or more.
+#[tokio::test]
+async fn beginning_a_stream_does_not_look_into_every_segment() {
+    const OLD: u64 = 800;
+    const NEW: u64 = 100;
+    let disk = SimDisk::new();
+    let options = || EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(2000);
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    for number in 0..OLD {
+        append(&store, &format!("track-{number}"), number).await;
+    }
+    store.close().await.unwrap();
+    let store = EmbeddedStore::open(options().segment_bytes(1_000_000)).await.unwrap();
+    let segments = disk.list().unwrap().iter().filter(|name| name.ends_with(".idx")).count();
+    assert!(segments > 30, "{segments} segments");
+    let before = disk.reads();
+    for number in OLD..OLD + NEW {
+        append(&store, &format!("track-{number}"), number).await;
+    }
+    let reads = disk.reads() - before;
+    assert!(reads < NEW * 3, "{reads} reads for {NEW} streams over {segments} segments");
+    for number in (0..OLD + NEW).step_by(7) {
+        let last = store.last_event(&stream(&format!("track-{number}"))).await.unwrap();
+        assert_eq!(last.unwrap().id, event(number).id);
+    }
+}
+
 #[tokio::test]
 async fn recorded_time_never_runs_backwards() {
     let clock = Arc::new(HandClock::default());
@@ -253,6 +281,9 @@ async fn closing_ends_followers() {
 /// The log of the first format version, as it was written when that was new.
 const FIXTURE: &str = "tests/fixtures/format-1";
 
+/// The same log with indexes of their second version.
+const FIXTURE_NOW: &str = "tests/fixtures/format-1-index-2";
+
 async fn open_fixture(folder: &Path) -> EmbeddedStore {
     let options = EmbeddedOptions::folder(folder).segment_bytes(2000);
     EmbeddedStore::open(options).await.unwrap()
@@ -285,16 +316,27 @@ async fn what_is_written_today_has_the_shape_of_the_fixture() {
     fill_fixture(&store).await;
     store.close().await.unwrap();
     fs::remove_file(folder.join("LOCK")).unwrap();
-    assert_eq!(lengths(folder), lengths(Path::new(FIXTURE)));
+    assert_eq!(lengths(folder), lengths(Path::new(FIXTURE_NOW)));
 }
 
 #[tokio::test]
-async fn the_first_format_version_is_still_read() {
+async fn every_format_version_is_still_read() {
+    for fixture in [FIXTURE, FIXTURE_NOW] {
+        is_still_read(Path::new(fixture)).await;
+    }
+}
+
+async fn is_still_read(fixture: &Path) {
     let folder = tempfile::TempDir::new().unwrap();
-    for file in fs::read_dir(FIXTURE).unwrap() {
+    for file in fs::read_dir(fixture).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
+    let indexes = || {
+        let names = lengths(folder.path()).into_keys().filter(|name| name.ends_with(".idx"));
+        names.map(|name| fs::read(folder.path().join(name)).unwrap()).collect::<Vec<_>>()
+    };
+    let indexes_before = indexes();
     let old = open_fixture(folder.path()).await;
     let new = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new()))).await.unwrap();
     fill_fixture(&new).await;
@@ -306,6 +348,7 @@ async fn the_first_format_version_is_still_read() {
         assert_eq!((&old.event_type, &old.data), (&new.event_type, &new.data));
     }
     assert_eq!(old.verify().await.unwrap().events, 22);
+    assert_eq!(indexes(), indexes_before, "they are taken as they are, not made again");
     append(&old, "track-1", 99).await;
     assert_eq!(old.last_event(&stream("track-1")).await.unwrap().unwrap().id, event(99).id);
 }

@@ -36,6 +36,7 @@ struct State {
     capacity_bytes: Option<usize>,
     faults: Vec<Fault>,
     syncs: u64,
+    reads: u64,
     dead: bool,
 }
 
@@ -74,6 +75,11 @@ impl SimDisk {
     /// How often anything was synced.
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
+    }
+
+    /// How often anything was read from a file.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     /// The bytes of a file; `None` when there is none.
@@ -241,6 +247,7 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|state| {
+            state.reads += 1;
             let start = usize::try_from(offset).map_err(io::Error::other)?;
             let bytes = state.inodes[self.inode]
                 .live
