@@ -125,9 +125,10 @@ impl IndexFile {
         skip: u32,
         count: u32,
     ) -> Result<Vec<u64>, Damaged> {
+        let start = extent.start.ok_or(Damaged)?;
         let all = extent.count + u32::from(extent.tombstone);
         let count = count.min(all.saturating_sub(skip)) as usize;
-        let at = self.postings_at((extent.start + skip) as usize);
+        let at = self.postings_at((start + skip) as usize);
         let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
         let numbers = (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES));
         Ok(numbers.map(|posting| self.first + u64::from(posting)).collect())
@@ -154,7 +155,7 @@ impl IndexFile {
         let tombstone = u32_at(&bytes, 24) & FLAG_TOMBSTONE != 0;
         let extent = Extent {
             first_revision: u64_at(&bytes, 8),
-            start: u32_at(&bytes, 16),
+            start: Some(u32_at(&bytes, 16)),
             count: u32_at(&bytes, 20).saturating_sub(u32::from(tombstone)),
             tombstone,
         };
