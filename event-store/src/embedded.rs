@@ -11,6 +11,7 @@ mod open;
 mod reading;
 mod recent;
 mod requests;
+mod sealer;
 mod staging;
 mod store;
 mod window;

@@ -1,5 +1,7 @@
 //! Filters: which events of the log a reader wants.
 
+use std::num::NonZeroU64;
+
 /// Keeps the events whose subject matches the pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -7,6 +9,9 @@ pub struct Filter {
     pub subject: FilterSubject,
     /// What it must look like.
     pub pattern: Pattern,
+    /// A subscription tells how far it has come after so many events, kept or not, and on reaching
+    /// live. `None` is as often as it has seen everything, which is what a model of the log wants.
+    pub checkpoint_events: Option<NonZeroU64>,
 }
 
 /// What of an event a filter looks at.
@@ -33,6 +38,7 @@ impl Filter {
         Self {
             subject: FilterSubject::StreamName,
             pattern: Pattern::Prefixes(prefixes.into_iter().map(Into::into).collect()),
+            checkpoint_events: None,
         }
     }
 
@@ -41,6 +47,7 @@ impl Filter {
         Self {
             subject: FilterSubject::EventType,
             pattern: Pattern::Prefixes(prefixes.into_iter().map(Into::into).collect()),
+            checkpoint_events: None,
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `problem` | what goes wrong, as trailers or inside a reply |
 
 mod append;
+mod arriving;
 mod batch;
 mod http;
 mod node;

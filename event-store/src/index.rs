@@ -4,6 +4,7 @@
 //! again from the segment when it is missing or damaged. [`Catalog`] puts all of them together.
 
 mod blocks;
+mod bloom;
 mod catalog;
 mod file;
 mod memory;
@@ -22,8 +23,8 @@ pub(crate) struct Extent {
     pub(crate) count: u32,
     /// Whether a tombstone ends it.
     pub(crate) tombstone: bool,
-    /// Where its postings begin among all of the segment.
-    start: u32,
+    /// Where its postings begin in the index file; `None` when it was found in memory.
+    start: Option<u32>,
 }
 
 impl Extent {

@@ -54,8 +54,16 @@ pub const PAGE_EVENTS_MAX: usize = 2048;
 /// A step of a read takes no further event beyond this, in bytes.
 pub const PAGE_BYTES: u64 = 512 * 1024;
 
-/// A filtered subscription that finds no event gets a checkpoint after this many.
+/// A filtered subscription that finds no event gets a checkpoint after this many, unless it asks
+/// for another interval.
 pub const CHECKPOINT_EVENTS: u64 = 1024;
+
+/// Bytes of events that the embedded store keeps in memory because they are the last of a stream
+/// that is asked for its last again and again: metadata.
+pub const LAST_EVENTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Segments that wait for their index to be written, before the embedded store's writer waits too.
+pub const UNSEALED_MAX: usize = 2;
 
 /// Streams whose ends the embedded store remembers.
 pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;

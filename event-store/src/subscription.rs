@@ -29,7 +29,7 @@ pub enum Delivery {
     /// The next event that was asked for.
     Event(RecordedEvent),
     /// Everything up to here has been looked at, and what was asked for delivered: a filtered
-    /// subscriber can resume after it. Sent at intervals while no event matches.
+    /// subscriber can resume after it. Sent at the intervals that the filter asks for.
     Checkpoint(Position),
     /// What follows is live.
     CaughtUp,

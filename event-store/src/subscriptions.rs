@@ -9,6 +9,6 @@ mod all;
 mod live;
 mod stream;
 
-pub(crate) use all::subscribe_all;
+pub(crate) use all::{Checkpoints, subscribe_all};
 pub(crate) use live::Live;
 pub(crate) use stream::subscribe_stream;

@@ -13,10 +13,10 @@ use std::{fs, io};
 
 use chrono::{DateTime, Utc};
 use event_store::limits::LIVE_EVENTS_MAX;
-use event_store::log::{Clock, Disk, DiskFile, SimDisk};
+use event_store::log::{Clock, Disk, DiskFile, Fault, SimDisk};
 use event_store::{
-    Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, ReadStream,
-    StreamMetadata, SubscribeFrom, Subscription,
+    AppendError, Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision,
+    ReadStream, StoreError, StreamMetadata, SubscribeFrom, Subscription,
 };
 use futures::{StreamExt, TryStreamExt};
 use given::{event, everything, stream};
@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct GatedDisk {
     disk: SimDisk,
     gate: Arc<Gate>,
+    /// How the names of the files end that wait; of all, unless said.
+    ending: &'static str,
 }
 
 #[derive(Default)]
@@ -41,13 +43,22 @@ struct Gate {
 
 struct GatedFile {
     file: Arc<dyn DiskFile>,
-    gate: Arc<Gate>,
+    gate: Option<Arc<Gate>>,
 }
 
 impl Gate {
     fn set_shut(&self, shut: bool) {
         *self.shut.lock().unwrap() = shut;
         self.opened.notify_all();
+    }
+
+    async fn is_waited_at(&self) {
+        let waited = async {
+            while self.waiting.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waited).await.expect("something comes to the gate");
     }
 
     fn pass(&self) {
@@ -66,7 +77,8 @@ impl Disk for GatedDisk {
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(name, create)?;
-        Ok(Arc::new(GatedFile { file, gate: Arc::clone(&self.gate) }))
+        let gate = name.ends_with(self.ending).then(|| Arc::clone(&self.gate));
+        Ok(Arc::new(GatedFile { file, gate }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -96,7 +108,9 @@ impl DiskFile for GatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.gate.pass();
+        if let Some(gate) = &self.gate {
+            gate.pass();
+        }
         self.file.sync()
     }
 
@@ -143,13 +157,7 @@ async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
         let store = Arc::clone(&store);
         async move { append(&store, "first", 1).await }
     });
-    tokio::time::timeout(PATIENCE, async {
-        while disk.gate.waiting.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("the first append comes to its sync");
+    disk.gate.is_waited_at().await;
     let mut waiting: Vec<_> = (0..WAITING)
         .map(|number| {
             let store = Arc::clone(&store);
@@ -168,6 +176,142 @@ async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
     first.await.unwrap();
     assert_eq!(disk.gate.file_syncs.load(Ordering::SeqCst) - syncs, 1, "one sync for all");
     assert_eq!(everything(&store).await.unwrap().len() as u64, 2 + WAITING);
+}
+
+/// Given a disk that is slow to write an index, when a segment is full, then appends and reads go on,
+/// and the index is there once the store is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_segment_holds_no_writer_up() {
+    const EVENTS: u64 = 25;
+    let disk = GatedDisk { ending: ".tmp", ..GatedDisk::default() };
+    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(2000);
+    let store = EmbeddedStore::open(options).await.unwrap();
+    disk.gate.set_shut(true);
+    for number in 0..EVENTS {
+        append(&store, ["track-1", "track-2"][(number % 2) as usize], number).await;
+    }
+    disk.gate.is_waited_at().await;
+    let indexes = || disk.list().unwrap().iter().filter(|name| name.ends_with(".idx")).count();
+    assert_eq!(indexes(), 0);
+    let read_both = async || {
+        let mut read = 0;
+        for name in ["track-1", "track-2"] {
+            let events = store.read_stream(ReadStream::forward(stream(name))).await.unwrap();
+            read += events.try_collect::<Vec<_>>().await.unwrap().len() as u64;
+        }
+        read
+    };
+    assert_eq!(read_both().await, EVENTS);
+    disk.gate.set_shut(false);
+    let written = async {
+        while indexes() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("the index is written");
+    assert_eq!(read_both().await, EVENTS, "found through the file too");
+    store.close().await.unwrap();
+}
+
+/// Given streams with metadata, when they are appended to again and again, then the metadata are
+/// read from the disk once.
+#[tokio::test]
+async fn appending_to_a_stream_with_metadata_does_not_read_the_disk() {
+    let disk = SimDisk::new();
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(disk.clone()))).await.unwrap();
+    let name = stream("track-1");
+    for max_count in [5, 3] {
+        let metadata = StreamMetadata { max_count: Some(max_count), ..StreamMetadata::default() };
+        store.set_stream_metadata(&name, ExpectedRevision::Any, metadata).await.unwrap();
+        let before = disk.reads();
+        for number in 0..50 {
+            append(&store, "track-1", max_count * 100 + number).await;
+        }
+        assert!(disk.reads() - before < 5, "{} reads", disk.reads() - before);
+        let read = store.read_stream(ReadStream::forward(name.clone())).await.unwrap();
+        assert_eq!(read.try_collect::<Vec<_>>().await.unwrap().len() as u64, max_count);
+    }
+}
+
+/// Given two streams in turns over many events, when one is read, then its events are found and
+/// read in runs, not one by one.
+#[tokio::test]
+async fn a_stream_among_others_is_read_in_runs() {
+    const EVENTS: u64 = 2000;
+    let disk = SimDisk::new();
+    let options = || EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(200_000);
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    for from in (0..EVENTS).step_by(10) {
+        let events = (from..from + 10).map(event).collect();
+        let name = stream(["track-1", "track-2"][(from / 10 % 2) as usize]);
+        store.append(&name, ExpectedRevision::Any, events).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    for read in [ReadStream::forward(stream("track-1")), ReadStream::backward(stream("track-1"))] {
+        let before = disk.reads();
+        let events = store.read_stream(read).await.unwrap();
+        let events: Vec<_> = events.try_collect().await.unwrap();
+        assert_eq!(events.len() as u64, EVENTS / 2);
+        assert!(events.iter().all(|event| event.stream.as_str() == "track-1"));
+        let reads = disk.reads() - before;
+        assert!(reads < EVENTS / 10, "{reads} reads");
+    }
+}
+
+/// Given an append that is refused because of one before it in the same group, when the group can't
+/// be made durable, then neither was: the refusal would tell of a revision that never was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_because_of_what_never_was_is_not_told() {
+    let disk = GatedDisk::default();
+    let options = EmbeddedOptions::disk(Arc::new(disk.clone()));
+    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
+    disk.gate.set_shut(true);
+    let first = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { append(&store, "first", 1).await }
+    });
+    disk.gate.is_waited_at().await;
+    disk.disk.fail(Fault::SegmentSync(2));
+    let (expected, name) = (ExpectedRevision::NoStream, stream("track-1"));
+    let mut staged = Box::pin(store.append(&name, expected, vec![event(2)]));
+    let mut refused = Box::pin(store.append(&name, expected, vec![event(3)]));
+    assert!(futures::poll!(&mut staged).is_pending() && futures::poll!(&mut refused).is_pending());
+    disk.gate.set_shut(false);
+    first.await.unwrap();
+    for outcome in [staged.await, refused.await] {
+        let poisoned = AppendError::Store(StoreError::Poisoned { reason: "".into() });
+        let error = outcome.expect_err("it was not made durable");
+        assert_eq!(std::mem::discriminant(&error), std::mem::discriminant(&poisoned), "{error}");
+    }
+}
+
+/// Given a log of many sealed segments, when streams are begun that are in none of them, then the
+/// writer need hardly look at the disk: it would once for each segment, or more.
+#[tokio::test]
+async fn beginning_a_stream_does_not_look_into_every_segment() {
+    const OLD: u64 = 800;
+    const NEW: u64 = 100;
+    let disk = SimDisk::new();
+    let options = || EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(2000);
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    for number in 0..OLD {
+        append(&store, &format!("track-{number}"), number).await;
+    }
+    store.close().await.unwrap();
+    let store = EmbeddedStore::open(options().segment_bytes(1_000_000)).await.unwrap();
+    let segments = disk.list().unwrap().iter().filter(|name| name.ends_with(".idx")).count();
+    assert!(segments > 30, "{segments} segments");
+    let before = disk.reads();
+    for number in OLD..OLD + NEW {
+        append(&store, &format!("track-{number}"), number).await;
+    }
+    let reads = disk.reads() - before;
+    assert!(reads < NEW * 3, "{reads} reads for {NEW} streams over {segments} segments");
+    for number in (0..OLD + NEW).step_by(7) {
+        let last = store.last_event(&stream(&format!("track-{number}"))).await.unwrap();
+        assert_eq!(last.unwrap().id, event(number).id);
+    }
 }
 
 #[tokio::test]
@@ -253,6 +397,9 @@ async fn closing_ends_followers() {
 /// The log of the first format version, as it was written when that was new.
 const FIXTURE: &str = "tests/fixtures/format-1";
 
+/// The same log with indexes of their second version.
+const FIXTURE_NOW: &str = "tests/fixtures/format-1-index-2";
+
 async fn open_fixture(folder: &Path) -> EmbeddedStore {
     let options = EmbeddedOptions::folder(folder).segment_bytes(2000);
     EmbeddedStore::open(options).await.unwrap()
@@ -285,16 +432,27 @@ async fn what_is_written_today_has_the_shape_of_the_fixture() {
     fill_fixture(&store).await;
     store.close().await.unwrap();
     fs::remove_file(folder.join("LOCK")).unwrap();
-    assert_eq!(lengths(folder), lengths(Path::new(FIXTURE)));
+    assert_eq!(lengths(folder), lengths(Path::new(FIXTURE_NOW)));
 }
 
 #[tokio::test]
-async fn the_first_format_version_is_still_read() {
+async fn every_format_version_is_still_read() {
+    for fixture in [FIXTURE, FIXTURE_NOW] {
+        is_still_read(Path::new(fixture)).await;
+    }
+}
+
+async fn is_still_read(fixture: &Path) {
     let folder = tempfile::TempDir::new().unwrap();
-    for file in fs::read_dir(FIXTURE).unwrap() {
+    for file in fs::read_dir(fixture).unwrap() {
         let file = file.unwrap();
         fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
     }
+    let indexes = || {
+        let names = lengths(folder.path()).into_keys().filter(|name| name.ends_with(".idx"));
+        names.map(|name| fs::read(folder.path().join(name)).unwrap()).collect::<Vec<_>>()
+    };
+    let indexes_before = indexes();
     let old = open_fixture(folder.path()).await;
     let new = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(SimDisk::new()))).await.unwrap();
     fill_fixture(&new).await;
@@ -306,6 +464,7 @@ async fn the_first_format_version_is_still_read() {
         assert_eq!((&old.event_type, &old.data), (&new.event_type, &new.data));
     }
     assert_eq!(old.verify().await.unwrap().events, 22);
+    assert_eq!(indexes(), indexes_before, "they are taken as they are, not made again");
     append(&old, "track-1", 99).await;
     assert_eq!(old.last_event(&stream("track-1")).await.unwrap().unwrap().id, event(99).id);
 }

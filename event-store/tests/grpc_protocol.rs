@@ -1,6 +1,8 @@
 //! The EventStoreDB protocol, from both ends: the conformance suite over our client, our server and
 //! the embedded store; official clients against our server; and connections that break.
 
+#[path = "grpc_protocol/arriving.rs"]
+mod arriving;
 #[path = "grpc_protocol/interruptions.rs"]
 mod interruptions;
 #[path = "grpc_protocol/official_client.rs"]

@@ -171,7 +171,7 @@ impl Pair {
             self.next_id += 2;
             with_it.append(STREAMS[0], any, &numbers).ok();
             let events = numbers.iter().map(|&number| event(number)).collect();
-            self.disk.fail(Fault::Sync(1));
+            self.disk.fail(Fault::SegmentSync(1));
             self.store.append(&stream(STREAMS[0]), any, events).await.expect_err("the sync fails");
         }
         self.disk = self.disk.cut_power(throw);

@@ -45,7 +45,7 @@ pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Res
         .with_context(|| format!("can't listen on {}", args.listen))?;
     let folder = args.data.join("events");
     let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
-    let options = ServeOptions { advertise_host: args.advertise_host };
+    let options = ServeOptions { advertise_host: args.advertise_host, ..ServeOptions::default() };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     println!("event store  {}, gRPC on {address}", folder.display());

@@ -25,8 +25,10 @@ const RESUME_SECONDS_MAX: u64 = 60;
 const RESUME_PAUSE_MILLIS: u64 = 50;
 const RESUME_PAUSE_MILLIS_MAX: u64 = 2_000;
 
-/// How many events a filtering server looks at before it may send a checkpoint.
-const FILTER_WINDOW_EVENTS: u32 = 512;
+/// After how many events a filtering server tells how far it has come, as long as it reads the past.
+/// Live it is to tell after each: somebody may wait for a model to have come so far.
+const PAST_WINDOW_EVENTS: u32 = 512;
+const LIVE_WINDOW_EVENTS: u32 = 1;
 
 /// What is followed, and where to go on.
 #[derive(Clone)]
@@ -75,28 +77,40 @@ async fn follow(
     mut followed: Followed,
 ) -> Result<Subscription, SubscribeError> {
     let failed = |error: Error, followed: &Followed| failure::subscribe(&error, followed.stream());
-    let mut open = match followed.open(connection).await {
+    let mut open = match followed.open(connection, PAST_WINDOW_EVENTS).await {
         Ok(open) => open,
         Err(error) => return Err(failed(error, &followed)),
     };
     let connection = Arc::clone(connection);
     Ok(async_stream::try_stream! {
         let mut is_live = false;
+        let mut window = PAST_WINDOW_EVENTS;
         loop {
             let error = match open.next_subscription_event().await {
                 Ok(event) => {
-                    if let Some(delivery) = followed.deliver(event)? {
-                        is_live = match delivery {
-                            Delivery::CaughtUp => true,
-                            Delivery::FellBehind => false,
-                            _ => is_live,
-                        };
+                    let Some(delivery) = followed.deliver(event)? else {
+                        continue;
+                    };
+                    let caught_up = delivery == Delivery::CaughtUp;
+                    if !(caught_up && is_live) {
+                        is_live = caught_up || (is_live && delivery != Delivery::FellBehind);
                         yield delivery;
                     }
-                    continue;
+                    if !caught_up || window == LIVE_WINDOW_EVENTS || !followed.tells() {
+                        continue;
+                    }
+                    window = LIVE_WINDOW_EVENTS;
+                    match followed.open(&connection, window).await {
+                        Ok(again) => {
+                            open = again;
+                            continue;
+                        }
+                        Err(error) => error,
+                    }
                 }
                 Err(error) => error,
             };
+            window = PAST_WINDOW_EVENTS;
             if is_live {
                 is_live = false;
                 yield Delivery::FellBehind;
@@ -122,7 +136,7 @@ async fn resume(
         tracing::info!(%error, "a subscription broke off and is resumed");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(RESUME_PAUSE_MILLIS_MAX));
-        error = match followed.open(connection).await {
+        error = match followed.open(connection, PAST_WINDOW_EVENTS).await {
             Ok(open) => return Ok(open),
             Err(error) => error,
         };
@@ -138,8 +152,17 @@ impl Followed {
         }
     }
 
+    /// Whether it is told how far it has come, at intervals that are the adapter's to choose.
+    fn tells(&self) -> bool {
+        matches!(self, Self::All(_, Some(Filter { checkpoint_events: None, .. })))
+    }
+
     /// Subscribes, and waits until the server has confirmed it.
-    async fn open(&self, connection: &Connection) -> eventstore::Result<eventstore::Subscription> {
+    async fn open(
+        &self,
+        connection: &Connection,
+        window: u32,
+    ) -> eventstore::Result<eventstore::Subscription> {
         connection
             .ask(|client| async move {
                 let mut open = match self {
@@ -155,7 +178,7 @@ impl Followed {
                         });
                         let options = SubscribeToAllOptions::default().position(from);
                         let options = match filter {
-                            Some(filter) => options.filter(sent(filter)),
+                            Some(filter) => options.filter(sent(filter, window)),
                             None => options,
                         };
                         client.subscribe_to_all(&options).await
@@ -204,12 +227,13 @@ fn place<T, U>(from: SubscribeFrom<T>, place: impl FnOnce(T) -> U) -> StreamPosi
     }
 }
 
-fn sent(filter: &Filter) -> SubscriptionFilter {
+fn sent(filter: &Filter, window: u32) -> SubscriptionFilter {
     let sent = match filter.subject {
         FilterSubject::StreamName => SubscriptionFilter::on_stream_name(),
         FilterSubject::EventType => SubscriptionFilter::on_event_type(),
     };
-    let sent = sent.max(FILTER_WINDOW_EVENTS);
+    let asked = filter.checkpoint_events.map(|events| u32::try_from(events.get()));
+    let sent = sent.max(asked.map_or(window, |events| events.unwrap_or(u32::MAX)));
     match &filter.pattern {
         Pattern::Prefixes(prefixes) => prefixes.iter().fold(sent, SubscriptionFilter::add_prefix),
         Pattern::Regex(regex) => sent.regex(regex),

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::lock::FolderLock;
 use super::recent::RecentIds;
+use super::sealer::Sealer;
 use super::store::{EmbeddedStore, Shared};
 use super::writer::Writer;
 use crate::error::StoreError;
@@ -44,7 +45,7 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// The folder can't be made, read or locked.
-    #[error("can't use the folder {}: {source}", path.display())]
+    #[error("can't use the folder {}", path.display())]
     Folder {
         /// Which folder.
         path: Box<Path>,
@@ -113,7 +114,9 @@ impl EmbeddedOptions {
         let (catalog, torn_bytes) = recover(&*disk, &*self.clock)?;
         let recent = remember(&catalog)?;
         let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock)));
-        let writer = Writer::new(disk, lock, Arc::clone(&shared), recent, self.segment_bytes);
+        let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
+        let writer =
+            Writer::new(disk, sealer, lock, Arc::clone(&shared), recent, self.segment_bytes);
         Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
     }
 }

@@ -28,7 +28,7 @@ use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
 use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
 use crate::subscription::{SubscribeFrom, Subscription};
-use crate::subscriptions::{Live, subscribe_all, subscribe_stream};
+use crate::subscriptions::{Checkpoints, Live, subscribe_all, subscribe_stream};
 
 /// An event store in a folder of this machine.
 ///
@@ -244,13 +244,14 @@ impl EventStore for EmbeddedStore {
         from: SubscribeFrom<Position>,
         filter: Option<Filter>,
     ) -> Result<Subscription, SubscribeError> {
+        let checkpoints = Checkpoints::of(filter.as_ref());
         let matcher = filter.map(Matcher::new).transpose().map_err(SubscribeError::BadFilter)?;
         let after = match from {
             SubscribeFrom::Start => 0,
             SubscribeFrom::After(position) => position.get(),
             SubscribeFrom::End => self.shared.catalog.head(),
         };
-        Ok(subscribe_all(Arc::clone(&self.shared), after, matcher))
+        Ok(subscribe_all(Arc::clone(&self.shared), after, matcher, checkpoints))
     }
 
     async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {

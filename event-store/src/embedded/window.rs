@@ -60,16 +60,7 @@ pub(crate) fn metadata_at(
     stream: &StreamName,
     bound: u64,
 ) -> Result<Option<(StreamMetadata, Revision)>, StoreError> {
-    let holder = stream.metadata_stream();
-    if bound == u64::MAX && catalog.tail(holder.as_str())?.last.is_none() {
-        return Ok(None);
-    }
-    let runs = catalog.runs(holder.as_str(), bound)?;
-    let Some(last) = runs.tail.last else {
-        return Ok(None);
-    };
-    let positions = catalog.positions(holder.as_str(), &runs, last, 1)?;
-    let event = catalog.events(&positions)?.pop();
+    let event = catalog.last_event(stream.metadata_stream().as_str(), bound)?;
     Ok(event.map(|event| (parse(&event.data), event.revision)))
 }
 

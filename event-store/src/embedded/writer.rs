@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::lock::FolderLock;
 use super::recent::RecentIds;
 use super::requests::{Request, stage};
+use super::sealer::Sealer;
 use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{AppendError, StoreError};
@@ -23,6 +24,8 @@ type Reply = oneshot::Sender<Result<Appended, AppendError>>;
 /// All that only the writing thread has.
 pub(crate) struct Writer {
     disk: Arc<dyn Disk>,
+    // Before the lock, which must be held until the last index is written.
+    sealer: Sealer,
     lock: Option<FolderLock>,
     shared: Arc<Shared>,
     recent: RecentIds,
@@ -36,13 +39,14 @@ impl Writer {
     /// A writer for a log that was just opened.
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
+        sealer: Sealer,
         lock: Option<FolderLock>,
         shared: Arc<Shared>,
         recent: RecentIds,
         segment_bytes: u64,
     ) -> Self {
         let (must_roll, poisoned) = (false, None);
-        Self { disk, lock, shared, recent, segment_bytes, must_roll, poisoned }
+        Self { disk, sealer, lock, shared, recent, segment_bytes, must_roll, poisoned }
     }
 
     /// Works until nobody can ask any more, then closes the log in peace.
@@ -50,6 +54,7 @@ impl Writer {
         while let Some(first) = requests.blocking_recv() {
             self.group(first, &mut requests);
         }
+        drop(self.sealer);
         if self.poisoned.is_none() {
             let (segment, length) = self.shared.catalog.active();
             let mark = CleanMark { segment: segment.first, length };
@@ -85,9 +90,10 @@ impl Writer {
         let events = staging.into_events();
         let committed = self.commit(events);
         for (reply, outcome) in replies {
+            // A refusal does not count either: what it was judged against may never have been.
             let outcome = match &committed {
                 Ok(()) => outcome,
-                Err(error) => outcome.and(Err(error.clone().into())),
+                Err(error) => Err(error.clone().into()),
             };
             answer(reply, outcome);
         }
@@ -141,7 +147,7 @@ impl Writer {
             Err(error) => return Err(self.poison(&error)),
         };
         let length = next.length().map_err(|error| self.poison(&error))?;
-        self.shared.catalog.roll(&*self.disk, Arc::new(next), length);
+        self.sealer.seal(self.shared.catalog.roll(Arc::new(next), length));
         self.must_roll = false;
         Ok(())
     }

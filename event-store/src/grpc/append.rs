@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tonic::{Status, Streaming};
 
+use super::arriving::{Arriving, Reception};
 use super::problem::Problem;
 use super::proto::event_store::client::Empty;
 use super::proto::event_store::client::streams::append_resp::wrong_expected_version as wrong;
@@ -11,70 +12,25 @@ use super::proto::event_store::client::streams::append_resp::{
     self, Position, Success, WrongExpectedVersion, success,
 };
 use super::proto::event_store::client::streams::{AppendReq, AppendResp, append_req};
-use super::wire::{Proposed, expected, stream_name};
+use super::wire::{expected, stream_name};
 use crate::error::AppendError;
-use crate::event::NewEvent;
-use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX};
 use crate::port::{Appended, EventStore};
-use crate::stream::{ExpectedRevision, Revision};
+use crate::stream::{ExpectedRevision, Revision, StreamName};
 
 /// How long a client may wait for the store to acknowledge; what it waits for may still happen.
 pub(super) const WRITE_SECONDS_MAX: u64 = 10;
 
-/// The events of an append that is still arriving, within the limits from the first byte on.
-#[derive(Default)]
-pub(super) struct Arriving {
-    events: Vec<NewEvent>,
-    bytes: usize,
-}
-
-impl Arriving {
-    /// Takes one more event, unless the append would become too large.
-    pub(super) fn push(&mut self, proposed: Proposed) -> Result<(), Problem> {
-        let event = NewEvent::try_from(proposed)?;
-        self.bytes += event.size();
-        self.events.push(event);
-        let (size, max, unit) = if self.bytes > APPEND_BYTES_MAX {
-            (self.bytes, APPEND_BYTES_MAX, "bytes")
-        } else if self.events.len() > APPEND_EVENTS_MAX {
-            (self.events.len(), APPEND_EVENTS_MAX, "events")
-        } else {
-            return Ok(());
-        };
-        Err(AppendError::AppendTooLarge { size, max, unit }.into())
-    }
-
-    /// How much is held, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(super) fn into_events(self) -> Vec<NewEvent> {
-        self.events
-    }
-}
-
 /// Receives one append and commits it; a call that breaks off before its end appends nothing.
 pub(super) async fn append(
     store: &dyn EventStore,
-    mut requests: Streaming<AppendReq>,
+    requests: Streaming<AppendReq>,
+    reception: &Reception,
 ) -> Result<AppendResp, Status> {
-    use append_req::Content;
-    let first = requests.message().await?.and_then(|first| first.content);
-    let Some(Content::Options(options)) = first else {
-        return Err(Status::invalid_argument("an append begins with its options"));
-    };
-    let stream = stream_name(options.stream_identifier)?;
-    let expected = expected(options.expected_stream_revision)?;
-    let mut arriving = Arriving::default();
-    while let Some(request) = requests.message().await? {
-        let Some(Content::ProposedMessage(message)) = request.content else {
-            return Err(Status::invalid_argument("options come once, before the events"));
-        };
-        arriving.push(message.into())?;
-    }
+    let received = tokio::time::timeout(reception.time_max, receive(requests, reception));
+    let (stream, expected, arrived) = received.await.map_err(|_| Problem::TooSlow)??;
+    let (events, _held) = arrived.into_events();
     let limit = Duration::from_secs(WRITE_SECONDS_MAX);
-    let append = store.append(&stream, expected, arriving.into_events());
+    let append = store.append(&stream, expected, events);
     let result = match tokio::time::timeout(limit, append).await {
         Ok(Ok(appended)) => append_resp::Result::Success(success(appended)),
         Ok(Err(AppendError::WrongExpectedRevision { expected, actual, .. })) => {
@@ -84,6 +40,27 @@ pub(super) async fn append(
         Err(_) => return Err(Problem::Timeout.into()),
     };
     Ok(AppendResp { result: Some(result) })
+}
+
+async fn receive(
+    mut requests: Streaming<AppendReq>,
+    reception: &Reception,
+) -> Result<(StreamName, ExpectedRevision, Arriving), Status> {
+    use append_req::Content;
+    let first = requests.message().await?.and_then(|first| first.content);
+    let Some(Content::Options(options)) = first else {
+        return Err(Status::invalid_argument("an append begins with its options"));
+    };
+    let stream = stream_name(options.stream_identifier)?;
+    let expected = expected(options.expected_stream_revision)?;
+    let mut arriving = reception.begin();
+    while let Some(request) = requests.message().await? {
+        let Some(Content::ProposedMessage(message)) = request.content else {
+            return Err(Status::invalid_argument("options come once, before the events"));
+        };
+        arriving.push(message.into())?;
+    }
+    Ok((stream, expected, arriving))
 }
 
 fn success(appended: Appended) -> Success {

@@ -11,12 +11,14 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
-use super::append::{Arriving, WRITE_SECONDS_MAX};
+use super::append::WRITE_SECONDS_MAX;
+use super::arriving::{Arriving, Reception};
 use super::problem::{Problem, in_batch};
 use super::proto::event_store::client as sent;
 use super::proto::event_store::client::streams::batch_append_req::options::DeadlineOption;
@@ -49,11 +51,13 @@ type Running = BoxFuture<'static, (BatchAppendResp, usize)>;
 pub(super) fn serve(
     store: Arc<dyn EventStore>,
     requests: Streaming<BatchAppendReq>,
+    reception: Reception,
     shutdown: CancellationToken,
 ) -> ReceiverStream<Result<BatchAppendResp, Status>> {
     let (replies, stream) = mpsc::channel(REPLIES_MAX);
     let session = Session {
         store,
+        reception,
         arriving: HashMap::new(),
         running: FuturesUnordered::new(),
         held_bytes: 0,
@@ -66,6 +70,8 @@ pub(super) fn serve(
 struct Begun {
     target: Target,
     timeout: Duration,
+    /// When all of it must be there.
+    until: Instant,
     arriving: Arriving,
 }
 
@@ -78,6 +84,7 @@ struct Target {
 
 struct Session {
     store: Arc<dyn EventStore>,
+    reception: Reception,
     arriving: HashMap<Uuid, Begun>,
     running: FuturesUnordered<Running>,
     held_bytes: usize,
@@ -93,6 +100,7 @@ impl Session {
         let mut open = true;
         while open || !self.running.is_empty() {
             let ready = open && self.running.len() < RUNNING_MAX;
+            let until = self.arriving.values().map(|begun| begun.until).min();
             let reply = tokio::select! {
                 Some((reply, bytes)) = self.running.next() => {
                     self.held_bytes -= bytes;
@@ -107,6 +115,10 @@ impl Session {
                     // The client is gone; what it committed is the store's already.
                     Err(_) => return,
                 },
+                () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
+                    let _ = replies.send(Err(Problem::TooSlow.into())).await;
+                    return;
+                }
                 () = shutdown.cancelled(), if open => {
                     open = false;
                     None
@@ -154,7 +166,7 @@ impl Session {
                 self.held_bytes -= begun.arriving.bytes();
                 begun
             }
-            None => begin(request.options)?,
+            None => begin(request.options, &self.reception)?,
         };
         for message in request.proposed_messages {
             begun.arriving.push(message.into())?;
@@ -173,7 +185,10 @@ impl Session {
     }
 }
 
-fn begin(options: Option<batch_append_req::Options>) -> Result<Begun, Problem> {
+fn begin(
+    options: Option<batch_append_req::Options>,
+    reception: &Reception,
+) -> Result<Begun, Problem> {
     let missing = || Problem::BadRequest("an append begins with its options".to_owned());
     let options = options.ok_or_else(missing)?;
     Ok(Begun {
@@ -182,7 +197,8 @@ fn begin(options: Option<batch_append_req::Options>) -> Result<Begun, Problem> {
             stream: stream_name(options.stream_identifier)?,
             expected: expected(options.expected_stream_position)?,
         },
-        arriving: Arriving::default(),
+        until: Instant::now() + reception.time_max,
+        arriving: reception.begin(),
     })
 }
 
@@ -210,7 +226,7 @@ async fn commit(
 ) -> (BatchAppendResp, usize) {
     let bytes = begun.arriving.bytes();
     let Target { stream, expected } = begun.target;
-    let events = begun.arriving.into_events();
+    let (events, _held) = begun.arriving.into_events();
     let append = store.append(&stream, expected, events);
     let result = match tokio::time::timeout(begun.timeout, append).await {
         Ok(Ok(appended)) => batch_append_resp::Result::Success(success(appended)),

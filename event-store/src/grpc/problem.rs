@@ -23,6 +23,10 @@ pub(super) enum Problem {
     Append(AppendError),
     /// The store did not answer in time.
     Timeout,
+    /// The append was too long on its way.
+    TooSlow,
+    /// Appends that are not committed fill all that the server may hold of them.
+    Full,
 }
 
 impl From<AppendError> for Problem {
@@ -45,6 +49,8 @@ impl From<Problem> for Status {
             Problem::Timeout => {
                 Self::aborted("Operation timed out: the append was not acknowledged")
             }
+            Problem::TooSlow => Self::deadline_exceeded("the append took too long to arrive"),
+            Problem::Full => Self::resource_exhausted("too many appends are not committed"),
         }
     }
 }
@@ -172,7 +178,10 @@ pub(super) fn in_batch(problem: Problem) -> rpc::Status {
     match problem {
         Problem::BadRequest(message) => bad(message),
         Problem::MissingMetadata => bad("type and content-type are required".to_owned()),
-        Problem::Timeout => detail(Code::DeadlineExceeded, "Timeout", &sent::Timeout {}),
+        Problem::Full => detail(Code::ResourceExhausted, "Unknown", &sent::Unknown {}),
+        Problem::Timeout | Problem::TooSlow => {
+            detail(Code::DeadlineExceeded, "Timeout", &sent::Timeout {})
+        }
         Problem::Append(error) => of_append_in_batch(&error),
     }
 }

@@ -1,5 +1,6 @@
 //! Reads: what is asked, and the events that answer it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
@@ -34,6 +35,9 @@ use crate::subscription::SubscribeFrom;
 /// The type of an event that points to another, and the sign between the two parts of its data.
 const LINK_TYPE: &str = "$>";
 const LINK_SEPARATOR: char = '@';
+
+/// The window of a filter whose client names none.
+const DEFAULT_WINDOW: u32 = 32;
 
 /// Behind every revision that a stream can have.
 const REVISION_END: u64 = i64::MAX as u64;
@@ -216,7 +220,12 @@ fn filter(option: FilterOption, following: bool) -> Result<Option<Filter>, Statu
         (true, false) => Pattern::Prefixes(prefixes),
         (true, true) => return Err(Status::invalid_argument("the filter says nothing")),
     };
-    Ok(Some(Filter { subject, pattern }))
+    let window = match window {
+        Some(filter_options::Window::Max(max)) => max,
+        Some(filter_options::Window::Count(_)) | None => DEFAULT_WINDOW,
+    };
+    let checkpoint_events = NonZeroU64::new(u64::from(window) * u64::from(multiplier));
+    Ok(Some(Filter { subject, pattern, checkpoint_events }))
 }
 
 /// Answers; an error that is known before the first event is the call's own.

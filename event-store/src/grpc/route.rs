@@ -10,6 +10,7 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tower::Service;
 
+use super::arriving::Reception;
 use super::http;
 use super::node::{Node, NodeService};
 use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
@@ -37,9 +38,11 @@ impl Router {
     pub(super) fn new(
         store: Arc<dyn EventStore>,
         node: Arc<Node>,
+        reception: Reception,
         shutdown: CancellationToken,
     ) -> Self {
-        let streams = StreamsServer::new(StreamsService::new(Arc::clone(&store), shutdown))
+        let streams = StreamsService::new(Arc::clone(&store), reception, shutdown);
+        let streams = StreamsServer::new(streams)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -12,9 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::arriving::Reception;
 use super::node::Node;
 use super::route::Router;
 use super::socket::QuickSocket;
+use crate::limits::APPEND_BYTES_MAX;
 use crate::port::EventStore;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
@@ -33,11 +35,31 @@ const CALLS_PER_CONNECTION_MAX: u32 = 4096;
 const CALL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
-/// How the server presents itself.
-#[derive(Clone, Debug, Default)]
+/// How many bytes of appends all calls may hold together, unless configured: four of the largest.
+const HELD_BYTES_MAX: usize = 4 * APPEND_BYTES_MAX;
+
+/// How long an append may be on its way, unless configured: the largest comes at 2 MB/s.
+const ARRIVAL_SECONDS_MAX: u64 = 30;
+
+/// How the server presents itself, and what it takes.
+#[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// The host that discovering clients are told to dial; `None` is the address listened on.
     pub advertise_host: Option<String>,
+    /// How many bytes of appends, of all calls together, may be held before they are committed.
+    pub held_bytes_max: usize,
+    /// How long an append may take from its first message to its last.
+    pub arrival_time_max: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            advertise_host: None,
+            held_bytes_max: HELD_BYTES_MAX,
+            arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
+        }
+    }
 }
 
 /// A server at work. Dropping this does not stop it; its shutdown token does.
@@ -72,7 +94,8 @@ pub fn serve(
 ) -> io::Result<Serving> {
     let address = listener.local_addr()?;
     let node = Arc::new(Node::new(address, options.advertise_host));
-    let router = Router::new(store, node, shutdown.clone());
+    let reception = Reception::new(options.held_bytes_max, options.arrival_time_max);
+    let router = Router::new(store, node, reception, shutdown.clone());
     let task = tokio::spawn(accept(listener, router, shutdown));
     Ok(Serving { address, task })
 }

@@ -7,6 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::arriving::Reception;
 use super::problem::Problem;
 use super::proto::event_store::client::Empty;
 use super::proto::event_store::client::streams::streams_server::Streams;
@@ -24,12 +25,17 @@ pub(super) type Replies = BoxStream<'static, Result<ReadResp, Status>>;
 /// Answers from the store.
 pub(super) struct StreamsService {
     store: Arc<dyn EventStore>,
+    reception: Reception,
     shutdown: CancellationToken,
 }
 
 impl StreamsService {
-    pub(super) fn new(store: Arc<dyn EventStore>, shutdown: CancellationToken) -> Self {
-        Self { store, shutdown }
+    pub(super) fn new(
+        store: Arc<dyn EventStore>,
+        reception: Reception,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { store, reception, shutdown }
     }
 }
 
@@ -50,7 +56,8 @@ impl Streams for StreamsService {
         &self,
         request: Request<Streaming<AppendReq>>,
     ) -> Result<Response<AppendResp>, Status> {
-        let appended = append::append(&*self.store, request.into_inner()).await?;
+        let requests = request.into_inner();
+        let appended = append::append(&*self.store, requests, &self.reception).await?;
         Ok(Response::new(appended))
     }
 
@@ -95,7 +102,8 @@ impl Streams for StreamsService {
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
         let store = Arc::clone(&self.store);
-        let replies = batch::serve(store, request.into_inner(), self.shutdown.clone());
+        let (reception, shutdown) = (self.reception.clone(), self.shutdown.clone());
+        let replies = batch::serve(store, request.into_inner(), reception, shutdown);
         Ok(Response::new(replies))
     }
 }

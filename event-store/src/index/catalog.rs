@@ -3,6 +3,7 @@
 //! Readers hold the lock only to copy offsets out of the active segment's index, and the writer
 //! only to publish what is durable already: nobody holds it across input or output.
 
+use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use moka::sync::Cache;
@@ -11,8 +12,12 @@ use super::sealed::{Sealed, places};
 use super::{Extent, MemoryIndex};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::limits::{PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX};
-use crate::log::{Disk, RecordPlace, Segment};
+use crate::limits::{LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX};
+use crate::log::{FrameBuilder, RecordPlace, Segment};
+
+/// How far apart events may be for their places to be read in one go: what a block of an index
+/// holds.
+const NEAR_POSITIONS: u64 = 1023;
 
 /// The end of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +54,8 @@ pub(crate) struct Catalog {
     state: RwLock<State>,
     /// The ends of streams among so many sealed segments, which never change.
     sealed_tails: Cache<Box<str>, (usize, Tail)>,
+    /// The last events of streams that were asked for it; good while they are the last.
+    last_events: Cache<Box<str>, RecordedEvent>,
 }
 
 struct State {
@@ -76,6 +83,13 @@ impl Catalog {
         Self {
             state: RwLock::new(State { sealed, active, index, length }),
             sealed_tails: Cache::new(STREAM_CACHE_ENTRIES_MAX),
+            last_events: Cache::builder()
+                .max_capacity(LAST_EVENTS_BYTES_MAX)
+                .weigher(|_, event: &RecordedEvent| {
+                    let bytes = FrameBuilder::record_bytes(event);
+                    u32::try_from(bytes).unwrap_or(u32::MAX)
+                })
+                .build(),
         }
     }
 
@@ -126,20 +140,16 @@ impl Catalog {
         state.length += frame_bytes as u64;
     }
 
-    /// Seals the active segment and goes on in the next one, which is empty.
-    pub(crate) fn roll(&self, disk: &dyn Disk, next: Arc<Segment>, next_length: u64) {
-        let (segment, length, index) = {
-            let state = self.read();
-            (Arc::clone(&state.active), state.length, state.index.clone())
-        };
-        let sealed = Arc::new(Sealed::seal(disk, segment, length, index));
+    /// Seals the active segment and goes on in the next one, which is empty. The index of the one
+    /// that is returned is in memory until it is written.
+    pub(crate) fn roll(&self, next: Arc<Segment>, next_length: u64) -> Arc<Sealed> {
         let mut state = self.write();
-        let mut all = Vec::clone(&state.sealed);
-        all.push(sealed);
-        state.sealed = Arc::new(all);
-        state.index = MemoryIndex::new(next.first);
-        state.active = next;
-        state.length = next_length;
+        let index = mem::replace(&mut state.index, MemoryIndex::new(next.first));
+        let segment = mem::replace(&mut state.active, next);
+        let length = mem::replace(&mut state.length, next_length);
+        let sealed = Arc::new(Sealed::new(segment, length, index));
+        Arc::make_mut(&mut state.sealed).push(Arc::clone(&sealed));
+        sealed
     }
 
     /// The end of a stream.
@@ -214,18 +224,57 @@ impl Catalog {
         }
     }
 
+    /// The last event of a stream up to this position, kept in memory afterwards: for streams whose
+    /// last event is asked for again and again.
+    pub(crate) fn last_event(
+        &self,
+        stream: &str,
+        bound: u64,
+    ) -> Result<Option<RecordedEvent>, StoreError> {
+        let known =
+            |last: u64| self.last_events.get(stream).filter(|event| event.revision.get() == last);
+        if bound == u64::MAX {
+            match self.tail(stream)?.last.map(known) {
+                None => return Ok(None),
+                Some(Some(event)) => return Ok(Some(event)),
+                Some(None) => {}
+            }
+        }
+        let runs = self.runs(stream, bound)?;
+        let Some(last) = runs.tail.last else {
+            return Ok(None);
+        };
+        if let Some(event) = known(last) {
+            return Ok(Some(event));
+        }
+        let event = self.events(&self.positions(stream, &runs, last, 1)?)?.pop();
+        if let Some(event) = &event {
+            self.last_events.insert(stream.into(), event.clone());
+        }
+        Ok(event)
+    }
+
     /// The events at these positions, which rise or fall: as many as fit a page, at least one.
     pub(crate) fn events(&self, positions: &[u64]) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut found: Vec<(Arc<Segment>, RecordPlace)> = Vec::new();
         let mut bytes = 0;
-        for &position in positions {
-            let (segment, places) = self.places(position, 1)?;
-            let Some(place) = places.first() else { break };
+        let mut near: Option<(Arc<Segment>, Vec<RecordPlace>)> = None;
+        for (at, &position) in positions.iter().enumerate() {
+            let known =
+                near.as_ref().and_then(|(segment, places)| place(segment, places, position));
+            let known = match known {
+                Some(known) => Some(known),
+                None => {
+                    let (segment, places) = near.insert(self.near(&positions[at..])?);
+                    place(segment, places, position)
+                }
+            };
+            let Some((segment, place)) = known else { break };
             bytes += u64::from(place.end - place.offset);
             if bytes > PAGE_BYTES && !found.is_empty() {
                 break;
             }
-            found.push((segment, *place));
+            found.push((segment, place));
         }
         let falling = positions.len() > 1 && positions[0] > positions[1];
         if falling {
@@ -283,6 +332,28 @@ impl Catalog {
         Ok(low)
     }
 
+    /// The places of the first of these positions, and of those near it in its segment.
+    fn near(&self, positions: &[u64]) -> Result<(Arc<Segment>, Vec<RecordPlace>), StoreError> {
+        let first = positions[0];
+        let near =
+            positions.iter().take_while(|position| position.abs_diff(first) < NEAR_POSITIONS);
+        let (low, high) = near
+            .fold((first, first), |(low, high), &position| (low.min(position), high.max(position)));
+        let low = low.max(self.segment_first(first));
+        let count = usize::try_from(high - low + 1).unwrap_or(usize::MAX);
+        self.places(low, count)
+    }
+
+    /// The first position of the segment that this one is in.
+    fn segment_first(&self, position: u64) -> u64 {
+        let state = self.read();
+        if position >= state.active.first {
+            return state.active.first;
+        }
+        let at = state.sealed.partition_point(|sealed| sealed.last < position);
+        state.sealed[at].segment.first
+    }
+
     fn places(
         &self,
         from: u64,
@@ -321,10 +392,7 @@ impl Catalog {
             Arc::clone(&state.sealed[at])
         };
         // What was the active segment when the runs were taken may be sealed by now.
-        match sealed.find(stream)? {
-            Some(found) => sealed.positions(stream, &found, skip, count),
-            None => sealed.positions(stream, extent, skip, count),
-        }
+        sealed.positions(stream, extent, skip, count)
     }
 
     /// Leaves away what came after this position.
@@ -383,6 +451,17 @@ impl Catalog {
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The place of a position among those that follow one another.
+fn place(
+    segment: &Arc<Segment>,
+    places: &[RecordPlace],
+    position: u64,
+) -> Option<(Arc<Segment>, RecordPlace)> {
+    let at = position.checked_sub(places.first()?.position)?;
+    let place = places.get(usize::try_from(at).ok()?)?;
+    Some((Arc::clone(segment), *place))
 }
 
 fn tail_of(extent: Extent) -> Tail {

@@ -4,12 +4,15 @@ use std::io;
 use std::sync::Arc;
 
 use super::blocks::{Damaged, blocks_bytes, into_blocks, read_payload};
+use super::bloom::Bloom;
 use super::memory::MemoryIndex;
 use super::{Extent, stream_hash};
 use crate::log::{Disk, DiskFile, Segment, index_name, u32_at, u64_at};
 
 const MAGIC: [u8; 8] = *b"VEZAIDX\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Ends before the filter.
+const VERSION_WITHOUT_FILTER: u32 = 1;
 const HEADER_BYTES: usize = 48;
 const OFFSET_BYTES: usize = 4;
 const STREAM_BYTES: usize = 32;
@@ -22,6 +25,7 @@ pub(crate) struct IndexFile {
     events: usize,
     streams: usize,
     last_recorded_at_micros: i64,
+    filter: Bloom,
 }
 
 impl IndexFile {
@@ -47,22 +51,33 @@ impl IndexFile {
     pub(crate) fn open(disk: &dyn Disk, segment: &Segment, length: u64) -> Result<Self, Damaged> {
         let file = disk.open(&index_name(segment.first), false).map_err(|_| Damaged)?;
         let header = read_payload(&*file, 0, HEADER_BYTES)?;
+        let version = u32_at(&header, 8);
         let fits = header[..8] == MAGIC
-            && u32_at(&header, 8) == VERSION
+            && [VERSION, VERSION_WITHOUT_FILTER].contains(&version)
             && u32_at(&header, 12) == segment.salt
             && u64_at(&header, 16) == segment.first
             && u64_at(&header, 32) == length;
-        let index = Self {
+        let mut index = Self {
             file,
             first: segment.first,
             events: u32_at(&header, 24) as usize,
             streams: u32_at(&header, 28) as usize,
             last_recorded_at_micros: u64_at(&header, 40).cast_signed(),
+            filter: Bloom::default(),
+        };
+        let filter_at = index.postings_at(index.events);
+        let filter_bytes = match version {
+            VERSION_WITHOUT_FILTER => 0,
+            _ => Bloom::bytes_for(index.streams),
         };
         let whole = index.file.length().map_err(|_| Damaged)?;
-        if !fits || whole != blocks_bytes(index.postings_at(index.events)) {
+        if !fits || whole != blocks_bytes(filter_at + filter_bytes) {
             return Err(Damaged);
         }
+        index.filter = match version {
+            VERSION_WITHOUT_FILTER => Bloom::of(&index.hashes()?),
+            _ => Bloom::from_bytes(&read_payload(&*index.file, filter_at, filter_bytes)?),
+        };
         Ok(index)
     }
 
@@ -79,6 +94,9 @@ impl IndexFile {
     /// The runs of all streams with this stream's hash; nearly always one or none.
     pub(crate) fn candidates(&self, stream: &str) -> Result<Vec<Extent>, Damaged> {
         let hash = stream_hash(stream);
+        if !self.filter.may_have(hash) {
+            return Ok(Vec::new());
+        }
         let (mut low, mut high) = (0, self.streams);
         while low < high {
             let middle = low.midpoint(high);
@@ -107,9 +125,10 @@ impl IndexFile {
         skip: u32,
         count: u32,
     ) -> Result<Vec<u64>, Damaged> {
+        let start = extent.start.ok_or(Damaged)?;
         let all = extent.count + u32::from(extent.tombstone);
         let count = count.min(all.saturating_sub(skip)) as usize;
-        let at = self.postings_at((extent.start + skip) as usize);
+        let at = self.postings_at((start + skip) as usize);
         let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
         let numbers = (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES));
         Ok(numbers.map(|posting| self.first + u64::from(posting)).collect())
@@ -123,13 +142,20 @@ impl IndexFile {
         Ok((0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect())
     }
 
+    /// The hashes of all streams.
+    fn hashes(&self) -> Result<Vec<u64>, Damaged> {
+        let at = HEADER_BYTES + self.events * OFFSET_BYTES;
+        let entries = read_payload(&*self.file, at, self.streams * STREAM_BYTES)?;
+        Ok(entries.chunks_exact(STREAM_BYTES).map(|entry| u64_at(entry, 0)).collect())
+    }
+
     fn entry(&self, number: usize) -> Result<(u64, Extent), Damaged> {
         let at = HEADER_BYTES + self.events * OFFSET_BYTES + number * STREAM_BYTES;
         let bytes = read_payload(&*self.file, at, STREAM_BYTES)?;
         let tombstone = u32_at(&bytes, 24) & FLAG_TOMBSTONE != 0;
         let extent = Extent {
             first_revision: u64_at(&bytes, 8),
-            start: u32_at(&bytes, 16),
+            start: Some(u32_at(&bytes, 16)),
             count: u32_at(&bytes, 20).saturating_sub(u32::from(tombstone)),
             tombstone,
         };
@@ -173,5 +199,7 @@ fn payload(segment: &Segment, length: u64, index: &MemoryIndex) -> Vec<u8> {
     for posting in runs.iter().flat_map(|(_, _, run)| &run.postings) {
         payload.extend_from_slice(&posting.to_le_bytes());
     }
+    let hashes: Vec<u64> = runs.iter().map(|&(hash, ..)| hash).collect();
+    payload.extend_from_slice(&Bloom::of(&hashes).to_bytes());
     payload
 }

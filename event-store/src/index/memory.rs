@@ -7,7 +7,7 @@ use super::Extent;
 pub(crate) const TOMBSTONE_REVISION: u64 = i64::MAX as u64;
 
 /// Which events a segment holds, and where.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct MemoryIndex {
     first: u64,
     offsets: Vec<u32>,
@@ -16,7 +16,7 @@ pub(crate) struct MemoryIndex {
 }
 
 /// The events of one stream, as position minus the segment's first; a tombstone is the last.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) first_revision: u64,
     pub(crate) postings: Vec<u32>,
@@ -62,7 +62,7 @@ impl MemoryIndex {
             first_revision: run.first_revision,
             count: all - u32::from(run.tombstone),
             tombstone: run.tombstone,
-            start: 0,
+            start: None,
         })
     }
 

@@ -51,26 +51,30 @@ impl Sealed {
             Ok(index) => Ok(Self::with(segment, length, Index::File(index))),
             Err(Damaged) => {
                 let index = index_again(&segment, length)?;
-                Ok(Self::seal(disk, segment, length, index))
+                let sealed = Self::new(segment, length, index);
+                sealed.write_index(disk);
+                Ok(sealed)
             }
         }
     }
 
-    /// Seals a segment whose index is in memory. Where the file can't be written the index stays
-    /// in memory, and the next opening tries again.
-    pub(crate) fn seal(
-        disk: &dyn Disk,
-        segment: Arc<Segment>,
-        length: u64,
-        index: MemoryIndex,
-    ) -> Self {
-        let written = IndexFile::write(disk, &segment, length, &index);
-        if let Err(error) = &written {
-            tracing::warn!(segment = segment.name, %error, "can't write the index of a segment");
-        }
-        match written.map(|()| IndexFile::open(disk, &segment, length)) {
-            Ok(Ok(file)) => Self::with(segment, length, Index::File(file)),
-            _ => Self::with(segment, length, Index::Memory(index)),
+    /// A segment whose index is in memory still.
+    pub(crate) fn new(segment: Arc<Segment>, length: u64, index: MemoryIndex) -> Self {
+        Self::with(segment, length, Index::Memory(index))
+    }
+
+    /// Puts the index into its file and lets go of the one in memory. Where the file can't be
+    /// written the index stays in memory, and the next opening tries again.
+    pub(crate) fn write_index(&self, disk: &dyn Disk) {
+        let held = self.index();
+        let Index::Memory(index) = &*held else {
+            return;
+        };
+        if let Err(error) = IndexFile::write(disk, &self.segment, self.length, index) {
+            let segment = &*self.segment.name;
+            tracing::warn!(segment, %error, "can't write the index of a segment");
+        } else if let Ok(file) = IndexFile::open(disk, &self.segment, self.length) {
+            self.set_index(Index::File(file));
         }
     }
 
@@ -97,14 +101,7 @@ impl Sealed {
     pub(crate) fn find(&self, stream: &str) -> Result<Option<Extent>, StoreError> {
         self.ask(|index| match index {
             Index::Memory(index) => Ok(index.find(stream)),
-            Index::File(file) => {
-                for extent in file.candidates(stream)? {
-                    if self.is_of(file, &extent, stream)? {
-                        return Ok(Some(extent));
-                    }
-                }
-                Ok(None)
-            }
+            Index::File(file) => self.find_in(file, stream),
         })
     }
 
@@ -118,6 +115,11 @@ impl Sealed {
     ) -> Result<Vec<u64>, StoreError> {
         self.ask(|index| match index {
             Index::Memory(index) => Ok(index.positions(stream, skip, count)),
+            // What was found in memory may be in the file by now, and is to be found there again.
+            Index::File(file) if extent.start.is_none() => {
+                let found = self.find_in(file, stream)?.ok_or(Damaged)?;
+                Ok(file.positions(&found, skip, count)?)
+            }
             Index::File(file) => Ok(file.positions(extent, skip, count)?),
         })
     }
@@ -134,6 +136,15 @@ impl Sealed {
         Ok(places(from, count, &offsets, self.length))
     }
 
+    fn find_in(&self, file: &IndexFile, stream: &str) -> Result<Option<Extent>, Fault> {
+        for extent in file.candidates(stream)? {
+            if self.is_of(file, &extent, stream)? {
+                return Ok(Some(extent));
+            }
+        }
+        Ok(None)
+    }
+
     fn is_of(&self, file: &IndexFile, extent: &Extent, stream: &str) -> Result<bool, Fault> {
         let position = *file.positions(extent, 0, 1)?.first().ok_or(Damaged)?;
         let skip = usize::try_from(position - self.segment.first).map_err(|_| Damaged)?;
@@ -145,19 +156,25 @@ impl Sealed {
 
     /// Asks the index, and once more after making it again should it be damaged.
     fn ask<T>(&self, ask: impl Fn(&Index) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let index = Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner));
-        match ask(&index) {
+        match ask(&self.index()) {
             Ok(answer) => return Ok(answer),
             Err(Fault::Store(error)) => return Err(error),
             Err(Fault::Damaged) => {}
         }
         tracing::warn!(segment = self.segment.name, "the index of a segment is damaged");
-        let again = Arc::new(Index::Memory(index_again(&self.segment, self.length)?));
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&again);
-        ask(&again).map_err(|fault| match fault {
+        self.set_index(Index::Memory(index_again(&self.segment, self.length)?));
+        ask(&self.index()).map_err(|fault| match fault {
             Fault::Store(error) => error,
             Fault::Damaged => self.segment.corrupt(0, "the index can't be made again"),
         })
+    }
+
+    fn index(&self) -> Arc<Index> {
+        Arc::clone(&self.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_index(&self, index: Index) {
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(index);
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Fault {
     Write(u64),
     /// The nth sync from now on, of a file or of the folder, fails.
     Sync(u64),
+    /// The nth sync of a segment from now on fails: that of an append.
+    SegmentSync(u64),
 }
 
 /// A folder in memory. Clones are the same disk.
@@ -28,7 +30,7 @@ pub struct SimDisk {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     inodes: Vec<Inode>,
     live: BTreeMap<String, usize>,
@@ -36,7 +38,10 @@ struct State {
     capacity_bytes: Option<usize>,
     faults: Vec<Fault>,
     syncs: u64,
+    reads: u64,
     dead: bool,
+    /// How everything was after each change, once that is to be remembered.
+    history: Option<Vec<State>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,6 +53,15 @@ struct Inode {
 struct SimFile {
     state: Arc<Mutex<State>>,
     inode: usize,
+    is_segment: bool,
+}
+
+/// What a fault may concern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Write,
+    Sync,
+    SegmentSync,
 }
 
 impl SimDisk {
@@ -74,6 +88,11 @@ impl SimDisk {
     /// How often anything was synced.
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
+    }
+
+    /// How often anything was read from a file.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     /// The bytes of a file; `None` when there is none.
@@ -103,6 +122,22 @@ impl SimDisk {
             }
         }
         copy
+    }
+
+    /// Remembers from now on how the disk is after each change.
+    pub fn remember(&self) {
+        self.lock().history = Some(Vec::new());
+    }
+
+    /// How the disk was after each change since it remembers, in order.
+    pub fn remembered(&self) -> Vec<Self> {
+        let history = self.lock().history.clone().unwrap_or_default();
+        history.into_iter().map(|state| Self { state: Arc::new(Mutex::new(state)) }).collect()
+    }
+
+    /// How many changes are remembered.
+    pub fn changes(&self) -> usize {
+        self.lock().history.as_ref().map_or(0, Vec::len)
     }
 
     /// Cuts the power. The disk fails from now on; what is returned is the disk as it is found
@@ -147,12 +182,21 @@ impl State {
         self.live.values().map(|&inode| self.inodes[inode].live.len()).sum()
     }
 
-    fn faulty(&mut self, is_write: bool) -> bool {
+    /// To be called after each change.
+    fn changed(&mut self) {
+        if let Some(mut history) = self.history.take() {
+            history.push(self.clone());
+            self.history = Some(history);
+        }
+    }
+
+    fn faulty(&mut self, act: Act) -> bool {
         let mut fails = false;
         self.faults.retain_mut(|fault| {
             let (left, concerned) = match fault {
-                Fault::Write(left) => (left, is_write),
-                Fault::Sync(left) => (left, !is_write),
+                Fault::Write(left) => (left, act == Act::Write),
+                Fault::Sync(left) => (left, act != Act::Write),
+                Fault::SegmentSync(left) => (left, act == Act::SegmentSync),
             };
             if concerned {
                 *left -= 1;
@@ -170,9 +214,9 @@ impl State {
         Ok(())
     }
 
-    fn sync_allowed(&mut self) -> io::Result<()> {
+    fn sync_allowed(&mut self, act: Act) -> io::Result<()> {
         self.syncs += 1;
-        if self.faulty(false) {
+        if self.faulty(act) {
             return Err(io::Error::other("simulated failure of a sync"));
         }
         Ok(())
@@ -195,11 +239,16 @@ impl Disk for SimDisk {
                 let inode = state.inodes.len();
                 state.inodes.push(Inode::default());
                 state.live.insert(name.to_owned(), inode);
+                state.changed();
                 inode
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Arc::new(SimFile { state: Arc::clone(&self.state), inode }))
+        Ok(Arc::new(SimFile {
+            state: Arc::clone(&self.state),
+            inode,
+            is_segment: name.ends_with(".log"),
+        }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -207,6 +256,7 @@ impl Disk for SimDisk {
         state.powered()?;
         let inode = state.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.live.insert(to.to_owned(), inode);
+        state.changed();
         Ok(())
     }
 
@@ -214,14 +264,16 @@ impl Disk for SimDisk {
         let mut state = self.lock();
         state.powered()?;
         state.live.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        state.changed();
         Ok(())
     }
 
     fn sync_folder(&self) -> io::Result<()> {
         let mut state = self.lock();
         state.powered()?;
-        state.sync_allowed()?;
+        state.sync_allowed(Act::Sync)?;
         state.durable = state.live.clone();
+        state.changed();
         Ok(())
     }
 }
@@ -241,6 +293,7 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|state| {
+            state.reads += 1;
             let start = usize::try_from(offset).map_err(io::Error::other)?;
             let bytes = state.inodes[self.inode]
                 .live
@@ -254,7 +307,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.with(|state| {
             let start = usize::try_from(offset).map_err(io::Error::other)?;
-            let failed = state.faulty(true);
+            let failed = state.faulty(Act::Write);
             let grows = (start + bytes.len()).saturating_sub(state.inodes[self.inode].live.len());
             let free = state
                 .capacity_bytes
@@ -268,6 +321,7 @@ impl DiskFile for SimFile {
             let live = &mut state.inodes[self.inode].live;
             live.resize(live.len().max(start + written), 0);
             live[start..start + written].copy_from_slice(&bytes[..written]);
+            state.changed();
             match (failed, full) {
                 (true, _) => Err(io::Error::other("simulated failure of a write")),
                 (false, true) => Err(io::ErrorKind::StorageFull.into()),
@@ -278,9 +332,10 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state| {
-            state.sync_allowed()?;
+            state.sync_allowed(if self.is_segment { Act::SegmentSync } else { Act::Sync })?;
             let inode = &mut state.inodes[self.inode];
             inode.durable.clone_from(&inode.live);
+            state.changed();
             Ok(())
         })
     }
@@ -289,6 +344,7 @@ impl DiskFile for SimFile {
         self.with(|state| {
             let length = usize::try_from(length).map_err(io::Error::other)?;
             state.inodes[self.inode].live.resize(length, 0);
+            state.changed();
             Ok(())
         })
     }

@@ -1,5 +1,6 @@
 //! Following the whole log, or what a filter keeps of it.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use async_stream::try_stream;
@@ -8,27 +9,70 @@ use futures::StreamExt;
 use crate::embedded::{Matcher, Shared};
 use crate::error::{StoreError, SubscribeError};
 use crate::event::RecordedEvent;
+use crate::filter::Filter;
 use crate::limits::{CHECKPOINT_EVENTS, PAGE_EVENTS_MAX};
 use crate::position::Position;
 use crate::subscription::{Delivery, Subscription};
+
+/// When a subscriber is to be told how far it has come.
+pub(crate) struct Checkpoints {
+    filtered: bool,
+    /// What the subscriber asked for.
+    interval: Option<NonZeroU64>,
+    /// How many events were looked at since it was told.
+    looked_at: u64,
+}
+
+impl Checkpoints {
+    /// As the filter asks; whoever gets every event need not be told.
+    pub(crate) fn of(filter: Option<&Filter>) -> Self {
+        let interval = filter.and_then(|filter| filter.checkpoint_events);
+        Self { filtered: filter.is_some(), interval, looked_at: 0 }
+    }
+
+    /// Whether one is due after this event. Without an interval a delivered event tells as much.
+    fn due_after(&mut self, delivered: bool) -> bool {
+        self.looked_at += 1;
+        match self.interval {
+            Some(interval) => self.due(interval.get()),
+            None if delivered => {
+                self.looked_at = 0;
+                false
+            }
+            None => self.due(CHECKPOINT_EVENTS),
+        }
+    }
+
+    /// Whether one is due where everything was looked at.
+    fn due_at_end(&mut self, live: bool) -> bool {
+        (self.interval.is_none() || !live) && self.due(1)
+    }
+
+    fn due(&mut self, after: u64) -> bool {
+        let due = self.filtered && self.looked_at >= after;
+        if due {
+            self.looked_at = 0;
+        }
+        due
+    }
+}
 
 /// Delivers the events behind this position.
 pub(crate) fn subscribe_all(
     shared: Arc<Shared>,
     after: u64,
     matcher: Option<Matcher>,
+    mut checkpoints: Checkpoints,
 ) -> Subscription {
     let matcher = matcher.map(Arc::new);
     try_stream! {
         let mut bell = shared.live.bell_of_all();
         let mut seen = after;
-        let mut told = after;
         let mut live = false;
         loop {
             open(bell.hear())?;
             if seen >= shared.catalog.head() {
-                if matcher.is_some() && told < seen {
-                    told = seen;
+                if checkpoints.due_at_end(live) {
                     yield Delivery::Checkpoint(Position::new(seen));
                 }
                 if !live {
@@ -50,11 +94,11 @@ pub(crate) fn subscribe_all(
             };
             for event in events {
                 seen = event.position.get();
-                if keeps(matcher.as_deref(), &event)? {
-                    told = seen;
+                let kept = keeps(matcher.as_deref(), &event)?;
+                if kept {
                     yield Delivery::Event(event);
-                } else if seen - told >= CHECKPOINT_EVENTS {
-                    told = seen;
+                }
+                if checkpoints.due_after(kept) {
                     yield Delivery::Checkpoint(Position::new(seen));
                 }
             }

@@ -92,6 +92,13 @@ pub async fn filtered_subscribers_get_checkpoints(store: Store) {
             Delivery::CaughtUp | Delivery::FellBehind => {}
         }
     }
+    // Live too, and at once: somebody may wait for what is made of the log to have come so far.
+    let other = store.append(&other, ExpectedRevision::Any, events(1)).await.unwrap();
+    while place < other.position.unwrap() {
+        if let Delivery::Checkpoint(position) = next(&mut subscription).await.unwrap() {
+            place = position;
+        }
+    }
 }
 
 pub async fn subscribers_see_each_event_once_under_load(store: Store) {

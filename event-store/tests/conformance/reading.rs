@@ -89,7 +89,11 @@ pub async fn filters_keep_what_matches(store: Store) {
     store.append(&stream, ExpectedRevision::NoStream, offered).await.unwrap();
     store.append(&fresh(), ExpectedRevision::NoStream, events(2)).await.unwrap();
     let name = stream.as_str();
-    let regex = |subject, pattern: String| Filter { subject, pattern: Pattern::Regex(pattern) };
+    let regex = |subject, pattern: String| Filter {
+        subject,
+        pattern: Pattern::Regex(pattern),
+        checkpoint_events: None,
+    };
     let here = format!("^{name}$");
     for (filter, expected) in [
         (Filter::stream_prefixes([name]), vec![0, 1, 2, 3]),
@@ -109,7 +113,7 @@ pub async fn filters_keep_what_matches(store: Store) {
 
 pub async fn a_bad_filter_is_refused(store: Store) {
     let subject = FilterSubject::StreamName;
-    let bad = Filter { subject, pattern: Pattern::Regex("(".to_owned()) };
+    let bad = Filter { subject, pattern: Pattern::Regex("(".to_owned()), checkpoint_events: None };
     let refused = match store.read_all(ReadAll::forward().filter(bad.clone())).await {
         Err(error) => error,
         Ok(events) => events.try_collect::<Vec<_>>().await.expect_err("the read fails"),

@@ -280,6 +280,39 @@ async fn the_log_is_followed_through_a_filter() {
     assert!(checkpoint.is_some_and(|checkpoint| checkpoint.commit > 0));
 }
 
+/// Given a filter with a window of four, when the log grows by what it does not keep, then the client
+/// is told after every four events, in the past and live, and not in between.
+#[tokio::test]
+async fn checkpoints_come_at_the_interval_that_the_client_asks_for() {
+    const WINDOW: u32 = 4;
+    let server = Server::start().await;
+    let client = server.client();
+    append(&client, "b-1", "Told", 22).await;
+    let filter = SubscriptionFilter::on_stream_name().add_prefix("a-").max(WINDOW);
+    let options = SubscribeToAllOptions::default().filter(filter);
+    let mut followed = client.subscribe_to_all(&options).await;
+    let mut told = Vec::new();
+    loop {
+        match next(&mut followed).await {
+            SubscriptionEvent::Checkpoint(position) => told.push(position.commit),
+            SubscriptionEvent::CaughtUp => break,
+            _ => {}
+        }
+    }
+    assert_eq!(told, [4, 8, 12, 16, 20, 22], "and one on reaching live");
+    for _ in 0..7 {
+        append(&client, "b-1", "Told", 1).await;
+    }
+    append(&client, "a-1", "Told", 1).await;
+    assert!(
+        matches!(next(&mut followed).await, SubscriptionEvent::Checkpoint(at) if at.commit == 26)
+    );
+    assert_eq!(next_revision(&mut followed).await, 0);
+    assert!(
+        matches!(next(&mut followed).await, SubscriptionEvent::Checkpoint(at) if at.commit == 30)
+    );
+}
+
 #[tokio::test]
 async fn a_filter_that_is_no_expression_is_refused() {
     let server = Server::start().await;

@@ -22,19 +22,27 @@ pub struct Server {
 
 impl Server {
     pub async fn start() -> Self {
+        Self::start_with(ServeOptions::default()).await
+    }
+
+    /// A server that takes so much and no more.
+    pub async fn start_with(serving: ServeOptions) -> Self {
         let folder = TempDir::new().expect("folder");
         let options = EmbeddedOptions::folder(folder.path().join("events"));
         let store = EmbeddedStore::open(options).await.expect("store");
-        let mut server = Self::over(Arc::new(store), "127.0.0.1:0").await;
+        let mut server = Self::serving(Arc::new(store), "127.0.0.1:0", serving).await;
         server.folder = Some(folder);
         server
     }
 
     /// Serves this store at this address.
     pub async fn over(store: Arc<dyn EventStore>, address: &str) -> Self {
+        Self::serving(store, address, ServeOptions::default()).await
+    }
+
+    async fn serving(store: Arc<dyn EventStore>, address: &str, options: ServeOptions) -> Self {
         let listener = TcpListener::bind(address).await.expect("bind");
         let shutdown = CancellationToken::new();
-        let options = ServeOptions::default();
         let serving = serve(listener, Arc::clone(&store), options, shutdown.clone());
         Self { store, serving: serving.expect("serve"), shutdown, folder: None }
     }

@@ -7,19 +7,19 @@ use tonic::{Code, Request, Status};
 use crate::server::{Server, event, stream};
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Name {
+pub struct Name {
     #[prost(bytes = "vec", tag = "3")]
-    stream_name: Vec<u8>,
+    pub stream_name: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Options {
+pub struct Options {
     #[prost(message, optional, tag = "1")]
-    stream_identifier: Option<Name>,
+    pub stream_identifier: Option<Name>,
     #[prost(message, optional, tag = "3")]
-    no_stream: Option<()>,
+    pub no_stream: Option<()>,
     #[prost(message, optional, tag = "4")]
-    any: Option<()>,
+    pub any: Option<()>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
