@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use chrono::Utc;
 use event_store::{
-    AppendError, Appended, Delivery, EventReader, EventStore, ExpectedRevision, Filter, NewEvent,
-    Pattern, Position, ReadAll, ReadError, ReadStream, RecordedEvent, Revision, StoreError,
-    StreamMetadata, StreamName, StreamStart, SubscribeError, SubscribeFrom, Subscription,
+    AppendError, Appended, Delivery, Direction, EventReader, EventStore, ExpectedRevision, Filter,
+    NewEvent, Pattern, Position, ReadAll, ReadError, ReadStream, RecordedEvent, Revision,
+    StoreError, StreamMetadata, StreamName, StreamStart, SubscribeError, SubscribeFrom,
+    Subscription,
 };
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
@@ -104,6 +105,9 @@ impl EventStore for MemoryStore {
         }
         if let StreamStart::Revision(from) = read.start {
             events.retain(|event| event.revision >= from);
+        }
+        if read.direction == Direction::Backward {
+            events.reverse();
         }
         let limit = read.limit.map_or(usize::MAX, |limit| limit as usize);
         Ok(stream::iter(events.into_iter().take(limit).map(Ok)).boxed())

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::orchestrator::checkpoint::{Checkpoint, CheckpointError};
+use crate::orchestrator::checkpoint::{CheckpointError, Keeper};
 use crate::orchestrator::clock::{Clock, SystemClock};
 use crate::orchestrator::definition::SagaDefinition;
 use crate::orchestrator::instance::Instance;
@@ -78,8 +78,7 @@ enum FollowError {
 
 /// The log as it has been taken in, and the tasks of the runs.
 struct Follower {
-    checkpoint: Checkpoint,
-    saved: Position,
+    checkpoint: Keeper,
     live: bool,
     tasks: JoinSet<StreamName>,
     wakes: HashMap<StreamName, Arc<Notify>>,
@@ -112,11 +111,8 @@ impl SagaRuntime {
     /// Dropping the future instead is as good as a crash: nothing is lost.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), CheckpointError> {
         let store = self.journal.store().as_ref();
-        let stream = self.checkpoint_stream();
-        let checkpoint = Checkpoint::load(store, &stream).await?;
         let mut follower = Follower {
-            saved: checkpoint.position,
-            checkpoint,
+            checkpoint: Keeper::load(store, self.checkpoint_stream()).await?,
             live: false,
             tasks: JoinSet::new(),
             wakes: HashMap::new(),
@@ -130,7 +126,7 @@ impl SagaRuntime {
             }
         }
         while follower.tasks.join_next().await.is_some() {}
-        follower.checkpoint.save(store, &stream).await
+        follower.checkpoint.save(store).await
     }
 
     fn checkpoint_stream(&self) -> StreamName {
@@ -161,7 +157,7 @@ impl SagaRuntime {
         follower: &mut Follower,
         stop: &CancellationToken,
     ) -> Result<(), FollowError> {
-        let from = match follower.checkpoint.position {
+        let from = match follower.checkpoint.position() {
             Position::START => SubscribeFrom::Start,
             position => SubscribeFrom::After(position),
         };
@@ -201,20 +197,20 @@ impl SagaRuntime {
         for delivery in &chunk {
             match delivery {
                 Delivery::Event(event) => {
-                    follower.checkpoint.position = event.position;
+                    follower.checkpoint.took(event.position);
                     self.note(follower, event, stop);
                 }
-                Delivery::Checkpoint(position) => follower.checkpoint.position = *position,
+                Delivery::Checkpoint(position) => follower.checkpoint.passed(*position),
                 Delivery::CaughtUp => {
                     follower.live = true;
-                    for stream in follower.checkpoint.unfinished.clone() {
+                    for stream in follower.checkpoint.unfinished().clone() {
                         self.wake(follower, &stream, stop);
                     }
                 }
                 Delivery::FellBehind => {}
             }
         }
-        let unfinished = follower.checkpoint.unfinished.len();
+        let unfinished = follower.checkpoint.unfinished().len();
         metrics::gauge!("veza_saga_runs_unfinished").set(unfinished as f64);
         Ok(())
     }
@@ -252,17 +248,17 @@ impl SagaRuntime {
         let stream = event.stream.as_str();
         match event.event_type.as_str() {
             "SagaCompleted" | "SagaCompensated" => {
-                follower.checkpoint.unfinished.remove(stream);
+                follower.checkpoint.over(stream);
                 return;
             }
             "SagaStarted" => {
-                follower.checkpoint.unfinished.insert(stream.to_owned());
+                follower.checkpoint.started(stream);
             }
             "SagaSignalled" | "SagaResumed" | "SagaStepRefused" => {}
             // What a run records of itself is no news to it.
             _ => return,
         }
-        if follower.live && follower.checkpoint.unfinished.contains(stream) {
+        if follower.live && follower.checkpoint.unfinished().contains(stream) {
             self.wake(follower, stream, stop);
         }
     }
@@ -295,15 +291,9 @@ impl SagaRuntime {
     }
 
     async fn save(&self, follower: &mut Follower) {
-        if follower.saved == follower.checkpoint.position {
-            return;
-        }
-        let stream = self.checkpoint_stream();
-        let store = self.journal.store().as_ref();
-        match follower.checkpoint.save(store, &stream).await {
-            Ok(()) => follower.saved = follower.checkpoint.position,
-            // The next start then reads a little more of the log.
-            Err(error) => tracing::warn!(?error, "the checkpoint of the sagas was not saved"),
+        // The next start then reads a little more of the log.
+        if let Err(error) = follower.checkpoint.save(self.journal.store().as_ref()).await {
+            tracing::warn!(?error, "the checkpoint of the sagas was not saved");
         }
     }
 }
