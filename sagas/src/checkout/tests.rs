@@ -208,6 +208,7 @@ fn name(request: &Request) -> &'static str {
         Request::Capture { .. } => "capture",
         Request::Void { .. } => "void",
         Request::PayOut { .. } => "pay out",
+        Request::GiveUp { .. } => "give up",
     }
 }
 
