@@ -1,6 +1,7 @@
 //! The port over memory: as much of it as sagas use, for tests that want thousands of runs.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use chrono::Utc;
@@ -17,16 +18,22 @@ use tokio::sync::watch;
 pub(crate) struct MemoryStore {
     log: std::sync::Arc<Mutex<Vec<RecordedEvent>>>,
     grown: watch::Sender<usize>,
+    reads: AtomicUsize,
 }
 
 impl MemoryStore {
     pub(crate) fn new() -> Self {
-        Self { log: Default::default(), grown: watch::Sender::new(0) }
+        Self { log: Default::default(), grown: watch::Sender::new(0), reads: AtomicUsize::new(0) }
     }
 
     /// Everything in the log.
     pub(crate) fn events(&self) -> Vec<RecordedEvent> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// How often a stream was read.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
     }
 
     fn of(&self, stream: &StreamName) -> Vec<RecordedEvent> {
@@ -99,6 +106,7 @@ impl EventStore for MemoryStore {
     }
 
     async fn read_stream(&self, read: ReadStream) -> Result<EventReader, ReadError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let mut events = self.of(&read.stream);
         if events.is_empty() {
             return Err(ReadError::StreamNotFound(read.stream));
