@@ -176,9 +176,11 @@ impl Instance {
         }
     }
 
-    /// Does or undoes a step. While there is a way back, one that failed too often is given up rather than left to an
-    /// operator: what others can have meanwhile, such as an exclusive licence, is set free. Where it
-    /// can't be made sure that it is never done, the outcome stays what it was.
+    /// Does or undoes a step.
+    ///
+    /// While there is a way back, one that failed too often is given up rather than left to an
+    /// operator: what others can have meanwhile, such as an exclusive licence, is set free. Where
+    /// it can't be made sure that it is never done, the outcome stays what it was.
     async fn attempt(
         &self,
         activity: &dyn Activity,
