@@ -44,7 +44,9 @@ impl Instance {
     pub(crate) async fn drive(self) -> (StreamName, Pace) {
         let mut pause = STORE_RETRY_FIRST;
         while !self.stop.is_cancelled() {
-            let permit = self.lane.begin().await;
+            let Some(permit) = self.stop.run_until_cancelled(self.lane.begin()).await else {
+                break;
+            };
             // Many may wait for their turn, so what is large is made when it has come.
             match Box::pin(self.advance(permit)).await {
                 Ok(pace) => return (self.stream, pace),
