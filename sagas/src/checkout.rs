@@ -101,6 +101,7 @@ pub fn checkout(
         categories: vec![ListingEvent::CATEGORY, OrderEvent::CATEGORY],
         start,
         signal,
+        owner: |input| input["buyer_id"].as_str(),
     }
 }
 

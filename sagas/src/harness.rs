@@ -312,6 +312,10 @@ impl Activity for Twice {
         }
     }
 
+    fn calls_out(&self) -> bool {
+        self.0.calls_out()
+    }
+
     async fn find(&self, call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
         self.0.find(call).await
     }

@@ -14,11 +14,13 @@
 //! | [`retry`], [`clock`] | when a failed step is tried again, and by which clock |
 //! | [`journal`] | runs in the event store: loading and recording |
 //! | [`checkpoint`] | how far the log was followed, and which runs are not over |
+//! | `agenda`, `lane` | which runs are at work, which wait until when, and how many at once |
 //! | [`instance`] | one run, driven to its end |
 //! | [`operator`] | what an operator can do about a run |
 //! | [`runtime`] | follows the log, starts runs, hands signals over, drains |
 
 pub mod activity;
+mod agenda;
 pub mod checkpoint;
 pub mod clock;
 pub mod command;
@@ -26,6 +28,7 @@ pub mod decide;
 pub mod definition;
 pub mod instance;
 pub mod journal;
+mod lane;
 pub mod operator;
 pub mod retry;
 pub mod runtime;

@@ -51,6 +51,7 @@ pub fn transcode(commands: Arc<CommandHandler>, encoder: Arc<dyn Encoder>) -> Sa
         categories: vec![TrackEvent::CATEGORY],
         start,
         signal: |_| None,
+        owner: |input| input["artist_id"].as_str(),
     }
 }
 
@@ -95,6 +96,10 @@ impl Activity for Transcode {
             }
         };
         serde_json::to_value(verdict).map_err(|error| ActivityError::Refused(error.to_string()))
+    }
+
+    fn calls_out(&self) -> bool {
+        true
     }
 
     fn time_max(&self) -> Option<Duration> {

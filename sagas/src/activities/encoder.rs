@@ -8,6 +8,10 @@ use event_schemas::audio::{AudioProperties, Master};
 use media::{HlsFile, MediaId, ObjectKey, ObjectStorage, Transcoder, probe_object};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::Semaphore;
+
+/// How many masters are probed at once; the transcoder bounds what comes after by itself.
+const PROBES_AT_ONCE_MAX: usize = 8;
 
 /// Makes streams of masters. Repeated for a track, it makes the same again in the same place.
 #[async_trait]
@@ -40,12 +44,13 @@ pub enum EncoderError {
 pub struct MediaEncoder {
     storage: Arc<dyn ObjectStorage>,
     transcoder: Transcoder,
+    probes: Semaphore,
 }
 
 impl MediaEncoder {
     /// An encoder of the masters in this storage; the transcoder stores there too.
     pub fn new(storage: Arc<dyn ObjectStorage>, transcoder: Transcoder) -> Self {
-        Self { storage, transcoder }
+        Self { storage, transcoder, probes: Semaphore::new(PROBES_AT_ONCE_MAX) }
     }
 }
 
@@ -54,7 +59,9 @@ impl Encoder for MediaEncoder {
     async fn encode(&self, track_id: TrackId, master: &Master) -> Result<Encoded, EncoderError> {
         let key = ObjectKey::new(&master.object_key)
             .map_err(|error| EncoderError::BadMaster(error.to_string()))?;
+        let turn = self.probes.acquire().await.expect("it is never closed");
         let facts = probe_object(self.storage.as_ref(), &key).await;
+        drop(turn);
         let facts = facts.map_err(|error| failed(error.is_transient(), &error))?;
         let media = MediaId::from(track_id.0);
         let package = self.transcoder.to_hls(media, &key, &facts).await;

@@ -27,6 +27,14 @@ pub trait PaymentGateway: Send + Sync + 'static {
 
     /// What came of the operation with this key; `None` when it never reached the gateway.
     async fn find(&self, key: IdempotencyKey) -> Result<Option<Outcome>, GatewayError>;
+
+    /// From now on declines what comes with this key, also what is still on its way; what came of
+    /// it, when it was carried out or declined before. It can be repeated.
+    async fn give_up(
+        &self,
+        key: IdempotencyKey,
+        order_id: OrderId,
+    ) -> Result<Option<Outcome>, GatewayError>;
 }
 
 /// Keep an amount ready.

@@ -111,7 +111,9 @@ impl Books {
         request: Request,
     ) -> Result<(Outcome, bool), GatewayError> {
         if let Some(entry) = self.ledger.find(key) {
-            if entry.request != request {
+            // Given up, it is declined whatever it was; done, giving it up only tells what it was.
+            let given_up = |request: &Request| matches!(request, Request::GiveUp { .. });
+            if entry.request != request && !given_up(&entry.request) && !given_up(&request) {
                 return Err(GatewayError::KeyReused);
             }
             return Ok((entry.outcome.clone(), false));
@@ -156,6 +158,16 @@ impl PaymentGateway for SandboxGateway {
     async fn find(&self, key: IdempotencyKey) -> Result<Option<Outcome>, GatewayError> {
         let books = self.lock();
         Ok(books.ledger.find(key).map(|entry| entry.outcome.clone()))
+    }
+
+    async fn give_up(
+        &self,
+        key: IdempotencyKey,
+        order_id: OrderId,
+    ) -> Result<Option<Outcome>, GatewayError> {
+        let (outcome, new) = self.book(key, Request::GiveUp { order_id }).await?;
+        let given_up = outcome == Outcome::Declined(ledger::GIVEN_UP.to_owned());
+        Ok((!new && !given_up).then_some(outcome))
     }
 }
 

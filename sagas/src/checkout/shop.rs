@@ -226,6 +226,16 @@ impl Shop {
         found.map_err(|error| ActivityError::Transient(error.to_string()))
     }
 
+    /// Has the gateway never carry the request of this step out; what came of it, when it did.
+    pub(super) async fn give_up(
+        &self,
+        call: &StepCall<'_>,
+        deal: &LicenceReserved,
+    ) -> Result<Option<Outcome>, ActivityError> {
+        let found = self.gateway.give_up(call.key(), deal.order_id).await;
+        found.map_err(|error| ActivityError::Transient(error.to_string()))
+    }
+
     /// Notes what the gateway has done. It is a fact by now: a refusal to note it must not look as
     /// though it had not been done, so it is tried again until an operator looks.
     async fn note(

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use event_schemas::commerce::LicenceReserved;
 use serde_json::Value;
 
+use crate::activities::payment::Outcome;
 use crate::checkout::shop::Shop;
 use crate::orchestrator::{Activity, ActivityError, StepCall};
 
@@ -59,11 +60,40 @@ impl Activity for Task {
         let Some(outcome) = shop.find(call).await? else {
             return Ok(None);
         };
+        self.note(call, &deal, outcome).await
+    }
+
+    fn calls_out(&self) -> bool {
+        matches!(self.part, Part::Authorise | Part::Void | Part::Capture | Part::Release)
+    }
+
+    async fn give_up(&self, call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
+        let (shop, deal) = (&self.shop, deal(call)?);
+        // Only the gateway answers so: whether a command was carried out has no other witness.
+        if !matches!(self.part, Part::Authorise | Part::Capture) {
+            return Err(ActivityError::Ambiguous("a command can't be given up".to_owned()));
+        }
+        match shop.give_up(call, &deal).await? {
+            Some(outcome) => self.note(call, &deal, outcome).await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Task {
+    /// Notes what the gateway is found to have done.
+    async fn note(
+        &self,
+        call: &StepCall<'_>,
+        deal: &LicenceReserved,
+        outcome: Outcome,
+    ) -> Result<Option<Value>, ActivityError> {
+        let shop = &self.shop;
         let noted = match self.part {
-            Part::Authorise => shop.note_authorisation(call, &deal, outcome).await,
-            Part::Capture => shop.note_capture(call, &deal, outcome).await,
-            Part::Void => shop.note_void(call, &deal, outcome).await,
-            Part::Release => shop.note_payout(call, &deal, outcome).await,
+            Part::Authorise => shop.note_authorisation(call, deal, outcome).await,
+            Part::Capture => shop.note_capture(call, deal, outcome).await,
+            Part::Void => shop.note_void(call, deal, outcome).await,
+            Part::Release => shop.note_payout(call, deal, outcome).await,
             // They do not ask the gateway, so nothing under their keys is there.
             _ => return Ok(None),
         };

@@ -23,11 +23,12 @@ use uuid::Uuid;
 
 use super::*;
 use crate::activities::SandboxGateway;
+use crate::activities::payment::{Authorise, GatewayError, Outcome, PayOut, Receipt, Settle};
 use crate::activities::sandbox::{Account, Request};
 use crate::harness::memory_store::MemoryStore;
 use crate::harness::{self, Running, Scenario, SkippingClock, until};
 use crate::orchestrator::checkpoint::Checkpoint;
-use crate::orchestrator::{Clock, End};
+use crate::orchestrator::{Clock, End, IdempotencyKey, Run};
 
 const SELLER: UserId = UserId(Uuid::from_u128(10));
 const BUYER: UserId = UserId(Uuid::from_u128(11));
@@ -208,6 +209,7 @@ fn name(request: &Request) -> &'static str {
         Request::Capture { .. } => "capture",
         Request::Void { .. } => "void",
         Request::PayOut { .. } => "pay out",
+        Request::GiveUp { .. } => "give up",
     }
 }
 
@@ -312,6 +314,88 @@ async fn a_master_taken_down_undoes_everything_in_reverse() {
     let undone =
         ["EscrowRefunded", "PaymentVoided", "OrderCancelled", "LicenceReservationReleased"];
     assert_eq!(history(&memory, &undone), undone);
+}
+
+/// A gateway that is never heard of an authorisation; it may not be heard of anything else either.
+struct Silent {
+    gateway: SandboxGateway,
+    at_all: bool,
+}
+
+#[async_trait]
+impl PaymentGateway for Silent {
+    async fn authorise(&self, _: Authorise) -> Result<Receipt, GatewayError> {
+        Err(GatewayError::Timeout)
+    }
+
+    async fn capture(&self, request: Settle) -> Result<Receipt, GatewayError> {
+        self.gateway.capture(request).await
+    }
+
+    async fn void(&self, request: Settle) -> Result<Receipt, GatewayError> {
+        self.gateway.void(request).await
+    }
+
+    async fn pay_out(&self, request: PayOut) -> Result<Receipt, GatewayError> {
+        self.gateway.pay_out(request).await
+    }
+
+    async fn find(&self, key: IdempotencyKey) -> Result<Option<Outcome>, GatewayError> {
+        self.gateway.find(key).await
+    }
+
+    async fn give_up(
+        &self,
+        key: IdempotencyKey,
+        order_id: OrderId,
+    ) -> Result<Option<Outcome>, GatewayError> {
+        if self.at_all {
+            return Err(GatewayError::Timeout);
+        }
+        self.gateway.give_up(key, order_id).await
+    }
+}
+
+async fn with_silent_gateway(at_all: bool) -> (Purchase, Arc<dyn EventStore>, Run) {
+    let scenario = ordinary();
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    scenario.begin(store.clone()).await;
+    let gateway = Silent { gateway: scenario.gateway.clone(), at_all };
+    let commands = Arc::new(CommandHandler::new(store.clone()));
+    let saga = checkout(commands, Arc::new(gateway), CheckoutSettings::default());
+    let clock = SkippingClock::new(TimeDelta::days(30));
+    let _running = Running::start(store.clone(), vec![saga], clock);
+    let stopped = |run: &Run| run.state.end.is_some() || run.state.pause.is_some();
+    let run = until(&store, &scenario.stream(), stopped).await;
+    (scenario, store, run)
+}
+
+#[tokio::test]
+async fn a_payment_that_never_comes_to_pass_sets_the_licence_free() {
+    let (scenario, store, run) = with_silent_gateway(false).await;
+    assert_eq!(run.state.end, Some(End::Compensated), "{:?}", run.state);
+    scenario.is_clean(store.clone()).await;
+    let reserved = |listing: &Listing| listing.reserved.contains_key(&ORDER);
+    let commands = CommandHandler::new(store);
+    assert!(!commands.inspect::<Listing, _>(LISTING, reserved).await.unwrap());
+    // What was on its way to the gateway all the time comes too late.
+    let entries = scenario.gateway.entries(ORDER);
+    let late = Authorise {
+        key: entries[0].key,
+        order_id: ORDER,
+        buyer_id: BUYER,
+        amount: PRICE,
+        payment_method: "sandbox:ok".to_owned(),
+    };
+    let late = scenario.gateway.authorise(late).await;
+    assert!(matches!(late, Err(GatewayError::Declined { .. })), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_payment_of_which_nothing_can_be_known_waits_for_an_operator() {
+    let (scenario, _, run) = with_silent_gateway(true).await;
+    assert_eq!(run.state.pause.map(|pause| pause.step), Some("authorise".to_owned()));
+    assert!(scenario.gateway.entries(ORDER).is_empty());
 }
 
 async fn approve(store: &Arc<dyn EventStore>) {

@@ -75,6 +75,10 @@ impl Activity for CrashingActivity {
     async fn find(&self, call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
         self.inner.find(call).await
     }
+
+    fn calls_out(&self) -> bool {
+        self.inner.calls_out()
+    }
 }
 
 #[async_trait]

@@ -1,13 +1,15 @@
 //! The port over memory: as much of it as sagas use, for tests that want thousands of runs.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use chrono::Utc;
 use event_store::{
-    AppendError, Appended, Delivery, EventReader, EventStore, ExpectedRevision, Filter, NewEvent,
-    Pattern, Position, ReadAll, ReadError, ReadStream, RecordedEvent, Revision, StoreError,
-    StreamMetadata, StreamName, StreamStart, SubscribeError, SubscribeFrom, Subscription,
+    AppendError, Appended, Delivery, Direction, EventReader, EventStore, ExpectedRevision, Filter,
+    NewEvent, Pattern, Position, ReadAll, ReadError, ReadStream, RecordedEvent, Revision,
+    StoreError, StreamMetadata, StreamName, StreamStart, SubscribeError, SubscribeFrom,
+    Subscription,
 };
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
@@ -16,16 +18,22 @@ use tokio::sync::watch;
 pub(crate) struct MemoryStore {
     log: std::sync::Arc<Mutex<Vec<RecordedEvent>>>,
     grown: watch::Sender<usize>,
+    reads: AtomicUsize,
 }
 
 impl MemoryStore {
     pub(crate) fn new() -> Self {
-        Self { log: Default::default(), grown: watch::Sender::new(0) }
+        Self { log: Default::default(), grown: watch::Sender::new(0), reads: AtomicUsize::new(0) }
     }
 
     /// Everything in the log.
     pub(crate) fn events(&self) -> Vec<RecordedEvent> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// How often a stream was read.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
     }
 
     fn of(&self, stream: &StreamName) -> Vec<RecordedEvent> {
@@ -98,12 +106,16 @@ impl EventStore for MemoryStore {
     }
 
     async fn read_stream(&self, read: ReadStream) -> Result<EventReader, ReadError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         let mut events = self.of(&read.stream);
         if events.is_empty() {
             return Err(ReadError::StreamNotFound(read.stream));
         }
         if let StreamStart::Revision(from) = read.start {
             events.retain(|event| event.revision >= from);
+        }
+        if read.direction == Direction::Backward {
+            events.reverse();
         }
         let limit = read.limit.map_or(usize::MAX, |limit| limit as usize);
         Ok(stream::iter(events.into_iter().take(limit).map(Ok)).boxed())

@@ -29,6 +29,17 @@ pub trait Activity: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Sees to it, after it has failed too often, that it will never be done under this key: `None`
+    /// when it was not done, what came of it when it was. A failure leaves the run to an operator.
+    async fn give_up(&self, _call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
+        Err(ActivityError::Ambiguous("it can't be given up".to_owned()))
+    }
+
+    /// Whether it waits for somebody outside of the platform; others then work meanwhile.
+    fn calls_out(&self) -> bool {
+        false
+    }
+
     /// How long it may take; `None` is what the runtime allows by default.
     fn time_max(&self) -> Option<Duration> {
         None

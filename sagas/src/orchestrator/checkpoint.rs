@@ -1,28 +1,38 @@
 //! How far the log was followed, and which runs were not over there.
 //!
-//! Kept as the last event of a stream of its own. A start reads this one event and follows the log
-//! from there: neither the log nor the streams of runs that are over are read again.
+//! Kept in a stream of its own: one event that tells everything, then events that tell what has
+//! changed since. When they tell as much as there is to tell, everything is told once more and the
+//! stream is cut off before that: so a saving costs what has changed, however many runs wait, and
+//! a start reads no more than twice what there is.
 //!
-//! The event names every run that is not over, about 60 bytes each, so the largest event that the
-//! store takes has room for some 200,000. Beyond that it is not saved any more, which is logged:
-//! nothing is lost, but starts read ever more of the log.
+//! The event that tells everything names every run that is not over, about 60 bytes each, so the
+//! largest event that the store takes has room for some 200,000. Beyond that no more is saved,
+//! which is logged: nothing is lost, but starts read ever more of the log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use event_store::{
-    AppendError, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position,
-    ReadError, StreamMetadata, StreamName,
+    AppendError, Appended, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
+    Position, ReadError, ReadStream, RecordedEvent, Revision, StreamMetadata, StreamName,
 };
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-/// The type of the event that holds a checkpoint; a matter of the orchestrator, not of the domain.
-const CHECKPOINT_TYPE: &str = "SagaCheckpointStored";
+/// The type of the event that tells everything; a matter of the orchestrator, not of the domain.
+const WHOLE_TYPE: &str = "SagaCheckpointStored";
 
-/// How many checkpoints are kept.
-const CHECKPOINTS_KEPT: u64 = 1;
+/// The type of the events that tell what has changed.
+const CHANGE_TYPE: &str = "SagaCheckpointMoved";
+
+/// As much is told in changes before everything is told again, however few runs there are.
+const CHANGES_MIN: usize = 1_000;
+
+/// So often the position may move past what is of no interest before that is worth saving. What is
+/// saved moves the position too, and must not be what it is saved again for.
+const MOVES_UNSAVED_MAX: usize = 100;
 
 /// How far the log was followed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +41,14 @@ pub struct Checkpoint {
     pub position: Position,
     /// The streams of the runs that had started by then, and were not over.
     pub unfinished: BTreeSet<String>,
+}
+
+/// What has changed since the event before.
+#[derive(Debug, Serialize, Deserialize)]
+struct Change {
+    position: Position,
+    started: Vec<String>,
+    over: Vec<String>,
 }
 
 /// Why a checkpoint could not be loaded or saved.
@@ -61,39 +79,178 @@ impl Checkpoint {
         store: &dyn EventStore,
         stream: &StreamName,
     ) -> Result<Self, CheckpointError> {
-        let last = match store.last_event(stream).await {
-            Err(ReadError::StreamNotFound(_)) => None,
-            last => last.map_err(CheckpointError::Read)?,
+        let mut events = match store.read_stream(ReadStream::backward(stream.clone())).await {
+            Err(ReadError::StreamNotFound(_)) => return Ok(Self::START),
+            events => events.map_err(CheckpointError::Read)?,
         };
-        let Some(last) = last else {
-            return Ok(Self::START);
-        };
-        serde_json::from_slice(&last.data)
-            .map_err(|source| CheckpointError::Undecodable { stream: stream.clone(), source })
+        let mut checkpoint = Self::START;
+        let mut changes: Vec<Change> = Vec::new();
+        while let Some(event) = events.try_next().await.map_err(CheckpointError::Read)? {
+            if event.event_type.as_str() == WHOLE_TYPE {
+                checkpoint = read(&event)?;
+                break;
+            }
+            changes.push(read(&event)?);
+        }
+        for change in changes.into_iter().rev() {
+            checkpoint.position = change.position;
+            checkpoint.unfinished.extend(change.started);
+            checkpoint.unfinished.retain(|run| change.over.binary_search(run).is_err());
+        }
+        Ok(checkpoint)
     }
 
-    /// Saves it, in place of the last.
+    /// Saves it whole, in place of what was there.
     pub async fn save(
         &self,
         store: &dyn EventStore,
         stream: &StreamName,
-    ) -> Result<(), CheckpointError> {
+    ) -> Result<Option<Revision>, CheckpointError> {
         let data = serde_json::to_vec(self).expect("a checkpoint is plain data");
-        let event = NewEvent {
-            id: EventId(Uuid::now_v7()),
-            event_type: EventType::new(CHECKPOINT_TYPE).expect("a short literal"),
-            content_type: ContentType::Json,
-            data: data.into(),
-            metadata: Bytes::new(),
+        let appended = append(store, stream, ExpectedRevision::Any, WHOLE_TYPE, data).await;
+        let revision = appended.map_err(CheckpointError::Append)?.last_revision;
+        let metadata = StreamMetadata {
+            truncate_before: revision.map(Revision::get),
+            ..StreamMetadata::default()
         };
-        let appended = store.append(stream, ExpectedRevision::Any, vec![event]);
-        let appended = appended.await.map_err(CheckpointError::Append)?;
-        if appended.last_revision == Some(event_store::Revision::FIRST) {
-            let metadata =
-                StreamMetadata { max_count: Some(CHECKPOINTS_KEPT), ..StreamMetadata::default() };
-            let kept = store.set_stream_metadata(stream, ExpectedRevision::Any, metadata);
-            kept.await.map_err(CheckpointError::Append)?;
-        }
-        Ok(())
+        let cut = store.set_stream_metadata(stream, ExpectedRevision::Any, metadata).await;
+        cut.map_err(CheckpointError::Append)?;
+        Ok(revision)
     }
 }
+
+/// The checkpoint of a runtime, as the log has moved it, and how much of that is saved.
+pub(crate) struct Keeper {
+    stream: StreamName,
+    checkpoint: Checkpoint,
+    /// What is not saved: the runs that have started, and those that are over.
+    changed: BTreeMap<String, bool>,
+    /// Whether something that matters was taken in since it was saved.
+    matters: bool,
+    /// How often it has moved past what does not matter since it was saved.
+    moves: usize,
+    /// `None` until it was saved whole: what another process has left is not built upon.
+    saved: Option<Saved>,
+}
+
+struct Saved {
+    /// The last event of the stream, as far as it is known here.
+    revision: Revision,
+    /// How much was told in changes since everything was told.
+    changes: usize,
+}
+
+impl Keeper {
+    pub(crate) async fn load(
+        store: &dyn EventStore,
+        stream: StreamName,
+    ) -> Result<Self, CheckpointError> {
+        let checkpoint = Checkpoint::load(store, &stream).await?;
+        let changed = BTreeMap::new();
+        Ok(Self { stream, checkpoint, changed, matters: false, moves: 0, saved: None })
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.checkpoint.position
+    }
+
+    pub(crate) fn unfinished(&self) -> &BTreeSet<String> {
+        &self.checkpoint.unfinished
+    }
+
+    /// An event was taken in.
+    pub(crate) fn took(&mut self, position: Position) {
+        self.checkpoint.position = position;
+        self.matters = true;
+    }
+
+    /// Up to here there was nothing to take in.
+    pub(crate) fn passed(&mut self, position: Position) {
+        self.moves += usize::from(position > self.checkpoint.position);
+        self.checkpoint.position = position;
+    }
+
+    pub(crate) fn started(&mut self, run: &str) {
+        if self.checkpoint.unfinished.insert(run.to_owned()) {
+            self.changed.insert(run.to_owned(), true);
+        }
+    }
+
+    pub(crate) fn over(&mut self, run: &str) {
+        if self.checkpoint.unfinished.remove(run) {
+            self.changed.insert(run.to_owned(), false);
+        }
+    }
+
+    /// Saves what is worth it.
+    pub(crate) async fn save(&mut self, store: &dyn EventStore) -> Result<(), CheckpointError> {
+        if !self.matters && self.moves < MOVES_UNSAVED_MAX {
+            return Ok(());
+        }
+        if !self.save_changes(store).await? {
+            // Unless that succeeds, what is there is not known well enough to build upon.
+            self.saved = None;
+            let revision = self.checkpoint.save(store, &self.stream).await?;
+            self.saved = revision.map(|revision| Saved { revision, changes: 0 });
+        }
+        self.changed.clear();
+        (self.matters, self.moves) = (false, 0);
+        Ok(())
+    }
+
+    /// Saves what has changed; false when everything has to be saved instead.
+    async fn save_changes(&mut self, store: &dyn EventStore) -> Result<bool, CheckpointError> {
+        let changes_max = self.checkpoint.unfinished.len().max(CHANGES_MIN);
+        let Some(saved) = &mut self.saved else {
+            return Ok(false);
+        };
+        // The event itself counts too: many that say little are as long to read.
+        let changes = saved.changes + self.changed.len() + 1;
+        if changes > changes_max {
+            return Ok(false);
+        }
+        let runs = |started: bool| {
+            let runs = self.changed.iter().filter(move |(_, is)| **is == started);
+            runs.map(|(run, _)| run.clone()).collect()
+        };
+        let position = self.checkpoint.position;
+        let change = Change { position, started: runs(true), over: runs(false) };
+        let data = serde_json::to_vec(&change).expect("a change is plain data");
+        // Nobody else's change may come between: what they left out is not known here.
+        let expected = ExpectedRevision::Exactly(saved.revision);
+        match append(store, &self.stream, expected, CHANGE_TYPE, data).await {
+            Ok(appended) => {
+                let revision = appended.last_revision.unwrap_or(saved.revision.next());
+                *saved = Saved { revision, changes };
+                Ok(true)
+            }
+            Err(AppendError::WrongExpectedRevision { .. }) => Ok(false),
+            Err(error) => Err(CheckpointError::Append(error)),
+        }
+    }
+}
+
+async fn append(
+    store: &dyn EventStore,
+    stream: &StreamName,
+    expected: ExpectedRevision,
+    event_type: &str,
+    data: Vec<u8>,
+) -> Result<Appended, AppendError> {
+    let event = NewEvent {
+        id: EventId(Uuid::now_v7()),
+        event_type: EventType::new(event_type).expect("a short literal"),
+        content_type: ContentType::Json,
+        data: data.into(),
+        metadata: Bytes::new(),
+    };
+    store.append(stream, expected, vec![event]).await
+}
+
+fn read<'a, T: Deserialize<'a>>(event: &'a RecordedEvent) -> Result<T, CheckpointError> {
+    serde_json::from_slice(&event.data)
+        .map_err(|source| CheckpointError::Undecodable { stream: event.stream.clone(), source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,8 @@ pub struct SagaDefinition {
     pub start: fn(&RecordedEvent) -> Option<Start>,
     /// Whether an event is what a step waits for.
     pub signal: fn(&RecordedEvent) -> Option<Signal>,
+    /// On whose behalf a run is, by its input: nobody's runs hold up those of others.
+    pub owner: fn(&Value) -> Option<&str>,
 }
 
 /// An event starts a run.

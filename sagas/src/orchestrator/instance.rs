@@ -1,4 +1,4 @@
-//! One run, driven step by step until it is over, waits for an operator, or the runtime stops.
+//! One run, driven step by step until it is over, has to wait, or the runtime stops.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -12,15 +12,17 @@ use event_schemas::saga::{
 use event_store::StreamName;
 use futures::FutureExt;
 use serde_json::Value;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::orchestrator::activity::{Activity, ActivityError, StepCall, Way};
+use crate::orchestrator::agenda::Pace;
 use crate::orchestrator::clock::Clock;
 use crate::orchestrator::decide::{NextAction, can_go_back, next};
 use crate::orchestrator::definition::{SagaDefinition, Step, StepKind, StepName};
 use crate::orchestrator::journal::{Journal, JournalError, Run};
-use crate::orchestrator::runtime::SagaSettings;
+use crate::orchestrator::lane::Lane;
+use crate::orchestrator::runtime::{SagaSettings, parked};
 
 /// First and longest wait after the store failed; it doubles between them.
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -32,57 +34,42 @@ pub(crate) struct Instance {
     pub(crate) journal: Journal,
     pub(crate) sagas: Arc<[SagaDefinition]>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: SagaSettings,
-    pub(crate) permits: Arc<Semaphore>,
-    pub(crate) wake: Arc<Notify>,
+    pub(crate) settings: Arc<SagaSettings>,
+    pub(crate) lane: Arc<Lane>,
     pub(crate) stop: CancellationToken,
 }
 
-/// When a run is looked at again.
-enum Pace {
-    Over,
-    Asleep,
-    Until(DateTime<Utc>),
-}
-
 impl Instance {
-    /// Drives the run. Failures of the store are waited out here, never fatal.
-    pub(crate) async fn drive(self) -> StreamName {
+    /// Drives the run as far as it goes without waiting for anything but the store.
+    pub(crate) async fn drive(self) -> (StreamName, Pace) {
         let mut pause = STORE_RETRY_FIRST;
         while !self.stop.is_cancelled() {
-            match self.advance().await {
-                Ok(Pace::Over) => break,
-                Ok(Pace::Asleep) => {
-                    pause = STORE_RETRY_FIRST;
-                    self.until(std::future::pending()).await;
-                }
-                Ok(Pace::Until(at)) => {
-                    pause = STORE_RETRY_FIRST;
-                    self.until(self.clock.sleep_until(at)).await;
-                }
+            let Some(permit) = self.stop.run_until_cancelled(self.lane.begin()).await else {
+                break;
+            };
+            // Many may wait for their turn, so what is large is made when it has come.
+            match Box::pin(self.advance(permit)).await {
+                Ok(pace) => return (self.stream, pace),
                 Err(JournalError::Conflict(_)) => {}
+                Err(error) if error.is_of_the_stream() => {
+                    // It is looked at again when something comes in, or with the next start.
+                    let _ = parked(&self.stream, Err(error));
+                    return (self.stream, Pace::Asleep);
+                }
                 Err(error) => {
                     tracing::warn!(saga = %self.stream, ?error, "the run waits for the store");
-                    self.until(tokio::time::sleep(pause)).await;
+                    let wait = tokio::time::sleep(pause);
+                    let _ = self.stop.run_until_cancelled(wait).await;
                     pause = (pause * 2).min(STORE_RETRY_LONGEST);
                 }
             }
         }
-        self.stream
-    }
-
-    async fn until(&self, time: impl Future<Output = ()>) {
-        tokio::select! {
-            () = time => {}
-            () = self.wake.notified() => {}
-            () = self.stop.cancelled() => {}
-        }
+        (self.stream, Pace::Asleep)
     }
 
     /// Goes on as far as it can without waiting.
-    async fn advance(&self) -> Result<Pace, JournalError> {
-        // Held while it is busy, not while it waits: so many runs act at once.
-        let _permit = self.permits.acquire().await.expect("it is never closed");
+    async fn advance<'a>(&'a self, permit: SemaphorePermit<'a>) -> Result<Pace, JournalError> {
+        let mut permit = Some(permit);
         let Some(mut run) = self.journal.load(&self.stream).await? else {
             return Ok(Pace::Over);
         };
@@ -94,9 +81,11 @@ impl Instance {
         while !self.stop.is_cancelled() {
             let now = self.clock.now();
             match next(&run.state, saga, now) {
-                NextAction::RunStep(step) => self.step(&mut run, saga, step, Way::Do).await?,
+                NextAction::RunStep(step) => {
+                    self.step(&mut permit, &mut run, saga, (step, Way::Do)).await?;
+                }
                 NextAction::Compensate(step) => {
-                    self.step(&mut run, saga, step, Way::Undo).await?;
+                    self.step(&mut permit, &mut run, saga, (step, Way::Undo)).await?;
                 }
                 NextAction::Record(event) | NextAction::Finish(event) => {
                     self.journal.record(&mut run, event, now).await?;
@@ -106,21 +95,33 @@ impl Instance {
                 NextAction::Nothing => return Ok(Pace::Asleep),
             }
         }
-        Ok(Pace::Over)
+        Ok(Pace::Asleep)
     }
 
     /// Does or undoes a step, and records what came of it.
-    async fn step(
-        &self,
+    async fn step<'a>(
+        &'a self,
+        permit: &mut Option<SemaphorePermit<'a>>,
         run: &mut Run,
         saga: &SagaDefinition,
-        name: StepName,
-        way: Way,
+        (name, way): (StepName, Way),
     ) -> Result<(), JournalError> {
         let step = saga.step(name).expect("the step to do is one of the saga's");
         let outcome = match activity(step, way) {
-            Some(activity) => self.act(activity, run, name, way).await,
             None => Ok(Value::Null),
+            Some(activity) if activity.calls_out() => {
+                // Others work while this one waits outside.
+                drop(permit.take());
+                let turn = self.lane.call((saga.owner)(&run.state.input));
+                let Some(turn) = self.stop.run_until_cancelled(turn).await else {
+                    return Ok(());
+                };
+                let outcome = self.attempt(activity, run, saga, (name, way)).await;
+                drop(turn);
+                *permit = Some(self.lane.come_back().await);
+                outcome
+            }
+            Some(activity) => self.attempt(activity, run, saga, (name, way)).await,
         };
         let label = match &outcome {
             Ok(_) => "done",
@@ -161,17 +162,8 @@ impl Instance {
         step: StepName,
         way: Way,
     ) -> Result<Value, ActivityError> {
-        let call = StepCall {
-            stream: &run.stream,
-            step,
-            way,
-            state: &run.state,
-            now: self.clock.now(),
-            correlation_id: run.correlation_id,
-            causation_id: run.last_event_id,
-            traceparent: run.traceparent.as_deref(),
-        };
-        let time_max = activity.time_max().unwrap_or(self.settings.activity_timeout);
+        let call = self.call(run, step, way);
+        let time_max = self.time_max(activity);
         match self.bounded(time_max, activity.run(&call)).await {
             Err(ActivityError::Ambiguous(reason)) => {
                 tracing::warn!(saga = %run.stream, step, reason, "the outcome is not known");
@@ -184,6 +176,53 @@ impl Instance {
             }
             outcome => outcome,
         }
+    }
+
+    /// Does or undoes a step.
+    ///
+    /// While there is a way back, one that failed too often is given up rather than left to an
+    /// operator: what others can have meanwhile, such as an exclusive licence, is set free. Where
+    /// it can't be made sure that it is never done, the outcome stays what it was.
+    async fn attempt(
+        &self,
+        activity: &dyn Activity,
+        run: &Run,
+        saga: &SagaDefinition,
+        (name, way): (StepName, Way),
+    ) -> Result<Value, ActivityError> {
+        let outcome = self.act(activity, run, name, way).await;
+        let failed = match &outcome {
+            Ok(_) | Err(ActivityError::Refused(_)) => return outcome,
+            Err(error) => error.to_string(),
+        };
+        let last = self.settings.retry.is_last(run.state.attempts(name) + 1);
+        if way == Way::Undo || !last || !can_go_back(&run.state, saga) {
+            return outcome;
+        }
+        let call = self.call(run, name, way);
+        match self.bounded(self.time_max(activity), activity.give_up(&call)).await {
+            Ok(Some(output)) => Ok(output),
+            Ok(None) => Err(ActivityError::Refused(format!("given up: {failed}"))),
+            Err(error @ ActivityError::Refused(_)) => Err(error),
+            Err(_) => outcome,
+        }
+    }
+
+    fn call<'a>(&self, run: &'a Run, step: StepName, way: Way) -> StepCall<'a> {
+        StepCall {
+            stream: &run.stream,
+            step,
+            way,
+            state: &run.state,
+            now: self.clock.now(),
+            correlation_id: run.correlation_id,
+            causation_id: run.last_event_id,
+            traceparent: run.traceparent.as_deref(),
+        }
+    }
+
+    fn time_max(&self, activity: &dyn Activity) -> Duration {
+        activity.time_max().unwrap_or(self.settings.activity_timeout)
     }
 
     // Neither a call that hangs nor one that panics takes the run down with it.

@@ -80,6 +80,24 @@ pub enum JournalError {
     Append(#[source] AppendError),
 }
 
+impl JournalError {
+    /// Whether the fault is in this one stream: another time would end the same, and other streams
+    /// are none the worse.
+    pub fn is_of_the_stream(&self) -> bool {
+        match self {
+            Self::NotASaga(_) | Self::Undecodable { .. } | Self::BadMetadata { .. } => true,
+            Self::Read(error) => matches!(error, ReadError::StreamDeleted(_)),
+            Self::Append(error) => matches!(
+                error,
+                AppendError::StreamDeleted(_)
+                    | AppendError::EventTooLarge { .. }
+                    | AppendError::AppendTooLarge { .. }
+            ),
+            Self::Conflict(_) => false,
+        }
+    }
+}
+
 /// Reads an event of a family, and what is known about it.
 pub fn decode<E: EventFamily>(event: &RecordedEvent) -> Result<(E, Metadata), JournalError> {
     let metadata: Metadata = serde_json::from_slice(&event.metadata).map_err(|source| {

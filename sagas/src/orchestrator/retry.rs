@@ -29,6 +29,11 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Whether nothing is tried again after this many failures.
+    pub fn is_last(&self, attempt: u32) -> bool {
+        attempt >= self.attempts_max
+    }
+
     /// When to try again after this many failures; `None` when to give up.
     ///
     /// Between half of the full wait and all of it, by the step's key, so that runs that failed
@@ -39,7 +44,7 @@ impl RetryPolicy {
         attempt: u32,
         now: DateTime<Utc>,
     ) -> Option<DateTime<Utc>> {
-        if attempt >= self.attempts_max {
+        if self.is_last(attempt) {
             return None;
         }
         let doubled = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(30));

@@ -1,9 +1,9 @@
-//! Follows the log: starts runs, hands signals over, keeps one task a run, drains.
+//! Follows the log: starts runs, hands signals over, keeps one task a run at work, drains.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use event_schemas::EventFamily;
 use event_schemas::saga::SagaEvent;
 use event_store::{
@@ -13,15 +13,16 @@ use event_store::{
 use futures::StreamExt;
 use futures::future::try_join_all;
 use thiserror::Error;
-use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::orchestrator::checkpoint::{Checkpoint, CheckpointError};
+use crate::orchestrator::agenda::{Agenda, Pace};
+use crate::orchestrator::checkpoint::{CheckpointError, Keeper};
 use crate::orchestrator::clock::{Clock, SystemClock};
 use crate::orchestrator::definition::SagaDefinition;
 use crate::orchestrator::instance::Instance;
-use crate::orchestrator::journal::{Journal, JournalError};
+use crate::orchestrator::journal::{Journal, JournalError, stream_of};
+use crate::orchestrator::lane::Lane;
 use crate::orchestrator::retry::RetryPolicy;
 
 /// Most deliveries that are taken in at once.
@@ -35,8 +36,13 @@ const FOLLOW_RETRY: Duration = Duration::from_millis(500);
 pub struct SagaSettings {
     /// Its name; each has its own checkpoint.
     pub name: String,
-    /// How many runs of one kind act at once; those that wait are not counted.
+    /// How many runs of one kind begin to act at once, and how many more go on that come back
+    /// from outside; those that wait are not counted.
     pub running_max: usize,
+    /// How many runs of one kind wait for outer parties at once.
+    pub calling_max: usize,
+    /// How many of these may be on behalf of the same owner.
+    pub calling_of_owner_max: usize,
     /// How long an activity may take before its outcome counts as not known.
     pub activity_timeout: Duration,
     /// How often a checkpoint is saved, when there is something new.
@@ -50,6 +56,8 @@ impl Default for SagaSettings {
         Self {
             name: "platform".to_owned(),
             running_max: 64,
+            calling_max: 1_024,
+            calling_of_owner_max: 16,
             activity_timeout: Duration::from_secs(30),
             checkpoint_every: Duration::from_secs(5),
             retry: RetryPolicy::default(),
@@ -62,7 +70,7 @@ pub struct SagaRuntime {
     journal: Journal,
     sagas: Arc<[SagaDefinition]>,
     clock: Arc<dyn Clock>,
-    settings: SagaSettings,
+    settings: Arc<SagaSettings>,
 }
 
 /// Why following stopped; it is taken up again.
@@ -76,14 +84,14 @@ enum FollowError {
     Ended,
 }
 
-/// The log as it has been taken in, and the tasks of the runs.
+/// The log as it has been taken in, and the runs: those at work, and those that wait.
 struct Follower {
-    checkpoint: Checkpoint,
-    saved: Position,
+    checkpoint: Keeper,
     live: bool,
-    tasks: JoinSet<StreamName>,
-    wakes: HashMap<StreamName, Arc<Notify>>,
-    permits: Vec<(String, Arc<Semaphore>)>,
+    tasks: JoinSet<(StreamName, Pace)>,
+    agenda: Agenda,
+    /// By stream prefix: slow ones of one kind do not hold up the others.
+    lanes: Vec<(String, Arc<Lane>)>,
 }
 
 impl SagaRuntime {
@@ -97,7 +105,7 @@ impl SagaRuntime {
             journal: Journal::new(store),
             sagas: sagas.into(),
             clock: Arc::new(SystemClock),
-            settings,
+            settings: Arc::new(settings),
         }
     }
 
@@ -112,15 +120,12 @@ impl SagaRuntime {
     /// Dropping the future instead is as good as a crash: nothing is lost.
     pub async fn run(&self, stop: CancellationToken) -> Result<(), CheckpointError> {
         let store = self.journal.store().as_ref();
-        let stream = self.checkpoint_stream();
-        let checkpoint = Checkpoint::load(store, &stream).await?;
         let mut follower = Follower {
-            saved: checkpoint.position,
-            checkpoint,
+            checkpoint: Keeper::load(store, self.checkpoint_stream()).await?,
             live: false,
             tasks: JoinSet::new(),
-            wakes: HashMap::new(),
-            permits: self.permits(),
+            agenda: Agenda::default(),
+            lanes: self.lanes(),
         };
         while !stop.is_cancelled() {
             if let Err(error) = self.follow(&mut follower, &stop).await {
@@ -130,7 +135,7 @@ impl SagaRuntime {
             }
         }
         while follower.tasks.join_next().await.is_some() {}
-        follower.checkpoint.save(store, &stream).await
+        follower.checkpoint.save(store).await
     }
 
     fn checkpoint_stream(&self) -> StreamName {
@@ -138,12 +143,10 @@ impl SagaRuntime {
         StreamName::new(name).expect("a runtime's name is short")
     }
 
-    /// A limit for each kind, so that slow ones do not hold up the others; by stream prefix.
-    fn permits(&self) -> Vec<(String, Arc<Semaphore>)> {
-        let limit = || Arc::new(Semaphore::new(self.settings.running_max));
+    fn lanes(&self) -> Vec<(String, Arc<Lane>)> {
         let prefix = |saga: &SagaDefinition| format!("{}-{}-", SagaEvent::CATEGORY, saga.kind);
         let newest = self.sagas.iter().filter(|saga| self.is_newest(saga));
-        newest.map(|saga| (prefix(saga), limit())).collect()
+        newest.map(|saga| (prefix(saga), Arc::new(Lane::new(&self.settings)))).collect()
     }
 
     fn filter(&self) -> Filter {
@@ -161,7 +164,7 @@ impl SagaRuntime {
         follower: &mut Follower,
         stop: &CancellationToken,
     ) -> Result<(), FollowError> {
-        let from = match follower.checkpoint.position {
+        let from = match follower.checkpoint.position() {
             Position::START => SubscribeFrom::Start,
             position => SubscribeFrom::After(position),
         };
@@ -174,15 +177,31 @@ impl SagaRuntime {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Some(ended) = follower.tasks.join_next() => match ended {
-                    Ok(stream) => drop(follower.wakes.remove(&stream)),
+                    Ok((stream, pace)) => {
+                        if follower.agenda.stopped(&stream, pace) {
+                            self.spawn(follower, stream, stop);
+                        }
+                    }
                     // Its task is gone but its run is not: it comes back with the next start.
                     Err(error) => tracing::error!(%error, "the task of a run broke"),
                 },
                 chunk = deliveries.next() => {
                     self.take(follower, chunk.ok_or(FollowError::Ended)?, stop).await?;
                 }
+                () = self.sleep_until(follower.agenda.next()) => {
+                    while let Some(stream) = follower.agenda.due(self.clock.now()) {
+                        self.wake(follower, stream, stop);
+                    }
+                }
                 _ = ticks.tick() => self.save(follower).await,
             }
+        }
+    }
+
+    async fn sleep_until(&self, at: Option<DateTime<Utc>>) {
+        match at {
+            Some(at) => self.clock.sleep_until(at).await,
+            None => std::future::pending().await,
         }
     }
 
@@ -201,20 +220,21 @@ impl SagaRuntime {
         for delivery in &chunk {
             match delivery {
                 Delivery::Event(event) => {
-                    follower.checkpoint.position = event.position;
+                    follower.checkpoint.took(event.position);
                     self.note(follower, event, stop);
                 }
-                Delivery::Checkpoint(position) => follower.checkpoint.position = *position,
-                Delivery::CaughtUp => {
+                Delivery::Checkpoint(position) => follower.checkpoint.passed(*position),
+                // Once: what comes from then on wakes its run by itself.
+                Delivery::CaughtUp if !follower.live => {
                     follower.live = true;
-                    for stream in follower.checkpoint.unfinished.clone() {
-                        self.wake(follower, &stream, stop);
+                    for stream in follower.checkpoint.unfinished().clone() {
+                        self.wake(follower, name(&stream), stop);
                     }
                 }
-                Delivery::FellBehind => {}
+                Delivery::CaughtUp | Delivery::FellBehind => {}
             }
         }
-        let unfinished = follower.checkpoint.unfinished.len();
+        let unfinished = follower.checkpoint.unfinished().len();
         metrics::gauge!("veza_saga_runs_unfinished").set(unfinished as f64);
         Ok(())
     }
@@ -223,7 +243,8 @@ impl SagaRuntime {
         for saga in self.sagas.iter().filter(|saga| self.is_newest(saga)) {
             if let Some(start) = (saga.start)(event) {
                 let now = self.clock.now();
-                self.journal.start(saga, start, event, now).await?;
+                let stream = stream_of(saga.kind, start.subject);
+                parked(&stream, self.journal.start(saga, start, event, now).await)?;
             }
         }
         Ok(())
@@ -233,7 +254,8 @@ impl SagaRuntime {
         for saga in self.sagas.iter().filter(|saga| self.is_newest(saga)) {
             if let Some(signal) = (saga.signal)(event) {
                 let now = self.clock.now();
-                self.journal.signal(saga, signal, now).await?;
+                let stream = stream_of(saga.kind, signal.subject);
+                parked(&stream, self.journal.signal(saga, signal, now).await)?;
             }
         }
         Ok(())
@@ -252,60 +274,71 @@ impl SagaRuntime {
         let stream = event.stream.as_str();
         match event.event_type.as_str() {
             "SagaCompleted" | "SagaCompensated" => {
-                follower.checkpoint.unfinished.remove(stream);
+                follower.checkpoint.over(stream);
                 return;
             }
             "SagaStarted" => {
-                follower.checkpoint.unfinished.insert(stream.to_owned());
+                follower.checkpoint.started(stream);
             }
             "SagaSignalled" | "SagaResumed" | "SagaStepRefused" => {}
             // What a run records of itself is no news to it.
             _ => return,
         }
-        if follower.live && follower.checkpoint.unfinished.contains(stream) {
-            self.wake(follower, stream, stop);
+        if follower.live && follower.checkpoint.unfinished().contains(stream) {
+            self.wake(follower, name(stream), stop);
         }
     }
 
-    fn wake(&self, follower: &mut Follower, stream: &str, stop: &CancellationToken) {
-        let stream = StreamName::new(stream).expect("it was the name of a stream");
-        if let Some(wake) = follower.wakes.get(&stream) {
-            wake.notify_one();
-            return;
+    fn wake(&self, follower: &mut Follower, stream: StreamName, stop: &CancellationToken) {
+        if follower.agenda.begin(&stream) {
+            self.spawn(follower, stream, stop);
         }
+    }
+
+    fn spawn(&self, follower: &mut Follower, stream: StreamName, stop: &CancellationToken) {
         let of_kind = |(prefix, _): &&(String, _)| stream.as_str().starts_with(prefix);
-        let Some((_, permits)) = follower.permits.iter().find(of_kind) else {
+        let Some((_, lane)) = follower.lanes.iter().find(of_kind) else {
             tracing::error!(saga = %stream, "no such kind of saga is known here");
+            follower.agenda.stopped(&stream, Pace::Asleep);
             return;
         };
-        let permits = permits.clone();
-        let wake = Arc::new(Notify::new());
-        follower.wakes.insert(stream.clone(), wake.clone());
         let instance = Instance {
             stream,
             journal: self.journal.clone(),
             sagas: self.sagas.clone(),
             clock: self.clock.clone(),
             settings: self.settings.clone(),
-            permits,
-            wake,
+            lane: lane.clone(),
             stop: stop.clone(),
         };
         follower.tasks.spawn(instance.drive());
     }
 
     async fn save(&self, follower: &mut Follower) {
-        if follower.saved == follower.checkpoint.position {
-            return;
-        }
-        let stream = self.checkpoint_stream();
-        let store = self.journal.store().as_ref();
-        match follower.checkpoint.save(store, &stream).await {
-            Ok(()) => follower.saved = follower.checkpoint.position,
-            // The next start then reads a little more of the log.
-            Err(error) => tracing::warn!(?error, "the checkpoint of the sagas was not saved"),
+        // The next start then reads a little more of the log.
+        if let Err(error) = follower.checkpoint.save(self.journal.store().as_ref()).await {
+            tracing::warn!(?error, "the checkpoint of the sagas was not saved");
         }
     }
+}
+
+/// One stream that can't be read or written is left alone: it must not stop the others.
+pub(crate) fn parked(
+    saga: &StreamName,
+    outcome: Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    match outcome {
+        Err(error) if error.is_of_the_stream() => {
+            tracing::error!(%saga, ?error, "the run is left alone: its stream is not usable");
+            metrics::counter!("veza_saga_runs_parked_total").increment(1);
+            Ok(())
+        }
+        outcome => outcome,
+    }
+}
+
+fn name(stream: &str) -> StreamName {
+    StreamName::new(stream).expect("it was the name of a stream")
 }
 
 fn event_of(delivery: &Delivery) -> Option<&RecordedEvent> {

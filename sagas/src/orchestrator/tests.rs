@@ -19,6 +19,8 @@ use super::*;
 use crate::harness::memory_store::MemoryStore;
 use crate::harness::{Running, SkippingClock, until};
 
+mod many;
+
 const SUBJECT: Uuid = Uuid::from_u128(77);
 
 /// How a step behaves, the first so many times; then it works.
@@ -89,6 +91,7 @@ fn saga(faulty: &Arc<Faulty>) -> SagaDefinition {
             is_trigger.then_some(Start { subject: SUBJECT, input })
         },
         signal: |_| None,
+        owner: |_| None,
     }
 }
 

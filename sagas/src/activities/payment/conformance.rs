@@ -11,6 +11,7 @@ pub(crate) async fn run(gateway: &dyn PaymentGateway, works: &str, declined: &st
     voids_what_was_not_captured(gateway, works).await;
     declines_for_good(gateway, declined).await;
     finds_what_it_did(gateway, works).await;
+    never_does_what_was_given_up(gateway, works).await;
 }
 
 fn key() -> IdempotencyKey {
@@ -80,4 +81,22 @@ async fn finds_what_it_did(gateway: &dyn PaymentGateway, method: &str) {
     assert_eq!(gateway.find(request.key).await, Ok(None));
     let receipt = gateway.authorise(request.clone()).await.unwrap();
     assert_eq!(gateway.find(request.key).await, Ok(Some(Outcome::Done(receipt))));
+}
+
+async fn never_does_what_was_given_up(gateway: &dyn PaymentGateway, method: &str) {
+    let late = authorise(method);
+    for _ in 0..2 {
+        assert_eq!(gateway.give_up(late.key, late.order_id).await, Ok(None));
+        let declined = gateway.authorise(late.clone()).await;
+        assert!(matches!(declined, Err(GatewayError::Declined { .. })), "{declined:?}");
+    }
+    let early = authorise(method);
+    let receipt = gateway.authorise(early.clone()).await.unwrap();
+    let found = gateway.give_up(early.key, early.order_id).await;
+    assert_eq!(found, Ok(Some(Outcome::Done(receipt.clone()))));
+    let capture = settle(&receipt);
+    assert_eq!(gateway.give_up(capture.key, early.order_id).await, Ok(None));
+    let declined = gateway.capture(capture).await;
+    assert!(matches!(declined, Err(GatewayError::Declined { .. })), "{declined:?}");
+    gateway.void(settle(&receipt)).await.unwrap();
 }

@@ -55,7 +55,15 @@ pub enum Request {
         /// To whom.
         seller_id: UserId,
     },
+    /// Never do what was or will be asked under this key.
+    GiveUp {
+        /// For which order.
+        order_id: OrderId,
+    },
 }
+
+/// Why what was given up is declined.
+pub(super) const GIVEN_UP: &str = "the request was given up";
 
 /// One line of the books: a request, what came of it, and what it moved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +155,7 @@ impl Ledger {
     pub(super) fn mode(&self, request: &Request) -> Result<Mode, String> {
         match request {
             Request::Authorise { payment_method, .. } => payment_method.parse(),
+            Request::GiveUp { .. } => Ok(Mode::Well),
             Request::Capture { reference }
             | Request::Void { reference }
             | Request::PayOut { reference, .. } => self.payment(reference).map(|it| it.mode),
@@ -156,6 +165,10 @@ impl Ledger {
     /// The entry that a new request makes; an error when the payment's stage forbids it.
     pub(super) fn draft(&self, key: IdempotencyKey, request: Request) -> Result<Entry, String> {
         let (order_id, amount, reference) = match &request {
+            Request::GiveUp { order_id } => {
+                let (order_id, outcome) = (*order_id, Outcome::Declined(GIVEN_UP.to_owned()));
+                return Ok(Entry { key, request, order_id, outcome, postings: vec![] });
+            }
             Request::Authorise { order_id, amount, .. } => {
                 (*order_id, *amount, format!("sandbox-{}", key.0))
             }
@@ -219,6 +232,7 @@ impl Ledger {
             Request::Capture { .. } => Stage::Captured,
             Request::Void { .. } => Stage::Voided,
             Request::PayOut { .. } => Stage::PaidOut,
+            Request::GiveUp { .. } => return,
         };
         if let Some(payment) = self.payments.get_mut(&receipt.reference) {
             payment.stage = stage;
@@ -235,6 +249,7 @@ impl Ledger {
                 (reference, Stage::Authorised)
             }
             Request::PayOut { reference, .. } => (reference, Stage::Captured),
+            Request::GiveUp { .. } => return Err("what is given up moves nothing".to_owned()),
         };
         let payment = self.payment(reference)?;
         if payment.stage != needed {
@@ -277,6 +292,7 @@ mod tests {
             },
             1 => Request::Capture { reference },
             2 => Request::Void { reference },
+            4 => Request::GiveUp { order_id: OrderId(Uuid::from_u128(order)) },
             _ => Request::PayOut { reference, seller_id: UserId(Uuid::from_u128(200)) },
         }
     }
@@ -284,12 +300,13 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_is_asked_the_books_balance(
-            asked in proptest::collection::vec((0_u8..4, 0_u128..3, 1_u64..10_000), 0..60)
+            asked in proptest::collection::vec((0_u8..5, 0_u128..3, 1_u64..10_000), 0..60)
         ) {
             let mut ledger = Ledger::default();
             for (index, (operation, order, amount)) in asked.into_iter().enumerate() {
                 let key = match operation {
-                    0 => order,
+                    // An authorisation may have been given up before it came.
+                    0 | 4 => order,
                     _ => 1000 + index as u128,
                 };
                 let key = IdempotencyKey(Uuid::from_u128(key));

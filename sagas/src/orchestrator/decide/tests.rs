@@ -59,6 +59,7 @@ fn saga(shapes: &[Shape]) -> SagaDefinition {
         categories: vec![],
         start: |_| None,
         signal: |_| None,
+        owner: |_| None,
     }
 }
 
