@@ -6,7 +6,7 @@
 
 use access::extract::{has_json, parse_json};
 use access::{Authenticated, IdempotencyKey, Principal, Problem, ProblemType};
-use aggregates::CommandContext;
+use aggregates::{AggregateId as _, CommandContext, Decider};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, MatchedPath, RawPathParams, Request};
 use axum::http::HeaderMap;
@@ -19,7 +19,9 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::CommandApi;
+use crate::answer::Answer;
 use crate::in_progress::Place;
+use crate::refusal::{Refusal, refused};
 
 /// Largest body of a command, in bytes; uploads have their own.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
@@ -70,6 +72,17 @@ impl<B> Command<B> {
     /// The id of what this command makes.
     pub fn new_id(&self) -> Uuid {
         self.context.command_id
+    }
+
+    /// The answer to the command that made this, when it was carried out before. To be asked
+    /// before anything that may be otherwise by now is looked at.
+    pub(crate) async fn repeated<A: Decider<Error: Refusal>>(
+        &self,
+        api: &CommandApi,
+        made: A::Id,
+    ) -> Result<Option<Answer>, Problem> {
+        let before = api.parts().handler.repeated::<A>(made, &self.context).await;
+        Ok(before.map_err(refused)?.map(|outcome| Answer::created(made.uuid(), &outcome)))
     }
 }
 
@@ -138,6 +151,7 @@ impl<B: DeserializeOwned> Sent<B> {
     ) -> Result<(B, CommandContext, Place), Problem> {
         let command_id = command_id(who, &self.route, self.key.as_ref());
         let context = CommandContext {
+            keyed: self.key.is_some(),
             traceparent: self.traceparent,
             ..CommandContext::first(command_id, digest, actor, api.now())
         };

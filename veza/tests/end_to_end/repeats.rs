@@ -6,8 +6,8 @@ use std::fs;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::acts::{list, log_in, publish, sign_up};
-use crate::platform::{Platform, eventually};
+use crate::acts::{list, publish, sign_up};
+use crate::platform::Platform;
 
 const REUSED: &str = "urn:veza:problem:idempotency-key-reused";
 
@@ -30,6 +30,15 @@ async fn keyed_sign_up(platform: &Platform, key: &str, new: &Value) -> (u16, Val
 fn newcomer(handle: &str, email: &str, display_name: &str) -> Value {
     let password = "correct horse";
     json!({ "handle": handle, "email": email, "display_name": display_name, "password": password })
+}
+
+/// The digest of the command that made a user, as the log has it.
+async fn digest(platform: &Platform, done: &Value) -> String {
+    let stream = format!("user-{}", done["id"].as_str().unwrap());
+    let output = platform.replay_command(&["events", &stream, "--json"]).output().await.unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let registered: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    registered["metadata"]["command"]["digest"].as_str().unwrap().to_owned()
 }
 
 fn mails(platform: &Platform) -> usize {
@@ -64,7 +73,11 @@ async fn a_key_takes_over_nobodys_sign_up() {
     assert_eq!(keyed_sign_up(&platform, "K", &stranger).await.0, 201);
 
     let sent = mails(&platform);
-    assert_eq!(keyed_sign_up(&platform, "K", &victim).await, first, "a repetition is answered alike");
+    assert_eq!(
+        keyed_sign_up(&platform, "K", &victim).await,
+        first,
+        "a repetition is answered alike"
+    );
     assert_eq!(mails(&platform), sent, "a repetition is mailed again");
     platform.stop().await;
 }
@@ -74,21 +87,95 @@ async fn the_log_tells_nothing_of_what_was_secret() {
     let platform = Platform::start().await;
     let new = newcomer("nina", "nina@example.org", "Nina");
     let (_, done) = keyed_sign_up(&platform, "K", &new).await;
-    let stream = format!("user-{}", done["id"].as_str().unwrap());
-    let registered = &platform.replay(&["inspect", "--stream", &stream]).await[0];
-    let digest = registered["metadata"]["command"]["digest"].as_str().unwrap().to_owned();
+    let digest = digest(&platform, &done).await;
+    assert_eq!(digest.len(), 64, "{digest}");
 
     // With another password it is the same to the log, and no other platform makes that digest.
     let mut again = new.clone();
     again["password"] = json!("another horse");
-    assert_eq!(keyed_sign_up(&platform, "K", &again).await, (201, done));
-    log_in(&platform, "nina@example.org").await;
+    let repeated = keyed_sign_up(&platform, "K", &again).await;
+    assert_eq!((repeated.0, &repeated.1["id"]), (201, &done["id"]));
+    for (password, status) in [("correct horse", 201), ("another horse", 401)] {
+        let credentials = json!({ "email": "nina@example.org", "password": password });
+        assert_eq!(platform.post("/api/v1/sessions", None, credentials).await.0, status);
+    }
     let elsewhere = Platform::start().await;
-    let (_, done) = keyed_sign_up(&elsewhere, "K", &new).await;
-    assert_ne!(format!("user-{}", done["id"].as_str().unwrap()), stream);
-    let stream = format!("user-{}", done["id"].as_str().unwrap());
-    let registered = &elsewhere.replay(&["inspect", "--stream", &stream]).await[0];
-    assert_ne!(registered["metadata"]["command"]["digest"], digest);
+    let (_, there) = keyed_sign_up(&elsewhere, "K", &new).await;
+    assert_ne!(self::digest(&elsewhere, &there).await, digest);
     platform.stop().await;
     elsewhere.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_keeps_no_second_licence() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let otis = sign_up(&platform, "otis", "listener").await;
+    let etta = sign_up(&platform, "etta", "listener").await;
+    let track = publish(&platform, &nina).await;
+    let (one, other) = (
+        list(&platform, &nina, &track, "instant").await,
+        list(&platform, &nina, &track, "instant").await,
+    );
+    let order = |listing: &Value| json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
+    let orders = (Method::POST, "/api/v1/orders");
+    let first = keyed(&platform, "K", orders.clone(), Some(&otis), &order(&one)).await;
+    assert_eq!(first.0, 201, "{}", first.1);
+    let (status, problem) =
+        keyed(&platform, "K", orders.clone(), Some(&otis), &order(&other)).await;
+    assert_eq!((status, &problem["type"]), (422, &json!(REUSED)));
+    assert_eq!(keyed(&platform, "K", orders.clone(), Some(&otis), &order(&one)).await, first);
+    let bought = keyed(&platform, "K", orders, Some(&etta), &order(&other)).await;
+    assert_eq!(bought.0, 201, "the licence is kept for nobody: {}", bought.1);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_repetition_is_answered_alike_whatever_came_since() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let otis = sign_up(&platform, "otis", "listener").await;
+    let lobby = json!({ "name": "lobby" });
+    let (_, channel) = platform.post("/api/v1/channels", Some(&nina), lobby).await;
+    let channel = channel["id"].as_str().unwrap();
+    let membership = format!("/api/v1/channels/{channel}/members/me");
+    let joined = keyed(&platform, "J", (Method::PUT, &membership), Some(&otis), &Value::Null).await;
+    assert_eq!(joined.0, 200);
+    let messages = format!("/api/v1/channels/{channel}/messages");
+    let said = json!({ "text": "hello" });
+    let post = async |path: &str, text: &Value| {
+        keyed(&platform, "K", (Method::POST, path), Some(&otis), text).await
+    };
+    let first = post(&messages, &said).await;
+    assert_eq!(first.0, 201);
+    let leave = platform.request(Method::DELETE, &membership, Some(&otis));
+    assert_eq!(platform.send(leave).await.0, 200);
+    assert_eq!(post(&messages, &said).await, first, "one has left, and it was said");
+    let loud = format!("/api/v1/channels/{}/messages", channel.to_uppercase());
+    assert_eq!(post(&loud, &said).await, first, "the case of an id makes another command");
+    let bare = format!("/api/v1/channels/{}/messages", channel.replace('-', ""));
+    assert_eq!(post(&bare, &said).await.0, 400, "an id is written with its hyphens");
+    let (status, problem) = post(&messages, &json!({ "text": "bye" })).await;
+    assert_eq!((status, &problem["type"]), (422, &json!(REUSED)));
+    let again = keyed(&platform, "J", (Method::PUT, &membership), Some(&otis), &json!({})).await;
+    assert_eq!(again, joined, "no body is the same as an empty one");
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_is_used_up_by_a_command_that_changed_nothing() {
+    let platform = Platform::start().await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let put = async |body: &Value| {
+        let profile = (Method::PUT, "/api/v1/users/me/profile");
+        keyed(&platform, "K", profile, Some(&nina), body).await
+    };
+    let same = json!({ "display_name": "nina" });
+    let first = put(&same).await;
+    assert_eq!(first.0, 200);
+    let (status, problem) = put(&json!({ "display_name": "Simone" })).await;
+    assert_eq!((status, &problem["type"]), (422, &json!(REUSED)));
+    assert_eq!(put(&same).await, first);
+    assert_eq!(put(&json!(["Simone", ""])).await.0, 422, "a list is no body");
+    platform.stop().await;
 }
