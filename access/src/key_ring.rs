@@ -46,7 +46,7 @@ pub enum KeyRingError {
         source: io::Error,
     },
     /// A file is there and does not hold a key.
-    #[error("the file {} does not hold an Ed25519 key", path.display())]
+    #[error("the file {} does not hold a key", path.display())]
     NotAKey {
         /// The file.
         path: PathBuf,
@@ -215,15 +215,23 @@ fn decoded(retired: RetiredKey) -> Option<(RetiredKey, Vec<u8>)> {
     (public_key.len() == PUBLIC_KEY_BYTES).then_some((retired, public_key))
 }
 
-fn open(path: &Path) -> Result<KeyFolder, KeyRingError> {
+pub(crate) fn open(path: &Path) -> Result<KeyFolder, KeyRingError> {
     KeyFolder::open(path).map_err(|source| KeyRingError::File { path: path.to_owned(), source })
 }
 
-fn read(folder: &KeyFolder, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyRingError> {
+pub(crate) fn read(
+    folder: &KeyFolder,
+    name: &str,
+) -> Result<Option<Zeroizing<Vec<u8>>>, KeyRingError> {
     folder.read_private(name).map_err(|source| file_error(folder, name, source))
 }
 
-fn write(folder: &KeyFolder, name: &str, bytes: &[u8], put: Put) -> Result<bool, KeyRingError> {
+pub(crate) fn write(
+    folder: &KeyFolder,
+    name: &str,
+    bytes: &[u8],
+    put: Put,
+) -> Result<bool, KeyRingError> {
     folder.write(name, bytes, put).map_err(|source| file_error(folder, name, source))
 }
 
@@ -231,7 +239,7 @@ fn file_error(folder: &KeyFolder, name: &str, source: io::Error) -> KeyRingError
     KeyRingError::File { path: folder.path_of(name), source }
 }
 
-fn not_a_key(folder: &KeyFolder, name: &str) -> KeyRingError {
+pub(crate) fn not_a_key(folder: &KeyFolder, name: &str) -> KeyRingError {
     KeyRingError::NotAKey { path: folder.path_of(name) }
 }
 

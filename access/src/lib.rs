@@ -4,6 +4,7 @@
 //! no event and no store, and reads no clock of its own: every time is passed in.
 //!
 //! - [`client_address`]: the address of the client, behind proxies that are trusted by setting
+//! - [`digest_key`]: the key by which secrets and addresses are compared, kept in a folder
 //! - [`extract`]: bodies, paths and queries whose rejections are problems
 //! - [`headers`]: the names and the parsing of the headers the platform defines
 //! - [`key_ring`]: the keys that sign and verify access tokens, kept in a folder
@@ -17,6 +18,7 @@
 //! issuer, audience and times are; nothing here grows with the number of callers.
 
 pub mod client_address;
+pub mod digest_key;
 pub mod extract;
 pub mod headers;
 mod key_folder;
@@ -29,6 +31,7 @@ pub mod roles;
 pub mod token;
 
 pub use client_address::{ClientAddress, TrustedProxies};
+pub use digest_key::DigestKey;
 pub use extract::{ValidJson, ValidPath, ValidQuery};
 pub use headers::{Consistency, IdempotencyKey, PositionToken};
 pub use key_ring::KeyRing;

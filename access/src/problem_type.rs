@@ -64,6 +64,8 @@ registry! {
     /// The key was used with another body.
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY,
         "The key was used for another request";
+    /// The body stopped coming.
+    RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long to come";
     /// The body is larger than the route takes.
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// The range begins behind the end of what is asked for.

@@ -12,6 +12,9 @@ pub struct CommandContext {
     pub command_id: Uuid,
     /// A digest of what is asked, in hexadecimal; the same identity with another is refused.
     pub digest: String,
+    /// Whether the sender chose the identity, and may choose it again for something else.
+    #[serde(default)]
+    pub keyed: bool,
     /// What everything that follows from one request has in common.
     pub correlation_id: Uuid,
     /// The command or event that this command follows from; its own identity where there is none.
@@ -35,6 +38,7 @@ impl CommandContext {
         Self {
             command_id,
             digest: digest.into(),
+            keyed: false,
             correlation_id: command_id,
             causation_id: command_id,
             actor,

@@ -3,6 +3,7 @@
 //! Commands on one stream wait for each other here, so that only other processes cause conflicts.
 
 mod cache;
+mod claim;
 mod error;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::encoding::{decode, encode};
 use crate::fold::{self, Folded, LoadError};
 pub use cache::CACHED_EVENTS_MAX;
 use cache::StateCache;
+use claim::Claim;
 pub use error::CommandError;
 
 /// How often one command is decided before a conflict is handed to the caller.
@@ -105,6 +107,13 @@ impl CommandHandler {
         if fresh {
             folded.refresh(&*self.store, &stream, None).await?;
         }
+        let mut claim = Claim::Held;
+        if context.keyed && id.uuid() != context.command_id {
+            claim = claim::look(&*self.store, context).await?;
+        }
+        if let Claim::Unchanged(at) = claim {
+            return self.unchanged_before::<A>(id, &stream, at).await;
+        }
         let mut conflicts = 0;
         loop {
             if let Some(first) = folded.commands.get(&context.command_id) {
@@ -114,6 +123,9 @@ impl CommandHandler {
                 Ok(events) if !events.is_empty() => events,
                 settled if fresh => {
                     settled.map_err(CommandError::Rejected)?;
+                    if claim == Claim::Open {
+                        claim::make(&*self.store, &stream, folded.revision, context).await?;
+                    }
                     return Ok(unchanged::<A>(id, &folded));
                 }
                 _ => {
@@ -122,6 +134,10 @@ impl CommandHandler {
                     continue;
                 }
             };
+            if claim == Claim::Open {
+                claim::make(&*self.store, &stream, None, context).await?;
+                claim = Claim::Held;
+            }
             let expected =
                 folded.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
             let encoded = encode(&stream, &events, context);
@@ -176,6 +192,46 @@ impl CommandHandler {
             folded.refresh(&*self.store, stream, None).await?;
         }
         Ok(())
+    }
+
+    /// The outcome of the command that made this, when it was carried out before.
+    ///
+    /// For callers that look at what may be otherwise by now, before they would execute it.
+    pub async fn repeated<A: Decider>(
+        &self,
+        id: A::Id,
+        context: &CommandContext,
+    ) -> Result<Option<Outcome<A::Event>>, CommandError<A::Error>> {
+        if !context.keyed {
+            return Ok(None);
+        }
+        let stream = stream_of::<A>(id);
+        let slot = self.cache.slot::<A>(&stream);
+        let mut folded = slot.lock().await;
+        folded.refresh(&*self.store, &stream, None).await?;
+        match folded.commands.get(&context.command_id) {
+            Some(first) => self.repeat::<A>(id, &stream, *first, context).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The outcome of a command that changed nothing before.
+    async fn unchanged_before<A: Decider>(
+        &self,
+        id: A::Id,
+        stream: &StreamName,
+        at: Revision,
+    ) -> Executed<A> {
+        let read = ReadStream::forward(stream.clone()).from(at);
+        let mut reader = self.store.read_stream(read).await.map_err(LoadError::from)?;
+        let last = reader.try_next().await.map_err(LoadError::from)?;
+        Ok(Outcome {
+            aggregate_id: id.uuid(),
+            events: vec![],
+            position: last.map_or(Position::START, |event| event.position),
+            revision: Some(at),
+            repeated: true,
+        })
     }
 
     /// The outcome of a command that was carried out before.

@@ -33,7 +33,7 @@ pub enum TextError {
 /// One line of text without the white space around it: 1 to `max_chars` characters.
 pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = text.trim();
-    if text.is_empty() {
+    if text.chars().all(shows_nothing) {
         return Err(TextError::Empty { field });
     }
     checked(field, text, max_chars, |_| false)
@@ -42,7 +42,7 @@ pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String,
 /// Lines of text without the white space around them: 1 to `max_chars` characters.
 pub fn lines(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = optional_lines(field, text, max_chars)?;
-    if text.is_empty() {
+    if text.chars().all(shows_nothing) {
         return Err(TextError::Empty { field });
     }
     Ok(text)
@@ -55,6 +55,17 @@ pub fn optional_lines(
     max_chars: usize,
 ) -> Result<String, TextError> {
     checked(field, text.trim(), max_chars, |character| matches!(character, '\n' | '\r' | '\t'))
+}
+
+/// White space, and characters that only join, split or turn others. Among others they are fine:
+/// scripts and emoji need them.
+fn shows_nothing(character: char) -> bool {
+    character.is_whitespace()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn checked(
@@ -102,6 +113,11 @@ mod tests {
     fn white_space_is_empty() {
         assert_eq!(lines("text", " \n\t ", 10), Err(TextError::Empty { field: "text" }));
         assert_eq!(optional_lines("text", " \n\t ", 10), Ok(String::new()));
+        for unseen in ["\u{200b}\u{feff}", "\u{202e} \u{2066}", "\u{3164}"] {
+            assert_eq!(line("name", unseen, 10), Err(TextError::Empty { field: "name" }));
+            assert_eq!(lines("text", unseen, 10), Err(TextError::Empty { field: "text" }));
+        }
+        assert_eq!(line("name", "👩\u{200d}🎤", 10), Ok("👩\u{200d}🎤".to_owned()));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use access::rate::limit_rate;
 use access::token::Clock;
-use access::{Problem, ProblemType, RateGate, RouteClass, TokenIssuer, TokenVerifier};
+use access::{DigestKey, Problem, ProblemType, RateGate, RouteClass, TokenIssuer, TokenVerifier};
 use aggregates::CommandHandler;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -31,6 +31,8 @@ pub struct CommandApiParts {
     pub passwords: PasswordHasher,
     /// Makes access tokens.
     pub issuer: TokenIssuer,
+    /// Makes digests of what must not be read in the log.
+    pub digests: DigestKey,
     /// Checks access tokens.
     pub verifier: Arc<TokenVerifier>,
     /// Receives masters.

@@ -6,20 +6,22 @@
 
 use access::extract::{has_json, parse_json};
 use access::{Authenticated, IdempotencyKey, Principal, Problem, ProblemType};
-use aggregates::CommandContext;
-use axum::RequestExt as _;
+use aggregates::{AggregateId as _, CommandContext, Decider};
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, MatchedPath, RawPathParams, Request};
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
+use axum::{RequestExt as _, RequestPartsExt as _};
 use event_schemas::{Actor, UserId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-use sha2::{Digest as _, Sha256};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::CommandApi;
+use crate::answer::Answer;
 use crate::in_progress::Place;
+use crate::refusal::{Refusal, refused};
 
 /// Largest body of a command, in bytes; uploads have their own.
 pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
@@ -47,6 +49,15 @@ pub struct PublicCommand<B> {
     _place: Place,
 }
 
+/// The body of a command of somebody who need not be logged in.
+pub trait PublicBody {
+    /// The name of the field that is a secret: nothing of it is kept with the command.
+    const SECRET: &'static str;
+
+    /// Whose command it is, as far as it says: the keys of strangers never meet.
+    fn sender(&self) -> String;
+}
+
 /// The body of a command that says nothing more than its route: empty, or `{}`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +73,17 @@ impl<B> Command<B> {
     pub fn new_id(&self) -> Uuid {
         self.context.command_id
     }
+
+    /// The answer to the command that made this, when it was carried out before. To be asked
+    /// before anything that may be otherwise by now is looked at.
+    pub(crate) async fn repeated<A: Decider<Error: Refusal>>(
+        &self,
+        api: &CommandApi,
+        made: A::Id,
+    ) -> Result<Option<Answer>, Problem> {
+        let before = api.parts().handler.repeated::<A>(made, &self.context).await;
+        Ok(before.map_err(refused)?.map(|outcome| Answer::created(made.uuid(), &outcome)))
+    }
 }
 
 impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for Command<B> {
@@ -69,86 +91,132 @@ impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for Command<B> {
 
     async fn from_request(mut request: Request, api: &CommandApi) -> Result<Self, Problem> {
         let Authenticated(principal) = request.extract_parts_with_state(api).await?;
-        let actor = Actor::User(UserId(principal.user_id));
-        let (body, context, place) = read(request, api, actor).await?;
+        let sent = Sent::receive(request, api).await?;
+        let digest = sent.digest(api);
+        let user_id = UserId(principal.user_id);
+        let (body, context, place) =
+            sent.begin(api, Actor::User(user_id), &user_id.to_string(), digest)?;
         Ok(Self { principal, body, context, _place: place })
     }
 }
 
-impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for PublicCommand<B> {
+impl<B: PublicBody + DeserializeOwned + Send> FromRequest<CommandApi> for PublicCommand<B> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &CommandApi) -> Result<Self, Problem> {
-        let (body, context, place) = read(request, api, Actor::System).await?;
+        let mut sent = Sent::<B>::receive(request, api).await?;
+        sent.document.remove(B::SECRET);
+        let digest = sent.digest(api);
+        // Ids are public and keys can be guessed: what the id is made of must not be.
+        let who = api.parts().digests.digest("sender", &sent.body.sender());
+        let (body, context, place) = sent.begin(api, Actor::System, &who, digest)?;
         Ok(Self { body, context, _place: place })
     }
 }
 
-async fn read<B: DeserializeOwned>(
-    request: Request,
-    api: &CommandApi,
-    actor: Actor,
-) -> Result<(B, CommandContext, Place), Problem> {
-    let (parts, body) = request.into_parts();
-    let key = IdempotencyKey::from_headers(&parts.headers)?;
-    let traceparent = traceparent(&parts.headers);
-    let route = format!("{} {}", parts.method, parts.uri.path());
-    let is_json = has_json(&parts.headers);
-    let bytes = Bytes::from_request(Request::from_parts(parts, body), api).await?;
-    let (document, body) = parse(&bytes, is_json)?;
-    let command_id = command_id(&actor, &route, key.as_ref());
-    let context = CommandContext {
-        command_id,
-        digest: digest(&document),
-        correlation_id: command_id,
-        causation_id: command_id,
-        actor,
-        now: api.now(),
-        traceparent,
-    };
-    let place = api.in_progress().begin(command_id).ok_or_else(|| {
-        Problem::new(ProblemType::IdempotencyInProgress)
-            .with_detail("the command with this key is still being carried out")
-    })?;
-    Ok((body, context, place))
+/// What was sent, before it is known which command it is.
+struct Sent<B> {
+    route: String,
+    key: Option<IdempotencyKey>,
+    traceparent: Option<String>,
+    document: Map<String, Value>,
+    body: B,
+}
+
+impl<B: DeserializeOwned> Sent<B> {
+    async fn receive(request: Request, api: &CommandApi) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let key = IdempotencyKey::from_headers(&parts.headers)?;
+        let traceparent = traceparent(&parts.headers);
+        let route = route(&mut parts).await?;
+        let is_json = has_json(&parts.headers);
+        let bytes = Bytes::from_request(Request::from_parts(parts, body), api).await?;
+        let (document, body) = parse(&bytes, is_json)?;
+        Ok(Self { route, key, traceparent, document, body })
+    }
+
+    /// Tells the bodies of commands with the same key apart; how a body is laid out does not
+    /// matter. It enters the log, so nobody can find out by it what was said.
+    fn digest(&self, api: &CommandApi) -> String {
+        let text = serde_json::to_string(&self.document).expect("what was JSON is JSON");
+        api.parts().digests.digest("command", &text)
+    }
+
+    fn begin(
+        self,
+        api: &CommandApi,
+        actor: Actor,
+        who: &str,
+        digest: String,
+    ) -> Result<(B, CommandContext, Place), Problem> {
+        let command_id = command_id(who, &self.route, self.key.as_ref());
+        let context = CommandContext {
+            keyed: self.key.is_some(),
+            traceparent: self.traceparent,
+            ..CommandContext::first(command_id, digest, actor, api.now())
+        };
+        let place = api.in_progress().begin(command_id).ok_or_else(|| {
+            Problem::new(ProblemType::IdempotencyInProgress)
+                .with_detail("the command with this key is still being carried out")
+        })?;
+        Ok((self.body, context, place))
+    }
+}
+
+/// The method and the path of a request. The same ids make the same route, however they were
+/// written.
+async fn route(parts: &mut Parts) -> Result<String, Problem> {
+    let matched: MatchedPath = parts.extract().await.map_err(|error| Problem::internal(&error))?;
+    let ids: RawPathParams = parts.extract().await.map_err(|_| unreadable("ids"))?;
+    let mut path = matched.as_str().to_owned();
+    for (name, text) in &ids {
+        let id = canonical_id(text).ok_or_else(|| unreadable(name))?;
+        path = path.replace(&format!("{{{name}}}"), &id);
+    }
+    Ok(format!("{} {path}", parts.method))
+}
+
+/// An id with its hyphens, in lower case; of the ways to write one only the case is free.
+fn canonical_id(text: &str) -> Option<String> {
+    const HYPHENATED_CHARS: usize = 36;
+    let id: Uuid = text.parse().ok()?;
+    (text.len() == HYPHENATED_CHARS).then(|| id.to_string())
+}
+
+fn unreadable(what: &str) -> Problem {
+    let detail = format!("the path's {what} cannot be read");
+    Problem::new(ProblemType::Malformed).with_detail(detail)
 }
 
 /// The body, and the document it was read from; no body is an empty document.
-fn parse<B: DeserializeOwned>(bytes: &Bytes, is_json: bool) -> Result<(Value, B), Problem> {
+fn parse<B: DeserializeOwned>(
+    bytes: &Bytes,
+    is_json: bool,
+) -> Result<(Map<String, Value>, B), Problem> {
     if bytes.is_empty() {
-        return Ok((Value::Null, parse_json(b"{}")?));
+        return Ok((Map::new(), parse_json(b"{}")?));
     }
     if !is_json {
         let problem = Problem::new(ProblemType::UnsupportedMediaType);
         return Err(problem.with_detail("send the body as application/json"));
     }
+    // The document first: a list would be taken for a body whose fields have no names.
     Ok((parse_json(bytes)?, parse_json(bytes)?))
 }
 
-/// The id of a command: with a key, the same for the same actor, route and key.
-fn command_id(actor: &Actor, route: &str, key: Option<&IdempotencyKey>) -> Uuid {
+/// The id of a command: with a key, the same for the same sender, route and key.
+fn command_id(who: &str, route: &str, key: Option<&IdempotencyKey>) -> Uuid {
     let Some(key) = key else {
         return Uuid::now_v7();
     };
-    let who = match actor {
-        Actor::User(user) => user.to_string(),
-        Actor::Saga(saga) => saga.clone(),
-        Actor::System => String::new(),
-    };
-    // Neither an id nor a route has a line break, so no two commands share a name.
+    // Neither a sender nor a route has a line break, so no two commands share a name.
     let name = format!("{who}\n{route}\n{}", key.as_str());
     Uuid::new_v5(&COMMAND_IDS, name.as_bytes())
 }
 
 /// The id of an upload of this owner, by the same rule.
 pub(crate) fn upload_id(owner: UserId, key: Option<&IdempotencyKey>) -> Uuid {
-    command_id(&Actor::User(owner), "POST /api/v1/uploads", key)
-}
-
-/// Tells the bodies of commands with the same key apart; how a body is laid out does not matter.
-fn digest(document: &Value) -> String {
-    let hash = Sha256::digest(document.to_string());
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    command_id(&owner.to_string(), "POST /api/v1/uploads", key)
 }
 
 /// The trace context of the request, when it has the shape that the W3C gives it.
@@ -170,8 +238,6 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn key(text: &str) -> IdempotencyKey {
@@ -179,22 +245,34 @@ mod tests {
     }
 
     #[test]
-    fn a_key_names_one_command_of_one_actor_on_one_route() {
-        let nina = Actor::User(UserId(Uuid::from_u128(1)));
-        let otis = Actor::User(UserId(Uuid::from_u128(2)));
-        let first = command_id(&nina, "POST /a", Some(&key("k")));
-        assert_eq!(command_id(&nina, "POST /a", Some(&key("k"))), first);
-        assert_ne!(command_id(&otis, "POST /a", Some(&key("k"))), first);
-        assert_ne!(command_id(&nina, "POST /b", Some(&key("k"))), first);
-        assert_ne!(command_id(&nina, "POST /a", Some(&key("l"))), first);
-        assert_ne!(command_id(&nina, "POST /a", None), command_id(&nina, "POST /a", None));
+    fn a_key_names_one_command_of_one_sender_on_one_route() {
+        let first = command_id("nina", "POST /a", Some(&key("k")));
+        assert_eq!(command_id("nina", "POST /a", Some(&key("k"))), first);
+        assert_ne!(command_id("otis", "POST /a", Some(&key("k"))), first);
+        assert_ne!(command_id("nina", "POST /b", Some(&key("k"))), first);
+        assert_ne!(command_id("nina", "POST /a", Some(&key("l"))), first);
+        assert_ne!(command_id("nina", "POST /a", None), command_id("nina", "POST /a", None));
     }
 
     #[test]
-    fn the_layout_of_a_body_does_not_matter() {
-        let spaced: Value = serde_json::from_str(r#"{ "b": 1, "a": [2] }"#).expect("JSON");
-        assert_eq!(digest(&spaced), digest(&json!({ "a": [2], "b": 1 })));
-        assert_ne!(digest(&spaced), digest(&json!({ "a": [3], "b": 1 })));
+    fn an_id_in_a_path_is_written_one_way() {
+        let id = "9c0c1f0e-5d0b-4c39-a5a1-3d1a6a5577f1";
+        assert_eq!(canonical_id(id).as_deref(), Some(id));
+        assert_eq!(canonical_id(&id.to_uppercase()).as_deref(), Some(id));
+        let bare = id.replace('-', "");
+        for bad in [&bare, &format!("{{{id}}}"), &format!("urn:uuid:{id}"), "me", ""] {
+            assert_eq!(canonical_id(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_an_object_or_nothing() {
+        let read = |text: &'static str| parse::<Map<String, Value>>(&Bytes::from(text), true);
+        assert_eq!(read("").expect("nothing").0, read("{}").expect("an object").0);
+        for bad in [r#"["a"]"#, "null", "7"] {
+            let problem = read(bad).expect_err("not an object");
+            assert_eq!(problem.kind(), ProblemType::Validation, "{bad}");
+        }
     }
 
     #[test]

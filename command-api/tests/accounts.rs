@@ -91,6 +91,48 @@ async fn an_address_is_proved_by_a_token_in_time() {
 }
 
 #[tokio::test]
+async fn an_id_stands_for_one_handle_and_address() {
+    let accounts = accounts().await;
+    let victim = account("victim", "victim@example.org");
+    accounts.keep(&victim, now()).await.expect("free");
+    let others = [account("nina", "mallory@example.org"), account("nina", "victim@example.org")];
+    for other in others {
+        let other = NewAccount { user_id: victim.user_id, ..other };
+        let outcome = accounts.keep(&other, now()).await;
+        assert!(matches!(outcome, Err(AccountError::AnotherSignUp)), "{outcome:?}");
+    }
+    accounts.keep(&account("nina", "mallory@example.org"), now()).await.expect("both are free");
+}
+
+#[tokio::test]
+async fn a_sign_up_is_asked_to_confirm_once_while_the_token_is_good() {
+    let accounts = accounts().await;
+    let nina = account("nina", "Nina@example.org");
+    accounts.keep(&nina, now()).await.expect("free");
+    let unasked = async |at| accounts.unasked(nina.user_id, at).await.expect("reads");
+    let token = accounts.issue_confirmation(nina.user_id, now()).await.expect("issued");
+    assert_eq!(unasked(now()).await.expect("not mailed yet"), nina.email);
+    accounts.mailed(&token, now()).await.expect("noted");
+    assert_eq!(unasked(now()).await, None);
+    let late = now() + TimeDelta::hours(25);
+    assert!(unasked(late).await.is_some(), "nobody can confirm any more");
+    accounts.confirm(&token, now()).await.expect("in time");
+    assert_eq!(unasked(late).await, None);
+}
+
+#[tokio::test]
+async fn a_token_proves_no_other_address_than_it_was_mailed_to() {
+    let (accounts, pool) = accounts_and_pool().await;
+    let nina = account("nina", "nina@example.org");
+    accounts.keep(&nina, now()).await.expect("free");
+    let token = accounts.issue_confirmation(nina.user_id, now()).await.expect("issued");
+    let change = "UPDATE identity.accounts SET email = $1, email_folded = $1";
+    sqlx::query(change).bind("victim@example.org").execute(&pool).await.expect("changes");
+    let outcome = accounts.confirm(&token, now()).await;
+    assert!(matches!(outcome, Err(AccountError::InvalidToken)), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn a_database_that_goes_away_is_told_from_one_that_is_wrong() {
     let (accounts, pool) = accounts_and_pool().await;
     let nina = account("nina", "nina@example.org");

@@ -8,6 +8,7 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | [`audio`], [`user`], [`social`], [`commerce`], [`analytics`] | the events, one file a domain |
+//! | [`command`] | that a command has its identity for good |
 //! | [`saga`] | what the orchestrator records of its own steps |
 //! | [`family`] | what makes structs a family: names, versions, encoding, decoding |
 //! | [`upcast`] | how data of an older schema version is brought up to date |
@@ -19,6 +20,7 @@
 
 pub mod analytics;
 pub mod audio;
+pub mod command;
 pub mod commerce;
 pub mod family;
 pub mod ids;

@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use event_schemas::upcast::UPCASTERS;
-use event_schemas::{EventFamily, TypeInfo, analytics, audio, commerce, saga, social, user};
+use event_schemas::{
+    EventFamily, TypeInfo, analytics, audio, command, commerce, saga, social, user,
+};
 use serde_json::{Value, json};
 
 fn families() -> Vec<(&'static str, &'static [TypeInfo])> {
@@ -25,6 +27,7 @@ fn families() -> Vec<(&'static str, &'static [TypeInfo])> {
         of::<commerce::EscrowEvent>(),
         of::<commerce::PaymentEvent>(),
         of::<analytics::PlayEvent>(),
+        of::<command::CommandEvent>(),
         of::<saga::SagaEvent>(),
     ]
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use access::token::Clock;
-use access::{KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
+use access::{DigestKey, KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
 use aggregates::CommandHandler;
 use anyhow::bail;
 use axum::Router;
@@ -201,6 +201,7 @@ async fn command_api(
         accounts: Accounts::open(pool).await?,
         passwords: PasswordHasher::new(thread::available_parallelism()?.get()),
         issuer: TokenIssuer::new(ring, scope),
+        digests: DigestKey::load_or_create(&config.keys)?,
         verifier: Arc::clone(&verifier),
         uploads: Uploads::new(Arc::clone(&objects)),
         objects,

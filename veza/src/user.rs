@@ -11,7 +11,7 @@ use aggregates::{CommandContext, CommandError, CommandHandler};
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use command_api::identity::{
-    Accounts, Email, Handle, NewAccount, Password, PasswordHasher, reserve,
+    Accounts, Email, Handle, NewAccount, Password, PasswordHasher, ReserveError, reserve,
 };
 use event_schemas::{Actor, UserId};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -169,23 +169,22 @@ impl Office {
         let user_id = UserId(Uuid::now_v7());
         let password = PasswordHasher::new(1).hash(new.password).await;
         let mut account = NewAccount { user_id, handle: new.handle, email: new.email, password };
-        let mut reserved = reserve(&self.accounts, &self.handler, &account, Utc::now()).await;
-        if new.made_up && reserved.as_ref().is_err_and(|error| error.is_handle_taken()) {
-            account.handle = any_handle();
-            reserved = reserve(&self.accounts, &self.handler, &account, Utc::now()).await;
-        }
-        reserved?;
-        let handle = account.handle.to_string();
-        let display_name = new.display_name.unwrap_or_else(|| handle.clone());
-        let chosen = new.roles.iter().copied().filter(|role| role.may_be_chosen()).collect();
-        let register =
-            UserCommand::Register { user_id, handle: handle.clone(), display_name, roles: chosen };
-        if let Err(error) = self.execute(user_id, register).await {
-            if let CommandError::Rejected(_) = error {
-                self.accounts.forget(user_id).await?;
+        let chosen: BTreeSet<_> =
+            new.roles.iter().copied().filter(|role| role.may_be_chosen()).collect();
+        let register = |account: &NewAccount| {
+            let handle = account.handle.to_string();
+            let display_name = new.display_name.clone().unwrap_or_else(|| handle.clone());
+            UserCommand::Register { user_id, handle, display_name, roles: chosen.clone() }
+        };
+        let reserved = self.reserve(&account, &register(&account)).await;
+        match reserved {
+            Err(error) if new.made_up && error.is_handle_taken() => {
+                account.handle = any_handle();
+                self.reserve(&account, &register(&account)).await?;
             }
-            return Err(error.into());
+            reserved => reserved?,
         }
+        self.execute(user_id, register(&account)).await?;
         for role in new.roles.iter().copied().filter(|role| !role.may_be_chosen()) {
             self.give(user_id, role).await?;
         }
@@ -194,8 +193,16 @@ impl Office {
         self.accounts.confirm(&token, Utc::now()).await?;
         self.execute(user_id, UserCommand::ConfirmEmail).await?;
         let names: Vec<_> = new.roles.iter().map(Role::to_string).collect();
-        let email = account.email.as_str();
+        let (handle, email) = (&account.handle, account.email.as_str());
         Ok(format!("{user_id}  {handle}  {email}  {}", names.join(", ")))
+    }
+
+    async fn reserve(
+        &self,
+        account: &NewAccount,
+        register: &UserCommand,
+    ) -> Result<(), ReserveError> {
+        reserve(&self.accounts, &self.handler, account, register, Utc::now()).await
     }
 
     async fn grant(&self, email: &Email, role: Role) -> anyhow::Result<String> {

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 use aggregates::commerce::{Listing, ListingCommand, ListingRejection};
 use aggregates::fold::{self, LoadError};
 use aggregates::handler::ATTEMPTS_MAX;
-use aggregates::{CommandError, CommandHandler, StateError, state_of, stream_of};
+use aggregates::{CommandContext, CommandError, CommandHandler, StateError, state_of, stream_of};
 use bytes::Bytes;
 use event_schemas::commerce::LicenceKind;
-use event_schemas::{Actor, Metadata, OrderId, UserId};
+use event_schemas::{Actor, ListingId, Metadata, OrderId, UserId};
 use event_store::{
     AsOf, ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position,
-    Revision, StreamName,
+    RecordedEvent, Revision, StreamName,
 };
 use futures::future::join_all;
 use tempfile::TempDir;
@@ -88,6 +88,110 @@ async fn the_same_identity_with_another_request_is_refused_by_a_handler_that_is_
     other.digest = "another".to_owned();
     let refused = behind.execute::<Listing>(LISTING, reserve(2), &other).await;
     assert!(matches!(refused, Err(CommandError::DigestMismatch)), "{refused:?}");
+}
+
+fn keyed(command: u128, digest: &str) -> CommandContext {
+    CommandContext { keyed: true, digest: digest.to_owned(), ..context(command) }
+}
+
+/// A second listing beside the first, on a handler of its own: another process.
+async fn two_listings() -> (Arc<dyn EventStore>, [Arc<CommandHandler>; 2], TempDir) {
+    let (store, handler, folder) = listed(LicenceKind::Exclusive).await;
+    let ListingCommand::List { track_id, seller_id, kind, price, delivery, .. } =
+        list(LicenceKind::Exclusive)
+    else {
+        unreachable!("it lists");
+    };
+    let another =
+        ListingCommand::List { listing_id: OTHER, track_id, seller_id, kind, price, delivery };
+    let there = Arc::new(CommandHandler::new(store.clone()));
+    there.execute::<Listing>(OTHER, another, &context(9)).await.unwrap();
+    (store, [handler, there], folder)
+}
+
+const OTHER: ListingId = ListingId(Uuid::from_u128(4));
+
+#[tokio::test]
+async fn a_key_is_good_for_one_request_whichever_stream_it_names() {
+    let (_store, [here, there], _folder) = two_listings().await;
+    let first = here.execute::<Listing>(LISTING, reserve(1), &keyed(2, "this")).await.unwrap();
+    for handler in [&here, &there] {
+        let refused = handler.execute::<Listing>(OTHER, reserve(1), &keyed(2, "that")).await;
+        assert!(matches!(refused, Err(CommandError::DigestMismatch)), "{refused:?}");
+        assert!(there.inspect(OTHER, |other: &Listing| other.reserved.is_empty()).await.unwrap());
+        let again = handler.execute::<Listing>(LISTING, reserve(1), &keyed(2, "this")).await;
+        assert_eq!(again.unwrap().position, first.position);
+    }
+}
+
+#[tokio::test]
+async fn of_two_requests_under_one_key_at_once_one_is_carried_out() {
+    let (_store, [here, there], _folder) = two_listings().await;
+    for round in 10..30 {
+        let (this, that) = (keyed(round, "this"), keyed(round, "that"));
+        let (one, other) = tokio::join!(
+            here.execute::<Listing>(LISTING, reserve(round), &this),
+            there.execute::<Listing>(OTHER, reserve(round), &that),
+        );
+        assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+        let lost = one.err().or(other.err()).unwrap();
+        assert!(matches!(lost, CommandError::DigestMismatch), "{lost:?}");
+        for (id, context) in [(LISTING, context(100 + round)), (OTHER, context(200 + round))] {
+            let release = ListingCommand::ReleaseReservation {
+                order_id: order(round),
+                reason: "no".to_owned(),
+            };
+            let _ = here.execute::<Listing>(id, release, &context).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_claim_without_what_was_claimed_for_lets_the_same_request_through() {
+    let (store, [here, _], _folder) = two_listings().await;
+    // As after a crash between the two appends: the claim is there, and the reservation is not.
+    here.execute::<Listing>(LISTING, reserve(1), &keyed(2, "this")).await.unwrap();
+    let (fresh, _other) = embedded().await;
+    let handler = CommandHandler::new(fresh.clone());
+    handler.execute::<Listing>(LISTING, list(LicenceKind::Exclusive), &context(1)).await.unwrap();
+    let claim = recorded(&*store).await;
+    let claim = claim.into_iter().find(|event| event.stream.category() == "command").unwrap();
+    let RecordedEvent { id, event_type, content_type, data, metadata, stream, .. } = claim;
+    let claim = NewEvent { id, event_type, content_type, data, metadata };
+    fresh.append(&stream, ExpectedRevision::NoStream, vec![claim]).await.unwrap();
+    let other = handler.execute::<Listing>(LISTING, reserve(1), &keyed(2, "that")).await;
+    assert!(matches!(other, Err(CommandError::DigestMismatch)), "{other:?}");
+    let done = handler.execute::<Listing>(LISTING, reserve(1), &keyed(2, "this")).await.unwrap();
+    assert_eq!(done.events.len(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_uses_up_no_key() {
+    let (store, [here, _], _folder) = two_listings().await;
+    here.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
+    let before = store.head().await.unwrap();
+    let taken = here.execute::<Listing>(LISTING, reserve(2), &keyed(3, "this")).await;
+    assert!(matches!(taken, Err(CommandError::Rejected(ListingRejection::LicenceTaken))));
+    assert_eq!(store.head().await.unwrap(), before);
+    here.execute::<Listing>(OTHER, reserve(2), &keyed(3, "that")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_changed_nothing_is_carried_out_once_too() {
+    let (_store, [here, there], _folder) = two_listings().await;
+    here.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();
+    let same = here.execute::<Listing>(LISTING, reserve(1), &keyed(3, "this")).await.unwrap();
+    assert!(same.events.is_empty());
+    let sold = ListingCommand::MarkSold { order_id: order(1) };
+    here.execute::<Listing>(LISTING, sold, &context(4)).await.unwrap();
+    for handler in [here, there] {
+        let again = handler.execute::<Listing>(LISTING, reserve(1), &keyed(3, "this")).await;
+        let again = again.unwrap();
+        assert_eq!((again.position, again.revision), (same.position, same.revision));
+        assert!(again.repeated && again.events.is_empty());
+        let other = handler.execute::<Listing>(LISTING, reserve(2), &keyed(3, "that")).await;
+        assert!(matches!(other, Err(CommandError::DigestMismatch)), "{other:?}");
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,9 @@ pub enum AccountError {
     /// Somebody has the address.
     #[error("the address is taken")]
     EmailTaken,
+    /// Another account was kept under the id.
+    #[error("the sign-up was begun with another handle or address")]
+    AnotherSignUp,
     /// The token is wrong, used or too old.
     #[error("the confirmation token is not valid")]
     InvalidToken,
@@ -112,9 +115,9 @@ impl Accounts {
     }
 
     /// Keeps a new account. Kept again under the same id it stays as it was, so that a sign-up
-    /// can be repeated.
+    /// can be repeated; with another handle or address it is refused.
     pub async fn keep(&self, account: &NewAccount, now: DateTime<Utc>) -> Result<(), AccountError> {
-        sqlx::query(
+        let kept = sqlx::query(
             "INSERT INTO identity.accounts
                  (user_id, handle_folded, email, email_folded, password_hash, created_at)
              VALUES ($1, $2, $3, $4, $5, $6)
@@ -128,7 +131,23 @@ impl Accounts {
         .bind(now)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        if kept.rows_affected() == 1 || self.is_kept(account).await? {
+            return Ok(());
+        }
+        Err(AccountError::AnotherSignUp)
+    }
+
+    /// Whether the account with this id has this handle and address.
+    async fn is_kept(&self, account: &NewAccount) -> Result<bool, AccountError> {
+        let statement = "SELECT EXISTS (SELECT FROM identity.accounts
+             WHERE user_id = $1 AND handle_folded = $2 AND email_folded = $3)";
+        let (same,) = sqlx::query_as(statement)
+            .bind(account.user_id.0)
+            .bind(account.handle.as_str())
+            .bind(account.email.folded())
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(same)
     }
 
     /// Who has held the handle or the address since before that moment.
@@ -174,6 +193,39 @@ impl Accounts {
         }))
     }
 
+    /// The address of an account that is still to be confirmed; `None` when it is, or while a
+    /// token that was mailed there is good.
+    pub async fn unasked(
+        &self,
+        user_id: UserId,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Email>, AccountError> {
+        let row: Option<(String, String)> = sqlx::query_as(
+            "SELECT email, email_folded FROM identity.accounts account
+             WHERE user_id = $1 AND confirmed_at IS NULL
+               AND NOT EXISTS (SELECT FROM identity.confirmations token
+                   WHERE token.user_id = $1 AND mailed_at IS NOT NULL AND expires_at > $2
+                     AND token.email_folded = account.email_folded)",
+        )
+        .bind(user_id.0)
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|(given, folded)| Email::stored(given, folded)))
+    }
+
+    /// Notes that a token was mailed.
+    pub async fn mailed(
+        &self,
+        token: &ConfirmationToken,
+        now: DateTime<Utc>,
+    ) -> Result<(), AccountError> {
+        let statement = "UPDATE identity.confirmations SET mailed_at = $2 WHERE token_sha256 = $1";
+        let digest = token.digest();
+        sqlx::query(statement).bind(digest.as_slice()).bind(now).execute(&self.pool).await?;
+        Ok(())
+    }
+
     /// A token that will prove the account's address; earlier ones stay good until they expire.
     pub async fn issue_confirmation(
         &self,
@@ -182,8 +234,8 @@ impl Accounts {
     ) -> Result<ConfirmationToken, AccountError> {
         let token = ConfirmationToken::fresh();
         sqlx::query(
-            "INSERT INTO identity.confirmations (token_sha256, user_id, expires_at)
-             VALUES ($1, $2, $3)",
+            "INSERT INTO identity.confirmations (token_sha256, user_id, email_folded, expires_at)
+             SELECT $1, user_id, email_folded, $3 FROM identity.accounts WHERE user_id = $2",
         )
         .bind(token.digest().as_slice())
         .bind(user_id.0)
@@ -205,6 +257,7 @@ impl Accounts {
              FROM identity.confirmations token
              WHERE token.token_sha256 = $1 AND token.expires_at > $2
                AND account.user_id = token.user_id
+               AND account.email_folded = token.email_folded
              RETURNING account.user_id",
         )
         .bind(token.digest().as_slice())

@@ -94,9 +94,13 @@ impl Email {
         let (local, domain) = given.rsplit_once('@').ok_or(InvalidIdentity::Email)?;
         let labels_fine = domain.contains('.')
             && domain.split('.').all(|label| {
-                !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-')
+                !label.is_empty()
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label.chars().all(|c| c.is_alphanumeric() || c == '-')
             });
-        let local_fine = !local.is_empty()
+        // An empty atom is a dot at either end, or two in a row (RFC 5321, 4.1.2).
+        let local_fine = local.split('.').all(|atom| !atom.is_empty())
             && local.len() <= EMAIL_LOCAL_BYTES_MAX
             && !local.contains(['@', '"', '<', '>', ',', ';', ':', '(', ')', '\\'])
             && plain(local);
@@ -104,6 +108,11 @@ impl Email {
             return Err(InvalidIdentity::Email);
         }
         Ok(Self { given: given.to_owned(), folded: given.to_lowercase() })
+    }
+
+    /// An address that was checked before it was stored.
+    pub(super) fn stored(given: String, folded: String) -> Self {
+        Self { given, folded }
     }
 
     /// The address as it was given; mail is sent there.
@@ -161,6 +170,11 @@ mod tests {
             "a@b@c.de",
             "a@b.de\r\nBcc: x@y.zz",
             "<a>@b.de",
+            "a@-.-",
+            "a@b-.de",
+            "..@b.de",
+            ".a@b.de",
+            "a..b@c.de",
             &long,
         ] {
             assert_eq!(Email::new(bad), Err(InvalidIdentity::Email), "{bad:?}");

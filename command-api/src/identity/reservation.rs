@@ -1,7 +1,7 @@
 //! Reserving a handle and an address for somebody who signs up.
 
-use aggregates::user::User;
-use aggregates::{CommandHandler, LoadError};
+use aggregates::user::{User, UserCommand, UserRejection};
+use aggregates::{CommandHandler, Decider as _, LoadError};
 use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 
@@ -13,6 +13,9 @@ const SIGN_UP_TIME: TimeDelta = TimeDelta::minutes(1);
 /// Why an account could not be reserved.
 #[derive(Debug, Error)]
 pub enum ReserveError {
+    /// The person can't be registered so.
+    #[error(transparent)]
+    Rejected(#[from] UserRejection),
     /// It is taken, or the accounts can't be asked.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -28,13 +31,17 @@ impl ReserveError {
     }
 }
 
-/// Keeps the account's handle and address, which a sign-up that was never finished gives back.
+/// Keeps the account's handle and address for whoever will be registered by this command. A
+/// sign-up that was never finished gives them back.
 pub async fn reserve(
     accounts: &Accounts,
     handler: &CommandHandler,
     account: &NewAccount,
+    register: &UserCommand,
     now: DateTime<Utc>,
 ) -> Result<(), ReserveError> {
+    // What will be refused must not hold a name that others want.
+    User::default().decide(register.clone())?;
     let first = accounts.keep(account, now).await;
     let Err(AccountError::HandleTaken | AccountError::EmailTaken) = first else {
         return first.map_err(Into::into);

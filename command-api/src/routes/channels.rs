@@ -128,6 +128,10 @@ pub(crate) async fn post_message(
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::PostMessage)?;
     let handler = &api.parts().handler;
+    let message_id = MessageId(command.new_id());
+    if let Some(answer) = command.repeated::<Message>(&api, message_id).await? {
+        return Ok(answer);
+    }
     let (channel_id, author_id) = (ChannelId(channel_id), command.user_id());
     let look =
         |channel: &Channel| channel.created.as_ref().map(|_| channel.members.contains(&author_id));
@@ -139,7 +143,6 @@ pub(crate) async fn post_message(
         }
         Some(true) => {}
     }
-    let message_id = MessageId(command.new_id());
     let text = command.body.text.clone();
     let post = MessageCommand::Post { message_id, channel_id, author_id, text };
     let done = handler.execute::<Message>(message_id, post, &command.context).await;

@@ -11,7 +11,7 @@ use crate::CommandApi;
 use crate::answer::{Answer, Done};
 use crate::identity::{AccountError, ConfirmationToken};
 use crate::refusal::refused;
-use crate::request::PublicCommand;
+use crate::request::{PublicBody, PublicCommand};
 
 /// What stood in the mail.
 #[derive(Deserialize, ToSchema)]
@@ -19,6 +19,14 @@ use crate::request::PublicCommand;
 pub(crate) struct Confirmation {
     /// The token.
     token: String,
+}
+
+impl PublicBody for Confirmation {
+    const SECRET: &'static str = "token";
+
+    fn sender(&self) -> String {
+        self.token.clone()
+    }
 }
 
 /// Confirm an address by the token that was mailed there. Log in anew to be believed.

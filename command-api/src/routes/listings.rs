@@ -82,6 +82,10 @@ pub(crate) async fn create(
     command: Command<NewListing>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::SellLicence)?;
+    let listing_id = ListingId(command.new_id());
+    if let Some(answer) = command.repeated::<Listing>(&api, listing_id).await? {
+        return Ok(answer);
+    }
     let (seller_id, wanted) = (command.user_id(), &command.body);
     let track_id = TrackId(wanted.track_id);
     let handler = &api.parts().handler;
@@ -92,7 +96,6 @@ pub(crate) async fn create(
     if !handler.inspect(track_id, saleable).await.map_err(unloaded)? {
         return Err(not_found("a published track of yours with this id"));
     }
-    let listing_id = ListingId(command.new_id());
     let list = ListingCommand::List {
         listing_id,
         track_id,

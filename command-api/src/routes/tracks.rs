@@ -47,9 +47,12 @@ pub(crate) async fn create(
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::UploadAudio)?;
     let parts = api.parts();
+    let track_id = TrackId(command.new_id());
+    if let Some(answer) = command.repeated::<Track>(&api, track_id).await? {
+        return Ok(answer);
+    }
     let artist_id = command.user_id();
     let master = recall(&*parts.objects, artist_id, command.body.upload_id).await?;
-    let track_id = TrackId(command.new_id());
     let create = TrackCommand::Create {
         track_id,
         artist_id,
@@ -154,6 +157,10 @@ pub(crate) async fn play(
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::PlayTrack)?;
     let handler = &api.parts().handler;
+    let play_id = PlayId(command.new_id());
+    if let Some(answer) = command.repeated::<Play>(&api, play_id).await? {
+        return Ok(answer);
+    }
     let track_id = TrackId(track_id);
     let look = |track: &Track| {
         let track = Some(track).filter(|track| track.published)?;
@@ -163,7 +170,6 @@ pub(crate) async fn play(
     };
     let found = handler.inspect(track_id, look).await.map_err(unloaded)?;
     let (artist_id, duration_ms) = found.ok_or_else(|| Problem::new(ProblemType::NotFound))?;
-    let play_id = PlayId(command.new_id());
     let record = PlayCommand::Record {
         play_id,
         track_id,

@@ -105,7 +105,7 @@ fn problem(error: UploadError) -> Problem {
         }
         UploadError::TooLarge { .. } => ProblemType::PayloadTooLarge,
         UploadError::UnknownFormat => ProblemType::UnsupportedMediaType,
-        UploadError::Stalled { .. } => ProblemType::Malformed,
+        UploadError::Stalled { .. } => ProblemType::RequestTimeout,
     };
     Problem::new(kind).with_detail(error.to_string())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use access::{Permission, Principal, Problem, ProblemType, ValidPath};
+use aggregates::CommandError;
 use aggregates::user::{Grantor, Role, User, UserCommand};
 use axum::extract::State;
 use event_schemas::UserId;
@@ -10,11 +11,11 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::CommandApi;
 use crate::answer::{Answer, Done};
 use crate::identity::{AccountError, Email, Handle, NewAccount, Password, ReserveError, reserve};
 use crate::refusal::{RETRY_AFTER, field, refused, unloaded};
-use crate::request::{Command, PublicCommand};
+use crate::request::{Command, PublicBody, PublicCommand};
+use crate::{CommandApi, CommandApiParts};
 
 /// Who wants to sign up.
 #[derive(Deserialize, ToSchema)]
@@ -35,6 +36,14 @@ pub(crate) struct NewUser {
     #[serde(default)]
     #[schema(example = json!(["artist"]))]
     roles: Vec<String>,
+}
+
+impl PublicBody for NewUser {
+    const SECRET: &'static str = "password";
+
+    fn sender(&self) -> String {
+        Email::new(&self.email).map_or_else(|_| String::new(), |email| email.folded().to_owned())
+    }
 }
 
 /// Sign up. A mail asks to confirm the address; until then one can log in, but not publish, buy
@@ -70,16 +79,29 @@ pub(crate) async fn sign_up(
     let parts = api.parts();
     let password = parts.passwords.hash(password).await;
     let account = NewAccount { user_id, handle, email, password };
-    let reserved = reserve(&parts.accounts, &parts.handler, &account, api.now()).await;
+    let reserved = reserve(&parts.accounts, &parts.handler, &account, &register, api.now()).await;
     reserved.map_err(not_reserved)?;
     let done = parts.handler.execute::<User>(user_id, register, context).await;
     let done = done.map_err(refused)?;
-    let token = parts.accounts.issue_confirmation(user_id, api.now()).await.map_err(taken)?;
-    if let Err(error) = parts.mailer.confirm_address(&account.email, &token).await {
-        // The account is there; the mail can be asked for again.
-        tracing::error!(user.id = %user_id, %error, "the confirmation mail was not sent");
-    }
+    ask_to_confirm(&api, user_id).await.map_err(taken)?;
     Ok(Answer::created(user_id.0, &done))
+}
+
+/// Mails a token to the account's address, unless one is there.
+async fn ask_to_confirm(api: &CommandApi, user_id: UserId) -> Result<(), AccountError> {
+    let CommandApiParts { accounts, mailer, .. } = api.parts();
+    let Some(email) = accounts.unasked(user_id, api.now()).await? else {
+        return Ok(());
+    };
+    let token = accounts.issue_confirmation(user_id, api.now()).await?;
+    match mailer.confirm_address(&email, &token).await {
+        Ok(()) => accounts.mailed(&token, api.now()).await?,
+        // The account is there; a sign-up that is repeated asks again.
+        Err(error) => {
+            tracing::error!(user.id = %user_id, %error, "the confirmation mail was not sent");
+        }
+    }
+    Ok(())
 }
 
 fn roles(names: &[String]) -> Result<BTreeSet<Role>, Problem> {
@@ -89,6 +111,7 @@ fn roles(names: &[String]) -> Result<BTreeSet<Role>, Problem> {
 
 fn not_reserved(error: ReserveError) -> Problem {
     match error {
+        ReserveError::Rejected(rejection) => refused(CommandError::Rejected(rejection)),
         ReserveError::Account(error) => taken(error),
         ReserveError::Load(error) => unloaded(error),
     }
@@ -98,6 +121,7 @@ fn not_reserved(error: ReserveError) -> Problem {
 pub(crate) fn taken(error: AccountError) -> Problem {
     let kind = match &error {
         AccountError::HandleTaken | AccountError::EmailTaken => ProblemType::Conflict,
+        AccountError::AnotherSignUp => ProblemType::IdempotencyKeyReused,
         AccountError::InvalidToken => ProblemType::Validation,
         AccountError::StorageFull => return Problem::new(ProblemType::StorageFull),
         AccountError::Unavailable(_) => {

@@ -22,6 +22,7 @@ pub async fn execute<A: Decider>(
         command_id,
         // One step of one run asks one thing of an aggregate, so its identity says what.
         digest: command_id.simple().to_string(),
+        keyed: false,
         correlation_id: call.correlation_id,
         causation_id: call.causation_id,
         actor: Actor::Saga(call.state.kind.clone()),

@@ -11,6 +11,7 @@ mod demo;
 mod licences;
 mod platform;
 mod queries;
+mod repeats;
 mod replay;
 mod scene;
 mod sinks;

@@ -1,0 +1,78 @@
+//! Claims: a command whose sender chose its identity is given it for good before it changes
+//! anything, in a stream of its own.
+//!
+//! The record in the aggregate's stream does not do where the request names that stream: the same
+//! identity with another request would be looked for, and carried out, in another stream. Nor is
+//! there one of a command that changed nothing. What a command makes is named by the command, so
+//! its stream is the claim already.
+
+use event_schemas::EventFamily;
+use event_schemas::command::{CommandClaimed, CommandEvent};
+use event_store::{
+    AppendError, EventStore, ExpectedRevision, ReadError, ReadStream, Revision, StreamName,
+};
+use futures::TryStreamExt;
+
+use crate::context::CommandContext;
+use crate::encoding::{decode, encode};
+use crate::fold::LoadError;
+use crate::handler::CommandError;
+
+/// How far a command is with its claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// To be made before anything changes.
+    Open,
+    /// Made, or not needed.
+    Held,
+    /// Made by the same command when it changed nothing; its stream ended there.
+    Unchanged(Revision),
+}
+
+/// The claim of a command that is carried out on this stream; another request's is an error.
+pub(super) async fn look<R: std::error::Error + 'static>(
+    store: &dyn EventStore,
+    context: &CommandContext,
+) -> Result<Claim, CommandError<R>> {
+    let mut events = match store.read_stream(ReadStream::forward(stream_of(context))).await {
+        Ok(events) => events,
+        Err(ReadError::StreamNotFound(_)) => return Ok(Claim::Open),
+        Err(error) => return Err(LoadError::from(error).into()),
+    };
+    let Some(recorded) = events.try_next().await.map_err(LoadError::from)? else {
+        return Ok(Claim::Open);
+    };
+    let decoded = decode::<CommandEvent>(&recorded).map_err(LoadError::from)?;
+    if decoded.metadata.command.is_none_or(|record| record.digest != context.digest) {
+        return Err(CommandError::DigestMismatch);
+    }
+    let CommandEvent::CommandClaimed(claimed) = decoded.event;
+    Ok(claimed.unchanged_at.map_or(Claim::Held, |at| Claim::Unchanged(Revision::new(at))))
+}
+
+/// Makes the claim; of two requests under one identity one does.
+pub(super) async fn make<R: std::error::Error + 'static>(
+    store: &dyn EventStore,
+    target: &StreamName,
+    unchanged_at: Option<Revision>,
+    context: &CommandContext,
+) -> Result<(), CommandError<R>> {
+    let claimed = CommandClaimed {
+        command_id: context.command_id,
+        stream: target.to_string(),
+        unchanged_at: unchanged_at.map(Revision::get),
+    };
+    let stream = stream_of(context);
+    let events = encode(&stream, &[CommandEvent::from(claimed)], context);
+    match store.append(&stream, ExpectedRevision::NoStream, events).await {
+        Ok(_) => Ok(()),
+        // By the same request elsewhere it is as good as made here.
+        Err(AppendError::WrongExpectedRevision { .. }) => look(store, context).await.map(drop),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn stream_of(context: &CommandContext) -> StreamName {
+    let name = format!("{}-{}", CommandEvent::CATEGORY, context.command_id);
+    StreamName::new(name).expect("a category and an id are neither empty nor long")
+}
