@@ -178,8 +178,8 @@ async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
     assert_eq!(everything(&store).await.unwrap().len() as u64, 2 + WAITING);
 }
 
-/// Given a disk that is slow to write an index, when a segment is full, then appends and reads go on,
-/// and the index is there once the store is closed.
+/// Given a disk that is slow to write an index, when a segment is full, then appends and reads go
+/// on, and the index is there in the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_segment_holds_no_writer_up() {
     const EVENTS: u64 = 25;

@@ -25,7 +25,7 @@ const RESUME_SECONDS_MAX: u64 = 60;
 const RESUME_PAUSE_MILLIS: u64 = 50;
 const RESUME_PAUSE_MILLIS_MAX: u64 = 2_000;
 
-/// After how many events a filtering server tells how far it has come, as long as it reads the past.
+/// After how many events a filtering server tells how far it has come, while it reads the past.
 /// Live it is to tell after each: somebody may wait for a model to have come so far.
 const PAST_WINDOW_EVENTS: u32 = 512;
 const LIVE_WINDOW_EVENTS: u32 = 1;

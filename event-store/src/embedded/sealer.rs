@@ -1,7 +1,7 @@
 //! The thread that writes the indexes of full segments, so that the writer does not wait for them.
 //!
-//! Until its index is written a segment is found through the one in memory; a crash before that only
-//! means that the next opening makes it from the segment.
+//! Until its index is written a segment is found through the one in memory; after a crash before
+//! that, the next opening makes it from the segment.
 
 use std::io;
 use std::sync::Arc;

@@ -84,6 +84,7 @@ fn mix(hash: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
     use proptest::prelude::*;
 
     use super::*;
@@ -91,7 +92,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_stream_that_is_there_is_denied(hashes in proptest::collection::vec(any::<u64>(), 0..500)) {
+        fn no_stream_that_is_there_is_denied(hashes in vec(any::<u64>(), 0..500)) {
             let filter = Bloom::of(&hashes);
             let read = Bloom::from_bytes(&filter.to_bytes());
             prop_assert_eq!(filter.to_bytes().len(), Bloom::bytes_for(hashes.len()));

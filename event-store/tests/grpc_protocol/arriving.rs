@@ -101,8 +101,8 @@ async fn append(server: &Server, name: &str, bytes: usize) -> Result<(), Status>
     answer.await.expect("no panic")
 }
 
-/// Given an append that is not ended and fills what the server may hold, when others come, then they
-/// are refused until it has ended, and small ones of it are not.
+/// Given an append that is not ended and nearly fills what the server may hold, when others come,
+/// then large ones are refused until it has ended, and small ones are not.
 #[tokio::test]
 async fn appends_that_are_not_committed_share_what_may_be_held() {
     let options = ServeOptions { held_bytes_max: 1_000_000, ..ServeOptions::default() };
@@ -124,7 +124,8 @@ async fn appends_that_are_not_committed_share_what_may_be_held() {
     append(&server, "other-1", 300_000).await.expect("there is room again");
 }
 
-/// Given an append that is begun, when its end does not come, then the call ends and nothing is kept.
+/// Given an append that is begun, when its end does not come, then the call ends and nothing is
+/// kept.
 #[tokio::test]
 async fn an_append_that_does_not_end_is_ended() {
     let arrival_time_max = Duration::from_millis(200);

@@ -280,8 +280,8 @@ async fn the_log_is_followed_through_a_filter() {
     assert!(checkpoint.is_some_and(|checkpoint| checkpoint.commit > 0));
 }
 
-/// Given a filter with a window of four, when the log grows by what it does not keep, then the client
-/// is told after every four events, in the past and live, and not in between.
+/// Given a filter with a window of four, when the log grows by what it does not keep, then the
+/// client is told after every four events, in the past and live, and not in between.
 #[tokio::test]
 async fn checkpoints_come_at_the_interval_that_the_client_asks_for() {
     const WINDOW: u32 = 4;
