@@ -10,6 +10,9 @@ use event_store::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::console::say;
+use crate::data_folder;
+
 /// How the event store is served.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventStoreArgs {
@@ -43,6 +46,7 @@ pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Res
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("can't listen on {}", args.listen))?;
+    data_folder::open(&args.data)?;
     let folder = args.data.join("events");
     let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
     let options = ServeOptions { advertise_host: args.advertise_host };

@@ -5,6 +5,7 @@
 //!
 //! - [`config`]: the settings, from flags, variables and a file.
 //! - [`serve`]: the parts that the roles of a process need, put together.
+//! - [`data_folder`]: where all is kept, and who may look.
 //! - [`parts`]: what keeps things (events, PostgreSQL, objects); [`postgres`]: the private
 //!   PostgreSQL that serves where no database is configured.
 //! - [`background`]: what works without being asked: projectors and sagas.
@@ -23,6 +24,8 @@ pub mod disk_reserve;
 pub mod docs;
 pub mod doors;
 pub mod event_store_server;
+pub mod console;
+pub mod data_folder;
 pub mod outbox;
 pub mod parts;
 pub mod postgres;

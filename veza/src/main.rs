@@ -9,7 +9,7 @@ use veza::event_store_server::{self, EventStoreArgs};
 use veza::postgres_server::{self, PostgresArgs};
 use veza::stopping::Stopping;
 use veza::user::{self, UserArgs};
-use veza::{serve, telemetry};
+use veza::{data_folder, serve, telemetry};
 
 /// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
+    data_folder::keep_private();
             // One line, causes and all: what an operator sees first should say everything.
             eprintln!("veza: {}", one_line(&format!("{error:#}")));
             ExitCode::FAILURE

@@ -207,19 +207,6 @@ pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListe
     listener.with_context(|| format!("can't listen on {address} (setting {setting})"))
 }
 
-/// Makes the data folder, and sees that it can be written.
-///
-/// # Errors
-/// When it can't.
-pub fn open_data(config: &Config) -> anyhow::Result<()> {
-    let folder = &config.data;
-    let about = || format!("can't use the data folder {} (setting data)", folder.display());
-    std::fs::create_dir_all(folder).with_context(about)?;
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(std::io::Error::from)
-        .with_context(about)
-}
-
 /// Whether the process keeps what needs PostgreSQL.
 #[must_use]
 pub fn needs_database(config: &Config) -> bool {

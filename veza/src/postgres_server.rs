@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use crate::config::{Config, Flags};
+use crate::console::say;
+use crate::data_folder;
 use crate::postgres::PrivatePostgres;
 use crate::stopping::Stopping;
 
@@ -33,6 +35,7 @@ impl PostgresArgs {
 /// # Errors
 /// When it can't be started, or does not end.
 pub async fn serve(config: Config, stopping: Stopping) -> anyhow::Result<()> {
+    data_folder::open(&config.data)?;
     let folder = config.data.join("postgres");
     let starting = PrivatePostgres::start(&folder);
     let Some(private) = stopping.gently.run_until_cancelled(starting).await else {

@@ -32,7 +32,7 @@ use crate::parts::{self, Database, Events};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
 use crate::stopping::Stopping;
-use crate::{docs, probes, telemetry};
+use crate::{data_folder, docs, probes, telemetry};
 
 /// Who issues and takes tokens where no public address is set. Processes of one platform share
 /// their keys, so those already tell one platform from another.
@@ -85,7 +85,7 @@ impl Platform {
         metrics: PrometheusHandle,
         draining: &CancellationToken,
     ) -> anyhow::Result<()> {
-        parts::open_data(config)?;
+        data_folder::open(&config.data)?;
         // Its lock tells first that the folder is in use.
         let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
         let (store, event_store) = (events.store(), events.listens_on());

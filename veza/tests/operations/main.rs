@@ -6,4 +6,5 @@ mod disks;
 mod doors;
 mod faults;
 mod process;
+mod privacy;
 mod roles;

@@ -49,6 +49,23 @@ pub fn veza(data: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// The same, begun by a shell that has done something first.
+pub fn veza_after(script: &str, data: &Path, args: &[&str]) -> Command {
+    let plain = veza(data, args);
+    let plain = plain.as_std();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{script} && exec \"$@\""), "sh"]).arg(plain.get_program());
+    command.args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
 /// What it said and how it ended, which it must do by itself.
 pub async fn ended(mut command: Command) -> Output {
     let ending = tokio::time::timeout(PATIENCE, command.output()).await;
