@@ -248,7 +248,12 @@ async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
             Err(_) => anyhow::anyhow!("no answer"),
         };
         if !comes_up(&error) || Instant::now() > until {
-            return Err(error.context("PostgreSQL can't be reached (setting database_url)"));
+            let place = options.get_socket().map_or_else(
+                || format!("{}:{}", options.get_host(), options.get_port()),
+                |folder| folder.display().to_string(),
+            );
+            let about = format!("PostgreSQL at {place} can't be reached (setting database_url)");
+            return Err(error.context(about));
         }
         if !std::mem::replace(&mut told, true) {
             println!("PostgreSQL   waiting for it, at most {DATABASE_SECONDS_MAX} s");
