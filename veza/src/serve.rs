@@ -95,6 +95,7 @@ impl Platform {
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
         let mut routes = Router::new();
+        readiness.writes_log = event_store.is_some();
         if parts::needs_database(config) {
             let database = self.database.insert(Database::open(config).await?);
             let pool = database.pool.clone();
