@@ -52,8 +52,8 @@ pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Res
     let options = ServeOptions { advertise_host: args.advertise_host };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
-    println!("event store  {}, gRPC on {address}", folder.display());
-    println!("ready. Clients connect to esdb://{address}?tls=false");
+    say(format_args!("event store  {}, gRPC on {address}", folder.display()));
+    say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
     serving.finished().await;
     store.close().await?;
     Ok(())

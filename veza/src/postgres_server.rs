@@ -42,10 +42,10 @@ pub async fn serve(config: Config, stopping: Stopping) -> anyhow::Result<()> {
         return Ok(());
     };
     let private = private.context("the private PostgreSQL")?;
-    println!("PostgreSQL   private, in {}", folder.display());
-    println!("ready. VEZA_DATABASE_URL={}", private.url());
+    say(format_args!("PostgreSQL   private, in {}", folder.display()));
+    say(format_args!("ready. VEZA_DATABASE_URL={}", private.url()));
     stopping.gently.cancelled().await;
-    println!("stopping");
+    say("stopping");
     tokio::select! {
         stopped = private.stop() => Ok(stopped?),
         () = stopping.at_once.cancelled() => anyhow::bail!("stopped at once"),

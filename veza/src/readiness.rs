@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 
 /// How long a part may take to answer before it counts as out of reach.
@@ -29,9 +30,9 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Readiness {
     /// The store of events.
     pub store: Arc<dyn EventStore>,
-    /// PostgreSQL, for roles that need it.
     /// Whether its log is written by this process.
     pub writes_log: bool,
+    /// PostgreSQL, for roles that need it.
     pub pool: Option<PgPool>,
     /// Whether queries are answered here: then every model must have been built.
     pub answers_queries: bool,
@@ -88,7 +89,7 @@ impl Readiness {
         let mut told = false;
         while !matches!(self.models().await, Some(Ok(models)) if unbuilt(&models).is_empty()) {
             if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
-                println!("read models  being built from the log; not ready yet");
+                say("read models  being built from the log; not ready yet");
             }
             tokio::time::sleep(POLL).await;
         }
@@ -150,11 +151,11 @@ impl Readiness {
         };
         match timeout(ANSWER_TIME_MAX, asked).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => {
             Ok(Err(AppendError::Store(StoreError::Poisoned { reason }))) => {
                 tracing::warn!(%reason, "not ready: the event store stopped writing");
                 Err("it stopped writing after a failure; restart to recover".to_owned())
             }
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "not ready: the event store");
                 Err("out of reach".to_owned())
             }

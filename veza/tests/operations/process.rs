@@ -83,18 +83,18 @@ pub struct Process {
 impl Process {
     /// Starts it, and waits until its run file says where it is.
     pub async fn start(data: &Path, run_file: &str, mut command: Command) -> Self {
-        command.stderr(Stdio::inherit());
-        Self::spawn(data, run_file, command).await
+        command.stdout(Stdio::null()).stderr(Stdio::inherit());
+        Self::as_it_is(data, run_file, command).await
     }
 
     /// Starts the whole platform, its log in a file.
     pub async fn logging(data: &Path, mut command: Command, log: &Path) -> Self {
-        command.stderr(fs::File::create(log).unwrap());
-        Self::spawn(data, "run.json", command).await
+        command.stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
+        Self::as_it_is(data, "run.json", command).await
     }
 
-    async fn spawn(data: &Path, run_file: &str, mut command: Command) -> Self {
-        command.stdout(Stdio::null());
+    /// The same, with what it says going where the command has it.
+    pub async fn as_it_is(data: &Path, run_file: &str, mut command: Command) -> Self {
         let file = data.join(run_file);
         let _ = fs::remove_file(&file);
         let mut child = command.spawn().unwrap();
