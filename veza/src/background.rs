@@ -16,6 +16,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Role};
+use crate::console::say;
 use crate::read_side::ReadSide;
 
 /// How long projectors and sagas may take to end what they are at.
@@ -101,7 +102,7 @@ async fn sagas(
     objects: Arc<dyn ObjectStorage>,
 ) -> anyhow::Result<SagaRuntime> {
     let ffmpeg = Ffmpeg::locate().await?;
-    println!("transcoding  ffmpeg {}", ffmpeg.version());
+    say(format_args!("transcoding  ffmpeg {}", ffmpeg.version()));
     let scratch = Scratch::open(config.data.join("scratch"))
         .with_context(|| format!("can't use the folder {}", config.data.display()))?;
     let limits = TranscodeLimits::default();
@@ -110,7 +111,7 @@ async fn sagas(
     let ledger = config.data.join("sandbox-gateway").join("ledger.jsonl");
     let gateway =
         SandboxGateway::open(&ledger).with_context(|| format!("can't use {}", ledger.display()))?;
-    println!("payments     sandbox gateway, its ledger in {}", ledger.display());
+    say(format_args!("payments     sandbox gateway, its ledger in {}", ledger.display()));
     let definitions = vec![
         checkout(Arc::clone(&handler), Arc::new(gateway), CheckoutSettings::default()),
         transcode(handler, encoder),

@@ -41,6 +41,8 @@ pub struct Config {
     pub event_store: EventStore,
     /// Where the embedded event store listens for gRPC; port 0 takes any free one.
     pub event_store_listen: SocketAddr,
+    /// Whether it may listen where other machines reach it, who may then do everything.
+    pub event_store_insecure: bool,
     /// PostgreSQL by URL; none: the private one.
     pub database_url: Option<String>,
     /// Meilisearch by URL; none: search is PostgreSQL's.
@@ -86,6 +88,7 @@ impl Config {
             public_url: layers.wanted("public_url", values::origin)?,
             event_store: layers.needed("event_store", values::event_store)?,
             event_store_listen: layers.needed("event_store_listen", values::address)?,
+            event_store_insecure: layers.needed("event_store_insecure", values::switch)?,
             database_url: layers.wanted("database_url", values::postgres_url)?,
             meilisearch_url: layers.wanted("meilisearch_url", values::http_url)?,
             meilisearch_key: layers.wanted("meilisearch_key", values::header_text)?,
@@ -104,6 +107,7 @@ impl Config {
             data,
         };
         config.suits_its_roles(layers)?;
+        config.keeps_its_events_closed(layers)?;
         Ok(config)
     }
 
@@ -137,6 +141,22 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The event store asks nobody who they are, so it is for this machine unless it is meant.
+    fn keeps_its_events_closed(&self, layers: &Layers) -> Result<(), ConfigError> {
+        let serves = self.event_store == EventStore::Embedded && self.does(Role::EventStore);
+        let is_open = !self.event_store_listen.ip().to_canonical().is_loopback();
+        if !serves || !is_open || self.event_store_insecure {
+            return Ok(());
+        }
+        let (address, origin) = layers.get("event_store_listen").expect("it has a default");
+        let setting = table::setting("event_store_insecure").variable();
+        let why = format!(
+            "{address} can be reached from other machines, and whoever reaches it may do \
+             everything: set {setting}=on to mean it"
+        );
+        Err(ConfigError::Bad { origin, why })
     }
 }
 
@@ -191,6 +211,25 @@ mod tests {
             let said = read(&[(name, value)]).unwrap_err().to_string();
             assert!(said.starts_with(&format!("{name}: ")), "{said}");
             assert!(!said.contains("hush") && said.lines().count() == 1, "{said}");
+        }
+    }
+
+    #[test]
+    fn the_event_store_is_open_to_other_machines_only_when_that_is_meant() {
+        let listen = |address, more: &[(&str, &str)]| {
+            read(&[&[("VEZA_EVENT_STORE_LISTEN", address)], more].concat())
+        };
+        for closed in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+            listen(closed, &[]).unwrap();
+        }
+        for open in ["0.0.0.0:0", "10.0.0.1:2113", "[::]:0", "[::ffff:10.0.0.1]:0"] {
+            let said = listen(open, &[]).unwrap_err().to_string();
+            let begin = format!("VEZA_EVENT_STORE_LISTEN: {open} can be reached");
+            assert!(said.starts_with(&begin) && said.lines().count() == 1, "{said}");
+            assert!(said.contains("VEZA_EVENT_STORE_INSECURE=on"), "{said}");
+            listen(open, &[("VEZA_EVENT_STORE_INSECURE", "on")]).unwrap();
+            // Where it does not listen, the setting says nothing.
+            listen(open, &[("VEZA_EVENT_STORE", "esdb://store:2113")]).unwrap();
         }
     }
 

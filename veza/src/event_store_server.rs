@@ -10,6 +10,9 @@ use event_store::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::console::say;
+use crate::data_folder;
+
 /// How the event store is served.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventStoreArgs {
@@ -43,13 +46,14 @@ pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Res
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("can't listen on {}", args.listen))?;
+    data_folder::open(&args.data)?;
     let folder = args.data.join("events");
     let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
     let options = ServeOptions { advertise_host: args.advertise_host, ..ServeOptions::default() };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
-    println!("event store  {}, gRPC on {address}", folder.display());
-    println!("ready. Clients connect to esdb://{address}?tls=false");
+    say(format_args!("event store  {}, gRPC on {address}", folder.display()));
+    say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
     serving.finished().await;
     store.close().await?;
     Ok(())

@@ -5,20 +5,27 @@
 //!
 //! - [`config`]: the settings, from flags, variables and a file.
 //! - [`serve`]: the parts that the roles of a process need, put together.
+//! - [`data_folder`]: where all is kept, and who may look.
 //! - [`parts`]: what keeps things (events, PostgreSQL, objects); [`postgres`]: the private
 //!   PostgreSQL that serves where no database is configured.
 //! - [`background`]: what works without being asked: projectors and sagas.
 //! - [`read_side`]: the projections that the settings ask for.
 //! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
+//! - [`console`]: what a process tells whoever started it.
 //! - [`disk_reserve`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`]: accounts, on the
 //!   server's own machine.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
 //! - [`outbox`]: mails as files, where no mail server is.
 
+// Those panic when nobody reads any more; `console` does not.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod background;
 pub mod config;
+pub mod console;
+pub mod data_folder;
 pub mod disk_reserve;
 pub mod docs;
 pub mod doors;

@@ -1,15 +1,18 @@
 //! The binary `veza`: its commands and exit codes.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use veza::config::{Config, Flags, Layers, listing};
+use veza::console::{complain, say};
 use veza::event_store_server::{self, EventStoreArgs};
 use veza::postgres_server::{self, PostgresArgs};
 use veza::stopping::Stopping;
 use veza::user::{self, UserArgs};
-use veza::{serve, telemetry};
+use veza::{data_folder, serve, telemetry};
 
 /// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -43,11 +46,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    data_folder::keep_private();
     match run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
             // One line, causes and all: what an operator sees first should say everything.
-            eprintln!("veza: {}", one_line(&format!("{error:#}")));
+            complain(one_line(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
@@ -61,7 +65,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Config(flags) => {
             let layers = gather(&flags)?;
-            print!("{}", listing(&layers));
+            say(listing(&layers).trim_end());
             Config::read(&layers).context("these settings do not work")?;
             Ok(ExitCode::SUCCESS)
         }
@@ -89,7 +93,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     let layers = Layers::gather(flags, std::env::vars_os())?;
     for name in &layers.unknown_variables {
-        eprintln!("veza: there is no setting {name}");
+        complain(format_args!("there is no setting {name}"));
     }
     Ok(layers)
 }
@@ -107,7 +111,7 @@ fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
     if at_once {
         // What still runs is left where it is.
         runtime.shutdown_background();
-        eprintln!("veza: stopped at once");
+        complain("stopped at once");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     ended.map(|()| ExitCode::SUCCESS)

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, EventStore, Role};
+use crate::console::say;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 
@@ -52,7 +53,7 @@ impl Events {
         if let EventStore::Cluster(connection_string) = &config.event_store {
             let store = ClientStore::new(connection_string).context("the setting event_store")?;
             reached(&store).await?;
-            println!("event store  the one of the setting event_store");
+            say("event store  the one of the setting event_store");
             return Ok(Self::Elsewhere(Arc::new(store)));
         }
         let folder = config.data.join("events");
@@ -60,7 +61,7 @@ impl Events {
         let listener = bind(config.event_store_listen, "event_store_listen").await?;
         let serving =
             grpc::serve(listener, Arc::clone(&store) as _, ServeOptions::default(), closing)?;
-        println!("event store  {}, gRPC on {}", folder.display(), serving.local_addr());
+        say(format_args!("event store  {}, gRPC on {}", folder.display(), serving.local_addr()));
         Ok(Self::Embedded { store, serving: Some(serving) })
     }
 
@@ -136,12 +137,12 @@ impl Database {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         if let Some(url) = &config.database_url {
             let pool = connect(url.parse().context("the setting database_url")?).await?;
-            println!("PostgreSQL   the one of the setting database_url");
+            say("PostgreSQL   the one of the setting database_url");
             return Ok(Self { pool, private: None });
         }
         let folder = config.data.join("postgres");
         let private = PrivatePostgres::start(&folder).await?;
-        println!("PostgreSQL   private, in {}", folder.display());
+        say(format_args!("PostgreSQL   private, in {}", folder.display()));
         Self::of(private).await
     }
 
@@ -207,19 +208,6 @@ pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListe
     listener.with_context(|| format!("can't listen on {address} (setting {setting})"))
 }
 
-/// Makes the data folder, and sees that it can be written.
-///
-/// # Errors
-/// When it can't.
-pub fn open_data(config: &Config) -> anyhow::Result<()> {
-    let folder = &config.data;
-    let about = || format!("can't use the data folder {} (setting data)", folder.display());
-    std::fs::create_dir_all(folder).with_context(about)?;
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
-        .map_err(std::io::Error::from)
-        .with_context(about)
-}
-
 /// Whether the process keeps what needs PostgreSQL.
 #[must_use]
 pub fn needs_database(config: &Config) -> bool {
@@ -240,7 +228,7 @@ async fn reached(store: &ClientStore) -> anyhow::Result<()> {
             return Err(error.context("the event store can't be reached (setting event_store)"));
         }
         if !std::mem::replace(&mut told, true) {
-            println!("event store  waiting for it, at most {STORE_SECONDS_MAX} s");
+            say(format_args!("event store  waiting for it, at most {STORE_SECONDS_MAX} s"));
         }
         sleep(POLL).await;
     }
@@ -261,10 +249,15 @@ async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
             Err(_) => anyhow::anyhow!("no answer"),
         };
         if !comes_up(&error) || Instant::now() > until {
-            return Err(error.context("PostgreSQL can't be reached (setting database_url)"));
+            let place = options.get_socket().map_or_else(
+                || format!("{}:{}", options.get_host(), options.get_port()),
+                |folder| folder.display().to_string(),
+            );
+            let about = format!("PostgreSQL at {place} can't be reached (setting database_url)");
+            return Err(error.context(about));
         }
         if !std::mem::replace(&mut told, true) {
-            println!("PostgreSQL   waiting for it, at most {DATABASE_SECONDS_MAX} s");
+            say(format_args!("PostgreSQL   waiting for it, at most {DATABASE_SECONDS_MAX} s"));
         }
         sleep(POLL).await;
     }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use crate::config::{Config, Flags};
+use crate::console::say;
+use crate::data_folder;
 use crate::postgres::PrivatePostgres;
 use crate::stopping::Stopping;
 
@@ -33,16 +35,17 @@ impl PostgresArgs {
 /// # Errors
 /// When it can't be started, or does not end.
 pub async fn serve(config: Config, stopping: Stopping) -> anyhow::Result<()> {
+    data_folder::open(&config.data)?;
     let folder = config.data.join("postgres");
     let starting = PrivatePostgres::start(&folder);
     let Some(private) = stopping.gently.run_until_cancelled(starting).await else {
         return Ok(());
     };
     let private = private.context("the private PostgreSQL")?;
-    println!("PostgreSQL   private, in {}", folder.display());
-    println!("ready. VEZA_DATABASE_URL={}", private.url());
+    say(format_args!("PostgreSQL   private, in {}", folder.display()));
+    say(format_args!("ready. VEZA_DATABASE_URL={}", private.url()));
     stopping.gently.cancelled().await;
-    println!("stopping");
+    say("stopping");
     tokio::select! {
         stopped = private.stop() => Ok(stopped?),
         () = stopping.at_once.cancelled() => anyhow::bail!("stopped at once"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use access::{Problem, ProblemType};
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -13,6 +13,14 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::Value;
 
 use crate::readiness::Readiness;
+
+/// What proxies say of whom they speak for.
+const FORWARDED: [HeaderName; 4] = [
+    HeaderName::from_static("x-forwarded-for"),
+    header::FORWARDED,
+    header::VIA,
+    HeaderName::from_static("x-real-ip"),
+];
 
 struct Metrics {
     handle: PrometheusHandle,
@@ -49,9 +57,16 @@ async fn show_metrics(
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = given.and_then(|value| value.strip_prefix("Bearer "));
     let known = metrics.token.as_deref().is_some_and(|token| bearer == Some(token));
-    if !known && !peer.ip().is_loopback() {
+    if !known && !is_of_this_machine(peer, &headers) {
         return Err(Problem::new(ProblemType::Unauthenticated));
     }
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     Ok((kind, metrics.handle.render()))
+}
+
+/// Whether the request comes from here. A proxy on this machine does too, for anybody: whoever says
+/// to speak for another, trusted or not, is taken for that other.
+fn is_of_this_machine(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    let is_forwarded = FORWARDED.iter().any(|name| headers.contains_key(name));
+    peer.ip().to_canonical().is_loopback() && !is_forwarded
 }

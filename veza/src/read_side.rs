@@ -16,6 +16,7 @@ use sqlx::PgPool;
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::console::say;
 
 /// The index in Meilisearch. A platform that shares its server needs one of its own there.
 const SEARCH_INDEX: &str = "veza";
@@ -84,9 +85,9 @@ impl ReadSide {
 
     /// Says what serves, a line a part.
     pub fn tell(&self) {
-        println!("read models  {} in PostgreSQL", postgres::projections().len());
+        say(format_args!("read models  {} in PostgreSQL", postgres::projections().len()));
         for line in &self.lines {
-            println!("{line}");
+            say(format_args!("{line}"));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{Problem, ProblemType};
-use event_store::EventStore;
+use event_store::{AppendError, EventStore, ExpectedRevision, StoreError, StreamName};
 use projections::checkpoints;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 
 /// How long a part may take to answer before it counts as out of reach.
@@ -29,6 +30,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Readiness {
     /// The store of events.
     pub store: Arc<dyn EventStore>,
+    /// Whether its log is written by this process.
+    pub writes_log: bool,
     /// PostgreSQL, for roles that need it.
     pub pool: Option<PgPool>,
     /// Whether queries are answered here: then every model must have been built.
@@ -59,7 +62,8 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, last) = (None, None, Mutex::new(None));
-        Self { store, pool, answers_queries: false, sagas, reserve, draining, last }
+        let (writes_log, answers_queries) = (false, false);
+        Self { store, writes_log, pool, answers_queries, sagas, reserve, draining, last }
     }
 
     /// The state of every part; a problem that names those which are needed and do not serve.
@@ -85,7 +89,7 @@ impl Readiness {
         let mut told = false;
         while !matches!(self.models().await, Some(Ok(models)) if unbuilt(&models).is_empty()) {
             if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
-                println!("read models  being built from the log; not ready yet");
+                say("read models  being built from the log; not ready yet");
             }
             tokio::time::sleep(POLL).await;
         }
@@ -135,8 +139,22 @@ impl Readiness {
     }
 
     async fn store(&self) -> Result<(), String> {
-        match timeout(ANSWER_TIME_MAX, self.store.head()).await {
+        let asked = async {
+            if self.writes_log {
+                // Reads may go on when its writer has stopped, so the writer is asked: an append
+                // of no events waits for its turn like others, and writes nothing.
+                let nothing = StreamName::new("$readiness").expect("it is a name");
+                let asked = self.store.append(&nothing, ExpectedRevision::Any, Vec::new());
+                asked.await?;
+            }
+            self.store.head().await.map_err(AppendError::from)
+        };
+        match timeout(ANSWER_TIME_MAX, asked).await {
             Ok(Ok(_)) => Ok(()),
+            Ok(Err(AppendError::Store(StoreError::Poisoned { reason }))) => {
+                tracing::warn!(%reason, "not ready: the event store stopped writing");
+                Err("it stopped writing after a failure; restart to recover".to_owned())
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "not ready: the event store");
                 Err("out of reach".to_owned())

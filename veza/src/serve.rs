@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::background::Background;
 use crate::config::{Config, Role};
+use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::Door;
 use crate::outbox::Outbox;
@@ -32,7 +33,7 @@ use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
 use crate::stopping::Stopping;
-use crate::{docs, probes, telemetry};
+use crate::{data_folder, docs, probes, telemetry};
 
 /// Who issues and takes tokens where no public address is set. Processes of one platform share
 /// their keys, so those already tell one platform from another.
@@ -56,7 +57,7 @@ pub async fn serve(
     let started = stopping.gently.run_until_cancelled(starting).await.unwrap_or(Ok(()));
     if started.is_ok() {
         stopping.gently.cancelled().await;
-        println!("stopping");
+        say("stopping");
     }
     let closed = tokio::select! {
         closed = platform.close() => closed,
@@ -85,7 +86,7 @@ impl Platform {
         metrics: PrometheusHandle,
         draining: &CancellationToken,
     ) -> anyhow::Result<()> {
-        parts::open_data(config)?;
+        data_folder::open(&config.data)?;
         // Its lock tells first that the folder is in use.
         let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
         let (store, event_store) = (events.store(), events.listens_on());
@@ -94,13 +95,14 @@ impl Platform {
         let reserve = DiskReserve::watch(config);
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
+        readiness.writes_log = event_store.is_some();
         let mut routes = Router::new();
         if parts::needs_database(config) {
             let database = self.database.insert(Database::open(config).await?);
             let pool = database.pool.clone();
             let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
             let objects = parts::open_objects(&config.objects)?;
-            println!("objects      {}", config.objects.display());
+            say(format_args!("objects      {}", config.objects.display()));
             let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
             let following = Arc::clone(&store);
             let read_side = ReadSide::of(config, &pool)?;
@@ -116,15 +118,17 @@ impl Platform {
                 let (streamed, stop) = (Arc::clone(&objects), draining.clone());
                 let api = query_api(config, following, streamed, &pool, engines, watermarks, stop)?;
                 routes = routes.merge(self.queries.insert(api).router());
-                println!("queries      http://{address}/graphql, by POST and graphql-transport-ws");
+                say(format_args!(
+                    "queries      http://{address}/graphql, by POST and graphql-transport-ws"
+                ));
             }
             if config.does(Role::CommandApi) {
                 let api = command_api(config, address, handler, objects, pool.clone()).await?;
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
-                println!(
+                say(format_args!(
                     "commands     http://{address}/api/v1, described at http://{address}/docs"
-                );
+                ));
             }
             readiness.answers_queries = config.does(Role::QueryApi);
             readiness.pool = Some(pool);
@@ -139,7 +143,7 @@ impl Platform {
             readiness.models_built().await;
         }
         self.run_file = Some(RunFile::write(config, address, event_store)?);
-        println!("ready. {}", next_step(config, address));
+        say(format_args!("ready. {}", next_step(config, address)));
         Ok(())
     }
 
@@ -173,12 +177,19 @@ impl Platform {
     }
 }
 
-/// What one may try once it runs.
+/// What one may try once it runs, in another terminal.
 fn next_step(config: &Config, address: SocketAddr) -> String {
-    if config.does(Role::CommandApi) {
-        format!("Look at http://{address}/docs, or try:  curl http://{address}/readyz")
-    } else {
-        format!("Probes:  curl http://{address}/readyz")
+    let query = r#"{"query":"{ tracks(first: 3) { nodes { title } } }"}"#;
+    let ask =
+        format!("curl http://{address}/graphql -H 'content-type: application/json' -d '{query}'");
+    match (config.does(Role::CommandApi), config.does(Role::QueryApi)) {
+        (true, true) => {
+            let told = format!("VEZA_URL=http://{address} VEZA_DATA={}", config.data.display());
+            format!("Look at http://{address}/docs, or try:\n  {told} make demo\n  {ask}")
+        }
+        (true, false) => format!("Look at http://{address}/docs"),
+        (false, true) => format!("Try:  {ask}"),
+        (false, false) => format!("Probes:  curl http://{address}/readyz"),
     }
 }
 

@@ -25,7 +25,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub fn start(config: &Config) -> anyhow::Result<PrometheusHandle> {
     let filter =
         EnvFilter::try_new(format!("{QUIET},{}", config.log)).context("the setting log")?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Nobody has to read them, so a closed pipe is no error to tell (to the same pipe).
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     match config.log_format {
         LogFormat::Json => logs.json().flatten_event(true).init(),
         LogFormat::Human => logs.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -18,6 +18,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
 
 use crate::config::{Config, Flags, Layers};
+use crate::console::say;
 use crate::parts::{Database, Events};
 
 /// The reason that is kept with roles given here.
@@ -111,7 +112,7 @@ pub async fn run(args: UserArgs) -> anyhow::Result<()> {
     };
     let done = done.await;
     let closed = database.close().await.and(events.close().await);
-    println!("{}", done?);
+    say(done?);
     closed
 }
 
@@ -257,8 +258,7 @@ fn password(file: Option<PathBuf>) -> anyhow::Result<Password> {
 
 /// A line that is typed without being shown.
 fn hidden(prompt: &str) -> anyhow::Result<String> {
-    eprint!("{prompt}");
-    io::stderr().flush()?;
+    write!(io::stderr(), "{prompt}")?;
     let stdin = io::stdin();
     let before = tcgetattr(&stdin)?;
     let mut silent = before.clone();
@@ -266,7 +266,7 @@ fn hidden(prompt: &str) -> anyhow::Result<String> {
     tcsetattr(&stdin, OptionalActions::Now, &silent)?;
     let typed = line();
     tcsetattr(&stdin, OptionalActions::Now, &before)?;
-    eprintln!();
+    writeln!(io::stderr())?;
     typed
 }
 

@@ -18,6 +18,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use veza::config::{Config, Flags, Layers};
+use veza::data_folder;
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
 
 /// Look into the event log, and make read models anew from it.
@@ -89,6 +90,7 @@ impl Failure {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    data_folder::keep_private();
     let cli = Cli::parse();
     let flags = Flags { data: cli.data.clone(), config: cli.config.clone(), roles: Vec::new() };
     let config = Layers::gather(&flags, std::env::vars_os());

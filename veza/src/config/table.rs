@@ -50,6 +50,11 @@ pub const SETTINGS: &[Setting] = &[
         "127.0.0.1:2113",
         "Where the embedded event store listens for gRPC; port 0 takes any free one.",
     ),
+    with(
+        "event_store_insecure",
+        "off",
+        "Whether it may listen where other machines reach it, who may then do everything: on, off.",
+    ),
     unset("database_url", "PostgreSQL as postgres://…; unset: a private one in the data folder."),
     unset("meilisearch_url", "Meilisearch as http(s)://…; unset: PostgreSQL searches."),
     secret("meilisearch_key", "Meilisearch's API key."),

@@ -5,9 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use event_store::{
+    ClientStore, ContentType, EventId, EventStore as _, EventType, ExpectedRevision, NewEvent,
+    StreamName,
+};
 use serde_json::{Value, json};
 
-use crate::process::{Process, eventually, folder, replay};
+use crate::process::{Process, eventually, folder, replay, veza_after};
 
 /// A disk of its own at a path; gone when dropped.
 struct Disk(PathBuf);
@@ -118,4 +122,48 @@ async fn nothing_that_was_acknowledged_is_lost_on_a_full_disk() {
     }
     assert_eq!(replay(folder.path(), &["verify"]).await[0]["sound"], true);
     platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_stopped_writing_is_not_ready_though_it_can_be_read() {
+    let folder = folder();
+    let data = folder.path();
+    // A write that is refused otherwise than by a full disk: nobody knows what was written then.
+    let refusing = "trap '' XFSZ && ulimit -f 1024";
+    let command = veza_after(refusing, data, &["serve", "--role", "event-store"]);
+    let process = Process::start(data, "run.json", command).await;
+    assert_eq!(process.get("/readyz").await.status(), 200);
+    let run: Value = serde_json::from_slice(&fs::read(data.join("run.json")).unwrap()).unwrap();
+    let address = run["event_store"].as_str().unwrap();
+    let store = ClientStore::new(&format!("esdb://{address}?tls=false")).unwrap();
+    let stream = StreamName::new("song-1").unwrap();
+    let append = async || {
+        let event = NewEvent {
+            id: EventId(uuid::Uuid::new_v4()),
+            event_type: EventType::new("Heard").unwrap(),
+            content_type: ContentType::Binary,
+            data: vec![1; 100_000].into(),
+            metadata: Vec::new().into(),
+        };
+        store.append(&stream, ExpectedRevision::Any, vec![event]).await
+    };
+    let mut kept = 0;
+    while append().await.is_ok() {
+        kept += 1;
+        assert!(kept < 100, "the limit was never reached");
+    }
+    assert!(kept > 0);
+    let last = store.last_event(&stream).await.unwrap().expect("it can be read");
+    assert_eq!(last.revision.get(), kept - 1);
+    eventually("it is not ready", async || process.get("/readyz").await.status() == 503).await;
+    let problem: Value = process.get("/readyz").await.json().await.unwrap();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.starts_with("event_store: it stopped writing"), "{problem}");
+    process.stop().await;
+
+    let role = [("VEZA_ROLES", "event-store")];
+    let process = Process::platform(data, &role).await;
+    assert_eq!(process.get("/readyz").await.status(), 200);
+    assert_eq!(replay(data, &["verify"]).await[0]["sound"], true);
+    process.stop().await;
 }

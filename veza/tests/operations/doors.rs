@@ -57,6 +57,38 @@ async fn requests_have_ids_traces_metrics_origins_and_a_page_that_explains_them(
 }
 
 #[tokio::test]
+async fn metrics_are_for_this_machine_and_for_whoever_has_the_token_behind_a_proxy_too() {
+    let folder = folder();
+    let settings = [
+        ("VEZA_ROLES", "event-store"),
+        ("VEZA_TRUSTED_PROXIES", "127.0.0.0/8"),
+        ("VEZA_METRICS_TOKEN", "hush"),
+    ];
+    let platform = Process::platform(folder.path(), &settings).await;
+    let ask = async |forwarded: Option<(&str, &str)>, token: Option<&str>| {
+        let request = platform.request(Method::GET, "/metrics", token);
+        let request = forwarded.into_iter().fold(request, |r, (name, value)| r.header(name, value));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask(None, None).await, 200);
+    let forwarded = [
+        ("x-forwarded-for", "9.9.9.9"),
+        // Whoever can make up the header is not from here by saying so.
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-for", "nonsense"),
+        ("forwarded", "for=9.9.9.9"),
+        ("via", "1.1 proxy"),
+        ("x-real-ip", "9.9.9.9"),
+    ];
+    for header in forwarded {
+        assert_eq!(ask(Some(header), None).await, 401, "{header:?}");
+        assert_eq!(ask(Some(header), Some("wrong")).await, 401, "{header:?}");
+        assert_eq!(ask(Some(header), Some("hush")).await, 200, "{header:?}");
+    }
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn a_trace_goes_from_the_request_into_events_and_sagas_and_the_log_has_no_secrets() {
     let folder = folder();
     let data = folder.path();

@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::process::{Process, ended, eventually, folder, postgres_runs_in, veza};
 
 /// That this start fails, says so in one line that begins so, and that nothing is left of it.
-async fn fails(data: &Path, command: Command, because: &str) {
+async fn fails(data: &Path, command: Command, because: &str) -> String {
     let output = ended(command).await;
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{because}: {told}");
@@ -17,6 +17,7 @@ async fn fails(data: &Path, command: Command, because: &str) {
     assert_eq!(told.lines().count(), 1, "{told}");
     assert!(!data.join("run.json").exists(), "{because}: it left its run file");
     assert!(!postgres_runs_in(data), "{because}: it left its PostgreSQL");
+    told
 }
 
 fn serve(data: &Path, settings: &[(&str, &str)]) -> Command {
@@ -48,6 +49,10 @@ async fn a_bad_setting_or_a_busy_port_stops_the_start_with_one_line() {
         (
             &[("VEZA_ROLES", "event-store"), ("VEZA_EVENT_STORE", esdb)],
             "VEZA_EVENT_STORE: must be embedded",
+        ),
+        (
+            &[("VEZA_EVENT_STORE_LISTEN", "0.0.0.0:0")],
+            "VEZA_EVENT_STORE_LISTEN: 0.0.0.0:0 can be reached from other machines",
         ),
         (&[("VEZA_LOG", "veza=loud")], "VEZA_LOG: must be a filter"),
         (&[("VEZA_HTTP", &address)], &format!("can't listen on {address} (setting http)")),
@@ -92,12 +97,14 @@ async fn parts_that_are_missing_are_named() {
     fails(&data, serve(&data, &path), "ffmpeg is missing").await;
 
     let nowhere = [("VEZA_DATABASE_URL", "postgres://veza@127.0.0.1:1/veza")];
-    let about = "PostgreSQL can't be reached (setting database_url): ";
-    fails(&data, serve(&data, &nowhere), about).await;
+    let about = "PostgreSQL at 127.0.0.1:1 can't be reached (setting database_url): ";
+    let said = fails(&data, serve(&data, &nowhere), about).await;
+    assert!(said.contains("Connection refused"), "{said}");
     let server = std::env::var("VEZA_TEST_DATABASE_URL").expect("set by make test");
     let (server, _) = server.rsplit_once('/').unwrap();
     let missing = [("VEZA_DATABASE_URL", &*format!("{server}/no_such_database"))];
-    fails(&data, serve(&data, &missing), about).await;
+    let said = fails(&data, serve(&data, &missing), "PostgreSQL at ").await;
+    assert!(said.contains("database \"no_such_database\" does not exist"), "{said}");
 
     if rustix::process::geteuid().is_root() {
         // Without root nothing can be hidden; `postgres::binaries` is tested by itself as well.

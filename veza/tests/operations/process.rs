@@ -49,6 +49,23 @@ pub fn veza(data: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// The same, begun by a shell that has done something first.
+pub fn veza_after(script: &str, data: &Path, args: &[&str]) -> Command {
+    let plain = veza(data, args);
+    let plain = plain.as_std();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{script} && exec \"$@\""), "sh"]).arg(plain.get_program());
+    command.args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
 /// What it said and how it ended, which it must do by itself.
 pub async fn ended(mut command: Command) -> Output {
     let ending = tokio::time::timeout(PATIENCE, command.output()).await;
@@ -66,18 +83,18 @@ pub struct Process {
 impl Process {
     /// Starts it, and waits until its run file says where it is.
     pub async fn start(data: &Path, run_file: &str, mut command: Command) -> Self {
-        command.stderr(Stdio::inherit());
-        Self::spawn(data, run_file, command).await
+        command.stdout(Stdio::null()).stderr(Stdio::inherit());
+        Self::as_it_is(data, run_file, command).await
     }
 
     /// Starts the whole platform, its log in a file.
     pub async fn logging(data: &Path, mut command: Command, log: &Path) -> Self {
-        command.stderr(fs::File::create(log).unwrap());
-        Self::spawn(data, "run.json", command).await
+        command.stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
+        Self::as_it_is(data, "run.json", command).await
     }
 
-    async fn spawn(data: &Path, run_file: &str, mut command: Command) -> Self {
-        command.stdout(Stdio::null());
+    /// The same, with what it says going where the command has it.
+    pub async fn as_it_is(data: &Path, run_file: &str, mut command: Command) -> Self {
         let file = data.join(run_file);
         let _ = fs::remove_file(&file);
         let mut child = command.spawn().unwrap();

@@ -1,0 +1,41 @@
+//! The data folder, and who may look into it: nobody but its owner, and PostgreSQL's user into its
+//! own part.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use rustix::fs::{Access, Mode, access};
+use rustix::process::umask;
+
+/// PostgreSQL's user passes through on the way to its part, and sees nothing.
+const PASSABLE: u32 = 0o711;
+
+/// Makes every file and folder that this process creates from now on its owner's alone, unless it
+/// says otherwise: there are mails with tokens among them, and all that everybody ever did.
+pub fn keep_private() {
+    let asked = umask(Mode::RWXG | Mode::RWXO);
+    umask(asked | Mode::RWXG | Mode::RWXO);
+}
+
+/// Makes the folder where it is missing, and sees that it can be written.
+///
+/// # Errors
+/// When it can't.
+pub fn open(folder: &Path) -> anyhow::Result<()> {
+    let about = || format!("can't use the data folder {} (setting data)", folder.display());
+    make(folder).with_context(about)?;
+    access(folder, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(std::io::Error::from)
+        .with_context(about)
+}
+
+fn make(folder: &Path) -> std::io::Result<()> {
+    let missing: Vec<_> = folder.ancestors().take_while(|above| !above.exists()).collect();
+    fs::create_dir_all(folder)?;
+    // Of a relative path the last ancestor is empty, which is where this process is.
+    let made = missing.into_iter().filter(|above| !above.as_os_str().is_empty());
+    made.into_iter()
+        .try_for_each(|made| fs::set_permissions(made, Permissions::from_mode(PASSABLE)))
+}

@@ -1,0 +1,58 @@
+//! Whoever starts the platform need not read what it says.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::process::{PATIENCE, Process, folder, postgres_runs_in, veza};
+
+#[tokio::test]
+async fn it_serves_on_when_nobody_reads_its_lines_any_more() {
+    let folder = folder();
+    let data = folder.path();
+    // As `veza serve | head -1` does, and the same for its log.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (log_reader, log_writer) = std::io::pipe().unwrap();
+    drop(log_reader);
+    let mut command = veza(data, &["serve"]);
+    command.env("VEZA_LOG", "debug").stdout(Stdio::from(writer)).stderr(Stdio::from(log_writer));
+    let platform = Process::as_it_is(data, "run.json", command);
+    let closing = tokio::task::spawn_blocking(move || {
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(&mut reader), &mut String::new())
+    });
+    let (platform, _) = tokio::join!(platform, closing);
+    assert_eq!(platform.get("/readyz").await.status(), 200);
+    platform.stop().await;
+    assert!(!postgres_runs_in(data));
+}
+
+#[tokio::test]
+async fn its_last_lines_say_what_to_try_and_its_log_has_no_colours_in_a_file() {
+    let folder = folder();
+    let mut child = veza(folder.path(), &["serve"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let reading = async {
+        let mut ready = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with("ready. ") {
+                ready.clone_from(&line);
+            }
+            if line.starts_with("  curl ") {
+                return (ready, line);
+            }
+        }
+        panic!("it ended before it was ready")
+    };
+    let (ready, curl) = tokio::time::timeout(PATIENCE, reading).await.expect("ready in time");
+    assert!(ready.contains("/docs"), "{ready}");
+    let mut asking = tokio::process::Command::new("sh");
+    let asked = asking.args(["-c", &format!("{curl} --silent")]).output().await;
+    let answer = asked.unwrap().stdout;
+    let answer = String::from_utf8(answer).unwrap();
+    assert_eq!(answer, r#"{"data":{"tracks":{"nodes":[]}}}"#, "what it says to try works");
+    let pid = child.id().unwrap().to_string();
+    tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && log.contains("INFO") && !log.contains('\x1b'), "{log}");
+}
