@@ -91,10 +91,10 @@ pub(crate) async fn create(
     let handler = &api.parts().handler;
     let saleable = |track: &Track| {
         let own = track.created.as_ref().is_some_and(|made| made.artist_id == seller_id);
-        own && track.published
+        own && track.published && track.master().is_some()
     };
     if !handler.inspect(track_id, saleable).await.map_err(unloaded)? {
-        return Err(not_found("a published track of yours with this id"));
+        return Err(not_found("a published track of yours with this id, with its master"));
     }
     let list = ListingCommand::List {
         listing_id,

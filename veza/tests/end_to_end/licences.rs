@@ -58,6 +58,21 @@ async fn of_many_buyers_one_gets_the_licence_and_the_others_pay_nothing() {
     platform.stop().await;
 }
 
+#[tokio::test]
+async fn what_was_taken_down_is_not_offered() {
+    let platform = Platform::start().await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let track = publish(&platform, &nina).await;
+    let take_down = format!("/api/v1/tracks/{track}/take-down");
+    let reason = json!({ "reason": "a sample was not cleared" });
+    assert_eq!(platform.post(&take_down, Some(&nina), reason).await.0, 200);
+    let new = json!({
+        "track_id": track, "kind": "exclusive", "price": { "amount_minor": 1, "currency": "EUR" },
+    });
+    assert_eq!(platform.post("/api/v1/listings", Some(&nina), new).await.0, 404);
+    platform.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_licence_whose_buyer_can_not_pay_is_free_again() {
     let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
