@@ -118,17 +118,13 @@ impl Platform {
                 let (streamed, stop) = (Arc::clone(&objects), draining.clone());
                 let api = query_api(config, following, streamed, &pool, engines, watermarks, stop)?;
                 routes = routes.merge(self.queries.insert(api).router());
-                say(format_args!(
-                    "queries      http://{address}/graphql, by POST and graphql-transport-ws"
-                ));
+                say(format_args!("queries      http://{address}/graphql, by POST and WebSocket"));
             }
             if config.does(Role::CommandApi) {
                 let api = command_api(config, address, handler, objects, pool.clone()).await?;
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
-                say(format_args!(
-                    "commands     http://{address}/api/v1, described at http://{address}/docs"
-                ));
+                say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
             readiness.answers_queries = config.does(Role::QueryApi);
             readiness.pool = Some(pool);

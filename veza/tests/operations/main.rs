@@ -1,5 +1,6 @@
-//! Operations: what is said at the start, roles as processes of their own, what goes wrong at the start, full disks, accounts
-//! made on the server's machine, and the manners that all HTTP doors share.
+//! Operations: what is said at the start and what goes wrong then, roles as processes of their own,
+//! full disks, accounts made on the server's machine, who may look into the data folder, and the
+//! manners that all HTTP doors share.
 
 mod accounts;
 mod console;
