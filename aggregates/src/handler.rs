@@ -107,10 +107,7 @@ impl CommandHandler {
         if fresh {
             folded.refresh(&*self.store, &stream, None).await?;
         }
-        let mut claim = Claim::Held;
-        if context.keyed && id.uuid() != context.command_id {
-            claim = claim::look(&*self.store, context).await?;
-        }
+        let mut claim = claim::needed(&*self.store, id.uuid(), context).await?;
         if let Claim::Unchanged(at) = claim {
             return self.unchanged_before::<A>(id, &stream, at).await;
         }
@@ -123,9 +120,7 @@ impl CommandHandler {
                 Ok(events) if !events.is_empty() => events,
                 settled if fresh => {
                     settled.map_err(CommandError::Rejected)?;
-                    if claim == Claim::Open {
-                        claim::make(&*self.store, &stream, folded.revision, context).await?;
-                    }
+                    claim.make(&*self.store, &stream, folded.revision, context).await?;
                     return Ok(unchanged::<A>(id, &folded));
                 }
                 _ => {
@@ -134,10 +129,7 @@ impl CommandHandler {
                     continue;
                 }
             };
-            if claim == Claim::Open {
-                claim::make(&*self.store, &stream, None, context).await?;
-                claim = Claim::Held;
-            }
+            claim.make(&*self.store, &stream, None, context).await?;
             let expected =
                 folded.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
             let encoded = encode(&stream, &events, context);
@@ -155,13 +147,9 @@ impl CommandHandler {
                         // Somebody deleted the stream; what was folded is not what is there.
                         *folded = Folded::default();
                     }
-                    return Ok(Outcome {
-                        aggregate_id: id.uuid(),
-                        events,
-                        position,
-                        revision: Some(revision),
-                        repeated: false,
-                    });
+                    let outcome = unchanged::<A>(id, &folded);
+                    let revision = Some(revision);
+                    return Ok(Outcome { events, position, revision, ..outcome });
                 }
                 Err(AppendError::WrongExpectedRevision { .. }) => {
                     conflicts += 1;

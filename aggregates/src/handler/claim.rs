@@ -12,6 +12,7 @@ use event_store::{
     AppendError, EventStore, ExpectedRevision, ReadError, ReadStream, Revision, StreamName,
 };
 use futures::TryStreamExt;
+use uuid::Uuid;
 
 use crate::context::CommandContext;
 use crate::encoding::{decode, encode};
@@ -29,8 +30,20 @@ pub(super) enum Claim {
     Unchanged(Revision),
 }
 
-/// The claim of a command that is carried out on this stream; another request's is an error.
-pub(super) async fn look<R: std::error::Error + 'static>(
+/// How far a command on this aggregate is with its claim, where it needs one.
+pub(super) async fn needed<R: std::error::Error + 'static>(
+    store: &dyn EventStore,
+    aggregate_id: Uuid,
+    context: &CommandContext,
+) -> Result<Claim, CommandError<R>> {
+    if !context.keyed || aggregate_id == context.command_id {
+        return Ok(Claim::Held);
+    }
+    look(store, context).await
+}
+
+/// The claim of a command; another request's is an error.
+async fn look<R: std::error::Error + 'static>(
     store: &dyn EventStore,
     context: &CommandContext,
 ) -> Result<Claim, CommandError<R>> {
@@ -50,8 +63,24 @@ pub(super) async fn look<R: std::error::Error + 'static>(
     Ok(claimed.unchanged_at.map_or(Claim::Held, |at| Claim::Unchanged(Revision::new(at))))
 }
 
-/// Makes the claim; of two requests under one identity one does.
-pub(super) async fn make<R: std::error::Error + 'static>(
+impl Claim {
+    /// Makes it when it is still to be made; of two requests under one identity one does.
+    pub(super) async fn make<R: std::error::Error + 'static>(
+        &mut self,
+        store: &dyn EventStore,
+        target: &StreamName,
+        unchanged_at: Option<Revision>,
+        context: &CommandContext,
+    ) -> Result<(), CommandError<R>> {
+        if *self == Self::Open {
+            append(store, target, unchanged_at, context).await?;
+            *self = Self::Held;
+        }
+        Ok(())
+    }
+}
+
+async fn append<R: std::error::Error + 'static>(
     store: &dyn EventStore,
     target: &StreamName,
     unchanged_at: Option<Revision>,
