@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    AppendError, AsOf, EventStore, ExpectedRevision, Position, ReadStream, Revision, StoreError,
-    StreamName,
+    AppendError, Appended, AsOf, EventStore, ExpectedRevision, Position, ReadStream, Revision,
+    StoreError, StreamName,
 };
 use futures::TryStreamExt;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use crate::decider::{AggregateId, Decider, stream_of};
 use crate::encoding::{decode, encode};
 use crate::fold::{self, Folded, LoadError};
 pub use cache::CACHED_EVENTS_MAX;
-use cache::StateCache;
+use cache::{Slot, StateCache};
 use claim::Claim;
 pub use error::CommandError;
 
@@ -135,18 +135,10 @@ impl CommandHandler {
             let encoded = encode(&stream, &events, context);
             match self.store.append(&stream, expected, encoded).await {
                 Ok(appended) => {
-                    let (Some(revision), Some(position)) =
-                        (appended.last_revision, appended.position)
-                    else {
-                        return Err(CommandError::Store(unplaced(&stream)));
-                    };
+                    let at = placed(&stream, appended).map_err(CommandError::Store)?;
+                    let (revision, position) = at;
                     folded.fold_appended(context.command_id, &events, position);
-                    if folded.revision == Some(revision) {
-                        self.cache.grown::<A>(&stream, &slot, revision);
-                    } else {
-                        // Somebody deleted the stream; what was folded is not what is there.
-                        *folded = Folded::default();
-                    }
+                    self.keep(&stream, &slot, &mut folded, revision);
                     let outcome = unchanged::<A>(id, &folded);
                     let revision = Some(revision);
                     return Ok(Outcome { events, position, revision, ..outcome });
@@ -158,6 +150,22 @@ impl CommandHandler {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Keeps a state that events were folded into, if they are where they should be.
+    fn keep<A: Decider>(
+        &self,
+        stream: &StreamName,
+        slot: &Slot<A>,
+        folded: &mut Folded<A>,
+        revision: Revision,
+    ) {
+        if folded.revision == Some(revision) {
+            self.cache.grown::<A>(stream, slot, revision);
+        } else {
+            // Somebody deleted the stream; what was folded is not what is there.
+            *folded = Folded::default();
         }
     }
 
@@ -290,10 +298,11 @@ fn unchanged<A: Decider>(id: A::Id, folded: &Folded<A>) -> Outcome<A::Event> {
     }
 }
 
-fn unplaced(stream: &StreamName) -> StoreError {
-    StoreError::Unavailable {
+/// Where the last of some events stands. They were appended, so they stand somewhere.
+fn placed(stream: &StreamName, appended: Appended) -> Result<(Revision, Position), StoreError> {
+    appended.last_revision.zip(appended.position).ok_or_else(|| StoreError::Unavailable {
         reason: format!("the acknowledgement of an append to {stream} names no position").into(),
-    }
+    })
 }
 
 /// How long to wait before the next attempt: up to twice as long each time, and spread by the

@@ -49,7 +49,7 @@ pub const MODEL: ModelId = ModelId { name: "kafka", version: 1 };
 /// What every topic's name begins with; the category follows.
 pub const TOPIC_PREFIX: &str = "veza.";
 
-/// The categories that are published: all that the platform has.
+/// The categories that are published: all that the platform has, but for what it keeps of commands.
 pub const CATEGORIES: [&str; 10] = [
     UserEvent::CATEGORY,
     TrackEvent::CATEGORY,

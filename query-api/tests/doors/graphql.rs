@@ -205,6 +205,8 @@ async fn what_breaks_inside_is_not_told() {
     assert_eq!(error["message"], "something went wrong");
     assert!(error["extensions"]["id"].as_str().unwrap().parse::<Uuid>().is_ok());
     assert!(!answer.to_string().contains("hush"), "{answer}");
+    let away = "{ search(text: \"away\") { nodes { __typename } } }";
+    assert_eq!(stage.code(None, away, Value::Null).await, "UNAVAILABLE");
     stage.end().await;
 }
 
@@ -259,8 +261,12 @@ impl projections::search::SearchIndex for Broken {
 
     async fn search(
         &self,
-        _: &projections::search::SearchQuery,
+        query: &projections::search::SearchQuery,
     ) -> Result<Vec<projections::search::Subject>, projections::QueryError> {
-        Err(projections::QueryError::Search("hush: the password of the index".into()))
+        let what = "hush: the password of the index";
+        Err(match query.text.as_str() {
+            "away" => projections::QueryError::Search(what.into()),
+            _ => projections::QueryError::Malformed { what },
+        })
     }
 }
