@@ -107,16 +107,22 @@ async fn append(server: &Server, name: &str, bytes: usize) -> Result<(), Status>
 async fn appends_that_are_not_committed_share_what_may_be_held() {
     let options = ServeOptions { held_bytes_max: 1_000_000, ..ServeOptions::default() };
     let server = Server::start_with(options).await;
-    let (sender, answer) = begin(&server, "held-1", 900_000).await;
-    // Polls: nobody is told when the first has arrived.
+    // Polls: nobody is told when the first has arrived. Where another came before it, it is the
+    // first that was refused, and it is begun again.
     let refused = async {
         loop {
-            if let Err(refused) = append(&server, "other-1", 300_000).await {
-                return refused;
+            let (sender, answer) = begin(&server, "held-1", 900_000).await;
+            while !answer.is_finished() {
+                if let Err(refused) = append(&server, "other-1", 300_000).await
+                    && !answer.is_finished()
+                {
+                    return (refused, sender, answer);
+                }
             }
         }
     };
     let refused = tokio::time::timeout(PATIENCE, refused).await.expect("refused");
+    let (refused, sender, answer) = refused;
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     append(&server, "other-1", 1_000).await.expect("there is room for a small one");
     drop(sender);
