@@ -21,9 +21,11 @@ pub async fn talk(stage: &Stage, musician: &Person, listener: &Person) -> anyhow
     let members = seen["channel"]["members"]["nodes"].as_array().map_or(0, Vec::len);
     ensure!(members == 2, "there should be two members: {seen}");
 
-    let subscription = "subscription($id: UUID!) { messagePosted(channelId: $id) {
-        id text author { handle } } }";
-    let asked = json!({ "id": channel.id });
+    // From where the listener joined on: nothing says when a subscription has begun, and what is
+    // said until then must not be missed.
+    let subscription = "subscription($id: UUID!, $after: String) {
+        messagePosted(channelId: $id, after: $after) { id text author { handle } } }";
+    let asked = json!({ "id": channel.id, "after": joined.position });
     let mut arrivals = stage.subscribe(listener, subscription, asked).await?;
     let lines = ["Did you hear it?", "The chords are mine.", "All four of them."];
     for text in lines {
