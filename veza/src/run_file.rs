@@ -45,10 +45,7 @@ impl RunFile {
 /// Where the event store of the platform that runs on this folder listens.
 pub fn event_store(data: &Path) -> io::Result<SocketAddr> {
     let document = read(&data.join("run.json"))?;
-    let lives = document["pid"]
-        .as_u64()
-        .is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
-    if !lives {
+    if !pid_of(&document).is_some_and(lives) {
         return Err(io::Error::other("it is of a platform that is gone"));
     }
     let address = document["event_store"].as_str().and_then(|address| address.parse().ok());
@@ -59,14 +56,21 @@ fn read(path: &Path) -> io::Result<Value> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
+fn pid_of(document: &Value) -> Option<u64> {
+    document["pid"].as_u64()
+}
+
 fn pid_in(path: &Path) -> Option<u64> {
-    read(path).ok()?["pid"].as_u64()
+    pid_of(&read(path).ok()?)
+}
+
+fn lives(pid: u64) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 /// Whether the file is of another process, which lives.
 fn is_of_another(path: &Path) -> bool {
-    let lives = |pid: &u64| Path::new(&format!("/proc/{pid}")).exists();
-    pid_in(path).filter(|pid| *pid != u64::from(std::process::id())).is_some_and(|pid| lives(&pid))
+    pid_in(path).filter(|pid| *pid != u64::from(std::process::id())).is_some_and(lives)
 }
 
 impl Drop for RunFile {
