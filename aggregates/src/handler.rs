@@ -211,6 +211,22 @@ impl CommandHandler {
         }
     }
 
+    /// The aggregate of this kind that a command was claimed for when it was first asked: it is
+    /// asked of that one again, whatever would be chosen now.
+    pub async fn claimed<A: Decider>(
+        &self,
+        context: &CommandContext,
+    ) -> Result<Option<Uuid>, CommandError<A::Error>> {
+        if !context.keyed {
+            return Ok(None);
+        }
+        let claimed = claim::read(&*self.store, context).await?;
+        Ok(claimed.and_then(|claimed| {
+            let id = claimed.stream.strip_prefix(A::TYPE)?.strip_prefix('-')?;
+            id.parse().ok()
+        }))
+    }
+
     /// The outcome of a command that changed nothing before.
     async fn unchanged_before<A: Decider>(
         &self,

@@ -139,11 +139,11 @@ impl Refusal for ListingRejection {
     }
 }
 
-/// An order is its parties' affair: to others it is not there.
 impl Refusal for OrderRejection {
     fn kind(&self) -> ProblemType {
         match self {
-            Self::NotPlaced | Self::NotSeller | Self::NotBuyer => ProblemType::NotFound,
+            Self::NotPlaced => ProblemType::NotFound,
+            Self::NotSeller | Self::NotBuyer => ProblemType::Forbidden,
             _ => ProblemType::Conflict,
         }
     }

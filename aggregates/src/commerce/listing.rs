@@ -1,7 +1,8 @@
 //! A listing: the offer of a track's licences, and who has one kept or bought.
 //!
 //! That the seller made the track, and that it is published, is checked by the caller against the
-//! track. Here two buyers of one exclusive licence meet: one gets it.
+//! track. Here two buyers of one exclusive licence meet: one gets it. That a track's exclusive
+//! licence has no two listings is seen to in [`crate::commerce::exclusive`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -163,6 +164,18 @@ impl Decider for Listing {
 }
 
 impl Listing {
+    /// Whether somebody has a licence by it, kept or bought.
+    pub fn is_held(&self) -> bool {
+        !self.reserved.is_empty() || !self.sold.is_empty()
+    }
+
+    /// Whether it knows of an order, whatever became of it.
+    pub fn knows(&self, order: OrderId) -> bool {
+        self.reserved.contains_key(&order)
+            || self.sold.contains_key(&order)
+            || self.released.contains(&order)
+    }
+
     fn terms(&self) -> Result<&LicenceListed, ListingRejection> {
         self.terms.as_ref().ok_or(ListingRejection::NotListed)
     }
@@ -200,8 +213,7 @@ impl Listing {
         if buyer_id == terms.seller_id {
             return Err(ListingRejection::OwnListing);
         }
-        let held = !self.reserved.is_empty() || !self.sold.is_empty();
-        if terms.kind == LicenceKind::Exclusive && held {
+        if terms.kind == LicenceKind::Exclusive && self.is_held() {
             return Err(ListingRejection::LicenceTaken);
         }
         let payment_method =

@@ -65,7 +65,7 @@ pub enum OrderCommand {
 /// Why an order refuses.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum OrderRejection {
-    /// Nothing was ordered under this id.
+    /// Nothing was ordered under this id, as far as whoever asks may know.
     #[error("the order is not there")]
     NotPlaced,
     /// Something else was ordered under this id.
@@ -173,7 +173,7 @@ impl Decider for Order {
             OrderCommand::Approve { by } => self.approve(by),
             OrderCommand::RecordDelivered { object_key } => self.delivered(object_key),
             OrderCommand::Accept { by } => {
-                if by != self.terms()?.buyer_id {
+                if by != self.terms_for(by)?.buyer_id {
                     return Err(OrderRejection::NotBuyer);
                 }
                 self.accept()
@@ -214,6 +214,16 @@ impl Order {
         self.terms.as_ref().ok_or(OrderRejection::NotPlaced)
     }
 
+    /// The terms, for a party of the order; to others it is not there.
+    fn terms_for(&self, user: UserId) -> Result<&OrderPlaced, OrderRejection> {
+        let terms = self.terms()?;
+        if user == terms.buyer_id || user == terms.seller_id {
+            Ok(terms)
+        } else {
+            Err(OrderRejection::NotPlaced)
+        }
+    }
+
     fn place(&self, placed: OrderPlaced) -> Result<Vec<OrderEvent>, OrderRejection> {
         match &self.terms {
             Some(terms) if *terms == placed => return Ok(vec![]),
@@ -227,7 +237,7 @@ impl Order {
     }
 
     fn approve(&self, by: UserId) -> Result<Vec<OrderEvent>, OrderRejection> {
-        let terms = self.terms()?;
+        let terms = self.terms_for(by)?;
         if by != terms.seller_id {
             return Err(OrderRejection::NotSeller);
         }
@@ -285,6 +295,7 @@ mod tests {
 
     const ORDER: OrderId = OrderId(Uuid::from_u128(100));
     const SELLER: UserId = UserId(Uuid::from_u128(10));
+    const STRANGER: UserId = UserId(Uuid::from_u128(99));
     const BUYER: UserId = UserId(Uuid::from_u128(11));
 
     fn place(delivery: DeliveryMode) -> OrderCommand {
@@ -369,6 +380,9 @@ mod tests {
             .when(OrderCommand::Approve { by: BUYER })
             .then_expect_error(OrderRejection::NotSeller);
         given(vec![placed(OnApproval)])
+            .when(OrderCommand::Approve { by: STRANGER })
+            .then_expect_error(OrderRejection::NotPlaced);
+        given(vec![placed(OnApproval)])
             .when(OrderCommand::Approve { by: SELLER })
             .then_expect_events(vec![approved()]);
         given(vec![placed(Instant)])
@@ -385,6 +399,9 @@ mod tests {
         given(vec![placed(Instant), delivered()])
             .when(OrderCommand::Accept { by: SELLER })
             .then_expect_error(OrderRejection::NotBuyer);
+        given(vec![placed(Instant), delivered()])
+            .when(OrderCommand::Accept { by: STRANGER })
+            .then_expect_error(OrderRejection::NotPlaced);
         given(vec![placed(Instant), delivered()]).when(accept).then_expect_events(vec![accepted()]);
         given(vec![placed(Instant), delivered()])
             .when(OrderCommand::AcceptInSilence)

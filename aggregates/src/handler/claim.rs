@@ -42,25 +42,35 @@ pub(super) async fn needed<R: std::error::Error + 'static>(
     look(store, context).await
 }
 
-/// The claim of a command; another request's is an error.
 async fn look<R: std::error::Error + 'static>(
     store: &dyn EventStore,
     context: &CommandContext,
 ) -> Result<Claim, CommandError<R>> {
+    let Some(claimed) = read(store, context).await? else {
+        return Ok(Claim::Open);
+    };
+    Ok(claimed.unchanged_at.map_or(Claim::Held, |at| Claim::Unchanged(Revision::new(at))))
+}
+
+/// The claim of a command, when it was made; another request's is an error.
+pub(super) async fn read<R: std::error::Error + 'static>(
+    store: &dyn EventStore,
+    context: &CommandContext,
+) -> Result<Option<CommandClaimed>, CommandError<R>> {
     let mut events = match store.read_stream(ReadStream::forward(stream_of(context))).await {
         Ok(events) => events,
-        Err(ReadError::StreamNotFound(_)) => return Ok(Claim::Open),
+        Err(ReadError::StreamNotFound(_)) => return Ok(None),
         Err(error) => return Err(LoadError::from(error).into()),
     };
     let Some(recorded) = events.try_next().await.map_err(LoadError::from)? else {
-        return Ok(Claim::Open);
+        return Ok(None);
     };
     let decoded = decode::<CommandEvent>(&recorded).map_err(LoadError::from)?;
     if decoded.metadata.command.is_none_or(|record| record.digest != context.digest) {
         return Err(CommandError::DigestMismatch);
     }
     let CommandEvent::CommandClaimed(claimed) = decoded.event;
-    Ok(claimed.unchanged_at.map_or(Claim::Held, |at| Claim::Unchanged(Revision::new(at))))
+    Ok(Some(claimed))
 }
 
 impl Claim {

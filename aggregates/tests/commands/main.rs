@@ -1,5 +1,6 @@
 //! Commands through the handler and through the framework, down to what the embedded store holds.
 
+mod exclusive;
 mod framework;
 mod handler;
 mod meddled;

@@ -1,8 +1,9 @@
 //! Listings: what musicians sell.
 
-use access::{Permission, Problem, ValidPath};
+use access::{Permission, Problem, ProblemType, ValidPath};
+use aggregates::CommandError;
 use aggregates::audio::Track;
-use aggregates::commerce::{Listing, ListingCommand};
+use aggregates::commerce::{ExclusiveLicence, Listing, ListingCommand, ListingRejection};
 use axum::extract::State;
 use event_schemas::commerce::{DeliveryMode, LicenceKind};
 use event_schemas::{Currency, ListingId, Money, TrackId};
@@ -65,6 +66,9 @@ impl Price {
 }
 
 /// Offer licences of a track.
+///
+/// A track has one exclusive licence: it is on offer once at a time, and while somebody has it no
+/// other licence of the track is offered or sold.
 #[utoipa::path(
     post, path = "/api/v1/listings", tag = "commerce", operation_id = "createListing",
     request_body = NewListing, security(("bearer" = [])),
@@ -82,13 +86,15 @@ pub(crate) async fn create(
     command: Command<NewListing>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::SellLicence)?;
-    let listing_id = ListingId(command.new_id());
-    if let Some(answer) = command.repeated::<Listing>(&api, listing_id).await? {
+    let price = command.body.price.money()?;
+    let handler = &api.parts().handler;
+    let claimed = handler.claimed::<Listing>(&command.context).await.map_err(refused)?;
+    let before = ListingId(claimed.unwrap_or(command.new_id()));
+    if let Some(answer) = command.repeated::<Listing>(&api, before).await? {
         return Ok(answer);
     }
     let (seller_id, wanted) = (command.user_id(), &command.body);
     let track_id = TrackId(wanted.track_id);
-    let handler = &api.parts().handler;
     let saleable = |track: &Track| {
         let own = track.created.as_ref().is_some_and(|made| made.artist_id == seller_id);
         own && track.published && track.master().is_some()
@@ -96,6 +102,14 @@ pub(crate) async fn create(
     if !handler.inspect(track_id, saleable).await.map_err(unloaded)? {
         return Err(not_found("a published track of yours with this id, with its master"));
     }
+    let exclusive = ExclusiveLicence::of(handler, track_id).await.map_err(unloaded)?;
+    let listing_id = match (wanted.kind, exclusive) {
+        (_, ExclusiveLicence::Taken) => return Err(exclusive_taken()),
+        (Kind::NonExclusive, _) => ListingId(command.new_id()),
+        (Kind::Exclusive, _) if claimed.is_some() => before,
+        (Kind::Exclusive, ExclusiveLicence::NotOffered { next }) => next,
+        (Kind::Exclusive, ExclusiveLicence::Offered) => return Err(already_offered()),
+    };
     let list = ListingCommand::List {
         listing_id,
         track_id,
@@ -104,14 +118,29 @@ pub(crate) async fn create(
             Kind::Exclusive => LicenceKind::Exclusive,
             Kind::NonExclusive => LicenceKind::NonExclusive,
         },
-        price: wanted.price.money()?,
+        price,
         delivery: match wanted.delivery {
             Delivery::Instant => DeliveryMode::Instant,
             Delivery::OnApproval => DeliveryMode::OnApproval,
         },
     };
     let done = handler.execute::<Listing>(listing_id, list, &command.context).await;
-    Ok(Answer::created(listing_id.0, &done.map_err(refused)?))
+    match done {
+        // Another request made this offer a moment before.
+        Err(CommandError::Rejected(ListingRejection::AlreadyListed)) => Err(already_offered()),
+        done => Ok(Answer::created(listing_id.0, &done.map_err(refused)?)),
+    }
+}
+
+fn already_offered() -> Problem {
+    let detail = "the track's exclusive licence is on offer; withdraw that offer first";
+    Problem::new(ProblemType::Conflict).with_detail(detail)
+}
+
+/// Somebody has the exclusive licence of the track, so no other is offered or sold.
+pub(crate) fn exclusive_taken() -> Problem {
+    let detail = "the track's exclusive licence is kept for an order, or sold";
+    Problem::new(ProblemType::LicenceTaken).with_detail(detail)
 }
 
 /// Take an offer back; orders under way go on.

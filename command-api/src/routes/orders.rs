@@ -1,9 +1,9 @@
 //! Orders: what listeners buy.
 
 use access::{Permission, Problem, ValidPath};
-use aggregates::commerce::{Listing, ListingCommand, Order, OrderCommand};
+use aggregates::commerce::{ExclusiveLicence, Listing, ListingCommand, Order, OrderCommand};
 use axum::extract::State;
-use event_schemas::commerce::{LicenceReserved, ListingEvent};
+use event_schemas::commerce::{LicenceKind, LicenceReserved, ListingEvent};
 use event_schemas::{ListingId, OrderId};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::CommandApi;
 use crate::answer::{Answer, Done};
-use crate::refusal::refused;
+use crate::refusal::{refused, unloaded};
 use crate::request::{Command, Nothing};
+use crate::routes::listings::exclusive_taken;
 
 /// A licence to buy.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -29,7 +30,8 @@ pub(crate) struct NewOrder {
 ///
 /// The answer means that the licence is reserved for this order; payment, delivery and the rest
 /// follow by themselves and show in the order. Of two buyers of an exclusive licence one is
-/// answered, the other gets the problem `licence-taken` and is not charged.
+/// answered, the other gets the problem `licence-taken` and is not charged; so does who would buy
+/// another licence of the track after that.
 #[utoipa::path(
     post, path = "/api/v1/orders", tag = "commerce", operation_id = "placeOrder",
     request_body = NewOrder, security(("bearer" = [])),
@@ -48,12 +50,13 @@ pub(crate) async fn place(
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::BuyLicence)?;
     let order_id = OrderId(command.new_id());
+    let listing_id = ListingId(command.body.listing_id);
+    refuse_after_exclusive(&api, listing_id, order_id).await?;
     let reserve = ListingCommand::Reserve {
         order_id,
         buyer_id: command.user_id(),
         payment_method: command.body.payment_method.clone(),
     };
-    let listing_id = ListingId(command.body.listing_id);
     let handler = &api.parts().handler;
     let reserved = handler.execute::<Listing>(listing_id, reserve, &command.context).await;
     let reserved = reserved.map_err(refused)?;
@@ -63,6 +66,30 @@ pub(crate) async fn place(
     // The saga would place it too; placed here, it is there when the answer is.
     let placed = handler.execute::<Order>(order_id, placing(terms), &command.context).await;
     Ok(Answer::created(order_id.0, &placed.map_err(refused)?))
+}
+
+/// Nothing else of a track is sold after its exclusive licence. Of two orders at the same moment,
+/// one of each kind, both may go through: the other licence then came before the exclusive one.
+async fn refuse_after_exclusive(
+    api: &CommandApi,
+    listing_id: ListingId,
+    order_id: OrderId,
+) -> Result<(), Problem> {
+    let handler = &api.parts().handler;
+    let other_licence_of = |listing: &Listing| match &listing.terms {
+        Some(terms) if terms.kind == LicenceKind::NonExclusive && !listing.knows(order_id) => {
+            Some(terms.track_id)
+        }
+        _ => None,
+    };
+    let track = handler.inspect(listing_id, other_licence_of).await.map_err(unloaded)?;
+    let Some(track) = track else {
+        return Ok(());
+    };
+    match ExclusiveLicence::of(handler, track).await.map_err(unloaded)? {
+        ExclusiveLicence::Taken => Err(exclusive_taken()),
+        _ => Ok(()),
+    }
 }
 
 /// The order that a reservation begins.

@@ -68,10 +68,15 @@ impl ListingsProjection {
                  WHERE listing_id = $1 AND status = 'reserved'",
             )
             .bind(event.listing_id.0),
+            // With the exclusive licence the track's other offers end.
             ListingEvent::LicenceSold(event) => query(
-                "UPDATE listings SET sold = sold + 1, status =
-                     CASE WHEN exclusive THEN 'sold' ELSE status END
-                 WHERE listing_id = $1",
+                "WITH this AS (
+                     UPDATE listings SET sold = sold + 1, status =
+                         CASE WHEN exclusive THEN 'sold' ELSE status END
+                     WHERE listing_id = $1 RETURNING track_id, exclusive)
+                 UPDATE listings SET status = 'sold' FROM this
+                 WHERE listings.track_id = this.track_id AND this.exclusive
+                   AND listing_id <> $1 AND status = 'open'",
             )
             .bind(event.listing_id.0),
             ListingEvent::ListingWithdrawn(event) => {
@@ -91,7 +96,7 @@ names! {
         Open = "open",
         /// The one there is, is kept for an order.
         Reserved = "reserved",
-        /// The one there was, is sold.
+        /// The track's exclusive licence is sold.
         Sold = "sold",
         /// The seller took the offer back.
         Withdrawn = "withdrawn",

@@ -16,6 +16,7 @@ const PRICE: Money = Money::new(4_900, Currency::EUR);
 struct Purchase<'a> {
     stage: &'a Stage,
     listing_id: ListingId,
+    track_id: TrackId,
     order_id: OrderId,
     buyer_id: UserId,
     seller_id: UserId,
@@ -24,21 +25,36 @@ struct Purchase<'a> {
 impl<'a> Purchase<'a> {
     fn listed(stage: &'a Stage) -> Self {
         let (listing_id, order_id) = (ListingId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
-        let (buyer_id, seller_id) = (user(), user());
+        let (buyer_id, seller_id, track_id) = (user(), user(), TrackId(Uuid::new_v4()));
         let listed = LicenceListed {
             listing_id,
-            track_id: TrackId(Uuid::nil()),
+            track_id,
             seller_id,
             kind: LicenceKind::Exclusive,
             price: PRICE,
             delivery: DeliveryMode::Instant,
         };
         stage.store.put::<ListingEvent>(listing_id, listed);
-        Self { stage, listing_id, order_id, buyer_id, seller_id }
+        Self { stage, listing_id, track_id, order_id, buyer_id, seller_id }
+    }
+
+    /// Another licence of the same track, which is not exclusive.
+    fn listed_beside(&self) -> ListingId {
+        let listing_id = ListingId(Uuid::new_v4());
+        let listed = LicenceListed {
+            listing_id,
+            track_id: self.track_id,
+            seller_id: self.seller_id,
+            kind: LicenceKind::NonExclusive,
+            price: PRICE,
+            delivery: DeliveryMode::Instant,
+        };
+        self.stage.store.put::<ListingEvent>(listing_id, listed);
+        listing_id
     }
 
     fn place(&self) {
-        let track_id = TrackId(Uuid::nil());
+        let track_id = self.track_id;
         let (listing_id, order_id) = (self.listing_id, self.order_id);
         let (buyer_id, seller_id, price) = (self.buyer_id, self.seller_id, PRICE);
         let (payment_method, delivery) = ("card".to_owned(), DeliveryMode::Instant);
@@ -117,6 +133,7 @@ async fn a_purchase_reads_right_at_every_step() {
     let (order_id, listing_id, buyer_id) =
         (purchase.order_id, purchase.listing_id, purchase.buyer_id);
     assert_eq!(purchase.listing().await, ListingStatus::Open);
+    let beside = purchase.listed_beside();
     purchase.place();
     assert_eq!(purchase.listing().await, ListingStatus::Reserved);
     let placed = (OrderStatus::Placed, EscrowStatus::None, PaymentStatus::None);
@@ -136,6 +153,9 @@ async fn a_purchase_reads_right_at_every_step() {
     assert_eq!(purchase.stands().await, done);
     assert_eq!(purchase.money().await, [0, 4_900, 0, 4_900]);
     assert_eq!(purchase.listing().await, ListingStatus::Sold);
+    let other = stage.models.listings.by_id(beside).await.expect("it is read");
+    let other = other.expect("it is there");
+    assert_eq!((other.status, other.sold), (ListingStatus::Sold, 0), "the track is sold out");
     let history = stage.models.orders.history(order_id).await.expect("it is read");
     assert_eq!(history.len(), 7);
     assert_eq!((history[3].position, history[3].what.as_str()), (delivered, "OrderDelivered"));

@@ -64,7 +64,7 @@ pub enum ListingStatus {
     Open,
     /// The one there is, is kept for an order.
     Reserved,
-    /// The one there was, is sold.
+    /// The track's exclusive licence is sold.
     Sold,
     /// The seller took the offer back.
     Withdrawn,

@@ -167,7 +167,7 @@ fn commerce(scene: &Scene) -> Vec<Command<'_>> {
             "POST /api/v1/orders/{order_id}/acceptance",
             format!("/api/v1/orders/{order}/acceptance"),
             Body::None,
-            &[(artist, 404), (stranger, 404), (rival, 404), (administrator, 404)],
+            &[(artist, 403), (stranger, 404), (rival, 404), (administrator, 404)],
             buyer,
         ),
         command(

@@ -3,25 +3,26 @@
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::acts::{list, order, publish, sign_up};
+use crate::acts::{list, offer, order, publish, sign_up};
 use crate::platform::{Platform, eventually};
 
-const LISTINGS: usize = 10;
+const TRACKS: usize = 5;
 const BUYERS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_buyers_one_gets_the_licence_and_the_others_pay_nothing() {
     let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
     let nina = sign_up(&platform, "nina", "artist").await;
-    let track = publish(&platform, &nina).await;
     let mut buyers = Vec::new();
     for buyer in 0..BUYERS {
         buyers.push(sign_up(&platform, &format!("buyer{buyer}"), "listener").await);
     }
     let mut won = Vec::new();
-    for round in 0..LISTINGS {
+    for round in 0..TRACKS {
+        let track = publish(&platform, &nina).await;
         let listing = list(&platform, &nina, &track, "instant").await;
         // All at once, and in another order each time.
         let rush = (0..BUYERS).map(|n| {
@@ -32,7 +33,7 @@ async fn of_many_buyers_one_gets_the_licence_and_the_others_pay_nothing() {
         let answers = join_all(rush).await;
         let (winners, losers): (Vec<_>, Vec<_>) =
             answers.into_iter().partition(|(_, (status, _))| *status == 201);
-        assert_eq!(winners.len(), 1, "listing {round}: {winners:?}");
+        assert_eq!(winners.len(), 1, "track {round}: {winners:?}");
         for (_, (status, problem)) in losers {
             let kind = &problem["type"];
             assert_eq!((status, kind), (409, &json!("urn:veza:problem:licence-taken")));
@@ -96,6 +97,52 @@ async fn a_licence_whose_buyer_can_not_pay_is_free_again() {
     let state = platform.replay(&["state", &format!("order-{declined}")]).await;
     assert_eq!(state["state"]["status"], "cancelled", "{state}");
     assert_eq!(platform.ledger(declined), ["authorise"]);
+    platform.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_track_has_one_exclusive_licence_however_often_it_is_offered() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let otis = sign_up(&platform, "otis", "listener").await;
+    let etta = sign_up(&platform, "etta", "listener").await;
+    let track = publish(&platform, &nina).await;
+    let open = offer(&platform, &nina, &track, "non_exclusive", "instant").await;
+    let new = |kind: &str| {
+        let price = json!({ "amount_minor": 2500, "currency": "EUR" });
+        json!({ "track_id": track, "kind": kind, "price": price })
+    };
+    let offered = async |key: &str, kind: &str| {
+        let request = platform.request(Method::POST, "/api/v1/listings", Some(&nina));
+        platform.send(request.header("idempotency-key", key).json(&new(kind))).await
+    };
+    let first = offered("one", "exclusive").await;
+    assert_eq!(first.0, 201, "{}", first.1);
+    let (status, problem) = offered("two", "exclusive").await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:veza:problem:conflict")));
+    assert_eq!(offered("one", "exclusive").await, first, "a repetition is answered alike");
+    let (status, problem) = offered("one", "non_exclusive").await;
+    assert_eq!(
+        (status, &problem["type"]),
+        (422, &json!("urn:veza:problem:idempotency-key-reused"))
+    );
+
+    let withdrawal = format!("/api/v1/listings/{}", first.1["id"].as_str().unwrap());
+    let withdraw = platform.request(Method::DELETE, &withdrawal, Some(&nina));
+    assert_eq!(platform.send(withdraw).await.0, 200);
+    let second = offered("three", "exclusive").await;
+    assert_eq!(second.0, 201, "{}", second.1);
+    assert_ne!(second.1["id"], first.1["id"]);
+    assert_eq!(offered("one", "exclusive").await, first, "it is withdrawn, and was offered");
+
+    assert_eq!(order(&platform, &otis, &open).await.0, 201, "nobody has the exclusive one yet");
+    assert_eq!(order(&platform, &etta, &second.1["id"]).await.0, 201);
+    let (status, problem) = order(&platform, &otis, &open).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:veza:problem:licence-taken")));
+    for (key, kind) in [("four", "exclusive"), ("five", "non_exclusive")] {
+        let (status, problem) = offered(key, kind).await;
+        assert_eq!((status, &problem["type"]), (409, &json!("urn:veza:problem:licence-taken")));
+    }
     platform.stop().await;
 }
 

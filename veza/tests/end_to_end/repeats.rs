@@ -112,10 +112,10 @@ async fn a_key_keeps_no_second_licence() {
     let nina = sign_up(&platform, "nina", "artist").await;
     let otis = sign_up(&platform, "otis", "listener").await;
     let etta = sign_up(&platform, "etta", "listener").await;
-    let track = publish(&platform, &nina).await;
+    let tracks = [publish(&platform, &nina).await, publish(&platform, &nina).await];
     let (one, other) = (
-        list(&platform, &nina, &track, "instant").await,
-        list(&platform, &nina, &track, "instant").await,
+        list(&platform, &nina, &tracks[0], "instant").await,
+        list(&platform, &nina, &tracks[1], "instant").await,
     );
     let order = |listing: &Value| json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
     let orders = (Method::POST, "/api/v1/orders");

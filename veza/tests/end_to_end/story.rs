@@ -76,7 +76,7 @@ async fn an_order_that_can_not_be_delivered_is_undone_and_nobody_is_charged() {
 }
 
 #[tokio::test]
-async fn a_repeated_command_is_one_command_and_strangers_are_refused() {
+async fn a_repeated_command_is_one_command() {
     let platform = Platform::start().await;
     let nina = sign_up(&platform, "nina", "artist").await;
     let new = json!({ "name": "lobby" });
@@ -90,21 +90,5 @@ async fn a_repeated_command_is_one_command_and_strangers_are_refused() {
     let (status, problem) = keyed(&json!({ "name": "another" })).await;
     assert_eq!(status, 422);
     assert_eq!(problem["type"], "urn:veza:problem:idempotency-key-reused");
-
-    let document = platform.get("/openapi.json").await.1;
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for (method, operation) in operations.as_object().unwrap() {
-            let secured = operation.get("security").is_some();
-            let path = path.replace(['{', '}'], "");
-            let path = path.split('/').map(|part| match part {
-                part if part.ends_with("_id") => "00000000-0000-0000-0000-000000000001",
-                part => part,
-            });
-            let path = path.collect::<Vec<_>>().join("/");
-            let method = method.to_uppercase().parse::<Method>().unwrap();
-            let (status, _) = platform.send(platform.request(method, &path, None)).await;
-            assert_eq!(status == 401, secured, "{path} without a token: {status}");
-        }
-    }
     platform.stop().await;
 }

@@ -36,6 +36,7 @@ async fn requests_have_ids_traces_metrics_origins_and_a_page_that_explains_them(
     assert!(!answer.headers().contains_key("access-control-allow-origin"));
 
     for (path, kind) in [
+        ("/", "text/html"),
         ("/docs", "text/html"),
         ("/docs/page.js", "text/javascript"),
         ("/docs/page.css", "text/css"),
@@ -49,7 +50,8 @@ async fn requests_have_ids_traces_metrics_origins_and_a_page_that_explains_them(
     }
 
     let metrics = platform.get("/metrics").await.text().await.unwrap();
-    let counted = "veza_http_requests_total{method=\"GET\",route=\"/docs\",status=\"200\"} 1";
+    // Once on the way from `/`.
+    let counted = "veza_http_requests_total{method=\"GET\",route=\"/docs\",status=\"200\"} 2";
     assert!(metrics.contains(counted), "{metrics}");
     assert!(metrics.contains("veza_http_request_seconds_bucket{"), "{metrics}");
     platform.stop().await;
