@@ -21,5 +21,7 @@ pub use simulated::{Fault, SimDisk};
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{u32_at, u64_at};
 pub(crate) use frame::FrameBuilder;
-pub(crate) use recovery::{next_segment, recover_active, scan_whole, segments_on};
+pub(crate) use recovery::{
+    ScannedRecord, next_segment, recover_active, recover_sealed, scan_whole, segments_on,
+};
 pub(crate) use segment::{RecordPlace, Segment, index_name};

@@ -114,6 +114,10 @@ impl DiskFile for GatedFile {
         self.file.sync()
     }
 
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.file.allocate(length)
+    }
+
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.file.truncate(length)
     }

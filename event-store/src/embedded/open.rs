@@ -158,9 +158,7 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
     let active = Arc::new(Segment::open(disk, active_first)?);
     follows(&active, next)?;
     let mut index = MemoryIndex::new(active_first);
-    let recovered = recover_active(&active, clean, |record| {
-        index.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
-    })?;
+    let recovered = recover_active(&active, clean, |record| index.add_scanned(record))?;
     if recovered.torn_bytes > 0 {
         let (segment, bytes) = (&*active.name, recovered.torn_bytes);
         tracing::warn!(segment, bytes, "cut a torn write that was never acknowledged");

@@ -1,5 +1,6 @@
 //! The one thread that writes: drain, decide, write, sync, publish, acknowledge.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,8 +16,8 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{AppendError, StoreError};
 use crate::event::RecordedEvent;
-use crate::limits::{GROUP_BYTES, QUEUE_APPENDS_MAX};
-use crate::log::{CleanMark, Disk, FrameBuilder, next_segment};
+use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
+use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, next_segment};
 use crate::port::Appended;
 
 type Reply = oneshot::Sender<Result<Appended, AppendError>>;
@@ -30,6 +31,8 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     recent: RecentIds,
     segment_bytes: u64,
+    /// Up to where the active segment has room on the disk, as far as is known.
+    allocated: u64,
     /// A new segment was begun and could not be finished: nothing more goes into the old one.
     must_roll: bool,
     poisoned: Option<Arc<str>>,
@@ -45,8 +48,8 @@ impl Writer {
         recent: RecentIds,
         segment_bytes: u64,
     ) -> Self {
-        let (must_roll, poisoned) = (false, None);
-        Self { disk, sealer, lock, shared, recent, segment_bytes, must_roll, poisoned }
+        let (allocated, must_roll, poisoned) = (0, false, None);
+        Self { disk, sealer, lock, shared, recent, segment_bytes, allocated, must_roll, poisoned }
     }
 
     /// Works until nobody can ask any more, then closes the log in peace.
@@ -58,7 +61,8 @@ impl Writer {
         if self.poisoned.is_none() {
             let (segment, length) = self.shared.catalog.active();
             let mark = CleanMark { segment: segment.first, length };
-            if let Err(error) = mark.write(&*self.disk) {
+            let closed = segment.give_back(length).and_then(|()| mark.write(&*self.disk));
+            if let Err(error) = closed {
                 tracing::warn!(%error, "can't mark the log as closed; the next opening checks it");
             }
         }
@@ -113,11 +117,13 @@ impl Writer {
         let (segment, length) = self.shared.catalog.active();
         let frame = FrameBuilder::encode(&events, segment.salt);
         let file = segment.file();
-        if let Err(error) = file.write_at(frame.bytes(), length) {
+        let room = self.make_room(&**file, length + frame.bytes().len() as u64);
+        if let Err(error) = room.and_then(|()| file.write_at(frame.bytes(), length)) {
             let error = StoreError::from(error);
             if !matches!(error, StoreError::StorageFull) {
                 return Err(self.poison(&error));
             }
+            self.allocated = 0;
             return match file.truncate(length) {
                 Ok(()) => Err(error),
                 Err(error) => Err(self.poison(&error.into())),
@@ -137,6 +143,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Finds room for the active segment up to this length, and ahead of it where the disk has it.
+    fn make_room(&mut self, file: &dyn DiskFile, length: u64) -> io::Result<()> {
+        if length <= self.allocated {
+            return Ok(());
+        }
+        let step = ALLOCATE_BYTES.min(self.segment_bytes).max(1);
+        let ahead = length.next_multiple_of(step).min(self.segment_bytes.max(length));
+        self.allocated = match file.allocate(ahead) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                file.allocate(length)?;
+                length
+            }
+            allocated => allocated.map(|()| ahead)?,
+        };
+        Ok(())
+    }
+
     /// Begins the next segment and seals the one before.
     fn roll(&mut self) -> Result<(), StoreError> {
         self.must_roll = true;
@@ -148,7 +171,7 @@ impl Writer {
         };
         let length = next.length().map_err(|error| self.poison(&error))?;
         self.sealer.seal(self.shared.catalog.roll(Arc::new(next), length));
-        self.must_roll = false;
+        (self.allocated, self.must_roll) = (0, false);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::Extent;
+use crate::log::ScannedRecord;
+
 /// The revision of a tombstone.
 pub(crate) const TOMBSTONE_REVISION: u64 = i64::MAX as u64;
 
@@ -42,6 +44,11 @@ impl MemoryIndex {
             let run = Run { first_revision: revision, postings: vec![posting], tombstone };
             self.runs.insert(stream.into(), run);
         }
+    }
+
+    /// Adds the next event, as a scan of its segment came across it.
+    pub(crate) fn add_scanned(&mut self, record: ScannedRecord<'_>) {
+        self.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
     }
 
     /// How many events there are.

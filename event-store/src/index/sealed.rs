@@ -7,7 +7,7 @@ use super::blocks::Damaged;
 use super::file::IndexFile;
 use super::memory::MemoryIndex;
 use crate::error::StoreError;
-use crate::log::{Disk, RecordPlace, Segment, scan_whole};
+use crate::log::{Disk, RecordPlace, Segment, recover_sealed, scan_whole};
 
 /// A segment that never changes again.
 pub(crate) struct Sealed {
@@ -50,7 +50,8 @@ impl Sealed {
         match IndexFile::open(disk, &segment, length) {
             Ok(index) => Ok(Self::with(segment, length, Index::File(index))),
             Err(Damaged) => {
-                let index = index_again(&segment, length)?;
+                let mut index = MemoryIndex::new(segment.first);
+                let length = recover_sealed(&segment, |record| index.add_scanned(record))?;
                 let sealed = Self::new(segment, length, index);
                 sealed.write_index(disk);
                 Ok(sealed)
@@ -70,7 +71,9 @@ impl Sealed {
         let Index::Memory(index) = &*held else {
             return;
         };
-        if let Err(error) = IndexFile::write(disk, &self.segment, self.length, index) {
+        let cut = self.segment.give_back(self.length);
+        let written = cut.and_then(|()| IndexFile::write(disk, &self.segment, self.length, index));
+        if let Err(error) = written {
             let segment = &*self.segment.name;
             tracing::warn!(segment, %error, "can't write the index of a segment");
         } else if let Ok(file) = IndexFile::open(disk, &self.segment, self.length) {
@@ -180,9 +183,7 @@ impl Sealed {
 
 fn index_again(segment: &Segment, length: u64) -> Result<MemoryIndex, StoreError> {
     let mut index = MemoryIndex::new(segment.first);
-    scan_whole(segment, length, |record| {
-        index.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
-    })?;
+    scan_whole(segment, length, |record| index.add_scanned(record))?;
     Ok(index)
 }
 

@@ -35,6 +35,10 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Makes what was written durable, as `fdatasync` does.
     fn sync(&self) -> io::Result<()>;
 
+    /// Makes it at least this long, with zeros, and finds it room on the disk: to write there
+    /// afterwards changes neither. Where a file system can't, it does nothing.
+    fn allocate(&self, length: u64) -> io::Result<()>;
+
     /// Cuts it to this length.
     fn truncate(&self, length: u64) -> io::Result<()>;
 }

@@ -6,6 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
 use super::disk::{Disk, DiskFile};
 
 /// A folder of the file system as a [`Disk`].
@@ -71,6 +74,13 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        match fallocate(self, FallocateFlags::empty(), 0, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {

@@ -72,6 +72,21 @@ pub(crate) fn scan_whole(
     Ok(())
 }
 
+/// Visits every record of a sealed segment, and gives back the room behind its last one that a
+/// crash kept; returns its length.
+pub(crate) fn recover_sealed(
+    segment: &Segment,
+    visit: impl FnMut(ScannedRecord<'_>),
+) -> Result<u64, StoreError> {
+    let length = segment.length()?;
+    let (end, _) = scan(segment, length, visit)?;
+    if written_end(segment, end, length)? > end {
+        return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
+    }
+    segment.give_back(end)?;
+    Ok(end)
+}
+
 /// Visits every record of the active segment, and cuts a torn write off its end.
 pub(crate) fn recover_active(
     segment: &Segment,
@@ -86,15 +101,16 @@ pub(crate) fn recover_active(
     if clean.is_some_and(|mark| mark.segment == segment.first && mark.length > end) {
         return Err(segment.corrupt(end, "the log was longer when it was closed"));
     }
-    if end < length {
-        if let Some(offset) = whole_frame_behind(segment, end, next)? {
+    let written = written_end(segment, end, length)?;
+    if end < written {
+        if let Some(offset) = whole_frame_behind(segment, end, written, next)? {
             let reason = format!("a frame is damaged, and a whole one follows at {offset}");
             return Err(segment.corrupt(end, &reason));
         }
         segment.file().truncate(end)?;
         segment.file().sync()?;
     }
-    Ok(Recovered { length: end, torn_bytes: length - end })
+    Ok(Recovered { length: end, torn_bytes: written - end })
 }
 
 /// Visits the records of all whole frames from the beginning; returns where they end, and the
@@ -150,14 +166,31 @@ fn visit_frame(
     Ok(())
 }
 
+/// Where the bytes end that are not room only, which is zeros; `from` at least.
+fn written_end(segment: &Segment, from: u64, length: u64) -> Result<u64, StoreError> {
+    const ROOM: [u8; 4096] = [0; 4096];
+    let (mut window, mut offset, mut written) =
+        (Window::new(&**segment.file(), length), from, from);
+    while offset < length {
+        let bytes = window.at_least(offset, 1)?;
+        let part = &bytes[..bytes.len().min(ROOM.len())];
+        if part != &ROOM[..part.len()] {
+            let last = part.iter().rposition(|&byte| byte != 0).unwrap_or_default();
+            written = offset + last as u64 + 1;
+        }
+        offset += part.len() as u64;
+    }
+    Ok(written)
+}
+
 /// Where a whole frame begins behind the first byte of a damaged one, in whose place the position
 /// `next` belongs. Only a later one counts: a damaged frame may hold a copy of an earlier one.
 fn whole_frame_behind(
     segment: &Segment,
     damaged: u64,
+    length: u64,
     next: u64,
 ) -> Result<Option<u64>, StoreError> {
-    let length = segment.length()?;
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = damaged + 1;
     while offset + (FRAME_HEADER_BYTES as u64) <= length {

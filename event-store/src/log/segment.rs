@@ -1,5 +1,6 @@
 //! One segment file: its header, and reading and writing in it.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -116,13 +117,21 @@ impl Segment {
         &self.file
     }
 
+    /// Gives the room behind the log's end back. It is room only, so this need not be durable.
+    pub(crate) fn give_back(&self, length: u64) -> io::Result<()> {
+        if self.file.length()? > length {
+            self.file.truncate(length)?;
+        }
+        Ok(())
+    }
+
     /// The bytes from `start` to `end`.
     pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Bytes, StoreError> {
         let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
         match self.file.read_at(&mut bytes, start) {
             Ok(()) => Ok(bytes.into()),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.corrupt(start, "the file is shorter than it was"))
             }
             Err(error) => Err(error.into()),

@@ -182,6 +182,11 @@ impl State {
         self.live.values().map(|&inode| self.inodes[inode].live.len()).sum()
     }
 
+    fn free_bytes(&self) -> usize {
+        let free = |capacity: usize| capacity.saturating_sub(self.used_bytes());
+        self.capacity_bytes.map_or(usize::MAX, free)
+    }
+
     /// To be called after each change.
     fn changed(&mut self) {
         if let Some(mut history) = self.history.take() {
@@ -309,9 +314,7 @@ impl DiskFile for SimFile {
             let start = usize::try_from(offset).map_err(io::Error::other)?;
             let failed = state.faulty(Act::Write);
             let grows = (start + bytes.len()).saturating_sub(state.inodes[self.inode].live.len());
-            let free = state
-                .capacity_bytes
-                .map_or(usize::MAX, |capacity| capacity.saturating_sub(state.used_bytes()));
+            let free = state.free_bytes();
             let full = grows > free;
             let written = match (failed, full) {
                 (true, _) => bytes.len() / 2,
@@ -336,6 +339,21 @@ impl DiskFile for SimFile {
             let inode = &mut state.inodes[self.inode];
             inode.durable.clone_from(&inode.live);
             state.changed();
+            Ok(())
+        })
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        self.with(|state| {
+            let length = usize::try_from(length).map_err(io::Error::other)?;
+            let grows = length.saturating_sub(state.inodes[self.inode].live.len());
+            if grows > state.free_bytes() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            if grows > 0 {
+                state.inodes[self.inode].live.resize(length, 0);
+                state.changed();
+            }
             Ok(())
         })
     }
