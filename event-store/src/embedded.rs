@@ -4,6 +4,7 @@
 //! It is for one process: whoever else wants the events talks to that process. The bytes are in
 //! `FORMAT.md`; how an append is decided is in `decide`, what is visible of a stream in `window`.
 
+mod audit;
 mod decide;
 mod filtering;
 mod lock;
@@ -17,8 +18,9 @@ mod store;
 mod window;
 mod writer;
 
+pub use audit::Verified;
 pub use open::{EmbeddedOptions, OpenError};
-pub use store::{EmbeddedStore, Verified};
+pub use store::EmbeddedStore;
 
 pub(crate) use filtering::Matcher;
 pub(crate) use store::Shared;

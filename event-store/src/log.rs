@@ -3,6 +3,7 @@
 //! Everything that touches a disk goes through [`Disk`] and [`DiskFile`], so that tests can put a
 //! failing one below the whole engine.
 
+mod chain;
 mod clean;
 mod clock;
 mod codec;
@@ -13,6 +14,7 @@ mod recovery;
 mod segment;
 mod simulated;
 
+pub use chain::{AuditHead, ChainEnd, NoAuditHead};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile};
 pub use folder::Folder;

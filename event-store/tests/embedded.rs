@@ -402,7 +402,10 @@ async fn closing_ends_followers() {
 const FIXTURE: &str = "tests/fixtures/format-1";
 
 /// The same log with indexes of their second version.
-const FIXTURE_NOW: &str = "tests/fixtures/format-1-index-2";
+const FIXTURE_INDEX_2: &str = "tests/fixtures/format-1-index-2";
+
+/// The same log with the hash chain.
+const FIXTURE_NOW: &str = "tests/fixtures/format-2-index-2";
 
 async fn open_fixture(folder: &Path) -> EmbeddedStore {
     let options = EmbeddedOptions::folder(folder).segment_bytes(2000);
@@ -441,7 +444,7 @@ async fn what_is_written_today_has_the_shape_of_the_fixture() {
 
 #[tokio::test]
 async fn every_format_version_is_still_read() {
-    for fixture in [FIXTURE, FIXTURE_NOW] {
+    for fixture in [FIXTURE, FIXTURE_INDEX_2, FIXTURE_NOW] {
         is_still_read(Path::new(fixture)).await;
     }
 }
@@ -467,8 +470,8 @@ async fn is_still_read(fixture: &Path) {
         assert_eq!((&old.stream, old.revision), (&new.stream, new.revision));
         assert_eq!((&old.event_type, &old.data), (&new.event_type, &new.data));
     }
-    assert_eq!(old.verify().await.unwrap().events, 22);
-    assert_eq!(indexes(), indexes_before, "they are taken as they are, not made again");
+    assert_eq!(old.verify(None).await.unwrap().events, 22);
+    assert!(indexes().starts_with(&indexes_before), "they are taken as they are, not made again");
     append(&old, "track-1", 99).await;
     assert_eq!(old.last_event(&stream("track-1")).await.unwrap().unwrap().id, event(99).id);
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::audit;
 use super::lock::FolderLock;
 use super::recent::RecentIds;
 use super::sealer::Sealer;
@@ -16,7 +17,8 @@ use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
-    CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active, segments_on,
+    ChainEnd, CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active,
+    segments_on,
 };
 
 /// Where and how to open an embedded store.
@@ -142,9 +144,9 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
                 reason: format!("the segment {} is missing", mark.segment).into(),
             });
         }
-        let active = Arc::new(next_segment(disk, 1, clock.now())?);
+        let active = Arc::new(next_segment(disk, 1, ChainEnd::START, clock.now())?);
         let (index, length) = (MemoryIndex::new(1), active.length()?);
-        return Ok((Catalog::new(Vec::new(), active, index, length), 0));
+        return Ok((Catalog::new(Vec::new(), active, index, length, ChainEnd::START), 0));
     };
     let mut sealed = Vec::new();
     let mut next = 1;
@@ -164,8 +166,22 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
         tracing::warn!(segment, bytes, "cut a torn write that was never acknowledged");
     }
     CleanMark::remove(disk)?;
-    let catalog = Catalog::new(sealed, active, index, recovered.length);
-    Ok((catalog, recovered.torn_bytes))
+    let torn_bytes = recovered.torn_bytes;
+    if let Some(chain) = recovered.chain {
+        return Ok((Catalog::new(sealed, active, index, recovered.length, chain), torn_bytes));
+    }
+    // Written before there was a chain: it goes on in a segment that carries one.
+    let next = active_first + index.events() as u64;
+    if index.events() > 0 {
+        let last = Sealed::new(active, recovered.length, index);
+        last.write_index(disk);
+        sealed.push(Arc::new(last));
+    }
+    tracing::info!("the log is of an older format; its hash chain is made, which reads all of it");
+    let chain = audit::chain_after(sealed.iter().map(|one| (&*one.segment, one.length())))?;
+    let active = Arc::new(next_segment(disk, next, chain, clock.now())?);
+    let length = active.length()?;
+    Ok((Catalog::new(sealed, active, MemoryIndex::new(next), length, chain), torn_bytes))
 }
 
 fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {

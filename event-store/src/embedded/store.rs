@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::audit::{self, Verified};
 use super::filtering::Matcher;
 use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
@@ -22,7 +23,7 @@ use crate::index::Catalog;
 use crate::limits::{
     APPEND_BYTES_MAX, APPEND_EVENTS_MAX, EVENT_BYTES_MAX, QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX,
 };
-use crate::log::{Clock, scan_whole};
+use crate::log::{AuditHead, Clock};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
@@ -39,15 +40,6 @@ pub struct EmbeddedStore {
     waiting_bytes: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
     torn_bytes: u64,
-}
-
-/// What [`EmbeddedStore::verify`] found to be good.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// How many events.
-    pub events: u64,
-    /// In how many bytes of segments.
-    pub bytes: u64,
 }
 
 /// What readers, subscribers and the writer share.
@@ -116,9 +108,17 @@ impl EmbeddedStore {
         self.torn_bytes
     }
 
-    /// Reads the log as it is now and checks every byte of it, while the store serves.
-    pub async fn verify(&self) -> Result<Verified, StoreError> {
-        self.shared.blocking(verify_all).await
+    /// Reads the log as it is now and checks every byte and the hash chain, while the store serves.
+    /// With a head that was kept elsewhere, that the log still goes through it: what was changed or
+    /// cut since, by whom ever, is found.
+    pub async fn verify(&self, known: Option<AuditHead>) -> Result<Verified, StoreError> {
+        self.shared.blocking(move |shared| audit::verify(&shared.catalog, known)).await
+    }
+
+    /// The hash chain up to the last event, to be kept elsewhere.
+    pub fn audit_head(&self) -> AuditHead {
+        let (position, chain) = self.shared.catalog.chain();
+        AuditHead { position: Position::new(position), chain }
     }
 
     /// Ends what was asked before, ends all subscriptions, and lets go of the folder. What is asked
@@ -169,16 +169,6 @@ impl Drop for EmbeddedStore {
             tracing::error!("the writer of the event store panicked");
         }
     }
-}
-
-fn verify_all(shared: &Shared) -> Result<Verified, StoreError> {
-    let mut verified = Verified::default();
-    for (segment, length) in shared.catalog.segments() {
-        segment.check_header()?;
-        scan_whole(&segment, length, |_| verified.events += 1)?;
-        verified.bytes += length;
-    }
-    Ok(verified)
 }
 
 /// Refuses what is too large; returns the size of all events, in bytes.

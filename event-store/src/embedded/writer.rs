@@ -115,7 +115,8 @@ impl Writer {
             self.roll()?;
         }
         let (segment, length) = self.shared.catalog.active();
-        let frame = FrameBuilder::encode(&events, segment.salt);
+        let (_, chain) = self.shared.catalog.chain();
+        let frame = FrameBuilder::encode(&events, segment.layout.salt, chain);
         let file = segment.file();
         let room = self.make_room(&**file, length + frame.bytes().len() as u64);
         if let Err(error) = room.and_then(|()| file.write_at(frame.bytes(), length)) {
@@ -135,7 +136,7 @@ impl Writer {
         }
         metrics::histogram!("event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
-        self.shared.catalog.publish(&events, frame.record_offsets(), frame.bytes().len());
+        self.shared.catalog.publish(&events, &frame);
         for event in &events {
             self.recent.add(event);
         }
@@ -163,8 +164,8 @@ impl Writer {
     /// Begins the next segment and seals the one before.
     fn roll(&mut self) -> Result<(), StoreError> {
         self.must_roll = true;
-        let first = self.shared.catalog.head() + 1;
-        let next = match next_segment(&*self.disk, first, self.shared.clock.now()) {
+        let (head, chain) = self.shared.catalog.chain();
+        let next = match next_segment(&*self.disk, head + 1, chain, self.shared.clock.now()) {
             Ok(segment) => segment,
             Err(StoreError::StorageFull) => return Err(StoreError::StorageFull),
             Err(error) => return Err(self.poison(&error)),

@@ -13,7 +13,7 @@ use super::{Extent, MemoryIndex};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::limits::{LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX};
-use crate::log::{FrameBuilder, RecordPlace, Segment};
+use crate::log::{ChainEnd, FrameBuilder, RecordPlace, Segment};
 
 /// How far apart events may be for their places to be read in one go: what a block of an index
 /// holds.
@@ -63,6 +63,7 @@ struct State {
     active: Arc<Segment>,
     index: MemoryIndex,
     length: u64,
+    chain: ChainEnd,
 }
 
 impl State {
@@ -78,10 +79,11 @@ impl Catalog {
         active: Arc<Segment>,
         index: MemoryIndex,
         length: u64,
+        chain: ChainEnd,
     ) -> Self {
         let sealed = Arc::new(sealed);
         Self {
-            state: RwLock::new(State { sealed, active, index, length }),
+            state: RwLock::new(State { sealed, active, index, length, chain }),
             sealed_tails: Cache::new(STREAM_CACHE_ENTRIES_MAX),
             last_events: Cache::builder()
                 .max_capacity(LAST_EVENTS_BYTES_MAX)
@@ -96,6 +98,12 @@ impl Catalog {
     /// The position of the last event; zero when there is none.
     pub(crate) fn head(&self) -> u64 {
         self.read().head()
+    }
+
+    /// The position of the last event, and the end of the chain after it.
+    pub(crate) fn chain(&self) -> (u64, ChainEnd) {
+        let state = self.read();
+        (state.head(), state.chain)
     }
 
     /// The active segment and its length, in bytes.
@@ -129,15 +137,16 @@ impl Catalog {
     }
 
     /// Makes events visible that are durable: a frame at the end of the active segment.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], offsets: &[u32], frame_bytes: usize) {
+    pub(crate) fn publish(&self, events: &[RecordedEvent], frame: &FrameBuilder) {
         let mut state = self.write();
         let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
-        for (event, offset) in events.iter().zip(offsets) {
+        for (event, offset) in events.iter().zip(frame.record_offsets()) {
             let at_micros = event.recorded_at.timestamp_micros();
             let (stream, revision) = (event.stream.as_str(), event.revision.get());
             state.index.add(stream, revision, frame_start + offset, at_micros);
         }
-        state.length += frame_bytes as u64;
+        state.length += frame.bytes().len() as u64;
+        state.chain = frame.chain();
     }
 
     /// Seals the active segment and goes on in the next one, which is empty. The index of the one

@@ -54,7 +54,7 @@ impl IndexFile {
         let version = u32_at(&header, 8);
         let fits = header[..8] == MAGIC
             && [VERSION, VERSION_WITHOUT_FILTER].contains(&version)
-            && u32_at(&header, 12) == segment.salt
+            && u32_at(&header, 12) == segment.layout.salt
             && u64_at(&header, 16) == segment.first
             && u64_at(&header, 32) == length;
         let mut index = Self {
@@ -175,7 +175,7 @@ fn payload(segment: &Segment, length: u64, index: &MemoryIndex) -> Vec<u8> {
     let mut payload = Vec::new();
     payload.extend_from_slice(&MAGIC);
     payload.extend_from_slice(&VERSION.to_le_bytes());
-    payload.extend_from_slice(&segment.salt.to_le_bytes());
+    payload.extend_from_slice(&segment.layout.salt.to_le_bytes());
     payload.extend_from_slice(&segment.first.to_le_bytes());
     payload.extend_from_slice(&small(index.events()).to_le_bytes());
     payload.extend_from_slice(&small(index.runs().len()).to_le_bytes());

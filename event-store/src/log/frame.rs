@@ -5,24 +5,38 @@ use chrono::DateTime;
 use crc32c::crc32c_append;
 use uuid::Uuid;
 
+use super::chain::ChainEnd;
 use super::codec::{array_at, i64_at, u16_at, u32_at, u64_at};
 use crate::event::{ContentType, EventId, EventType, RecordedEvent};
 use crate::position::Position;
 use crate::stream::{Revision, StreamName};
 
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"VZFR";
-pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 pub(crate) const RECORD_HEADER_BYTES: usize = 64;
+
+/// The shortest header of a frame: without the end of the chain.
+pub(crate) const FRAME_HEAD_BYTES: usize = 24;
+const CHAINED_HEAD_BYTES: usize = FRAME_HEAD_BYTES + ChainEnd::BYTES;
 
 /// Where the CRC of a frame or a record ends, and what it covers begins.
 const COVERED_FROM: usize = 8;
 const FLAG_JSON: u8 = 1;
+
+/// How the frames of a segment are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Where its checksums begin.
+    pub(crate) salt: u32,
+    /// Whether frames carry the end of the chain.
+    pub(crate) chained: bool,
+}
 
 /// Encodes the events of one commit as one frame.
 pub(crate) struct FrameBuilder {
     bytes: Vec<u8>,
     record_offsets: Vec<u32>,
     salt: u32,
+    chain: ChainEnd,
 }
 
 /// The fields of a frame's header, of which the frame's bytes were found whole.
@@ -31,6 +45,15 @@ pub(crate) struct FrameHead {
     pub(crate) length: usize,
     pub(crate) count: u32,
     pub(crate) first: u64,
+    /// The end of the chain after its last record, where it carries that.
+    pub(crate) chain: Option<ChainEnd>,
+}
+
+impl Layout {
+    /// The size of a frame's header, in bytes.
+    pub(crate) fn frame_head_bytes(self) -> usize {
+        if self.chained { CHAINED_HEAD_BYTES } else { FRAME_HEAD_BYTES }
+    }
 }
 
 /// The fields of a record's header.
@@ -59,26 +82,35 @@ impl FrameBuilder {
 
     /// The size of the frame with these events, in bytes.
     pub(crate) fn frame_bytes(events: &[RecordedEvent]) -> usize {
-        FRAME_HEADER_BYTES + events.iter().map(Self::record_bytes).sum::<usize>()
+        CHAINED_HEAD_BYTES + events.iter().map(Self::record_bytes).sum::<usize>()
     }
 
-    /// The frame with these events, whose positions follow one another.
-    pub(crate) fn encode(events: &[RecordedEvent], salt: u32) -> Self {
+    /// The frame with these events, whose positions follow one another, behind this end of the
+    /// chain.
+    pub(crate) fn encode(events: &[RecordedEvent], salt: u32, chain: ChainEnd) -> Self {
         let mut frame = Self {
             bytes: Vec::with_capacity(Self::frame_bytes(events)),
             record_offsets: Vec::with_capacity(events.len()),
             salt,
+            chain,
         };
         let first = events.first().map_or(0, |event| event.position.get());
         frame.bytes.extend_from_slice(&FRAME_MAGIC);
         frame.bytes.extend_from_slice(&[0; 8]);
         frame.u32(events.len());
         frame.bytes.extend_from_slice(&first.to_le_bytes());
+        frame.bytes.extend_from_slice(ChainEnd::START.as_bytes());
         for event in events {
             frame.record(event);
         }
+        frame.bytes[FRAME_HEAD_BYTES..CHAINED_HEAD_BYTES].copy_from_slice(frame.chain.as_bytes());
         frame.seal(0, 8);
         frame
+    }
+
+    /// The end of the chain after its last event.
+    pub(crate) fn chain(&self) -> ChainEnd {
+        self.chain
     }
 
     /// The bytes of the frame.
@@ -129,6 +161,7 @@ impl FrameBuilder {
         self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
         let crc = crc32c_append(self.salt, &self.bytes[start + COVERED_FROM..]);
         self.bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+        self.chain = self.chain.after(&self.bytes[start..]);
     }
 
     fn seal(&mut self, start: usize, length_at: usize) {
@@ -141,24 +174,26 @@ impl FrameBuilder {
 
 impl FrameHead {
     /// The length that a frame's header claims, if it can be one.
-    pub(crate) fn claimed_length(header: &[u8]) -> Option<usize> {
-        if header.len() < FRAME_HEADER_BYTES || header[..4] != FRAME_MAGIC {
+    pub(crate) fn claimed_length(header: &[u8], layout: Layout) -> Option<usize> {
+        if header.len() < layout.frame_head_bytes() || header[..4] != FRAME_MAGIC {
             return None;
         }
         let length = usize::try_from(u32_at(header, 8)).ok()?;
         let count = usize::try_from(u32_at(header, 12)).ok()?;
-        let least = FRAME_HEADER_BYTES + count.checked_mul(RECORD_HEADER_BYTES)?;
+        let least = layout.frame_head_bytes() + count.checked_mul(RECORD_HEADER_BYTES)?;
         (count > 0 && length >= least).then_some(length)
     }
 
     /// The header of a frame whose bytes are all there and agree with its CRC.
-    pub(crate) fn of_whole(frame: &[u8], salt: u32) -> Option<Self> {
-        let length = Self::claimed_length(frame)?;
+    pub(crate) fn of_whole(frame: &[u8], layout: Layout) -> Option<Self> {
+        let length = Self::claimed_length(frame, layout)?;
         let covered = frame.get(COVERED_FROM..length)?;
-        (crc32c_append(salt, covered) == u32_at(frame, 4)).then(|| Self {
+        let chain = || ChainEnd::from_bytes(array_at(frame, FRAME_HEAD_BYTES));
+        (crc32c_append(layout.salt, covered) == u32_at(frame, 4)).then(|| Self {
             length,
             count: u32_at(frame, 12),
             first: u64_at(frame, 16),
+            chain: layout.chained.then(chain),
         })
     }
 }
@@ -229,6 +264,12 @@ impl RecordHead {
 mod tests {
     use super::*;
 
+    const LAYOUT: Layout = Layout { salt: 7, chained: true };
+
+    fn frame(events: &[RecordedEvent]) -> FrameBuilder {
+        FrameBuilder::encode(events, LAYOUT.salt, ChainEnd::START)
+    }
+
     fn event(position: u64, data: &str) -> RecordedEvent {
         RecordedEvent {
             id: EventId(Uuid::from_u128(u128::from(position))),
@@ -246,9 +287,10 @@ mod tests {
     #[test]
     fn what_was_encoded_is_decoded() {
         let events = [event(1, "first"), event(2, "")];
-        let frame = FrameBuilder::encode(&events, 7);
-        let head = FrameHead::of_whole(frame.bytes(), 7).unwrap();
+        let frame = frame(&events);
+        let head = FrameHead::of_whole(frame.bytes(), LAYOUT).unwrap();
         assert_eq!((head.length, head.count, head.first), (frame.bytes().len(), 2, 1));
+        assert_eq!(head.chain, Some(frame.chain()));
         for (event, &offset) in events.iter().zip(frame.record_offsets()) {
             let record = Bytes::copy_from_slice(&frame.bytes()[offset as usize..]);
             let head = RecordHead::check(&record, 7).unwrap();
@@ -258,17 +300,17 @@ mod tests {
 
     #[test]
     fn every_changed_byte_of_a_frame_is_noticed() {
-        let frame = FrameBuilder::encode(&[event(1, "first")], 7);
+        let frame = frame(&[event(1, "first")]);
         for at in 0..frame.bytes().len() {
             let mut bytes = frame.bytes().to_vec();
             bytes[at] ^= 0x10;
-            assert!(FrameHead::of_whole(&bytes, 7).is_none(), "byte {at}");
+            assert!(FrameHead::of_whole(&bytes, LAYOUT).is_none(), "byte {at}");
         }
     }
 
     #[test]
     fn a_frame_of_another_segment_is_none_of_ours() {
-        let frame = FrameBuilder::encode(&[event(1, "first")], 7);
-        assert!(FrameHead::of_whole(frame.bytes(), 8).is_none());
+        let frame = frame(&[event(1, "first")]);
+        assert!(FrameHead::of_whole(frame.bytes(), Layout { salt: 8, ..LAYOUT }).is_none());
     }
 }

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::chain::ChainEnd;
 use super::clean::CleanMark;
 use super::disk::{Disk, DiskFile};
-use super::frame::{FRAME_HEADER_BYTES, FRAME_MAGIC, FrameHead, RecordHead};
+use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Layout, RecordHead};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, segment_name};
 use crate::error::StoreError;
 
@@ -15,10 +16,15 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 /// A record that a scan came across.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScannedRecord<'a> {
+    pub(crate) position: u64,
     pub(crate) revision: u64,
     pub(crate) recorded_at_micros: i64,
     pub(crate) stream: &'a str,
     pub(crate) offset: u32,
+    /// The record itself.
+    pub(crate) bytes: &'a [u8],
+    /// The end of the chain after it, where it is the last of a frame that carries that.
+    pub(crate) chain: Option<ChainEnd>,
 }
 
 /// How far the active segment is whole.
@@ -28,6 +34,17 @@ pub(crate) struct Recovered {
     pub(crate) length: u64,
     /// How many bytes of a torn write were cut behind it.
     pub(crate) torn_bytes: u64,
+    /// The end of the chain there, where the segment carries that.
+    pub(crate) chain: Option<ChainEnd>,
+}
+
+/// How far a scan came.
+struct Scanned {
+    /// Where the last whole frame ends.
+    end: u64,
+    /// The position that comes next.
+    next: u64,
+    chain: Option<ChainEnd>,
 }
 
 /// The first positions of all segments of the folder, in order. A last one that was cut off while
@@ -49,14 +66,15 @@ pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     Ok(firsts)
 }
 
-/// Makes the segment that begins with this position.
+/// Makes the segment that begins with this position, behind this end of the chain.
 pub(crate) fn next_segment(
     disk: &dyn Disk,
     first: u64,
+    chain: ChainEnd,
     now: DateTime<Utc>,
 ) -> Result<Segment, StoreError> {
     let salt = Uuid::new_v4().as_fields().0;
-    Segment::create(disk, first, salt, now)
+    Segment::create(disk, first, salt, chain, now)
 }
 
 /// Visits every record up to this length; every byte must be as it was written.
@@ -65,7 +83,7 @@ pub(crate) fn scan_whole(
     length: u64,
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<(), StoreError> {
-    let (end, _) = scan(segment, length, visit)?;
+    let Scanned { end, .. } = scan(segment, length, visit)?;
     if end < length {
         return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
     }
@@ -79,7 +97,7 @@ pub(crate) fn recover_sealed(
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<u64, StoreError> {
     let length = segment.length()?;
-    let (end, _) = scan(segment, length, visit)?;
+    let Scanned { end, .. } = scan(segment, length, visit)?;
     if written_end(segment, end, length)? > end {
         return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
     }
@@ -94,7 +112,7 @@ pub(crate) fn recover_active(
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<Recovered, StoreError> {
     let length = segment.length()?;
-    let (end, next) = scan(segment, length, visit)?;
+    let Scanned { end, next, chain } = scan(segment, length, visit)?;
     if clean.is_some_and(|mark| mark.segment > segment.first) {
         return Err(segment.corrupt(length, "the segment after this one is missing"));
     }
@@ -110,21 +128,20 @@ pub(crate) fn recover_active(
         segment.file().truncate(end)?;
         segment.file().sync()?;
     }
-    Ok(Recovered { length: end, torn_bytes: written - end })
+    Ok(Recovered { length: end, torn_bytes: written - end, chain })
 }
 
-/// Visits the records of all whole frames from the beginning; returns where they end, and the
-/// position that comes next.
+/// Visits the records of all whole frames from the beginning.
 fn scan(
     segment: &Segment,
     length: u64,
     mut visit: impl FnMut(ScannedRecord<'_>),
-) -> Result<(u64, u64), StoreError> {
+) -> Result<Scanned, StoreError> {
     let mut window = Window::new(&**segment.file(), length);
-    let mut offset = SEGMENT_HEADER_BYTES as u64;
-    let mut next = segment.first;
-    while let Some(frame) = window.whole_frame(offset, segment.salt)? {
-        let head = FrameHead::of_whole(frame, segment.salt)
+    let mut offset = segment.frames_start();
+    let (mut next, mut chain) = (segment.first, segment.chain_before);
+    while let Some(frame) = window.whole_frame(offset, segment.layout)? {
+        let head = FrameHead::of_whole(frame, segment.layout)
             .ok_or_else(|| segment.corrupt(offset, "a frame changed while it was read"))?;
         if head.first != next {
             return Err(segment.corrupt(offset, "a frame is missing before this one"));
@@ -132,8 +149,9 @@ fn scan(
         visit_frame(segment, offset, head, frame, &mut visit)?;
         offset += head.length as u64;
         next += u64::from(head.count);
+        chain = head.chain;
     }
-    Ok((offset, next))
+    Ok(Scanned { end: offset, next, chain })
 }
 
 fn visit_frame(
@@ -143,20 +161,23 @@ fn visit_frame(
     frame: &[u8],
     visit: &mut impl FnMut(ScannedRecord<'_>),
 ) -> Result<(), StoreError> {
-    let mut at = FRAME_HEADER_BYTES;
+    let mut at = segment.layout.frame_head_bytes();
     for position in head.first..head.first + u64::from(head.count) {
         let offset = frame_offset + at as u64;
         let corrupt = |reason| segment.corrupt(offset, reason);
         let bytes = frame.get(at..head.length).unwrap_or_default();
-        let record = RecordHead::check(bytes, segment.salt).map_err(corrupt)?;
+        let record = RecordHead::check(bytes, segment.layout.salt).map_err(corrupt)?;
         if record.position != position {
             return Err(corrupt("a record is out of order"));
         }
         visit(ScannedRecord {
+            position,
             revision: record.revision,
             recorded_at_micros: record.recorded_at_micros,
             stream: record.stream(bytes).map_err(corrupt)?,
             offset: u32::try_from(offset).map_err(|_| corrupt("the segment is too long"))?,
+            bytes: &bytes[..record.length],
+            chain: head.chain.filter(|_| at + record.length == head.length),
         });
         at += record.length;
     }
@@ -193,14 +214,14 @@ fn whole_frame_behind(
 ) -> Result<Option<u64>, StoreError> {
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = damaged + 1;
-    while offset + (FRAME_HEADER_BYTES as u64) <= length {
-        let bytes = window.at_least(offset, FRAME_HEADER_BYTES)?;
+    while offset + (FRAME_HEAD_BYTES as u64) <= length {
+        let bytes = window.at_least(offset, FRAME_HEAD_BYTES)?;
         let magic = bytes.windows(FRAME_MAGIC.len()).position(|four| four == FRAME_MAGIC);
         match magic {
             Some(at) => {
                 offset += at as u64;
-                let frame = window.whole_frame(offset, segment.salt)?;
-                let head = frame.and_then(|frame| FrameHead::of_whole(frame, segment.salt));
+                let frame = window.whole_frame(offset, segment.layout)?;
+                let head = frame.and_then(|frame| FrameHead::of_whole(frame, segment.layout));
                 if head.is_some_and(|head| head.first > next) {
                     return Ok(Some(offset));
                 }
@@ -240,15 +261,15 @@ impl<'a> Window<'a> {
     }
 
     /// The frame that begins at this offset, when it is whole.
-    fn whole_frame(&mut self, offset: u64, salt: u32) -> Result<Option<&[u8]>, StoreError> {
-        let header = self.at_least(offset, FRAME_HEADER_BYTES)?;
-        let Some(length) = FrameHead::claimed_length(header) else {
+    fn whole_frame(&mut self, offset: u64, layout: Layout) -> Result<Option<&[u8]>, StoreError> {
+        let header = self.at_least(offset, layout.frame_head_bytes())?;
+        let Some(length) = FrameHead::claimed_length(header, layout) else {
             return Ok(None);
         };
         if length as u64 > self.length - offset {
             return Ok(None);
         }
         let frame = &self.at_least(offset, length)?[..length];
-        Ok(FrameHead::of_whole(frame, salt).map(|_| frame))
+        Ok(FrameHead::of_whole(frame, layout).map(|_| frame))
     }
 }

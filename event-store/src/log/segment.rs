@@ -7,16 +7,23 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use crc32c::crc32c;
 
-use super::codec::{u32_at, u64_at};
+use super::chain::ChainEnd;
+use super::codec::{array_at, u32_at, u64_at};
 use super::disk::{Disk, DiskFile};
-use super::frame::RecordHead;
+use super::frame::{Layout, RecordHead};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 
-pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
+/// The size of a segment's header, in bytes.
+pub(crate) const SEGMENT_HEADER_BYTES: usize = 128;
+/// The same in version 1.
+const UNCHAINED_HEADER_BYTES: usize = 64;
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"VEZALOG\0";
-pub(crate) const FORMAT_VERSION: u32 = 1;
-const CRC_AT: usize = 60;
+const FORMAT_VERSION: u32 = 2;
+/// Without the chain.
+const VERSION_UNCHAINED: u32 = 1;
+const CHAIN_AT: usize = 40;
+const CRC_BYTES: usize = 4;
 
 /// A segment that is open.
 pub(crate) struct Segment {
@@ -24,8 +31,10 @@ pub(crate) struct Segment {
     pub(crate) first: u64,
     /// The name of its file.
     pub(crate) name: String,
-    /// Where its checksums begin.
-    pub(crate) salt: u32,
+    /// How its frames are laid out.
+    pub(crate) layout: Layout,
+    /// The end of the chain before its first event, where it carries that.
+    pub(crate) chain_before: Option<ChainEnd>,
     file: Arc<dyn DiskFile>,
 }
 
@@ -56,8 +65,10 @@ impl Segment {
         disk: &dyn Disk,
         first: u64,
         salt: u32,
+        chain: ChainEnd,
         created: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
+        const CRC_AT: usize = SEGMENT_HEADER_BYTES - CRC_BYTES;
         let name = segment_name(first);
         let mut header = [0; SEGMENT_HEADER_BYTES];
         header[..8].copy_from_slice(&SEGMENT_MAGIC);
@@ -66,6 +77,7 @@ impl Segment {
         header[16..24].copy_from_slice(&first.to_le_bytes());
         header[24..32].copy_from_slice(&created.timestamp_micros().to_le_bytes());
         header[32..36].copy_from_slice(&salt.to_le_bytes());
+        header[CHAIN_AT..CHAIN_AT + ChainEnd::BYTES].copy_from_slice(chain.as_bytes());
         let crc = crc32c(&header[..CRC_AT]);
         header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         let file = disk.open(&name, true)?;
@@ -73,38 +85,56 @@ impl Segment {
         file.truncate(SEGMENT_HEADER_BYTES as u64)?;
         file.sync()?;
         disk.sync_folder()?;
-        Ok(Self { first, name, salt, file })
+        let layout = Layout { salt, chained: true };
+        Ok(Self { first, name, layout, chain_before: Some(chain), file })
     }
 
     /// Opens a segment and checks its header.
     pub(crate) fn open(disk: &dyn Disk, first: u64) -> Result<Self, StoreError> {
         let name = segment_name(first);
         let file = disk.open(&name, false)?;
-        let segment = Self { first, name, salt: 0, file };
-        let salt = segment.check_header()?;
-        Ok(Self { salt, ..segment })
+        let layout = Layout { salt: 0, chained: false };
+        let segment = Self { first, name, layout, chain_before: None, file };
+        let (layout, chain_before) = segment.check_header()?;
+        Ok(Self { layout, chain_before, ..segment })
     }
 
-    /// Checks the header as it is on disk; returns the salt in it.
-    pub(crate) fn check_header(&self) -> Result<u32, StoreError> {
-        if self.length()? < SEGMENT_HEADER_BYTES as u64 {
+    /// Checks the header as it is on disk; returns the layout and the chain in it.
+    pub(crate) fn check_header(&self) -> Result<(Layout, Option<ChainEnd>), StoreError> {
+        let length = usize::try_from(self.length()?).unwrap_or(usize::MAX);
+        if length < UNCHAINED_HEADER_BYTES {
             return Err(self.corrupt(0, "the header is cut off"));
         }
-        let mut header = [0; SEGMENT_HEADER_BYTES];
+        let mut header = vec![0; length.min(SEGMENT_HEADER_BYTES)];
         self.file.read_at(&mut header, 0)?;
         if header[..8] != SEGMENT_MAGIC {
             return Err(self.corrupt(0, "this is no segment"));
         }
-        if crc32c(&header[..CRC_AT]) != u32_at(&header, CRC_AT) {
+        let bytes = u32_at(&header, 12) as usize;
+        let crc_at = bytes.checked_sub(CRC_BYTES).filter(|_| bytes <= header.len());
+        if crc_at.is_none_or(|at| crc32c(&header[..at]) != u32_at(&header, at)) {
             return Err(self.corrupt(0, "the header does not agree with its checksum"));
         }
-        if u32_at(&header, 8) != FORMAT_VERSION {
-            return Err(self.corrupt(8, "the format is of another version"));
-        }
+        let chained = match (u32_at(&header, 8), bytes) {
+            (FORMAT_VERSION, SEGMENT_HEADER_BYTES) => true,
+            (VERSION_UNCHAINED, UNCHAINED_HEADER_BYTES) => false,
+            _ => return Err(self.corrupt(8, "the format is of another version")),
+        };
         if u64_at(&header, 16) != self.first {
             return Err(self.corrupt(16, "the header and the name disagree"));
         }
-        Ok(u32_at(&header, 32))
+        let layout = Layout { salt: u32_at(&header, 32), chained };
+        let chain = || ChainEnd::from_bytes(array_at(&header, CHAIN_AT));
+        Ok((layout, chained.then(chain)))
+    }
+
+    /// Where its frames begin.
+    pub(crate) fn frames_start(&self) -> u64 {
+        if self.layout.chained {
+            SEGMENT_HEADER_BYTES as u64
+        } else {
+            UNCHAINED_HEADER_BYTES as u64
+        }
     }
 
     /// The length of the file, in bytes.
@@ -164,7 +194,7 @@ impl Segment {
         let from = (place.offset - start) as usize;
         let record = bytes.slice(from..(place.end - start) as usize);
         let corrupt = |reason| self.corrupt(u64::from(place.offset), reason);
-        let head = RecordHead::check(&record, self.salt).map_err(corrupt)?;
+        let head = RecordHead::check(&record, self.layout.salt).map_err(corrupt)?;
         if head.position != place.position {
             return Err(corrupt("another event stands where this one should"));
         }

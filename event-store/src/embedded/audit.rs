@@ -1,0 +1,121 @@
+//! Looking at every byte of the log, and along the hash chain.
+
+use crate::error::StoreError;
+use crate::index::Catalog;
+use crate::log::{AuditHead, ChainEnd, Segment, scan_whole};
+use crate::position::Position;
+
+/// What [`EmbeddedStore::verify`](crate::EmbeddedStore::verify) found to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// How many events.
+    pub events: u64,
+    /// In how many bytes of segments.
+    pub bytes: u64,
+    /// The chain up to the last of them.
+    pub head: AuditHead,
+}
+
+/// Checks every segment and the whole chain, and that it went through `known`.
+pub(super) fn verify(catalog: &Catalog, known: Option<AuditHead>) -> Result<Verified, StoreError> {
+    let mut audit = Audit { known, ..Audit::new(ChainEnd::START) };
+    let mut verified = Verified {
+        events: 0,
+        bytes: 0,
+        head: AuditHead { position: Position::START, chain: ChainEnd::START },
+    };
+    for (segment, length) in catalog.segments() {
+        segment.check_header()?;
+        audit.segment(&segment, length)?;
+        verified.bytes += length;
+    }
+    if let Some(known) = audit.known {
+        let place = format!("position {}", known.position).into();
+        let reason = format!("the log ends at {}, before the head that is known", audit.last);
+        return Err(StoreError::Corrupt { place, reason: reason.into() });
+    }
+    verified.events = audit.events;
+    verified.head = AuditHead { position: Position::new(audit.last), chain: audit.chain };
+    Ok(verified)
+}
+
+/// The end of the chain after these segments, which are the first of the log and carry none.
+pub(super) fn chain_after<'a>(
+    segments: impl IntoIterator<Item = (&'a Segment, u64)>,
+) -> Result<ChainEnd, StoreError> {
+    let mut audit = Audit::new(ChainEnd::START);
+    for (segment, length) in segments {
+        audit.segment(segment, length)?;
+    }
+    Ok(audit.chain)
+}
+
+struct Audit {
+    chain: ChainEnd,
+    last: u64,
+    events: u64,
+    /// A head that was not come to yet.
+    known: Option<AuditHead>,
+}
+
+impl Audit {
+    fn new(chain: ChainEnd) -> Self {
+        Self { chain, last: 0, events: 0, known: None }
+    }
+
+    fn segment(&mut self, segment: &Segment, length: u64) -> Result<(), StoreError> {
+        if segment.chain_before.is_some_and(|before| before != self.chain) {
+            let reason = "the chain before this segment is not that of the segments before it";
+            return Err(segment.corrupt(0, reason));
+        }
+        self.reach(segment)?;
+        let mut broken = None;
+        let mut frame_first = segment.first;
+        scan_whole(segment, length, |record| {
+            self.chain = self.chain.after(record.bytes);
+            self.last = record.position;
+            self.events += 1;
+            if let Some(known) = self.known
+                && known.position.get() == self.last
+            {
+                self.known = None;
+                if known.chain != self.chain {
+                    broken.get_or_insert((record.offset, known.position.get(), true));
+                }
+            }
+            if let Some(recorded) = record.chain {
+                if recorded != self.chain {
+                    broken.get_or_insert((record.offset, frame_first, false));
+                }
+                frame_first = record.position + 1;
+            }
+        })?;
+        match broken {
+            None => Ok(()),
+            Some((offset, position, true)) => {
+                let reason = format!("the chain up to position {position} is not the known one");
+                Err(segment.corrupt(u64::from(offset), &reason))
+            }
+            Some((offset, position, false)) => {
+                let reason = format!(
+                    "the events from position {position} on are not those that were recorded"
+                );
+                Err(segment.corrupt(u64::from(offset), &reason))
+            }
+        }
+    }
+
+    /// A head before the first event is come to before anything is read.
+    fn reach(&mut self, segment: &Segment) -> Result<(), StoreError> {
+        match self.known {
+            Some(known) if known.position == Position::START => {
+                self.known = None;
+                if known.chain == ChainEnd::START {
+                    return Ok(());
+                }
+                Err(segment.corrupt(0, "the chain before the first event is not the known one"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
