@@ -111,6 +111,24 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
     }
 }
 
+/// What a process left in the page cache when it died, or when a sync failed, is shown after the
+/// next opening: so it is durable by then.
+#[tokio::test]
+async fn what_an_opening_shows_survives_a_power_cut() {
+    let disk = SimDisk::new();
+    let store = open(&disk).await.unwrap();
+    append(&store, "track-1", &[0]).await.unwrap();
+    disk.fail(Fault::SegmentSync(1));
+    append(&store, "track-1", &[1, 2]).await.unwrap_err();
+    drop(store);
+    let store = open(&disk).await.unwrap();
+    let shown = everything(&store).await.unwrap();
+    assert_eq!(shown.len(), 3, "it was written, and the machine went on");
+    let after = disk.cut_power(|| false);
+    drop(store);
+    assert_eq!(everything(&open(&after).await.unwrap()).await.unwrap(), shown);
+}
+
 /// Given a log that grows by many segments, when the power is cut after any single step of it, the
 /// writing of indexes beside the writer included, then what was acknowledged by then is there, and
 /// is found by stream as well.

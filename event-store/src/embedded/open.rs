@@ -123,14 +123,19 @@ impl EmbeddedOptions {
     }
 }
 
-/// Makes the folder, and its own entry durable.
+/// Makes the folder and those above it that are missing, and each one's entry durable.
 fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    let parent = parent.unwrap_or(Path::new("."));
+    make_folder(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    fs::File::open(parent)?.sync_all()
 }
 
 /// Reads what is there; returns with it how many bytes of a torn write were cut.
@@ -144,7 +149,8 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
                 reason: format!("the segment {} is missing", mark.segment).into(),
             });
         }
-        let active = Arc::new(next_segment(disk, 1, ChainEnd::START, clock.now())?);
+        let file = Segment::new_file(disk, 1)?;
+        let active = Arc::new(next_segment(disk, file, 1, ChainEnd::START, clock.now())?);
         let (index, length) = (MemoryIndex::new(1), active.length()?);
         return Ok((Catalog::new(Vec::new(), active, index, length, ChainEnd::START), 0));
     };
@@ -179,7 +185,8 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
     }
     tracing::info!("the log is of an older format; its hash chain is made, which reads all of it");
     let chain = audit::chain_after(sealed.iter().map(|one| (&*one.segment, one.length())))?;
-    let active = Arc::new(next_segment(disk, next, chain, clock.now())?);
+    let file = Segment::new_file(disk, next)?;
+    let active = Arc::new(next_segment(disk, file, next, chain, clock.now())?);
     let length = active.length()?;
     Ok((Catalog::new(sealed, active, MemoryIndex::new(next), length, chain), torn_bytes))
 }

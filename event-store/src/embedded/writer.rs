@@ -17,7 +17,7 @@ use super::store::Shared;
 use crate::error::{AppendError, StoreError};
 use crate::event::RecordedEvent;
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
-use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, next_segment};
+use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Segment, next_segment};
 use crate::port::Appended;
 
 type Reply = oneshot::Sender<Result<Appended, AppendError>>;
@@ -165,7 +165,10 @@ impl Writer {
     fn roll(&mut self) -> Result<(), StoreError> {
         self.must_roll = true;
         let (head, chain) = self.shared.catalog.chain();
-        let next = match next_segment(&*self.disk, head + 1, chain, self.shared.clock.now()) {
+        // Nothing was written yet, so nothing is in doubt: a later append may have more luck.
+        let file = Segment::new_file(&*self.disk, head + 1)?;
+        let now = self.shared.clock.now();
+        let next = match next_segment(&*self.disk, file, head + 1, chain, now) {
             Ok(segment) => segment,
             Err(StoreError::StorageFull) => return Err(StoreError::StorageFull),
             Err(error) => return Err(self.poison(&error)),

@@ -1,5 +1,7 @@
 //! Reading segments when the store is opened: what is whole, what is torn, what is corrupt.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -42,6 +44,8 @@ pub(crate) struct Recovered {
 struct Scanned {
     /// Where the last whole frame ends.
     end: u64,
+    /// Where that frame begins; where frames begin, when there is none.
+    last_frame: u64,
     /// The position that comes next.
     next: u64,
     chain: Option<ChainEnd>,
@@ -66,15 +70,16 @@ pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     Ok(firsts)
 }
 
-/// Makes the segment that begins with this position, behind this end of the chain.
+/// Makes the segment in this new file that begins with this position, behind this end of the chain.
 pub(crate) fn next_segment(
     disk: &dyn Disk,
+    file: Arc<dyn DiskFile>,
     first: u64,
     chain: ChainEnd,
     now: DateTime<Utc>,
 ) -> Result<Segment, StoreError> {
     let salt = Uuid::new_v4().as_fields().0;
-    Segment::create(disk, first, salt, chain, now)
+    Segment::create(disk, file, first, salt, chain, now)
 }
 
 /// Visits every record up to this length; every byte must be as it was written.
@@ -105,14 +110,15 @@ pub(crate) fn recover_sealed(
     Ok(end)
 }
 
-/// Visits every record of the active segment, and cuts a torn write off its end.
+/// Visits every record of the active segment, cuts a torn write off its end, and makes durable what
+/// is left of it.
 pub(crate) fn recover_active(
     segment: &Segment,
     clean: Option<CleanMark>,
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<Recovered, StoreError> {
     let length = segment.length()?;
-    let Scanned { end, next, chain } = scan(segment, length, visit)?;
+    let Scanned { end, last_frame, next, chain } = scan(segment, length, visit)?;
     if clean.is_some_and(|mark| mark.segment > segment.first) {
         return Err(segment.corrupt(length, "the segment after this one is missing"));
     }
@@ -126,6 +132,11 @@ pub(crate) fn recover_active(
             return Err(segment.corrupt(end, &reason));
         }
         segment.file().truncate(end)?;
+    }
+    if clean.is_none() {
+        // It may be in the page cache only, for a process that died or a sync that failed; what a
+        // sync failed for counts as synced from then on, so it is written once more.
+        segment.file().write_at(&segment.bytes(last_frame, end)?, last_frame)?;
         segment.file().sync()?;
     }
     Ok(Recovered { length: end, torn_bytes: written - end, chain })
@@ -139,6 +150,7 @@ fn scan(
 ) -> Result<Scanned, StoreError> {
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = segment.frames_start();
+    let mut last_frame = offset;
     let (mut next, mut chain) = (segment.first, segment.chain_before);
     while let Some(frame) = window.whole_frame(offset, segment.layout)? {
         let head = FrameHead::of_whole(frame, segment.layout)
@@ -147,11 +159,12 @@ fn scan(
             return Err(segment.corrupt(offset, "a frame is missing before this one"));
         }
         visit_frame(segment, offset, head, frame, &mut visit)?;
+        last_frame = offset;
         offset += head.length as u64;
         next += u64::from(head.count);
         chain = head.chain;
     }
-    Ok(Scanned { end: offset, next, chain })
+    Ok(Scanned { end: offset, last_frame, next, chain })
 }
 
 fn visit_frame(

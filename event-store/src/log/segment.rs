@@ -60,9 +60,15 @@ pub(crate) fn index_name(first: u64) -> String {
 }
 
 impl Segment {
-    /// Makes a new segment; its header and its name are durable afterwards.
+    /// Opens the file of a segment that is not part of the log yet.
+    pub(crate) fn new_file(disk: &dyn Disk, first: u64) -> io::Result<Arc<dyn DiskFile>> {
+        disk.open(&segment_name(first), true)
+    }
+
+    /// Makes a new segment in its file; its header and its name are durable afterwards.
     pub(crate) fn create(
         disk: &dyn Disk,
+        file: Arc<dyn DiskFile>,
         first: u64,
         salt: u32,
         chain: ChainEnd,
@@ -80,7 +86,6 @@ impl Segment {
         header[CHAIN_AT..CHAIN_AT + ChainEnd::BYTES].copy_from_slice(chain.as_bytes());
         let crc = crc32c(&header[..CRC_AT]);
         header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        let file = disk.open(&name, true)?;
         file.write_at(&header, 0)?;
         file.truncate(SEGMENT_HEADER_BYTES as u64)?;
         file.sync()?;

@@ -2,10 +2,13 @@
 //!
 //! The fault model: what was written but not synced may survive a power cut in any subset of its
 //! sectors of 512 bytes; files created, renamed or removed without a folder sync may be as before;
-//! what was synced survives whole. An operation can be told to fail, and the disk to be full.
+//! what was synced survives whole. After a sync that failed, what it was for counts as synced, as
+//! Linux has it: a later sync makes only that durable which was written anew. An operation can be
+//! told to fail, and the disk to be full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::disk::{Disk, DiskFile};
@@ -48,6 +51,8 @@ struct State {
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// The sectors that the next sync makes durable.
+    dirty: BTreeSet<usize>,
 }
 
 struct SimFile {
@@ -106,7 +111,8 @@ impl SimDisk {
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut state = self.lock();
         let inode = state.inodes.len();
-        state.inodes.push(Inode { live: bytes.clone(), durable: bytes });
+        let dirty = BTreeSet::new();
+        state.inodes.push(Inode { live: bytes.clone(), durable: bytes, dirty });
         state.live.insert(name.to_owned(), inode);
         state.durable.insert(name.to_owned(), inode);
     }
@@ -324,6 +330,8 @@ impl DiskFile for SimFile {
             let live = &mut state.inodes[self.inode].live;
             live.resize(live.len().max(start + written), 0);
             live[start..start + written].copy_from_slice(&bytes[..written]);
+            let sectors = start / SECTOR_BYTES..(start + written).div_ceil(SECTOR_BYTES);
+            state.inodes[self.inode].dirty.extend(sectors);
             state.changed();
             match (failed, full) {
                 (true, _) => Err(io::Error::other("simulated failure of a write")),
@@ -335,9 +343,17 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state| {
-            state.sync_allowed(if self.is_segment { Act::SegmentSync } else { Act::Sync })?;
+            let act = if self.is_segment { Act::SegmentSync } else { Act::Sync };
+            let allowed = state.sync_allowed(act);
             let inode = &mut state.inodes[self.inode];
-            inode.durable.clone_from(&inode.live);
+            let dirty = mem::take(&mut inode.dirty);
+            allowed?;
+            inode.durable.resize(inode.live.len(), 0);
+            for sector in dirty {
+                let end = ((sector + 1) * SECTOR_BYTES).min(inode.live.len());
+                let bytes = (sector * SECTOR_BYTES).min(end)..end;
+                inode.durable[bytes.clone()].copy_from_slice(&inode.live[bytes]);
+            }
             state.changed();
             Ok(())
         })
