@@ -101,6 +101,40 @@ async fn a_missing_segment_is_refused_and_a_missing_index_made_again() {
     }
 }
 
+fn changed(whole: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    bytes[at] ^= 0x20;
+    bytes
+}
+
+#[tokio::test]
+async fn every_changed_byte_of_the_log_and_its_indexes_is_found_by_verifying() {
+    let (disk, all) = small_store().await;
+    let files = names(&disk).await;
+    let store = open(&disk).await.unwrap();
+    for name in files.iter().filter(|name| name.ends_with(".log")) {
+        let whole = disk.contents(name).unwrap();
+        for at in 0..whole.len() {
+            disk.put_into(name, &changed(&whole, at));
+            store.verify(None).await.expect_err(&format!("{name} was changed at {at}"));
+        }
+        disk.put_into(name, &whole);
+    }
+    drop(store);
+    for name in files.iter().filter(|name| name.ends_with(".idx")) {
+        let whole = disk.contents(name).unwrap();
+        for at in (0..whole.len()).step_by(41) {
+            let store = open(&disk).await.unwrap();
+            disk.put_into(name, &changed(&whole, at));
+            let verified = store.verify(None).await.unwrap();
+            assert_eq!(verified.indexes_mended, 1, "{name} was changed at {at}");
+            assert_eq!(disk.contents(name).unwrap(), whole);
+        }
+    }
+    let verified = open(&disk).await.unwrap().verify(None).await.unwrap();
+    assert_eq!((verified.events, verified.indexes_mended), (all.len() as u64, 0));
+}
+
 #[tokio::test]
 async fn a_cut_at_any_length_after_a_close_in_peace_is_refused() {
     let (disk, _) = small_store().await;

@@ -1,8 +1,8 @@
 //! Looking at every byte of the log, and along the hash chain.
 
 use crate::error::StoreError;
-use crate::index::Catalog;
-use crate::log::{AuditHead, ChainEnd, Segment, scan_whole};
+use crate::index::{Catalog, MemoryIndex};
+use crate::log::{AuditHead, ChainEnd, Disk, Segment, scan_whole};
 use crate::position::Position;
 
 /// What [`EmbeddedStore::verify`](crate::EmbeddedStore::verify) found to be good.
@@ -12,31 +12,36 @@ pub struct Verified {
     pub events: u64,
     /// In how many bytes of segments.
     pub bytes: u64,
+    /// How many indexes were damaged, and have been made again from their segments.
+    pub indexes_mended: u64,
     /// The chain up to the last of them.
     pub head: AuditHead,
 }
 
-/// Checks every segment and the whole chain, and that it went through `known`.
-pub(super) fn verify(catalog: &Catalog, known: Option<AuditHead>) -> Result<Verified, StoreError> {
+/// Checks every segment, the whole chain, that it went through `known`, and the indexes.
+pub(super) fn verify(
+    catalog: &Catalog,
+    disk: &dyn Disk,
+    known: Option<AuditHead>,
+) -> Result<Verified, StoreError> {
     let mut audit = Audit { known, ..Audit::new(ChainEnd::START) };
-    let mut verified = Verified {
-        events: 0,
-        bytes: 0,
-        head: AuditHead { position: Position::START, chain: ChainEnd::START },
-    };
-    for (segment, length) in catalog.segments() {
+    let (mut bytes, mut indexes_mended) = (0, 0);
+    // Before the segments: what is sealed meanwhile is then looked at without its index.
+    let sealed = catalog.sealed();
+    for (number, (segment, length)) in catalog.segments().into_iter().enumerate() {
         segment.check_header()?;
-        audit.segment(&segment, length)?;
-        verified.bytes += length;
+        let index = audit.segment(&segment, length)?;
+        bytes += length;
+        let mended = sealed.get(number).is_some_and(|sealed| sealed.mend_index(disk, index));
+        indexes_mended += u64::from(mended);
     }
     if let Some(known) = audit.known {
         let place = format!("position {}", known.position).into();
         let reason = format!("the log ends at {}, before the head that is known", audit.last);
         return Err(StoreError::Corrupt { place, reason: reason.into() });
     }
-    verified.events = audit.events;
-    verified.head = AuditHead { position: Position::new(audit.last), chain: audit.chain };
-    Ok(verified)
+    let head = AuditHead { position: Position::new(audit.last), chain: audit.chain };
+    Ok(Verified { events: audit.events, bytes, indexes_mended, head })
 }
 
 /// The end of the chain after these segments, which are the first of the log and carry none.
@@ -63,18 +68,21 @@ impl Audit {
         Self { chain, last: 0, events: 0, known: None }
     }
 
-    fn segment(&mut self, segment: &Segment, length: u64) -> Result<(), StoreError> {
+    /// Goes through a segment; returns its index.
+    fn segment(&mut self, segment: &Segment, length: u64) -> Result<MemoryIndex, StoreError> {
         if segment.chain_before.is_some_and(|before| before != self.chain) {
             let reason = "the chain before this segment is not that of the segments before it";
             return Err(segment.corrupt(0, reason));
         }
         self.reach(segment)?;
         let mut broken = None;
+        let mut index = MemoryIndex::new(segment.first);
         let mut frame_first = segment.first;
         scan_whole(segment, length, |record| {
             self.chain = self.chain.after(record.bytes);
             self.last = record.position;
             self.events += 1;
+            index.add_scanned(record);
             if let Some(known) = self.known
                 && known.position.get() == self.last
             {
@@ -91,7 +99,7 @@ impl Audit {
             }
         })?;
         match broken {
-            None => Ok(()),
+            None => Ok(index),
             Some((offset, position, true)) => {
                 let reason = format!("the chain up to position {position} is not the known one");
                 Err(segment.corrupt(u64::from(offset), &reason))

@@ -115,7 +115,7 @@ impl EmbeddedOptions {
         };
         let (catalog, torn_bytes) = recover(&*disk, &*self.clock)?;
         let recent = remember(&catalog)?;
-        let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock)));
+        let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock), Arc::clone(&disk)));
         let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
         let writer =
             Writer::new(disk, sealer, lock, Arc::clone(&shared), recent, self.segment_bytes);

@@ -23,7 +23,7 @@ use crate::index::Catalog;
 use crate::limits::{
     APPEND_BYTES_MAX, APPEND_EVENTS_MAX, EVENT_BYTES_MAX, QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX,
 };
-use crate::log::{AuditHead, Clock};
+use crate::log::{AuditHead, Clock, Disk};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
@@ -47,13 +47,14 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) live: Live,
     pub(crate) clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
     closed: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Self {
         let live = Live::new(catalog.head());
-        Self { catalog, live, clock, closed: AtomicBool::new(false) }
+        Self { catalog, live, clock, disk, closed: AtomicBool::new(false) }
     }
 
     /// Does what may wait for the disk on a thread that may wait.
@@ -108,11 +109,13 @@ impl EmbeddedStore {
         self.torn_bytes
     }
 
-    /// Reads the log as it is now and checks every byte and the hash chain, while the store serves.
+    /// Reads the log as it is now and checks every byte and the hash chain, while the store serves;
+    /// an index that is damaged is made again.
     /// With a head that was kept elsewhere, that the log still goes through it: what was changed or
     /// cut since, by whom ever, is found.
     pub async fn verify(&self, known: Option<AuditHead>) -> Result<Verified, StoreError> {
-        self.shared.blocking(move |shared| audit::verify(&shared.catalog, known)).await
+        let verify = move |shared: &Shared| audit::verify(&shared.catalog, &*shared.disk, known);
+        self.shared.blocking(verify).await
     }
 
     /// The hash chain up to the last event, to be kept elsewhere.

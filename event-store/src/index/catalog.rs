@@ -122,6 +122,11 @@ impl Catalog {
             .collect()
     }
 
+    /// The sealed segments, from old to new.
+    pub(crate) fn sealed(&self) -> Arc<Vec<Arc<Sealed>>> {
+        Arc::clone(&self.read().sealed)
+    }
+
     /// How many events the active segment has.
     pub(crate) fn active_events(&self) -> usize {
         self.read().index.events()

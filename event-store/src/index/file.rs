@@ -22,6 +22,9 @@ const FLAG_TOMBSTONE: u32 = 1;
 pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     first: u64,
+    /// Where the filter begins in the payload, which not every version has.
+    filter_at: usize,
+    has_filter: bool,
     events: usize,
     streams: usize,
     last_recorded_at_micros: i64,
@@ -60,25 +63,36 @@ impl IndexFile {
         let mut index = Self {
             file,
             first: segment.first,
+            filter_at: 0,
+            has_filter: version != VERSION_WITHOUT_FILTER,
             events: u32_at(&header, 24) as usize,
             streams: u32_at(&header, 28) as usize,
             last_recorded_at_micros: u64_at(&header, 40).cast_signed(),
             filter: Bloom::default(),
         };
-        let filter_at = index.postings_at(index.events);
-        let filter_bytes = match version {
-            VERSION_WITHOUT_FILTER => 0,
-            _ => Bloom::bytes_for(index.streams),
-        };
+        index.filter_at = index.postings_at(index.events);
+        let filter_bytes = if index.has_filter { Bloom::bytes_for(index.streams) } else { 0 };
         let whole = index.file.length().map_err(|_| Damaged)?;
-        if !fits || whole != blocks_bytes(filter_at + filter_bytes) {
+        if !fits || whole != blocks_bytes(index.filter_at + filter_bytes) {
             return Err(Damaged);
         }
-        index.filter = match version {
-            VERSION_WITHOUT_FILTER => Bloom::of(&index.hashes()?),
-            _ => Bloom::from_bytes(&read_payload(&*index.file, filter_at, filter_bytes)?),
+        index.filter = if index.has_filter {
+            Bloom::from_bytes(&read_payload(&*index.file, index.filter_at, filter_bytes)?)
+        } else {
+            Bloom::of(&index.hashes()?)
         };
         Ok(index)
+    }
+
+    /// Whether every byte of it is what would be written for this index of its segment.
+    pub(crate) fn agrees_with(&self, segment: &Segment, length: u64, index: &MemoryIndex) -> bool {
+        const VERSION_ENDS: usize = 12;
+        let mut expected = payload(segment, length, index);
+        if !self.has_filter {
+            expected.truncate(self.filter_at);
+        }
+        let found = read_payload(&*self.file, 0, expected.len());
+        found.is_ok_and(|found| found[VERSION_ENDS..] == expected[VERSION_ENDS..])
     }
 
     /// How many events the segment has.

@@ -81,6 +81,20 @@ impl Sealed {
         }
     }
 
+    /// Compares the index with one that was just made from the segment, and puts that in the place
+    /// of a damaged one; returns whether it was.
+    pub(crate) fn mend_index(&self, disk: &dyn Disk, made: MemoryIndex) -> bool {
+        let agrees = match &*self.index() {
+            Index::Memory(_) => true,
+            Index::File(file) => file.agrees_with(&self.segment, self.length, &made),
+        };
+        if !agrees {
+            self.set_index(Index::Memory(made));
+            self.write_index(disk);
+        }
+        !agrees
+    }
+
     fn with(segment: Arc<Segment>, length: u64, index: Index) -> Self {
         let (events, last_recorded_at_micros) = match &index {
             Index::Memory(index) => (index.events(), index.last_recorded_at_micros()),

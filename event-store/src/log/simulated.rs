@@ -117,6 +117,16 @@ impl SimDisk {
         state.durable.insert(name.to_owned(), inode);
     }
 
+    /// Changes a file that is there under whoever has it open, durable.
+    pub fn put_into(&self, name: &str, bytes: &[u8]) {
+        let mut state = self.lock();
+        if let Some(&inode) = state.live.get(name) {
+            let inode = &mut state.inodes[inode];
+            inode.live = bytes.to_vec();
+            inode.durable = bytes.to_vec();
+        }
+    }
+
     /// A disk with the same durable files, of which nothing is shared.
     #[must_use]
     pub fn copy(&self) -> Self {
