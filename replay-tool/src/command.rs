@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
-use event_store::{EventStore, ReadError, StoreError, StreamName};
+use event_store::{EmbeddedStore, EventStore, ReadError, StoreError, StreamName};
 use projections::{QueryError, RebuildError};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::rebuild::{RebuildArgs, rebuild};
 use crate::sagas::{SagasArgs, sagas};
 use crate::state::{FoldSaga, StateArgs, state};
 use crate::streams::{StreamsArgs, streams};
-use crate::verify::verify;
+use crate::verify::{VerifyArgs, verify};
 
 /// The exit code when all is as it should be.
 pub const GOOD: u8 = 0;
@@ -39,7 +39,10 @@ pub enum ReplayCommand {
     /// Show the state that a stream's events add up to, now or at a moment of the past
     State(StateArgs),
     /// Read the whole log and check that nothing is missing, changed or out of order
-    Verify,
+    ///
+    /// A folder at rest is checked to the last byte, along its hash chain. What is printed as its
+    /// head can be kept elsewhere, and given to a later `verify --head`.
+    Verify(VerifyArgs),
 }
 
 /// What can be asked of the read models, and done about them.
@@ -102,6 +105,9 @@ pub enum ReplayError {
         /// Those there are, separated by commas.
         known: String,
     },
+    /// The hash chain was asked about, and the store is not a folder at rest.
+    #[error("the hash chain can be checked in a folder at rest only: stop the platform first")]
+    NoFolder,
     /// A read model could not be rebuilt; the live one is as it was.
     #[error("{0}")]
     Rebuild(#[source] RebuildError),
@@ -146,7 +152,9 @@ impl ReplayError {
         };
         match self {
             _ if matches!(store, Some(StoreError::Unavailable { .. })) => UNREACHABLE,
-            Self::State(StateError::NoAggregate { .. }) | Self::NoSuchModel { .. } => USAGE,
+            Self::State(StateError::NoAggregate { .. })
+            | Self::NoSuchModel { .. }
+            | Self::NoFolder => USAGE,
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,
             _ => FOUND_BAD,
         }
@@ -168,9 +176,10 @@ fn is_unreachable(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Carries out a command on the log.
+/// Carries out a command on the log; `folder` is the store itself where it is a folder at rest.
 pub async fn run(
     store: &dyn EventStore,
+    folder: Option<&EmbeddedStore>,
     fold_saga: FoldSaga,
     command: &ReplayCommand,
     output: &mut Output<'_>,
@@ -179,7 +188,7 @@ pub async fn run(
         ReplayCommand::Streams(args) => streams(store, args, output).await?,
         ReplayCommand::Events(args) => events(store, args, output).await?,
         ReplayCommand::State(args) => state(store, fold_saga, args, output).await?,
-        ReplayCommand::Verify => return verify(store, output).await,
+        ReplayCommand::Verify(args) => return verify(store, folder, args, output).await,
     }
     Ok(Verdict::Good)
 }

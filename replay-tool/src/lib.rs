@@ -30,3 +30,4 @@ pub use models::Models;
 pub use moment::Moment;
 pub use output::{Format, Output};
 pub use state::FoldSaga;
+pub use verify::corrupt;

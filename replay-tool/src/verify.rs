@@ -4,22 +4,93 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use chrono::{DateTime, Utc};
-use event_store::{EventStore, Position, ReadAll, ReadError, RecordedEvent, Revision, StreamName};
+use event_store::log::AuditHead;
+use event_store::{
+    EmbeddedStore, EventStore, Position, ReadAll, ReadError, RecordedEvent, Revision, StoreError,
+    StreamName,
+};
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::command::{ReplayError, Verdict};
 use crate::output::Output;
-use event_store::StoreError;
 
-/// Reads every event, which checks its bytes, and checks the order of them all: positions and
-/// times never fall, revisions have no gap.
+/// What is checked against.
+#[derive(Clone, Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// A head of the hash chain that was kept elsewhere, `<position>:<64 hexadecimal digits>`: the
+    /// log must still go through it (only a folder at rest)
+    #[arg(long, value_name = "HEAD")]
+    head: Option<AuditHead>,
+}
+
+/// Checks the log, and stops at the first thing that is wrong.
 ///
-/// It stops at the first thing that is wrong, and names its position.
+/// Of a folder at rest every byte, the hash chain and the indexes, which are made again where they
+/// are damaged. Of a store over the network every event as it is read. Of both the order of all
+/// events: positions and times never fall, revisions have no gap.
 pub async fn verify(
     store: &dyn EventStore,
+    folder: Option<&EmbeddedStore>,
+    args: &VerifyArgs,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
+    let Some(folder) = folder else {
+        if args.head.is_some() {
+            return Err(ReplayError::NoFolder);
+        }
+        return match in_order(store).await? {
+            Ok(order) => {
+                let line = "; its bytes and its hash chain can be verified when it is at rest";
+                order.good(None, line, output)
+            }
+            Err(wrong) => wrong.told(output),
+        };
+    };
+    let verified = match folder.verify(args.head).await {
+        Ok(verified) => verified,
+        Err(error @ StoreError::Corrupt { .. }) => {
+            return Wrong { after: None, what: error.to_string() }.told(output);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if verified.indexes_mended > 0 {
+        let indexes = verified.indexes_mended;
+        output.remark(&format!("{indexes} indexes were damaged, and have been made again"))?;
+    }
+    match in_order(store).await? {
+        Ok(order) => order.good(Some(verified.head), "", output),
+        Err(wrong) => wrong.told(output),
+    }
+}
+
+/// The document of a log that can't even be opened, because it is corrupt.
+pub fn corrupt(error: &StoreError, output: &mut Output<'_>) -> Result<Verdict, ReplayError> {
+    Wrong { after: None, what: error.to_string() }.told(output)
+}
+
+/// What is wrong with a log.
+struct Wrong {
+    after: Option<Position>,
+    what: String,
+}
+
+impl Wrong {
+    fn told(&self, output: &mut Output<'_>) -> Result<Verdict, ReplayError> {
+        let Self { after, what } = self;
+        let mut document = json!({ "sound": false, "wrong": what });
+        let mut line = format!("bad: {what}");
+        if let Some(after) = after {
+            document["after_position"] = Value::String(after.to_string());
+            line = format!("bad after position {after}: {what}");
+        }
+        output.result(&document, &line)?;
+        Ok(Verdict::Bad)
+    }
+}
+
+/// Reads every event and checks the order of them all.
+async fn in_order(store: &dyn EventStore) -> Result<Result<Order, Wrong>, ReplayError> {
     let mut reader = store.read_all(ReadAll::forward()).await?;
     let mut order = Order::default();
     while let Some(event) = reader.next().await {
@@ -28,18 +99,11 @@ pub async fn verify(
             Err(ReadError::Store(error @ StoreError::Corrupt { .. })) => Some(error.to_string()),
             Err(error) => return Err(error.into()),
         };
-        if let Some(wrong) = wrong {
-            let after = order.position.to_string();
-            let document = json!({ "sound": false, "after_position": after, "wrong": wrong });
-            output.result(&document, &format!("bad after position {after}: {wrong}"))?;
-            return Ok(Verdict::Bad);
+        if let Some(what) = wrong {
+            return Ok(Err(Wrong { after: Some(order.position), what }));
         }
     }
-    let (events, streams) = (order.events, order.revisions.len());
-    let head = order.position.to_string();
-    let document = json!({ "sound": true, "events": events, "streams": streams, "head": head });
-    output.result(&document, &format!("sound: {events} events, {streams} streams, head {head}"))?;
-    Ok(Verdict::Good)
+    Ok(Ok(order))
 }
 
 /// What must hold of each event after those before it.
@@ -62,6 +126,25 @@ impl Default for Order {
 }
 
 impl Order {
+    fn good(
+        &self,
+        chain: Option<AuditHead>,
+        remark: &str,
+        output: &mut Output<'_>,
+    ) -> Result<Verdict, ReplayError> {
+        let (events, streams) = (self.events, self.revisions.len());
+        let head = chain.map_or(self.position.to_string(), |head| head.to_string());
+        let mut document = json!({
+            "sound": true, "events": events, "streams": streams, "head": self.position.to_string(),
+        });
+        if chain.is_some() {
+            document["chain"] = Value::String(head.clone());
+        }
+        let line = format!("sound: {events} events, {streams} streams, head {head}{remark}");
+        output.result(&document, &line)?;
+        Ok(Verdict::Good)
+    }
+
     fn check(&mut self, event: &RecordedEvent) -> Result<(), String> {
         if event.position <= self.position {
             return Err(format!("position {} does not rise", event.position));

@@ -127,6 +127,11 @@ impl Log {
         Ok(Self { store, embedded: None })
     }
 
+    /// The store itself, when it is that of a folder at rest.
+    pub fn folder(&self) -> Option<&EmbeddedStore> {
+        self.embedded.as_deref()
+    }
+
     /// The store.
     pub fn store(&self) -> Arc<dyn EventStore> {
         Arc::clone(&self.store)

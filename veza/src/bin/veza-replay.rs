@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::{Parser, Subcommand};
-use event_store::StreamName;
+use event_store::{EmbeddedStore, OpenError, StoreError, StreamName};
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
-    Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, run, run_on_models,
+    Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, corrupt, run, run_on_models,
 };
 use sagas::orchestrator::{ResumeError, resume};
 use serde_json::json;
@@ -24,7 +24,8 @@ use veza::replay::{Log, PartsError, ReadSide, fold_saga};
 /// Look into the event log, and make read models anew from it.
 ///
 /// Beside a running platform it asks that platform's event store and database; else it opens those
-/// of the data folder, which the platform can't start on meanwhile. Only `resume` adds to the log.
+/// of the data folder, which the platform can't start on meanwhile; as the platform does, it cuts a
+/// torn write off the log then. Only `resume` adds to the log.
 ///
 /// Exit code: 0 good, 1 something found bad or not done, 2 wrong usage, 3 the event store or the
 /// database can't be reached.
@@ -132,13 +133,28 @@ fn failed(error: &(dyn std::error::Error + Send + Sync), code: u8) -> ExitCode {
 }
 
 async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
-    let log = Log::open(cli.store.as_deref(), config).await?;
     let format = if cli.json { Format::Json } else { Format::Text };
     let mut stdout = io::BufWriter::new(io::stdout());
     let mut output = Output::new(&mut stdout, format);
+    let verifying = matches!(cli.command, Command::Log(ReplayCommand::Verify(_)));
+    let log = match Log::open(cli.store.as_deref(), config).await {
+        Err(PartsError::Store(OpenError::Store(error @ StoreError::Corrupt { .. })))
+            if verifying =>
+        {
+            let verdict = corrupt(&error, &mut output)?;
+            stdout.flush().map_err(ReplayError::from)?;
+            return Ok(verdict);
+        }
+        log => log?,
+    };
+    if let Some(torn_bytes) = log.folder().map(EmbeddedStore::torn_bytes).filter(|&torn| torn > 0) {
+        let cut = "of a torn write that was never acknowledged were cut off the log";
+        let _ = writeln!(io::stderr(), "veza-replay: {torn_bytes} bytes {cut}");
+    }
     let outcome = match &cli.command {
         Command::Log(command) => {
-            let outcome = run(&*log.store(), fold_saga, command, &mut output).await;
+            let folder = log.folder();
+            let outcome = run(&*log.store(), folder, fold_saga, command, &mut output).await;
             outcome.map_err(Failure::from)
         }
         Command::Models(command) => on_models(cli, config, &log, command, &mut output).await,

@@ -40,6 +40,14 @@ impl Said {
         assert_eq!(self.code, Some(0), "{self:?}");
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+
+    /// What it says is wrong, when it found something bad.
+    fn wrong(&self) -> String {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        let document: Value = serde_json::from_str(&self.out).unwrap();
+        assert_eq!(document["sound"], false, "{self:?}");
+        document["wrong"].as_str().unwrap().to_owned()
+    }
 }
 
 async fn replay(platform: &Platform, args: &[&str]) -> Said {
@@ -344,14 +352,25 @@ async fn a_changed_byte_is_found() {
     let (platform, crowd) = busy_platform().await;
     crowd.pause().await;
     let data = platform.stop_and_keep().await;
-    assert_eq!(replay(&data, &["verify"]).await.documents()[0]["sound"], true);
+    let sound = replay(&data, &["verify"]).await.documents().remove(0);
+    assert_eq!(sound["sound"], true);
+    let head = sound["chain"].as_str().unwrap();
+    assert_eq!(replay(&data, &["verify", "--head", head]).await.code, Some(0));
+    let another = format!("{}:{}", sound["head"].as_str().unwrap(), "0".repeat(64));
+    let wrong = replay(&data, &["verify", "--head", &another]).await.wrong();
+    assert!(wrong.contains("the chain up to position"), "{wrong}");
+
     let segments = std::fs::read_dir(data.data().join("events")).unwrap();
     let segments = segments.map(|entry| entry.unwrap().path());
     let segment = segments.max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = bytes.windows(13).position(|some| some == b"MessagePosted").unwrap();
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
-    let said = replay(&data, &["verify"]).await;
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let whole = std::fs::read(&segment).unwrap();
+    let middle = whole.windows(13).position(|some| some == b"MessagePosted").unwrap();
+    let first_frame = whole.windows(4).position(|four| four == b"VZFR").unwrap();
+    for at in [middle, first_frame, first_frame + 4] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        let wrong = replay(&data, &["verify"]).await.wrong();
+        assert!(wrong.contains("offset"), "{wrong}");
+    }
 }
