@@ -15,6 +15,9 @@ pub const APPEND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most events in one append.
 pub const APPEND_EVENTS_MAX: usize = 65_536;
 
+/// Most streams that one append writes to or checks: each is looked up by the one who writes.
+pub const APPEND_STREAMS_MAX: usize = 1024;
+
 /// Longest regular expression of a filter, in bytes.
 pub const FILTER_PATTERN_BYTES_MAX: usize = 4096;
 

@@ -1,54 +1,54 @@
 //! Whether an append may happen, or has happened already; as EventStoreDB decides it.
 
+use std::cmp::Ordering;
+
 use super::staging::{Found, Staging};
 use super::window::TRUNCATE_ALL;
-use crate::error::AppendError;
+use crate::error::StoreError;
 use crate::event::EventId;
 use crate::index::Tail;
-use crate::port::Appended;
-use crate::position::Position;
-use crate::stream::{ExpectedRevision, Revision, StreamName};
+use crate::multi::{ExpectedState, StreamState};
+use crate::stream::{Revision, StreamName};
 
-/// What is to be done.
+/// What is to be done with events for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Append, beginning with this revision.
-    Append(u64),
-    /// Nothing: it is a retry, and this is the answer of the first time.
-    Done(Appended),
+    /// Append them.
+    Append,
+    /// Nothing: they were appended before, and this is the last of them.
+    Done(Found),
+    /// Refuse them: the stream is not as expected.
+    Wrong,
+    /// Refuse them: the stream is deleted.
+    Deleted,
+    /// Refuse them: the first of them were appended before, the others not.
+    HalfKnown,
 }
 
-/// A stream that is appended to, and what its writer expects.
+/// A stream that is appended to or checked, as it is now.
 pub(crate) struct Decision<'a> {
     staging: &'a Staging<'a>,
     stream: &'a StreamName,
-    expected: ExpectedRevision,
     tail: Tail,
     has_metadata: bool,
     deleted: bool,
 }
 
 impl<'a> Decision<'a> {
-    /// Looks at the stream; a tombstone ends it here.
+    /// Looks at the stream. One of metadata is tombstoned with its subject.
     pub(crate) fn about(
         staging: &'a Staging<'a>,
         stream: &'a StreamName,
-        expected: ExpectedRevision,
-    ) -> Result<Self, AppendError> {
-        let tail = staging.tail(stream)?;
-        let subject_gone = match stream.metadata_subject() {
-            Some(subject) => staging.tail(&subject)?.tombstoned,
-            None => false,
-        };
-        if tail.tombstoned || subject_gone {
-            return Err(AppendError::StreamDeleted(stream.clone()));
+    ) -> Result<Self, StoreError> {
+        let mut tail = staging.tail(stream)?;
+        if let Some(subject) = stream.metadata_subject() {
+            tail.tombstoned |= staging.tail(&subject)?.tombstoned;
         }
         let metadata = staging.metadata(stream)?;
         let truncated = metadata.as_ref().and_then(|metadata| metadata.truncate_before);
         Ok(Self {
             staging,
             stream,
-            expected,
             tail,
             has_metadata: metadata.is_some(),
             deleted: truncated.is_some_and(|before| before >= TRUNCATE_ALL),
@@ -56,8 +56,8 @@ impl<'a> Decision<'a> {
     }
 
     /// The last revision of the stream.
-    pub(crate) fn last(&self) -> Option<u64> {
-        self.tail.last
+    pub(crate) fn last(&self) -> Option<Revision> {
+        self.tail.last.map(Revision::new)
     }
 
     /// Whether the stream was deleted and not written to again.
@@ -70,69 +70,86 @@ impl<'a> Decision<'a> {
         self.tail.last.is_some() || self.has_metadata
     }
 
-    /// The error that says what the stream is like.
-    pub(crate) fn wrong(&self) -> AppendError {
-        AppendError::WrongExpectedRevision {
-            stream: self.stream.clone(),
-            expected: self.expected,
-            actual: self.tail.last.map(Revision::new),
+    /// What the stream is like.
+    pub(crate) fn state(&self) -> StreamState {
+        match self.last() {
+            _ if self.tail.tombstoned => StreamState::Tombstoned,
+            last if self.deleted => StreamState::SoftDeleted { last },
+            Some(last) => StreamState::At(last),
+            None => StreamState::NoEvents,
         }
     }
 
-    /// Decides about events with these ids.
-    pub(crate) fn verdict(&self, ids: &[EventId]) -> Result<Verdict, AppendError> {
+    /// Whether a check of the stream holds, when it is not written.
+    pub(crate) fn holds(&self, expected: ExpectedState) -> Result<bool, StoreError> {
+        match expected {
+            ExpectedState::Tombstoned => Ok(self.tail.tombstoned),
+            expected => Ok(self.verdict(Some(expected), &[])? == Verdict::Append),
+        }
+    }
+
+    /// Decides about events with these ids; nothing may be expected of the stream.
+    pub(crate) fn verdict(
+        &self,
+        expected: Option<ExpectedState>,
+        ids: &[EventId],
+    ) -> Result<Verdict, StoreError> {
+        if self.tail.tombstoned {
+            return Ok(Verdict::Deleted);
+        }
         let behind = self.tail.last.map_or(0, |last| last + 1);
-        let expected_behind = match self.expected {
-            ExpectedRevision::StreamExists if self.deleted => {
-                return Err(AppendError::StreamDeleted(self.stream.clone()));
+        let expected_behind = match expected {
+            Some(ExpectedState::StreamExists) if self.deleted => return Ok(Verdict::Deleted),
+            Some(ExpectedState::StreamExists) if !self.exists() => return Ok(Verdict::Wrong),
+            None | Some(ExpectedState::StreamExists) => return self.among_recent(ids),
+            // The append that is tried again has opened the stream.
+            Some(ExpectedState::SoftDeleted) => {
+                return Ok(match self.among_recent(ids)? {
+                    Verdict::Append if !self.deleted => Verdict::Wrong,
+                    verdict => verdict,
+                });
             }
-            ExpectedRevision::StreamExists if !self.exists() => return Err(self.wrong()),
-            ExpectedRevision::Any | ExpectedRevision::StreamExists => {
-                return self.among_recent(ids, behind);
-            }
-            ExpectedRevision::NoStream => 0,
-            ExpectedRevision::Exactly(revision) => revision.get().saturating_add(1),
+            Some(ExpectedState::Tombstoned) => return Ok(Verdict::Wrong),
+            Some(ExpectedState::NoStream) => 0,
+            Some(ExpectedState::Exactly(revision)) => revision.get().saturating_add(1),
         };
         match expected_behind.cmp(&behind) {
-            std::cmp::Ordering::Equal => Ok(Verdict::Append(behind)),
-            std::cmp::Ordering::Greater => Err(self.wrong()),
-            std::cmp::Ordering::Less => self.in_place(ids, expected_behind, behind),
+            Ordering::Equal => Ok(Verdict::Append),
+            Ordering::Greater => Ok(Verdict::Wrong),
+            Ordering::Less => {
+                let reopens = self.deleted && expected == Some(ExpectedState::NoStream);
+                self.in_place(ids, expected_behind, reopens)
+            }
         }
     }
 
     /// A retry if exactly these events stand where they would have gone.
-    fn in_place(&self, ids: &[EventId], from: u64, behind: u64) -> Result<Verdict, AppendError> {
-        let reopens = self.deleted && self.expected == ExpectedRevision::NoStream;
+    fn in_place(&self, ids: &[EventId], from: u64, reopens: bool) -> Result<Verdict, StoreError> {
         let mut last: Option<Found> = None;
         for (revision, id) in (from..).zip(ids) {
             match self.staging.event_at(self.stream, revision)? {
                 Some((known, found)) if known == *id => last = Some(found),
-                _ if reopens && last.is_none() => return Ok(Verdict::Append(behind)),
-                _ => return Err(self.wrong()),
+                _ if reopens && last.is_none() => return Ok(Verdict::Append),
+                _ => return Ok(Verdict::Wrong),
             }
         }
-        match last {
-            Some(found) => Ok(Verdict::Done(answer(found))),
-            None if reopens => Ok(Verdict::Append(behind)),
-            None => Err(self.wrong()),
-        }
+        Ok(match last {
+            Some(found) => Verdict::Done(found),
+            None if reopens => Verdict::Append,
+            None => Verdict::Wrong,
+        })
     }
 
-    /// A retry if all of these events are among the last of the stream.
-    fn among_recent(&self, ids: &[EventId], behind: u64) -> Result<Verdict, AppendError> {
-        let found: Vec<Found> =
-            ids.iter().map_while(|&id| self.staging.recent(self.stream, id)).collect();
-        match found.last() {
-            None => Ok(Verdict::Append(behind)),
-            Some(&last) if found.len() == ids.len() => Ok(Verdict::Done(answer(last))),
-            Some(_) => Err(self.wrong()),
+    /// A retry if all of these events are among the last of the log, in this stream.
+    fn among_recent(&self, ids: &[EventId]) -> Result<Verdict, StoreError> {
+        let mut last: Option<Found> = None;
+        for &id in ids {
+            match self.staging.recent(self.stream, id)? {
+                Some(found) => last = Some(found),
+                None if last.is_some() => return Ok(Verdict::HalfKnown),
+                None => return Ok(Verdict::Append),
+            }
         }
-    }
-}
-
-fn answer(found: Found) -> Appended {
-    Appended {
-        last_revision: Some(Revision::new(found.revision)),
-        position: Some(Position::new(found.position)),
+        Ok(last.map_or(Verdict::Append, Verdict::Done))
     }
 }

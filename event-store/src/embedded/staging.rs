@@ -8,8 +8,9 @@ use super::recent::RecentIds;
 use super::window::{metadata_at, parse};
 use crate::error::StoreError;
 use crate::event::{EventId, NewEvent, RecordedEvent};
-use crate::index::{Catalog, TOMBSTONE_REVISION, Tail};
+use crate::index::{Catalog, TOMBSTONE_REVISION, Tail, stream_hash};
 use crate::log::FrameBuilder;
+use crate::port::Appended;
 use crate::position::Position;
 use crate::stream::{Revision, StreamMetadata, StreamName};
 
@@ -18,6 +19,15 @@ use crate::stream::{Revision, StreamMetadata, StreamName};
 pub(crate) struct Found {
     pub(crate) revision: u64,
     pub(crate) position: u64,
+}
+
+impl From<Found> for Appended {
+    fn from(found: Found) -> Self {
+        Self {
+            last_revision: Some(Revision::new(found.revision)),
+            position: Some(Position::new(found.position)),
+        }
+    }
 }
 
 /// The log as it will be once what is staged is durable.
@@ -29,7 +39,8 @@ pub(crate) struct Staging<'a> {
     events: Vec<RecordedEvent>,
     bytes: usize,
     by_stream: HashMap<StreamName, Vec<usize>>,
-    by_id: HashMap<EventId, usize>,
+    /// By id and the hash of the stream: one id may be in several streams.
+    by_id: HashMap<(EventId, u64), usize>,
 }
 
 impl<'a> Staging<'a> {
@@ -61,26 +72,47 @@ impl<'a> Staging<'a> {
         self.events
     }
 
-    /// Stages an event; returns its position.
-    pub(crate) fn add(&mut self, stream: &StreamName, revision: u64, event: NewEvent) -> Position {
-        let at = self.events.len();
-        let position = Position::new(self.head + at as u64 + 1);
-        self.by_stream.entry(stream.clone()).or_default().push(at);
-        self.by_id.insert(event.id, at);
-        let recorded = RecordedEvent {
+    /// Stages what this stages, or nothing when it fails.
+    pub(crate) fn all_or_none<T, E>(
+        &mut self,
+        stage: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.events.len();
+        let outcome = stage(self);
+        if outcome.is_err() && self.events.len() > before {
+            let kept = self.events.drain(..before).collect();
+            self.events.clear();
+            self.by_stream.clear();
+            self.by_id.clear();
+            self.bytes = 0;
+            Vec::into_iter(kept).for_each(|event| self.push(event));
+        }
+        outcome
+    }
+
+    /// Stages an event; returns where it is.
+    pub(crate) fn add(&mut self, stream: &StreamName, revision: u64, event: NewEvent) -> Found {
+        let position = self.head + self.events.len() as u64 + 1;
+        self.push(RecordedEvent {
             id: event.id,
             stream: stream.clone(),
             revision: Revision::new(revision),
-            position,
+            position: Position::new(position),
             event_type: event.event_type,
             content_type: event.content_type,
             data: event.data,
             metadata: event.metadata,
             recorded_at: self.recorded_at,
-        };
-        self.bytes += FrameBuilder::record_bytes(&recorded);
-        self.events.push(recorded);
-        position
+        });
+        Found { revision, position }
+    }
+
+    fn push(&mut self, event: RecordedEvent) {
+        let at = self.events.len();
+        self.by_stream.entry(event.stream.clone()).or_default().push(at);
+        self.by_id.insert((event.id, stream_hash(event.stream.as_str())), at);
+        self.bytes += FrameBuilder::record_bytes(&event);
+        self.events.push(event);
     }
 
     /// The end of a stream.
@@ -126,9 +158,14 @@ impl<'a> Staging<'a> {
     }
 
     /// Where an event with this id is, if it is among the last and of this stream.
-    pub(crate) fn recent(&self, stream: &StreamName, id: EventId) -> Option<Found> {
-        let staged = self.by_id.get(&id).map(|&at| &self.events[at]);
-        match staged.filter(|event| event.stream == *stream) {
+    pub(crate) fn recent(
+        &self,
+        stream: &StreamName,
+        id: EventId,
+    ) -> Result<Option<Found>, StoreError> {
+        let key = (id, stream_hash(stream.as_str()));
+        let staged = self.by_id.get(&key).map(|&at| &self.events[at]);
+        Ok(match staged.filter(|event| event.stream == *stream) {
             Some(event) => {
                 Some(Found { revision: event.revision.get(), position: event.position.get() })
             }
@@ -136,7 +173,7 @@ impl<'a> Staging<'a> {
                 .recent
                 .find(id, stream.as_str())
                 .map(|known| Found { revision: known.revision, position: known.position }),
-        }
+        })
     }
 
     fn staged(&self, stream: &StreamName) -> impl DoubleEndedIterator<Item = &RecordedEvent> {
