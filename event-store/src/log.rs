@@ -19,7 +19,7 @@ pub use folder::Folder;
 pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
-pub(crate) use codec::{u32_at, u64_at};
+pub(crate) use codec::{array_at, u32_at, u64_at};
 pub(crate) use frame::FrameBuilder;
 pub(crate) use recovery::{next_segment, recover_active, scan_whole, segments_on};
 pub(crate) use segment::{RecordPlace, Segment, index_name};

@@ -21,6 +21,12 @@ pub(crate) struct Found {
     pub(crate) position: u64,
 }
 
+impl From<&RecordedEvent> for Found {
+    fn from(event: &RecordedEvent) -> Self {
+        Self { revision: event.revision.get(), position: event.position.get() }
+    }
+}
+
 impl From<Found> for Appended {
     fn from(found: Found) -> Self {
         Self {
@@ -154,7 +160,7 @@ impl<'a> Staging<'a> {
                 self.catalog.events(&positions)?.pop()
             }
         };
-        Ok(event.map(|event| (event.id, Found { revision, position: event.position.get() })))
+        Ok(event.map(|event| (event.id, (&event).into())))
     }
 
     /// Where an event with this id is, if it is among the last and of this stream.
@@ -163,17 +169,20 @@ impl<'a> Staging<'a> {
         stream: &StreamName,
         id: EventId,
     ) -> Result<Option<Found>, StoreError> {
-        let key = (id, stream_hash(stream.as_str()));
-        let staged = self.by_id.get(&key).map(|&at| &self.events[at]);
-        Ok(match staged.filter(|event| event.stream == *stream) {
-            Some(event) => {
-                Some(Found { revision: event.revision.get(), position: event.position.get() })
+        let hash = stream_hash(stream.as_str());
+        let asked = |event: &RecordedEvent| event.id == id && event.stream == *stream;
+        let staged = self.by_id.get(&(id, hash)).map(|&at| &self.events[at]);
+        if let Some(event) = staged.filter(|event| asked(event)) {
+            return Ok(Some(event.into()));
+        }
+        for position in self.recent.candidates(id, hash) {
+            // Hashes may agree by chance; what is in the log does not.
+            let event = self.catalog.events(&[position])?.pop();
+            if let Some(event) = event.filter(asked) {
+                return Ok(Some((&event).into()));
             }
-            None => self
-                .recent
-                .find(id, stream.as_str())
-                .map(|known| Found { revision: known.revision, position: known.position }),
-        })
+        }
+        Ok(None)
     }
 
     fn staged(&self, stream: &StreamName) -> impl DoubleEndedIterator<Item = &RecordedEvent> {

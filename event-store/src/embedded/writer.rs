@@ -14,6 +14,7 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
+use crate::index::stream_hash;
 use crate::limits::{GROUP_BYTES, QUEUE_APPENDS_MAX};
 use crate::log::{CleanMark, Disk, FrameBuilder, next_segment};
 
@@ -121,7 +122,8 @@ impl Writer {
         metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
         self.shared.catalog.publish(&events, frame.record_offsets(), frame.bytes().len());
         for event in &events {
-            self.recent.add(event);
+            let hash = stream_hash(event.stream.as_str());
+            self.recent.add(event.id, hash, event.position.get());
         }
         self.shared.live.publish(&events);
         Ok(())

@@ -170,6 +170,16 @@ pub async fn a_retry_to_several_streams_appends_nothing(store: Store) {
     assert_eq!(stream_of(&store, ReadStream::forward(other)).await.len(), 2);
 }
 
+pub async fn one_id_may_be_in_several_streams_of_an_append(store: Store) {
+    let (one, other, offered) = (fresh(), fresh(), events(1));
+    let append = MultiAppend::default().events(&one, offered.clone()).events(&other, offered);
+    let appended = store.append_to_streams(append.clone()).await.unwrap();
+    assert_eq!(store.append_to_streams(append).await.unwrap(), appended);
+    for stream in [one, other] {
+        assert_eq!(stream_of(&store, ReadStream::forward(stream)).await.len(), 1);
+    }
+}
+
 pub async fn a_mixture_of_known_and_new_is_refused(store: Store) {
     let (one, other) = (fresh(), fresh());
     let known = events(2);

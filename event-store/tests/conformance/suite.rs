@@ -48,6 +48,7 @@ macro_rules! conformance_suite {
             every_stream_that_is_not_as_expected_is_told, a_deleted_stream_is_opened_among_others,
             metadata_is_written_among_others, a_retry_to_several_streams_appends_nothing,
             a_mixture_of_known_and_new_is_refused,
+            one_id_may_be_in_several_streams_of_an_append,
             too_much_for_several_streams_is_refused,
             one_of_many_writers_to_several_streams_wins);
     };
