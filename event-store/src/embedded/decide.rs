@@ -153,3 +153,108 @@ impl<'a> Decision<'a> {
         Ok(last.map_or(Verdict::Append, Verdict::Done))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+    use crate::embedded::recent::RecentIds;
+    use crate::embedded::staging::tests::{catalog, event, id};
+    use crate::index::TOMBSTONE_REVISION;
+
+    /// A stream with the events 0, 1 and 2, or with none; with this `$tb`; tombstoned or not.
+    fn decide(
+        events: u64,
+        truncate_before: Option<u64>,
+        tombstoned: bool,
+        check: impl Fn(Decision<'_>),
+    ) {
+        let (catalog, recent) = (catalog(), RecentIds::new(16));
+        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let stream = StreamName::new("track-1").unwrap();
+        for number in 0..events {
+            staging.add(&stream, number, event(number.into(), "{}".to_owned()));
+        }
+        if let Some(before) = truncate_before {
+            let data = json!({ "$tb": before }).to_string();
+            staging.add(&stream.metadata_stream(), 0, event(100, data));
+        }
+        if tombstoned {
+            staging.add(&stream, TOMBSTONE_REVISION, event(101, String::new()));
+        }
+        check(Decision::about(&staging, &stream).unwrap());
+    }
+
+    const AT_2: ExpectedState = ExpectedState::Exactly(Revision::new(2));
+
+    #[test]
+    fn new_events_are_judged_by_what_is_expected() {
+        use ExpectedState::{NoStream, SoftDeleted, StreamExists};
+        use Verdict::{Append, Deleted, Wrong};
+        for (expected, missing, there, deleted) in [
+            (None, Append, Append, Append),
+            (Some(NoStream), Append, Wrong, Append),
+            (Some(StreamExists), Wrong, Append, Deleted),
+            (Some(SoftDeleted), Wrong, Wrong, Append),
+            (Some(AT_2), Wrong, Append, Append),
+            (Some(ExpectedState::Exactly(Revision::new(1))), Wrong, Wrong, Wrong),
+            (Some(ExpectedState::Tombstoned), Wrong, Wrong, Wrong),
+        ] {
+            let is = |told| {
+                move |decision: Decision<'_>| {
+                    assert_eq!(decision.verdict(expected, &[id(9)]).unwrap(), told, "{expected:?}");
+                }
+            };
+            decide(0, None, false, is(missing));
+            decide(3, None, false, is(there));
+            decide(3, Some(TRUNCATE_ALL), false, is(deleted));
+            decide(3, None, true, is(Deleted));
+        }
+    }
+
+    #[test]
+    fn known_events_are_recognised_where_they_would_stand() {
+        let known = |position| Verdict::Done(Found { revision: position - 1, position });
+        decide(3, None, false, |decision| {
+            let told = |expected, ids: &[u128]| {
+                let ids: Vec<EventId> = ids.iter().map(|&number| id(number)).collect();
+                decision.verdict(expected, &ids).unwrap()
+            };
+            let at = |revision| Some(ExpectedState::Exactly(Revision::new(revision)));
+            assert_eq!(told(Some(ExpectedState::NoStream), &[0, 1]), known(2));
+            assert_eq!(told(Some(ExpectedState::NoStream), &[1, 2]), Verdict::Wrong);
+            assert_eq!(told(at(0), &[1, 2]), known(3));
+            assert_eq!(told(at(0), &[1, 9]), Verdict::Wrong);
+            assert_eq!(told(at(0), &[1, 2, 9]), Verdict::Wrong);
+            for free in [None, Some(ExpectedState::StreamExists), Some(ExpectedState::SoftDeleted)]
+            {
+                assert_eq!(told(free, &[1, 2]), known(3), "{free:?}");
+                assert_eq!(told(free, &[2, 9]), Verdict::HalfKnown, "{free:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn checks_hold_of_what_is_so() {
+        use ExpectedState::{NoStream, SoftDeleted, StreamExists, Tombstoned};
+        let all = [NoStream, StreamExists, SoftDeleted, Tombstoned, AT_2];
+        let (cut, last) = (Some(TRUNCATE_ALL), Some(Revision::new(2)));
+        for (events, truncate_before, tombstoned, state, holding) in [
+            (0, None, false, StreamState::NoEvents, &[NoStream][..]),
+            (0, Some(5), false, StreamState::NoEvents, &[NoStream, StreamExists]),
+            (3, None, false, StreamState::At(Revision::new(2)), &[StreamExists, AT_2]),
+            (3, cut, false, StreamState::SoftDeleted { last }, &[NoStream, SoftDeleted, AT_2]),
+            (3, cut, true, StreamState::Tombstoned, &[Tombstoned]),
+            (0, None, true, StreamState::Tombstoned, &[Tombstoned]),
+        ] {
+            decide(events, truncate_before, tombstoned, |decision| {
+                assert_eq!(decision.state(), state);
+                let holds = |expected: &ExpectedState| decision.holds(*expected).unwrap();
+                let held: Vec<ExpectedState> = all.into_iter().filter(holds).collect();
+                assert_eq!(held, holding, "{state}");
+            });
+        }
+    }
+}

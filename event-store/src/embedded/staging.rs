@@ -190,3 +190,58 @@ impl<'a> Staging<'a> {
         staged.iter().map(|&at| &self.events[at])
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{ContentType, EventType};
+    use crate::index::MemoryIndex;
+    use crate::log::{SimDisk, next_segment};
+
+    /// The catalog of an empty log.
+    pub(crate) fn catalog() -> Catalog {
+        let segment = next_segment(&SimDisk::new(), 1, DateTime::UNIX_EPOCH).unwrap();
+        let length = segment.length().unwrap();
+        Catalog::new(Vec::new(), Arc::new(segment), MemoryIndex::new(1), length)
+    }
+
+    pub(crate) fn id(number: u128) -> EventId {
+        EventId(Uuid::from_u128(number))
+    }
+
+    pub(crate) fn event(number: u128, data: String) -> NewEvent {
+        NewEvent {
+            id: id(number),
+            event_type: EventType::new("Numbered").unwrap(),
+            content_type: ContentType::Json,
+            data: data.into(),
+            metadata: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_fails_half_way_leaves_nothing_staged() {
+        let (catalog, recent) = (catalog(), RecentIds::new(16));
+        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let (one, other) = (StreamName::new("track-1").unwrap(), StreamName::new("a").unwrap());
+        staging.add(&one, 0, event(0, "{}".to_owned()));
+        let bytes = staging.bytes();
+        let failed = staging.all_or_none(|staging| {
+            staging.add(&one, 1, event(1, "{}".to_owned()));
+            staging.add(&other, 0, event(0, "{}".to_owned()));
+            Err::<(), StoreError>(StoreError::StorageFull)
+        });
+        assert!(failed.is_err());
+        assert_eq!(staging.tail(&one).unwrap().last, Some(0));
+        assert_eq!(staging.tail(&other).unwrap().last, None);
+        assert_eq!(staging.recent(&one, id(0)).unwrap().map(|found| found.position), Some(1));
+        assert_eq!(staging.recent(&one, id(1)).unwrap(), None);
+        assert_eq!(staging.recent(&other, id(0)).unwrap(), None);
+        assert_eq!((staging.bytes(), staging.into_events().len()), (bytes, 1));
+    }
+}
