@@ -6,7 +6,7 @@
 //! again (its event ids make that safe). Reads of the past and filtered reads of the log are done
 //! here, by looking at the events: the protocol has neither. An append to several streams is
 //! refused as [`MultiAppendError::Unsupported`](crate::MultiAppendError::Unsupported), because that
-//! client has none; one of a single stream, with or without a check of it, is an append like others.
+//! client has none; one of a single stream, with or without a check of it, is like any other.
 //!
 //! | module | what is there |
 //! | --- | --- |

@@ -40,7 +40,8 @@ pub const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// Events whose ids the embedded store remembers, to recognise retries that expect nothing: the
-/// last of the log, also after it was opened again. Each takes 16 bytes of memory, 16 MB for all.
+/// last of the log, also after it was opened again. Each takes 16 bytes of memory, 16 MB for all,
+/// and reading all of them takes an opening about 0.1 s, however large the log is.
 pub const RECENT_IDS_MAX: usize = 1_000_000;
 
 /// For those ids, opening the embedded store reads no further segment beyond this, in bytes, of

@@ -213,7 +213,7 @@ impl Pair {
                     answers.push(answer);
                     told.push(known);
                 }
-                // The first poll of each puts it into the writer's queue, and they are polled in order.
+                // The first poll of each, in order, puts it into the writer's queue.
                 assert_eq!(futures::future::join_all(answers).await, told, "{appends:?}");
             }
             Operation::Delete { stream: at, expected } => {

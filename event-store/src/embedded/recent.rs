@@ -6,8 +6,8 @@
 //!
 //! Positions are dense, so the hashes are a ring in their order, and each hash's place says which
 //! event it is of. The entries of a bucket are a chain from new to old: an event takes 8 bytes for
-//! its hash, 4 for its link and about 4 for its share of the buckets, 16 MB for a million. Nothing is
-//! taken out: what falls out of the ring is overwritten, and a chain ends at the first entry that
+//! its hash, 4 for its link and about 4 for its share of the buckets, 16 MB for a million. Nothing
+//! is taken out: what falls out of the ring is overwritten, and a chain ends at the first entry that
 //! can't be of it any more.
 
 use std::hash::{BuildHasher, RandomState};
@@ -101,7 +101,8 @@ impl RecentIds {
     }
 
     fn hash(&self, id: EventId, stream_hash: u64) -> u64 {
-        self.keyed.hash_one((id, stream_hash))
+        let (high, low) = id.0.as_u64_pair();
+        self.keyed.hash_one([high, low, stream_hash])
     }
 
     fn bucket(&self, hash: u64) -> usize {
