@@ -7,8 +7,8 @@
 //! Positions are dense, so the hashes are a ring in their order, and each hash's place says which
 //! event it is of. The entries of a bucket are a chain from new to old: an event takes 8 bytes for
 //! its hash, 4 for its link and about 4 for its share of the buckets, 16 MB for a million. Nothing
-//! is taken out: what falls out of the ring is overwritten, and a chain ends at the first entry that
-//! can't be of it any more.
+//! is taken out: what falls out of the ring is overwritten, and a chain ends at the first entry
+//! that can't be of it any more.
 
 use std::hash::{BuildHasher, RandomState};
 use std::iter;
