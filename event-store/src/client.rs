@@ -4,7 +4,9 @@
 //! It adds what the port promises and that client does not give: a dead connection is replaced,
 //! subscriptions go on where they broke off, and an append closed by another's failure is sent
 //! again (its event ids make that safe). Reads of the past and filtered reads of the log are done
-//! here, by looking at the events: the protocol has neither.
+//! here, by looking at the events: the protocol has neither. An append to several streams is
+//! refused as [`MultiAppendError::Unsupported`](crate::MultiAppendError::Unsupported), because that
+//! client has none; one of a single stream, with or without a check of it, is like any other.
 //!
 //! | module | what is there |
 //! | --- | --- |

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::event::EventId;
+use crate::multi::Violation;
 use crate::stream::{ExpectedRevision, Revision, StreamName};
 
 /// Why a name of a stream or an event type is refused.
@@ -113,6 +114,58 @@ pub enum AppendError {
     /// The store can't.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why an append to several streams was refused. Nothing of it was kept, unless the store was
+/// unavailable.
+#[derive(Clone, Debug, Error)]
+pub enum MultiAppendError {
+    /// Streams are not as they must be: all of them, those with failed checks first, in the order
+    /// of the checks; at least one.
+    #[error("{} streams are not as they must be: {}", .0.len(), all(.0))]
+    Violated(Vec<Violation>),
+    /// Some of its events were appended before and others were not, so that it is no retry.
+    #[error("some of the events were appended before, others were not")]
+    HalfKnown,
+    /// It has no events.
+    #[error("there are no events to append")]
+    NoEvents,
+    /// Two checks are of the same stream.
+    #[error("stream {0} has more than one check")]
+    CheckedTwice(StreamName),
+    /// A stream that is to be written is expected to take no events ever again.
+    #[error("stream {0} can't be written when it is deleted for good")]
+    TombstonedWritten(StreamName),
+    /// One event is too large.
+    #[error("event {id} has {size} bytes, more than {max}")]
+    EventTooLarge {
+        /// Which event.
+        id: EventId,
+        /// Its size as [`crate::NewEvent::size`] counts, in bytes.
+        size: usize,
+        /// The largest that is taken, in bytes.
+        max: usize,
+    },
+    /// All events together are too large or too many, or the streams are too many.
+    #[error("the append has {size} {unit}, more than {max}")]
+    AppendTooLarge {
+        /// Its size.
+        size: usize,
+        /// The largest that is taken.
+        max: usize,
+        /// What is counted: `bytes`, `events` or `streams`.
+        unit: &'static str,
+    },
+    /// This store can't append to several streams at once, nor check streams that are not written.
+    #[error("this event store appends to one stream at a time")]
+    Unsupported,
+    /// The store can't.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn all(violations: &[Violation]) -> String {
+    violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn found(actual: Option<Revision>) -> String {

@@ -11,6 +11,7 @@
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
+//! | [`multi`] | appends to several streams, all or none |
 //! | [`event`] | events before and after they are recorded |
 //! | [`stream`] | names, revisions, expectations and metadata of streams |
 //! | [`position`] | places in the global order |
@@ -29,18 +30,21 @@ pub mod grpc;
 mod index;
 pub mod limits;
 pub mod log;
+pub mod multi;
 pub mod port;
 pub mod position;
 pub mod read;
+mod size;
 pub mod stream;
 pub mod subscription;
 mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError, Verified};
-pub use error::{AppendError, ReadError, StoreError, SubscribeError};
+pub use error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};
+pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamState, Violation};
 pub use port::{Appended, EventStore};
 pub use position::Position;
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};

@@ -15,6 +15,9 @@ pub const APPEND_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most events in one append.
 pub const APPEND_EVENTS_MAX: usize = 65_536;
 
+/// Most streams that one append writes to or checks: each is looked up by the one who writes.
+pub const APPEND_STREAMS_MAX: usize = 1024;
+
 /// Longest regular expression of a filter, in bytes.
 pub const FILTER_PATTERN_BYTES_MAX: usize = 4096;
 
@@ -40,10 +43,13 @@ pub const QUEUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// A group of appends that share one sync takes no further append beyond this, in bytes.
 pub const GROUP_BYTES: usize = 8 * 1024 * 1024;
 
-/// Event ids that the embedded store remembers, to recognise retries that expect nothing.
-pub const RECENT_IDS_MAX: usize = 1 << 18;
+/// Events whose ids the embedded store remembers, to recognise retries that expect nothing: the
+/// last of the log, also after it was opened again. Each takes 16 bytes of memory, 16 MB for all,
+/// and reading all of them takes an opening about 0.1 s, however large the log is.
+pub const RECENT_IDS_MAX: usize = 1_000_000;
 
-/// For those ids, opening the embedded store reads no further segment beyond this, in bytes.
+/// For those ids, opening the embedded store reads no further segment beyond this, in bytes, of
+/// those whose index does not have them.
 pub const RECENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Events that the embedded store keeps in memory for live subscribers.

@@ -21,7 +21,7 @@ pub use folder::Folder;
 pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
-pub(crate) use codec::{u32_at, u64_at};
+pub(crate) use codec::{array_at, u32_at, u64_at};
 pub(crate) use frame::FrameBuilder;
 pub(crate) use recovery::{
     ScannedRecord, next_segment, recover_active, recover_sealed, scan_whole, segments_on,

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 
-use crate::error::{AppendError, ReadError, StoreError, SubscribeError};
+use crate::error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError};
 use crate::event::{NewEvent, RecordedEvent};
 use crate::filter::Filter;
+use crate::multi::{MultiAppend, MultiAppended, append_to_one};
 use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
 use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
@@ -27,6 +28,24 @@ pub trait EventStore: Send + Sync + 'static {
         expected: ExpectedRevision,
         events: Vec<NewEvent>,
     ) -> Result<Appended, AppendError>;
+
+    /// Appends events to several streams, all or none, and returns when they are durable; their
+    /// order in the log is the one given. What is checked is checked against one state of all
+    /// streams, to which the append then goes.
+    ///
+    /// Idempotent as [`append`](Self::append) is, a stream by itself: when the events of every
+    /// stream are known where they would stand, the answer is that of the first time and the
+    /// checks of other streams are not made again; when only some are, it is refused.
+    ///
+    /// A store that appends to one stream at a time need not say so: unless implemented, this
+    /// hands on what is of one stream, checks of it included, and refuses all else as
+    /// [`MultiAppendError::Unsupported`].
+    async fn append_to_streams(
+        &self,
+        append: MultiAppend,
+    ) -> Result<MultiAppended, MultiAppendError> {
+        append_to_one(self, append).await
+    }
 
     /// Reads one stream. An unknown stream is an error at once; one whose events were all
     /// truncated is empty.

@@ -1,5 +1,7 @@
 //! The embedded store does what the port promises, in one segment and spread over many.
 
+#[path = "conformance/several.rs"]
+mod several;
 #[path = "conformance/suite.rs"]
 mod suite;
 
@@ -24,12 +26,12 @@ async fn in_many_segments() -> (suite::Store, SimDisk) {
 
 mod folder {
     //! On a real file system.
-    use super::{in_a_folder, suite};
-    crate::conformance_suite!(in_a_folder());
+    use super::in_a_folder;
+    crate::conformance_suite!(in_a_folder(), several);
 }
 
 mod many_segments {
     //! With segments that hold a few events each, so that every path meets sealed ones.
-    use super::{in_many_segments, suite};
-    crate::conformance_suite!(in_many_segments());
+    use super::in_many_segments;
+    crate::conformance_suite!(in_many_segments(), several);
 }

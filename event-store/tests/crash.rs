@@ -6,7 +6,10 @@ mod given;
 mod simulated;
 
 use event_store::log::{Fault, SimDisk};
-use event_store::{AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError};
+use event_store::{
+    AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
+    MultiAppendError, RecordedEvent, StoreError,
+};
 use given::{event, everything, stream};
 use simulated::{all_of, open};
 
@@ -158,6 +161,91 @@ async fn a_power_cut_after_any_step_loses_nothing_that_was_acknowledged() {
             }
             by_stream.sort_by_key(|event| event.position);
             assert_eq!(by_stream, held, "step {step}");
+        }
+    }
+}
+
+/// How many events each append to several streams has here.
+const SEVERAL: u64 = 5;
+
+/// Appends to three streams, one of which is deleted and so is opened again.
+async fn append_to_several(store: &EmbeddedStore, first: u64) -> Result<(), MultiAppendError> {
+    let names = ["track-1", "track-2", "track-1", "user-1", "track-2"];
+    let append = (first..).zip(names).fold(MultiAppend::default(), |append, (number, name)| {
+        append.events(&stream(name), [event(number)])
+    });
+    let append = append.check(&stream("user-1"), ExpectedState::SoftDeleted);
+    store.append_to_streams(append.check(&stream("order-1"), ExpectedState::NoStream)).await?;
+    Ok(())
+}
+
+/// The numbered events of these, without those of metadata.
+fn numbered(held: &[RecordedEvent]) -> Vec<event_store::EventId> {
+    let numbered = held.iter().filter(|event| event.event_type.as_str() == "Numbered");
+    numbered.map(|event| event.id).collect()
+}
+
+/// Given appends to several streams over many segments, when the power is cut after any single
+/// step, and any sectors survive, then each append is there whole and in order, or not at all, and
+/// those that were acknowledged are; the stream that it opens is open if and only if it is there.
+#[tokio::test]
+async fn an_append_to_several_streams_is_whole_or_gone_after_any_step() {
+    let disk = SimDisk::new();
+    let store = open(&disk).await.unwrap();
+    disk.remember();
+    let mut acknowledged_at = Vec::new();
+    for first in (0..10 * SEVERAL).step_by(SEVERAL as usize) {
+        append(&store, "user-1", &[1000 + first]).await.unwrap();
+        store.delete_stream(&stream("user-1"), ExpectedRevision::Any).await.unwrap();
+        append_to_several(&store, first).await.unwrap();
+        acknowledged_at.push(disk.changes());
+    }
+    store.close().await.unwrap();
+    let several = |id| (0..10 * SEVERAL).any(|number| event(number).id == id);
+    for (step, disk) in disk.remembered().into_iter().enumerate() {
+        let acknowledged = acknowledged_at.iter().filter(|&&at| at <= step + 1).count() as u64;
+        for seed in 0..4 {
+            let mut throw = coins(seed + step as u64 * 4);
+            let after = disk.cut_power(|| match seed {
+                0 => true,
+                1 => false,
+                _ => throw(),
+            });
+            let store = open(&after).await.unwrap();
+            let mut held = numbered(&everything(&store).await.unwrap());
+            let last = held.last().copied();
+            held.retain(|&id| several(id));
+            let whole = held.len() as u64;
+            assert_eq!(whole % SEVERAL, 0, "step {step} kept {whole} events");
+            assert!(whole >= acknowledged * SEVERAL, "step {step} lost events");
+            assert_eq!(held, (0..whole).map(|number| event(number).id).collect::<Vec<_>>());
+            if last.is_some_and(several) {
+                let opened = all_of(&store, "user-1").await.unwrap();
+                assert_eq!(opened.len(), 1, "step {step}");
+            }
+        }
+    }
+}
+
+/// Given a sync or write that fails under an append to several streams, then nothing of it is seen,
+/// and after reopening it is there whole or not at all.
+#[tokio::test]
+async fn a_failed_append_to_several_streams_is_not_seen() {
+    for fault in [Fault::SegmentSync(1), Fault::Write(1)] {
+        for seed in 0..50 {
+            let disk = SimDisk::new();
+            let store = open(&disk).await.unwrap();
+            append(&store, "user-1", &[1000]).await.unwrap();
+            store.delete_stream(&stream("user-1"), ExpectedRevision::Any).await.unwrap();
+            disk.fail(fault);
+            let error = append_to_several(&store, 0).await.unwrap_err();
+            let poisoned = matches!(&error, MultiAppendError::Store(StoreError::Poisoned { .. }));
+            assert!(poisoned, "{error}");
+            assert_eq!(everything(&store).await.unwrap().len(), 2, "{fault:?}");
+            let store = open(&disk.cut_power(coins(seed))).await.unwrap();
+            let held = everything(&store).await.unwrap().len() as u64;
+            // The stream that is opened gets an event of its metadata.
+            assert!([2, 2 + SEVERAL + 1].contains(&held), "{fault:?}, seed {seed}: {held}");
         }
     }
 }

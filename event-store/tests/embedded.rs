@@ -401,11 +401,14 @@ async fn closing_ends_followers() {
 /// The log of the first format version, as it was written when that was new.
 const FIXTURE: &str = "tests/fixtures/format-1";
 
-/// The same log with indexes of their second version.
+/// The same log with indexes of their second version, which had no ids.
 const FIXTURE_INDEX_2: &str = "tests/fixtures/format-1-index-2";
 
+/// The same log with indexes of their third version.
+const FIXTURE_INDEX_3: &str = "tests/fixtures/format-1-index-3";
+
 /// The same log with the hash chain.
-const FIXTURE_NOW: &str = "tests/fixtures/format-2-index-2";
+const FIXTURE_NOW: &str = "tests/fixtures/format-2-index-3";
 
 async fn open_fixture(folder: &Path) -> EmbeddedStore {
     let options = EmbeddedOptions::folder(folder).segment_bytes(2000);
@@ -444,7 +447,7 @@ async fn what_is_written_today_has_the_shape_of_the_fixture() {
 
 #[tokio::test]
 async fn every_format_version_is_still_read() {
-    for fixture in [FIXTURE, FIXTURE_INDEX_2, FIXTURE_NOW] {
+    for fixture in [FIXTURE, FIXTURE_INDEX_2, FIXTURE_INDEX_3, FIXTURE_NOW] {
         is_still_read(Path::new(fixture)).await;
     }
 }
@@ -472,6 +475,10 @@ async fn is_still_read(fixture: &Path) {
     }
     assert_eq!(old.verify(None).await.unwrap().events, 22);
     assert!(indexes().starts_with(&indexes_before), "they are taken as they are, not made again");
+    for number in (0..20).step_by(2) {
+        append(&old, "track-1", number).await;
+    }
+    assert_eq!(everything(&old).await.unwrap().len(), 22, "its ids are known");
     append(&old, "track-1", 99).await;
     assert_eq!(old.last_event(&stream("track-1")).await.unwrap().unwrap().id, event(99).id);
 }

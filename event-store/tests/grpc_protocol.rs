@@ -7,6 +7,8 @@ mod arriving;
 mod interruptions;
 #[path = "grpc_protocol/official_client.rs"]
 mod official_client;
+#[path = "conformance/one_at_a_time.rs"]
+mod one_at_a_time;
 #[path = "grpc_protocol/plain.rs"]
 mod plain;
 #[path = "grpc_protocol/proxy.rs"]
@@ -35,5 +37,5 @@ mod conformance {
         (Arc::new(store), server)
     }
 
-    crate::conformance_suite!(over_the_network());
+    crate::conformance_suite!(over_the_network(), one_at_a_time);
 }

@@ -8,14 +8,17 @@ mod model;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use std::pin::Pin;
+use std::sync::Arc;
+
 use event_store::log::{Fault, SimDisk};
 use event_store::{
-    AppendError, EmbeddedStore, EventStore, ExpectedRevision, ReadError, ReadStream, Revision,
-    StreamMetadata,
+    AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
+    MultiAppendError, MultiAppended, ReadError, ReadStream, Revision, StreamMetadata, StreamState,
 };
 use futures::TryStreamExt;
 use given::{event, everything, stream};
-use model::{Model, Outcome, Refusal};
+use model::{Model, MultiOutcome, MultiRefusal, Outcome, Refusal};
 use proptest::prelude::*;
 use simulated::{all_of, open};
 
@@ -23,12 +26,56 @@ const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Append { stream: usize, expected: Expected, count: u64, again: u64 },
-    Delete { stream: usize, expected: Expected },
-    Tombstone { stream: usize },
-    Metadata { stream: usize, max_count: Option<u64>, truncate_before: Option<u64> },
+    /// Appends that wait for the writer together, in this order.
+    Appends(Vec<Append>),
+    Delete {
+        stream: usize,
+        expected: Expected,
+    },
+    Tombstone {
+        stream: usize,
+    },
+    Metadata {
+        stream: usize,
+        max_count: Option<u64>,
+        truncate_before: Option<u64>,
+    },
     Reopen,
-    Crash { seed: u64, in_flight: bool },
+    Crash {
+        seed: u64,
+        in_flight: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+enum Append {
+    OfStream {
+        stream: usize,
+        expected: Expected,
+        count: u64,
+        again: u64,
+    },
+    /// The streams of the events, and what is expected of each stream.
+    OfStreams {
+        streams: Vec<usize>,
+        checks: [Option<Check>; STREAMS.len()],
+    },
+    /// One to several streams that was sent before, as it was or with an event more.
+    Again {
+        which: prop::sample::Index,
+        more: Option<usize>,
+        checked: bool,
+    },
+}
+
+/// What a check expects.
+#[derive(Clone, Copy, Debug)]
+enum Check {
+    /// What is so.
+    Right,
+    SoftDeleted,
+    Tombstoned,
+    Like(Expected),
 }
 
 /// What a writer expects, near to what is there.
@@ -52,10 +99,28 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         ]
     };
     let some = || proptest::option::of(0..6_u64);
-    let append =
+    let check = prop_oneof![
+        5 => Just(Check::Right),
+        1 => Just(Check::SoftDeleted),
+        1 => Just(Check::Tombstoned),
+        2 => expected().prop_map(Check::Like),
+    ];
+    let checks = prop::array::uniform3(prop::option::weighted(0.4, check));
+    let of_stream =
         (stream(), expected(), 0..4_u64, 0..4_u64).prop_map(|(stream, expected, count, again)| {
-            Operation::Append { stream, expected, count, again }
+            Append::OfStream { stream, expected, count, again }
         });
+    let of_streams = (prop::collection::vec(stream(), 1..7), checks)
+        .prop_map(|(streams, checks)| Append::OfStreams { streams, checks });
+    let again =
+        (any::<prop::sample::Index>(), prop::option::weighted(0.3, stream()), any::<bool>())
+            .prop_map(|(which, more, checked)| Append::Again { which, more, checked });
+    let append = prop_oneof![4 => of_stream, 3 => of_streams, 1 => again];
+    let appends = prop_oneof![
+        3 => append.clone().prop_map(|append| vec![append]),
+        1 => prop::collection::vec(append, 1..6),
+    ]
+    .prop_map(Operation::Appends);
     let delete = (stream(), expected())
         .prop_map(|(stream, expected)| Operation::Delete { stream, expected });
     let tombstone = stream().prop_map(|stream| Operation::Tombstone { stream });
@@ -65,7 +130,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let crash = (any::<u64>(), any::<bool>())
         .prop_map(|(seed, in_flight)| Operation::Crash { seed, in_flight });
     let one = prop_oneof![
-        20 => append,
+        20 => appends,
         3 => delete,
         1 => tombstone,
         3 => metadata,
@@ -78,16 +143,34 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 /// The store under test beside its model.
 struct Pair {
     disk: SimDisk,
-    store: EmbeddedStore,
+    store: Arc<EmbeddedStore>,
     model: Model,
     next_id: u64,
+    /// The appends to several streams that were asked for.
+    sent: Vec<Several>,
 }
+
+/// Streams and numbers of events, and checks.
+#[derive(Clone, Debug)]
+struct Several {
+    events: Vec<(String, u64)>,
+    checks: Vec<(String, ExpectedState)>,
+}
+
+/// What was answered, or is to be.
+#[derive(Debug, PartialEq)]
+enum Answer {
+    One(Outcome),
+    Several(MultiOutcome),
+}
+
+type Answering = Pin<Box<dyn Future<Output = Answer>>>;
 
 impl Pair {
     async fn new() -> Self {
         let disk = SimDisk::new();
-        let store = open(&disk).await.unwrap();
-        Self { disk, store, model: Model::default(), next_id: 0 }
+        let store = Arc::new(open(&disk).await.unwrap());
+        Self { disk, store, model: Model::default(), next_id: 0, sent: Vec::new() }
     }
 
     fn expected(&self, name: &str, expected: Expected) -> ExpectedRevision {
@@ -123,13 +206,15 @@ impl Pair {
 
     async fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Append { stream: at, expected, count, again } => {
-                let numbers = self.numbers(STREAMS[at], expected, count, again);
-                let expected = self.expected(STREAMS[at], expected);
-                let events = numbers.iter().map(|&number| event(number)).collect();
-                let got = self.store.append(&stream(STREAMS[at]), expected, events).await;
-                let told = self.model.append(STREAMS[at], expected, &numbers);
-                assert_eq!(outcome(got), told, "append of {numbers:?}, {expected}");
+            Operation::Appends(appends) => {
+                let (mut answers, mut told) = (Vec::new(), Vec::new());
+                for append in appends.clone() {
+                    let (answer, known) = self.append(append);
+                    answers.push(answer);
+                    told.push(known);
+                }
+                // The first poll of each, in order, puts it into the writer's queue.
+                assert_eq!(futures::future::join_all(answers).await, told, "{appends:?}");
             }
             Operation::Delete { stream: at, expected } => {
                 let expected = self.expected(STREAMS[at], expected);
@@ -151,10 +236,90 @@ impl Pair {
             }
             Operation::Reopen => {
                 self.store.close().await.unwrap();
-                self.store = open(&self.disk).await.unwrap();
+                self.store = Arc::new(open(&self.disk).await.unwrap());
             }
             Operation::Crash { seed, in_flight } => self.crash(seed, in_flight).await,
         }
+    }
+
+    /// What the store will answer to an append, and what the model answers.
+    fn append(&mut self, append: Append) -> (Answering, Answer) {
+        let several = match append {
+            Append::OfStream { stream: at, expected, count, again } => {
+                let numbers = self.numbers(STREAMS[at], expected, count, again);
+                let expected = self.expected(STREAMS[at], expected);
+                return self.append_to_one(STREAMS[at], expected, numbers);
+            }
+            Append::OfStreams { streams, checks } => {
+                let events: Vec<(String, u64)> =
+                    streams.iter().map(|&at| (STREAMS[at].to_owned(), self.next())).collect();
+                let checks = STREAMS.iter().zip(checks).filter_map(|(name, check)| {
+                    let expected = self.check(name, check?)?;
+                    let written = events.iter().any(|event| event.0 == *name);
+                    let sense = !written || expected != ExpectedState::Tombstoned;
+                    sense.then(|| ((*name).to_owned(), expected))
+                });
+                let checks = checks.collect();
+                Several { events, checks }
+            }
+            Append::Again { which, more, checked } => {
+                if self.sent.is_empty() {
+                    return self.append_to_one(STREAMS[0], ExpectedRevision::Any, Vec::new());
+                }
+                let mut again = which.get(&self.sent).clone();
+                again.checks.retain(|_| checked);
+                if let Some(more) = more {
+                    again.checks.retain(|check| check.0 != STREAMS[more]);
+                    again.events.push((STREAMS[more].to_owned(), self.next()));
+                }
+                again
+            }
+        };
+        self.sent.push(several.clone());
+        let told = self.model.append_to_streams(&several.events, &several.checks);
+        let (store, asked) = (Arc::clone(&self.store), several.asked());
+        let answer =
+            async move { Answer::Several(several_outcome(store.append_to_streams(asked).await)) };
+        (Box::pin(answer), Answer::Several(told))
+    }
+
+    fn append_to_one(
+        &mut self,
+        name: &'static str,
+        expected: ExpectedRevision,
+        numbers: Vec<u64>,
+    ) -> (Answering, Answer) {
+        let told = self.model.append(name, expected, &numbers);
+        let store = Arc::clone(&self.store);
+        let answer = async move {
+            let events = numbers.into_iter().map(event).collect();
+            Answer::One(outcome(store.append(&stream(name), expected, events).await))
+        };
+        (Box::pin(answer), Answer::One(told))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    fn check(&self, name: &str, check: Check) -> Option<ExpectedState> {
+        Some(match check {
+            Check::SoftDeleted => ExpectedState::SoftDeleted,
+            Check::Tombstoned => ExpectedState::Tombstoned,
+            Check::Right => match self.model.state(name) {
+                StreamState::NoEvents => ExpectedState::NoStream,
+                StreamState::At(revision) => ExpectedState::Exactly(revision),
+                StreamState::SoftDeleted { .. } => ExpectedState::SoftDeleted,
+                StreamState::Tombstoned => ExpectedState::Tombstoned,
+            },
+            Check::Like(expected) => match self.expected(name, expected) {
+                ExpectedRevision::Any => return None,
+                ExpectedRevision::NoStream => ExpectedState::NoStream,
+                ExpectedRevision::StreamExists => ExpectedState::StreamExists,
+                ExpectedRevision::Exactly(revision) => ExpectedState::Exactly(revision),
+            },
+        })
     }
 
     /// Cuts the power; an append in flight is there whole afterwards, or not at all.
@@ -166,16 +331,15 @@ impl Pair {
         };
         let mut with_it = self.model.clone();
         if in_flight {
-            let any = ExpectedRevision::Any;
-            let numbers = [self.next_id, self.next_id + 1];
-            self.next_id += 2;
-            with_it.append(STREAMS[0], any, &numbers).ok();
-            let events = numbers.iter().map(|&number| event(number)).collect();
+            let streams = [0, 1, 0, 2].map(|at| STREAMS[at].to_owned());
+            let events = streams.map(|name| (name, self.next())).to_vec();
+            with_it.append_to_streams(&events, &[]).ok();
+            let asked = Several { events, checks: Vec::new() }.asked();
             self.disk.fail(Fault::SegmentSync(1));
-            self.store.append(&stream(STREAMS[0]), any, events).await.expect_err("the sync fails");
+            self.store.append_to_streams(asked).await.expect_err("the sync fails");
         }
         self.disk = self.disk.cut_power(throw);
-        self.store = open(&self.disk).await.unwrap();
+        self.store = Arc::new(open(&self.disk).await.unwrap());
         if everything(&self.store).await.unwrap().len() > self.model.log().len() {
             self.model = with_it;
         }
@@ -213,6 +377,34 @@ impl Pair {
     async fn backward(&self, name: &str) -> Vec<event_store::EventId> {
         let read = self.store.read_stream(ReadStream::backward(stream(name))).await.unwrap();
         read.map_ok(|event| event.id).try_collect().await.unwrap()
+    }
+}
+
+impl Several {
+    fn asked(&self) -> MultiAppend {
+        let events = self.events.iter();
+        let append = events.fold(MultiAppend::default(), |append, (name, number)| {
+            append.events(&stream(name), [event(*number)])
+        });
+        let checks = self.checks.iter();
+        checks.fold(append, |append, (name, expected)| append.check(&stream(name), *expected))
+    }
+}
+
+fn several_outcome(got: Result<MultiAppended, MultiAppendError>) -> MultiOutcome {
+    match got {
+        Ok(appended) => {
+            let revisions = appended.revisions.into_iter();
+            let ends = revisions.map(|(name, end)| (name.as_str().to_owned(), end.get()));
+            Ok((ends.collect(), appended.position.get()))
+        }
+        Err(MultiAppendError::Violated(violations)) => {
+            let told = violations.into_iter();
+            let told = told.map(|it| (it.stream.as_str().to_owned(), it.check, it.actual));
+            Err(MultiRefusal::Violated(told.collect()))
+        }
+        Err(MultiAppendError::HalfKnown) => Err(MultiRefusal::HalfKnown),
+        Err(other) => panic!("{other}"),
     }
 }
 

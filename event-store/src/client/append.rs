@@ -18,9 +18,9 @@ use super::event::offered;
 use super::failure;
 use crate::error::AppendError;
 use crate::event::NewEvent;
-use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, EVENT_BYTES_MAX};
 use crate::port::Appended;
 use crate::position::Position;
+use crate::size::checked_size;
 use crate::stream::{ExpectedRevision, Revision, StreamName};
 
 /// Larger appends go by themselves, an event a message, because a message has a limit.
@@ -49,7 +49,7 @@ impl Appender {
         expected: ExpectedRevision,
         events: Vec<NewEvent>,
     ) -> Result<Appended, AppendError> {
-        let bytes = check_size(&events)?;
+        let bytes = checked_size(events.iter())?;
         if bytes <= SESSION_APPEND_BYTES_MAX
             && let Some(appended) = self.in_session(stream, expected, &events).await?
         {
@@ -154,24 +154,4 @@ pub(super) fn expectation(expected: ExpectedRevision) -> Expected {
         ExpectedRevision::StreamExists => Expected::StreamExists,
         ExpectedRevision::Exactly(revision) => Expected::Exact(revision.get()),
     }
-}
-
-/// Refuses what no store takes before it is sent; returns the size, in bytes.
-fn check_size(events: &[NewEvent]) -> Result<usize, AppendError> {
-    let too_large = |size, max, unit| AppendError::AppendTooLarge { size, max, unit };
-    if events.len() > APPEND_EVENTS_MAX {
-        return Err(too_large(events.len(), APPEND_EVENTS_MAX, "events"));
-    }
-    if let Some(event) = events.iter().find(|event| event.size() > EVENT_BYTES_MAX) {
-        return Err(AppendError::EventTooLarge {
-            id: event.id,
-            size: event.size(),
-            max: EVENT_BYTES_MAX,
-        });
-    }
-    let bytes = events.iter().map(NewEvent::size).sum();
-    if bytes > APPEND_BYTES_MAX {
-        return Err(too_large(bytes, APPEND_BYTES_MAX, "bytes"));
-    }
-    Ok(bytes)
 }

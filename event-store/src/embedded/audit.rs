@@ -32,8 +32,9 @@ pub(super) fn verify(
         segment.check_header()?;
         let index = audit.segment(&segment, length)?;
         bytes += length;
-        let mended = sealed.get(number).is_some_and(|sealed| sealed.mend_index(disk, index));
-        indexes_mended += u64::from(mended);
+        if let Some(sealed) = sealed.get(number) {
+            indexes_mended += u64::from(sealed.mend_index(disk, index)?);
+        }
     }
     if let Some(known) = audit.known {
         let place = format!("position {}", known.position).into();

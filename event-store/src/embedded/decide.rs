@@ -1,54 +1,54 @@
 //! Whether an append may happen, or has happened already; as EventStoreDB decides it.
 
+use std::cmp::Ordering;
+
 use super::staging::{Found, Staging};
 use super::window::TRUNCATE_ALL;
-use crate::error::AppendError;
+use crate::error::StoreError;
 use crate::event::EventId;
 use crate::index::Tail;
-use crate::port::Appended;
-use crate::position::Position;
-use crate::stream::{ExpectedRevision, Revision, StreamName};
+use crate::multi::{ExpectedState, StreamState};
+use crate::stream::{Revision, StreamName};
 
-/// What is to be done.
+/// What is to be done with events for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Append, beginning with this revision.
-    Append(u64),
-    /// Nothing: it is a retry, and this is the answer of the first time.
-    Done(Appended),
+    /// Append them.
+    Append,
+    /// Nothing: they were appended before, and this is the last of them.
+    Done(Found),
+    /// Refuse them: the stream is not as expected.
+    Wrong,
+    /// Refuse them: the stream is deleted.
+    Deleted,
+    /// Refuse them: the first of them were appended before, the others not.
+    HalfKnown,
 }
 
-/// A stream that is appended to, and what its writer expects.
+/// A stream that is appended to or checked, as it is now.
 pub(crate) struct Decision<'a> {
     staging: &'a Staging<'a>,
     stream: &'a StreamName,
-    expected: ExpectedRevision,
     tail: Tail,
     has_metadata: bool,
     deleted: bool,
 }
 
 impl<'a> Decision<'a> {
-    /// Looks at the stream; a tombstone ends it here.
+    /// Looks at the stream. One of metadata is tombstoned with its subject.
     pub(crate) fn about(
         staging: &'a Staging<'a>,
         stream: &'a StreamName,
-        expected: ExpectedRevision,
-    ) -> Result<Self, AppendError> {
-        let tail = staging.tail(stream)?;
-        let subject_gone = match stream.metadata_subject() {
-            Some(subject) => staging.tail(&subject)?.tombstoned,
-            None => false,
-        };
-        if tail.tombstoned || subject_gone {
-            return Err(AppendError::StreamDeleted(stream.clone()));
+    ) -> Result<Self, StoreError> {
+        let mut tail = staging.tail(stream)?;
+        if let Some(subject) = stream.metadata_subject() {
+            tail.tombstoned |= staging.tail(&subject)?.tombstoned;
         }
         let metadata = staging.metadata(stream)?;
         let truncated = metadata.as_ref().and_then(|metadata| metadata.truncate_before);
         Ok(Self {
             staging,
             stream,
-            expected,
             tail,
             has_metadata: metadata.is_some(),
             deleted: truncated.is_some_and(|before| before >= TRUNCATE_ALL),
@@ -56,8 +56,8 @@ impl<'a> Decision<'a> {
     }
 
     /// The last revision of the stream.
-    pub(crate) fn last(&self) -> Option<u64> {
-        self.tail.last
+    pub(crate) fn last(&self) -> Option<Revision> {
+        self.tail.last.map(Revision::new)
     }
 
     /// Whether the stream was deleted and not written to again.
@@ -70,69 +70,191 @@ impl<'a> Decision<'a> {
         self.tail.last.is_some() || self.has_metadata
     }
 
-    /// The error that says what the stream is like.
-    pub(crate) fn wrong(&self) -> AppendError {
-        AppendError::WrongExpectedRevision {
-            stream: self.stream.clone(),
-            expected: self.expected,
-            actual: self.tail.last.map(Revision::new),
+    /// What the stream is like.
+    pub(crate) fn state(&self) -> StreamState {
+        match self.last() {
+            _ if self.tail.tombstoned => StreamState::Tombstoned,
+            last if self.deleted => StreamState::SoftDeleted { last },
+            Some(last) => StreamState::At(last),
+            None => StreamState::NoEvents,
         }
     }
 
-    /// Decides about events with these ids.
-    pub(crate) fn verdict(&self, ids: &[EventId]) -> Result<Verdict, AppendError> {
+    /// Whether a check of the stream holds, when it is not written.
+    pub(crate) fn holds(&self, expected: ExpectedState) -> Result<bool, StoreError> {
+        match expected {
+            ExpectedState::Tombstoned => Ok(self.tail.tombstoned),
+            expected => Ok(self.verdict(Some(expected), &[])? == Verdict::Append),
+        }
+    }
+
+    /// Decides about events with these ids; nothing may be expected of the stream.
+    pub(crate) fn verdict(
+        &self,
+        expected: Option<ExpectedState>,
+        ids: &[EventId],
+    ) -> Result<Verdict, StoreError> {
+        if self.tail.tombstoned {
+            return Ok(Verdict::Deleted);
+        }
         let behind = self.tail.last.map_or(0, |last| last + 1);
-        let expected_behind = match self.expected {
-            ExpectedRevision::StreamExists if self.deleted => {
-                return Err(AppendError::StreamDeleted(self.stream.clone()));
+        let expected_behind = match expected {
+            Some(ExpectedState::StreamExists) if self.deleted => return Ok(Verdict::Deleted),
+            Some(ExpectedState::StreamExists) if !self.exists() => return Ok(Verdict::Wrong),
+            None | Some(ExpectedState::StreamExists) => return self.among_recent(ids),
+            // The append that is tried again has opened the stream.
+            Some(ExpectedState::SoftDeleted) => {
+                return Ok(match self.among_recent(ids)? {
+                    Verdict::Append if !self.deleted => Verdict::Wrong,
+                    verdict => verdict,
+                });
             }
-            ExpectedRevision::StreamExists if !self.exists() => return Err(self.wrong()),
-            ExpectedRevision::Any | ExpectedRevision::StreamExists => {
-                return self.among_recent(ids, behind);
-            }
-            ExpectedRevision::NoStream => 0,
-            ExpectedRevision::Exactly(revision) => revision.get().saturating_add(1),
+            Some(ExpectedState::Tombstoned) => return Ok(Verdict::Wrong),
+            Some(ExpectedState::NoStream) => 0,
+            Some(ExpectedState::Exactly(revision)) => revision.get().saturating_add(1),
         };
         match expected_behind.cmp(&behind) {
-            std::cmp::Ordering::Equal => Ok(Verdict::Append(behind)),
-            std::cmp::Ordering::Greater => Err(self.wrong()),
-            std::cmp::Ordering::Less => self.in_place(ids, expected_behind, behind),
+            Ordering::Equal => Ok(Verdict::Append),
+            Ordering::Greater => Ok(Verdict::Wrong),
+            Ordering::Less => {
+                let reopens = self.deleted && expected == Some(ExpectedState::NoStream);
+                self.in_place(ids, expected_behind, reopens)
+            }
         }
     }
 
     /// A retry if exactly these events stand where they would have gone.
-    fn in_place(&self, ids: &[EventId], from: u64, behind: u64) -> Result<Verdict, AppendError> {
-        let reopens = self.deleted && self.expected == ExpectedRevision::NoStream;
+    fn in_place(&self, ids: &[EventId], from: u64, reopens: bool) -> Result<Verdict, StoreError> {
         let mut last: Option<Found> = None;
         for (revision, id) in (from..).zip(ids) {
             match self.staging.event_at(self.stream, revision)? {
                 Some((known, found)) if known == *id => last = Some(found),
-                _ if reopens && last.is_none() => return Ok(Verdict::Append(behind)),
-                _ => return Err(self.wrong()),
+                _ if reopens && last.is_none() => return Ok(Verdict::Append),
+                _ => return Ok(Verdict::Wrong),
             }
         }
-        match last {
-            Some(found) => Ok(Verdict::Done(answer(found))),
-            None if reopens => Ok(Verdict::Append(behind)),
-            None => Err(self.wrong()),
-        }
+        Ok(match last {
+            Some(found) => Verdict::Done(found),
+            None if reopens => Verdict::Append,
+            None => Verdict::Wrong,
+        })
     }
 
-    /// A retry if all of these events are among the last of the stream.
-    fn among_recent(&self, ids: &[EventId], behind: u64) -> Result<Verdict, AppendError> {
-        let found: Vec<Found> =
-            ids.iter().map_while(|&id| self.staging.recent(self.stream, id)).collect();
-        match found.last() {
-            None => Ok(Verdict::Append(behind)),
-            Some(&last) if found.len() == ids.len() => Ok(Verdict::Done(answer(last))),
-            Some(_) => Err(self.wrong()),
+    /// A retry if all of these events are among the last of the log, in this stream.
+    fn among_recent(&self, ids: &[EventId]) -> Result<Verdict, StoreError> {
+        let mut last: Option<Found> = None;
+        for &id in ids {
+            match self.staging.recent(self.stream, id)? {
+                Some(found) => last = Some(found),
+                None if last.is_some() => return Ok(Verdict::HalfKnown),
+                None => return Ok(Verdict::Append),
+            }
         }
+        Ok(last.map_or(Verdict::Append, Verdict::Done))
     }
 }
 
-fn answer(found: Found) -> Appended {
-    Appended {
-        last_revision: Some(Revision::new(found.revision)),
-        position: Some(Position::new(found.position)),
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+    use crate::embedded::recent::RecentIds;
+    use crate::embedded::staging::tests::{catalog, event, id};
+    use crate::index::TOMBSTONE_REVISION;
+
+    /// A stream with the events 0, 1 and 2, or with none; with this `$tb`; tombstoned or not.
+    fn decide(
+        events: u64,
+        truncate_before: Option<u64>,
+        tombstoned: bool,
+        check: impl Fn(Decision<'_>),
+    ) {
+        let (catalog, recent) = (catalog(), RecentIds::new(16));
+        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let stream = StreamName::new("track-1").unwrap();
+        for number in 0..events {
+            staging.add(&stream, number, event(number.into(), "{}".to_owned()));
+        }
+        if let Some(before) = truncate_before {
+            let data = json!({ "$tb": before }).to_string();
+            staging.add(&stream.metadata_stream(), 0, event(100, data));
+        }
+        if tombstoned {
+            staging.add(&stream, TOMBSTONE_REVISION, event(101, String::new()));
+        }
+        check(Decision::about(&staging, &stream).unwrap());
+    }
+
+    const AT_2: ExpectedState = ExpectedState::Exactly(Revision::new(2));
+
+    #[test]
+    fn new_events_are_judged_by_what_is_expected() {
+        use ExpectedState::{NoStream, SoftDeleted, StreamExists};
+        use Verdict::{Append, Deleted, Wrong};
+        for (expected, missing, there, deleted) in [
+            (None, Append, Append, Append),
+            (Some(NoStream), Append, Wrong, Append),
+            (Some(StreamExists), Wrong, Append, Deleted),
+            (Some(SoftDeleted), Wrong, Wrong, Append),
+            (Some(AT_2), Wrong, Append, Append),
+            (Some(ExpectedState::Exactly(Revision::new(1))), Wrong, Wrong, Wrong),
+            (Some(ExpectedState::Tombstoned), Wrong, Wrong, Wrong),
+        ] {
+            let is = |told| {
+                move |decision: Decision<'_>| {
+                    assert_eq!(decision.verdict(expected, &[id(9)]).unwrap(), told, "{expected:?}");
+                }
+            };
+            decide(0, None, false, is(missing));
+            decide(3, None, false, is(there));
+            decide(3, Some(TRUNCATE_ALL), false, is(deleted));
+            decide(3, None, true, is(Deleted));
+        }
+    }
+
+    #[test]
+    fn known_events_are_recognised_where_they_would_stand() {
+        let known = |position| Verdict::Done(Found { revision: position - 1, position });
+        decide(3, None, false, |decision| {
+            let told = |expected, ids: &[u128]| {
+                let ids: Vec<EventId> = ids.iter().map(|&number| id(number)).collect();
+                decision.verdict(expected, &ids).unwrap()
+            };
+            let at = |revision| Some(ExpectedState::Exactly(Revision::new(revision)));
+            assert_eq!(told(Some(ExpectedState::NoStream), &[0, 1]), known(2));
+            assert_eq!(told(Some(ExpectedState::NoStream), &[1, 2]), Verdict::Wrong);
+            assert_eq!(told(at(0), &[1, 2]), known(3));
+            assert_eq!(told(at(0), &[1, 9]), Verdict::Wrong);
+            assert_eq!(told(at(0), &[1, 2, 9]), Verdict::Wrong);
+            for free in [None, Some(ExpectedState::StreamExists), Some(ExpectedState::SoftDeleted)]
+            {
+                assert_eq!(told(free, &[1, 2]), known(3), "{free:?}");
+                assert_eq!(told(free, &[2, 9]), Verdict::HalfKnown, "{free:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn checks_hold_of_what_is_so() {
+        use ExpectedState::{NoStream, SoftDeleted, StreamExists, Tombstoned};
+        let all = [NoStream, StreamExists, SoftDeleted, Tombstoned, AT_2];
+        let (cut, last) = (Some(TRUNCATE_ALL), Some(Revision::new(2)));
+        for (events, truncate_before, tombstoned, state, holding) in [
+            (0, None, false, StreamState::NoEvents, &[NoStream][..]),
+            (0, Some(5), false, StreamState::NoEvents, &[NoStream, StreamExists]),
+            (3, None, false, StreamState::At(Revision::new(2)), &[StreamExists, AT_2]),
+            (3, cut, false, StreamState::SoftDeleted { last }, &[NoStream, SoftDeleted, AT_2]),
+            (3, cut, true, StreamState::Tombstoned, &[Tombstoned]),
+            (0, None, true, StreamState::Tombstoned, &[Tombstoned]),
+        ] {
+            decide(events, truncate_before, tombstoned, |decision| {
+                assert_eq!(decision.state(), state);
+                let holds = |expected: &ExpectedState| decision.holds(*expected).unwrap();
+                let held: Vec<ExpectedState> = all.into_iter().filter(holds).collect();
+                assert_eq!(held, holding, "{state}");
+            });
+        }
     }
 }

@@ -14,7 +14,7 @@ use super::sealer::Sealer;
 use super::store::{EmbeddedStore, Shared};
 use super::writer::Writer;
 use crate::error::StoreError;
-use crate::index::{Catalog, MemoryIndex, Sealed};
+use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active,
@@ -113,8 +113,7 @@ impl EmbeddedOptions {
             }
             Place::Disk(disk) => (disk, None),
         };
-        let (catalog, torn_bytes) = recover(&*disk, &*self.clock)?;
-        let recent = remember(&catalog)?;
+        let Recovered { catalog, recent, torn_bytes } = recover(&*disk, &*self.clock)?;
         let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock), Arc::clone(&disk)));
         let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
         let writer =
@@ -138,8 +137,16 @@ fn make_folder(path: &Path) -> io::Result<()> {
     fs::File::open(parent)?.sync_all()
 }
 
-/// Reads what is there; returns with it how many bytes of a torn write were cut.
-fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreError> {
+/// What was there.
+struct Recovered {
+    catalog: Catalog,
+    recent: RecentIds,
+    /// How many bytes of a torn write were cut.
+    torn_bytes: u64,
+}
+
+/// Reads what is there.
+fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<Recovered, StoreError> {
     let clean = CleanMark::read(disk)?;
     let mut firsts = segments_on(disk)?;
     let Some(active_first) = firsts.pop() else {
@@ -152,7 +159,8 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
         let file = Segment::new_file(disk, 1)?;
         let active = Arc::new(next_segment(disk, file, 1, ChainEnd::START, clock.now())?);
         let (index, length) = (MemoryIndex::new(1), active.length()?);
-        return Ok((Catalog::new(Vec::new(), active, index, length, ChainEnd::START), 0));
+        let catalog = Catalog::new(Vec::new(), active, index, length, ChainEnd::START);
+        return Ok(Recovered { catalog, recent: RecentIds::new(RECENT_IDS_MAX), torn_bytes: 0 });
     };
     let mut sealed = Vec::new();
     let mut next = 1;
@@ -166,20 +174,33 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
     let active = Arc::new(Segment::open(disk, active_first)?);
     follows(&active, next)?;
     let mut index = MemoryIndex::new(active_first);
-    let recovered = recover_active(&active, clean, |record| index.add_scanned(record))?;
-    if recovered.torn_bytes > 0 {
-        let (segment, bytes) = (&*active.name, recovered.torn_bytes);
+    let mut recent = remember(&sealed)?;
+    let end = recover_active(&active, clean, |record| {
+        index.add_scanned(record);
+        recent.add(record.id, stream_hash(record.stream), record.position);
+    })?;
+    if end.torn_bytes > 0 {
+        let (segment, bytes) = (&*active.name, end.torn_bytes);
         tracing::warn!(segment, bytes, "cut a torn write that was never acknowledged");
     }
     CleanMark::remove(disk)?;
-    let torn_bytes = recovered.torn_bytes;
-    if let Some(chain) = recovered.chain {
-        return Ok((Catalog::new(sealed, active, index, recovered.length, chain), torn_bytes));
-    }
-    // Written before there was a chain: it goes on in a segment that carries one.
-    let next = active_first + index.events() as u64;
-    if index.events() > 0 {
-        let last = Sealed::new(active, recovered.length, index);
+    let torn_bytes = end.torn_bytes;
+    let catalog = match end.chain {
+        Some(chain) => Catalog::new(sealed, active, index, end.length, chain),
+        None => renewed(disk, clock, sealed, Sealed::new(active, end.length, index))?,
+    };
+    Ok(Recovered { catalog, recent, torn_bytes })
+}
+
+/// Lets a log that was written before there was a chain go on in a segment that carries one.
+fn renewed(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    mut sealed: Vec<Arc<Sealed>>,
+    last: Sealed,
+) -> Result<Catalog, StoreError> {
+    let next = last.last + 1;
+    if last.last >= last.segment.first {
         last.write_index(disk);
         sealed.push(Arc::new(last));
     }
@@ -188,7 +209,7 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<(Catalog, u64), StoreEr
     let file = Segment::new_file(disk, next)?;
     let active = Arc::new(next_segment(disk, file, next, chain, clock.now())?);
     let length = active.length()?;
-    Ok((Catalog::new(sealed, active, MemoryIndex::new(next), length, chain), torn_bytes))
+    Ok(Catalog::new(sealed, active, MemoryIndex::new(next), length, chain))
 }
 
 fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {
@@ -199,25 +220,23 @@ fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {
     Err(segment.corrupt(0, &reason))
 }
 
-/// Reads the ids appended last; not all that may be remembered where the events are large.
-fn remember(catalog: &Catalog) -> Result<RecentIds, StoreError> {
-    let mut recent = RecentIds::default();
-    let head = catalog.head();
-    let mut bytes = 0;
-    let mut near = head;
-    for (segment, length) in catalog.segments().iter().rev() {
-        if bytes < RECENT_BYTES {
-            near = segment.first;
+/// Reads the ids of the last events of the sealed segments, as many as are remembered: out of the
+/// indexes, or, for those of an older version, out of the segments, of which it reads only so many.
+fn remember(sealed: &[Arc<Sealed>]) -> Result<RecentIds, StoreError> {
+    let mut recent = RecentIds::new(RECENT_IDS_MAX);
+    let head = sealed.last().map_or(0, |last| last.last);
+    let oldest = (head + 1).saturating_sub(RECENT_IDS_MAX as u64);
+    let mut read_bytes = 0;
+    let reached = sealed.iter().rev().take_while(|segment| {
+        let room = segment.has_ids(oldest) || read_bytes < RECENT_BYTES;
+        if !segment.has_ids(oldest) {
+            read_bytes += segment.length();
         }
-        bytes += length;
-    }
-    let mut from = near.max(head.saturating_sub(RECENT_IDS_MAX as u64) + 1);
-    while from <= head {
-        let events = catalog.page(from, RECENT_IDS_MAX)?;
-        from += events.len() as u64;
-        for event in &events {
-            recent.add(event);
-        }
+        segment.last >= oldest && room
+    });
+    let reached = reached.count();
+    for segment in &sealed[sealed.len() - reached..] {
+        segment.visit_ids(oldest, |id, hash, position| recent.add(id, hash, position))?;
     }
     Ok(recent)
 }

@@ -8,8 +8,9 @@ use super::recent::RecentIds;
 use super::window::{metadata_at, parse};
 use crate::error::StoreError;
 use crate::event::{EventId, NewEvent, RecordedEvent};
-use crate::index::{Catalog, TOMBSTONE_REVISION, Tail};
+use crate::index::{Catalog, TOMBSTONE_REVISION, Tail, stream_hash};
 use crate::log::FrameBuilder;
+use crate::port::Appended;
 use crate::position::Position;
 use crate::stream::{Revision, StreamMetadata, StreamName};
 
@@ -18,6 +19,21 @@ use crate::stream::{Revision, StreamMetadata, StreamName};
 pub(crate) struct Found {
     pub(crate) revision: u64,
     pub(crate) position: u64,
+}
+
+impl From<&RecordedEvent> for Found {
+    fn from(event: &RecordedEvent) -> Self {
+        Self { revision: event.revision.get(), position: event.position.get() }
+    }
+}
+
+impl From<Found> for Appended {
+    fn from(found: Found) -> Self {
+        Self {
+            last_revision: Some(Revision::new(found.revision)),
+            position: Some(Position::new(found.position)),
+        }
+    }
 }
 
 /// The log as it will be once what is staged is durable.
@@ -29,7 +45,8 @@ pub(crate) struct Staging<'a> {
     events: Vec<RecordedEvent>,
     bytes: usize,
     by_stream: HashMap<StreamName, Vec<usize>>,
-    by_id: HashMap<EventId, usize>,
+    /// By id and the hash of the stream: one id may be in several streams.
+    by_id: HashMap<(EventId, u64), usize>,
 }
 
 impl<'a> Staging<'a> {
@@ -61,26 +78,47 @@ impl<'a> Staging<'a> {
         self.events
     }
 
-    /// Stages an event; returns its position.
-    pub(crate) fn add(&mut self, stream: &StreamName, revision: u64, event: NewEvent) -> Position {
-        let at = self.events.len();
-        let position = Position::new(self.head + at as u64 + 1);
-        self.by_stream.entry(stream.clone()).or_default().push(at);
-        self.by_id.insert(event.id, at);
-        let recorded = RecordedEvent {
+    /// Stages what this stages, or nothing when it fails.
+    pub(crate) fn all_or_none<T, E>(
+        &mut self,
+        stage: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let before = self.events.len();
+        let outcome = stage(self);
+        if outcome.is_err() && self.events.len() > before {
+            let kept = self.events.drain(..before).collect();
+            self.events.clear();
+            self.by_stream.clear();
+            self.by_id.clear();
+            self.bytes = 0;
+            Vec::into_iter(kept).for_each(|event| self.push(event));
+        }
+        outcome
+    }
+
+    /// Stages an event; returns where it is.
+    pub(crate) fn add(&mut self, stream: &StreamName, revision: u64, event: NewEvent) -> Found {
+        let position = self.head + self.events.len() as u64 + 1;
+        self.push(RecordedEvent {
             id: event.id,
             stream: stream.clone(),
             revision: Revision::new(revision),
-            position,
+            position: Position::new(position),
             event_type: event.event_type,
             content_type: event.content_type,
             data: event.data,
             metadata: event.metadata,
             recorded_at: self.recorded_at,
-        };
-        self.bytes += FrameBuilder::record_bytes(&recorded);
-        self.events.push(recorded);
-        position
+        });
+        Found { revision, position }
+    }
+
+    fn push(&mut self, event: RecordedEvent) {
+        let at = self.events.len();
+        self.by_stream.entry(event.stream.clone()).or_default().push(at);
+        self.by_id.insert((event.id, stream_hash(event.stream.as_str())), at);
+        self.bytes += FrameBuilder::record_bytes(&event);
+        self.events.push(event);
     }
 
     /// The end of a stream.
@@ -122,25 +160,90 @@ impl<'a> Staging<'a> {
                 self.catalog.events(&positions)?.pop()
             }
         };
-        Ok(event.map(|event| (event.id, Found { revision, position: event.position.get() })))
+        Ok(event.map(|event| (event.id, (&event).into())))
     }
 
     /// Where an event with this id is, if it is among the last and of this stream.
-    pub(crate) fn recent(&self, stream: &StreamName, id: EventId) -> Option<Found> {
-        let staged = self.by_id.get(&id).map(|&at| &self.events[at]);
-        match staged.filter(|event| event.stream == *stream) {
-            Some(event) => {
-                Some(Found { revision: event.revision.get(), position: event.position.get() })
-            }
-            None => self
-                .recent
-                .find(id, stream.as_str())
-                .map(|known| Found { revision: known.revision, position: known.position }),
+    pub(crate) fn recent(
+        &self,
+        stream: &StreamName,
+        id: EventId,
+    ) -> Result<Option<Found>, StoreError> {
+        let hash = stream_hash(stream.as_str());
+        let asked = |event: &RecordedEvent| event.id == id && event.stream == *stream;
+        let staged = self.by_id.get(&(id, hash)).map(|&at| &self.events[at]);
+        if let Some(event) = staged.filter(|event| asked(event)) {
+            return Ok(Some(event.into()));
         }
+        for position in self.recent.candidates(id, hash) {
+            // Hashes may agree by chance; what is in the log does not.
+            let event = self.catalog.events(&[position])?.pop();
+            if let Some(event) = event.filter(asked) {
+                return Ok(Some((&event).into()));
+            }
+        }
+        Ok(None)
     }
 
     fn staged(&self, stream: &StreamName) -> impl DoubleEndedIterator<Item = &RecordedEvent> {
         let staged = self.by_stream.get(stream).map_or(&[][..], Vec::as_slice);
         staged.iter().map(|&at| &self.events[at])
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{ContentType, EventType};
+    use crate::index::MemoryIndex;
+    use crate::log::{ChainEnd, Segment, SimDisk, next_segment};
+
+    /// The catalog of an empty log.
+    pub(crate) fn catalog() -> Catalog {
+        let (disk, chain) = (SimDisk::new(), ChainEnd::START);
+        let file = Segment::new_file(&disk, 1).unwrap();
+        let segment = next_segment(&disk, file, 1, chain, DateTime::UNIX_EPOCH).unwrap();
+        let length = segment.length().unwrap();
+        Catalog::new(Vec::new(), Arc::new(segment), MemoryIndex::new(1), length, chain)
+    }
+
+    pub(crate) fn id(number: u128) -> EventId {
+        EventId(Uuid::from_u128(number))
+    }
+
+    pub(crate) fn event(number: u128, data: String) -> NewEvent {
+        NewEvent {
+            id: id(number),
+            event_type: EventType::new("Numbered").unwrap(),
+            content_type: ContentType::Json,
+            data: data.into(),
+            metadata: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn what_fails_half_way_leaves_nothing_staged() {
+        let (catalog, recent) = (catalog(), RecentIds::new(16));
+        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let (one, other) = (StreamName::new("track-1").unwrap(), StreamName::new("a").unwrap());
+        staging.add(&one, 0, event(0, "{}".to_owned()));
+        let bytes = staging.bytes();
+        let failed = staging.all_or_none(|staging| {
+            staging.add(&one, 1, event(1, "{}".to_owned()));
+            staging.add(&other, 0, event(0, "{}".to_owned()));
+            Err::<(), StoreError>(StoreError::StorageFull)
+        });
+        assert!(failed.is_err());
+        assert_eq!(staging.tail(&one).unwrap().last, Some(0));
+        assert_eq!(staging.tail(&other).unwrap().last, None);
+        assert_eq!(staging.recent(&one, id(0)).unwrap().map(|found| found.position), Some(1));
+        assert_eq!(staging.recent(&one, id(1)).unwrap(), None);
+        assert_eq!(staging.recent(&other, id(0)).unwrap(), None);
+        assert_eq!((staging.bytes(), staging.into_events().len()), (bytes, 1));
     }
 }

@@ -13,20 +13,20 @@ use super::audit::{self, Verified};
 use super::filtering::Matcher;
 use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
-use super::requests::{Change, Request, metadata_event};
+use super::requests::{Asked, Change, Reply, Request, metadata_event};
 use super::window::metadata_at;
 use super::writer::Writer;
-use crate::error::{AppendError, ReadError, StoreError, SubscribeError};
+use crate::error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError};
 use crate::event::{NewEvent, RecordedEvent};
 use crate::filter::Filter;
 use crate::index::Catalog;
-use crate::limits::{
-    APPEND_BYTES_MAX, APPEND_EVENTS_MAX, EVENT_BYTES_MAX, QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX,
-};
+use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
 use crate::log::{AuditHead, Clock, Disk};
+use crate::multi::{MultiAppend, MultiAppended};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
+use crate::size::checked_size;
 use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
 use crate::subscription::{SubscribeFrom, Subscription};
 use crate::subscriptions::{Checkpoints, Live, subscribe_all, subscribe_stream};
@@ -142,13 +142,12 @@ impl EmbeddedStore {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn ask(
+    /// Asks the writer, once so many bytes may wait for it.
+    async fn ask<T, E: From<StoreError>>(
         &self,
-        stream: &StreamName,
-        expected: ExpectedRevision,
-        change: Change,
         bytes: usize,
-    ) -> Result<Appended, AppendError> {
+        asked: impl FnOnce(Reply<T, E>) -> Asked,
+    ) -> Result<T, E> {
         let sender = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sender = sender.ok_or(StoreError::Closed)?;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -157,11 +156,21 @@ impl EmbeddedStore {
             .await
             .map_err(|_| StoreError::Closed)?;
         let (reply, outcome) = oneshot::channel();
-        let stream = stream.clone();
-        let request = Request { stream, expected, change, reply, permit };
+        let request = Request { asked: asked(reply), permit };
         sender.send(request).await.map_err(|_| StoreError::Closed)?;
         drop(sender);
         outcome.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn change(
+        &self,
+        stream: &StreamName,
+        expected: ExpectedRevision,
+        change: Change,
+        bytes: usize,
+    ) -> Result<Appended, AppendError> {
+        let stream = stream.clone();
+        self.ask(bytes, |reply| Asked::OfStream { stream, expected, change, reply }).await
     }
 }
 
@@ -174,24 +183,6 @@ impl Drop for EmbeddedStore {
     }
 }
 
-/// Refuses what is too large; returns the size of all events, in bytes.
-fn checked_size(events: &[NewEvent]) -> Result<usize, AppendError> {
-    if events.len() > APPEND_EVENTS_MAX {
-        let (size, max, unit) = (events.len(), APPEND_EVENTS_MAX, "events");
-        return Err(AppendError::AppendTooLarge { size, max, unit });
-    }
-    if let Some(event) = events.iter().find(|event| event.size() > EVENT_BYTES_MAX) {
-        let (id, size, max) = (event.id, event.size(), EVENT_BYTES_MAX);
-        return Err(AppendError::EventTooLarge { id, size, max });
-    }
-    let size = events.iter().map(NewEvent::size).sum();
-    if size > APPEND_BYTES_MAX {
-        let (max, unit) = (APPEND_BYTES_MAX, "bytes");
-        return Err(AppendError::AppendTooLarge { size, max, unit });
-    }
-    Ok(size)
-}
-
 #[async_trait]
 impl EventStore for EmbeddedStore {
     async fn append(
@@ -200,8 +191,17 @@ impl EventStore for EmbeddedStore {
         expected: ExpectedRevision,
         events: Vec<NewEvent>,
     ) -> Result<Appended, AppendError> {
-        let bytes = checked_size(&events)?;
-        self.ask(stream, expected, Change::Append(events), bytes).await
+        let bytes = checked_size(events.iter())?;
+        self.change(stream, expected, Change::Append(events), bytes).await
+    }
+
+    async fn append_to_streams(
+        &self,
+        append: MultiAppend,
+    ) -> Result<MultiAppended, MultiAppendError> {
+        let bytes = checked_size(append.events.iter().map(|(_, event)| event))?;
+        let plan = append.plan()?;
+        self.ask(bytes, |reply| Asked::OfStreams { plan, reply }).await
     }
 
     async fn read_stream(&self, read: ReadStream) -> Result<EventReader, ReadError> {
@@ -290,7 +290,7 @@ impl EventStore for EmbeddedStore {
         stream: &StreamName,
         expected: ExpectedRevision,
     ) -> Result<Appended, AppendError> {
-        self.ask(stream, expected, Change::Delete, 0).await
+        self.change(stream, expected, Change::Delete, 0).await
     }
 
     async fn tombstone_stream(
@@ -298,6 +298,6 @@ impl EventStore for EmbeddedStore {
         stream: &StreamName,
         expected: ExpectedRevision,
     ) -> Result<Appended, AppendError> {
-        self.ask(stream, expected, Change::Tombstone, 0).await
+        self.change(stream, expected, Change::Tombstone, 0).await
     }
 }

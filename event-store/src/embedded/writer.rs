@@ -6,21 +6,18 @@ use std::time::Instant;
 
 use chrono::DateTime;
 use tokio::sync::mpsc;
-use tokio::sync::oneshot;
 
 use super::lock::FolderLock;
 use super::recent::RecentIds;
-use super::requests::{Request, stage};
+use super::requests::Request;
 use super::sealer::Sealer;
 use super::staging::Staging;
 use super::store::Shared;
-use crate::error::{AppendError, StoreError};
+use crate::error::StoreError;
 use crate::event::RecordedEvent;
+use crate::index::stream_hash;
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
 use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Segment, next_segment};
-use crate::port::Appended;
-
-type Reply = oneshot::Sender<Result<Appended, AppendError>>;
 
 /// All that only the writing thread has.
 pub(crate) struct Writer {
@@ -73,7 +70,7 @@ impl Writer {
     fn group(&mut self, first: Request, requests: &mut mpsc::Receiver<Request>) {
         if let Some(reason) = &self.poisoned {
             let error = StoreError::Poisoned { reason: Arc::clone(reason) };
-            answer(first.reply, Err(error.into()));
+            first.asked.refuse(error);
             return;
         }
         let shared = Arc::clone(&self.shared);
@@ -81,25 +78,19 @@ impl Writer {
         let at_micros = shared.catalog.last_recorded_at_micros().map_or(now, |last| last.max(now));
         let recorded_at = DateTime::from_timestamp_micros(at_micros).unwrap_or_default();
         let mut staging = Staging::new(&shared.catalog, &self.recent, recorded_at);
-        let mut replies = Vec::new();
+        let mut answers = Vec::new();
         let mut next = Some(first);
         while let Some(request) = next {
-            let Request { stream, expected, change, reply, permit } = request;
-            let outcome = stage(&mut staging, &stream, expected, change);
+            let Request { asked, permit } = request;
+            answers.push(asked.stage(&mut staging));
             drop(permit);
-            replies.push((reply, outcome));
-            let room = staging.bytes() < GROUP_BYTES && replies.len() < QUEUE_APPENDS_MAX;
+            let room = staging.bytes() < GROUP_BYTES && answers.len() < QUEUE_APPENDS_MAX;
             next = if room { requests.try_recv().ok() } else { None };
         }
         let events = staging.into_events();
         let committed = self.commit(events);
-        for (reply, outcome) in replies {
-            // A refusal does not count either: what it was judged against may never have been.
-            let outcome = match &committed {
-                Ok(()) => outcome,
-                Err(error) => Err(error.clone().into()),
-            };
-            answer(reply, outcome);
+        for answer in answers {
+            answer.give(&committed);
         }
     }
 
@@ -138,7 +129,8 @@ impl Writer {
         metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
         self.shared.catalog.publish(&events, &frame);
         for event in &events {
-            self.recent.add(event);
+            let hash = stream_hash(event.stream.as_str());
+            self.recent.add(event.id, hash, event.position.get());
         }
         self.shared.live.publish(&events);
         Ok(())
@@ -190,9 +182,4 @@ impl Writer {
         self.poisoned = Some(Arc::clone(&reason));
         StoreError::Poisoned { reason }
     }
-}
-
-fn answer(reply: Reply, outcome: Result<Appended, AppendError>) {
-    // Whoever asked may have gone; the append counts all the same.
-    drop(reply.send(outcome));
 }

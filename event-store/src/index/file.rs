@@ -3,32 +3,42 @@
 use std::io;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::blocks::{Damaged, blocks_bytes, into_blocks, read_payload};
 use super::bloom::Bloom;
 use super::memory::MemoryIndex;
 use super::{Extent, stream_hash};
-use crate::log::{Disk, DiskFile, Segment, index_name, u32_at, u64_at};
+use crate::event::EventId;
+use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at};
 
 const MAGIC: [u8; 8] = *b"VEZAIDX\0";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// Ends before the ids.
+const VERSION_WITHOUT_IDS: u32 = 2;
 /// Ends before the filter.
 const VERSION_WITHOUT_FILTER: u32 = 1;
 const HEADER_BYTES: usize = 48;
 const OFFSET_BYTES: usize = 4;
 const STREAM_BYTES: usize = 32;
+/// How many ids there are, and zeros.
+const IDS_HEADER_BYTES: usize = 8;
+/// An event's id and the hash of its stream.
+const ID_BYTES: usize = 24;
 const FLAG_TOMBSTONE: u32 = 1;
 
 /// An index file that is open.
 pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     first: u64,
-    /// Where the filter begins in the payload, which not every version has.
-    filter_at: usize,
-    has_filter: bool,
+    /// Where the payload ends, of which older versions have less.
+    end: usize,
     events: usize,
     streams: usize,
     last_recorded_at_micros: i64,
     filter: Bloom,
+    /// The ids of its last events: where they begin, and how many they are.
+    ids: (usize, usize),
 }
 
 impl IndexFile {
@@ -38,10 +48,11 @@ impl IndexFile {
         segment: &Segment,
         length: u64,
         index: &MemoryIndex,
+        ids: &[(EventId, u64)],
     ) -> io::Result<()> {
         let name = index_name(segment.first);
         let temporary = format!("{name}.tmp");
-        let blocks = into_blocks(&payload(segment, length, index));
+        let blocks = into_blocks(&payload(segment, length, index, ids));
         let file = disk.open(&temporary, true)?;
         file.truncate(0)?;
         file.write_at(&blocks, 0)?;
@@ -56,28 +67,38 @@ impl IndexFile {
         let header = read_payload(&*file, 0, HEADER_BYTES)?;
         let version = u32_at(&header, 8);
         let fits = header[..8] == MAGIC
-            && [VERSION, VERSION_WITHOUT_FILTER].contains(&version)
+            && [VERSION, VERSION_WITHOUT_IDS, VERSION_WITHOUT_FILTER].contains(&version)
             && u32_at(&header, 12) == segment.layout.salt
             && u64_at(&header, 16) == segment.first
             && u64_at(&header, 32) == length;
         let mut index = Self {
             file,
             first: segment.first,
-            filter_at: 0,
-            has_filter: version != VERSION_WITHOUT_FILTER,
+            end: 0,
             events: u32_at(&header, 24) as usize,
             streams: u32_at(&header, 28) as usize,
             last_recorded_at_micros: u64_at(&header, 40).cast_signed(),
             filter: Bloom::default(),
+            ids: (0, 0),
         };
-        index.filter_at = index.postings_at(index.events);
-        let filter_bytes = if index.has_filter { Bloom::bytes_for(index.streams) } else { 0 };
+        let filter_at = index.postings_at(index.events);
+        let has_filter = version != VERSION_WITHOUT_FILTER;
+        let filter_bytes = if has_filter { Bloom::bytes_for(index.streams) } else { 0 };
+        let ids_at = filter_at + filter_bytes;
+        index.end = match version {
+            VERSION if fits => {
+                let header = read_payload(&*index.file, ids_at, IDS_HEADER_BYTES)?;
+                index.ids = (ids_at + IDS_HEADER_BYTES, u32_at(&header, 0) as usize);
+                index.ids.0 + index.ids.1 * ID_BYTES
+            }
+            _ => ids_at,
+        };
         let whole = index.file.length().map_err(|_| Damaged)?;
-        if !fits || whole != blocks_bytes(index.filter_at + filter_bytes) {
+        if !fits || whole != blocks_bytes(index.end) || index.ids.1 > index.events {
             return Err(Damaged);
         }
-        index.filter = if index.has_filter {
-            Bloom::from_bytes(&read_payload(&*index.file, index.filter_at, filter_bytes)?)
+        index.filter = if has_filter {
+            Bloom::from_bytes(&read_payload(&*index.file, filter_at, filter_bytes)?)
         } else {
             Bloom::of(&index.hashes()?)
         };
@@ -85,12 +106,16 @@ impl IndexFile {
     }
 
     /// Whether every byte of it is what would be written for this index of its segment.
-    pub(crate) fn agrees_with(&self, segment: &Segment, length: u64, index: &MemoryIndex) -> bool {
+    pub(crate) fn agrees_with(
+        &self,
+        segment: &Segment,
+        length: u64,
+        index: &MemoryIndex,
+        ids: &[(EventId, u64)],
+    ) -> bool {
         const VERSION_ENDS: usize = 12;
-        let mut expected = payload(segment, length, index);
-        if !self.has_filter {
-            expected.truncate(self.filter_at);
-        }
+        let mut expected = payload(segment, length, index, ids);
+        expected.truncate(self.end);
         let found = read_payload(&*self.file, 0, expected.len());
         found.is_ok_and(|found| found[VERSION_ENDS..] == expected[VERSION_ENDS..])
     }
@@ -156,6 +181,24 @@ impl IndexFile {
         Ok((0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect())
     }
 
+    /// Whether it has the ids of all events from this position on.
+    pub(crate) fn has_ids(&self, from: u64) -> bool {
+        from >= self.first + (self.events - self.ids.1) as u64
+    }
+
+    /// The ids of the events from this position on, which it has, and the hashes of their streams;
+    /// fewer where the segment ends.
+    pub(crate) fn ids(&self, from: u64, count: usize) -> Result<Vec<(EventId, u64)>, Damaged> {
+        let (at, all) = self.ids;
+        let first = self.first + (self.events - all) as u64;
+        let skip = from.checked_sub(first).and_then(|skip| usize::try_from(skip).ok());
+        let skip = skip.filter(|&skip| skip <= all).ok_or(Damaged)?;
+        let count = count.min(all - skip);
+        let bytes = read_payload(&*self.file, at + skip * ID_BYTES, count * ID_BYTES)?;
+        let ids = bytes.chunks_exact(ID_BYTES);
+        Ok(ids.map(|id| (EventId(Uuid::from_bytes(array_at(id, 0))), u64_at(id, 16))).collect())
+    }
+
     /// The hashes of all streams.
     fn hashes(&self) -> Result<Vec<u64>, Damaged> {
         let at = HEADER_BYTES + self.events * OFFSET_BYTES;
@@ -184,7 +227,7 @@ impl IndexFile {
     }
 }
 
-fn payload(segment: &Segment, length: u64, index: &MemoryIndex) -> Vec<u8> {
+fn payload(segment: &Segment, length: u64, index: &MemoryIndex, ids: &[(EventId, u64)]) -> Vec<u8> {
     let small = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
     let mut payload = Vec::new();
     payload.extend_from_slice(&MAGIC);
@@ -215,5 +258,11 @@ fn payload(segment: &Segment, length: u64, index: &MemoryIndex) -> Vec<u8> {
     }
     let hashes: Vec<u64> = runs.iter().map(|&(hash, ..)| hash).collect();
     payload.extend_from_slice(&Bloom::of(&hashes).to_bytes());
+    payload.extend_from_slice(&small(ids.len()).to_le_bytes());
+    payload.extend_from_slice(&[0; 4]);
+    for (id, hash) in ids {
+        payload.extend_from_slice(id.0.as_bytes());
+        payload.extend_from_slice(&hash.to_le_bytes());
+    }
     payload
 }

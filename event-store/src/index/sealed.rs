@@ -2,12 +2,17 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::Extent;
 use super::blocks::Damaged;
 use super::file::IndexFile;
 use super::memory::MemoryIndex;
+use super::{Extent, stream_hash};
 use crate::error::StoreError;
+use crate::event::EventId;
+use crate::limits::RECENT_IDS_MAX;
 use crate::log::{Disk, RecordPlace, Segment, recover_sealed, scan_whole};
+
+/// How many ids are read from an index in one go.
+const IDS_AT_ONCE: usize = 65_536;
 
 /// A segment that never changes again.
 pub(crate) struct Sealed {
@@ -71,8 +76,10 @@ impl Sealed {
         let Index::Memory(index) = &*held else {
             return;
         };
-        let cut = self.segment.give_back(self.length);
-        let written = cut.and_then(|()| IndexFile::write(disk, &self.segment, self.length, index));
+        let written = self.last_ids(index.events()).and_then(|ids| {
+            self.segment.give_back(self.length)?;
+            Ok(IndexFile::write(disk, &self.segment, self.length, index, &ids)?)
+        });
         if let Err(error) = written {
             let segment = &*self.segment.name;
             tracing::warn!(segment, %error, "can't write the index of a segment");
@@ -83,16 +90,23 @@ impl Sealed {
 
     /// Compares the index with one that was just made from the segment, and puts that in the place
     /// of a damaged one; returns whether it was.
-    pub(crate) fn mend_index(&self, disk: &dyn Disk, made: MemoryIndex) -> bool {
+    pub(crate) fn mend_index(
+        &self,
+        disk: &dyn Disk,
+        made: MemoryIndex,
+    ) -> Result<bool, StoreError> {
         let agrees = match &*self.index() {
             Index::Memory(_) => true,
-            Index::File(file) => file.agrees_with(&self.segment, self.length, &made),
+            Index::File(file) => {
+                let ids = self.last_ids(made.events())?;
+                file.agrees_with(&self.segment, self.length, &made, &ids)
+            }
         };
         if !agrees {
             self.set_index(Index::Memory(made));
             self.write_index(disk);
         }
-        !agrees
+        Ok(!agrees)
     }
 
     fn with(segment: Arc<Segment>, length: u64, index: Index) -> Self {
@@ -151,6 +165,57 @@ impl Sealed {
             Index::File(file) => Ok(file.offsets(skip, count + 1)?),
         })?;
         Ok(places(from, count, &offsets, self.length))
+    }
+
+    /// Whether the ids of all its events from this position on can be had without reading it.
+    pub(crate) fn has_ids(&self, from: u64) -> bool {
+        match &*self.index() {
+            Index::Memory(_) => false,
+            Index::File(file) => file.has_ids(from.max(self.segment.first)),
+        }
+    }
+
+    /// Visits the ids of its events from this position on, each with the hash of its stream and its
+    /// position.
+    pub(crate) fn visit_ids(
+        &self,
+        from: u64,
+        mut visit: impl FnMut(EventId, u64, u64),
+    ) -> Result<(), StoreError> {
+        let mut next = from.max(self.segment.first);
+        if let Index::File(file) = &*self.index() {
+            while next <= self.last && file.has_ids(next) {
+                let Ok(ids) = file.ids(next, IDS_AT_ONCE) else {
+                    tracing::warn!(segment = self.segment.name, "the ids of a segment are damaged");
+                    break;
+                };
+                for (id, hash) in ids {
+                    visit(id, hash, next);
+                    next += 1;
+                }
+            }
+        }
+        if next > self.last {
+            return Ok(());
+        }
+        scan_whole(&self.segment, self.length, |record| {
+            if record.position >= next {
+                visit(record.id, stream_hash(record.stream), record.position);
+            }
+        })
+    }
+
+    /// The ids of its last events and the hashes of their streams, as many as anybody asks for.
+    fn last_ids(&self, events: usize) -> Result<Vec<(EventId, u64)>, StoreError> {
+        let skipped = events.saturating_sub(RECENT_IDS_MAX);
+        let mut ids = Vec::with_capacity(events - skipped);
+        let from = self.segment.first + skipped as u64;
+        scan_whole(&self.segment, self.length, |record| {
+            if record.position >= from {
+                ids.push((record.id, stream_hash(record.stream)));
+            }
+        })?;
+        Ok(ids)
     }
 
     fn find_in(&self, file: &IndexFile, stream: &str) -> Result<Option<Extent>, Fault> {

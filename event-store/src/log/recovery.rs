@@ -11,6 +11,7 @@ use super::disk::{Disk, DiskFile};
 use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Layout, RecordHead};
 use super::segment::{SEGMENT_HEADER_BYTES, Segment, segment_name};
 use crate::error::StoreError;
+use crate::event::EventId;
 
 /// How much is read at once, in bytes; more where a frame is larger.
 const WINDOW_BYTES: usize = 1024 * 1024;
@@ -18,6 +19,7 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 /// A record that a scan came across.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScannedRecord<'a> {
+    pub(crate) id: EventId,
     pub(crate) position: u64,
     pub(crate) revision: u64,
     pub(crate) recorded_at_micros: i64,
@@ -184,6 +186,7 @@ fn visit_frame(
             return Err(corrupt("a record is out of order"));
         }
         visit(ScannedRecord {
+            id: record.id,
             position,
             revision: record.revision,
             recorded_at_micros: record.recorded_at_micros,

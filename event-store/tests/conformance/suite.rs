@@ -5,6 +5,7 @@
 mod appending;
 mod following;
 mod hiding;
+pub mod multi;
 mod reading;
 
 use std::sync::Arc;
@@ -13,6 +14,10 @@ use std::time::Duration;
 pub use appending::*;
 pub use following::*;
 pub use hiding::*;
+pub use multi::{
+    an_append_of_one_deleted_stream_is_refused_alike, an_append_of_one_stream_is_like_any_other,
+    what_makes_no_sense_is_refused,
+};
 pub use reading::*;
 
 use bytes::Bytes;
@@ -31,11 +36,28 @@ pub type Store = Arc<dyn EventStore>;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One test for each promise; the expression makes a future of a store and of what must live as
-/// long as it.
+/// long as it. Behind it stands the module that tells what the store does of appends to
+/// streams in one: all of them (`several`), or those of one stream (`one_at_a_time`).
 #[macro_export]
 macro_rules! conformance_suite {
-    ($make:expr) => {
-        $crate::conformance_suite!(@each $make,
+    ($make:expr, several) => {
+        $crate::conformance_suite!(@common $make);
+        $crate::conformance_suite!(@each $make, several,
+            events_of_several_streams_keep_their_order,
+            checks_of_streams_that_are_not_written_hold_or_not,
+            every_stream_that_is_not_as_expected_is_told, a_deleted_stream_is_opened_among_others,
+            metadata_is_written_among_others, a_retry_to_several_streams_appends_nothing,
+            a_mixture_of_known_and_new_is_refused,
+            one_id_may_be_in_several_streams_of_an_append,
+            too_much_for_several_streams_is_refused,
+            one_of_many_writers_to_several_streams_wins);
+    };
+    ($make:expr, one_at_a_time) => {
+        $crate::conformance_suite!(@common $make);
+        $crate::conformance_suite!(@each $make, one_at_a_time, several_streams_are_refused);
+    };
+    (@common $make:expr) => {
+        $crate::conformance_suite!(@each $make, suite,
             an_append_is_read_back_as_it_was, revisions_are_gapless_and_positions_rise,
             any_takes_whatever_is_there, no_stream_refuses_a_stream,
             an_exact_revision_must_be_the_last, an_existing_stream_must_exist,
@@ -53,25 +75,26 @@ macro_rules! conformance_suite {
             a_subscriber_gets_the_past_and_then_live, a_subscriber_begins_after_a_place,
             a_stream_is_followed_before_it_is_there, a_tombstone_ends_a_subscription,
             filtered_subscribers_get_checkpoints, subscribers_see_each_event_once_under_load,
-            too_large_is_refused);
+            too_large_is_refused, an_append_of_one_stream_is_like_any_other,
+            an_append_of_one_deleted_stream_is_refused_alike, what_makes_no_sense_is_refused);
     };
-    (@each $make:expr, $($name:ident),+ $(,)?) => {
+    (@each $make:expr, $module:ident, $($name:ident),+ $(,)?) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let (store, _guard) = $make.await;
-                suite::$name(store).await;
+                $crate::$module::$name(store).await;
             }
         )+
     };
 }
 
 /// A stream that no other test has.
-fn fresh() -> StreamName {
+pub fn fresh() -> StreamName {
     StreamName::new(format!("conformance-{}", Uuid::new_v4())).unwrap()
 }
 
-fn event(number: u64) -> NewEvent {
+pub fn event(number: u64) -> NewEvent {
     NewEvent {
         id: EventId(Uuid::new_v4()),
         event_type: EventType::new("Numbered").unwrap(),
@@ -81,7 +104,7 @@ fn event(number: u64) -> NewEvent {
     }
 }
 
-fn events(count: u64) -> Vec<NewEvent> {
+pub fn events(count: u64) -> Vec<NewEvent> {
     (0..count).map(event).collect()
 }
 
@@ -89,17 +112,17 @@ fn exactly(revision: u64) -> ExpectedRevision {
     ExpectedRevision::Exactly(Revision::new(revision))
 }
 
-async fn stream_of(store: &Store, read: ReadStream) -> Vec<RecordedEvent> {
+pub async fn stream_of(store: &Store, read: ReadStream) -> Vec<RecordedEvent> {
     let read = async { store.read_stream(read).await.unwrap().try_collect().await.unwrap() };
     tokio::time::timeout(PATIENCE, read).await.expect("a read ends")
 }
 
-async fn all_of(store: &Store, read: ReadAll) -> Vec<RecordedEvent> {
+pub async fn all_of(store: &Store, read: ReadAll) -> Vec<RecordedEvent> {
     let read = async { store.read_all(read).await.unwrap().try_collect().await.unwrap() };
     tokio::time::timeout(PATIENCE, read).await.expect("a read ends")
 }
 
-fn revisions(events: &[RecordedEvent]) -> Vec<u64> {
+pub fn revisions(events: &[RecordedEvent]) -> Vec<u64> {
     events.iter().map(|event| event.revision.get()).collect()
 }
 

@@ -1,8 +1,12 @@
 //! The model: what an event store does, said as plainly as possible.
 
-use std::collections::HashMap;
+mod several;
+
+use std::collections::BTreeMap;
 
 use event_store::ExpectedRevision;
+
+pub use several::{MultiOutcome, MultiRefusal};
 
 /// The revision of a tombstone, and `$tb` of a deleted stream.
 const LARGEST: u64 = i64::MAX as u64;
@@ -21,7 +25,7 @@ pub enum Refusal {
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     log: Vec<(String, u64)>,
-    streams: HashMap<String, Stream>,
+    streams: BTreeMap<String, Stream>,
 }
 
 #[derive(Clone, Debug, Default)]
