@@ -33,7 +33,7 @@ use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
 use crate::stopping::Stopping;
-use crate::{data_folder, docs, probes, telemetry};
+use crate::{data_folder, docs, open_files, probes, telemetry};
 
 /// Who issues and takes tokens where no public address is set. Processes of one platform share
 /// their keys, so those already tell one platform from another.
@@ -86,6 +86,7 @@ impl Platform {
         metrics: PrometheusHandle,
         draining: &CancellationToken,
     ) -> anyhow::Result<()> {
+        open_files::raise();
         data_folder::open(&config.data)?;
         // Its lock tells first that the folder is in use.
         let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
@@ -132,8 +133,8 @@ impl Platform {
         let readiness = Arc::new(readiness);
         let token = config.metrics_token.clone();
         let probes = probes::router(Arc::clone(&readiness), metrics, token);
-        let (routes, origins) = (routes.merge(probes), &config.cors_origins);
-        self.door = Some(Door::open(listener, routes, origins, reserve, draining.clone())?);
+        let routes = routes.merge(probes);
+        self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
         if config.does(Role::QueryApi) && config.does(Role::Projector) {
             // Queries are served from models that this process itself is still making.
             readiness.models_built().await;

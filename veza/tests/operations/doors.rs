@@ -1,12 +1,15 @@
 //! What every route shares: ids, traces, metrics, origins, problems, probes while draining.
 
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::process::{Process, eventually, folder, postgres_in, postgres_runs_in, replay, veza};
+use crate::process::{
+    Process, eventually, folder, postgres_in, postgres_runs_in, replay, veza, veza_after,
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -213,6 +216,46 @@ async fn a_second_signal_ends_it_at_once_and_its_postgresql_too() {
     assert_eq!(ended.expect("at once"), Some(130));
     upload.abort();
     eventually("PostgreSQL ends by itself", async || !postgres_runs_in(folder.path())).await;
+}
+
+/// Connections that say nothing; the server may close them.
+fn silent_connections(platform: &Process, count: usize) -> Vec<TcpStream> {
+    let address = platform.url.strip_prefix("http://").unwrap();
+    (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+    let folder = folder();
+    let command = veza_after("ulimit -Sn 400", folder.path(), &["serve"]);
+    let platform = Process::start(folder.path(), "run.json", command).await;
+    let nina = platform.member("nina", "artist").await;
+    let _silent = silent_connections(&platform, 600);
+    assert_eq!(platform.get("/readyz").await.status(), 200);
+    let upload = platform.request(Method::POST, "/api/v1/uploads", Some(&nina)).body(silence());
+    assert_eq!(upload.send().await.unwrap().status(), 201);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn one_client_can_not_take_all_connections_or_files() {
+    let folder = folder();
+    // Fewer than there are connections to come, and no more to be had.
+    let command = veza_after("ulimit -n 700", folder.path(), &["serve"]);
+    let mut platform = Process::start(folder.path(), "run.json", command).await;
+    let nina = platform.member("nina", "artist").await;
+    let silent = silent_connections(&platform, 800);
+    platform.call_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
+    assert_eq!(platform.get("/readyz").await.status(), 200);
+    let upload = platform.request(Method::POST, "/api/v1/uploads", Some(&nina)).body(silence());
+    assert_eq!(upload.send().await.unwrap().status(), 201);
+    drop(silent);
+    platform.call_from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    eventually("the client that left is let in again", async || {
+        platform.request(Method::GET, "/readyz", None).send().await.is_ok()
+    })
+    .await;
+    platform.stop().await;
 }
 
 /// A second of a WAV without a sound.
