@@ -3,12 +3,14 @@
 //! - `server`: connections: accepted, served, drained
 //! - `places`: how many there may be, in all and of one client
 //! - `admission`: what is let in: not while draining, no commands on a full disk, none for ever
+//! - `bodies`: neither too large nor too slow, and read to their end
 //! - `watching`: what is seen of a request: its id, its trace, a log line, metrics
 //! - `cors`: whose pages may call
 //!
 //! Routes bring their own limits on bodies and rates; what is said here holds for all of them.
 
 mod admission;
+mod bodies;
 mod cors;
 mod places;
 mod server;
@@ -103,11 +105,13 @@ fn with_manners(
     admission: Admission,
     cors_origins: &[String],
 ) -> anyhow::Result<Router> {
+    let draining = admission.draining.clone();
     // The last layer is the first that a request meets.
     let mut router = routes
         .fallback(async || Problem::new(ProblemType::NotFound))
         .layer(from_fn_with_state(admission, admission::admit))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(draining, bodies::receive))
         .layer(from_fn(secured));
     if !cors_origins.is_empty() {
         router = router.layer(cors::layer(cors_origins)?);
