@@ -128,6 +128,7 @@ impl Platform {
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
             readiness.answers_queries = config.does(Role::QueryApi);
+            readiness.takes_commands = config.does(Role::CommandApi);
             readiness.pool = Some(pool);
         }
         let readiness = Arc::new(readiness);

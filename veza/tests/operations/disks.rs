@@ -35,11 +35,6 @@ impl Drop for Disk {
     }
 }
 
-async fn disk_of(platform: &Process) -> Value {
-    let ready: Value = platform.get("/readyz").await.json().await.unwrap();
-    ready["parts"]["disk"].clone()
-}
-
 #[tokio::test]
 async fn below_the_reserve_commands_are_refused_and_the_rest_goes_on() {
     let folder = folder();
@@ -51,9 +46,24 @@ async fn below_the_reserve_commands_are_refused_and_the_rest_goes_on() {
     let query = json!({ "query": "{ __typename }" });
     assert_eq!(platform.post("/graphql", None, query).await.0, 200);
     let ready = platform.get("/readyz").await;
-    assert_eq!(ready.status(), 200, "queries are answered, and commands are, by a refusal");
-    assert_eq!(disk_of(&platform).await, "below its reserve");
+    assert_eq!(ready.status(), 503, "commands are not served");
+    let problem: Value = ready.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:veza:problem:unavailable");
+    assert_eq!(problem["detail"], "disk: below its reserve");
+    assert_eq!(problem["parts"]["disk"], "below its reserve");
     platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_takes_no_commands_is_ready_below_the_reserve() {
+    let folder = folder();
+    let settings = [("VEZA_DISK_RESERVE", "9999999G"), ("VEZA_ROLES", "event-store")];
+    let process = Process::platform(folder.path(), &settings).await;
+    let ready = process.get("/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let ready: Value = ready.json().await.unwrap();
+    assert_eq!(ready["parts"]["disk"], "below its reserve", "it is told all the same");
+    process.stop().await;
 }
 
 #[tokio::test]
