@@ -1,6 +1,7 @@
 //! The HTTP door of a process: one listener, and the manners that all its routes share.
 //!
 //! - `server`: connections: accepted, served, drained
+//! - `lingering`: closed so that the last answer arrives
 //! - `places`: how many there may be, in all and of one client
 //! - `admission`: what is let in: not while draining, no commands on a full disk, none for ever
 //! - `bodies`: neither too large nor too slow, and read to their end
@@ -12,6 +13,7 @@
 mod admission;
 mod bodies;
 mod cors;
+mod lingering;
 mod places;
 mod server;
 mod watching;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Peer;
+use super::lingering::Lingering;
 use super::places::{Place, Places};
 
 /// How long the headers of a request may take to come, and a connection may say nothing.
@@ -89,7 +90,8 @@ async fn connection(
         .timer(TokioTimer::new())
         .keep_alive_interval(HEADERS_TIME_MAX)
         .max_concurrent_streams(REQUESTS_PER_CONNECTION_MAX);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let serving =
+        builder.serve_connection_with_upgrades(TokioIo::new(Lingering::new(stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

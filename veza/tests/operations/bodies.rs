@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -130,10 +131,16 @@ async fn a_connection_outlives_a_refusal_or_says_that_it_does_not() {
         let answer = wire.answer().await;
         assert_eq!((answer.status, answer.closes()), (401, false), "{attempt}: {}", answer.head);
     }
-    // Nobody wants to read that much only to refuse it.
+    // Nobody wants to read that much only to refuse it; the refusal arrives all the same.
     wire.post("/api/v1/uploads", 10_000_000, "").await;
     let answer = wire.answer().await;
     assert_eq!((answer.status, answer.closes()), (401, true), "{}", answer.head);
+
+    for attempt in 0..20 {
+        let request = platform.request(Method::POST, "/api/v1/uploads", None);
+        let answer = request.body(vec![0; 10_000_000]).send().await;
+        assert_eq!(answer.expect("an answer").status(), 401, "{attempt}");
+    }
 
     // Whoever asks first whether to send the body is not asked for it.
     let mut wire = Wire::to(&platform).await;
