@@ -14,7 +14,7 @@ use axum::Router;
 use chrono::Utc;
 use command_api::identity::{Accounts, PasswordHasher};
 use command_api::{CommandApi, CommandApiParts};
-use media::{ObjectStorage, Uploads};
+use media::{ObjectStorage, UploadLimits, Uploads};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Watermarks;
 use projections::postgres::Models;
@@ -204,6 +204,8 @@ async fn command_api(
     let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let proxies = config.trusted_proxies.clone();
+    let upload_limits =
+        UploadLimits { reserve_bytes: config.disk_reserve.0, ..UploadLimits::default() };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     Ok(CommandApi::new(CommandApiParts {
         handler,
@@ -212,7 +214,7 @@ async fn command_api(
         issuer: TokenIssuer::new(ring, scope),
         digests: DigestKey::load_or_create(&config.keys)?,
         verifier: Arc::clone(&verifier),
-        uploads: Uploads::new(Arc::clone(&objects)),
+        uploads: Uploads::new(Arc::clone(&objects)).with_limits(upload_limits),
         objects,
         mailer: Arc::new(Outbox::new(config.data.join("outbox"), public_url)),
         rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),

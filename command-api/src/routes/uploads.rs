@@ -13,8 +13,13 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
+use crate::in_progress::Place;
+use crate::refusal::RETRY_AFTER;
 use crate::request::upload_id;
 use crate::uploaded::{master_key, recall, remember, storage_problem};
+
+/// Most uploads of one account at once, in each process.
+const UPLOADS_AT_ONCE_MAX: u8 = 4;
 
 /// Audio that was received.
 #[derive(Debug, Serialize, ToSchema)]
@@ -65,6 +70,7 @@ pub(crate) async fn receive(
         .in_progress()
         .begin(id)
         .ok_or_else(|| Problem::new(ProblemType::IdempotencyInProgress))?;
+    let _slot = slot(&api, owner)?;
     let parts = api.parts();
     let before = recall(&*parts.objects, owner, id).await?;
     // A repeated upload is received apart, so that it can be compared before it replaces anything.
@@ -86,6 +92,16 @@ pub(crate) async fn receive(
     let remembered = remember(&*parts.objects, owner, id, &master).await;
     remembered.map_err(|error| storage_problem(&error))?;
     Ok((StatusCode::CREATED, Json(Uploaded::new(id, master))))
+}
+
+/// One of the few uploads that an account may have under way at once.
+fn slot(api: &CommandApi, owner: UserId) -> Result<Place, Problem> {
+    let ids = (0..UPLOADS_AT_ONCE_MAX).map(|slot| Uuid::new_v5(&owner.0, &[slot]));
+    let free = ids.into_iter().find_map(|id| api.in_progress().begin(id));
+    free.ok_or_else(|| {
+        let detail = format!("at most {UPLOADS_AT_ONCE_MAX} uploads at once");
+        Problem::rate_limited(RETRY_AFTER).with_detail(detail)
+    })
 }
 
 fn master_of(upload: Upload) -> Master {

@@ -194,6 +194,36 @@ async fn an_upload_under_way_ends_well_while_others_are_told_that_it_stops() {
 }
 
 #[tokio::test]
+async fn an_account_has_few_uploads_under_way_at_once() {
+    let folder = folder();
+    let platform = Process::platform(folder.path(), &[]).await;
+    let (nina, otis) =
+        (platform.member("nina", "artist").await, platform.member("otis", "artist").await);
+    let begin = |token: &str| {
+        let begun = futures::stream::iter([Ok::<_, std::io::Error>(silence()[..1000].to_vec())]);
+        let body = futures::StreamExt::chain(begun, futures::stream::pending());
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(token));
+        tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send())
+    };
+    let under_way: Vec<_> = (0..4).map(|_| begin(&nina)).collect();
+    let objects = folder.path().join("objects/.scratch");
+    let begun = || std::fs::read_dir(&objects).map_or(0, Iterator::count);
+    eventually("the uploads have begun", async || begun() == 4).await;
+    let upload = async |token: &str| {
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(token));
+        request.body(silence()).send().await.unwrap()
+    };
+    let refusal = upload(&nina).await;
+    assert_eq!(refusal.status(), 429);
+    assert!(refusal.headers().contains_key("retry-after"));
+    assert_eq!(upload(&otis).await.status(), 201, "others are not in the way");
+    under_way.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("they have ended", async || begun() == 0).await;
+    assert_eq!(upload(&nina).await.status(), 201);
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_its_postgresql_too() {
     let folder = folder();
     let platform = Process::platform(folder.path(), &[]).await;
