@@ -16,7 +16,9 @@ use crate::CommandApi;
 use crate::in_progress::Place;
 use crate::refusal::RETRY_AFTER;
 use crate::request::upload_id;
-use crate::uploaded::{master_key, recall, remember, storage_problem};
+use crate::uploaded::{
+    UNUSED_UPLOADS_MAX, has_too_many, master_key, recall, remember, storage_problem,
+};
 
 /// Most uploads of one account at once, in each process.
 const UPLOADS_AT_ONCE_MAX: u8 = 4;
@@ -42,7 +44,8 @@ impl Uploaded {
     }
 }
 
-/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body.
+/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body. Make a track of it within a
+/// day; what no track was made of goes then.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
@@ -72,7 +75,18 @@ pub(crate) async fn receive(
         .ok_or_else(|| Problem::new(ProblemType::IdempotencyInProgress))?;
     let _slot = slot(&api, owner)?;
     let parts = api.parts();
-    let before = recall(&*parts.objects, owner, id).await?;
+    let before = recall(&*parts.objects, owner, id, api.now()).await;
+    let before = before.map_err(|error| storage_problem(&error))?;
+    if before.is_none() {
+        let too_many = has_too_many(&*parts.objects, owner).await;
+        if too_many.map_err(|error| storage_problem(&error))? {
+            let detail = format!(
+                "{UNUSED_UPLOADS_MAX} uploads have no track: make tracks of them; what has none \
+                 goes after a day"
+            );
+            return Err(Problem::new(ProblemType::Conflict).with_detail(detail));
+        }
+    }
     // A repeated upload is received apart, so that it can be compared before it replaces anything.
     let stored_as = if before.is_some() { Uuid::now_v7() } else { id };
     let object_key = master_key(owner, stored_as);

@@ -289,7 +289,7 @@ async fn one_client_can_not_take_all_connections_or_files() {
 }
 
 /// A second of a WAV without a sound.
-fn silence() -> Vec<u8> {
+pub fn silence() -> Vec<u8> {
     const BYTES: u32 = 16_000;
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + BYTES).to_le_bytes());
