@@ -225,8 +225,8 @@ impl Intake {
         Ok(Some(chunk))
     }
 
-    /// Lets so much more in. Others write to the same disk, so it is asked again and again; what was
-    /// not announced is claimed a step at a time.
+    /// Lets so much more in. Others write to the same disk, so it is asked again and again; what
+    /// was not announced is claimed a step at a time.
     async fn find_room(&mut self, bytes: u64) -> Result<(), StorageError> {
         self.unchecked_bytes += bytes;
         let missing = bytes.saturating_sub(self.claim.bytes());
