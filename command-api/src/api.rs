@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::from_fn_with_state;
 use chrono::{DateTime, Utc};
-use media::{ObjectStorage, Uploads};
+use media::{ObjectStorage, StorageError, Uploads};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -20,6 +20,7 @@ use crate::mail::Mailer;
 use crate::openapi;
 use crate::request::COMMAND_BYTES_MAX;
 use crate::routes;
+use crate::uploaded;
 
 /// What the endpoints are made of; chosen by whoever wires them.
 pub struct CommandApiParts {
@@ -80,6 +81,15 @@ impl CommandApi {
             .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
             .with_state(self.clone());
         (router, document)
+    }
+
+    /// Removes uploads of which no track was made in time; how many there were. Any number of
+    /// processes may do so.
+    ///
+    /// # Errors
+    /// As the storage fails; what is left is removed the next time.
+    pub async fn sweep_uploads(&self) -> Result<usize, StorageError> {
+        uploaded::sweep(&*self.parts.objects, self.now()).await
     }
 
     /// The parts.

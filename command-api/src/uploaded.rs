@@ -1,22 +1,43 @@
-//! What is remembered of an upload until a track is made of it: a small object beside the master.
+//! What is remembered of an upload: a small object beside the master.
+//!
+//! Until a track is asked for, the note is in `received/`, and goes after a day with the master;
+//! then it is in `uploads/` for good. It goes there before the track is made, so that no master of
+//! a track is ever swept, and no track is made of what is about to be.
 
 use access::{Problem, ProblemType};
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use event_schemas::UserId;
 use event_schemas::audio::Master;
 use futures::stream;
-use media::{ByteRange, ObjectKey, ObjectStorage, StorageError};
+use media::{ByteRange, KeyPrefix, ObjectKey, ObjectStorage, StorageError};
 use uuid::Uuid;
 
 /// Largest note, in bytes.
 const NOTE_BYTES_MAX: u64 = 4096;
+/// How long an upload of which no track was made can be used.
+const USABLE_TIME: TimeDelta = TimeDelta::hours(23);
+/// How long it is kept: longer than any request that still uses it takes, on any clock.
+const KEPT_TIME: TimeDelta = TimeDelta::hours(24);
+/// Most uploads of one account of which no track was made.
+pub(crate) const UNUSED_UPLOADS_MAX: usize = 20;
+/// The folder of the notes of those.
+const RECEIVED: &str = "received";
+/// How many notes are looked at together.
+const PAGE: usize = 100;
 
 /// The key of a master: only its owner's tracks can be made of it.
 pub(crate) fn master_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
     ObjectKey::new(format!("masters/{owner}/{upload_id}")).expect("ids make valid keys")
 }
 
-fn note_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
+/// The key of a note while no track was made.
+fn received_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
+    ObjectKey::new(format!("{RECEIVED}/{owner}/{upload_id}.json")).expect("ids make valid keys")
+}
+
+/// The key of a note from then on.
+fn used_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
     ObjectKey::new(format!("uploads/{owner}/{upload_id}.json")).expect("ids make valid keys")
 }
 
@@ -27,24 +48,124 @@ pub(crate) async fn remember(
     upload_id: Uuid,
     master: &Master,
 ) -> Result<(), StorageError> {
-    let note = serde_json::to_vec(master).expect("plain data is JSON");
-    let body = stream::iter([Ok(Bytes::from(note))]);
-    objects.put(&note_key(owner, upload_id), Box::pin(body)).await.map(drop)
+    write(objects, &received_key(owner, upload_id), master).await
 }
 
-/// The master that was received under this id; `None` when its owner uploaded no such thing.
+/// Whether the account has as many uploads of which no track was made as it may.
+pub(crate) async fn has_too_many(
+    objects: &dyn ObjectStorage,
+    owner: UserId,
+) -> Result<bool, StorageError> {
+    let folder = folder(format!("{RECEIVED}/{owner}"));
+    let unused = objects.list(&folder, None, UNUSED_UPLOADS_MAX).await?;
+    Ok(unused.len() >= UNUSED_UPLOADS_MAX)
+}
+
+/// The master that was received under this id; `None` when its owner uploaded no such thing, or
+/// too long ago.
 pub(crate) async fn recall(
     objects: &dyn ObjectStorage,
     owner: UserId,
     upload_id: Uuid,
-) -> Result<Option<Master>, Problem> {
-    let reader = match objects.get(&note_key(owner, upload_id), ByteRange::Whole).await {
+    now: DateTime<Utc>,
+) -> Result<Option<Master>, StorageError> {
+    let received = received_key(owner, upload_id);
+    if let Some(modified) = modified(objects, &received).await?
+        && now - modified < USABLE_TIME
+        && let Some(master) = read(objects, &received).await?
+    {
+        return Ok(Some(master));
+    }
+    read(objects, &used_key(owner, upload_id)).await
+}
+
+/// The same, for a track that is to be made of it: from now on it is kept.
+pub(crate) async fn take(
+    objects: &dyn ObjectStorage,
+    owner: UserId,
+    upload_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<Master>, StorageError> {
+    let master = recall(objects, owner, upload_id, now).await?;
+    if let Some(master) = &master {
+        write(objects, &used_key(owner, upload_id), master).await?;
+        objects.delete(&received_key(owner, upload_id)).await?;
+    }
+    Ok(master)
+}
+
+/// Removes the uploads of which no track was made in time; how many there were.
+pub(crate) async fn sweep(
+    objects: &dyn ObjectStorage,
+    now: DateTime<Utc>,
+) -> Result<usize, StorageError> {
+    let (folder, mut after, mut swept) = (folder(RECEIVED.to_owned()), None, 0);
+    loop {
+        let page = objects.list(&folder, after.as_ref(), PAGE).await?;
+        for note in &page {
+            let modified = modified(objects, &note.key).await?;
+            if modified.is_none_or(|modified| now - modified < KEPT_TIME) {
+                continue;
+            }
+            // The note goes last, so that what is interrupted is begun again.
+            if let Some((owner, id)) = named(&note.key) {
+                objects.delete(&used_key(owner, id)).await?;
+                objects.delete(&master_key(owner, id)).await?;
+            }
+            objects.delete(&note.key).await?;
+            swept += 1;
+        }
+        match page.into_iter().next_back() {
+            Some(last) => after = Some(last.key),
+            None => return Ok(swept),
+        }
+    }
+}
+
+/// Whose upload a note in `received/` is of, and which.
+fn named(note: &ObjectKey) -> Option<(UserId, Uuid)> {
+    let mut parts = note.as_str().strip_suffix(".json")?.rsplit('/');
+    let (id, owner) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some((UserId(owner), id))
+}
+
+fn folder(name: String) -> KeyPrefix {
+    KeyPrefix::folder(name).expect("ids make valid keys")
+}
+
+async fn modified(
+    objects: &dyn ObjectStorage,
+    key: &ObjectKey,
+) -> Result<Option<DateTime<Utc>>, StorageError> {
+    match objects.head(key).await {
+        Ok(head) => Ok(Some(head.modified)),
+        Err(StorageError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write(
+    objects: &dyn ObjectStorage,
+    key: &ObjectKey,
+    master: &Master,
+) -> Result<(), StorageError> {
+    let note = serde_json::to_vec(master).expect("plain data is JSON");
+    let body = stream::iter([Ok(Bytes::from(note))]);
+    objects.put(key, Box::pin(body)).await.map(drop)
+}
+
+async fn read(
+    objects: &dyn ObjectStorage,
+    key: &ObjectKey,
+) -> Result<Option<Master>, StorageError> {
+    let reader = match objects.get(key, ByteRange::Whole).await {
         Ok(reader) => reader,
         Err(StorageError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(storage_problem(&error)),
+        Err(error) => return Err(error),
     };
-    let note = reader.bytes(NOTE_BYTES_MAX).await.map_err(|error| Problem::internal(&error))?;
-    serde_json::from_slice(&note).map(Some).map_err(|error| Problem::internal(&error))
+    let note = reader.bytes(NOTE_BYTES_MAX).await.map_err(StorageError::Io)?;
+    let master = serde_json::from_slice(&note).map_err(|error| StorageError::Io(error.into()))?;
+    Ok(Some(master))
 }
 
 /// A storage's failure as a problem.
@@ -52,5 +173,65 @@ pub(crate) fn storage_problem(error: &StorageError) -> Problem {
     match error {
         StorageError::Full => Problem::new(ProblemType::StorageFull),
         error => Problem::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use media::FileStorage;
+
+    use super::*;
+
+    const NINA: UserId = UserId(Uuid::from_u128(1));
+
+    async fn upload(objects: &FileStorage, id: Uuid) -> Master {
+        let key = master_key(NINA, id);
+        let stored = objects.put(&key, Box::pin(stream::iter([Ok(Bytes::from("sound"))]))).await;
+        let stored = stored.unwrap();
+        let master = Master {
+            object_key: key.as_str().to_owned(),
+            sha256: stored.sha256.to_string(),
+            size_bytes: stored.size_bytes,
+            media_type: "audio/wav".to_owned(),
+        };
+        remember(objects, NINA, id, &master).await.unwrap();
+        master
+    }
+
+    #[tokio::test]
+    async fn what_no_track_was_made_of_goes_after_a_day() {
+        let home = tempfile::tempdir().unwrap();
+        let objects = FileStorage::open(home.path()).unwrap();
+        let (used, unused) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        let master = upload(&objects, used).await;
+        upload(&objects, unused).await;
+        let now = Utc::now();
+        let recall = async |id, hours| {
+            super::recall(&objects, NINA, id, now + TimeDelta::hours(hours)).await.unwrap()
+        };
+        assert_eq!(take(&objects, NINA, used, now).await.unwrap().as_ref(), Some(&master));
+        assert!(recall(unused, 22).await.is_some());
+        assert!(recall(unused, 23).await.is_none(), "it is about to be swept");
+        assert_eq!(sweep(&objects, now + TimeDelta::hours(23)).await.unwrap(), 0);
+        assert!(objects.head(&master_key(NINA, unused)).await.is_ok());
+        assert_eq!(sweep(&objects, now + TimeDelta::hours(25)).await.unwrap(), 1);
+        assert!(objects.head(&master_key(NINA, unused)).await.is_err());
+        assert!(recall(unused, 0).await.is_none());
+        assert_eq!(recall(used, 10_000).await, Some(master));
+        assert!(objects.head(&master_key(NINA, used)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_track_frees_the_place_of_its_upload() {
+        let home = tempfile::tempdir().unwrap();
+        let objects = FileStorage::open(home.path()).unwrap();
+        for id in 0..UNUSED_UPLOADS_MAX {
+            assert!(!has_too_many(&objects, NINA).await.unwrap(), "{id}");
+            upload(&objects, Uuid::from_u128(id as u128)).await;
+        }
+        assert!(has_too_many(&objects, NINA).await.unwrap());
+        assert!(!has_too_many(&objects, UserId(Uuid::from_u128(2))).await.unwrap());
+        take(&objects, NINA, Uuid::nil(), Utc::now()).await.unwrap();
+        assert!(!has_too_many(&objects, NINA).await.unwrap());
     }
 }

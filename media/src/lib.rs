@@ -8,6 +8,7 @@
 //! - `scratch`, temporary files that clean up after themselves
 //! - `sniff`, which container a file is, by its first bytes
 //! - `upload`, a master received from a stream of bytes, bounded
+//! - `room`, what uploads were promised of what is free
 //! - `probe`, duration, codec, rate and channels of a master
 //! - `hls`, the layout of what is streamed, its playlists and content types
 //! - `transcode`, a master to HLS through `ffmpeg`
@@ -20,6 +21,7 @@ mod hls;
 pub mod limits;
 mod object_key;
 mod probe;
+mod room;
 mod scratch;
 mod sniff;
 mod storage;

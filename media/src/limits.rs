@@ -12,6 +12,9 @@ pub const UPLOAD_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// How long an upload may send nothing before it is given up, in milliseconds.
 pub const UPLOAD_STALL_MS_MAX: u64 = 30_000;
 
+/// After how much of an upload it is asked again whether there is room, in bytes.
+pub const UPLOAD_STEP_BYTES: u64 = 8 * 1024 * 1024;
+
 /// How many bytes are gathered before they are hashed and written, in bytes.
 pub const WRITE_BYTES: usize = 1024 * 1024;
 

@@ -76,6 +76,12 @@ pub trait ObjectStorage: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<ListedObject>, StorageError>;
 
+    /// How much can still be stored, in bytes.
+    ///
+    /// # Errors
+    /// Only as the storage fails.
+    async fn free_bytes(&self) -> Result<u64, StorageError>;
+
     /// The object as a file that can be read and sought, for tools that need one.
     ///
     /// # Errors

@@ -13,8 +13,9 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::time::timeout;
 
-use crate::limits::{UPLOAD_BYTES_MAX, UPLOAD_STALL_MS_MAX};
+use crate::limits::{UPLOAD_BYTES_MAX, UPLOAD_STALL_MS_MAX, UPLOAD_STEP_BYTES};
 use crate::object_key::ObjectKey;
+use crate::room::{Claim, Room};
 use crate::sniff::{AudioFormat, SNIFF_BYTES};
 use crate::storage::{ObjectStorage, Sha256Digest, StorageError};
 
@@ -23,6 +24,7 @@ use crate::storage::{ObjectStorage, Sha256Digest, StorageError};
 pub struct Uploads {
     storage: Arc<dyn ObjectStorage>,
     limits: UploadLimits,
+    room: Room,
 }
 
 /// What an upload may cost.
@@ -32,6 +34,8 @@ pub struct UploadLimits {
     pub size_bytes_max: u64,
     /// The longest time without a byte, in milliseconds.
     pub stall_ms_max: u64,
+    /// What all uploads together leave free in the storage, in bytes.
+    pub reserve_bytes: u64,
 }
 
 /// A master that is stored.
@@ -86,25 +90,33 @@ pub enum UploadError {
 
 impl Default for UploadLimits {
     fn default() -> Self {
-        Self { size_bytes_max: UPLOAD_BYTES_MAX, stall_ms_max: UPLOAD_STALL_MS_MAX }
+        Self {
+            size_bytes_max: UPLOAD_BYTES_MAX,
+            stall_ms_max: UPLOAD_STALL_MS_MAX,
+            reserve_bytes: 0,
+        }
     }
 }
 
 impl Uploads {
     /// Uploads into this storage, with the limits of [`crate::limits`].
     pub fn new(storage: Arc<dyn ObjectStorage>) -> Self {
-        Self { storage, limits: UploadLimits::default() }
+        let limits = UploadLimits::default();
+        let room = Room::of(Arc::clone(&storage), limits.reserve_bytes);
+        Self { storage, limits, room }
     }
 
     /// The same with other limits.
     pub fn with_limits(self, limits: UploadLimits) -> Self {
-        Self { limits, ..self }
+        let room = Room::of(Arc::clone(&self.storage), limits.reserve_bytes);
+        Self { limits, room, ..self }
     }
 
     /// Receives one master and stores it under the key, in place of what was there.
     ///
     /// `declared_bytes` is what the sender announced (`Content-Length`): too much is refused
-    /// before anything is read, and anything else than announced is refused at the end.
+    /// before anything is read, as is what there is no room for beside the uploads under way, and
+    /// anything else than announced is refused at the end.
     ///
     /// # Errors
     /// Each refusal is its own [`UploadError`]; nothing is kept then.
@@ -122,12 +134,15 @@ impl Uploads {
         if declared_bytes.is_some_and(|bytes| bytes > limit_bytes) {
             return Err(UploadError::TooLarge { limit_bytes });
         }
+        let claim = self.room.claim(declared_bytes.unwrap_or(0)).await?;
         let body = body.map(|chunk| chunk.map_err(Into::into)).boxed();
         let mut intake = Intake {
             body,
             limits: self.limits,
             declared_bytes,
             received_bytes: 0,
+            claim,
+            unchecked_bytes: 0,
             begun: VecDeque::new(),
         };
         let format = intake.sniff().await?;
@@ -163,6 +178,9 @@ struct Intake {
     limits: UploadLimits,
     declared_bytes: Option<u64>,
     received_bytes: u64,
+    claim: Claim,
+    /// What came since it was last asked whether there is room.
+    unchecked_bytes: u64,
     /// What was read to tell the format, and is still to be stored.
     begun: VecDeque<Bytes>,
 }
@@ -203,7 +221,22 @@ impl Intake {
         if self.received_bytes > self.limits.size_bytes_max {
             return Err(UploadError::TooLarge { limit_bytes: self.limits.size_bytes_max });
         }
+        self.find_room(chunk.len() as u64).await?;
         Ok(Some(chunk))
+    }
+
+    /// Lets so much more in. Others write to the same disk, so it is asked again and again; what
+    /// was not announced is claimed a step at a time.
+    async fn find_room(&mut self, bytes: u64) -> Result<(), StorageError> {
+        self.unchecked_bytes += bytes;
+        let missing = bytes.saturating_sub(self.claim.bytes());
+        if missing > 0 || self.unchecked_bytes >= UPLOAD_STEP_BYTES {
+            let more = if missing > 0 { missing.max(UPLOAD_STEP_BYTES) } else { 0 };
+            self.claim.extend(more).await?;
+            self.unchecked_bytes = 0;
+        }
+        self.claim.spend(bytes);
+        Ok(())
     }
 
     fn check_complete(&self) -> Result<(), UploadError> {
@@ -299,6 +332,41 @@ mod tests {
             .chain(stream::iter([Err(io::Error::other("gone"))]));
         let broken = uploads.receive(&key(), None, broken).await;
         assert!(matches!(broken, Err(UploadError::Broken(_))));
+        assert_nothing_kept(home.path(), &storage).await;
+    }
+
+    #[tokio::test]
+    async fn uploads_leave_the_reserve_and_each_other_their_room() {
+        const STEP: u64 = UPLOAD_STEP_BYTES;
+        let home = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(home.path()).unwrap();
+        let free = storage.free_bytes().await.unwrap();
+        // What others write to the disk meanwhile stays far below this.
+        let spare = free / 4;
+        let size_bytes_max = u64::MAX;
+        let reserve_bytes = free - spare;
+        let limits = UploadLimits { size_bytes_max, reserve_bytes, ..UploadLimits::default() };
+        let (uploads, storage) = uploads(home.path(), limits);
+        let wav = Chord::seconds(1).wav();
+        let begun = || pieces(&wav[..5_000], 100).chain(stream::pending());
+
+        let much = uploads.receive(&key(), Some(2 * spare), begun()).await;
+        assert!(matches!(much, Err(UploadError::Storage(StorageError::Full))));
+        let half = spare / 4 * 3;
+        let (first, second) = (key(), ObjectKey::new("masters/two").unwrap());
+        let mut under_way = Box::pin(uploads.receive(&first, Some(half), begun()));
+        assert!(futures::poll!(under_way.as_mut()).is_pending());
+        while uploads.room.promised_bytes() < half - 5_000 {
+            assert!(futures::poll!(under_way.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+        let beside = uploads.receive(&second, Some(half), begun()).await;
+        assert!(matches!(beside, Err(UploadError::Storage(StorageError::Full))));
+        let small = uploads.receive(&second, None, pieces(&wav, 1_000)).await;
+        assert_eq!(small.unwrap().size_bytes, wav.len() as u64);
+        assert!(wav.len() as u64 <= STEP);
+        drop(under_way);
+        assert_eq!(uploads.room.promised_bytes(), 0, "a claim ends with its upload");
         assert_nothing_kept(home.path(), &storage).await;
     }
 

@@ -10,7 +10,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::config::{ByteCount, Config};
 
-/// How often the disk is asked. What is written meanwhile is small beside any sensible reserve.
+/// How often the disk is asked. What is written meanwhile is small beside any sensible reserve:
+/// uploads, which are not, ask by themselves.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Whether every disk that a process writes to has more free than the reserve. Cheap to clone; the

@@ -1,14 +1,20 @@
 //! The HTTP door of a process: one listener, and the manners that all its routes share.
 //!
-//! - `server`: connections: accepted, bounded, drained
+//! - `server`: connections: accepted, served, drained
+//! - `lingering`: closed so that the last answer arrives
+//! - `places`: how many there may be, in all and of one client
 //! - `admission`: what is let in: not while draining, no commands on a full disk, none for ever
+//! - `bodies`: neither too large nor too slow, and read to their end
 //! - `watching`: what is seen of a request: its id, its trace, a log line, metrics
 //! - `cors`: whose pages may call
 //!
 //! Routes bring their own limits on bodies and rates; what is said here holds for all of them.
 
 mod admission;
+mod bodies;
 mod cors;
+mod lingering;
+mod places;
 mod server;
 mod watching;
 
@@ -28,8 +34,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
+use crate::config::Config;
 use crate::disk_reserve::DiskReserve;
+use crate::open_files;
 use admission::Admission;
+use places::Places;
 
 /// How long requests under way may take to end once the process drains.
 const DRAIN_TIME: Duration = Duration::from_secs(20);
@@ -62,15 +71,16 @@ impl Door {
     pub fn open(
         listener: TcpListener,
         routes: Router,
-        cors_origins: &[String],
+        config: &Config,
         reserve: DiskReserve,
         draining: CancellationToken,
     ) -> anyhow::Result<Self> {
         let under_way = TaskTracker::new();
         let admission = Admission { draining, reserve, under_way: under_way.clone() };
-        let router = with_manners(routes, admission, cors_origins)?;
+        let router = with_manners(routes, admission, &config.cors_origins)?;
+        let places = Places::new(open_files::limit(), config.trusted_proxies.clone());
         let closing = CancellationToken::new();
-        let serving = tokio::spawn(server::serve(listener, router, closing.clone()));
+        let serving = tokio::spawn(server::serve(listener, router, places, closing.clone()));
         Ok(Self { serving, under_way, closing })
     }
 
@@ -97,11 +107,13 @@ fn with_manners(
     admission: Admission,
     cors_origins: &[String],
 ) -> anyhow::Result<Router> {
+    let draining = admission.draining.clone();
     // The last layer is the first that a request meets.
     let mut router = routes
         .fallback(async || Problem::new(ProblemType::NotFound))
         .layer(from_fn_with_state(admission, admission::admit))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(draining, bodies::receive))
         .layer(from_fn(secured));
     if !cors_origins.is_empty() {
         router = router.layer(cors::layer(cors_origins)?);
@@ -135,7 +147,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::config::{Config, Flags, Layers};
+    use crate::config::{Flags, Layers};
 
     async fn broken() -> &'static str {
         panic!("of hunter2")

@@ -13,7 +13,7 @@
 //! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
 //! - [`console`]: what a process tells whoever started it.
-//! - [`disk_reserve`], [`stopping`]: when it takes on no more.
+//! - [`disk_reserve`], [`open_files`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`]: accounts, on the
 //!   server's own machine.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
@@ -30,6 +30,7 @@ pub mod disk_reserve;
 pub mod docs;
 pub mod doors;
 pub mod event_store_server;
+pub mod open_files;
 pub mod outbox;
 pub mod parts;
 pub mod postgres;

@@ -22,6 +22,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long an answer holds: whoever asks more often asks no part again.
 const ANSWER_LIFE: Duration = Duration::from_millis(250);
 
+/// What is said of a disk on which commands are refused.
+const DISK_SHORT: &str = "below its reserve";
+
 /// How long models may be built before that is worth a line.
 const QUIET_TIME: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
@@ -36,6 +39,8 @@ pub struct Readiness {
     pub pool: Option<PgPool>,
     /// Whether queries are answered here: then every model must have been built.
     pub answers_queries: bool,
+    /// Whether commands are carried out here: then the disks must have their reserve.
+    pub takes_commands: bool,
     /// The sagas, where they run here.
     pub sagas: Option<AbortHandle>,
     /// The disks.
@@ -62,8 +67,18 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, last) = (None, None, Mutex::new(None));
-        let (writes_log, answers_queries) = (false, false);
-        Self { store, writes_log, pool, answers_queries, sagas, reserve, draining, last }
+        let (writes_log, answers_queries, takes_commands) = (false, false, false);
+        Self {
+            store,
+            writes_log,
+            pool,
+            answers_queries,
+            takes_commands,
+            sagas,
+            reserve,
+            draining,
+            last,
+        }
     }
 
     /// The state of every part; a problem that names those which are needed and do not serve.
@@ -133,8 +148,11 @@ impl Readiness {
             let state = if sagas.is_finished() { "ended" } else { "running" };
             parts.insert("sagas", json!(state));
         }
-        let disk = if self.reserve.is_short() { "below its reserve" } else { "ok" };
-        parts.insert("disk", json!(disk));
+        let is_short = self.reserve.is_short();
+        parts.insert("disk", json!(if is_short { DISK_SHORT } else { "ok" }));
+        if is_short && self.takes_commands {
+            missing.push(("disk", DISK_SHORT.to_owned()));
+        }
         Report { missing, parts: json!(parts) }
     }
 

@@ -14,12 +14,13 @@ use axum::Router;
 use chrono::Utc;
 use command_api::identity::{Accounts, PasswordHasher};
 use command_api::{CommandApi, CommandApiParts};
-use media::{ObjectStorage, Uploads};
+use media::{ObjectStorage, UploadLimits, Uploads};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Watermarks;
 use projections::postgres::Models;
 use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::background::Background;
@@ -33,11 +34,14 @@ use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
 use crate::stopping::Stopping;
-use crate::{data_folder, docs, probes, telemetry};
+use crate::{data_folder, docs, open_files, probes, telemetry};
 
 /// Who issues and takes tokens where no public address is set. Processes of one platform share
 /// their keys, so those already tell one platform from another.
 const TOKEN_SCOPE: &str = "urn:veza";
+
+/// How often unused uploads are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How long sockets may take to be closed.
 const SOCKETS_DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -86,6 +90,7 @@ impl Platform {
         metrics: PrometheusHandle,
         draining: &CancellationToken,
     ) -> anyhow::Result<()> {
+        open_files::raise();
         data_folder::open(&config.data)?;
         // Its lock tells first that the folder is in use.
         let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
@@ -122,18 +127,20 @@ impl Platform {
             }
             if config.does(Role::CommandApi) {
                 let api = command_api(config, address, handler, objects, pool.clone()).await?;
+                tokio::spawn(draining.clone().run_until_cancelled_owned(sweep(api.clone())));
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
             readiness.answers_queries = config.does(Role::QueryApi);
+            readiness.takes_commands = config.does(Role::CommandApi);
             readiness.pool = Some(pool);
         }
         let readiness = Arc::new(readiness);
         let token = config.metrics_token.clone();
         let probes = probes::router(Arc::clone(&readiness), metrics, token);
-        let (routes, origins) = (routes.merge(probes), &config.cors_origins);
-        self.door = Some(Door::open(listener, routes, origins, reserve, draining.clone())?);
+        let routes = routes.merge(probes);
+        self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
         if config.does(Role::QueryApi) && config.does(Role::Projector) {
             // Queries are served from models that this process itself is still making.
             readiness.models_built().await;
@@ -202,6 +209,8 @@ async fn command_api(
     let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let proxies = config.trusted_proxies.clone();
+    let upload_limits =
+        UploadLimits { reserve_bytes: config.disk_reserve.0, ..UploadLimits::default() };
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     Ok(CommandApi::new(CommandApiParts {
         handler,
@@ -210,12 +219,26 @@ async fn command_api(
         issuer: TokenIssuer::new(ring, scope),
         digests: DigestKey::load_or_create(&config.keys)?,
         verifier: Arc::clone(&verifier),
-        uploads: Uploads::new(Arc::clone(&objects)),
+        uploads: Uploads::new(Arc::clone(&objects)).with_limits(upload_limits),
         objects,
         mailer: Arc::new(Outbox::new(config.data.join("outbox"), public_url)),
         rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
         clock,
     }))
+}
+
+/// Removes unused uploads now and then.
+async fn sweep(api: CommandApi) {
+    let mut ticks = interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match api.sweep_uploads().await {
+            Ok(0) => {}
+            Ok(uploads) => tracing::info!(uploads, "unused uploads were removed"),
+            Err(error) => tracing::warn!(%error, "unused uploads could not be removed"),
+        }
+    }
 }
 
 /// The query side's doors; `stop` closes their sockets.

@@ -13,7 +13,7 @@ use crate::CommandApi;
 use crate::answer::{Answer, Done};
 use crate::refusal::{not_found, refused, unloaded};
 use crate::request::{Command, Nothing};
-use crate::uploaded::recall;
+use crate::uploaded::{storage_problem, take};
 
 /// A track to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -52,7 +52,8 @@ pub(crate) async fn create(
         return Ok(answer);
     }
     let artist_id = command.user_id();
-    let master = recall(&*parts.objects, artist_id, command.body.upload_id).await?;
+    let master = take(&*parts.objects, artist_id, command.body.upload_id, api.now()).await;
+    let master = master.map_err(|error| storage_problem(&error))?;
     let create = TrackCommand::Create {
         track_id,
         artist_id,

@@ -13,8 +13,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::CommandApi;
+use crate::in_progress::Place;
+use crate::refusal::RETRY_AFTER;
 use crate::request::upload_id;
-use crate::uploaded::{master_key, recall, remember, storage_problem};
+use crate::uploaded::{
+    UNUSED_UPLOADS_MAX, has_too_many, master_key, recall, remember, storage_problem,
+};
+
+/// Most uploads of one account at once, in each process.
+const UPLOADS_AT_ONCE_MAX: u8 = 4;
 
 /// Audio that was received.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,7 +44,8 @@ impl Uploaded {
     }
 }
 
-/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body.
+/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body. Make a track of it within a
+/// day; what no track was made of goes then.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
@@ -65,8 +73,20 @@ pub(crate) async fn receive(
         .in_progress()
         .begin(id)
         .ok_or_else(|| Problem::new(ProblemType::IdempotencyInProgress))?;
+    let _slot = slot(&api, owner)?;
     let parts = api.parts();
-    let before = recall(&*parts.objects, owner, id).await?;
+    let before = recall(&*parts.objects, owner, id, api.now()).await;
+    let before = before.map_err(|error| storage_problem(&error))?;
+    if before.is_none() {
+        let too_many = has_too_many(&*parts.objects, owner).await;
+        if too_many.map_err(|error| storage_problem(&error))? {
+            let detail = format!(
+                "{UNUSED_UPLOADS_MAX} uploads have no track: make tracks of them; what has none \
+                 goes after a day"
+            );
+            return Err(Problem::new(ProblemType::Conflict).with_detail(detail));
+        }
+    }
     // A repeated upload is received apart, so that it can be compared before it replaces anything.
     let stored_as = if before.is_some() { Uuid::now_v7() } else { id };
     let object_key = master_key(owner, stored_as);
@@ -86,6 +106,16 @@ pub(crate) async fn receive(
     let remembered = remember(&*parts.objects, owner, id, &master).await;
     remembered.map_err(|error| storage_problem(&error))?;
     Ok((StatusCode::CREATED, Json(Uploaded::new(id, master))))
+}
+
+/// One of the few uploads that an account may have under way at once.
+fn slot(api: &CommandApi, owner: UserId) -> Result<Place, Problem> {
+    let ids = (0..UPLOADS_AT_ONCE_MAX).map(|slot| Uuid::new_v5(&owner.0, &[slot]));
+    let free = ids.into_iter().find_map(|id| api.in_progress().begin(id));
+    free.ok_or_else(|| {
+        let detail = format!("at most {UPLOADS_AT_ONCE_MAX} uploads at once");
+        Problem::rate_limited(RETRY_AFTER).with_detail(detail)
+    })
 }
 
 fn master_of(upload: Upload) -> Master {

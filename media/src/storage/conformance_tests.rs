@@ -20,6 +20,7 @@ pub(crate) async fn check(storage: &dyn ObjectStorage) {
     lists_are_sorted_and_paged(storage).await;
     files_go_in_and_come_out(storage).await;
     writers_of_one_key_do_not_mix(storage).await;
+    assert!(storage.free_bytes().await.unwrap() > 0, "what was stored found room");
     let left = storage.list(&KeyPrefix::everything(), None, 10).await.unwrap();
     assert_eq!(left, [], "the suite cleans up");
 }

@@ -120,6 +120,16 @@ impl ObjectStorage for FileStorage {
         .map_err(StorageError::Io)
     }
 
+    async fn free_bytes(&self) -> Result<u64, StorageError> {
+        let root = self.root.clone();
+        let asked = in_background(move || {
+            let disk = rustix::fs::statvfs(&root)?;
+            // What an ordinary user could write.
+            Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+        });
+        asked.await.map_err(StorageError::Io)
+    }
+
     async fn local_file(&self, key: &ObjectKey) -> Result<LocalFile, StorageError> {
         self.head(key).await?;
         Ok(LocalFile::stored(self.path(key)))

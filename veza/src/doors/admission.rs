@@ -20,7 +20,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Asked by machines, also while the process drains.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Takes as long as the network does; it ends by itself when nothing comes any more.
-const UPLOADS: &str = "/api/v1/uploads";
+pub const UPLOADS: &str = "/api/v1/uploads";
 /// Commands begin with this.
 const COMMANDS: &str = "/api/v1/";
 /// No command: it appends nothing, and those who want to read log in first.

@@ -1,6 +1,5 @@
 //! Connections: accepted, bounded in number and in patience, and drained.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,15 +10,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::Peer;
+use super::lingering::Lingering;
+use super::places::{Place, Places};
 
-/// Most connections at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 20_000;
 /// How long the headers of a request may take to come, and a connection may say nothing.
 const HEADERS_TIME_MAX: Duration = Duration::from_secs(60);
 /// How long connections may take to end once the door closes: streams of media may go on and on.
@@ -30,12 +28,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const REQUESTS_PER_CONNECTION_MAX: u32 = 256;
 
 /// Serves until `closing`, then ends every connection.
-pub async fn serve(listener: TcpListener, router: Router, closing: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    places: Places,
+    closing: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepting = async {
-            let place = Arc::clone(&places).acquire_owned().await.expect("never closed");
+            let place = places.any().await;
             (listener.accept().await, place)
         };
         let (accepted, place) = tokio::select! {
@@ -45,6 +47,10 @@ pub async fn serve(listener: TcpListener, router: Router, closing: CancellationT
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(place) = places.give(place, peer) else {
+                    metrics::counter!("veza_http_connections_refused_total").increment(1);
+                    continue;
+                };
                 let (router, closing) = (router.clone(), closing.clone());
                 connections.spawn(connection(stream, peer, router, closing, place));
             }
@@ -67,7 +73,7 @@ async fn connection(
     peer: Peer,
     router: Router,
     closing: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "the connection was gone before it was served");
@@ -84,7 +90,8 @@ async fn connection(
         .timer(TokioTimer::new())
         .keep_alive_interval(HEADERS_TIME_MAX)
         .max_concurrent_streams(REQUESTS_PER_CONNECTION_MAX);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let serving =
+        builder.serve_connection_with_upgrades(TokioIo::new(Lingering::new(stream)), service);
     tokio::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -9,6 +9,7 @@ use event_store::{
     ClientStore, ContentType, EventId, EventStore as _, EventType, ExpectedRevision, NewEvent,
     StreamName,
 };
+use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
 use crate::process::{Process, eventually, folder, replay, veza_after};
@@ -35,11 +36,6 @@ impl Drop for Disk {
     }
 }
 
-async fn disk_of(platform: &Process) -> Value {
-    let ready: Value = platform.get("/readyz").await.json().await.unwrap();
-    ready["parts"]["disk"].clone()
-}
-
 #[tokio::test]
 async fn below_the_reserve_commands_are_refused_and_the_rest_goes_on() {
     let folder = folder();
@@ -51,9 +47,24 @@ async fn below_the_reserve_commands_are_refused_and_the_rest_goes_on() {
     let query = json!({ "query": "{ __typename }" });
     assert_eq!(platform.post("/graphql", None, query).await.0, 200);
     let ready = platform.get("/readyz").await;
-    assert_eq!(ready.status(), 200, "queries are answered, and commands are, by a refusal");
-    assert_eq!(disk_of(&platform).await, "below its reserve");
+    assert_eq!(ready.status(), 503, "commands are not served");
+    let problem: Value = ready.json().await.unwrap();
+    assert_eq!(problem["type"], "urn:veza:problem:unavailable");
+    assert_eq!(problem["detail"], "disk: below its reserve");
+    assert_eq!(problem["parts"]["disk"], "below its reserve");
     platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_takes_no_commands_is_ready_below_the_reserve() {
+    let folder = folder();
+    let settings = [("VEZA_DISK_RESERVE", "9999999G"), ("VEZA_ROLES", "event-store")];
+    let process = Process::platform(folder.path(), &settings).await;
+    let ready = process.get("/readyz").await;
+    assert_eq!(ready.status(), 200);
+    let ready: Value = ready.json().await.unwrap();
+    assert_eq!(ready["parts"]["disk"], "below its reserve", "it is told all the same");
+    process.stop().await;
 }
 
 #[tokio::test]
@@ -74,6 +85,48 @@ async fn the_reserve_is_watched_while_it_runs() {
     eventually("commands are refused", async || command().await == 507).await;
     fs::remove_file(&filler).unwrap();
     eventually("commands are taken again", async || command().await == 201).await;
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_stop_at_the_reserve_and_commands_go_on() {
+    const MIB: usize = 1 << 20;
+    let folder = folder();
+    let objects = folder.path().join("objects");
+    let Some(_disk) = Disk::mount(&objects, 96 << 20) else {
+        return;
+    };
+    let settings = [("VEZA_DISK_RESERVE", "32M"), ("VEZA_RATE_LIMITS", "off")];
+    let platform = Process::platform(folder.path(), &settings).await;
+    assert_eq!(platform.sign_up("nina", "artist").await.0, 201);
+    let (_, session) = platform.log_in("nina@example.org", "correct horse").await;
+    let nina = session["access_token"].as_str().unwrap();
+    let upload = async |body: Body| {
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(nina)).body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["type"].clone())
+    };
+    let full = (507, json!("urn:veza:problem:storage-full"));
+    let mut wav = b"RIFF\xff\xff\xff\xffWAVEfmt ".to_vec();
+    wav.resize(28 * MIB, 0);
+    let announced = || Body::from(wav.clone());
+    // Some three times as much as there is room for, at once; then one whose end nobody knows.
+    let all = tokio::join!(
+        upload(announced()),
+        upload(announced()),
+        upload(announced()),
+        upload(announced()),
+    );
+    let all = [all.0, all.1, all.2, all.3];
+    assert!((1..=2).contains(&all.iter().filter(|answer| answer.0 == 201).count()), "{all:?}");
+    assert!(all.iter().all(|answer| answer.0 == 201 || *answer == full), "{all:?}");
+    let pieces: Vec<_> = wav.repeat(4).chunks(MIB).map(|piece| Ok(piece.to_vec())).collect();
+    let endless = futures::stream::iter(pieces as Vec<Result<_, std::io::Error>>);
+    assert_eq!(upload(Body::wrap_stream(endless)).await, full);
+    let disk = rustix::fs::statvfs(&objects).unwrap();
+    assert!(disk.f_bavail * disk.f_frsize >= 32 << 20, "the reserve is untouched");
+    let lobby = json!({ "name": "lobby" });
+    assert_eq!(platform.post("/api/v1/channels", Some(nina), lobby).await.0, 201);
     platform.stop().await;
 }
 

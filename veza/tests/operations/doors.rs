@@ -1,12 +1,15 @@
 //! What every route shares: ids, traces, metrics, origins, problems, probes while draining.
 
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::process::{Process, eventually, folder, postgres_in, postgres_runs_in, replay, veza};
+use crate::process::{
+    Process, eventually, folder, postgres_in, postgres_runs_in, replay, veza, veza_after,
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -191,6 +194,36 @@ async fn an_upload_under_way_ends_well_while_others_are_told_that_it_stops() {
 }
 
 #[tokio::test]
+async fn an_account_has_few_uploads_under_way_at_once() {
+    let folder = folder();
+    let platform = Process::platform(folder.path(), &[]).await;
+    let (nina, otis) =
+        (platform.member("nina", "artist").await, platform.member("otis", "artist").await);
+    let begin = |token: &str| {
+        let begun = futures::stream::iter([Ok::<_, std::io::Error>(silence()[..1000].to_vec())]);
+        let body = futures::StreamExt::chain(begun, futures::stream::pending());
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(token));
+        tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send())
+    };
+    let under_way: Vec<_> = (0..4).map(|_| begin(&nina)).collect();
+    let objects = folder.path().join("objects/.scratch");
+    let begun = || std::fs::read_dir(&objects).map_or(0, Iterator::count);
+    eventually("the uploads have begun", async || begun() == 4).await;
+    let upload = async |token: &str| {
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(token));
+        request.body(silence()).send().await.unwrap()
+    };
+    let refusal = upload(&nina).await;
+    assert_eq!(refusal.status(), 429);
+    assert!(refusal.headers().contains_key("retry-after"));
+    assert_eq!(upload(&otis).await.status(), 201, "others are not in the way");
+    under_way.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("they have ended", async || begun() == 0).await;
+    assert_eq!(upload(&nina).await.status(), 201);
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_its_postgresql_too() {
     let folder = folder();
     let platform = Process::platform(folder.path(), &[]).await;
@@ -215,8 +248,48 @@ async fn a_second_signal_ends_it_at_once_and_its_postgresql_too() {
     eventually("PostgreSQL ends by itself", async || !postgres_runs_in(folder.path())).await;
 }
 
+/// Connections that say nothing; the server may close them.
+fn silent_connections(platform: &Process, count: usize) -> Vec<TcpStream> {
+    let address = platform.url.strip_prefix("http://").unwrap();
+    (0..count).map(|_| TcpStream::connect(address).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+    let folder = folder();
+    let command = veza_after("ulimit -Sn 400", folder.path(), &["serve"]);
+    let platform = Process::start(folder.path(), "run.json", command).await;
+    let nina = platform.member("nina", "artist").await;
+    let _silent = silent_connections(&platform, 600);
+    assert_eq!(platform.get("/readyz").await.status(), 200);
+    let upload = platform.request(Method::POST, "/api/v1/uploads", Some(&nina)).body(silence());
+    assert_eq!(upload.send().await.unwrap().status(), 201);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn one_client_can_not_take_all_connections_or_files() {
+    let folder = folder();
+    // Fewer than there are connections to come, and no more to be had.
+    let command = veza_after("ulimit -n 700", folder.path(), &["serve"]);
+    let mut platform = Process::start(folder.path(), "run.json", command).await;
+    let nina = platform.member("nina", "artist").await;
+    let silent = silent_connections(&platform, 800);
+    platform.call_from(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)));
+    assert_eq!(platform.get("/readyz").await.status(), 200);
+    let upload = platform.request(Method::POST, "/api/v1/uploads", Some(&nina)).body(silence());
+    assert_eq!(upload.send().await.unwrap().status(), 201);
+    drop(silent);
+    platform.call_from(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    eventually("the client that left is let in again", async || {
+        platform.request(Method::GET, "/readyz", None).send().await.is_ok()
+    })
+    .await;
+    platform.stop().await;
+}
+
 /// A second of a WAV without a sound.
-fn silence() -> Vec<u8> {
+pub fn silence() -> Vec<u8> {
     const BYTES: u32 = 16_000;
     let mut wav = b"RIFF".to_vec();
     wav.extend((36 + BYTES).to_le_bytes());

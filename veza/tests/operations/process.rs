@@ -1,6 +1,7 @@
 //! Processes of the real binary, each in a folder that the test owns.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -117,6 +118,11 @@ impl Process {
         let mut command = veza(data, &["serve"]);
         command.envs(settings.iter().copied());
         Self::start(data, "run.json", command).await
+    }
+
+    /// Calls from this address of this machine from now on, on new connections.
+    pub fn call_from(&mut self, address: IpAddr) {
+        self.client = Client::builder().local_address(address).build().unwrap();
     }
 
     pub fn request(&self, method: Method, path: &str, token: Option<&str>) -> RequestBuilder {

@@ -57,6 +57,10 @@ impl ObjectStorage for FillingUp {
         self.inner.list(prefix, after, limit).await
     }
 
+    async fn free_bytes(&self) -> Result<u64, StorageError> {
+        self.inner.free_bytes().await
+    }
+
     async fn local_file(&self, key: &ObjectKey) -> Result<LocalFile, StorageError> {
         self.inner.local_file(key).await
     }

@@ -1,0 +1,59 @@
+//! Uploads of which no track is made: few at a time, and not for long.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::doors::silence;
+use crate::process::{Process, eventually, folder};
+
+/// The files below a folder of folders.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let folders = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let inside = folders.flat_map(|folder| fs::read_dir(folder).unwrap());
+    inside.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[tokio::test]
+async fn what_no_track_is_made_of_is_bounded_and_goes_after_a_day() {
+    let folder = folder();
+    let objects = folder.path().join("objects");
+    let settings = [("VEZA_RATE_LIMITS", "off")];
+    let platform = Process::platform(folder.path(), &settings).await;
+    let nina = platform.member("nina", "artist").await;
+    let upload = async || {
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(&nina));
+        let answer = request.body(silence()).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let mut first = None;
+    for _ in 0..20 {
+        let (status, uploaded) = upload().await;
+        assert_eq!(status, 201);
+        first.get_or_insert(uploaded["id"].clone());
+    }
+    let (status, refusal) = upload().await;
+    assert_eq!((status, &refusal["type"]), (409, &json!("urn:veza:problem:conflict")));
+    let new = json!({ "upload_id": first, "title": "Silence" });
+    assert_eq!(platform.post("/api/v1/tracks", Some(&nina), new).await.0, 201);
+    assert_eq!(upload().await.0, 201, "the track made room");
+    platform.stop().await;
+
+    let now = SystemTime::now();
+    let notes = files(&objects.join("received"));
+    assert_eq!((notes.len(), files(&objects.join("masters")).len()), (20, 21));
+    for note in &notes[1..] {
+        let long_ago = now - Duration::from_secs(25 * 60 * 60);
+        File::options().write(true).open(note).unwrap().set_modified(long_ago).unwrap();
+    }
+    let platform = Process::platform(folder.path(), &settings).await;
+    eventually("the old ones are gone", async || files(&objects.join("received")).len() == 1).await;
+    let kept = files(&objects.join("masters"));
+    assert_eq!(kept.len(), 2, "the young one, and the track's");
+    let of_track = first.as_ref().and_then(Value::as_str).unwrap();
+    assert!(kept.iter().any(|master| master.ends_with(of_track)), "{kept:?}");
+    platform.stop().await;
+}
