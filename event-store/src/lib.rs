@@ -9,6 +9,7 @@
 //! | [`embedded`] | the engine of our own: [`EmbeddedStore`], on a folder of this machine |
 //! | [`log`] | its bytes on disk: segments, frames, records, recovery; all below [`log::Disk`] |
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
+//! | [`persistent`] | [`PersistentSubscriptions`], groups of consumers that compete, over any engine |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`event`] | events before and after they are recorded |
@@ -29,6 +30,7 @@ pub mod grpc;
 mod index;
 pub mod limits;
 pub mod log;
+pub mod persistent;
 pub mod port;
 pub mod position;
 pub mod read;
@@ -41,6 +43,7 @@ pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError, Verified};
 pub use error::{AppendError, ReadError, StoreError, SubscribeError};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};
+pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};
 pub use position::Position;
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
