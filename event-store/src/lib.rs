@@ -9,7 +9,7 @@
 //! | [`embedded`] | the engine of our own: [`EmbeddedStore`], on a folder of this machine |
 //! | [`log`] | its bytes on disk: segments, frames, records, recovery; all below [`log::Disk`] |
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
-//! | [`persistent`] | [`PersistentSubscriptions`], groups of consumers that compete, over any engine |
+//! | [`persistent`] | [`PersistentSubscriptions`]: consumers that compete, over any engine |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`event`] | events before and after they are recorded |

@@ -18,7 +18,7 @@ use event_store::persistent::{
     Connecting, Consumer, Delivered, EventSource, GroupId, GroupInfo, PersistentError,
     PersistentSubscriptions, Settings, StartFrom,
 };
-use event_store::{EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, StreamName};
+use event_store::{EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision};
 use futures::StreamExt;
 use given::event;
 
@@ -62,8 +62,7 @@ impl Place {
     /// Appends events with these numbers to a stream.
     async fn append(&self, stream: &str, numbers: impl IntoIterator<Item = u64>) {
         let events = numbers.into_iter().map(event).collect();
-        let stream = StreamName::new(stream).unwrap();
-        self.store.append(&stream, ExpectedRevision::Any, events).await.unwrap();
+        self.store.append(&given::stream(stream), ExpectedRevision::Any, events).await.unwrap();
     }
 
     /// A group of this stream, from its start.

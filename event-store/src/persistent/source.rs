@@ -24,7 +24,7 @@ const READ: &str = "read its events";
 
 /// After how many events that a filter drops a group is told how far it has come. More than one,
 /// or its own checkpoints would make it write more of them.
-const PASSED_EVENTS: NonZeroU64 = NonZeroU64::new(1024).unwrap();
+const PASSED_EVENTS: NonZeroU64 = NonZeroU64::new(1024).expect("it is not zero");
 
 /// What the source says.
 pub(super) enum Read {

@@ -9,12 +9,12 @@ use event_store::persistent::{
 };
 use event_store::{
     EventId, EventStore, ExpectedRevision, Filter, FilterSubject, Pattern, Position, StoreError,
-    StreamName,
 };
 use futures::StreamExt;
 use uuid::Uuid;
 
 use super::{PATIENCE, Place, is_quiet, next, numbers, settings};
+use crate::given::stream;
 
 fn group(source: &str, name: &str) -> GroupId {
     GroupId::new(EventSource::new(source).unwrap(), name).unwrap()
@@ -193,8 +193,7 @@ async fn a_tombstoned_stream_is_told_of_and_what_was_read_is_finished() {
     place.append("s", 0..2).await;
     let group = place.group("s", |_| {}).await;
     place.until(&group, |info| info.status.to_string() == "Live").await;
-    let stream = StreamName::new("s").unwrap();
-    place.store.tombstone_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    place.store.tombstone_stream(&stream("s"), ExpectedRevision::Any).await.unwrap();
     let info = place.until(&group, |info| info.failure.is_some()).await;
     assert!(info.failure.unwrap().contains("stream s is deleted"));
     let mut consumer = place.connect(&group, 10).await;

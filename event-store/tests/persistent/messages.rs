@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use event_store::persistent::{EventSource, GroupId, NackAction, Strategy};
+use event_store::persistent::{
+    EventSource, GroupId, GroupInfo, NackAction, Settings, StartFrom, Strategy,
+};
 use event_store::{
     ContentType, EventId, EventStore, EventType, ExpectedRevision, Filter, NewEvent, ReadStream,
-    StreamName,
 };
 use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 use super::{PATIENCE, Place, is_quiet, next, number, numbers, settings};
-use crate::given::event;
+use crate::given::{event, stream};
 
 #[tokio::test]
 async fn each_refusal_leads_to_its_end() {
@@ -55,7 +56,7 @@ async fn each_refusal_leads_to_its_end() {
 async fn what_is_not_answered_in_time_comes_again_and_is_parked_at_last() {
     let place = Place::new().await;
     place.append("s", [0]).await;
-    let change = |it: &mut event_store::persistent::Settings| {
+    let change = |it: &mut Settings| {
         (it.message_timeout, it.max_retry_count) = (Duration::from_millis(20), 2);
     };
     let group = place.group("s", change).await;
@@ -81,15 +82,14 @@ async fn what_a_consumer_had_goes_to_another_at_once() {
 async fn a_slow_consumer_holds_no_more_than_its_buffer() {
     let place = Place::new().await;
     place.append("s", 0..3000).await;
-    let change = |it: &mut event_store::persistent::Settings| {
+    let change = |it: &mut Settings| {
         (it.read_batch_size, it.history_buffer_size, it.live_buffer_size) = (5, 20, 10);
     };
     let group = place.group("s", change).await;
     let mut consumer = place.connect(&group, 3).await;
     let info = place.until(&group, |info| info.in_flight_count == 3).await;
-    let held = |info: &event_store::persistent::GroupInfo| {
-        info.in_flight_count + info.read_buffer_count + info.live_buffer_count
-    };
+    let held =
+        |info: &GroupInfo| info.in_flight_count + info.read_buffer_count + info.live_buffer_count;
     assert!(held(&info) <= 23, "{info:?}");
     place.append("s", 3000..3100).await;
     for expected in 0..3100 {
@@ -122,12 +122,10 @@ async fn sixteen_consumers_share_ten_thousand_events_once_each() {
             got
         }));
     }
-    let began = std::time::Instant::now();
     for from in (0..EVENTS).step_by(500) {
         place.append("s", from..from + 500).await;
     }
     place.until(&group, |info| info.total_items == EVENTS).await;
-    println!("{} messages a second", EVENTS * 1000 / began.elapsed().as_millis() as u64);
     place.subscriptions.close().await;
     let mut all = Vec::new();
     for consumer in at_work {
@@ -150,7 +148,7 @@ async fn spread(strategy: Strategy, buffer: u32) -> Vec<BTreeMap<String, usize>>
     settings.strategy = strategy;
     let filter = Filter::stream_prefixes(["s"]);
     // All consumers are there before the first message is.
-    settings.start_from = event_store::persistent::StartFrom::End;
+    settings.start_from = StartFrom::End;
     place.subscriptions.create(&group, Some(filter), settings).await.unwrap();
     let mut consumers = Vec::new();
     for _ in 0..3 {
@@ -194,7 +192,7 @@ async fn each_strategy_spreads_in_its_way() {
 async fn links_are_followed_and_acknowledged_as_links() {
     let place = Place::new().await;
     place.append("s", [0]).await;
-    let links = StreamName::new("links").unwrap();
+    let links = stream("links");
     let link = |id: u128, to: &str| NewEvent {
         id: EventId(Uuid::from_u128(id)),
         event_type: EventType::new("$>").unwrap(),

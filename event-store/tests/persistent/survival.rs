@@ -6,6 +6,7 @@ use event_store::{EventStore, Filter, ReadStream};
 use futures::TryStreamExt;
 
 use super::{Place, is_quiet, next, numbers, settings};
+use crate::given::{everything, stream};
 
 /// Takes these many messages and acknowledges them.
 async fn work(consumer: &mut super::Consumer, count: usize) -> Vec<u64> {
@@ -164,6 +165,8 @@ async fn a_group_of_the_log_keeps_to_its_filter_and_rests() {
         }
     }
     place.until(&whole, |info| info.last_checkpointed == info.last_known).await;
+    // What it keeps for itself gives it no more to do.
+    assert!(everything(&place.store).await.unwrap().len() < 60);
     let place = place.restart().await;
     let info = place.until(&whole, |info| info.status.to_string() == "Live").await;
     assert_eq!(info.settings, settings());
@@ -177,7 +180,7 @@ async fn a_group_of_the_log_keeps_to_its_filter_and_rests() {
 async fn a_group_begins_with_the_place_it_is_given() {
     let place = Place::new().await;
     place.append("s", 0..5).await;
-    let read = ReadStream::forward(event_store::StreamName::new("s").unwrap());
+    let read = ReadStream::forward(stream("s"));
     let events: Vec<_> = place.store.read_stream(read).await.unwrap().try_collect().await.unwrap();
     let (revision, position) = (events[2].revision, events[2].position);
     let at = |place| StartFrom::At(place);
@@ -189,4 +192,25 @@ async fn a_group_begins_with_the_place_it_is_given() {
         let mut consumer = place.connect(group, 10).await;
         assert_eq!(work(&mut consumer, 3).await, [2, 3, 4], "{group}");
     }
+}
+
+#[tokio::test]
+async fn a_store_that_can_not_write_is_told_of_and_tried_again() {
+    let place = Place::new().await;
+    place.append("s", 0..2).await;
+    let group = place.group("s", |_| {}).await;
+    let mut consumer = place.connect(&group, 10).await;
+    place.disk.set_capacity_bytes(Some(place.disk.used_bytes()));
+    let ids = [next(&mut consumer).await.unwrap(), next(&mut consumer).await.unwrap()];
+    let [first, second] = ids.map(|delivered| delivered.message.id());
+    consumer.acknowledger.ack(vec![first]).await.unwrap();
+    consumer.acknowledger.nack(NackAction::Park, vec![second], "").await.unwrap();
+    let info = place.until(&group, |info| info.failure.is_some()).await;
+    assert!(info.failure.unwrap().contains("the disk is full"));
+    assert_eq!((info.parked_count, info.last_checkpointed), (0, None));
+    place.disk.set_capacity_bytes(None);
+    let info = place
+        .until(&group, |info| info.last_checkpointed.is_some_and(|it| it.to_string() == "1"))
+        .await;
+    assert_eq!((info.parked_count, info.failure), (1, None));
 }
