@@ -9,6 +9,7 @@
 //! | [`embedded`] | the engine of our own: [`EmbeddedStore`], on a folder of this machine |
 //! | [`log`] | its bytes on disk: segments, frames, records, recovery; all below [`log::Disk`] |
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
+//! | [`persistent`] | [`PersistentSubscriptions`]: consumers that compete, over any engine |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`multi`] | appends to several streams, all or none |
@@ -31,6 +32,7 @@ mod index;
 pub mod limits;
 pub mod log;
 pub mod multi;
+pub mod persistent;
 pub mod port;
 pub mod position;
 pub mod read;
@@ -45,6 +47,7 @@ pub use error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeE
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};
 pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamState, Violation};
+pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};
 pub use position::Position;
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};

@@ -77,3 +77,45 @@ pub const UNSEALED_MAX: usize = 2;
 
 /// Streams whose ends the embedded store remembers.
 pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;
+
+/// Most groups of persistent subscriptions in one store.
+pub const GROUPS_MAX: usize = 1000;
+
+/// Longest name of a group, in bytes of UTF-8.
+pub const GROUP_NAME_BYTES_MAX: usize = 512;
+
+/// Most consumers of one group, whatever its settings say.
+pub const CONSUMERS_MAX: usize = 1000;
+
+/// Longest name of a consumer, of its user or of where it comes from, in bytes of UTF-8.
+pub const CONSUMER_NAME_BYTES_MAX: usize = 1024;
+
+/// Most messages that one consumer may ask to have in flight.
+pub const CONSUMER_BUFFER_MAX: u32 = 10_000;
+
+/// Most messages that a setting of a group may let it hold ready.
+pub const GROUP_BUFFER_MAX: u32 = 65_536;
+
+/// A group that holds so many bytes of messages, in flight or ready, reads no further one.
+pub const GROUP_BYTES_HELD: usize = 32 * 1024 * 1024;
+
+/// The same for a group that nobody consumes.
+pub const GROUP_BYTES_HELD_IDLE: usize = 1024 * 1024;
+
+/// Most ids in one acknowledgement.
+pub const ACK_IDS_MAX: usize = 2000;
+
+/// Longest reason of a negative acknowledgement that is kept, in bytes of UTF-8.
+pub const NACK_REASON_BYTES_MAX: usize = 4096;
+
+/// Acknowledgements and questions that wait for one group.
+pub const GROUP_QUEUE_MAX: usize = 256;
+
+/// Longest filter of a group, in bytes: its regular expression, or all its prefixes.
+pub const GROUP_FILTER_BYTES_MAX: usize = 16 * 1024;
+
+/// Most links to parked messages in one append.
+pub const PARKED_BATCH_MAX: usize = 512;
+
+/// Latencies that the statistics of one consumer go by.
+pub const LATENCIES_MAX: usize = 1000;
