@@ -39,6 +39,17 @@ impl Place {
 
     async fn on(disk: SimDisk) -> Self {
         let options = EmbeddedOptions::disk(Arc::new(disk.clone()));
+        Self::opened(disk, options).await
+    }
+
+    /// With a store that has no room ahead: each append needs more of the disk.
+    async fn without_room() -> Self {
+        let disk = SimDisk::new();
+        let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(1);
+        Self::opened(disk, options).await
+    }
+
+    async fn opened(disk: SimDisk, options: EmbeddedOptions) -> Self {
         let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
         let subscriptions = PersistentSubscriptions::start(Arc::clone(&store) as _).await.unwrap();
         Self { disk, store, subscriptions }

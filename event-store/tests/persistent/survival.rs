@@ -196,7 +196,7 @@ async fn a_group_begins_with_the_place_it_is_given() {
 
 #[tokio::test]
 async fn a_store_that_can_not_write_is_told_of_and_tried_again() {
-    let place = Place::new().await;
+    let place = Place::without_room().await;
     place.append("s", 0..2).await;
     let group = place.group("s", |_| {}).await;
     let mut consumer = place.connect(&group, 10).await;
