@@ -51,6 +51,10 @@ pub enum Failure {
     Internal(Uuid),
 }
 
+/// What a field gives that may be null and may fail: its failure makes itself null. That of a
+/// `Result` makes null what is above it, which is right only where the field may not be.
+pub type Nullable<T> = Option<Result<T, Failure>>;
+
 impl Failure {
     /// Something broke: logs it with its causes, once, and keeps no more of it than an id.
     pub fn internal(cause: &dyn Error) -> Self {

@@ -1,7 +1,6 @@
 //! One request's view of the models: who asks, how fresh it must be, and what they may see.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use access::{Permission, Principal};
 use async_graphql::Context;
@@ -57,8 +56,6 @@ impl Reader {
             freshness: Arc::clone(&freshness),
         };
         let rows = DataLoader::with_cache(rows, tokio::spawn, HashMapCache::default());
-        // The timer's next tick is late enough for what is asked for together.
-        let rows = rows.delay(Duration::ZERO);
         rows.enable_all_cache(life == Life::Answer);
         Self { parts, hub, viewer, freshness, rows }
     }
