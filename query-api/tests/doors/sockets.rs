@@ -141,8 +141,12 @@ async fn queries_and_what_is_wrong_with_them_are_answered_on_a_socket() {
     socket.subscribe("q", "{ __typename }", Value::Null).await;
     assert_eq!(socket.next().await["payload"]["data"]["__typename"], "Query");
     assert_eq!(socket.next().await, json!({ "type": "complete", "id": "q" }));
-    for (query, code) in [("{", "BAD_REQUEST"), ("{ nothing }", "VALIDATION")] {
-        socket.subscribe("q", query, Value::Null).await;
+    let two = "subscription($id: UUID!) { ...both }
+        fragment both on Subscription {
+            a: orderChanged(orderId: $id) { id } b: orderChanged(orderId: $id) { id } }";
+    for (query, code) in [("{", "BAD_REQUEST"), ("{ nothing }", "VALIDATION"), (two, "VALIDATION")]
+    {
+        socket.subscribe("q", query, json!({ "id": Uuid::nil() })).await;
         let refused = socket.next().await;
         assert_eq!(refused["type"], "error");
         assert_eq!(refused["payload"][0]["extensions"]["code"], code);
