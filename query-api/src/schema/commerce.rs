@@ -255,10 +255,11 @@ impl Order {
         self.0.placed_at
     }
 
-    /// Where the buyer fetches the master, as a path, once it is delivered: for the buyer alone.
+    /// Where the buyer fetches the master, as a path, once it is delivered and paid: for the buyer
+    /// alone.
     async fn master_url(&self, context: &Context<'_>) -> Option<String> {
-        let is_there = self.0.delivered_object_key.is_some();
         let is_theirs = Reader::of(context).is_viewer(self.0.buyer_id);
+        let is_there = bought_object_key(&self.0).is_some();
         (is_there && is_theirs).then(|| format!("/media/orders/{}/master", self.0.order_id))
     }
 
@@ -274,6 +275,15 @@ impl Order {
         let saga = Reader::of(context).rows.load_one(subject).await.transpose()?;
         Some(saga.map(SagaInstance))
     }
+}
+
+/// What was bought, among the objects. It is delivered before the amount is taken, so that nobody
+/// pays for what can't be delivered; it is handed out only after, and not when the order came to
+/// nothing.
+pub fn bought_object_key(order: &postgres::Order) -> Option<&str> {
+    let is_paid = order.payment == orders::PaymentStatus::Captured;
+    let is_bought = is_paid && order.status != orders::OrderStatus::Cancelled;
+    order.delivered_object_key.as_deref().filter(|_| is_bought)
 }
 
 /// Something that happened to an order.
