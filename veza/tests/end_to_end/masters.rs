@@ -1,4 +1,4 @@
-//! Masters: the buyer's once they are paid and not a moment before.
+//! Masters: the buyer's once they are paid and not a moment before; and one that can't be streamed.
 
 use std::cell::Cell;
 
@@ -87,5 +87,32 @@ async fn whose_payment_is_not_taken_gets_no_master() {
     assert_eq!((&order["payment"], &order["masterUrl"]), (&json!("VOIDED"), &Value::Null));
     assert_eq!(download, 404);
     assert_eq!(platform.ledger(&bought.id), ["authorise", "capture", "void"]);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn why_a_master_can_not_be_streamed_is_told_to_who_publishes_it() {
+    let platform = Platform::start().await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let half = tone()[..tone().len() / 2].to_vec();
+    let (status, upload) = platform.upload(&nina, half).await;
+    assert_eq!(status, 201, "{upload}");
+    let new = json!({ "upload_id": upload["id"], "title": "Half a tone" });
+    let (status, track) = platform.post("/api/v1/tracks", Some(&nina), new).await;
+    assert_eq!(status, 201, "{track}");
+    let id = track["id"].as_str().unwrap();
+    let query = "query($id: UUID!) { track(id: $id) { status failure } }";
+    let asked = json!({ "query": query, "variables": { "id": id } });
+    let failed = async || {
+        let (_, mut answer) = platform.post("/graphql", Some(&nina), asked.clone()).await;
+        answer["data"]["track"].take()
+    };
+    eventually("the track has failed", async || failed().await["status"] == "FAILED").await;
+    let publication = format!("/api/v1/tracks/{id}/publication");
+    let (status, problem) = platform.post(&publication, Some(&nina), Value::Null).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("urn:veza:problem:conflict")));
+    let reason = failed().await["failure"].as_str().unwrap().to_owned();
+    assert!(reason.contains("cut short"), "{reason}");
+    assert_eq!(problem["detail"], json!(format!("the track can't be streamed: {reason}")));
     platform.stop().await;
 }
