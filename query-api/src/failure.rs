@@ -156,7 +156,7 @@ pub fn refused(failure: Failure) -> Response {
 }
 
 /// Whether a request was refused before any field was carried out. A field that was has a failure
-/// of ours to tell; what a document has wrong, also an argument that can't be read, the engine does.
+/// of ours to tell; what is wrong with a document or an argument, the engine tells.
 pub fn was_refused(response: &Response) -> bool {
     let is_of_field = |error: &ServerError| error.source::<Failure>().is_some();
     let has_nothing = response.data == Value::Null && response.is_err();

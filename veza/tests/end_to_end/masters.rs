@@ -1,4 +1,4 @@
-//! Masters: the buyer's once they are paid and not a moment before; and one that can't be streamed.
+//! Masters: the buyer's once they are paid, not a moment before; and one that can't be streamed.
 
 use std::cell::Cell;
 
