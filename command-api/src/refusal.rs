@@ -89,6 +89,7 @@ impl Refusal for TrackRejection {
             Self::AlreadyCreated
             | Self::AlreadyTranscoded
             | Self::NotTranscoded
+            | Self::TranscodeFailed(_)
             | Self::MasterTakenDown => ProblemType::Conflict,
         }
     }

@@ -75,7 +75,7 @@ impl QueryApi {
     pub fn router(&self) -> Router {
         let rate = from_fn_with_state(self.parts.rates.state(RouteClass::Read), limit_rate);
         Router::new()
-            .route("/graphql", post(graphql::post).get(socket::open))
+            .route("/graphql", post(graphql::post).get(socket::open).fallback(socket::not_allowed))
             .route("/media/tracks/{track_id}/{*file}", get(streaming::track::file))
             .route("/media/orders/{order_id}/master", get(streaming::order::master))
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -53,7 +53,13 @@ pub fn read(
         let of_variables = variables.map(|variable| variable.node.directives.len());
         walk.directives += operation.directives.len() + of_variables.sum::<usize>();
         let root = &operation.selection_set.node;
+        let root_fields_before = walk.root_fields;
         walk.set(root, Place { depth: 0, deepest: DEPTH_MAX, at_root: true })?;
+        let root_fields = walk.root_fields - root_fields_before;
+        if operation.ty == OperationType::Subscription && root_fields > 1 {
+            let why = "a subscription has one field at its root".to_owned();
+            return Err(Failure::Validation(why).into());
+        }
     }
     // Also those that no operation uses; where one is used, its place says how deep it may be.
     for fragment in parsed.fragments.values() {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use access::Consistency;
 use access::{PositionToken, Principal};
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, Response, ServerError, Variables};
@@ -69,13 +68,9 @@ impl Engine {
         &self,
         query: Query,
         viewer: Option<Principal>,
-        consistency: &Consistency,
+        freshness: Freshness,
     ) -> Answer {
         let began = Instant::now();
-        let freshness = match Freshness::asked(self.parts.watermarks.clone(), consistency) {
-            Ok(freshness) => freshness,
-            Err(failure) => return ServerError::from(failure).into(),
-        };
         let reader = Arc::new(self.reader(viewer, freshness, Life::Answer));
         let request = match self.read(query) {
             Ok((request, _)) => request.data(Arc::clone(&reader)),

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use access::{Problem, ProblemType};
-use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
 use projections::{QueryError, WaitError};
 use uuid::Uuid;
 
@@ -50,6 +50,10 @@ pub enum Failure {
     #[error("something went wrong")]
     Internal(Uuid),
 }
+
+/// What a field gives that may be null and may fail: its failure makes itself null. That of a
+/// `Result` makes null what is above it, which is right only where the field may not be.
+pub type Nullable<T> = Option<Result<T, Failure>>;
 
 impl Failure {
     /// Something broke: logs it with its causes, once, and keeps no more of it than an id.
@@ -149,6 +153,14 @@ impl From<Failure> for ServerError {
 /// A request that was refused as a whole.
 pub fn refused(failure: Failure) -> Response {
     Response::from_errors(vec![failure.into()])
+}
+
+/// Whether a request was refused before any field was carried out. A field that was has a failure
+/// of ours to tell; what is wrong with a document or an argument, the engine tells.
+pub fn was_refused(response: &Response) -> bool {
+    let is_of_field = |error: &ServerError| error.source::<Failure>().is_some();
+    let has_nothing = response.data == Value::Null && response.is_err();
+    has_nothing && !response.errors.iter().any(is_of_field)
 }
 
 /// Gives every error of a response its code, and drops those that no reader reads to the end.

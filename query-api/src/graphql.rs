@@ -9,12 +9,21 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 
 use crate::api::QueryApi;
 use crate::engine::{Answer, Query};
+use crate::failure;
+use crate::freshness::Freshness;
 
 /// The media type by which a refused request has a status of its own.
 const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
+
+/// The answer to a request that was not carried out: it has no `data`, not even null.
+#[derive(Serialize)]
+struct Refused<'a> {
+    errors: &'a [ServerError],
+}
 
 /// Answers a query.
 ///
@@ -38,7 +47,8 @@ pub async fn post(
     }
     let query: Query = parse_json(&body).map_err(as_malformed)?;
     let viewer = caller.map(|Authenticated(principal)| principal);
-    Ok(respond(api.engine().answer(query, viewer, &consistency).await, &headers))
+    let freshness = Freshness::asked(api.parts().watermarks.clone(), &consistency)?;
+    Ok(respond(api.engine().answer(query, viewer, freshness).await, &headers))
 }
 
 /// JSON that is no request of GraphQL is a bad request, whatever its fields.
@@ -54,16 +64,18 @@ fn respond(answer: Answer, headers: &HeaderMap) -> Response {
     let Answer { response, timed_out, model_position } = answer;
     let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.contains(GRAPHQL_RESPONSE));
     let with_status = headers.get_all(header::ACCEPT).iter().any(accepts);
-    // What was carried out and failed has the path of a field.
-    let is_of_field = |error: &ServerError| !error.path.is_empty();
-    let was_refused = response.is_err() && !response.errors.iter().any(is_of_field);
+    let was_refused = !timed_out && failure::was_refused(&response);
     let status = match (timed_out, with_status && was_refused) {
         (true, _) => StatusCode::GATEWAY_TIMEOUT,
         (false, true) => StatusCode::BAD_REQUEST,
         (false, false) => StatusCode::OK,
     };
     let media_type = if with_status { GRAPHQL_RESPONSE } else { "application/json" };
-    let body = serde_json::to_vec(&response).expect("a response is plain data");
+    let body = match was_refused {
+        true => serde_json::to_vec(&Refused { errors: &response.errors }),
+        false => serde_json::to_vec(&response),
+    };
+    let body = body.expect("a response is plain data");
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));

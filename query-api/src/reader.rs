@@ -7,6 +7,7 @@ use access::{Permission, Principal};
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, HashMapCache};
 use event_schemas::{ListingId, TrackId, UserId};
+use futures::future::BoxFuture;
 use projections::ModelId;
 use projections::postgres::{Channels, Models, Order, Profile, Track, channels, profiles};
 
@@ -56,8 +57,15 @@ impl Reader {
             statistics: Arc::clone(&parts.statistics),
             freshness: Arc::clone(&freshness),
         };
-        let rows = DataLoader::with_cache(rows, tokio::spawn, HashMapCache::default());
-        // The timer's next tick is late enough for what is asked for together.
+        // A loader's own delay is kept by another thread, and may end while fields still ask. The
+        // runtime's next tick is late enough for what is asked for together.
+        let in_batches = |load: BoxFuture<'static, ()>| {
+            tokio::spawn(async {
+                tokio::time::sleep(Duration::ZERO).await;
+                load.await;
+            })
+        };
+        let rows = DataLoader::with_cache(rows, in_batches, HashMapCache::default());
         let rows = rows.delay(Duration::ZERO);
         rows.enable_all_cache(life == Life::Answer);
         Self { parts, hub, viewer, freshness, rows }

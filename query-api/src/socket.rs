@@ -13,7 +13,7 @@ use access::{Problem, ProblemType};
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -56,15 +56,15 @@ pub async fn open(
 ) -> Response {
     match upgrade {
         Ok(upgrade) => accept(&api, &headers, upgrade).unwrap_or_else(IntoResponse::into_response),
-        Err(_) => {
-            let problem = Problem::new(ProblemType::MethodNotAllowed);
-            let problem =
-                problem.with_detail("queries are sent by POST, subscriptions on a socket");
-            let mut response = problem.into_response();
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            response
-        }
+        Err(_) => not_allowed().await,
     }
+}
+
+/// Tells whoever comes otherwise how queries are sent.
+pub async fn not_allowed() -> Response {
+    let problem = Problem::new(ProblemType::MethodNotAllowed);
+    let problem = problem.with_detail("queries are sent by POST, subscriptions on a socket by GET");
+    ([(header::ALLOW, "POST, GET")], problem).into_response()
 }
 
 fn accept(
@@ -116,6 +116,8 @@ fn is_welcome(headers: &HeaderMap, origins: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]

@@ -93,6 +93,9 @@ pub enum TrackRejection {
     /// It can't be streamed yet.
     #[error("the track is not transcoded")]
     NotTranscoded,
+    /// It could not be made into a stream.
+    #[error("the track can't be streamed: {0}")]
+    TranscodeFailed(String),
     /// The master is no longer to be handed out.
     #[error("the track's master was taken down")]
     MasterTakenDown,
@@ -222,7 +225,8 @@ impl Track {
             return Err(TrackRejection::MasterTakenDown);
         }
         if self.transcoded.is_none() {
-            return Err(TrackRejection::NotTranscoded);
+            let failed = self.failed_because.clone().map(TrackRejection::TranscodeFailed);
+            return Err(failed.unwrap_or(TrackRejection::NotTranscoded));
         }
         if self.published {
             return Ok(vec![]);
@@ -404,6 +408,11 @@ mod tests {
         given(vec![created()])
             .when(publish.clone())
             .then_expect_error(TrackRejection::NotTranscoded);
+        let reason = "no sound".to_owned();
+        let failed = TrackTranscodeFailed { track_id: TRACK, reason: reason.clone() };
+        given(vec![created(), failed.into()])
+            .when(publish.clone())
+            .then_expect_error(TrackRejection::TranscodeFailed(reason));
         given(vec![created(), transcoded()])
             .when(TrackCommand::Publish { by: OTHER })
             .then_expect_error(TrackRejection::NotArtist);

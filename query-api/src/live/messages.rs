@@ -33,7 +33,7 @@ struct Feed {
 /// member is one no more, or when the model can't be read.
 ///
 /// # Errors
-/// When they are no member now.
+/// When they are no member now, or the log does not come to the position in time.
 pub async fn messages(
     hub: Arc<Hub>,
     models: Models,
@@ -43,9 +43,9 @@ pub async fn messages(
 ) -> Result<impl Stream<Item = Result<Message, Failure>> + use<>, Failure> {
     let (following, now) = hub.follow(Topic::Channel(channel)).await?;
     let last = after.unwrap_or(now);
-    let past = VecDeque::new();
+    let (past_until, past) = (now.max(last), VecDeque::new());
     let mut feed =
-        Feed { hub, models, watermarks, channel, member, following, last, past_until: now, past };
+        Feed { hub, models, watermarks, channel, member, following, last, past_until, past };
     feed.check_membership().await?;
     Ok(stream::unfold(Some(feed), async |feed| {
         let mut feed = feed?;
@@ -116,11 +116,14 @@ impl Feed {
 
     /// What was missed is read from the model, up to where it is followed from now on.
     async fn follow_anew(&mut self) -> Result<(), Failure> {
-        (self.following, self.past_until) = self.hub.follow(Topic::Channel(self.channel)).await?;
+        let now;
+        (self.following, now) = self.hub.follow(Topic::Channel(self.channel)).await?;
+        self.past_until = now.max(self.last);
         self.check_membership().await
     }
 
-    /// Whether they are a member at the place from which is followed.
+    /// Whether they are a member at the place from which is followed. Where that is one that the
+    /// log has not come to, it is waited for in vain.
     async fn check_membership(&mut self) -> Result<(), Failure> {
         let (models, upto) = ([channels::MODEL], self.past_until);
         self.watermarks.wait_for(&models, upto, FRESHNESS_TIME_MAX).await?;

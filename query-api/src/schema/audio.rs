@@ -7,7 +7,7 @@ use event_schemas::TrackId;
 use projections::postgres::{self, tracks};
 use uuid::Uuid;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Nullable};
 use crate::reader::Reader;
 use crate::rows::{ListingsOf, PlaysOf};
 use crate::schema::analytics::TrackStatistics;
@@ -22,10 +22,14 @@ pub struct AudioQuery;
 #[Object]
 impl AudioQuery {
     /// A track; one that is not published is there for its artist and moderators alone.
-    async fn track(&self, context: &Context<'_>, id: Uuid) -> Result<Option<Track>, Failure> {
-        let reader = Reader::of(context);
-        let track = reader.fresh(tracks::MODEL).await?.tracks.by_id(TrackId(id)).await?;
-        Ok(track.filter(|track| reader.sees_track(track)).map(Track))
+    async fn track(&self, context: &Context<'_>, id: Uuid) -> Nullable<Track> {
+        async {
+            let reader = Reader::of(context);
+            let track = reader.fresh(tracks::MODEL).await?.tracks.by_id(TrackId(id)).await?;
+            Ok(track.filter(|track| reader.sees_track(track)).map(Track))
+        }
+        .await
+        .transpose()
     }
 
     /// What is published, newest first.

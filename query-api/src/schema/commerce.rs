@@ -7,7 +7,7 @@ use event_schemas::{ListingId, OrderId};
 use projections::postgres::{self, listings, orders};
 use uuid::Uuid;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Nullable};
 use crate::reader::Reader;
 use crate::rows::{HistoryOf, SagaOf};
 use crate::schema::audio::Track;
@@ -22,17 +22,25 @@ pub struct CommerceQuery;
 #[Object]
 impl CommerceQuery {
     /// An offer of licences.
-    async fn listing(&self, context: &Context<'_>, id: Uuid) -> Result<Option<Listing>, Failure> {
-        let listings = &Reader::of(context).fresh(listings::MODEL).await?.listings;
-        Ok(listings.by_id(ListingId(id)).await?.map(Listing))
+    async fn listing(&self, context: &Context<'_>, id: Uuid) -> Nullable<Listing> {
+        async {
+            let listings = &Reader::of(context).fresh(listings::MODEL).await?.listings;
+            Ok(listings.by_id(ListingId(id)).await?.map(Listing))
+        }
+        .await
+        .transpose()
     }
 
     /// An order, for its buyer, its seller, and who helps with orders.
-    async fn order(&self, context: &Context<'_>, id: Uuid) -> Result<Option<Order>, Failure> {
-        let reader = Reader::of(context);
-        let orders = &reader.fresh(orders::MODEL).await?.orders;
-        let order = orders.by_id(OrderId(id)).await?;
-        Ok(order.filter(|order| reader.sees_order(order)).map(Order))
+    async fn order(&self, context: &Context<'_>, id: Uuid) -> Nullable<Order> {
+        async {
+            let reader = Reader::of(context);
+            let orders = &reader.fresh(orders::MODEL).await?.orders;
+            let order = orders.by_id(OrderId(id)).await?;
+            Ok(order.filter(|order| reader.sees_order(order)).map(Order))
+        }
+        .await
+        .transpose()
     }
 }
 
@@ -145,8 +153,9 @@ impl Listing {
     }
 
     /// Of which track.
-    async fn track(&self, context: &Context<'_>) -> Result<Option<Track>, Failure> {
-        Ok(Reader::of(context).track(self.0.track_id).await?.map(Track))
+    async fn track(&self, context: &Context<'_>) -> Nullable<Track> {
+        let track = Reader::of(context).track(self.0.track_id).await.transpose()?;
+        Some(track.map(Track))
     }
 
     /// Who sells.
@@ -191,13 +200,14 @@ impl Order {
     }
 
     /// From which listing.
-    async fn listing(&self, context: &Context<'_>) -> Result<Option<Listing>, Failure> {
-        Reader::of(context).listing(self.0.listing_id).await
+    async fn listing(&self, context: &Context<'_>) -> Nullable<Listing> {
+        Reader::of(context).listing(self.0.listing_id).await.transpose()
     }
 
     /// Of which track.
-    async fn track(&self, context: &Context<'_>) -> Result<Option<Track>, Failure> {
-        Ok(Reader::of(context).track(self.0.track_id).await?.map(Track))
+    async fn track(&self, context: &Context<'_>) -> Nullable<Track> {
+        let track = Reader::of(context).track(self.0.track_id).await.transpose()?;
+        Some(track.map(Track))
     }
 
     /// Who buys.
@@ -245,10 +255,11 @@ impl Order {
         self.0.placed_at
     }
 
-    /// Where the buyer fetches the master, as a path, once it is delivered: for the buyer alone.
+    /// Where the buyer fetches the master, as a path, once it is delivered and paid: for the buyer
+    /// alone.
     async fn master_url(&self, context: &Context<'_>) -> Option<String> {
-        let is_there = self.0.delivered_object_key.is_some();
         let is_theirs = Reader::of(context).is_viewer(self.0.buyer_id);
+        let is_there = bought_object_key(&self.0).is_some();
         (is_there && is_theirs).then(|| format!("/media/orders/{}/master", self.0.order_id))
     }
 
@@ -259,10 +270,20 @@ impl Order {
     }
 
     /// The saga that sees it through.
-    async fn saga(&self, context: &Context<'_>) -> Result<Option<SagaInstance>, Failure> {
+    async fn saga(&self, context: &Context<'_>) -> Nullable<SagaInstance> {
         let subject = SagaOf(self.0.order_id.to_string());
-        Ok(Reader::of(context).rows.load_one(subject).await?.map(SagaInstance))
+        let saga = Reader::of(context).rows.load_one(subject).await.transpose()?;
+        Some(saga.map(SagaInstance))
     }
+}
+
+/// What was bought, among the objects. It is delivered before the amount is taken, so that nobody
+/// pays for what can't be delivered; it is handed out only after, and not when the order came to
+/// nothing.
+pub fn bought_object_key(order: &postgres::Order) -> Option<&str> {
+    let is_paid = order.payment == orders::PaymentStatus::Captured;
+    let is_bought = is_paid && order.status != orders::OrderStatus::Cancelled;
+    order.delivered_object_key.as_deref().filter(|_| is_bought)
 }
 
 /// Something that happened to an order.

@@ -6,7 +6,7 @@ use event_schemas::{ChannelId, UserId};
 use projections::{Page, postgres};
 use uuid::Uuid;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Nullable};
 use crate::reader::Reader;
 use crate::rows::{MembersOf, MessagesOf};
 use crate::schema::page::{Rows, connection, cost, place};
@@ -19,16 +19,18 @@ pub struct SocialQuery;
 #[Object]
 impl SocialQuery {
     /// A channel that one is a member of.
-    async fn channel(&self, context: &Context<'_>, id: Uuid) -> Result<Option<Channel>, Failure> {
+    async fn channel(&self, context: &Context<'_>, id: Uuid) -> Nullable<Channel> {
         let reader = Reader::of(context);
-        let Some(viewer) = &reader.viewer else {
-            return Ok(None);
-        };
-        let channels = reader.channels().await?;
-        if !channels.is_member(ChannelId(id), UserId(viewer.user_id)).await? {
-            return Ok(None);
+        let viewer = reader.viewer.as_ref()?;
+        async {
+            let channels = reader.channels().await?;
+            if !channels.is_member(ChannelId(id), UserId(viewer.user_id)).await? {
+                return Ok(None);
+            }
+            Ok(channels.by_id(ChannelId(id)).await?.map(Channel))
         }
-        Ok(channels.by_id(ChannelId(id)).await?.map(Channel))
+        .await
+        .transpose()
     }
 }
 

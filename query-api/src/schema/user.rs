@@ -6,7 +6,7 @@ use event_schemas::UserId;
 use projections::postgres::{Profile, profiles, tracks};
 use uuid::Uuid;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, Nullable};
 use crate::reader::Reader;
 use crate::rows::TracksOf;
 use crate::schema::audio::Track;
@@ -37,19 +37,23 @@ impl UserQuery {
         context: &Context<'_>,
         id: Option<Uuid>,
         handle: Option<String>,
-    ) -> Result<Option<User>, Failure> {
-        let reader = Reader::of(context);
-        let found = match (id, handle) {
-            (Some(id), None) => {
-                reader.fresh(profiles::MODEL).await?.profiles.by_id(UserId(id)).await?
-            }
-            (None, Some(handle)) => {
-                let profiles = &reader.fresh(profiles::MODEL).await?.profiles;
-                profiles.by_handle(&handle.to_lowercase()).await?
-            }
-            _ => return Err(Failure::Validation("give `id` or `handle`".to_owned())),
-        };
-        Ok(found.map(User))
+    ) -> Nullable<User> {
+        async {
+            let reader = Reader::of(context);
+            let found = match (id, handle) {
+                (Some(id), None) => {
+                    reader.fresh(profiles::MODEL).await?.profiles.by_id(UserId(id)).await?
+                }
+                (None, Some(handle)) => {
+                    let profiles = &reader.fresh(profiles::MODEL).await?.profiles;
+                    profiles.by_handle(&handle.to_lowercase()).await?
+                }
+                _ => return Err(Failure::Validation("give `id` or `handle`".to_owned())),
+            };
+            Ok(found.map(User))
+        }
+        .await
+        .transpose()
     }
 }
 

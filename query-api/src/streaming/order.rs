@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::api::QueryApi;
 use crate::failure::Failure;
 use crate::freshness::Freshness;
+use crate::schema::commerce::bought_object_key;
 use crate::streaming::{Asked, Said, serve, unread};
 
 /// How many of a file's first bytes tell its format.
@@ -21,8 +22,8 @@ const HEAD_BYTES: u64 = 16;
 /// How long the name of a saved file is, in characters, its ending aside.
 const NAME_CHARS_MAX: usize = 80;
 
-/// The master that was delivered, for the order's buyer. To everybody else there is no such thing,
-/// whether there is or not.
+/// The master that was delivered and paid, for the order's buyer. To everybody else there is no
+/// such thing, whether there is or not.
 pub async fn master(
     State(api): State<QueryApi>,
     Authenticated(caller): Authenticated,
@@ -37,8 +38,9 @@ pub async fn master(
     freshness.reach(orders::MODEL).await?;
     let order = parts.models.orders.by_id(OrderId(order_id)).await.map_err(Failure::from)?;
     let bought = order.filter(|order| order.buyer_id.0 == caller.user_id);
-    let delivered = bought.and_then(|order| Some((order.track_id, order.delivered_object_key?)));
-    let (track_id, key) = delivered.ok_or_else(|| Problem::new(ProblemType::NotFound))?;
+    let delivered = bought.as_ref().and_then(|order| Some((order, bought_object_key(order)?)));
+    let (order, key) = delivered.ok_or_else(|| Problem::new(ProblemType::NotFound))?;
+    let track_id = order.track_id;
     let key = ObjectKey::new(key).map_err(|error| Problem::internal(&error))?;
     let first = ByteRange::Within { start: 0, length_bytes: HEAD_BYTES };
     let first = parts.objects.get(&key, first).await.map_err(|error| unread(&error))?;

@@ -77,8 +77,12 @@ async fn a_query_sees_what_its_caller_has_seen_and_waits_for_what_it_reads_alone
 async fn a_position_that_is_none_is_refused() {
     let stage = Stage::new().await;
     let query = "{ tracks { nodes { id } } }";
-    let (status, _, answer, _) = asked(&stage, query, "yesterday", false).await;
-    assert_eq!((status, &answer["errors"][0]["extensions"]["code"]), (200, &json!("BAD_REQUEST")));
+    let long = "9".repeat(129);
+    for none in ["yesterday", "", "-1", &long] {
+        let (status, _, problem, _) = asked(&stage, query, none, false).await;
+        let kind = &problem["type"];
+        assert_eq!((status, kind), (400, &json!("urn:veza:problem:malformed")), "{none}");
+    }
     let request = stage.post(None).header("veza-stale", "perhaps");
     let response = request.json(&json!({ "query": query })).send().await.unwrap();
     assert_eq!(response.status(), 400);

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use access::Role;
-use event_schemas::commerce::{EscrowEvent, EscrowHeld, OrderDelivered, OrderEvent};
+use event_schemas::commerce::{
+    EscrowEvent, EscrowHeld, OrderDelivered, OrderEvent, PaymentCaptured, PaymentEvent,
+};
 use event_schemas::{Currency, Money, TrackId};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -168,9 +170,13 @@ async fn an_order_tells_its_history_and_amounts_are_exact() {
     assert_eq!(seen["status"], "DELIVERED");
     assert_eq!((&seen["escrow"], &seen["payment"]), (&json!("HELD"), &json!("NONE")));
     assert_eq!(seen["price"], json!({ "amountMinor": 2500, "currency": "EUR" }));
-    assert_eq!(seen["masterUrl"], json!(format!("/media/orders/{order_id}/master")));
+    assert_eq!(seen["masterUrl"], Value::Null, "it is not paid");
     let what: Vec<_> = seen["history"].as_array().unwrap().iter().map(|e| &e["what"]).collect();
     assert_eq!(what, ["OrderPlaced", "EscrowHeld", "OrderDelivered"]);
+    stage.put::<PaymentEvent>(order_id, PaymentCaptured { order_id }.into()).await;
+    stage.caught_up().await;
+    let seen = stage.data(Some(&buyer), query, id.clone()).await["order"].take();
+    assert_eq!(seen["masterUrl"], json!(format!("/media/orders/{order_id}/master")));
     let seen = stage.data(Some(&seller), query, id).await["order"].take();
     assert_eq!((&seen["masterUrl"], &seen["seller"]["handle"]), (&Value::Null, &json!("nina")));
     let mine = "{ me { balances { currency heldMinor } sales { nodes { id } }

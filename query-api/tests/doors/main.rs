@@ -1,6 +1,7 @@
 //! The query side's doors over real parts: PostgreSQL, the embedded store, the projections, files.
 
 mod abuse;
+mod conformance;
 mod database;
 mod freshness;
 mod graphql;

@@ -13,3 +13,15 @@ fn the_schema_is_the_golden_one() {
     let golden = fs::read_to_string(&path).unwrap_or_default();
     assert!(golden == now, "schema.graphql is not the schema: UPDATE_SCHEMAS=1 writes it");
 }
+
+#[test]
+fn a_field_that_may_be_null_fails_alone() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/schema");
+    let files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() > 5, "the schema is elsewhere");
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let field = text.lines().find(|line| line.contains("-> Result<Option<"));
+        assert_eq!(field, None, "{}: give a `Nullable`", file.display());
+    }
+}

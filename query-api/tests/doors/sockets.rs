@@ -74,6 +74,35 @@ async fn members_hear_what_is_said_until_they_leave() {
 }
 
 #[tokio::test]
+async fn a_place_that_the_log_has_not_come_to_is_waited_for_and_then_refused() {
+    let stage = Stage::new().await;
+    let nina = stage.user("nina", Role::Artist).await;
+    let channel = stage.channel(nina).await;
+    let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
+    let far = stage.store.head().await.unwrap().get() + 1_000_000;
+    let began = Instant::now();
+    socket.subscribe("a", MESSAGES, json!({ "id": channel, "after": far.to_string() })).await;
+    let refused = socket.next().await;
+    assert_eq!(refused["payload"][0]["extensions"]["code"], "NOT_YET_VISIBLE", "{refused}");
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(4_900) && took < Duration::from_secs(8), "{took:?}");
+
+    // What was said just now has come to nobody yet, and what is said next is heard.
+    for number in 0..20 {
+        let (id, said) = (format!("s{number}"), stage.say(channel, nina, "before").await);
+        let asked = json!({ "id": channel, "after": said.to_string() });
+        socket.subscribe(&id, MESSAGES, asked).await;
+        stage.say(channel, nina, &id).await;
+        let heard = socket.next().await["payload"]["data"]["messagePosted"]["text"].take();
+        assert_eq!(heard, id.as_str());
+        socket.say(json!({ "type": "complete", "id": id })).await;
+        socket.say(json!({ "type": "ping" })).await;
+        assert_eq!(socket.next().await, json!({ "type": "pong" }));
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn an_order_is_told_as_it_is_and_after_each_change() {
     let stage = Stage::new().await;
     let (nina, otis) = (UserId(Uuid::new_v4()), UserId(Uuid::new_v4()));
@@ -112,8 +141,12 @@ async fn queries_and_what_is_wrong_with_them_are_answered_on_a_socket() {
     socket.subscribe("q", "{ __typename }", Value::Null).await;
     assert_eq!(socket.next().await["payload"]["data"]["__typename"], "Query");
     assert_eq!(socket.next().await, json!({ "type": "complete", "id": "q" }));
-    for (query, code) in [("{", "BAD_REQUEST"), ("{ nothing }", "VALIDATION")] {
-        socket.subscribe("q", query, Value::Null).await;
+    let two = "subscription($id: UUID!) { ...both }
+        fragment both on Subscription {
+            a: orderChanged(orderId: $id) { id } b: orderChanged(orderId: $id) { id } }";
+    for (query, code) in [("{", "BAD_REQUEST"), ("{ nothing }", "VALIDATION"), (two, "VALIDATION")]
+    {
+        socket.subscribe("q", query, json!({ "id": Uuid::nil() })).await;
         let refused = socket.next().await;
         assert_eq!(refused["type"], "error");
         assert_eq!(refused["payload"][0]["extensions"]["code"], code);

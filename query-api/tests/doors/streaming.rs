@@ -2,7 +2,7 @@
 
 use access::Role;
 use event_schemas::audio::{TrackEvent, TrackMasterTakenDown, TrackPublished};
-use event_schemas::commerce::{OrderDelivered, OrderEvent};
+use event_schemas::commerce::{OrderDelivered, OrderEvent, PaymentCaptured, PaymentEvent};
 use event_schemas::{OrderId, UserId};
 use futures::StreamExt as _;
 use media::{HlsFile, MediaId, ObjectKey};
@@ -161,6 +161,10 @@ async fn a_master_is_for_its_buyer_alone() {
     stage.caught_up().await;
     let path = |order: OrderId| format!("/media/orders/{order}/master");
     let buyer = stage.token(otis, Role::Listener);
+    let unpaid = fetch(&stage, &path(order_id), Some(&buyer), &[]).await;
+    assert_eq!(unpaid.status(), StatusCode::NOT_FOUND);
+    stage.put::<PaymentEvent>(order_id, PaymentCaptured { order_id }.into()).await;
+    stage.caught_up().await;
     let bought = fetch(&stage, &path(order_id), Some(&buyer), &[("range", "bytes=4-")]).await;
     assert_eq!(bought.status(), StatusCode::PARTIAL_CONTENT);
     let headers = bought.headers();

@@ -84,6 +84,16 @@ pub async fn offer(
 }
 
 pub async fn order(platform: &Platform, buyer: &str, listing: &Value) -> (u16, Value) {
-    let new = json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
+    order_by(platform, buyer, listing, "sandbox:ok").await
+}
+
+/// An order, paid as the sandbox gateway names it.
+pub async fn order_by(
+    platform: &Platform,
+    buyer: &str,
+    listing: &Value,
+    method: &str,
+) -> (u16, Value) {
+    let new = json!({ "listing_id": listing, "payment_method": method });
     platform.post("/api/v1/orders", Some(buyer), new).await
 }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::acts::{list, offer, order, publish, sign_up};
+use crate::acts::{list, offer, order, order_by, publish, sign_up};
 use crate::platform::{Platform, eventually};
 
 const TRACKS: usize = 5;
@@ -84,8 +84,7 @@ async fn a_licence_whose_buyer_can_not_pay_is_free_again() {
         sign_up(&platform, "rich", "listener").await,
     );
     let listing = list(&platform, &nina, &track, "instant").await;
-    let new = json!({ "listing_id": listing, "payment_method": "sandbox:decline" });
-    let (status, declined) = platform.post("/api/v1/orders", Some(&broke), new).await;
+    let (status, declined) = order_by(&platform, &broke, &listing, "sandbox:decline").await;
     assert_eq!(status, 201);
     eventually("the licence can be bought again", async || {
         let (status, answer) = order(&platform, &rich, &listing).await;

@@ -9,6 +9,7 @@ mod crashes;
 mod crowd;
 mod demo;
 mod licences;
+mod masters;
 mod platform;
 mod queries;
 mod repeats;

@@ -185,6 +185,10 @@ impl Ledger {
             Request::Authorise { payment_method, .. } => {
                 payment_method.parse::<Mode>()? == Mode::Decline
             }
+            Request::Capture { reference } => {
+                let payment = self.payment(reference)?;
+                payment.stage == Stage::Authorised && payment.mode == Mode::DeclineCapture
+            }
             _ => false,
         };
         let (outcome, postings) = if declined {

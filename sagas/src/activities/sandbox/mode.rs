@@ -13,6 +13,8 @@ pub enum Mode {
     Well,
     /// `sandbox:decline`: it declines to authorise.
     Decline,
+    /// `sandbox:decline-capture`: it authorises, and declines to capture.
+    DeclineCapture,
     /// `sandbox:slow:<ms>`: it thinks about every request.
     Slow(Duration),
     /// `sandbox:duplicate`: every request reaches it twice, as over a network that repeats.
@@ -29,6 +31,7 @@ impl FromStr for Mode {
         match method.strip_prefix("sandbox:").ok_or_else(unknown)? {
             "ok" => Ok(Self::Well),
             "decline" => Ok(Self::Decline),
+            "decline-capture" => Ok(Self::DeclineCapture),
             "duplicate" => Ok(Self::Duplicate),
             "charged-then-timeout" => Ok(Self::ChargedThenTimeout),
             other => {
@@ -49,6 +52,7 @@ mod tests {
     #[test]
     fn methods_are_read() {
         assert_eq!("sandbox:ok".parse(), Ok(Mode::Well));
+        assert_eq!("sandbox:decline-capture".parse(), Ok(Mode::DeclineCapture));
         assert_eq!("sandbox:slow:20".parse(), Ok(Mode::Slow(Duration::from_millis(20))));
         for bad in ["", "ok", "sandbox:", "sandbox:slow:", "sandbox:slow:10001", "sandbox:okay"] {
             assert!(bad.parse::<Mode>().is_err(), "{bad:?} was taken");

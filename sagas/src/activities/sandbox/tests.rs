@@ -66,6 +66,20 @@ async fn a_lost_answer_can_be_asked_for() {
 }
 
 #[tokio::test]
+async fn a_capture_that_is_declined_leaves_what_was_authorised_to_be_voided() {
+    let (_folder, gateway) = sandbox();
+    let receipt = gateway.authorise(authorise(1, "sandbox:decline-capture")).await.unwrap();
+    let declined = gateway.capture(settle(2, &receipt)).await;
+    assert!(matches!(declined, Err(GatewayError::Declined { .. })), "{declined:?}");
+    assert_eq!(gateway.capture(settle(2, &receipt)).await, declined);
+    assert_eq!(gateway.balance(HOLD, Currency::EUR), 1_999);
+    gateway.void(settle(3, &receipt)).await.unwrap();
+    assert_eq!(gateway.balance(BUYER, Currency::EUR), 0);
+    let late = gateway.capture(settle(4, &receipt)).await;
+    assert!(matches!(late, Err(GatewayError::NotPossible { .. })), "{late:?}");
+}
+
+#[tokio::test]
 async fn a_slow_one_takes_its_time() {
     let (_folder, gateway) = sandbox();
     let begin = Instant::now();
