@@ -181,8 +181,12 @@ fn commerce(scene: &Scene) -> Vec<Command<'_>> {
 }
 
 /// What people who are not known yet do.
-const PUBLIC: &[&str] =
-    &["POST /api/v1/users", "POST /api/v1/email-confirmations", "POST /api/v1/sessions"];
+const PUBLIC: &[&str] = &[
+    "POST /api/v1/users",
+    "POST /api/v1/email-confirmations",
+    "POST /api/v1/email-confirmations/requests",
+    "POST /api/v1/sessions",
+];
 
 async fn give(platform: &Platform, command: &Command<'_>, token: Option<&str>) -> (u16, Value) {
     let (method, _) = command.route.split_once(' ').unwrap();

@@ -6,7 +6,7 @@
 mod books;
 mod log;
 mod models;
-mod postgres;
+pub mod postgres;
 
 use std::collections::{HashMap, HashSet};
 use std::process::Stdio;

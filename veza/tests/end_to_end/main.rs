@@ -14,6 +14,7 @@ mod queries;
 mod repeats;
 mod replay;
 mod scene;
+mod signing_up;
 mod sinks;
 mod socket;
 mod story;
