@@ -1,8 +1,9 @@
 //! Tracks: what musicians publish, and how often it is heard.
 
-use access::{Permission, Problem, ProblemType, ValidPath};
+use access::{Permission, Problem, ValidPath};
+use aggregates::CommandError;
 use aggregates::analytics::{Play, PlayCommand};
-use aggregates::audio::{Track, TrackCommand};
+use aggregates::audio::{Track, TrackCommand, TrackRejection};
 use axum::extract::State;
 use event_schemas::{PlayId, TrackId};
 use serde::Deserialize;
@@ -98,7 +99,7 @@ pub(crate) struct TakeDown {
     reason: String,
 }
 
-/// Hand a track's master out no longer: licences of it can't be delivered.
+/// Hand a track's master out no longer: it is not played, sold or delivered any more.
 #[utoipa::path(
     post, path = "/api/v1/tracks/{track_id}/take-down", tag = "audio",
     operation_id = "takeDownMaster", request_body = TakeDown, security(("bearer" = [])),
@@ -166,10 +167,14 @@ pub(crate) async fn play(
         let track = Some(track).filter(|track| track.published)?;
         let duration_ms = track.transcoded.as_ref()?.properties.duration_ms;
         let artist_id = track.created.as_ref()?.artist_id;
-        Some((artist_id, duration_ms))
+        Some((artist_id, duration_ms, track.master().is_some()))
     };
     let found = handler.inspect(track_id, look).await.map_err(unloaded)?;
-    let (artist_id, duration_ms) = found.ok_or_else(|| Problem::new(ProblemType::NotFound))?;
+    let (artist_id, duration_ms, is_there) =
+        found.ok_or_else(|| not_found("a published track with this id"))?;
+    if !is_there {
+        return Err(refused(CommandError::Rejected(TrackRejection::MasterTakenDown)));
+    }
     let record = PlayCommand::Record {
         play_id,
         track_id,
