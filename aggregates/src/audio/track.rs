@@ -93,6 +93,12 @@ pub enum TrackRejection {
     /// It can't be streamed yet.
     #[error("the track is not transcoded")]
     NotTranscoded,
+    /// It could not be made into a stream.
+    #[error("the track can't be streamed: {reason}")]
+    TranscodeFailed {
+        /// Why.
+        reason: String,
+    },
     /// The master is no longer to be handed out.
     #[error("the track's master was taken down")]
     MasterTakenDown,
@@ -222,7 +228,10 @@ impl Track {
             return Err(TrackRejection::MasterTakenDown);
         }
         if self.transcoded.is_none() {
-            return Err(TrackRejection::NotTranscoded);
+            return Err(match self.failed_because.clone() {
+                Some(reason) => TrackRejection::TranscodeFailed { reason },
+                None => TrackRejection::NotTranscoded,
+            });
         }
         if self.published {
             return Ok(vec![]);
@@ -375,6 +384,16 @@ mod tests {
         given(vec![])
             .when(create("Tides", &many, master()))
             .then_expect_error(TrackRejection::TooManyTags);
+    }
+
+    #[test]
+    fn a_track_that_failed_says_why() {
+        let reason = "broken".to_owned();
+        let failed =
+            TrackEvent::from(TrackTranscodeFailed { track_id: TRACK, reason: reason.clone() });
+        given(vec![created(), failed])
+            .when(TrackCommand::Publish { by: ARTIST })
+            .then_expect_error(TrackRejection::TranscodeFailed { reason });
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(crate) fn taken(error: AccountError) -> Problem {
     let kind = match &error {
         AccountError::HandleTaken | AccountError::EmailTaken => ProblemType::Conflict,
         AccountError::AnotherSignUp => ProblemType::IdempotencyKeyReused,
-        AccountError::InvalidToken => ProblemType::Validation,
+        AccountError::InvalidToken => return field("token", &error),
         AccountError::StorageFull => return Problem::new(ProblemType::StorageFull),
         AccountError::Unavailable(_) => {
             tracing::warn!(error = ?error, "the accounts are out of reach");

@@ -11,6 +11,7 @@ mod demo;
 mod licences;
 mod platform;
 mod queries;
+mod refusals;
 mod repeats;
 mod replay;
 mod scene;
