@@ -166,7 +166,7 @@ impl Refusal for MessageRejection {
 impl Refusal for PlayRejection {
     fn kind(&self) -> ProblemType {
         match self {
-            Self::AlreadyRecorded | Self::NoDuration => ProblemType::Conflict,
+            Self::NoDuration | Self::NoTime { .. } => ProblemType::Conflict,
             Self::TooShort { .. } | Self::LongerThanTrack { .. } => ProblemType::Validation,
         }
     }

@@ -2,7 +2,7 @@
 
 use access::{Permission, Problem, ValidPath};
 use aggregates::CommandError;
-use aggregates::analytics::{Play, PlayCommand};
+use aggregates::analytics::{ListenerDay, ListenerDayId, PlayCommand};
 use aggregates::audio::{Track, TrackCommand, TrackRejection};
 use axum::extract::State;
 use event_schemas::{PlayId, TrackId};
@@ -137,7 +137,8 @@ pub(crate) struct NewPlay {
     listened_ms: u64,
 }
 
-/// Say that one has listened to a track.
+/// Say that one has listened to a track. All of one's plays together are no longer than the time
+/// that passed: one that comes sooner is refused with `conflict`.
 #[utoipa::path(
     post, path = "/api/v1/tracks/{track_id}/plays", tag = "analytics",
     operation_id = "recordPlay", request_body = NewPlay, security(("bearer" = [])),
@@ -158,9 +159,14 @@ pub(crate) async fn play(
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::PlayTrack)?;
     let handler = &api.parts().handler;
-    let play_id = PlayId(command.new_id());
-    if let Some(answer) = command.repeated::<Play>(&api, play_id).await? {
-        return Ok(answer);
+    let (play_id, listener_id) = (PlayId(command.new_id()), command.user_id());
+    let now = command.context.now;
+    // A play that is repeated after midnight stands in the day before.
+    let claimed = handler.claimed::<ListenerDay>(&command.context).await.map_err(refused)?;
+    let day = claimed.map_or_else(|| ListenerDayId::of(listener_id, now), ListenerDayId);
+    let before = handler.repeated::<ListenerDay>(day, &command.context).await.map_err(refused)?;
+    if let Some(before) = before {
+        return Ok(Answer::created(play_id.0, &before));
     }
     let track_id = TrackId(track_id);
     let look = |track: &Track| {
@@ -179,10 +185,11 @@ pub(crate) async fn play(
         play_id,
         track_id,
         artist_id,
-        listener_id: command.user_id(),
+        listener_id,
         listened_ms: command.body.listened_ms,
         duration_ms,
+        now,
     };
-    let done = handler.execute::<Play>(play_id, record, &command.context).await;
+    let done = handler.execute::<ListenerDay>(day, record, &command.context).await;
     Ok(Answer::created(play_id.0, &done.map_err(refused)?))
 }

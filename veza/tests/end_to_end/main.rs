@@ -10,6 +10,7 @@ mod crowd;
 mod demo;
 mod licences;
 mod platform;
+mod plays;
 mod queries;
 mod refusals;
 mod repeats;
