@@ -39,8 +39,7 @@ impl PublicBody for Confirmation {
     ),
     responses(
         (status = 200, description = "The address is confirmed", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "The sign-up was not finished"),
     ),
 )]
 pub(crate) async fn confirm(
@@ -73,8 +72,6 @@ pub(crate) struct MailRequest {
     operation_id = "requestEmailConfirmation", request_body = MailRequest,
     responses(
         (status = 202, description = "If the address is to be confirmed, a mail is sent"),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn request_mail(

@@ -42,8 +42,8 @@ pub(crate) struct NewOrder {
     ),
     responses(
         (status = 201, description = "The licence is reserved for the order", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such listing"),
+        (status = 409, description = "The licence is taken, or not for sale to this buyer"),
     ),
 )]
 pub(crate) async fn place(
@@ -125,8 +125,8 @@ fn placing(terms: &LicenceReserved) -> OrderCommand {
     ),
     responses(
         (status = 200, description = "The order is approved", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such order of one's own"),
+        (status = 409, description = "The order is not where it can be approved"),
     ),
 )]
 pub(crate) async fn approve(
@@ -149,8 +149,8 @@ pub(crate) async fn approve(
     ),
     responses(
         (status = 200, description = "The order is accepted", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such order of one's own"),
+        (status = 409, description = "The order is not where it can be accepted"),
     ),
 )]
 pub(crate) async fn accept(

@@ -38,8 +38,7 @@ pub(crate) struct NewTrack {
     ),
     responses(
         (status = 201, description = "The track is there, and is being transcoded", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such upload of one's own"),
     ),
 )]
 pub(crate) async fn create(
@@ -75,8 +74,8 @@ pub(crate) async fn create(
     ),
     responses(
         (status = 200, description = "The track is published", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such track"),
+        (status = 409, description = "It is not transcoded, or its master was taken down"),
     ),
 )]
 pub(crate) async fn publish(
@@ -109,8 +108,7 @@ pub(crate) struct TakeDown {
     ),
     responses(
         (status = 200, description = "The master is taken down", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such track"),
     ),
 )]
 pub(crate) async fn take_down_master(
@@ -148,8 +146,8 @@ pub(crate) struct NewPlay {
     ),
     responses(
         (status = 201, description = "The play counts", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such published track"),
+        (status = 409, description = "There was no time for it, or the master was taken down"),
     ),
 )]
 pub(crate) async fn play(

@@ -57,8 +57,8 @@ impl PublicBody for NewUser {
     ),
     responses(
         (status = 201, description = "The account is there", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 403, description = "A role is granted, and not chosen"),
+        (status = 409, description = "The handle or the address is taken"),
     ),
 )]
 pub(crate) async fn sign_up(
@@ -163,8 +163,7 @@ pub(crate) struct Profile {
     ),
     responses(
         (status = 200, description = "The profile is changed", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "The account is not there"),
     ),
 )]
 pub(crate) async fn change_profile(
@@ -202,8 +201,7 @@ pub(crate) struct NewRole {
     ),
     responses(
         (status = 200, description = "The role is granted", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such person"),
     ),
 )]
 pub(crate) async fn grant_role(
