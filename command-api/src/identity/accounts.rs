@@ -177,8 +177,8 @@ impl Accounts {
         Ok(holders.into_iter().map(|(user_id,)| UserId(user_id)).collect())
     }
 
-    /// Drops the accounts that hold the handle or the address and were never confirmed, and can't be
-    /// any more: none of their tokens is good. Whether there were any.
+    /// Drops the accounts that hold the handle or the address and were never confirmed, and can't
+    /// be any more: none of their tokens is good. Whether there were any.
     pub async fn drop_lapsed(
         &self,
         account: &NewAccount,

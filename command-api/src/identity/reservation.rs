@@ -32,8 +32,8 @@ impl ReserveError {
 }
 
 /// Keeps the account's handle and address for whoever will be registered by this command. A
-/// sign-up that was never finished gives them back, and so does one that was never confirmed once it
-/// can't be.
+/// sign-up that was never finished gives them back, and so does one that was never confirmed once
+/// it can't be.
 pub async fn reserve(
     accounts: &Accounts,
     handler: &CommandHandler,
