@@ -58,8 +58,9 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         let inner = error.into_inner();
         match inner.classify() {
             Category::Data => {
-                let field = if path == "." { String::new() } else { path };
-                Problem::validation([FieldError::new(field, without_place(&inner.to_string()))])
+                let message = inner.to_string();
+                let message = without_place(&message);
+                Problem::validation([FieldError::new(field(&path, message), message)])
             }
             _ => not_json(&inner),
         }
@@ -118,6 +119,18 @@ pub fn has_json(headers: &HeaderMap) -> bool {
 
 fn not_json(error: &serde_json::Error) -> Problem {
     Problem::new(ProblemType::Malformed).with_detail(format!("the body is not JSON: {error}"))
+}
+
+/// The path of the field that is wrong. One that is missing is not in the path: only the message
+/// names it.
+fn field(path: &str, message: &str) -> String {
+    let path = if path == "." { "" } else { path };
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    match missing {
+        Some(name) if path.is_empty() => name.to_owned(),
+        Some(name) => format!("{path}.{name}"),
+        None => path.to_owned(),
+    }
 }
 
 /// The message without serde's `at line 1 column 7`: the field's path says it better.
@@ -195,7 +208,12 @@ mod tests {
     async fn a_wrong_field_is_named_by_its_path() {
         let cases = [
             (json!({"title": 7}), "title", "invalid type: integer `7`, expected a string"),
-            (json!({}), "", "missing field `title`"),
+            (json!({}), "title", "missing field `title`"),
+            (
+                json!({"title": "a", "tracks": [{"seconds": 1}, {}]}),
+                "tracks[1].seconds",
+                "missing field `seconds`",
+            ),
             (
                 json!({"title": "a", "tracks": [{"seconds": 1}, {"seconds": -1}]}),
                 "tracks[1].seconds",

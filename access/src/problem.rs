@@ -23,6 +23,8 @@ pub const PROBLEM_MEDIA_TYPE: &str = "application/problem+json";
 
 /// Members that RFC 9457 defines, so that no extension may take their names.
 const STANDARD_MEMBERS: [&str; 5] = ["type", "title", "status", "detail", "instance"];
+/// The member that lists fields.
+const ERRORS: &str = "errors";
 
 /// One field that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -56,7 +58,6 @@ pub struct Problem {
 pub struct ProblemDocument {
     /// The stable type, `urn:veza:problem:<name>`.
     #[serde(rename = "type")]
-    #[schema(value_type = String, example = "urn:veza:problem:conflict")]
     kind: ProblemType,
     /// What kind of problem it is, for people.
     title: &'static str,
@@ -68,7 +69,11 @@ pub struct ProblemDocument {
     /// A URI of this occurrence.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<String>,
-    /// Further members, such as `errors` or `position`.
+    /// The fields that are wrong, where that is the problem.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
+    /// Further members, such as `position`.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
     extensions: Map<String, Value>,
@@ -84,6 +89,7 @@ impl Problem {
             status: kind.status().as_u16(),
             detail: None,
             instance: None,
+            errors: Vec::new(),
             extensions: Map::new(),
         };
         Self {
@@ -96,8 +102,9 @@ impl Problem {
     /// A validation problem that lists its fields as `errors`.
     #[must_use]
     pub fn validation(errors: impl IntoIterator<Item = FieldError>) -> Self {
-        let errors = errors.into_iter().map(|error| serde_json::json!(error)).collect();
-        Self::new(ProblemType::Validation).with("errors", Value::Array(errors))
+        let mut problem = Self::new(ProblemType::Validation);
+        problem.document.errors = errors.into_iter().collect();
+        problem
     }
 
     /// An internal problem: logs `cause` with its sources here, and tells the client nothing of it.
@@ -146,7 +153,8 @@ impl Problem {
     /// When `name` is one of the members that RFC 9457 defines: names are literals in handlers.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        assert!(!STANDARD_MEMBERS.contains(&name), "{name} is a standard member of a problem");
+        let is_taken = STANDARD_MEMBERS.contains(&name) || name == ERRORS;
+        assert!(!is_taken, "{name} is a standard member of a problem");
         self.document.extensions.insert(name.to_owned(), value.into());
         self
     }
@@ -307,7 +315,7 @@ mod tests {
         let document = serde_json::to_value(<Document as utoipa::OpenApi>::openapi()).unwrap();
         let schemas = &document["components"]["schemas"];
         let names: Vec<_> = schemas.as_object().unwrap().keys().collect();
-        assert_eq!(names, ["FieldError", "Problem"]);
+        assert_eq!(names, ["FieldError", "Problem", "ProblemType"]);
         let text = schemas["Problem"].to_string();
         assert!(text.contains("additionalProperties"), "{text}");
         assert!(!text.contains("extensions"), "{text}");

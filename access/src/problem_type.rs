@@ -4,6 +4,9 @@
 
 use axum::http::StatusCode;
 use serde::{Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// What every problem type's URI begins with.
 pub const TYPE_PREFIX: &str = "urn:veza:problem:";
@@ -108,6 +111,16 @@ impl ProblemType {
         self.name().replace('-', "_").to_ascii_uppercase()
     }
 }
+
+/// One of the URIs.
+impl PartialSchema for ProblemType {
+    fn schema() -> RefOr<Schema> {
+        let uris = Self::ALL.iter().map(|kind| kind.uri());
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(uris)).into()
+    }
+}
+
+impl ToSchema for ProblemType {}
 
 impl Serialize for ProblemType {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

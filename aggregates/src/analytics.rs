@@ -2,4 +2,4 @@
 
 pub mod play;
 
-pub use play::{Play, PlayCommand, PlayRejection};
+pub use play::{ListenerDay, ListenerDayId, PlayCommand, PlayRejection};

@@ -4,7 +4,7 @@ use event_store::{AsOf, EventStore, Position, Revision, StreamName};
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::analytics::Play;
+use crate::analytics::ListenerDay;
 use crate::audio::Track;
 use crate::commerce::{Escrow, Listing, Order, Payment};
 use crate::decider::Decider;
@@ -55,7 +55,7 @@ pub async fn state_of(
             }
         };
     }
-    by_category!(Channel, Escrow, Listing, Message, Order, Payment, Play, Track, User)
+    by_category!(Channel, Escrow, ListenerDay, Listing, Message, Order, Payment, Track, User)
 }
 
 async fn document<A: Decider>(

@@ -2,9 +2,7 @@
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use event_schemas::{
-    ChannelId, EventFamily, ListingId, MessageId, OrderId, PlayId, TrackId, UserId,
-};
+use event_schemas::{ChannelId, EventFamily, ListingId, MessageId, OrderId, TrackId, UserId};
 use event_store::StreamName;
 use uuid::Uuid;
 
@@ -43,7 +41,7 @@ macro_rules! aggregate_ids {
         }
     )*};
 }
-aggregate_ids!(ChannelId, ListingId, MessageId, OrderId, PlayId, TrackId, UserId);
+aggregate_ids!(ChannelId, ListingId, MessageId, OrderId, TrackId, UserId);
 
 /// The stream of an aggregate: `<category>-<id>`.
 pub fn stream_of<A: Decider>(id: A::Id) -> StreamName {

@@ -30,6 +30,17 @@ pub enum TextError {
     },
 }
 
+impl TextError {
+    /// Which text, as people call it.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Empty { field }
+            | Self::TooLong { field, .. }
+            | Self::ControlCharacter { field } => field,
+        }
+    }
+}
+
 /// One line of text without the white space around it: 1 to `max_chars` characters.
 pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = text.trim();

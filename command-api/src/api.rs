@@ -72,11 +72,12 @@ impl CommandApi {
             .layer(class(RouteClass::Credential));
         let uploads =
             routes::uploads().layer(DefaultBodyLimit::disable()).layer(class(RouteClass::Upload));
-        let (router, document) = OpenApiRouter::with_openapi(openapi::document())
+        let (router, mut document) = OpenApiRouter::with_openapi(openapi::document())
             .merge(commands)
             .merge(credentials)
             .merge(uploads)
             .split_for_parts();
+        openapi::complete(&mut document);
         let router = router
             .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
             .with_state(self.clone());

@@ -11,6 +11,10 @@ mod reservation;
 
 pub use accounts::{Account, AccountError, Accounts, NewAccount};
 pub use confirmation::ConfirmationToken;
-pub use names::{Email, Handle, InvalidIdentity};
-pub use password::{Password, PasswordHash, PasswordHasher};
+pub use names::{
+    EMAIL_BYTES_MAX, Email, HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, Handle, InvalidIdentity,
+};
+pub use password::{
+    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordHash, PasswordHasher,
+};
 pub use reservation::{ReserveError, reserve};

@@ -6,8 +6,9 @@ use std::time::Duration;
 use access::{FieldError, Problem, ProblemType};
 use aggregates::analytics::PlayRejection;
 use aggregates::audio::TrackRejection;
-use aggregates::commerce::{ListingRejection, OrderRejection};
+use aggregates::commerce::{AmountError, ListingRejection, OrderRejection};
 use aggregates::social::{ChannelRejection, MessageRejection};
+use aggregates::text::TextError;
 use aggregates::user::UserRejection;
 use aggregates::{CommandError, LoadError};
 use event_store::StoreError;
@@ -19,13 +20,20 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) trait Refusal: Error + 'static {
     /// Which kind; what is said is the rejection itself.
     fn kind(&self) -> ProblemType;
+
+    /// The path of the body's field that is wrong; there is one whenever the kind is `validation`.
+    fn field(&self) -> Option<&'static str>;
 }
 
 /// A command that was not carried out, as a problem.
 pub(crate) fn refused<R: Refusal>(error: CommandError<R>) -> Problem {
     match error {
         CommandError::Rejected(rejection) => {
-            Problem::new(rejection.kind()).with_detail(rejection.to_string())
+            let problem = match rejection.field() {
+                Some(name) => field(name, &rejection),
+                None => Problem::new(rejection.kind()),
+            };
+            problem.with_detail(rejection.to_string())
         }
         CommandError::DigestMismatch => Problem::new(ProblemType::IdempotencyKeyReused),
         CommandError::Conflict { .. } => Problem::overloaded(RETRY_AFTER),
@@ -60,6 +68,16 @@ pub(crate) fn field(name: &str, wrong: &dyn Error) -> Problem {
     Problem::validation([FieldError::new(name, wrong.to_string())])
 }
 
+/// The field of the body that a text was in.
+fn field_of(error: &TextError) -> &'static str {
+    match error.field() {
+        "display name" => "display_name",
+        "payment method" => "payment_method",
+        "tag" => "tags",
+        name => name,
+    }
+}
+
 /// There is no such thing.
 pub(crate) fn not_found(what: &str) -> Problem {
     Problem::new(ProblemType::NotFound).with_detail(format!("there is not {what}"))
@@ -76,6 +94,14 @@ impl Refusal for UserRejection {
             }
         }
     }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Handle => Some("handle"),
+            Self::Text(error) => Some(field_of(error)),
+            _ => None,
+        }
+    }
 }
 
 impl Refusal for TrackRejection {
@@ -89,8 +115,17 @@ impl Refusal for TrackRejection {
             Self::AlreadyCreated
             | Self::AlreadyTranscoded
             | Self::NotTranscoded
-            | Self::TranscodeFailed(_)
+            | Self::TranscodeFailed { .. }
             | Self::MasterTakenDown => ProblemType::Conflict,
+        }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Text(error) => Some(field_of(error)),
+            Self::TooManyTags => Some("tags"),
+            Self::NoMaster | Self::NoAudio => Some("upload_id"),
+            _ => None,
         }
     }
 }
@@ -103,6 +138,13 @@ impl Refusal for ChannelRejection {
             Self::AlreadyCreated | Self::Full | Self::LastOwner => ProblemType::Conflict,
         }
     }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Name(error) => Some(field_of(error)),
+            _ => None,
+        }
+    }
 }
 
 impl Refusal for MessageRejection {
@@ -112,13 +154,27 @@ impl Refusal for MessageRejection {
             Self::Text(_) => ProblemType::Validation,
         }
     }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Text(error) => Some(field_of(error)),
+            Self::AlreadyPosted => None,
+        }
+    }
 }
 
 impl Refusal for PlayRejection {
     fn kind(&self) -> ProblemType {
         match self {
-            Self::AlreadyRecorded | Self::NoDuration => ProblemType::Conflict,
+            Self::NoDuration | Self::NoTime { .. } => ProblemType::Conflict,
             Self::TooShort { .. } | Self::LongerThanTrack { .. } => ProblemType::Validation,
+        }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::TooShort { .. } | Self::LongerThanTrack { .. } => Some("listened_ms"),
+            _ => None,
         }
     }
 }
@@ -138,6 +194,15 @@ impl Refusal for ListingRejection {
             | Self::AlreadySold => ProblemType::Conflict,
         }
     }
+
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Price(AmountError::Currency(_)) => Some("price.currency"),
+            Self::Price(_) => Some("price.amount_minor"),
+            Self::Text(error) => Some(field_of(error)),
+            _ => None,
+        }
+    }
 }
 
 impl Refusal for OrderRejection {
@@ -147,5 +212,10 @@ impl Refusal for OrderRejection {
             Self::NotSeller | Self::NotBuyer => ProblemType::Forbidden,
             _ => ProblemType::Conflict,
         }
+    }
+
+    fn field(&self) -> Option<&'static str> {
+        // Its price and the rest come from the listing.
+        None
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn credentials() -> OpenApiRouter<CommandApi> {
     OpenApiRouter::new()
         .routes(routes!(users::sign_up))
         .routes(routes!(email_confirmations::confirm))
+        .routes(routes!(email_confirmations::request_mail))
         .routes(routes!(sessions::log_in))
 }
 

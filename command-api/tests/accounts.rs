@@ -168,3 +168,40 @@ async fn a_handle_and_an_address_can_be_given_back() {
     accounts.forget(nina.user_id).await.expect("drops");
     accounts.keep(&again, later).await.expect("free again");
 }
+
+#[tokio::test]
+async fn a_token_is_mailed_again_for_a_week_and_not_without_end() {
+    let accounts = accounts().await;
+    let nina = account("nina", "Nina@example.org");
+    accounts.keep(&nina, now()).await.expect("free");
+    let unconfirmed = async |at| accounts.unconfirmed(&nina.email, at).await.expect("reads");
+    for _ in 0..5 {
+        let expected = Some((nina.user_id, nina.email.clone()));
+        assert_eq!(unconfirmed(now()).await, expected);
+        accounts.issue_confirmation(nina.user_id, now()).await.expect("issued");
+    }
+    assert_eq!(unconfirmed(now()).await, None, "that is enough for a day");
+    assert!(unconfirmed(now() + TimeDelta::hours(25)).await.is_some());
+    assert_eq!(unconfirmed(now() + TimeDelta::days(7)).await, None, "that is enough for good");
+}
+
+#[tokio::test]
+async fn an_account_lapses_when_it_can_not_be_confirmed_any_more() {
+    let accounts = accounts().await;
+    let (lapsed, other) = (account("nina", "nina@example.org"), account("nina", "n@example.org"));
+    accounts.keep(&lapsed, now()).await.expect("free");
+    let later = now() + TimeDelta::hours(20);
+    let token = accounts.issue_confirmation(lapsed.user_id, later).await.expect("issued");
+    for hours in [0, 23, 24, 43] {
+        let at = now() + TimeDelta::hours(hours);
+        assert!(!accounts.drop_lapsed(&other, at).await.expect("asks"), "after {hours} hours");
+    }
+    assert!(accounts.drop_lapsed(&other, now() + TimeDelta::hours(44)).await.expect("drops"));
+    accounts.keep(&lapsed, now()).await.expect("free again");
+    let late = accounts.confirm(&token, later).await;
+    assert!(matches!(late, Err(AccountError::InvalidToken)), "its tokens went with it");
+    let token = accounts.issue_confirmation(lapsed.user_id, now()).await.expect("issued");
+    accounts.confirm(&token, now()).await.expect("in time");
+    let much_later = now() + TimeDelta::days(400);
+    assert!(!accounts.drop_lapsed(&other, much_later).await.expect("asks"), "it is confirmed");
+}

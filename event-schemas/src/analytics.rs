@@ -1,5 +1,6 @@
 //! Events of the analytics domain.
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +8,7 @@ use crate::family::event_family;
 use crate::ids::{PlayId, TrackId, UserId};
 
 event_family! {
-    /// What is known of one listening; streams `play-<id>`.
+    /// What one listener heard on one day; streams `play-<id>`.
     PlayEvent in "play":
         TrackPlayed v 1,
 }
@@ -25,4 +26,8 @@ pub struct TrackPlayed {
     pub listener_id: UserId,
     /// How long they listened, in milliseconds; not where in the track they stopped.
     pub listened_ms: u64,
+    /// Up to when the listener's time is taken by it and by what they heard before on that day.
+    /// Absent where nobody asked for it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_until: Option<DateTime<Utc>>,
 }

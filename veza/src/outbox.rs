@@ -50,11 +50,13 @@ impl Mailer for Outbox {
         token: &ConfirmationToken,
     ) -> Result<(), MailError> {
         let (outbox, to) = (self.clone(), to.clone());
+        let (url, token) = (&self.public_url, token.to_text());
         let text = format!(
-            "Welcome to Veza. To confirm this address, send the token below to\r\n\
-             {}/api/v1/email-confirmations within 24 hours.\r\n\r\nToken: {}",
-            self.public_url,
-            token.to_text(),
+            "Welcome to Veza. To confirm this address, send its token within 24 hours:\r\n\r\n\
+             curl {url}/api/v1/email-confirmations -H 'content-type: application/json' \
+             -d '{{\"token\":\"{token}\"}}'\r\n\r\n\
+             Then log in anew: who was logged in before is not known to have confirmed it.\r\n\
+             If you did not sign up, let this mail be.\r\n\r\nToken: {token}",
         );
         let writing = move || outbox.write(&to, "Confirm your address", &text);
         let written = tokio::task::spawn_blocking(writing).await;

@@ -3,6 +3,7 @@
 mod exclusive;
 mod framework;
 mod handler;
+mod listening;
 mod meddled;
 mod random;
 

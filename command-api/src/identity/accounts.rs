@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use event_schemas::UserId;
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
@@ -19,6 +19,13 @@ const DISK_FULL: &str = "53100";
 /// SQLSTATEs, or their beginnings, of a server that is out of reach: connections that failed or
 /// are too many, and a server on its way up or down.
 const AWAY: [&str; 3] = ["08", "53300", "57P0"];
+
+/// How long after the sign-up further tokens are mailed. It ends, so that nobody keeps an address
+/// that is not theirs from its owner for good.
+const FURTHER_TOKENS_FOR: TimeDelta = TimeDelta::days(7);
+/// How many good tokens an account may have before none is mailed on request: a mailbox is not
+/// flooded by strangers.
+const GOOD_TOKENS_MAX: i64 = 5;
 
 /// The accounts' secrets.
 #[derive(Clone, Debug)]
@@ -170,6 +177,29 @@ impl Accounts {
         Ok(holders.into_iter().map(|(user_id,)| UserId(user_id)).collect())
     }
 
+    /// Drops the accounts that hold the handle or the address and were never confirmed, and can't
+    /// be any more: none of their tokens is good. Whether there were any.
+    pub async fn drop_lapsed(
+        &self,
+        account: &NewAccount,
+        now: DateTime<Utc>,
+    ) -> Result<bool, AccountError> {
+        let dropped = sqlx::query(
+            "DELETE FROM identity.accounts lapsed
+             WHERE (handle_folded = $1 OR email_folded = $2)
+               AND confirmed_at IS NULL AND created_at <= $3
+               AND NOT EXISTS (SELECT FROM identity.confirmations token
+                   WHERE token.user_id = lapsed.user_id AND token.expires_at > $4)",
+        )
+        .bind(account.handle.as_str())
+        .bind(account.email.folded())
+        .bind(now - CONFIRMATION_LIFETIME)
+        .bind(now)
+        .execute(&self.pool)
+        .await?;
+        Ok(dropped.rows_affected() > 0)
+    }
+
     /// Drops an account, so that its handle and address are free.
     pub async fn forget(&self, user_id: UserId) -> Result<(), AccountError> {
         let statement = "DELETE FROM identity.accounts WHERE user_id = $1";
@@ -212,6 +242,28 @@ impl Accounts {
         .fetch_optional(&self.pool)
         .await?;
         Ok(row.map(|(given, folded)| Email::stored(given, folded)))
+    }
+
+    /// Whose account with this address is still to be confirmed, and the address as it was given;
+    /// `None` also when no further token is to be mailed there.
+    pub async fn unconfirmed(
+        &self,
+        email: &Email,
+        now: DateTime<Utc>,
+    ) -> Result<Option<(UserId, Email)>, AccountError> {
+        let row: Option<(uuid::Uuid, String, String)> = sqlx::query_as(
+            "SELECT user_id, email, email_folded FROM identity.accounts account
+             WHERE email_folded = $1 AND confirmed_at IS NULL AND created_at > $2
+               AND (SELECT count(*) FROM identity.confirmations token
+                   WHERE token.user_id = account.user_id AND expires_at > $3) < $4",
+        )
+        .bind(email.folded())
+        .bind(now - FURTHER_TOKENS_FOR)
+        .bind(now)
+        .bind(GOOD_TOKENS_MAX)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|(user, given, folded)| (UserId(user), Email::stored(given, folded))))
     }
 
     /// Notes that a token was mailed.

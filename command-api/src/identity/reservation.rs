@@ -32,7 +32,8 @@ impl ReserveError {
 }
 
 /// Keeps the account's handle and address for whoever will be registered by this command. A
-/// sign-up that was never finished gives them back.
+/// sign-up that was never finished gives them back, and so does one that was never confirmed once
+/// it can't be.
 pub async fn reserve(
     accounts: &Accounts,
     handler: &CommandHandler,
@@ -46,7 +47,7 @@ pub async fn reserve(
     let Err(AccountError::HandleTaken | AccountError::EmailTaken) = first else {
         return first.map_err(Into::into);
     };
-    let mut freed = false;
+    let mut freed = accounts.drop_lapsed(account, now).await?;
     for holder in accounts.holders_before(account, now - SIGN_UP_TIME).await? {
         let began = |user: &User| user.user_id.is_some();
         if !handler.inspect(holder, began).await? {

@@ -30,8 +30,6 @@ pub(crate) struct NewChannel {
     ),
     responses(
         (status = 201, description = "The channel is open", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn create(
@@ -51,11 +49,14 @@ pub(crate) async fn create(
 #[utoipa::path(
     put, path = "/api/v1/channels/{channel_id}/members/me", tag = "social",
     operation_id = "joinChannel", security(("bearer" = [])),
-    params(("channel_id" = Uuid, Path, description = "Which channel")),
+    params(
+        ("channel_id" = Uuid, Path, description = "Which channel"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 200, description = "One is a member", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such channel"),
+        (status = 409, description = "The channel is full"),
     ),
 )]
 pub(crate) async fn join(
@@ -71,11 +72,14 @@ pub(crate) async fn join(
 #[utoipa::path(
     delete, path = "/api/v1/channels/{channel_id}/members/me", tag = "social",
     operation_id = "leaveChannel", security(("bearer" = [])),
-    params(("channel_id" = Uuid, Path, description = "Which channel")),
+    params(
+        ("channel_id" = Uuid, Path, description = "Which channel"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 200, description = "One is no member", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such channel"),
+        (status = 409, description = "The last owner stays"),
     ),
 )]
 pub(crate) async fn leave(
@@ -117,8 +121,7 @@ pub(crate) struct NewMessage {
     ),
     responses(
         (status = 201, description = "It is said", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such channel"),
     ),
 )]
 pub(crate) async fn post_message(

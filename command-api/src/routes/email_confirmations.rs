@@ -1,16 +1,17 @@
 //! E-mail confirmations: proving that an address is one's own.
 
-use access::Problem;
+use access::{Problem, ValidJson};
 use aggregates::user::{User, UserCommand};
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::users::taken;
+use super::users::{mail_token, taken};
 use crate::CommandApi;
 use crate::answer::{Answer, Done};
-use crate::identity::{AccountError, ConfirmationToken};
-use crate::refusal::refused;
+use crate::identity::{AccountError, ConfirmationToken, Email};
+use crate::refusal::{field, refused};
 use crate::request::{PublicBody, PublicCommand};
 
 /// What stood in the mail.
@@ -38,8 +39,7 @@ impl PublicBody for Confirmation {
     ),
     responses(
         (status = 200, description = "The address is confirmed", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "The sign-up was not finished"),
     ),
 )]
 pub(crate) async fn confirm(
@@ -54,4 +54,34 @@ pub(crate) async fn confirm(
     let confirm = UserCommand::ConfirmEmail;
     let done = parts.handler.execute::<User>(user_id, confirm, &command.context).await;
     Ok(Answer::done(user_id.0, &done.map_err(refused)?))
+}
+
+/// An address that another mail is wanted for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MailRequest {
+    /// The address.
+    #[schema(example = "nina@example.org")]
+    email: String,
+}
+
+/// Ask for another mail with a token: the last was lost, or its token has run out. The answer is
+/// the same whether the address is an account's, is confirmed, or was sent enough mails.
+#[utoipa::path(
+    post, path = "/api/v1/email-confirmations/requests", tag = "user",
+    operation_id = "requestEmailConfirmation", request_body = MailRequest,
+    responses(
+        (status = 202, description = "If the address is to be confirmed, a mail is sent"),
+    ),
+)]
+pub(crate) async fn request_mail(
+    State(api): State<CommandApi>,
+    ValidJson(request): ValidJson<MailRequest>,
+) -> Result<StatusCode, Problem> {
+    let email = Email::new(&request.email).map_err(|error| field("email", &error))?;
+    let found = api.parts().accounts.unconfirmed(&email, api.now()).await.map_err(taken)?;
+    if let Some((user_id, email)) = found {
+        mail_token(&api, user_id, &email).await.map_err(taken)?;
+    }
+    Ok(StatusCode::ACCEPTED)
 }

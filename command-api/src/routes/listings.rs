@@ -77,8 +77,8 @@ impl Price {
     ),
     responses(
         (status = 201, description = "The licence is offered", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such track of one's own to sell"),
+        (status = 409, description = "The exclusive licence is offered, or taken"),
     ),
 )]
 pub(crate) async fn create(
@@ -147,11 +147,13 @@ pub(crate) fn exclusive_taken() -> Problem {
 #[utoipa::path(
     delete, path = "/api/v1/listings/{listing_id}", tag = "commerce",
     operation_id = "withdrawListing", security(("bearer" = [])),
-    params(("listing_id" = Uuid, Path, description = "Which listing")),
+    params(
+        ("listing_id" = Uuid, Path, description = "Which listing"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+    ),
     responses(
         (status = 200, description = "The offer is withdrawn", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such listing"),
     ),
 )]
 pub(crate) async fn withdraw(

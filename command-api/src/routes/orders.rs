@@ -1,6 +1,8 @@
 //! Orders: what listeners buy.
 
 use access::{Permission, Problem, ValidPath};
+use aggregates::CommandError;
+use aggregates::audio::{Track, TrackRejection};
 use aggregates::commerce::{ExclusiveLicence, Listing, ListingCommand, Order, OrderCommand};
 use axum::extract::State;
 use event_schemas::commerce::{LicenceKind, LicenceReserved, ListingEvent};
@@ -31,7 +33,7 @@ pub(crate) struct NewOrder {
 /// The answer means that the licence is reserved for this order; payment, delivery and the rest
 /// follow by themselves and show in the order. Of two buyers of an exclusive licence one is
 /// answered, the other gets the problem `licence-taken` and is not charged; so does who would buy
-/// another licence of the track after that.
+/// another licence of the track after that. Of a track whose master was taken down nothing is sold.
 #[utoipa::path(
     post, path = "/api/v1/orders", tag = "commerce", operation_id = "placeOrder",
     request_body = NewOrder, security(("bearer" = [])),
@@ -40,8 +42,8 @@ pub(crate) struct NewOrder {
     ),
     responses(
         (status = 201, description = "The licence is reserved for the order", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such listing"),
+        (status = 409, description = "The licence is taken, or not for sale to this buyer"),
     ),
 )]
 pub(crate) async fn place(
@@ -51,7 +53,7 @@ pub(crate) async fn place(
     command.principal.require(Permission::BuyLicence)?;
     let order_id = OrderId(command.new_id());
     let listing_id = ListingId(command.body.listing_id);
-    refuse_after_exclusive(&api, listing_id, order_id).await?;
+    refuse_unsaleable(&api, listing_id, order_id).await?;
     let reserve = ListingCommand::Reserve {
         order_id,
         buyer_id: command.user_id(),
@@ -68,24 +70,31 @@ pub(crate) async fn place(
     Ok(Answer::created(order_id.0, &placed.map_err(refused)?))
 }
 
-/// Nothing else of a track is sold after its exclusive licence. Of two orders at the same moment,
-/// one of each kind, both may go through: the other licence then came before the exclusive one.
-async fn refuse_after_exclusive(
+/// Refuses to sell what could not be delivered, and any other licence of a track after its
+/// exclusive one. Of two orders at the same moment, one of each kind, both may go through: the other licence
+/// then came before the exclusive one. A master that is taken down later undoes the order.
+async fn refuse_unsaleable(
     api: &CommandApi,
     listing_id: ListingId,
     order_id: OrderId,
 ) -> Result<(), Problem> {
     let handler = &api.parts().handler;
-    let other_licence_of = |listing: &Listing| match &listing.terms {
-        Some(terms) if terms.kind == LicenceKind::NonExclusive && !listing.knows(order_id) => {
-            Some(terms.track_id)
-        }
-        _ => None,
+    // An order that is repeated has what it asks for.
+    let wanted = |listing: &Listing| {
+        let terms = listing.terms.as_ref().filter(|_| !listing.knows(order_id))?;
+        Some((terms.track_id, terms.kind))
     };
-    let track = handler.inspect(listing_id, other_licence_of).await.map_err(unloaded)?;
-    let Some(track) = track else {
+    let wanted = handler.inspect(listing_id, wanted).await.map_err(unloaded)?;
+    let Some((track, kind)) = wanted else {
         return Ok(());
     };
+    let is_there = |track: &Track| track.master().is_some();
+    if !handler.inspect(track, is_there).await.map_err(unloaded)? {
+        return Err(refused(CommandError::Rejected(TrackRejection::MasterTakenDown)));
+    }
+    if kind == LicenceKind::Exclusive {
+        return Ok(());
+    }
     match ExclusiveLicence::of(handler, track).await.map_err(unloaded)? {
         ExclusiveLicence::Taken => Err(exclusive_taken()),
         _ => Ok(()),
@@ -116,8 +125,8 @@ fn placing(terms: &LicenceReserved) -> OrderCommand {
     ),
     responses(
         (status = 200, description = "The order is approved", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such order of one's own"),
+        (status = 409, description = "The order is not where it can be approved"),
     ),
 )]
 pub(crate) async fn approve(
@@ -140,8 +149,8 @@ pub(crate) async fn approve(
     ),
     responses(
         (status = 200, description = "The order is accepted", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such order of one's own"),
+        (status = 409, description = "The order is not where it can be accepted"),
     ),
 )]
 pub(crate) async fn accept(

@@ -46,8 +46,8 @@ type Answer = (StatusCode, [(HeaderName, HeaderValue); 1], Json<LoggedIn>);
     request_body = Credentials,
     responses(
         (status = 201, description = "Logged in", body = LoggedIn),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 401, description = "The address or the password is wrong"),
+        (status = 409, description = "The sign-up was not finished"),
     ),
 )]
 pub(crate) async fn log_in(

@@ -1,8 +1,9 @@
 //! Tracks: what musicians publish, and how often it is heard.
 
-use access::{Permission, Problem, ProblemType, ValidPath};
-use aggregates::analytics::{Play, PlayCommand};
-use aggregates::audio::{Track, TrackCommand};
+use access::{Permission, Problem, ValidPath};
+use aggregates::CommandError;
+use aggregates::analytics::{ListenerDay, ListenerDayId, PlayCommand};
+use aggregates::audio::{Track, TrackCommand, TrackRejection};
 use axum::extract::State;
 use event_schemas::{PlayId, TrackId};
 use serde::Deserialize;
@@ -37,8 +38,7 @@ pub(crate) struct NewTrack {
     ),
     responses(
         (status = 201, description = "The track is there, and is being transcoded", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such upload of one's own"),
     ),
 )]
 pub(crate) async fn create(
@@ -75,8 +75,8 @@ pub(crate) async fn create(
     ),
     responses(
         (status = 200, description = "The track is published", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such track"),
+        (status = 409, description = "It is not transcoded, or its master was taken down"),
     ),
 )]
 pub(crate) async fn publish(
@@ -99,7 +99,7 @@ pub(crate) struct TakeDown {
     reason: String,
 }
 
-/// Hand a track's master out no longer: licences of it can't be delivered.
+/// Hand a track's master out no longer: it is not played, sold or delivered any more.
 #[utoipa::path(
     post, path = "/api/v1/tracks/{track_id}/take-down", tag = "audio",
     operation_id = "takeDownMaster", request_body = TakeDown, security(("bearer" = [])),
@@ -109,8 +109,7 @@ pub(crate) struct TakeDown {
     ),
     responses(
         (status = 200, description = "The master is taken down", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such track"),
     ),
 )]
 pub(crate) async fn take_down_master(
@@ -137,7 +136,8 @@ pub(crate) struct NewPlay {
     listened_ms: u64,
 }
 
-/// Say that one has listened to a track.
+/// Say that one has listened to a track. All of one's plays together are no longer than the time
+/// that passed: one that comes sooner is refused with `conflict`.
 #[utoipa::path(
     post, path = "/api/v1/tracks/{track_id}/plays", tag = "analytics",
     operation_id = "recordPlay", request_body = NewPlay, security(("bearer" = [])),
@@ -147,8 +147,8 @@ pub(crate) struct NewPlay {
     ),
     responses(
         (status = 201, description = "The play counts", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such published track"),
+        (status = 409, description = "There was no time for it, or the master was taken down"),
     ),
 )]
 pub(crate) async fn play(
@@ -158,27 +158,37 @@ pub(crate) async fn play(
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::PlayTrack)?;
     let handler = &api.parts().handler;
-    let play_id = PlayId(command.new_id());
-    if let Some(answer) = command.repeated::<Play>(&api, play_id).await? {
-        return Ok(answer);
+    let (play_id, listener_id) = (PlayId(command.new_id()), command.user_id());
+    let now = command.context.now;
+    // A play that is repeated after midnight stands in the day before.
+    let claimed = handler.claimed::<ListenerDay>(&command.context).await.map_err(refused)?;
+    let day = claimed.map_or_else(|| ListenerDayId::of(listener_id, now), ListenerDayId);
+    let before = handler.repeated::<ListenerDay>(day, &command.context).await.map_err(refused)?;
+    if let Some(before) = before {
+        return Ok(Answer::created(play_id.0, &before));
     }
     let track_id = TrackId(track_id);
     let look = |track: &Track| {
         let track = Some(track).filter(|track| track.published)?;
         let duration_ms = track.transcoded.as_ref()?.properties.duration_ms;
         let artist_id = track.created.as_ref()?.artist_id;
-        Some((artist_id, duration_ms))
+        Some((artist_id, duration_ms, track.master().is_some()))
     };
     let found = handler.inspect(track_id, look).await.map_err(unloaded)?;
-    let (artist_id, duration_ms) = found.ok_or_else(|| Problem::new(ProblemType::NotFound))?;
+    let (artist_id, duration_ms, is_there) =
+        found.ok_or_else(|| not_found("a published track with this id"))?;
+    if !is_there {
+        return Err(refused(CommandError::Rejected(TrackRejection::MasterTakenDown)));
+    }
     let record = PlayCommand::Record {
         play_id,
         track_id,
         artist_id,
-        listener_id: command.user_id(),
+        listener_id,
         listened_ms: command.body.listened_ms,
         duration_ms,
+        now,
     };
-    let done = handler.execute::<Play>(play_id, record, &command.context).await;
+    let done = handler.execute::<ListenerDay>(day, record, &command.context).await;
     Ok(Answer::created(play_id.0, &done.map_err(refused)?))
 }

@@ -55,8 +55,6 @@ impl Uploaded {
     ),
     responses(
         (status = 201, description = "The audio is stored", body = Uploaded),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn receive(

@@ -47,7 +47,8 @@ impl PublicBody for NewUser {
 }
 
 /// Sign up. A mail asks to confirm the address; until then one can log in, but not publish, buy
-/// or sell.
+/// or sell. Who never confirms it loses the handle and the address to whoever signs up with them
+/// after the last token has run out.
 #[utoipa::path(
     post, path = "/api/v1/users", tag = "user", operation_id = "signUp",
     request_body = NewUser,
@@ -56,8 +57,8 @@ impl PublicBody for NewUser {
     ),
     responses(
         (status = 201, description = "The account is there", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 403, description = "A role is granted, and not chosen"),
+        (status = 409, description = "The handle or the address is taken"),
     ),
 )]
 pub(crate) async fn sign_up(
@@ -89,14 +90,23 @@ pub(crate) async fn sign_up(
 
 /// Mails a token to the account's address, unless one is there.
 async fn ask_to_confirm(api: &CommandApi, user_id: UserId) -> Result<(), AccountError> {
+    match api.parts().accounts.unasked(user_id, api.now()).await? {
+        Some(email) => mail_token(api, user_id, &email).await,
+        None => Ok(()),
+    }
+}
+
+/// Mails a fresh token to the account's address.
+pub(crate) async fn mail_token(
+    api: &CommandApi,
+    user_id: UserId,
+    email: &Email,
+) -> Result<(), AccountError> {
     let CommandApiParts { accounts, mailer, .. } = api.parts();
-    let Some(email) = accounts.unasked(user_id, api.now()).await? else {
-        return Ok(());
-    };
     let token = accounts.issue_confirmation(user_id, api.now()).await?;
-    match mailer.confirm_address(&email, &token).await {
+    match mailer.confirm_address(email, &token).await {
         Ok(()) => accounts.mailed(&token, api.now()).await?,
-        // The account is there; a sign-up that is repeated asks again.
+        // The account is there, and another mail can be asked for.
         Err(error) => {
             tracing::error!(user.id = %user_id, %error, "the confirmation mail was not sent");
         }
@@ -122,7 +132,7 @@ pub(crate) fn taken(error: AccountError) -> Problem {
     let kind = match &error {
         AccountError::HandleTaken | AccountError::EmailTaken => ProblemType::Conflict,
         AccountError::AnotherSignUp => ProblemType::IdempotencyKeyReused,
-        AccountError::InvalidToken => ProblemType::Validation,
+        AccountError::InvalidToken => return field("token", &error),
         AccountError::StorageFull => return Problem::new(ProblemType::StorageFull),
         AccountError::Unavailable(_) => {
             tracing::warn!(error = ?error, "the accounts are out of reach");
@@ -153,8 +163,7 @@ pub(crate) struct Profile {
     ),
     responses(
         (status = 200, description = "The profile is changed", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "The account is not there"),
     ),
 )]
 pub(crate) async fn change_profile(
@@ -192,8 +201,7 @@ pub(crate) struct NewRole {
     ),
     responses(
         (status = 200, description = "The role is granted", body = Done),
-        (status = "default", description = "A problem", body = Problem,
-            content_type = "application/problem+json"),
+        (status = 404, description = "There is no such person"),
     ),
 )]
 pub(crate) async fn grant_role(

@@ -73,7 +73,7 @@ async fn days_are_bounded(
 
 fn listening(track_id: TrackId, listener_id: UserId, listened_ms: u64) -> TrackPlayed {
     let (play_id, artist_id) = (PlayId(Uuid::new_v4()), UserId(Uuid::new_v4()));
-    TrackPlayed { play_id, track_id, artist_id, listener_id, listened_ms }
+    TrackPlayed { play_id, track_id, artist_id, listener_id, listened_ms, heard_until: None }
 }
 
 fn at(time: &str) -> DateTime<Utc> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use event_schemas::audio::TrackEvent;
 use event_schemas::commerce::{DeliveryMode, LicenceKind, ListingEvent};
 use event_schemas::{ListingId, Money, TrackId, UserId};
 use sqlx::postgres::PgRow;
@@ -14,7 +15,7 @@ use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "listings", version: 1 };
+pub const MODEL: ModelId = ModelId { name: "listings", version: 2 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS listings (
@@ -36,12 +37,23 @@ const TABLES: &[&str] = &[
 /// Fills the model.
 pub struct ListingsProjection;
 
-projection!(ListingsProjection, MODEL, ["listing"], TABLES);
+projection!(ListingsProjection, MODEL, ["listing", "track"], TABLES);
 
 impl ListingsProjection {
     async fn one(&self, to: &mut PgConnection, envelope: &Envelope) -> Result<(), ApplyError> {
-        let Event::Listing(event) = &envelope.event else {
-            return Ok(());
+        let event = match &envelope.event {
+            Event::Listing(event) => event,
+            Event::Track(TrackEvent::TrackMasterTakenDown(event)) => {
+                query(
+                    "UPDATE listings SET status = 'taken_down'
+                     WHERE track_id = $1 AND status IN ('open', 'reserved')",
+                )
+                .bind(event.track_id.0)
+                .execute(to)
+                .await?;
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
         // Withdrawn stays withdrawn, whatever becomes of the orders under way.
         let statement = match event {
@@ -100,6 +112,8 @@ names! {
         Sold = "sold",
         /// The seller took the offer back.
         Withdrawn = "withdrawn",
+        /// The track's master was taken down, so nothing could be delivered.
+        TakenDown = "taken_down",
     }
 }
 
@@ -138,7 +152,7 @@ impl Listings {
     /// The listings with these ids, in no order; the unknown are left out.
     pub async fn by_ids(&self, listings: &[ListingId]) -> Result<Vec<Listing>, QueryError> {
         let ids: Vec<Uuid> = listings.iter().map(|listing| listing.0).collect();
-        let rows = query("SELECT * FROM listings_v1.listings WHERE listing_id = ANY ($1)")
+        let rows = query("SELECT * FROM listings_v2.listings WHERE listing_id = ANY ($1)")
             .bind(ids)
             .fetch_all(&self.pool)
             .await?;
@@ -152,7 +166,7 @@ impl Listings {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Listing>, QueryError> {
-        let sql = "SELECT * FROM listings_v1.listings WHERE track_id = $1 AND position < $2
+        let sql = "SELECT * FROM listings_v2.listings WHERE track_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
         self.page(sql, track.0, after, size).await
     }
@@ -165,7 +179,7 @@ impl Listings {
         size: PageSize,
     ) -> Result<HashMap<Uuid, Page<Listing>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-                       SELECT * FROM listings_v1.listings
+                       SELECT * FROM listings_v2.listings
                        WHERE track_id = wanted.id AND position < $2
                        ORDER BY position DESC LIMIT $3) AS of_one";
         let tracks = tracks.iter().map(|track| track.0).collect();
@@ -179,7 +193,7 @@ impl Listings {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Listing>, QueryError> {
-        let sql = "SELECT * FROM listings_v1.listings WHERE seller_id = $1 AND position < $2
+        let sql = "SELECT * FROM listings_v2.listings WHERE seller_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
         self.page(sql, seller.0, after, size).await
     }

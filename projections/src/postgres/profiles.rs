@@ -36,14 +36,22 @@ impl ProfilesProjection {
             return Ok(());
         };
         let statement = match event {
-            UserEvent::UserRegistered(event) => query(
-                "INSERT INTO profiles (user_id, handle, display_name, position)
-                 VALUES ($1, $2, $3, $4)",
-            )
-            .bind(event.user_id.0)
-            .bind(&event.handle)
-            .bind(&event.display_name)
-            .bind(envelope.position_column()),
+            UserEvent::UserRegistered(event) => {
+                // Who never confirmed an address may lose the handle to another. They are named
+                // by their id then, which is nobody's handle.
+                query("UPDATE profiles SET handle = user_id::text WHERE handle = $1")
+                    .bind(&event.handle)
+                    .execute(&mut *to)
+                    .await?;
+                query(
+                    "INSERT INTO profiles (user_id, handle, display_name, position)
+                     VALUES ($1, $2, $3, $4)",
+                )
+                .bind(event.user_id.0)
+                .bind(&event.handle)
+                .bind(&event.display_name)
+                .bind(envelope.position_column())
+            }
             UserEvent::UserEmailConfirmed(event) => {
                 query("UPDATE profiles SET email_confirmed = true WHERE user_id = $1")
                     .bind(event.user_id.0)

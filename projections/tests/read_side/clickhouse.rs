@@ -62,8 +62,14 @@ impl Stage {
         for _ in 0..times {
             let (play_id, track_id) = (PlayId(Uuid::new_v4()), self.track);
             let (artist_id, listener_id) = (UserId(Uuid::new_v4()), UserId(Uuid::new_v4()));
-            let played =
-                TrackPlayed { play_id, track_id, artist_id, listener_id, listened_ms: 1_000 };
+            let played = TrackPlayed {
+                play_id,
+                track_id,
+                artist_id,
+                listener_id,
+                listened_ms: 1_000,
+                heard_until: None,
+            };
             position = self.store.put::<PlayEvent>(play_id, played);
         }
         position

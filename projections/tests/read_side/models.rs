@@ -152,7 +152,14 @@ async fn plays_are_counted_by_track_listener_and_day() {
         let play_id = PlayId(Uuid::new_v4());
         let listener_id = listeners[number % 2];
         let listened_ms = 1_000;
-        let played = TrackPlayed { play_id, track_id, artist_id, listener_id, listened_ms };
+        let played = TrackPlayed {
+            play_id,
+            track_id,
+            artist_id,
+            listener_id,
+            listened_ms,
+            heard_until: None,
+        };
         stage.store.put::<PlayEvent>(play_id, played);
     }
     stage.caught_up().await;

@@ -76,6 +76,8 @@ pub enum ListingStatus {
     Sold,
     /// The seller took the offer back.
     Withdrawn,
+    /// The track's master was taken down, so nothing could be delivered.
+    TakenDown,
 }
 
 /// Where an order stands.

@@ -6,8 +6,13 @@ use crate::platform::{Platform, eventually};
 
 /// Two seconds of a 440 Hz tone, 16 bit, mono, 8 kHz.
 pub fn tone() -> Vec<u8> {
+    tone_of(2_000)
+}
+
+/// So many milliseconds of it.
+pub fn tone_of(duration_ms: u32) -> Vec<u8> {
     const RATE_HZ: u32 = 8000;
-    let samples = (0..2 * RATE_HZ).map(|n| {
+    let samples = (0..RATE_HZ * duration_ms / 1000).map(|n| {
         let phase = f64::from(n) * 440.0 * std::f64::consts::TAU / f64::from(RATE_HZ);
         (phase.sin() * 12_000.0) as i16
     });
@@ -47,7 +52,12 @@ pub async fn sign_up(platform: &Platform, handle: &str, role: &str) -> String {
 
 /// A published track of the artist.
 pub async fn publish(platform: &Platform, artist: &str) -> String {
-    let (status, upload) = platform.upload(artist, tone()).await;
+    publish_tone(platform, artist, 2_000).await
+}
+
+/// A published track of so many milliseconds.
+pub async fn publish_tone(platform: &Platform, artist: &str, duration_ms: u32) -> String {
+    let (status, upload) = platform.upload(artist, tone_of(duration_ms)).await;
     assert_eq!((status, &upload["media_type"]), (201, &json!("audio/wav")));
     let new = json!({ "upload_id": upload["id"], "title": "Tone", "tags": ["test"] });
     let (status, track) = platform.post("/api/v1/tracks", Some(artist), new).await;

@@ -181,8 +181,12 @@ fn commerce(scene: &Scene) -> Vec<Command<'_>> {
 }
 
 /// What people who are not known yet do.
-const PUBLIC: &[&str] =
-    &["POST /api/v1/users", "POST /api/v1/email-confirmations", "POST /api/v1/sessions"];
+const PUBLIC: &[&str] = &[
+    "POST /api/v1/users",
+    "POST /api/v1/email-confirmations",
+    "POST /api/v1/email-confirmations/requests",
+    "POST /api/v1/sessions",
+];
 
 async fn give(platform: &Platform, command: &Command<'_>, token: Option<&str>) -> (u16, Value) {
     let (method, _) = command.route.split_once(' ').unwrap();
@@ -214,6 +218,12 @@ async fn every_command_is_refused_to_whoever_may_not_give_it() {
     let listed = commands.iter().map(|command| command.route).chain(PUBLIC.iter().copied());
     assert_eq!(routes, listed.map(str::to_owned).collect(), "each route has its row");
 
+    let told = |command: &Command<'_>, status: u16| {
+        let (method, path) = command.route.split_once(' ').unwrap();
+        let responses = &document["paths"][path][method.to_lowercase()]["responses"];
+        let is_told = responses.get(status.to_string()).is_some();
+        assert!(is_told, "the document does not tell that {} answers {status}", command.route);
+    };
     let mut wrong = Vec::new();
     for command in &commands {
         for forged in [None, Some("no.token.atall"), Some(scene.stale_signature.as_str())] {
@@ -224,6 +234,7 @@ async fn every_command_is_refused_to_whoever_may_not_give_it() {
         }
         for (who, expected) in &command.refused {
             let (status, problem) = give(&platform, command, Some(&who.token)).await;
+            told(command, status);
             if status != *expected {
                 let route = command.route;
                 wrong.push(format!("{route} by {}: not {expected} but {problem}", who.handle));
@@ -236,6 +247,7 @@ async fn every_command_is_refused_to_whoever_may_not_give_it() {
         let who = command.allowed.unwrap();
         scene.until_possible(&platform, command.route).await;
         let (status, answer) = give(&platform, command, Some(&who.token)).await;
+        told(command, status);
         let accepted = (200..300).contains(&status);
         assert!(accepted, "{} by {}: {status} {answer}", command.route, who.handle);
     }

@@ -60,17 +60,47 @@ async fn of_many_buyers_one_gets_the_licence_and_the_others_pay_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_taken_down_is_not_offered() {
+async fn what_was_taken_down_is_not_offered_sold_or_played() {
     let platform = Platform::start().await;
     let nina = sign_up(&platform, "nina", "artist").await;
+    let otis = sign_up(&platform, "otis", "listener").await;
     let track = publish(&platform, &nina).await;
+    let listing = offer(&platform, &nina, &track, "non_exclusive", "on_approval").await;
+    let exclusive = list(&platform, &nina, &track, "on_approval").await;
+    let orders = async || {
+        let request = platform.request(Method::POST, "/api/v1/orders", Some(&otis));
+        let new = json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
+        platform.send(request.header("idempotency-key", "early").json(&new)).await
+    };
+    let early = orders().await;
+    assert_eq!(early.0, 201, "{}", early.1);
+
     let take_down = format!("/api/v1/tracks/{track}/take-down");
     let reason = json!({ "reason": "a sample was not cleared" });
-    assert_eq!(platform.post(&take_down, Some(&nina), reason).await.0, 200);
+    let (status, down) = platform.post(&take_down, Some(&nina), reason).await;
+    assert_eq!(status, 200);
     let new = json!({
         "track_id": track, "kind": "exclusive", "price": { "amount_minor": 1, "currency": "EUR" },
     });
     assert_eq!(platform.post("/api/v1/listings", Some(&nina), new).await.0, 404);
+    assert_eq!(orders().await, early, "a repetition is answered alike");
+    let plays = format!("/api/v1/tracks/{track}/plays");
+    let refused = [
+        order(&platform, &otis, &listing).await,
+        order(&platform, &otis, &exclusive).await,
+        platform.post(&plays, Some(&otis), json!({ "listened_ms": 2_000 })).await,
+    ];
+    for (status, problem) in refused {
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert_eq!((status, detail), (409, "the track's master was taken down"), "{problem}");
+    }
+    let query = format!("{{ track(id: \"{track}\") {{ listings {{ nodes {{ status }} }} }} }}");
+    let request = platform.request(Method::POST, "/graphql", None);
+    let request = request.header("veza-min-position", down["position"].as_str().unwrap());
+    let seen = platform.send(request.json(&json!({ "query": query }))).await.1;
+    let taken_down = json!({ "status": "TAKEN_DOWN" });
+    let expected = json!([taken_down, taken_down]);
+    assert_eq!(seen["data"]["track"]["listings"]["nodes"], expected, "{seen}");
     platform.stop().await;
 }
 

@@ -138,12 +138,20 @@ impl Platform {
         self.send(request.body(audio)).await
     }
 
-    /// The token in the mail to this address.
-    pub fn mailed_token(&self, email: &str) -> String {
+    /// The mails to this address, the last one first.
+    pub fn mails(&self, email: &str) -> Vec<String> {
         let folder = self.data.path().join("outbox/email");
-        let mails = fs::read_dir(folder).unwrap();
-        let texts = mails.map(|mail| fs::read_to_string(mail.unwrap().path()).unwrap());
-        let mail = texts.into_iter().find(|text| text.contains(email)).expect("a mail was sent");
+        let mut paths: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|mail| mail.unwrap().path()).collect();
+        // They are named by their time.
+        paths.sort_unstable_by(|one, other| other.cmp(one));
+        let texts = paths.iter().map(|path| fs::read_to_string(path).unwrap());
+        texts.filter(|text| text.contains(email)).collect()
+    }
+
+    /// The token in the last mail to this address.
+    pub fn mailed_token(&self, email: &str) -> String {
+        let mail = self.mails(email).into_iter().next().expect("a mail was sent");
         let line = mail.lines().find_map(|line| line.strip_prefix("Token: "));
         line.expect("it has a token").trim().to_owned()
     }

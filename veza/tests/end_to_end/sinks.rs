@@ -4,7 +4,7 @@
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::acts::{publish, sign_up};
+use crate::acts::{publish, publish_tone, sign_up};
 use crate::broker::{Broker, Seen};
 use crate::platform::{Platform, eventually};
 
@@ -25,7 +25,7 @@ async fn play(platform: &Platform, listener: &str, track: &str, times: usize) ->
     let path = format!("/api/v1/tracks/{track}/plays");
     let mut position = Value::Null;
     for _ in 0..times {
-        let body = json!({ "listened_ms": 2_000 });
+        let body = json!({ "listened_ms": 100 });
         let (status, played) = platform.post(&path, Some(listener), body).await;
         assert_eq!(status, 201, "{played}");
         position = played["position"].clone();
@@ -61,7 +61,8 @@ async fn a_listening_arrives_in_clickhouse_and_kafka_once_also_after_a_kill() {
     .await;
     let nina = sign_up(&platform, "nina", "artist").await;
     let otis = sign_up(&platform, "otis", "listener").await;
-    let track = publish(&platform, &nina).await;
+    // So short that there is time for all plays.
+    let track = publish_tone(&platform, &nina, 200).await;
     let position = play(&platform, &otis, &track, 5).await;
     let answer = plays(&platform, &track, &position).await;
     assert_eq!(answer["data"]["track"]["plays"], 5, "{answer}");
