@@ -24,8 +24,17 @@ pub const SCRATCH_AGE_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// The longest recording taken, in milliseconds: 12 hours.
 pub const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
-/// The longest a probe may take, in milliseconds.
-pub const PROBE_MS_MAX: u64 = 60_000;
+/// The most work that a probe may be, in seconds of a processor.
+pub const PROBE_CPU_SECONDS_MAX: u64 = 60;
+
+/// The longest a probe may take on a busy machine, in milliseconds.
+pub const PROBE_MS_MAX: u64 = 300_000;
+
+/// The most address space that a probe may have, its program included, in bytes.
+pub const PROBE_MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// The longest answer of a probe, in bytes.
+pub const PROBE_ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
 /// How long a segment of a stream aims to be, in milliseconds.
 pub const SEGMENT_MS: u64 = 4_000;
@@ -47,6 +56,9 @@ pub const FFMPEG_VERSION_MS_MAX: u64 = 15_000;
 
 /// The niceness `ffmpeg` runs at: commands and queries go first.
 pub const FFMPEG_NICENESS: i32 = 15;
+
+/// The most memory of its own that `ffmpeg` may have, in bytes: ten times what it takes.
+pub const FFMPEG_MEMORY_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// The largest playlist that is read back, in bytes.
 pub const PLAYLIST_BYTES_MAX: u64 = 4 * 1024 * 1024;
