@@ -9,8 +9,11 @@ pub const KEY_PART_BYTES_MAX: usize = 128;
 /// The largest master taken, in bytes, unless set otherwise: 512 MiB.
 pub const UPLOAD_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// How long an upload may send nothing before it is given up, in milliseconds.
+/// How long an upload may take to send [`UPLOAD_PACE_BYTES_MIN`], in milliseconds.
 pub const UPLOAD_STALL_MS_MAX: u64 = 30_000;
+
+/// How much an upload has to send in each [`UPLOAD_STALL_MS_MAX`], in bytes, until its end.
+pub const UPLOAD_PACE_BYTES_MIN: u64 = 64 * 1024;
 
 /// How many bytes are gathered before they are hashed and written, in bytes.
 pub const WRITE_BYTES: usize = 1024 * 1024;
@@ -18,7 +21,7 @@ pub const WRITE_BYTES: usize = 1024 * 1024;
 /// How many bytes are read from a file at a time, in bytes.
 pub const READ_BYTES: usize = 128 * 1024;
 
-/// Temporary files of this age, in seconds, belong to nobody any more and are swept.
+/// Temporary files of this age, in seconds, belong to nobody any more, whoever is at work.
 pub const SCRATCH_AGE_SECONDS_MAX: u64 = 24 * 60 * 60;
 
 /// The longest recording taken, in milliseconds: 12 hours.
