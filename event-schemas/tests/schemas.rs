@@ -52,13 +52,26 @@ fn shape(schema: &Value) -> Value {
     }
 }
 
-/// What of `new` data of `old` would not bear; empty when the change is compatible.
+/// What may change: words for people, and what is compared part by part.
+const COMPARED_OTHERWISE: [&str; 6] =
+    ["title", "description", "default", "required", "properties", "$defs"];
+
+/// What of `new` data of `old` would not bear; empty when the change is compatible. A keyword that
+/// is not known here may forbid anything, so none may come, go or change.
 fn incompatibilities(old: &Value, new: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for keyword in ["type", "$ref", "enum", "format", "oneOf", "anyOf", "items"] {
-        if old.get(keyword) != new.get(keyword) {
+    let of = |schema: &Value| -> BTreeSet<String> {
+        schema.as_object().into_iter().flatten().map(|(keyword, _)| keyword.clone()).collect()
+    };
+    for keyword in of(old).union(&of(new)) {
+        let compared = !COMPARED_OTHERWISE.contains(&keyword.as_str());
+        if compared && old.get(keyword) != new.get(keyword) {
             found.push(format!("{at}: `{keyword}` changed"));
         }
+    }
+    // `true` and `false` are schemas too.
+    if !(old.is_object() && new.is_object()) && old != new {
+        found.push(format!("{at}: changed"));
     }
     let required = |schema: &Value| -> BTreeSet<String> {
         let list = schema["required"].as_array().cloned().unwrap_or_default();
@@ -144,7 +157,26 @@ fn incompatible_changes_are_found() {
     });
     let mut added = old.clone();
     added["properties"]["c"] = json!({ "type": "string" });
+    added["title"] = json!("T");
+    added["properties"]["a"]["description"] = json!("Better said.");
     assert!(incompatibilities(&old, &added, "T").is_empty());
+    for (keyword, value) in [
+        ("pattern", json!("^a$")),
+        ("const", json!("a")),
+        ("minimum", json!(1)),
+        ("maximum", json!(1)),
+        ("maxLength", json!(1)),
+        ("allOf", json!([{ "minLength": 1 }])),
+        ("prefixItems", json!([true])),
+        ("additionalProperties", json!(false)),
+    ] {
+        let mut narrowed = old.clone();
+        narrowed["properties"]["a"][keyword] = value;
+        let (there, back) =
+            (incompatibilities(&old, &narrowed, "T"), incompatibilities(&narrowed, &old, "T"));
+        let told = [format!("T.a: `{keyword}` changed")];
+        assert_eq!((there.as_slice(), back.as_slice()), (&told[..], &told[..]));
+    }
     let changes = [
         json!({ "properties": { "a": { "type": "string" } }, "required": ["a"] }),
         json!({

@@ -10,17 +10,21 @@
 //! - `upload`, a master received from a stream of bytes, bounded
 //! - `room`, what uploads were promised of what is free
 //! - `probe`, duration, codec, rate and channels of a master
+//! - `prober`, the process that a probe is done in, and what bounds it
 //! - `hls`, the layout of what is streamed, its playlists and content types
 //! - `transcode`, a master to HLS through `ffmpeg`
+//! - `ending`, whether a process ended by its own fault
 //! - `limits`, every bound in one place
 //!
 //! Invariants: a key never leads out of the storage; a put is whole and durable or not there at
 //! all; the master playlist is stored last, so whoever sees it can play everything it names.
 
+mod ending;
 mod hls;
 pub mod limits;
 mod object_key;
 mod probe;
+mod prober;
 mod room;
 mod scratch;
 mod sniff;
@@ -33,7 +37,8 @@ mod sample_audio;
 
 pub use hls::{HlsFile, HlsPackage, MediaId, PlayableRendition, list_hls, remove_hls};
 pub use object_key::{KeyPrefix, ObjectKey, ObjectKeyError};
-pub use probe::{AudioCodec, AudioFacts, ProbeError, probe, probe_object};
+pub use probe::{AudioCodec, AudioFacts, ProbeError};
+pub use prober::{Prober, answer_probe};
 pub use scratch::{Scratch, ScratchPath};
 pub use sniff::AudioFormat;
 pub use storage::{

@@ -1,13 +1,12 @@
 //! What a master is: duration, codec, sample rate and channels, read from its packets.
 //!
 //! Headers lie (or were never filled in), so the packets are walked and counted. A decoder is
-//! asked only for what the container does not say.
+//! asked only for what the container does not say. What reads a file here may run out of memory
+//! or time over a hostile one: [`crate::Prober`] has it done in a process of its own.
 
 use std::fmt;
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::io::{self, Read as _, Seek as _};
 
 use serde::{Deserialize, Serialize};
 use symphonia::core::codecs::{self, CODEC_TYPE_NULL, CodecParameters, CodecType, DecoderOptions};
@@ -17,12 +16,10 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::probe::Hint;
 use symphonia::core::units::TimeBase;
-use tokio::task::spawn_blocking;
 
-use crate::limits::{DURATION_MS_MAX, PROBE_MS_MAX};
-use crate::object_key::ObjectKey;
+use crate::limits::DURATION_MS_MAX;
 use crate::sniff::{AudioFormat, SNIFF_BYTES};
-use crate::storage::{ObjectStorage, StorageError};
+use crate::storage::StorageError;
 
 /// A WAV whose data claims this many bytes or more was written to a pipe: its length is unknown.
 const STREAMED_DATA_BYTES: u64 = 0xFFFF_F000;
@@ -67,8 +64,8 @@ pub enum AudioCodec {
     Alac,
 }
 
-/// Why a file cannot become a track.
-#[derive(Debug, thiserror::Error)]
+/// Why a file cannot become a track. What is in the file is told from one process to another.
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum ProbeError {
     /// It is no sound at all, or a container that holds none.
     #[error("the file holds no audio")]
@@ -102,49 +99,38 @@ pub enum ProbeError {
         /// What the reader of the format found.
         reason: String,
     },
-    /// It took longer to read than is allowed.
-    #[error("the file took longer than {limit_ms} ms to read")]
+    /// It took more work to read than is allowed.
+    #[error("the file took more than {limit_seconds} s of work to read")]
     TooSlow {
+        /// The limit that was passed, in seconds of a processor.
+        limit_seconds: u64,
+    },
+    /// The machine was too busy to read it in time.
+    #[error("the file was not read within {limit_ms} ms")]
+    #[serde(skip)]
+    TimedOut {
         /// The limit that was passed, in milliseconds.
         limit_ms: u64,
     },
     /// The file could not be read.
     #[error("the file could not be read")]
+    #[serde(skip)]
     Io(#[source] io::Error),
+    /// The process that reads the file did not do its work.
+    #[error("the file's reader did not run")]
+    #[serde(skip)]
+    Prober(#[source] io::Error),
     /// The object could not be had.
     #[error("the object could not be read")]
+    #[serde(skip)]
     Storage(#[from] StorageError),
-}
-
-/// Probes a file. The work is done on a thread of its own.
-///
-/// # Errors
-/// When the file is not sound that can become a track, each reason its own [`ProbeError`].
-pub async fn probe(path: impl Into<PathBuf>) -> Result<AudioFacts, ProbeError> {
-    let path = path.into();
-    // A reader of hostile files may panic; that is the file's fault and stays its problem.
-    spawn_blocking(move || probe_file(&path))
-        .await
-        .unwrap_or_else(|_| Err(ProbeError::Damaged { reason: "its reader gave up".to_owned() }))
-}
-
-/// Probes an object.
-///
-/// # Errors
-/// As [`probe`], and when the object is not there.
-pub async fn probe_object(
-    storage: &dyn ObjectStorage,
-    key: &ObjectKey,
-) -> Result<AudioFacts, ProbeError> {
-    let file = storage.local_file(key).await?;
-    probe(file.path()).await
 }
 
 impl ProbeError {
     /// Whether the same file may well pass at another time: the fault was not in the file.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Io(_) | Self::TooSlow { .. } => true,
+            Self::Io(_) | Self::Prober(_) | Self::TimedOut { .. } => true,
             Self::Storage(error) => !matches!(error, StorageError::NotFound { .. }),
             _ => false,
         }
@@ -190,9 +176,10 @@ impl fmt::Display for AudioCodec {
     }
 }
 
-fn probe_file(path: &Path) -> Result<AudioFacts, ProbeError> {
-    let format = sniff_file(path)?.ok_or(ProbeError::NoAudio)?;
-    let mut reader = open_format(path, format)?;
+/// Probes a file in this very process, which a hostile one may take down.
+pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
+    let format = sniff_file(&mut file).map_err(ProbeError::Io)?.ok_or(ProbeError::NoAudio)?;
+    let mut reader = open_format(file, format)?;
     let track = reader.tracks().iter().find(|track| is_sound(&track.codec_params));
     let track = track.ok_or(ProbeError::NoAudio)?;
     let (track_id, parameters) = (track.id, track.codec_params.clone());
@@ -284,11 +271,10 @@ fn pcm_bits(codec: CodecType) -> Option<u32> {
 }
 
 /// The format of a file by its first bytes.
-fn sniff_file(path: &Path) -> Result<Option<AudioFormat>, ProbeError> {
+fn sniff_file(file: &mut File) -> io::Result<Option<AudioFormat>> {
     let mut head = Vec::with_capacity(SNIFF_BYTES);
-    let file = File::open(path).map_err(ProbeError::Io)?;
-    io::Read::read_to_end(&mut io::Read::take(file, SNIFF_BYTES as u64), &mut head)
-        .map_err(ProbeError::Io)?;
+    file.take(SNIFF_BYTES as u64).read_to_end(&mut head)?;
+    file.rewind()?;
     Ok(AudioFormat::sniff(&head))
 }
 
@@ -297,8 +283,7 @@ fn is_sound(parameters: &CodecParameters) -> bool {
         && (parameters.sample_rate.is_some() || parameters.channels.is_some())
 }
 
-fn open_format(path: &Path, format: AudioFormat) -> Result<Box<dyn FormatReader>, ProbeError> {
-    let file = File::open(path).map_err(ProbeError::Io)?;
+fn open_format(file: File, format: AudioFormat) -> Result<Box<dyn FormatReader>, ProbeError> {
     let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     hint.mime_type(format.content_type());
@@ -322,12 +307,8 @@ struct Walk {
 
 impl Walk {
     fn run(reader: &mut dyn FormatReader, track_id: u32) -> Result<Self, ProbeError> {
-        let deadline = Instant::now() + Duration::from_millis(PROBE_MS_MAX);
         let mut walk = Self { units: 0, bytes: 0, first: None, cut_short: false };
         loop {
-            if Instant::now() > deadline {
-                return Err(ProbeError::TooSlow { limit_ms: PROBE_MS_MAX });
-            }
             match reader.next_packet() {
                 Ok(packet) if packet.track_id() == track_id => {
                     walk.units = walk.units.saturating_add(packet.dur());
@@ -376,12 +357,18 @@ fn unreadable(error: SymphoniaError) -> ProbeError {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
     use std::process::Command;
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::prober::tests::prober;
     use crate::sample_audio::Chord;
+
+    async fn probe(path: impl AsRef<Path>) -> Result<AudioFacts, ProbeError> {
+        prober().probe(path.as_ref()).await
+    }
 
     fn write(home: &Path, name: &str, bytes: &[u8]) -> PathBuf {
         let path = home.join(name);
@@ -530,7 +517,7 @@ mod tests {
             }
             let home = tempfile::tempdir().unwrap();
             let path = write(home.path(), "damaged", &bytes);
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             if let Ok(facts) = runtime.block_on(probe(path)) {
                 prop_assert!(facts.channels > 0 && facts.sample_rate_hz > 0, "{facts:?}");
                 prop_assert!(facts.duration_ms <= DURATION_MS_MAX, "{facts:?}");

@@ -1,8 +1,10 @@
 //! Temporary files and folders that are removed when nobody holds them, even after a crash.
 
+use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use std::{fs, io};
 
 use uuid::Uuid;
 
@@ -12,6 +14,8 @@ use crate::limits::SCRATCH_AGE_SECONDS_MAX;
 #[derive(Debug, Clone)]
 pub struct Scratch {
     root: PathBuf,
+    /// The open folder, locked together with all others that use it; a killed process lets go.
+    _lock: Arc<File>,
 }
 
 /// A path of its own inside a [`Scratch`]; what is there when this is dropped is removed.
@@ -21,17 +25,26 @@ pub struct ScratchPath {
 }
 
 impl Scratch {
-    /// Opens the folder, makes it if need be, and removes what a killed process left long ago.
+    /// Opens the folder, makes it if need be, and removes what killed processes left.
     ///
-    /// Only what is older than a day goes: other processes may share the folder and be at work.
+    /// While other processes share the folder and may be at work, only what is older than a day
+    /// goes.
     ///
     /// # Errors
-    /// When the folder can be neither made nor read.
+    /// When the folder can't be made, read or locked.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
         fs::create_dir_all(&root)?;
-        sweep(&root, SystemTime::now())?;
-        Ok(Self { root })
+        let lock = File::open(&root)?;
+        let age_min = match lock.try_lock() {
+            Ok(()) => Duration::ZERO,
+            Err(TryLockError::WouldBlock) => Duration::from_secs(SCRATCH_AGE_SECONDS_MAX),
+            Err(TryLockError::Error(error)) => return Err(error),
+        };
+        sweep(&root, age_min, SystemTime::now())?;
+        // One that sweeps as the only one is waited for; nothing of this one is there yet.
+        lock.lock_shared()?;
+        Ok(Self { root, _lock: Arc::new(lock) })
     }
 
     /// A new path; nothing is there yet.
@@ -65,7 +78,7 @@ impl Drop for ScratchPath {
     }
 }
 
-fn sweep(root: &Path, now: SystemTime) -> io::Result<()> {
+fn sweep(root: &Path, age_min: Duration, now: SystemTime) -> io::Result<()> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         // Another process may sweep the same folder: what is gone is gone.
@@ -73,7 +86,7 @@ fn sweep(root: &Path, now: SystemTime) -> io::Result<()> {
             continue;
         };
         let age = now.duration_since(modified).unwrap_or(Duration::ZERO);
-        if age.as_secs() >= SCRATCH_AGE_SECONDS_MAX {
+        if age >= age_min {
             remove(&entry.path())?;
         }
     }
@@ -113,9 +126,27 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("old"), "x").unwrap();
         let day = Duration::from_secs(SCRATCH_AGE_SECONDS_MAX);
-        sweep(home.path(), SystemTime::now() + day / 2).unwrap();
+        sweep(home.path(), day, SystemTime::now() + day / 2).unwrap();
         assert!(home.path().join("old").exists());
-        sweep(home.path(), SystemTime::now() + day * 2).unwrap();
+        sweep(home.path(), day, SystemTime::now() + day * 2).unwrap();
         assert!(!home.path().join("old").exists());
+    }
+
+    #[test]
+    fn what_nobody_can_be_at_goes_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let first = Scratch::open(home.path()).unwrap();
+        let at_work = first.path();
+        fs::write(at_work.as_path(), "x").unwrap();
+        let second = Scratch::open(home.path()).unwrap();
+        assert!(at_work.as_path().exists(), "the first may be at it");
+        let left = home.path().join("left");
+        fs::create_dir_all(left.join("inside")).unwrap();
+        drop(first);
+        drop(Scratch::open(home.path()).unwrap());
+        assert!(left.exists(), "the second may be at it");
+        drop(second);
+        Scratch::open(home.path()).unwrap();
+        assert!(!left.exists(), "as after a kill");
     }
 }

@@ -132,7 +132,7 @@ impl Transcoder {
 
     /// Transcodes a master to every rendition of [`LADDER`] and stores the package.
     ///
-    /// `facts` are what [`crate::probe`] found of this master. When this is dropped, `ffmpeg` is
+    /// `facts` are what [`crate::Prober`] found of this master. When this is dropped, `ffmpeg` is
     /// killed and the scratch folder removed; no master playlist is stored then.
     ///
     /// # Errors

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-use crate::limits::{UPLOAD_BYTES_MAX, UPLOAD_STALL_MS_MAX, UPLOAD_STEP_BYTES};
+use crate::limits::{
+    UPLOAD_BYTES_MAX, UPLOAD_PACE_BYTES_MIN, UPLOAD_STALL_MS_MAX, UPLOAD_STEP_BYTES,
+};
 use crate::object_key::ObjectKey;
 use crate::room::{Claim, Room};
 use crate::sniff::{AudioFormat, SNIFF_BYTES};
@@ -32,10 +34,12 @@ pub struct Uploads {
 pub struct UploadLimits {
     /// The largest master taken, in bytes.
     pub size_bytes_max: u64,
-    /// The longest time without a byte, in milliseconds.
+    /// The longest time that `pace_bytes_min` may take, in milliseconds.
     pub stall_ms_max: u64,
     /// What all uploads together leave free in the storage, in bytes.
     pub reserve_bytes: u64,
+    /// How much has to come in that time, again and again until the end, in bytes.
+    pub pace_bytes_min: u64,
 }
 
 /// A master that is stored.
@@ -74,10 +78,12 @@ pub enum UploadError {
         /// How many came.
         received_bytes: u64,
     },
-    /// The sender fell silent.
-    #[error("the upload sent nothing for {stall_ms_max} ms")]
+    /// The sender fell silent, or trickles.
+    #[error("the upload sent less than {pace_bytes_min} bytes in {stall_ms_max} ms")]
     Stalled {
-        /// The silence that was allowed, in milliseconds.
+        /// How much was expected, in bytes.
+        pace_bytes_min: u64,
+        /// The time that it had for it, in milliseconds.
         stall_ms_max: u64,
     },
     /// The sender went away, or its stream broke.
@@ -94,6 +100,7 @@ impl Default for UploadLimits {
             size_bytes_max: UPLOAD_BYTES_MAX,
             stall_ms_max: UPLOAD_STALL_MS_MAX,
             reserve_bytes: 0,
+            pace_bytes_min: UPLOAD_PACE_BYTES_MIN,
         }
     }
 }
@@ -143,6 +150,7 @@ impl Uploads {
             received_bytes: 0,
             claim,
             unchecked_bytes: 0,
+            milestone: Milestone::after(0, self.limits),
             begun: VecDeque::new(),
         };
         let format = intake.sniff().await?;
@@ -181,8 +189,24 @@ struct Intake {
     claim: Claim,
     /// What came since it was last asked whether there is room.
     unchecked_bytes: u64,
+    milestone: Milestone,
     /// What was read to tell the format, and is still to be stored.
     begun: VecDeque<Bytes>,
+}
+
+/// How much must have come by when. What came while this machine was busy storing is in time: it
+/// is looked for before the clock is.
+#[derive(Clone, Copy)]
+struct Milestone {
+    bytes: u64,
+    by: Instant,
+}
+
+impl Milestone {
+    fn after(received_bytes: u64, limits: UploadLimits) -> Self {
+        let by = Instant::now() + Duration::from_millis(limits.stall_ms_max);
+        Self { bytes: received_bytes.saturating_add(limits.pace_bytes_min), by }
+    }
 }
 
 impl Intake {
@@ -209,10 +233,10 @@ impl Intake {
     }
 
     async fn receive(&mut self) -> Result<Option<Bytes>, UploadError> {
-        let stall_ms_max = self.limits.stall_ms_max;
-        let chunk = timeout(Duration::from_millis(stall_ms_max), self.body.next())
+        let UploadLimits { stall_ms_max, pace_bytes_min, .. } = self.limits;
+        let chunk = timeout_at(self.milestone.by, self.body.next())
             .await
-            .map_err(|_| UploadError::Stalled { stall_ms_max })?;
+            .map_err(|_| UploadError::Stalled { pace_bytes_min, stall_ms_max })?;
         let Some(chunk) = chunk else {
             return self.check_complete().map(|()| None);
         };
@@ -222,6 +246,9 @@ impl Intake {
             return Err(UploadError::TooLarge { limit_bytes: self.limits.size_bytes_max });
         }
         self.find_room(chunk.len() as u64).await?;
+        if self.received_bytes >= self.milestone.bytes {
+            self.milestone = Milestone::after(self.received_bytes, self.limits);
+        }
         Ok(Some(chunk))
     }
 
@@ -378,7 +405,37 @@ mod tests {
         let wav = Chord::seconds(1).wav();
         let silent = pieces(&wav[..5_000], 100).chain(stream::pending());
         let stalled = uploads.receive(&key(), None, silent).await;
-        assert!(matches!(stalled, Err(UploadError::Stalled { stall_ms_max: 20 })));
+        assert!(matches!(stalled, Err(UploadError::Stalled { stall_ms_max: 20, .. })));
         assert_nothing_kept(home.path(), &storage).await;
+    }
+
+    /// A chunk of these bytes each second, for ever; the clock of the test runs ahead.
+    fn each_second(bytes: Bytes) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        stream::unfold(Instant::now(), move |last| {
+            let (next, bytes) = (last + Duration::from_secs(1), bytes.clone());
+            async move {
+                tokio::time::sleep_until(next).await; // poll
+                Some((Ok(bytes), next))
+            }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_trickles_is_given_up_and_a_slow_one_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let (uploads, storage) = uploads(home.path(), UploadLimits::default());
+        let wav = Chord::seconds(1).wav();
+        let (begun, head) = (Instant::now(), pieces(&wav[..100], 100));
+        let trickle = head.chain(each_second(Bytes::from_static(&[0; 1_000])));
+        let stalled = uploads.receive(&key(), None, trickle).await;
+        assert!(matches!(stalled, Err(UploadError::Stalled { .. })), "{stalled:?}");
+        assert_eq!(begun.elapsed().as_secs(), UPLOAD_STALL_MS_MAX / 1_000);
+        assert_nothing_kept(home.path(), &storage).await;
+
+        let head = pieces(&wav[..100], 100);
+        let slow = head.chain(each_second(Bytes::from_static(&[0; 3_000])).take(200));
+        let stored = uploads.receive(&key(), Some(600_100), slow).await.unwrap();
+        assert_eq!(stored.size_bytes, 600_100);
+        assert!(begun.elapsed().as_secs() >= 200);
     }
 }

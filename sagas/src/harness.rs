@@ -36,6 +36,11 @@ pub(crate) trait Scenario: Sync {
     /// The saga, acting on this store.
     fn saga(&self, store: Arc<dyn EventStore>) -> SagaDefinition;
 
+    /// How it ends when no step is refused by the test.
+    fn end(&self) -> End {
+        End::Completed
+    }
+
     /// Brings the world to where the saga starts.
     async fn begin(&self, store: Arc<dyn EventStore>);
 
@@ -253,9 +258,11 @@ pub(crate) async fn survives_every_crash<S: Scenario>(
         let run = until(&store, &stream, |run| run.state.end.is_some()).await;
         running.drain().await;
         recorded_once(&run);
-        match refused {
-            None => scenario.is_done(store).await,
-            Some(_) => scenario.is_clean(store).await,
+        let end = refused.map_or(scenario.end(), |_| End::Compensated);
+        assert_eq!(run.state.end, Some(end), "{:?}", run.state);
+        match end {
+            End::Completed => scenario.is_done(store).await,
+            End::Compensated => scenario.is_clean(store).await,
         }
         if survived {
             return crash.passed();
@@ -312,11 +319,19 @@ impl Activity for Twice {
         }
     }
 
+    async fn find(&self, call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
+        self.0.find(call).await
+    }
+
+    async fn give_up(&self, call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
+        self.0.give_up(call).await
+    }
+
     fn calls_out(&self) -> bool {
         self.0.calls_out()
     }
 
-    async fn find(&self, call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
-        self.0.find(call).await
+    fn time_max(&self) -> Option<Duration> {
+        self.0.time_max()
     }
 }

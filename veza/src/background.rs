@@ -6,7 +6,7 @@ use std::time::Duration;
 use aggregates::CommandHandler;
 use anyhow::Context as _;
 use event_store::EventStore;
-use media::{Ffmpeg, ObjectStorage, Scratch, TranscodeLimits, Transcoder};
+use media::{Ffmpeg, ObjectStorage, Prober, Scratch, TranscodeLimits, Transcoder};
 use projections::{Runner, Watermarks};
 use sagas::orchestrator::checkpoint::CheckpointError;
 use sagas::{CheckoutSettings, MediaEncoder, SagaRuntime, SagaSettings, SandboxGateway};
@@ -24,6 +24,12 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// How long sagas pause that could not read where they were.
 const SAGAS_RETRY: Duration = Duration::from_secs(1);
+
+/// The program that runs now, also when another was put in the place of its file meanwhile.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// The command of the binary that probes one master.
+pub const PROBE_COMMAND: &str = "probe";
 
 /// Projectors and sagas at work, as far as they are among the process's roles.
 pub struct Background {
@@ -107,7 +113,8 @@ async fn sagas(
         .with_context(|| format!("can't use the folder {}", config.data.display()))?;
     let limits = TranscodeLimits::default();
     let transcoder = Transcoder::new(ffmpeg, Arc::clone(&objects), scratch, limits);
-    let encoder = Arc::new(MediaEncoder::new(objects, transcoder));
+    let prober = Prober::new(THIS_PROGRAM, [PROBE_COMMAND]);
+    let encoder = Arc::new(MediaEncoder::new(objects, prober, transcoder));
     let ledger = config.data.join("sandbox-gateway").join("ledger.jsonl");
     let gateway =
         SandboxGateway::open(&ledger).with_context(|| format!("can't use {}", ledger.display()))?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use veza::background::PROBE_COMMAND;
 use veza::config::{Config, Flags, Layers, listing};
 use veza::console::{complain, say};
 use veza::event_store_server::{self, EventStoreArgs};
@@ -43,6 +44,9 @@ enum Command {
     EventStore(EventStoreArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
     Postgres(PostgresArgs),
+    /// Probe the master on standard input, for the platform itself
+    #[command(name = PROBE_COMMAND, hide = true)]
+    Probe,
 }
 
 fn main() -> ExitCode {
@@ -80,6 +84,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }),
         Command::EventStore(args) => {
             until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
+        }
+        Command::Probe => {
+            media::answer_probe().context("the master was not probed")?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Postgres(args) => {
             let config = Config::read(&gather(&args.flags())?)?;

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, setpriority_pgrp};
+use rustix::process::{Pid, Resource, Rlimit, prlimit, setpriority_pgrp};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::{Ffmpeg, TranscodeError};
-use crate::limits::{FFMPEG_NICENESS, STDERR_TAIL_BYTES};
+use crate::ending::is_crash;
+use crate::limits::{FFMPEG_MEMORY_BYTES_MAX, FFMPEG_NICENESS, STDERR_TAIL_BYTES};
 
 /// How often the output's size is looked at, in milliseconds.
 const OUTPUT_CHECK_MS: u64 = 250;
@@ -32,7 +33,7 @@ pub(super) async fn run(
     bounds: Bounds,
 ) -> Result<(), TranscodeError> {
     let mut child = command.spawn().map_err(|error| ffmpeg.spawn_error(error))?;
-    be_nice(&child);
+    restrain(&child);
     let ended = tokio::select! {
         ended = timeout(Duration::from_millis(bounds.time_ms), complete(&mut child)) => {
             ended.unwrap_or(Err(TranscodeError::TimedOut { limit_ms: bounds.time_ms }))
@@ -53,14 +54,21 @@ pub(super) async fn run(
     Err(failure(status, &complaints, folder))
 }
 
-/// Lowers the priority of the child and all its threads. It is a courtesy: when it is not
-/// possible, the child has ended, which is seen elsewhere.
-fn be_nice(child: &Child) {
+/// Lowers the priority of the child and all its threads, and bounds its memory: only what is its
+/// own, since the address space of many threads is large and mostly nothing.
+///
+/// When that is not possible, the child has ended, which is seen elsewhere.
+fn restrain(child: &Child) {
     let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-    if let Some(pid) = pid
-        && let Err(error) = setpriority_pgrp(Some(pid), FFMPEG_NICENESS)
-    {
-        tracing::debug!(%error, "ffmpeg runs at full priority");
+    let Some(pid) = pid else {
+        return;
+    };
+    let bytes = Some(FFMPEG_MEMORY_BYTES_MAX);
+    let memory = Rlimit { current: bytes, maximum: bytes };
+    let bounded = prlimit(Some(pid), Resource::Data, memory);
+    let lowered = setpriority_pgrp(Some(pid), FFMPEG_NICENESS);
+    if let Err(error) = bounded.and(lowered) {
+        tracing::debug!(%error, "ffmpeg runs unrestrained");
     }
 }
 
@@ -122,6 +130,9 @@ fn size_bytes(folder: &PathBuf) -> io::Result<u64> {
 fn failure(status: ExitStatus, complaints: &str, folder: &Path) -> TranscodeError {
     if complaints.contains("No space left on device") {
         return TranscodeError::Full;
+    }
+    if is_crash(status) {
+        return TranscodeError::Failed { reason: "ffmpeg broke down over it".to_owned() };
     }
     if status.code().is_none() {
         return TranscodeError::Stopped;

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::hls::{HlsFile, list_hls};
-use crate::probe::{AudioCodec, probe_object};
+use crate::probe::AudioCodec;
+use crate::prober::tests::prober;
 use crate::sample_audio::{Chord, rms};
 use crate::sniff::AudioFormat;
 use crate::storage::{ByteRange, FileStorage};
@@ -122,7 +123,7 @@ fn facts(duration_ms: u64) -> AudioFacts {
 async fn assert_sounds_alike(chord: Chord) {
     let studio = Studio::new();
     let master = studio.put_master(chord.wav()).await;
-    let facts = probe_object(studio.storage.as_ref(), &master).await.unwrap();
+    let facts = prober().probe_object(studio.storage.as_ref(), &master).await.unwrap();
     let package = studio.real().await.to_hls(media(), &master, &facts).await.unwrap();
     let (sent, streamed) = (chord.samples(), studio.decode(&package).await);
 
@@ -228,7 +229,7 @@ async fn every_format_can_be_transcoded() {
             .status();
         assert!(made.unwrap().success());
         let master = studio.put_master(fs::read(converted).unwrap()).await;
-        let facts = probe_object(studio.storage.as_ref(), &master).await.unwrap();
+        let facts = prober().probe_object(studio.storage.as_ref(), &master).await.unwrap();
         let package = transcoder.to_hls(media(), &master, &facts).await;
         assert!(package.is_ok(), "{name}: {package:?}");
     }

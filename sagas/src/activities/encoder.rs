@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use event_schemas::TrackId;
 use event_schemas::audio::{AudioProperties, Master};
-use media::{HlsFile, MediaId, ObjectKey, ObjectStorage, Transcoder, probe_object};
+use media::{HlsFile, MediaId, ObjectKey, ObjectStorage, Prober, Transcoder};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -43,14 +43,15 @@ pub enum EncoderError {
 /// The encoder on the `media` crate.
 pub struct MediaEncoder {
     storage: Arc<dyn ObjectStorage>,
-    transcoder: Transcoder,
+    prober: Prober,
     probes: Semaphore,
+    transcoder: Transcoder,
 }
 
 impl MediaEncoder {
     /// An encoder of the masters in this storage; the transcoder stores there too.
-    pub fn new(storage: Arc<dyn ObjectStorage>, transcoder: Transcoder) -> Self {
-        Self { storage, transcoder, probes: Semaphore::new(PROBES_AT_ONCE_MAX) }
+    pub fn new(storage: Arc<dyn ObjectStorage>, prober: Prober, transcoder: Transcoder) -> Self {
+        Self { storage, prober, probes: Semaphore::new(PROBES_AT_ONCE_MAX), transcoder }
     }
 }
 
@@ -60,7 +61,7 @@ impl Encoder for MediaEncoder {
         let key = ObjectKey::new(&master.object_key)
             .map_err(|error| EncoderError::BadMaster(error.to_string()))?;
         let turn = self.probes.acquire().await.expect("it is never closed");
-        let facts = probe_object(self.storage.as_ref(), &key).await;
+        let facts = self.prober.probe_object(self.storage.as_ref(), &key).await;
         drop(turn);
         let facts = facts.map_err(|error| failed(error.is_transient(), &error))?;
         let media = MediaId::from(track_id.0);

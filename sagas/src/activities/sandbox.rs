@@ -71,7 +71,8 @@ impl SandboxGateway {
     }
 
     async fn ask(&self, key: IdempotencyKey, request: Request) -> Result<Receipt, GatewayError> {
-        let mode = self.lock().ledger.mode(&request);
+        let asked = request.clone();
+        let mode = self.in_books(move |books| books.ledger.mode(&asked)).await?;
         let mode = mode.map_err(|reason| match request {
             Request::Authorise { .. } => GatewayError::Declined { reason },
             _ => GatewayError::NotPossible { reason },
@@ -97,10 +98,17 @@ impl SandboxGateway {
         key: IdempotencyKey,
         request: Request,
     ) -> Result<(Outcome, bool), GatewayError> {
+        self.in_books(move |books| books.book(key, request)).await?
+    }
+
+    /// Looks into the books on a thread that may wait: they are kept while an entry is synced.
+    async fn in_books<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Books) -> T + Send + 'static,
+    ) -> Result<T, GatewayError> {
         let this = self.clone();
-        // A file is written to disk, which takes its time.
-        let booked = task::spawn_blocking(move || this.lock().book(key, request));
-        booked.await.map_err(|error| GatewayError::Unavailable { reason: error.to_string() })?
+        let looked = task::spawn_blocking(move || look(&mut this.lock()));
+        looked.await.map_err(|error| GatewayError::Unavailable { reason: error.to_string() })
     }
 }
 
@@ -156,8 +164,7 @@ impl PaymentGateway for SandboxGateway {
     }
 
     async fn find(&self, key: IdempotencyKey) -> Result<Option<Outcome>, GatewayError> {
-        let books = self.lock();
-        Ok(books.ledger.find(key).map(|entry| entry.outcome.clone()))
+        self.in_books(move |books| books.ledger.find(key).map(|entry| entry.outcome.clone())).await
     }
 
     async fn give_up(

@@ -43,6 +43,8 @@ struct Purchase {
     delivery: DeliveryMode,
     folder: TempDir,
     on_disk: bool,
+    /// Its gateway is never heard of an authorisation.
+    silent: bool,
 }
 
 fn purchase(method: &'static str, delivery: DeliveryMode) -> Purchase {
@@ -54,6 +56,7 @@ fn purchase(method: &'static str, delivery: DeliveryMode) -> Purchase {
         delivery,
         folder,
         on_disk: false,
+        silent: false,
     }
 }
 
@@ -128,8 +131,16 @@ impl Scenario for Purchase {
 
     fn saga(&self, store: Arc<dyn EventStore>) -> SagaDefinition {
         let commands = Arc::new(CommandHandler::new(store));
-        let gateway = Arc::new(self.gateway.clone());
+        let gateway = self.gateway.clone();
+        let gateway: Arc<dyn PaymentGateway> = match self.silent {
+            true => Arc::new(Silent { gateway, at_all: false }),
+            false => Arc::new(gateway),
+        };
         checkout(commands, gateway, CheckoutSettings::default())
+    }
+
+    fn end(&self) -> End {
+        if self.silent { End::Compensated } else { End::Completed }
     }
 
     async fn begin(&self, store: Arc<dyn EventStore>) {
@@ -264,6 +275,13 @@ async fn it_survives_every_crash_on_the_way_back() {
 async fn it_survives_every_crash_with_a_gateway_that_loses_answers() {
     let world = || purchase("sandbox:charged-then-timeout", DeliveryMode::Instant);
     harness::survives_every_crash(world, None).await;
+}
+
+#[tokio::test]
+async fn it_survives_every_crash_while_a_payment_is_given_up() {
+    let world = || Purchase { silent: true, ..ordinary() };
+    let places = harness::survives_every_crash(world, None).await;
+    assert!(places > 70, "only {places} places were tried");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use event_store::{
@@ -76,8 +77,19 @@ impl Activity for CrashingActivity {
         self.inner.find(call).await
     }
 
+    async fn give_up(&self, call: &StepCall<'_>) -> Result<Option<Value>, ActivityError> {
+        self.crash.pass().await;
+        let outcome = self.inner.give_up(call).await;
+        self.crash.pass().await;
+        outcome
+    }
+
     fn calls_out(&self) -> bool {
         self.inner.calls_out()
+    }
+
+    fn time_max(&self) -> Option<Duration> {
+        self.inner.time_max()
     }
 }
 

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use event_schemas::saga::{
     SagaEvent, SagaPaused, SagaStepCompensated, SagaStepCompleted, SagaStepFailed, SagaStepRefused,
 };
@@ -28,6 +28,9 @@ use crate::orchestrator::runtime::{SagaSettings, parked};
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(50);
 const STORE_RETRY_LONGEST: Duration = Duration::from_secs(5);
 
+/// How long a run rests that broke outside of its activities.
+const BROKEN_REST: TimeDelta = TimeDelta::minutes(1);
+
 /// One run.
 pub(crate) struct Instance {
     pub(crate) stream: StreamName,
@@ -41,7 +44,18 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Drives the run as far as it goes without waiting for anything but the store.
+    ///
+    /// It always comes back: a run whose task were lost would count as at work for good.
     pub(crate) async fn drive(self) -> (StreamName, Pace) {
+        let driven = AssertUnwindSafe(self.drive_on()).catch_unwind().await;
+        let pace = driven.unwrap_or_else(|_| {
+            tracing::error!(saga = %self.stream, "the run broke; it is tried again later");
+            Pace::Until(self.clock.now() + BROKEN_REST)
+        });
+        (self.stream, pace)
+    }
+
+    async fn drive_on(&self) -> Pace {
         let mut pause = STORE_RETRY_FIRST;
         while !self.stop.is_cancelled() {
             let Some(permit) = self.stop.run_until_cancelled(self.lane.begin()).await else {
@@ -49,12 +63,12 @@ impl Instance {
             };
             // Many may wait for their turn, so what is large is made when it has come.
             match Box::pin(self.advance(permit)).await {
-                Ok(pace) => return (self.stream, pace),
+                Ok(pace) => return pace,
                 Err(JournalError::Conflict(_)) => {}
                 Err(error) if error.is_of_the_stream() => {
                     // It is looked at again when something comes in, or with the next start.
                     let _ = parked(&self.stream, Err(error));
-                    return (self.stream, Pace::Asleep);
+                    return Pace::Asleep;
                 }
                 Err(error) => {
                     tracing::warn!(saga = %self.stream, ?error, "the run waits for the store");
@@ -64,7 +78,7 @@ impl Instance {
                 }
             }
         }
-        (self.stream, Pace::Asleep)
+        Pace::Asleep
     }
 
     /// Goes on as far as it can without waiting.

@@ -182,7 +182,7 @@ impl SagaRuntime {
                             self.spawn(follower, stream, stop);
                         }
                     }
-                    // Its task is gone but its run is not: it comes back with the next start.
+                    // Runs tell by themselves that they broke; this one was ended from outside.
                     Err(error) => tracing::error!(%error, "the task of a run broke"),
                 },
                 chunk = deliveries.next() => {

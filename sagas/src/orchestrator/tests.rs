@@ -74,6 +74,10 @@ impl Activity for Shared {
         Ok(done.then(|| json!("found")))
     }
 
+    fn calls_out(&self) -> bool {
+        true
+    }
+
     fn time_max(&self) -> Option<Duration> {
         Some(Duration::from_millis(20))
     }
@@ -96,6 +100,10 @@ fn saga(faulty: &Arc<Faulty>) -> SagaDefinition {
 }
 
 async fn begin(faulty: &Arc<Faulty>) -> (Arc<dyn EventStore>, StreamName, Running) {
+    begin_saga(saga(faulty)).await
+}
+
+async fn begin_saga(saga: SagaDefinition) -> (Arc<dyn EventStore>, StreamName, Running) {
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
     let event = NewEvent {
         id: EventId(Uuid::new_v4()),
@@ -107,7 +115,7 @@ async fn begin(faulty: &Arc<Faulty>) -> (Arc<dyn EventStore>, StreamName, Runnin
     let stream = StreamName::new("trigger-1").unwrap();
     store.append(&stream, ExpectedRevision::Any, vec![event]).await.unwrap();
     let clock = SkippingClock::new(TimeDelta::days(1));
-    let running = Running::start(store.clone(), vec![saga(faulty)], clock);
+    let running = Running::start(store.clone(), vec![saga], clock);
     (store, journal::stream_of("faulty", SUBJECT), running)
 }
 
@@ -120,6 +128,20 @@ async fn a_step_that_fails_a_few_times_is_done_in_the_end() {
         assert_eq!(run.state.output("only"), Some(&json!("done")), "{fault:?}");
         assert_eq!(faulty.calls(), 4, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_run_that_breaks_outside_of_its_activities_is_tried_again() {
+    static BROKEN: AtomicUsize = AtomicUsize::new(0);
+    let faulty = Faulty::new(Fault::IsAway, 0);
+    let owner = |_: &Value| {
+        assert!(BROKEN.fetch_add(1, Ordering::SeqCst) >= 3, "as the test wants it");
+        None
+    };
+    let (store, stream, running) = begin_saga(SagaDefinition { owner, ..saga(&faulty) }).await;
+    until(&store, &stream, |run| run.state.end == Some(End::Completed)).await;
+    assert_eq!((BROKEN.load(Ordering::SeqCst), faulty.calls()), (4, 1));
+    running.drain().await;
 }
 
 #[tokio::test]

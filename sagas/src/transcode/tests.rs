@@ -5,7 +5,9 @@ use chrono::DateTime;
 use event_schemas::audio::{AudioProperties, Master};
 use event_schemas::{Actor, TrackId, UserId};
 use event_store::{EventStore, StreamName};
-use media::{Ffmpeg, FileStorage, ObjectKey, ObjectStorage, Scratch, TranscodeLimits, Transcoder};
+use media::{
+    Ffmpeg, FileStorage, ObjectKey, ObjectStorage, Prober, Scratch, TranscodeLimits, Transcoder,
+};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -134,7 +136,16 @@ async fn with_master(bytes: Vec<u8>) -> (TempDir, Arc<dyn ObjectStorage>, MediaE
     let ffmpeg = Ffmpeg::locate().await.expect("ffmpeg is installed");
     let limits = TranscodeLimits::default();
     let transcoder = Transcoder::new(ffmpeg, storage.clone(), scratch, limits);
-    (folder, storage.clone(), MediaEncoder::new(storage, transcoder))
+    // The program of these tests, asked for the next function alone.
+    let child = ["--exact", "transcode::tests::child", "--ignored"];
+    let prober = Prober::new("/proc/self/exe", child);
+    (folder, storage.clone(), MediaEncoder::new(storage, prober, transcoder))
+}
+
+#[test]
+#[ignore = "the process that probes for the other tests"]
+fn child() {
+    media::answer_probe().unwrap();
 }
 
 #[tokio::test]

@@ -36,6 +36,42 @@ async fn command(platform: &Platform, token: &str, path: &str, body: Value) -> V
     done
 }
 
+/// An M4A of 152 bytes that says it has 2³² chunks, and has its reader ask for 32 GiB.
+fn boasting_master() -> Vec<u8> {
+    let atom = |name: &[u8; 4], content: &[u8]| {
+        let length = u32::try_from(content.len() + 8).unwrap();
+        [&length.to_be_bytes()[..], name, content].concat()
+    };
+    let brand = atom(b"ftyp", b"M4A \0\0\0\0M4A mp42isom\0\0\0\0");
+    let chunks = [&[0; 4][..], &u32::MAX.to_be_bytes(), &[0; 64]].concat();
+    let nested = [b"co64", b"stbl", b"minf", b"mdia", b"trak", b"moov"];
+    let movie = nested.iter().fold(chunks, |inner, name| atom(name, &inner));
+    [brand, movie].concat()
+}
+
+#[tokio::test]
+async fn a_master_that_breaks_its_reader_breaks_nothing_else() {
+    let mut platform = Platform::start().await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let (status, upload) = platform.upload(&nina, boasting_master()).await;
+    assert_eq!((status, &upload["media_type"]), (201, &json!("audio/mp4")));
+    let new = json!({ "upload_id": upload["id"], "title": "Boast" });
+    let track = command(&platform, &nina, "/api/v1/tracks", new).await;
+    let asked = json!({ "id": track["id"] });
+    let query = "query($id: UUID!) { track(id: $id) { status failure } }";
+    let failed =
+        json!({ "status": "FAILED", "failure": "the file is damaged: its reader gave up" });
+    eventually("the track has failed", async || {
+        ask(&platform, Some(&nina), None, query, asked.clone()).await["track"] == failed
+    })
+    .await;
+    platform.kill_and_restart().await;
+    let seen = ask(&platform, Some(&nina), None, query, asked).await;
+    assert_eq!(seen["track"], failed, "and it is not tried again");
+    publish(&platform, &nina).await;
+    platform.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_published_is_seen_at_once_found_played_and_heard() {
     let platform = Platform::start().await;

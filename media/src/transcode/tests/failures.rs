@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::super::*;
 use super::{PATIENCE, Studio, facts, media};
 use crate::hls::{HlsFile, list_hls};
-use crate::limits::FFMPEG_NICENESS;
+use crate::limits::{FFMPEG_MEMORY_BYTES_MAX, FFMPEG_NICENESS};
 use crate::object_key::KeyPrefix;
 use crate::sample_audio::Chord;
 use crate::storage::{
@@ -111,6 +111,19 @@ async fn a_run_that_floods_is_ended() {
 }
 
 #[tokio::test]
+async fn a_run_has_only_so_much_memory() {
+    let studio = Studio::new();
+    // It is bounded as soon as it runs; in KiB.
+    let script = "while [ $(ulimit -d) = unlimited ]; do :; done; ulimit -d >&2; exit 1";
+    let ffmpeg = studio.impostor(script).await;
+    let master = studio.put_master(Chord::seconds(1).wav()).await;
+    let transcoder = studio.transcoder(ffmpeg, TranscodeLimits::default());
+    let error = transcoder.to_hls(media(), &master, &facts(0)).await.unwrap_err();
+    let told = (FFMPEG_MEMORY_BYTES_MAX / 1024).to_string();
+    assert!(matches!(&error, TranscodeError::Failed { reason } if *reason == told), "{error:?}");
+}
+
+#[tokio::test]
 async fn what_ffmpeg_says_is_not_believed() {
     let playlist = "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4\"\n#EXTINF:2,\nsegment-00000.m4s\n\
         #EXT-X-ENDLIST\n";
@@ -131,6 +144,7 @@ async fn what_ffmpeg_says_is_not_believed() {
         ),
         ("echo 'write: No space left on device' >&2; exit 1", "the disk is full"),
         ("kill -9 $$", "ffmpeg was stopped by a signal"),
+        ("kill -ABRT $$", "ffmpeg broke down over it"),
         ("echo one >&2; echo two >&2; exit 1", "one; two"),
     ] {
         let studio = Studio::new();

@@ -14,7 +14,7 @@ pub enum OpenError {
     /// Another process keeps them.
     #[error("the sandbox's ledger {0} is in use")]
     InUse(PathBuf),
-    /// A line before the last is not an entry.
+    /// A line is not an entry, and is no torn last one.
     #[error("line {line} of the sandbox's ledger is not readable")]
     Corrupt {
         /// Which line, from one.
@@ -30,9 +30,10 @@ pub enum OpenError {
 /// The open file.
 pub(super) struct BookFile {
     file: File,
+    /// Where the last entry ends that is on disk.
     length: u64,
-    // After a failed sync nobody knows what is on disk until it is read again.
-    broken: bool,
+    /// Whether something may be behind it that did not come to be an entry.
+    torn: bool,
 }
 
 impl BookFile {
@@ -61,38 +62,90 @@ impl BookFile {
             File::open(folder)?.sync_all()?;
         }
         file.seek(SeekFrom::Start(length))?;
-        let broken = false;
-        Ok((Self { file, length, broken }, ledger))
+        Ok((Self { file, length, torn: false }, ledger))
     }
 
-    /// Appends an entry; when this returns, it is on disk.
+    /// Appends an entry; when this returns, it is on disk. One that failed is not in the books, and
+    /// may be appended again.
     pub(super) fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        if self.broken {
-            return Err(io::Error::other("the ledger failed before"));
-        }
         let mut line = serde_json::to_vec(entry).map_err(io::Error::other)?;
         line.push(b'\n');
-        if let Err(error) = self.file.write_all(&line) {
-            let cut = self.file.set_len(self.length);
-            let back = cut.and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            self.broken = back.is_err();
-            return Err(error);
+        if self.torn {
+            self.cut()?;
         }
-        self.file.sync_data().inspect_err(|_| self.broken = true)?;
+        self.torn = true;
+        self.file.write_all(&line)?;
+        self.file.sync_data()?;
+        self.torn = false;
         self.length += line.len() as u64;
         Ok(())
     }
+
+    /// Cuts what is behind the last entry. What a failed sync left in memory may differ from what
+    /// is on disk, so none of it is kept: it is written anew.
+    fn cut(&mut self) -> io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length))?;
+        self.file.sync_all()
+    }
 }
 
-/// The books in these bytes, and where the last whole line ends.
+/// The books in these bytes, and where the last entry ends.
+///
+/// A crash may leave the last line in part, also with its end and a hole before it. What is there
+/// as JSON and no entry was written so, by another release maybe, and is never cut.
 pub(super) fn read_books(bytes: &[u8]) -> Result<(Ledger, u64), OpenError> {
-    let length = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let mut ledger = Ledger::default();
-    let lines = bytes[..length].split_inclusive(|&byte| byte == b'\n');
-    for (index, line) in lines.enumerate() {
-        let entry = serde_json::from_slice(line);
-        let line = index + 1;
-        ledger.enter(entry.map_err(|source| OpenError::Corrupt { line, source })?);
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let (mut ledger, mut length) = (Ledger::default(), 0);
+    for (index, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
+        match serde_json::from_slice(line) {
+            Ok(entry) => ledger.enter(entry),
+            Err(error) if length + line.len() == whole && !error.is_data() => break,
+            Err(source) => return Err(OpenError::Corrupt { line: index + 1, source }),
+        }
+        length += line.len();
     }
     Ok((ledger, length as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use event_schemas::OrderId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::activities::payment::Outcome;
+    use crate::activities::sandbox::Request;
+    use crate::orchestrator::IdempotencyKey;
+
+    fn entry(number: u128) -> Entry {
+        let (id, order_id) = (Uuid::from_u128(number), OrderId(Uuid::from_u128(number)));
+        Entry {
+            key: IdempotencyKey(id),
+            request: Request::GiveUp { order_id },
+            order_id,
+            outcome: Outcome::Declined("for the test".to_owned()),
+            postings: vec![],
+        }
+    }
+
+    #[test]
+    fn a_failure_is_over_when_the_disk_is_well_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let (mut book, _) = BookFile::open(&path).unwrap();
+        book.append(&entry(1)).unwrap();
+        let well = book.file.try_clone().unwrap();
+        book.file = File::open(&path).unwrap();
+        book.append(&entry(2)).unwrap_err();
+        // A disk that fails may have taken a part, and may fail again when that is cut.
+        (&well).write_all(b"{\"key\":").unwrap();
+        book.append(&entry(3)).unwrap_err();
+        book.file = well;
+        book.append(&entry(4)).unwrap();
+        book.append(&entry(5)).unwrap();
+        drop(book);
+        let (_, ledger) = BookFile::open(&path).unwrap();
+        assert_eq!(ledger.entries(), [entry(1), entry(4), entry(5)]);
+    }
 }

@@ -115,6 +115,25 @@ async fn the_file_is_read_again_and_its_torn_end_cut() {
 }
 
 #[tokio::test]
+async fn a_last_line_with_a_hole_is_cut_and_one_of_another_kind_is_not() {
+    let (folder, gateway) = sandbox();
+    let path = folder.path().join("ledger.jsonl");
+    gateway.authorise(authorise(1, "sandbox:ok")).await.unwrap();
+    drop(gateway);
+    let whole = std::fs::read(&path).unwrap();
+    let mut holed = whole.clone();
+    holed[10..40].fill(0);
+    std::fs::write(&path, [&whole[..], &holed].concat()).unwrap();
+    assert_eq!(SandboxGateway::audit(&path).unwrap().entries().len(), 1);
+    drop(SandboxGateway::open(&path).unwrap());
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+
+    std::fs::write(&path, [&whole[..], b"{}\n"].concat()).unwrap();
+    let opened = SandboxGateway::open(&path);
+    assert!(matches!(opened, Err(OpenError::Corrupt { line: 2, .. })));
+}
+
+#[tokio::test]
 async fn a_broken_line_in_the_middle_is_refused() {
     let (folder, gateway) = sandbox();
     let path = folder.path().join("ledger.jsonl");
