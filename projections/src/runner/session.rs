@@ -1,7 +1,7 @@
 //! One projection's loop: lease, subscription, batches.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_store::{Position, ReadAll, ReadError, RecordedEvent, SubscribeError, SubscribeFrom};
 use futures::StreamExt;
@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use metrics::{counter, gauge, histogram};
 use sqlx::{Connection, PgConnection};
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{debug, info};
 
 use crate::projection::{ApplyError, Projection, Target};
@@ -26,11 +26,14 @@ const BATCH_EVENTS_MAX: usize = 1_000;
 /// How often a projection that does not have the lease tries to take it.
 const LEASE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often an idle projection looks whether the log went on without it, and for retry requests.
+/// How long no event came when a projection looks whether the log went on without it.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The same while somebody waits for a position.
 const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How often a projection looks for parked keys that are to be tried again, however busy it is.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a session ended.
 #[derive(Debug, Error)]
@@ -142,22 +145,31 @@ impl Lane {
             self.supervisor.store.subscribe_all(from, Some(self.supervisor.filter.clone())).await?;
         let mut chunks = subscription.ready_chunks(BATCH_EVENTS_MAX);
         let mut waiting_for_pin = Vec::new();
+        let mut retries = interval(RETRY_INTERVAL);
+        retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut quiet_since = Instant::now();
         loop {
             let awaited = self.watermarks.somebody_waits();
             let idle = if awaited { AWAITED_INTERVAL } else { IDLE_INTERVAL };
             let chunk = tokio::select! {
                 biased;
                 () = self.supervisor.cancel.cancelled() => return Ok(()),
+                _ = retries.tick(), if session.pinned.is_none() => {
+                    self.retry(session).await?;
+                    continue;
+                }
                 chunk = chunks.next() => chunk.ok_or(SessionError::SubscriptionEnded)?,
-                () = sleep(idle) => {
+                () = sleep_until(quiet_since + idle) => {
                     if session.pinned.is_some() {
                         self.complete_pinned(session, &mut waiting_for_pin).await?;
                     } else {
-                        self.idle(session, awaited).await?;
+                        self.follow_others(session).await?;
                     }
+                    quiet_since = Instant::now();
                     continue;
                 }
             };
+            quiet_since = Instant::now();
             let (events, upto) = take(chunk, session.position)?;
             waiting_for_pin.extend(events);
             // A batch that may be in a sink outside already is made again with the same end.
@@ -209,16 +221,12 @@ impl Lane {
         Ok(())
     }
 
-    /// While no event comes: the checkpoint follows the log over events of others, and keys that an
-    /// operator asks for are tried again.
-    async fn idle(&self, session: &mut Session, awaited: bool) -> Result<(), SessionError> {
+    /// While no event comes: the checkpoint follows the log over events of others.
+    async fn follow_others(&self, session: &mut Session) -> Result<(), SessionError> {
         if let Some(head) = self.supervisor.nothing_until_head(session.position).await? {
             self.commit(session, Vec::new(), head).await?;
         }
-        if awaited {
-            return Ok(());
-        }
-        self.retry(session).await
+        Ok(())
     }
 
     /// While no event comes and a pinned batch is incomplete: its last events may be gone from the
@@ -239,6 +247,7 @@ impl Lane {
         Ok(())
     }
 
+    /// Tries the keys again that an operator asks for.
     async fn retry(&self, session: &mut Session) -> Result<(), SessionError> {
         let id = self.supervisor.id;
         let requests = parked::retry_requests(&mut session.connection, id).await?;
