@@ -5,6 +5,7 @@ mod clickhouse;
 mod database;
 mod door;
 mod engine;
+mod engines;
 mod kafka;
 mod meilisearch;
 mod memory_store;
