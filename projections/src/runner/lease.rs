@@ -3,9 +3,17 @@
 //! It is an advisory lock of the session, and every batch is committed on that same connection: a
 //! process that has lost the lock has lost the way to write, too. Nothing has to expire.
 
+use std::io;
+use std::time::Duration;
+
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 
 use crate::projection::ModelId;
+
+/// How long PostgreSQL may take to answer what waits for nobody, before the connection to it counts
+/// as lost.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What is leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +22,16 @@ pub(crate) enum Work {
     Run,
     /// Filling a shadow.
     Rebuild,
+}
+
+/// What PostgreSQL answers in time to something that waits for nobody.
+pub(crate) async fn answered<T>(
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    timeout(ANSWER_TIME_MAX, asked).await.unwrap_or_else(|_| {
+        let silence = format!("PostgreSQL has not answered for {} s", ANSWER_TIME_MAX.as_secs());
+        Err(io::Error::new(io::ErrorKind::TimedOut, silence).into())
+    })
 }
 
 /// Opens a connection of its own, with the pool's settings.

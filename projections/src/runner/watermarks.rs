@@ -17,6 +17,9 @@ use crate::runner::checkpoint::{self, Checkpoint};
 /// How often a process that does not run the projection looks at its checkpoint.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// How often an idle projection looks at the log, or at its lease, while somebody waits for it.
+pub(crate) const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
+
 /// How far each model has come, as committed. Cheap to clone.
 #[derive(Clone)]
 pub struct Watermarks {

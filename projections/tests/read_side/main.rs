@@ -7,6 +7,7 @@ mod door;
 mod engine;
 mod engines;
 mod kafka;
+mod leases;
 mod meilisearch;
 mod memory_store;
 mod models;

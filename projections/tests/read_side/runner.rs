@@ -37,7 +37,7 @@ fn registered(handle: &str) -> (UserId, UserEvent) {
     (user_id, UserRegistered { user_id, handle, display_name }.into())
 }
 
-fn register(store: &MemoryStore, handle: &str) -> (UserId, Position) {
+pub fn register(store: &MemoryStore, handle: &str) -> (UserId, Position) {
     let (user, event) = registered(handle);
     (user, store.put::<UserEvent>(user, event))
 }
