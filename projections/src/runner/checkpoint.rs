@@ -108,7 +108,8 @@ pub(crate) async fn lock(
     Ok(position.map(position_from_column))
 }
 
-/// Moves the checkpoint to here, in the transaction of what it stands for.
+/// Moves the checkpoint to here, in the transaction of what it stands for. What moves it is at work,
+/// whatever was thought of it; one that was stopped is rebuilt by somebody else.
 pub(crate) async fn advance(
     connection: &mut PgConnection,
     id: ModelId,
@@ -118,7 +119,9 @@ pub(crate) async fn advance(
         "INSERT INTO projection.checkpoints (name, version, position, status)
          VALUES ($1, $2, $3, 'running')
          ON CONFLICT (name, version) DO UPDATE
-         SET position = $3, pinned_position = NULL, updated_at = now()",
+         SET position = $3, pinned_position = NULL, updated_at = now(), reason = NULL,
+             failing_position = NULL,
+             status = CASE checkpoints.status WHEN 'stopped' THEN 'stopped' ELSE 'running' END",
     )
     .bind(id.name)
     .bind(id.version_column())
@@ -192,4 +195,32 @@ pub(crate) async fn set_status(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Writes down that a projection stands still that another process has the lease of: it has been at
+/// this position for too long. One that has a batch in the works, or tells of itself, is left alone.
+pub(crate) async fn stands_still(
+    connection: &mut PgConnection,
+    id: ModelId,
+    position: Position,
+    reason: &str,
+    next: Position,
+) -> Result<bool, sqlx::Error> {
+    let told = sqlx::query(
+        "WITH still AS (
+             SELECT name, version FROM projection.checkpoints
+             WHERE name = $1 AND version = $2 AND position = $3 AND status = 'running'
+             FOR UPDATE SKIP LOCKED)
+         UPDATE projection.checkpoints c
+         SET status = 'retrying', reason = $4, failing_position = $5, updated_at = now()
+         FROM still WHERE c.name = still.name AND c.version = still.version",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .bind(position_column(position))
+    .bind(reason)
+    .bind(position_column(next))
+    .execute(connection)
+    .await?;
+    Ok(told.rows_affected() > 0)
 }

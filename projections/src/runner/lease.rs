@@ -13,7 +13,17 @@ use crate::projection::ModelId;
 
 /// How long PostgreSQL may take to answer what waits for nobody, before the connection to it counts
 /// as lost.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// So that a server sees within half a minute that who had the lease is gone without a word, and
+/// gives it free (<https://www.postgresql.org/docs/current/runtime-config-connection.html>; without
+/// effect on a socket of the same machine).
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "25000"),
+];
 
 /// What is leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +38,23 @@ pub(crate) enum Work {
 pub(crate) async fn answered<T>(
     asked: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    timeout(ANSWER_TIME_MAX, asked).await.unwrap_or_else(|_| {
-        let silence = format!("PostgreSQL has not answered for {} s", ANSWER_TIME_MAX.as_secs());
-        Err(io::Error::new(io::ErrorKind::TimedOut, silence).into())
+    within(ANSWER_TIME_MAX, asked).await
+}
+
+/// What comes of work on a connection within the limit; after it the connection counts as lost.
+pub(crate) async fn within<T, E: From<sqlx::Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        let silence = format!("nothing has come of it for {} s", limit.as_secs());
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, silence)).into())
     })
 }
 
 /// Opens a connection of its own, with the pool's settings.
 pub(crate) async fn connect(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
-    PgConnection::connect_with(&pool.connect_options()).await
+    PgConnection::connect_with(&(*pool.connect_options()).clone().options(KEEPALIVE)).await
 }
 
 /// Takes the lease on this connection until it closes; `false` when somebody else has it.

@@ -16,9 +16,9 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::kafka::{EventBus, EventBusError, Link};
-use crate::runner::checkpoint;
 use crate::runner::checkpoint::Status;
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
+use crate::runner::{checkpoint, lease};
 
 /// Most events that are sent before the checkpoint moves.
 const BATCH_EVENTS_MAX: usize = 1_000;
@@ -137,7 +137,7 @@ impl Publisher {
         }
         let (id, started) = (self.supervisor.id, Instant::now());
         // On the connection that has the lease: where that is gone, another process may publish.
-        checkpoint::load(session.connection, id).await?;
+        lease::answered(checkpoint::load(session.connection, id)).await?;
         let mut sent = pin!(session.link.publish(events));
         let mut stalled = false;
         loop {
@@ -160,8 +160,7 @@ impl Publisher {
             }
         }
         if stalled {
-            let running = Status::Running;
-            checkpoint::set_status(session.connection, id, running, None, None).await?;
+            // The checkpoint, which moves now, says that it runs again.
             info!(projection = %id, "Kafka confirms again");
         }
         histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
@@ -170,7 +169,8 @@ impl Publisher {
     }
 
     async fn advance(&self, session: &mut Session<'_>, upto: Position) -> Result<(), PublishError> {
-        checkpoint::advance(session.connection, self.supervisor.id, upto).await?;
+        let advanced = checkpoint::advance(session.connection, self.supervisor.id, upto);
+        lease::answered(advanced).await?;
         session.position = upto;
         self.supervisor.publish(upto);
         Ok(())

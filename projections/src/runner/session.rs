@@ -17,13 +17,16 @@ use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
 use crate::runner::rebuild::{Rebuild, RebuildError};
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
 use crate::runner::watermarks::AWAITED_INTERVAL;
-use crate::runner::{checkpoint, parked};
+use crate::runner::{checkpoint, lease, parked};
 
 /// Most events in one transaction.
 const BATCH_EVENTS_MAX: usize = 1_000;
 
 /// How long no event came when a projection looks whether the log went on without it.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a batch may take; an engine outside PostgreSQL may need minutes for it.
+const BATCH_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// How often a projection looks for parked keys that are to be tried again, however busy it is.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -129,7 +132,7 @@ impl Lane {
                 biased;
                 () = self.supervisor.cancel.cancelled() => return Ok(()),
                 _ = retries.tick(), if session.pinned.is_none() => {
-                    self.retry(session).await?;
+                    lease::within(BATCH_TIME_MAX, self.retry(session)).await?;
                     continue;
                 }
                 chunk = chunks.next() => chunk.ok_or(SessionError::SubscriptionEnded)?,
@@ -163,8 +166,18 @@ impl Lane {
         }
     }
 
-    /// Applies the events and moves the checkpoint to `upto`, all in one transaction.
+    /// Applies the events and moves the checkpoint to `upto`, in bounded time.
     async fn commit(
+        &self,
+        session: &mut Session<'_>,
+        events: Vec<RecordedEvent>,
+        upto: Position,
+    ) -> Result<(), SessionError> {
+        lease::within(BATCH_TIME_MAX, self.apply(session, events, upto)).await
+    }
+
+    /// The same, all in one transaction.
+    async fn apply(
         &self,
         session: &mut Session<'_>,
         mut events: Vec<RecordedEvent>,
@@ -178,7 +191,8 @@ impl Lane {
         {
             checkpoint::pin(session.connection, id, last.position).await?;
         }
-        let mut transaction = session.connection.begin().await?;
+        // Waits for nobody: it shows whether there still is a server at the other end.
+        let mut transaction = lease::answered(session.connection.begin()).await?;
         let reached = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Position::START);
         // A rebuild that went live in between may have come further than this loop.
         events.retain(|event| event.position > reached);
@@ -224,7 +238,7 @@ impl Lane {
     /// Tries the keys again that an operator asks for.
     async fn retry(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
         let id = self.supervisor.id;
-        let requests = parked::retry_requests(session.connection, id).await?;
+        let requests = lease::answered(parked::retry_requests(session.connection, id)).await?;
         if requests.is_empty() {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use metrics::{counter, gauge};
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -34,6 +34,17 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// How often a process without the lease tries to take it.
 const LEASE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long whoever has the lease may leave an event alone before that is told.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// What a process without the lease last saw of the one that has it.
+struct Seen {
+    at: Instant,
+    position: Option<Position>,
+    /// The event that was to be applied next.
+    next: Option<Position>,
+}
 
 /// The lease can't be waited for.
 #[derive(Debug, Error)]
@@ -121,15 +132,46 @@ impl Supervisor {
     async fn lease(&self) -> Result<PgConnection, LeaseError> {
         lease::answered(bookkeeping::prepare(&self.pool)).await?;
         let mut connection = lease::answered(lease::connect(&self.pool)).await?;
-        while !lease::try_take(&mut connection, self.id, lease::Work::Run).await? {
+        let mut seen = Seen { at: Instant::now(), position: None, next: None };
+        while !lease::answered(lease::try_take(&mut connection, self.id, lease::Work::Run)).await? {
             // Readers in this process wait for what the other one commits.
-            if let Some(position) = checkpoint::load(&mut connection, self.id).await? {
+            let loaded = lease::answered(checkpoint::load(&mut connection, self.id)).await?;
+            if let Some(position) = loaded {
                 self.publish(position);
+            }
+            if seen.at.elapsed() > STANDSTILL {
+                seen = self.look_again(&mut connection, &seen, loaded).await?;
             }
             let awaited = self.watermarks.somebody_waits();
             sleep(if awaited { AWAITED_INTERVAL } else { LEASE_INTERVAL }).await;
         }
         Ok(connection)
+    }
+
+    /// Whether the process that has the lease has left an event alone since the last look.
+    async fn look_again(
+        &self,
+        connection: &mut PgConnection,
+        last: &Seen,
+        position: Option<Position>,
+    ) -> Result<Seen, sqlx::Error> {
+        if let (Some(position), Some(next)) = (position, last.next)
+            && last.position == Some(position)
+        {
+            let reason = format!(
+                "the process that runs it has applied nothing for {} s",
+                STANDSTILL.as_secs()
+            );
+            let told = checkpoint::stands_still(connection, self.id, position, &reason, next);
+            if lease::answered(told).await? {
+                warn!(projection = %self.id, %position, reason, "a projection stands still");
+            }
+        }
+        let next = match position {
+            Some(position) => self.first_after(position).await.ok().flatten(),
+            None => None,
+        };
+        Ok(Seen { at: Instant::now(), position, next })
     }
 
     /// The session has come to its work, and the model is at this position.

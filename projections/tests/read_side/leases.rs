@@ -2,10 +2,13 @@
 //! its way to PostgreSQL does not pass for one at work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use projections::postgres::profiles::{MODEL, ProfilesProjection};
 use projections::checkpoints;
+use projections::postgres::profiles::{MODEL, ProfilesProjection};
 use sqlx::PgPool;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
 
 use crate::database;
 use crate::memory_store::MemoryStore;
@@ -51,4 +54,39 @@ async fn a_standby_whose_connection_is_cut_says_nothing_of_the_model() {
     assert_eq!(status(&pool).await, ("running".to_owned(), None));
     assert!(first.drain(LIMIT).await);
     assert_eq!(status(&pool).await, ("stopped".to_owned(), None));
+}
+
+/// Long enough that silence is noticed, and then told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn signal(backend: i32, what: &str) {
+    let sent = Command::new("kill").args([what, &backend.to_string()]).status().await;
+    assert!(sent.expect("it is sent").success(), "{what} could not be sent to the backend");
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_silent_is_given_up_and_told_of() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    reached(&runner, &[MODEL], register(&store, "one").1).await;
+    let holding = backends(&pool, true).await;
+    let &[backend] = &holding[..] else {
+        panic!("one lease was to be held: {holding:?}");
+    };
+    signal(backend, "-STOP").await;
+    let (_, position) = register(&store, "two");
+    let told = timeout(PATIENCE, async {
+        while status(&pool).await.0 == "running" {
+            sleep(Duration::from_millis(50)).await; // poll
+        }
+    });
+    let told = told.await;
+    let (now, reason) = status(&pool).await;
+    // Before anything else, so that the server can be stopped whatever comes.
+    signal(backend, "-CONT").await;
+    assert!(told.is_ok(), "it passes for one at work: {now}, {reason:?}");
+    assert!(reason.is_some_and(|reason| reason.contains("has applied nothing")));
+    reached(&runner, &[MODEL], position).await;
+    assert_eq!(status(&pool).await, ("running".to_owned(), None));
+    assert!(runner.drain(LIMIT).await);
 }
