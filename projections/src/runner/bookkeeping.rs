@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS projection.checkpoints (
     reason text,
     failing_position bigint,
     updated_at timestamptz NOT NULL DEFAULT now(),
+    built boolean NOT NULL DEFAULT true,
     PRIMARY KEY (name, version)
 );
 CREATE TABLE IF NOT EXISTS projection.parked (
@@ -35,7 +36,11 @@ CREATE TABLE IF NOT EXISTS projection.parked (
 );
 DO $do$
 BEGIN
-    -- `CREATE INDEX IF NOT EXISTS` would wait for all who write, also where it has nothing to do.
+    -- `IF NOT EXISTS` would wait for all who write, also where it has nothing to do.
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attname = 'built'
+                   AND attrelid = 'projection.checkpoints'::regclass) THEN
+        ALTER TABLE projection.checkpoints ADD COLUMN built boolean NOT NULL DEFAULT true;
+    END IF;
     IF to_regclass('projection.parked_by_key') IS NULL THEN
         CREATE INDEX parked_by_key
             ON projection.parked (name, version, shadow, key, position);

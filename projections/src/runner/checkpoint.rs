@@ -36,6 +36,8 @@ pub struct Checkpoint {
     pub name: String,
     /// The version of its shape.
     pub version: i32,
+    /// Whether it was ever built; until then nothing of it can be read.
+    pub built: bool,
     /// Everything up to here is in the model, or parked.
     pub position: Position,
     /// How it fares.
@@ -56,6 +58,7 @@ impl FromRow<'_, PgRow> for Checkpoint {
         Ok(Self {
             name: row.try_get("name")?,
             version: row.try_get("version")?,
+            built: row.try_get("built")?,
             position: position_from_column(row.try_get("position")?),
             status: row.try_get("status")?,
             reason: row.try_get("reason")?,
@@ -84,7 +87,7 @@ pub(crate) async fn load(
     id: ModelId,
 ) -> Result<Option<Position>, sqlx::Error> {
     let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2",
+        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2 AND built",
     )
     .bind(id.name)
     .bind(id.version_column())
@@ -119,8 +122,8 @@ pub(crate) async fn advance(
         "INSERT INTO projection.checkpoints (name, version, position, status)
          VALUES ($1, $2, $3, 'running')
          ON CONFLICT (name, version) DO UPDATE
-         SET position = $3, pinned_position = NULL, updated_at = now(), reason = NULL,
-             failing_position = NULL,
+         SET position = $3, built = true, pinned_position = NULL, updated_at = now(),
+             reason = NULL, failing_position = NULL,
              status = CASE checkpoints.status WHEN 'stopped' THEN 'stopped' ELSE 'running' END",
     )
     .bind(id.name)
@@ -133,11 +136,28 @@ pub(crate) async fn advance(
 
 /// The model is as if it had never been built.
 pub(crate) async fn forget(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM projection.checkpoints WHERE name = $1 AND version = $2")
-        .bind(id.name)
-        .bind(id.version_column())
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE projection.checkpoints
+         SET built = false, position = 0, pinned_position = NULL, status = 'building'
+         WHERE name = $1 AND version = $2",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The model has a row from now on, so that a first build that fails can say why.
+pub(crate) async fn enter(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO projection.checkpoints (name, version, position, status, built)
+         VALUES ($1, $2, 0, 'building', false) ON CONFLICT DO NOTHING",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -91,6 +91,7 @@ impl Lane {
         connection: &'c mut PgConnection,
     ) -> Result<Option<Session<'c>>, SessionError> {
         let id = self.supervisor.id;
+        checkpoint::enter(connection, id).await?;
         if !self.projection.has_live().await? {
             // For good, so that a build that is cut off is not taken for the model.
             checkpoint::forget(connection, id).await?;
