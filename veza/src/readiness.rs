@@ -90,8 +90,8 @@ impl Readiness {
     pub async fn models_built(&self) {
         let began = Instant::now();
         let mut told = false;
-        while !matches!(self.models().await, Some(Ok(rows)) if unbuilt(&self.needed, &rows).is_empty())
-        {
+        let all_built = |rows: Vec<Checkpoint>| unbuilt(&self.needed, &rows).is_empty();
+        while !self.models().await.is_some_and(|rows| rows.is_ok_and(all_built)) {
             if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
                 say("read models  being built from the log; not ready yet");
             }

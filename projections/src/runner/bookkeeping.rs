@@ -4,7 +4,7 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::projection::{ModelId, Target};
 
-/// Makes one process at a time make the runner's tables: `CREATE … IF NOT EXISTS` alone can collide.
+/// Lets one process at a time make the runner's tables: `CREATE … IF NOT EXISTS` can collide.
 /// (A model's own schemas are changed by whoever has its lease for rebuilds.)
 const SCHEMA_LOCK: i64 = 0x7665_7a61_0001;
 

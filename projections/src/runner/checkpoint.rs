@@ -111,8 +111,8 @@ pub(crate) async fn lock(
     Ok(position.map(position_from_column))
 }
 
-/// Moves the checkpoint to here, in the transaction of what it stands for. What moves it is at work,
-/// whatever was thought of it; one that was stopped is rebuilt by somebody else.
+/// Moves the checkpoint to here, in the transaction of what it stands for. What moves it is at
+/// work, whatever was thought of it; one that was stopped is rebuilt by somebody else.
 pub(crate) async fn advance(
     connection: &mut PgConnection,
     id: ModelId,
@@ -217,8 +217,9 @@ pub(crate) async fn set_status(
     Ok(())
 }
 
-/// Writes down that a projection stands still that another process has the lease of: it has been at
-/// this position for too long. One that has a batch in the works, or tells of itself, is left alone.
+/// Writes down that a projection stands still that another process has the lease of: it has been
+/// at this position for too long. One that has a batch in the works, or tells of itself, is left
+/// alone. Tells whether it was written.
 pub(crate) async fn stands_still(
     connection: &mut PgConnection,
     id: ModelId,
