@@ -42,13 +42,15 @@ pub enum QueryError {
 
 impl From<sqlx::Error> for QueryError {
     fn from(error: sqlx::Error) -> Self {
-        // Undefined table and undefined schema: the model of this version was never swapped in.
-        let not_built = error
-            .as_database_error()
-            .and_then(|error| error.code())
-            .is_some_and(|code| code == "42P01" || code == "3F000");
-        if not_built { Self::NotBuilt } else { Self::Database(error) }
+        // The model of this version was never swapped in.
+        if is_undefined(&error) { Self::NotBuilt } else { Self::Database(error) }
     }
+}
+
+/// Whether a table or a schema is not there.
+pub fn is_undefined(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "42P01" || code == "3F000")
 }
 
 /// Where a page ended; the next begins behind it. Opaque to clients.

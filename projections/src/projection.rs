@@ -127,7 +127,8 @@ pub trait Projection: Send + Sync + 'static {
     }
 
     /// Whether the live copy in a sink outside PostgreSQL is there. One that was lost, or another
-    /// server that is empty, is filled from the whole log before anything is added to it.
+    /// server that is empty, is filled from the whole log before anything is added to it: it is
+    /// asked for before every batch.
     async fn has_live(&self) -> Result<bool, ApplyError> {
         Ok(true)
     }

@@ -3,8 +3,8 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | `supervisor` | a loop that failed begins again, and says why |
-//! | `session` | one projection's loop from its lease to its end |
+//! | `supervisor` | a loop waits for its lease, begins again when it failed, and says why |
+//! | `session` | one projection's loop while it has the lease |
 //! | `publishing` | the loop that passes events on to the event bus |
 //! | `batch` | events into a model in one transaction; poison events are parked |
 //! | `checkpoint`, `parked` | what PostgreSQL keeps of progress and of events that wait |
@@ -82,9 +82,10 @@ impl Runner {
                 pool: pool.clone(),
                 store: Arc::clone(&store),
                 committed,
+                watermarks: watermarks.clone(),
                 cancel: cancel.clone(),
             };
-            let lane = Lane { supervisor, projection, watermarks: watermarks.clone() };
+            let lane = Lane { supervisor, projection };
             lanes.spawn(lane.supervise());
         }
         Self { pool, store, cancel, lanes, watermarks }
@@ -99,6 +100,7 @@ impl Runner {
             pool: self.pool.clone(),
             store: Arc::clone(&self.store),
             committed: watch::Sender::new(Position::START),
+            watermarks: self.watermarks.clone(),
             cancel: self.cancel.clone(),
         };
         self.lanes.spawn(Publisher { supervisor, bus }.supervise());

@@ -54,7 +54,7 @@ pub enum ModelCommand {
     Rebuild(RebuildArgs),
     /// Show the events that a read model could not take, and those that wait behind them
     Parked(ParkedArgs),
-    /// Let the running platform try a key's parked events again
+    /// Let the running platform try parked events again, a key's or all
     Retry(RetryArgs),
     /// List runs of sagas, the newest first
     Sagas(SagasArgs),

@@ -120,7 +120,7 @@ fn print(
         (Some(_), None) => "not in use",
         (Some(row), Some(_)) => &row.status,
     };
-    let position = row.map(|row| row.position.to_string());
+    let position = row.filter(|row| row.built).map(|row| row.position.to_string());
     let parked = row.map_or(0, |row| row.parked_events);
     let reason = row.and_then(|row| row.reason.as_deref());
     let seconds = lag.and_then(|(lag, now)| {

@@ -20,7 +20,11 @@ pub struct RetryArgs {
     /// Which model, such as `orders`
     pub model: String,
     /// Whose events, as `parked` names the key
-    pub key: String,
+    #[arg(required_unless_present = "all")]
+    pub key: Option<String>,
+    /// Those of every key
+    #[arg(long, conflicts_with = "key")]
+    pub all: bool,
 }
 
 /// Prints what is parked, in the log's order. Bad, when there is anything.
@@ -64,7 +68,7 @@ pub async fn parked(
     Ok(verdict)
 }
 
-/// Asks for another try. Bad, when nothing is parked under that key.
+/// Asks for another try. Bad, when nothing of it is parked.
 pub async fn retry(
     read_models: &Models,
     args: &RetryArgs,
@@ -72,11 +76,12 @@ pub async fn retry(
 ) -> Result<Verdict, ReplayError> {
     read_models.prepare().await?;
     let id = read_models.find(&args.model)?.id();
-    let events = retry_parked(&read_models.pool, id, &args.key).await?;
+    let events = retry_parked(&read_models.pool, id, args.key.as_deref()).await?;
     let document = json!({ "name": id.name, "version": id.version, "key": args.key,
         "events": events });
-    let line = match events {
-        0 => format!("nothing of key {} is parked in {id}", args.key),
+    let line = match (events, &args.key) {
+        (0, Some(key)) => format!("nothing of key {key} is parked in {id}"),
+        (0, None) => format!("nothing is parked in {id}"),
         _ => format!("{events} events are tried again by the platform; `parked` tells whether"),
     };
     output.result(&document, &line)?;

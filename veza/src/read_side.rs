@@ -26,6 +26,8 @@ const SEARCH_INDEX: &str = "veza";
 pub struct ReadSide {
     /// What fills the models.
     pub projections: Vec<Arc<dyn Projection>>,
+    /// The models that engines outside PostgreSQL hold; the platform serves without them, too.
+    pub outside: Vec<ModelId>,
     /// What answers.
     pub engines: Engines,
     /// Where events are published; none: nowhere.
@@ -65,12 +67,15 @@ impl ReadSide {
         let (search_model, search) = search(config, pool, &mut lines)?;
         let mut projections = postgres::projections();
         projections.push(Arc::new(SearchFeed::new(search_model, Arc::clone(&search))));
+        let mut outside = Vec::from_iter(config.meilisearch_url.as_ref().map(|_| search_model));
         // PostgreSQL goes on counting, so that ClickHouse can be left again at once.
         let mut statistics: Arc<dyn PlayStatistics> = Arc::new(postgres::Plays::new(pool.clone()));
         if let Some(url) = &config.clickhouse_url {
             let server = ClickHouse::open(url)?;
             lines.push(format!("statistics   ClickHouse at {}", server.address()));
-            projections.push(Arc::new(ClickHousePlaysProjection::new(server.clone())));
+            let plays = Arc::new(ClickHousePlaysProjection::new(server.clone()));
+            outside.push(plays.id());
+            projections.push(plays);
             statistics = Arc::new(ClickHousePlays::new(server));
         }
         let brokers = &config.kafka_brokers;
@@ -80,7 +85,7 @@ impl ReadSide {
             lines.push(format!("event bus    Kafka at {brokers}, topics {TOPIC_PREFIX}<category>"));
         }
         let engines = Engines { search, search_model, statistics };
-        Ok(Self { projections, engines, bus, lines })
+        Ok(Self { projections, outside, engines, bus, lines })
     }
 
     /// Says what serves, a line a part.

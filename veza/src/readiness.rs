@@ -1,12 +1,13 @@
 //! Whether a process does what it is there for, as far as machines that route to it must know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{Problem, ProblemType};
 use event_store::{AppendError, EventStore, ExpectedRevision, StoreError, StreamName};
-use projections::checkpoints;
+use projections::page::is_undefined;
+use projections::{Checkpoint, ModelId, checkpoints};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
@@ -37,8 +38,10 @@ pub struct Readiness {
     pub writes_log: bool,
     /// PostgreSQL, for roles that need it.
     pub pool: Option<PgPool>,
-    /// Whether queries are answered here: then every model must have been built.
-    pub answers_queries: bool,
+    /// The models that must have been built: those in PostgreSQL, where queries are answered.
+    pub needed: Vec<ModelId>,
+    /// Those whose absence degrades queries, and is told: engines outside PostgreSQL hold them.
+    pub outside: Vec<ModelId>,
     /// Whether commands are carried out here: then the disks must have their reserve.
     pub takes_commands: bool,
     /// The sagas, where they run here.
@@ -67,12 +70,14 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, last) = (None, None, Mutex::new(None));
-        let (writes_log, answers_queries, takes_commands) = (false, false, false);
+        let (writes_log, takes_commands) = (false, false);
+        let (needed, outside) = (Vec::new(), Vec::new());
         Self {
             store,
             writes_log,
             pool,
-            answers_queries,
+            needed,
+            outside,
             takes_commands,
             sagas,
             reserve,
@@ -97,12 +102,13 @@ impl Readiness {
         Err(problem.with("parts", report.parts).with_retry_after(ANSWER_TIME_MAX))
     }
 
-    /// Returns once every model that queries ask was built, however long the log is; whoever asks
+    /// Returns once every model that is needed was built, however long the log is; whoever asks
     /// meanwhile is told that it is not ready.
     pub async fn models_built(&self) {
         let began = Instant::now();
         let mut told = false;
-        while !matches!(self.models().await, Some(Ok(models)) if unbuilt(&models).is_empty()) {
+        let all_built = |rows: Vec<Checkpoint>| unbuilt(&self.needed, &rows).is_empty();
+        while !self.models().await.is_some_and(|rows| rows.is_ok_and(all_built)) {
             if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
                 say("read models  being built from the log; not ready yet");
             }
@@ -135,13 +141,19 @@ impl Readiness {
         match models {
             None => {}
             Some(Err(why)) => needed("database", Err(why)),
-            Some(Ok(models)) => {
+            Some(Ok(rows)) => {
                 needed("database", Ok(()));
-                let unbuilt = unbuilt(&models);
-                if self.answers_queries && !unbuilt.is_empty() {
-                    needed("read_models", Err(format!("not built yet: {}", unbuilt.join(", "))));
+                let missing = unbuilt(&self.needed, &rows);
+                if !missing.is_empty() {
+                    needed("read_models", Err(format!("not built yet: {}", missing.join(", "))));
                 }
-                parts.insert("projections", json!(models));
+                let degraded = unbuilt(&self.outside, &rows);
+                if !degraded.is_empty() {
+                    let why = format!("not built yet: {}", degraded.join(", "));
+                    parts.insert("degraded", json!(why));
+                }
+                let states = rows.into_iter().map(|row| (name(&row), row.status));
+                parts.insert("projections", json!(states.collect::<BTreeMap<_, _>>()));
             }
         }
         if let Some(sagas) = &self.sagas {
@@ -181,22 +193,19 @@ impl Readiness {
         }
     }
 
-    /// How each projection fares, by `name_vversion`; none for roles without a database.
-    async fn models(&self) -> Option<Result<BTreeMap<String, String>, String>> {
+    /// How each projection fares; none for roles without a database.
+    async fn models(&self) -> Option<Result<Vec<Checkpoint>, String>> {
         let pool = self.pool.as_ref()?;
         let asked = async {
             sqlx::query("SELECT 1").execute(pool).await?;
             match checkpoints(pool).await {
                 // The projector has never run: then there are no models either.
-                Err(sqlx::Error::Database(error)) if is_undefined(&*error) => Ok(Vec::new()),
+                Err(error) if is_undefined(&error) => Ok(Vec::new()),
                 rows => rows,
             }
         };
         Some(match timeout(ANSWER_TIME_MAX, asked).await {
-            Ok(Ok(rows)) => Ok(rows
-                .into_iter()
-                .map(|row| (format!("{}_v{}", row.name, row.version), row.status))
-                .collect()),
+            Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "not ready: the database");
                 Err("out of reach".to_owned())
@@ -206,14 +215,12 @@ impl Readiness {
     }
 }
 
-/// A table or a schema that is not there.
-fn is_undefined(error: &dyn sqlx::error::DatabaseError) -> bool {
-    matches!(error.code().as_deref(), Some("42P01" | "3F000"))
+/// Which of the models nobody has built yet.
+fn unbuilt(models: &[ModelId], rows: &[Checkpoint]) -> Vec<String> {
+    let built: BTreeSet<String> = rows.iter().filter(|row| row.built).map(name).collect();
+    models.iter().map(ModelId::to_string).filter(|model| !built.contains(model)).collect()
 }
 
-/// The models that queries ask and that nobody has built yet.
-fn unbuilt(built: &BTreeMap<String, String>) -> Vec<String> {
-    let wanted = projections::postgres::projections();
-    let names = wanted.iter().map(|projection| projection.id().to_string());
-    names.filter(|name| !built.contains_key(name)).collect()
+fn name(row: &Checkpoint) -> String {
+    format!("{}_v{}", row.name, row.version)
 }

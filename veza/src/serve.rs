@@ -113,6 +113,11 @@ impl Platform {
             let read_side = ReadSide::of(config, &pool)?;
             read_side.tell();
             let engines = read_side.engines.clone();
+            if config.does(Role::QueryApi) {
+                let models = read_side.projections.iter().map(|projection| projection.id());
+                let (outside, needed) = models.partition(|id| read_side.outside.contains(id));
+                (readiness.outside, readiness.needed) = (outside, needed);
+            }
             let background =
                 Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
@@ -132,7 +137,6 @@ impl Platform {
                 routes = routes.merge(api).merge(docs::router(document));
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
-            readiness.answers_queries = config.does(Role::QueryApi);
             readiness.takes_commands = config.does(Role::CommandApi);
             readiness.pool = Some(pool);
         }

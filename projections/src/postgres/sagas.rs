@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use event_schemas::saga::SagaEvent;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row, query};
+use sqlx::{PgConnection, QueryBuilder, Row, query};
 
 use crate::envelope::{Envelope, Event};
 use crate::page::{Cursor, Page, PageSize, QueryError, names};
@@ -32,6 +32,7 @@ const TABLES: &[&str] = &[
     )",
     "CREATE INDEX IF NOT EXISTS sagas_by_subject ON sagas (subject, position DESC)",
     "CREATE INDEX IF NOT EXISTS sagas_by_status ON sagas (status, position DESC)",
+    "CREATE INDEX IF NOT EXISTS sagas_by_position ON sagas (position DESC)",
 ];
 
 /// Fills the model.
@@ -220,17 +221,17 @@ impl Sagas {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<SagaInstance>, QueryError> {
-        let rows = query(
-            "SELECT * FROM sagas_v1.sagas
-             WHERE ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR subject = $2)
-             AND position < $3 ORDER BY position DESC LIMIT $4",
-        )
-        .bind(status.map(SagaStatus::as_str))
-        .bind(subject)
-        .bind(Cursor::column(after))
-        .bind(size.and_one())
-        .fetch_all(&self.pool)
-        .await?;
+        // A statement a case, so that each is answered by an index of its own.
+        let mut select = QueryBuilder::new("SELECT * FROM sagas_v1.sagas WHERE position < ");
+        select.push_bind(Cursor::column(after));
+        if let Some(status) = status {
+            select.push(" AND status = ").push_bind(status.as_str());
+        }
+        if let Some(subject) = subject {
+            select.push(" AND subject = ").push_bind(subject);
+        }
+        select.push(" ORDER BY position DESC LIMIT ").push_bind(size.and_one());
+        let rows = select.build().fetch_all(&self.pool).await?;
         Page::of(rows, size, instance)
     }
 }

@@ -87,6 +87,13 @@ impl BatchWriter {
         if open.is_empty() {
             return Ok(());
         }
+        // An engine may make again, empty, what it lost, and take events into that. The session
+        // ends with this, and the next one fills the model from the whole log.
+        if self.target == Target::Live && !self.has_live().await? {
+            return Err(BatchError::Transient(
+                "the live copy is gone from where it was kept".into(),
+            ));
+        }
         match self.apply(connection, &open).await {
             Ok(()) => Ok(()),
             Err(ApplyError::Transient(error)) => Err(BatchError::Transient(error)),
@@ -96,6 +103,11 @@ impl BatchWriter {
 
     fn id(&self) -> ModelId {
         self.projection.id()
+    }
+
+    async fn has_live(&self) -> Result<bool, BatchError> {
+        // No event is to blame for what comes of asking.
+        self.projection.has_live().await.map_err(|error| BatchError::Transient(error.into()))
     }
 
     /// Applies the events all or none: what failed leaves the transaction usable.

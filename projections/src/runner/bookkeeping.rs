@@ -4,7 +4,8 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::projection::{ModelId, Target};
 
-/// Makes one process at a time change schemas: `CREATE … IF NOT EXISTS` alone can collide.
+/// Lets one process at a time make the runner's tables: `CREATE … IF NOT EXISTS` can collide.
+/// (A model's own schemas are changed by whoever has its lease for rebuilds.)
 const SCHEMA_LOCK: i64 = 0x7665_7a61_0001;
 
 const TABLES: &str = r"
@@ -18,6 +19,7 @@ CREATE TABLE IF NOT EXISTS projection.checkpoints (
     reason text,
     failing_position bigint,
     updated_at timestamptz NOT NULL DEFAULT now(),
+    built boolean NOT NULL DEFAULT true,
     PRIMARY KEY (name, version)
 );
 CREATE TABLE IF NOT EXISTS projection.parked (
@@ -32,8 +34,19 @@ CREATE TABLE IF NOT EXISTS projection.parked (
     parked_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (name, version, shadow, position)
 );
-CREATE INDEX IF NOT EXISTS parked_by_key
-    ON projection.parked (name, version, shadow, key, position);
+DO $do$
+BEGIN
+    -- `IF NOT EXISTS` would wait for all who write, also where it has nothing to do.
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attname = 'built'
+                   AND attrelid = 'projection.checkpoints'::regclass) THEN
+        ALTER TABLE projection.checkpoints ADD COLUMN built boolean NOT NULL DEFAULT true;
+    END IF;
+    IF to_regclass('projection.parked_by_key') IS NULL THEN
+        CREATE INDEX parked_by_key
+            ON projection.parked (name, version, shadow, key, position);
+    END IF;
+END
+$do$;
 ";
 
 /// Folds text for search: lower case, no diacritics. With the extension `unaccent` letters such as
@@ -62,16 +75,13 @@ $do$;
 /// Makes the runner's tables where they are not there yet. Harmless to repeat.
 pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
-    lock_schemas(&mut transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)")
+        .bind(SCHEMA_LOCK)
+        .execute(&mut *transaction)
+        .await?;
     run_script(&mut transaction, TABLES).await?;
     run_script(&mut transaction, FOLD).await?;
     transaction.commit().await
-}
-
-/// Waits until no other transaction changes schemas, and keeps others out until this one ends.
-pub(crate) async fn lock_schemas(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(connection).await?;
-    Ok(())
 }
 
 /// Makes the model's empty shadow schema anew; what an interrupted rebuild left is dropped.
@@ -81,7 +91,6 @@ pub(crate) async fn create_shadow(
     tables: &[&str],
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    lock_schemas(&mut transaction).await?;
     forget_shadow(&mut transaction, id).await?;
     let create = format!("CREATE SCHEMA {}", id.schema(Target::Shadow));
     run_script(&mut transaction, &create).await?;
@@ -98,7 +107,6 @@ pub(crate) async fn drop_shadow(
     id: ModelId,
 ) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    lock_schemas(&mut transaction).await?;
     forget_shadow(&mut transaction, id).await?;
     transaction.commit().await
 }

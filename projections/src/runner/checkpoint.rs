@@ -36,6 +36,8 @@ pub struct Checkpoint {
     pub name: String,
     /// The version of its shape.
     pub version: i32,
+    /// Whether it was ever built; until then nothing of it can be read.
+    pub built: bool,
     /// Everything up to here is in the model, or parked.
     pub position: Position,
     /// How it fares.
@@ -56,6 +58,7 @@ impl FromRow<'_, PgRow> for Checkpoint {
         Ok(Self {
             name: row.try_get("name")?,
             version: row.try_get("version")?,
+            built: row.try_get("built")?,
             position: position_from_column(row.try_get("position")?),
             status: row.try_get("status")?,
             reason: row.try_get("reason")?,
@@ -84,7 +87,7 @@ pub(crate) async fn load(
     id: ModelId,
 ) -> Result<Option<Position>, sqlx::Error> {
     let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2",
+        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2 AND built",
     )
     .bind(id.name)
     .bind(id.version_column())
@@ -108,7 +111,8 @@ pub(crate) async fn lock(
     Ok(position.map(position_from_column))
 }
 
-/// Moves the checkpoint to here, in the transaction of what it stands for.
+/// Moves the checkpoint to here, in the transaction of what it stands for. What moves it is at
+/// work, whatever was thought of it; one that was stopped is rebuilt by somebody else.
 pub(crate) async fn advance(
     connection: &mut PgConnection,
     id: ModelId,
@@ -118,7 +122,9 @@ pub(crate) async fn advance(
         "INSERT INTO projection.checkpoints (name, version, position, status)
          VALUES ($1, $2, $3, 'running')
          ON CONFLICT (name, version) DO UPDATE
-         SET position = $3, pinned_position = NULL, updated_at = now()",
+         SET position = $3, built = true, pinned_position = NULL, updated_at = now(),
+             reason = NULL, failing_position = NULL,
+             status = CASE checkpoints.status WHEN 'stopped' THEN 'stopped' ELSE 'running' END",
     )
     .bind(id.name)
     .bind(id.version_column())
@@ -130,11 +136,28 @@ pub(crate) async fn advance(
 
 /// The model is as if it had never been built.
 pub(crate) async fn forget(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM projection.checkpoints WHERE name = $1 AND version = $2")
-        .bind(id.name)
-        .bind(id.version_column())
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE projection.checkpoints
+         SET built = false, position = 0, pinned_position = NULL, status = 'building'
+         WHERE name = $1 AND version = $2",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The model has a row from now on, so that a first build that fails can say why.
+pub(crate) async fn enter(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO projection.checkpoints (name, version, position, status, built)
+         VALUES ($1, $2, 0, 'building', false) ON CONFLICT DO NOTHING",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -192,4 +215,33 @@ pub(crate) async fn set_status(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Writes down that a projection stands still that another process has the lease of: it has been
+/// at this position for too long. One that has a batch in the works, or tells of itself, is left
+/// alone. Tells whether it was written.
+pub(crate) async fn stands_still(
+    connection: &mut PgConnection,
+    id: ModelId,
+    position: Position,
+    reason: &str,
+    next: Position,
+) -> Result<bool, sqlx::Error> {
+    let told = sqlx::query(
+        "WITH still AS (
+             SELECT name, version FROM projection.checkpoints
+             WHERE name = $1 AND version = $2 AND position = $3 AND status = 'running'
+             FOR UPDATE SKIP LOCKED)
+         UPDATE projection.checkpoints c
+         SET status = 'retrying', reason = $4, failing_position = $5, updated_at = now()
+         FROM still WHERE c.name = still.name AND c.version = still.version",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .bind(position_column(position))
+    .bind(reason)
+    .bind(position_column(next))
+    .execute(connection)
+    .await?;
+    Ok(told.rows_affected() > 0)
 }

@@ -3,9 +3,27 @@
 //! It is an advisory lock of the session, and every batch is committed on that same connection: a
 //! process that has lost the lock has lost the way to write, too. Nothing has to expire.
 
+use std::io;
+use std::time::Duration;
+
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::timeout;
 
 use crate::projection::ModelId;
+
+/// How long PostgreSQL may take to answer what waits for nobody, before the connection to it counts
+/// as lost.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// So that a server sees within half a minute that who had the lease is gone without a word, and
+/// gives it free (<https://www.postgresql.org/docs/current/runtime-config-connection.html>; without
+/// effect on a socket of the same machine).
+const KEEPALIVE: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "25000"),
+];
 
 /// What is leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +34,27 @@ pub(crate) enum Work {
     Rebuild,
 }
 
+/// What PostgreSQL answers in time to something that waits for nobody.
+pub(crate) async fn answered<T>(
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    within(ANSWER_TIME_MAX, asked).await
+}
+
+/// What comes of work on a connection within the limit; after it the connection counts as lost.
+pub(crate) async fn within<T, E: From<sqlx::Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        let silence = format!("nothing has come of it for {} s", limit.as_secs());
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, silence)).into())
+    })
+}
+
 /// Opens a connection of its own, with the pool's settings.
 pub(crate) async fn connect(pool: &PgPool) -> Result<PgConnection, sqlx::Error> {
-    PgConnection::connect_with(&pool.connect_options()).await
+    PgConnection::connect_with(&(*pool.connect_options()).clone().options(KEEPALIVE)).await
 }
 
 /// Takes the lease on this connection until it closes; `false` when somebody else has it.

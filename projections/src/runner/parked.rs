@@ -51,11 +51,16 @@ pub async fn parked_events(pool: &PgPool, id: ModelId) -> Result<Vec<ParkedEvent
     .await
 }
 
-/// Asks the running projection to try a key's parked events again, in order. Tells how many.
-pub async fn retry_parked(pool: &PgPool, id: ModelId, key: &str) -> Result<u64, sqlx::Error> {
+/// Asks the running projection to try parked events again, in order: a key's, or without one all.
+/// Tells how many.
+pub async fn retry_parked(
+    pool: &PgPool,
+    id: ModelId,
+    key: Option<&str>,
+) -> Result<u64, sqlx::Error> {
     let asked = sqlx::query(
         "UPDATE projection.parked SET retry_requested = true
-         WHERE name = $1 AND version = $2 AND NOT shadow AND key = $3",
+         WHERE name = $1 AND version = $2 AND NOT shadow AND ($3::text IS NULL OR key = $3)",
     )
     .bind(id.name)
     .bind(id.version_column())

@@ -6,25 +6,22 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use event_store::{Position, RecordedEvent, SubscribeError, SubscribeFrom};
 use futures::StreamExt;
-use futures::future::BoxFuture;
-use metrics::{counter, gauge, histogram};
-use sqlx::{Connection, PgConnection};
+use metrics::{counter, histogram};
+use sqlx::PgConnection;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::kafka::{EventBus, EventBusError, Link};
 use crate::runner::checkpoint::Status;
-use crate::runner::supervisor::{LookError, Supervisor, take};
-use crate::runner::{bookkeeping, checkpoint, lease};
+use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
+use crate::runner::{checkpoint, lease};
 
 /// Most events that are sent before the checkpoint moves.
 const BATCH_EVENTS_MAX: usize = 1_000;
-
-/// How often a process without the lease tries to take it.
-const LEASE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How often an idle publisher looks whether the log went on without it.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -36,7 +33,7 @@ const STALL: Duration = Duration::from_secs(10);
 const PARTING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Error)]
-enum PublishError {
+pub(crate) enum PublishError {
     #[error("the database did not do its work")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
@@ -55,65 +52,53 @@ pub(crate) struct Publisher {
     pub(crate) bus: EventBus,
 }
 
-/// What a session works with once it has the lease.
-struct Session {
-    connection: PgConnection,
+/// What a session works with.
+struct Session<'c> {
+    connection: &'c mut PgConnection,
     link: Link,
     position: Position,
+}
+
+#[async_trait]
+impl Leased for Publisher {
+    type Error = PublishError;
+
+    async fn session(&self, connection: &mut PgConnection) -> Result<(), PublishError> {
+        let Some(mut session) = self.begin(connection).await? else {
+            return Ok(());
+        };
+        self.supervisor.begun(session.connection, session.position).await?;
+        self.follow(&mut session).await
+    }
 }
 
 impl Publisher {
     /// Publishes until cancelled.
     pub(crate) async fn supervise(self) {
-        self.supervisor.run(|| self.session()).await;
+        self.supervisor.run(&self).await;
     }
 
-    fn session(&self) -> BoxFuture<'_, Result<(), PublishError>> {
-        Box::pin(async {
-            let id = self.supervisor.id;
-            bookkeeping::prepare(&self.supervisor.pool).await?;
-            let Some(mut session) = self.begin().await? else {
-                return Ok(());
-            };
-            let running = Status::Running;
-            checkpoint::set_status(&mut session.connection, id, running, None, None).await?;
-            self.supervisor.publish(session.position);
-            gauge!("projection_running", "projection" => id.name).set(1.0);
-            debug!(projection = %id, position = %session.position, "events are published");
-            self.follow(&mut session).await?;
-            let stopped = Status::Stopped;
-            checkpoint::set_status(&mut session.connection, id, stopped, None, None).await?;
-            gauge!("projection_running", "projection" => id.name).set(0.0);
-            session.connection.close().await?;
-            Ok(())
-        })
-    }
-
-    /// Waits for the lease, then asks the bus what it has. `None` when cancelled.
-    async fn begin(&self) -> Result<Option<Session>, PublishError> {
+    /// Asks the bus what it has. `None` when cancelled.
+    async fn begin<'c>(
+        &self,
+        connection: &'c mut PgConnection,
+    ) -> Result<Option<Session<'c>>, PublishError> {
         let (id, cancel) = (self.supervisor.id, &self.supervisor.cancel);
-        let mut connection = lease::connect(&self.supervisor.pool).await?;
-        while !lease::try_take(&mut connection, id, lease::Work::Run).await? {
-            if cancel.run_until_cancelled(sleep(LEASE_INTERVAL)).await.is_none() {
-                return Ok(None);
-            }
-        }
-        let position = match checkpoint::load(&mut connection, id).await? {
+        let position = match checkpoint::load(connection, id).await? {
             Some(position) => position,
             None => {
-                checkpoint::advance(&mut connection, id, Position::START).await?;
+                checkpoint::advance(connection, id, Position::START).await?;
                 Position::START
             }
         };
-        let Some(link) =
-            cancel.run_until_cancelled(self.bus.connect(&*self.supervisor.store)).await
-        else {
+        let link = self.bus.connect(&*self.supervisor.store);
+        let Some(link) = cancel.run_until_cancelled(link).await else {
             return Ok(None);
         };
         Ok(Some(Session { connection, link: link?, position }))
     }
 
-    async fn follow(&self, session: &mut Session) -> Result<(), PublishError> {
+    async fn follow(&self, session: &mut Session<'_>) -> Result<(), PublishError> {
         let Supervisor { store, filter, cancel, .. } = &self.supervisor;
         let from = SubscribeFrom::After(session.position);
         let subscription = store.subscribe_all(from, Some(filter.clone())).await?;
@@ -144,7 +129,7 @@ impl Publisher {
     /// Publishes a batch; `false` when it was to stop before the batch was confirmed.
     async fn publish(
         &self,
-        session: &mut Session,
+        session: &mut Session<'_>,
         events: &[RecordedEvent],
     ) -> Result<bool, PublishError> {
         if events.is_empty() {
@@ -152,7 +137,7 @@ impl Publisher {
         }
         let (id, started) = (self.supervisor.id, Instant::now());
         // On the connection that has the lease: where that is gone, another process may publish.
-        checkpoint::load(&mut session.connection, id).await?;
+        lease::answered(checkpoint::load(session.connection, id)).await?;
         let mut sent = pin!(session.link.publish(events));
         let mut stalled = false;
         loop {
@@ -164,7 +149,9 @@ impl Publisher {
                     stalled = true;
                     let reason = "Kafka does not confirm what was sent; it is waited for";
                     warn!(projection = %id, reason);
-                    self.supervisor.note(Status::Retrying, Some(reason)).await;
+                    let retrying = Status::Retrying;
+                    checkpoint::set_status(session.connection, id, retrying, Some(reason), None)
+                        .await?;
                 }
                 None => match timeout(PARTING, &mut sent).await {
                     Ok(published) => break published?,
@@ -173,8 +160,7 @@ impl Publisher {
             }
         }
         if stalled {
-            let running = Status::Running;
-            checkpoint::set_status(&mut session.connection, id, running, None, None).await?;
+            // The checkpoint, which moves now, says that it runs again.
             info!(projection = %id, "Kafka confirms again");
         }
         histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
@@ -182,8 +168,9 @@ impl Publisher {
         Ok(true)
     }
 
-    async fn advance(&self, session: &mut Session, upto: Position) -> Result<(), PublishError> {
-        checkpoint::advance(&mut session.connection, self.supervisor.id, upto).await?;
+    async fn advance(&self, session: &mut Session<'_>, upto: Position) -> Result<(), PublishError> {
+        let advanced = checkpoint::advance(session.connection, self.supervisor.id, upto);
+        lease::answered(advanced).await?;
         session.position = upto;
         self.supervisor.publish(upto);
         Ok(())

@@ -102,7 +102,8 @@ impl Rebuild {
 
     async fn do_it(self, mut progress: ProgressListener) -> Result<RebuildProgress, RebuildError> {
         let id = self.projection.id();
-        bookkeeping::prepare(&self.pool).await?;
+        let prepared = self.cancel.run_until_cancelled(bookkeeping::prepare(&self.pool)).await;
+        prepared.ok_or(RebuildError::Cancelled)??;
         let mut connection = lease::connect(&self.pool).await?;
         if !lease::try_take(&mut connection, id, lease::Work::Rebuild).await? {
             return Err(RebuildError::Busy(id));
@@ -221,11 +222,7 @@ impl Rebuild {
         let id = self.projection.id();
         let mut transaction = connection.begin().await?;
         bookkeeping::run_script(&mut transaction, SWAP_PATIENCE).await?;
-        let live = match bookkeeping::lock_schemas(&mut transaction).await {
-            Ok(()) => checkpoint::lock(&mut transaction, id).await,
-            Err(error) => Err(error),
-        };
-        let live = match live {
+        let live = match checkpoint::lock(&mut transaction, id).await {
             Err(error) if is_lock_timeout(&error) => {
                 transaction.rollback().await?;
                 return Ok(false);
@@ -267,13 +264,9 @@ impl Rebuild {
     /// Drops what was live. Apart from the swap, so that it does not wait for readers of the old
     /// tables.
     async fn drop_old(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let mut transaction = connection.begin().await?;
-        bookkeeping::lock_schemas(&mut transaction).await?;
         let live = self.projection.id().schema(Target::Live);
         let drop = format!("DROP SCHEMA IF EXISTS {live}_old CASCADE");
-        bookkeeping::run_script(&mut transaction, &drop).await?;
-        transaction.commit().await?;
-        Ok(())
+        bookkeeping::run_script(connection, &drop).await
     }
 }
 

@@ -1,40 +1,39 @@
 //! One projection's loop: lease, subscription, batches.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use event_store::{Position, ReadAll, ReadError, RecordedEvent, SubscribeError, SubscribeFrom};
 use futures::StreamExt;
-use futures::future::BoxFuture;
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, histogram};
 use sqlx::{Connection, PgConnection};
 use thiserror::Error;
-use tokio::time::sleep;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info};
 
 use crate::projection::{ApplyError, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
-use crate::runner::checkpoint::Status;
 use crate::runner::rebuild::{Rebuild, RebuildError};
-use crate::runner::supervisor::{LookError, Supervisor, take};
-use crate::runner::watermarks::Watermarks;
-use crate::runner::{bookkeeping, checkpoint, lease, parked};
+use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
+use crate::runner::watermarks::AWAITED_INTERVAL;
+use crate::runner::{checkpoint, lease, parked};
 
 /// Most events in one transaction.
 const BATCH_EVENTS_MAX: usize = 1_000;
 
-/// How often a projection that does not have the lease tries to take it.
-const LEASE_INTERVAL: Duration = Duration::from_millis(200);
-
-/// How often an idle projection looks whether the log went on without it, and for retry requests.
+/// How long no event came when a projection looks whether the log went on without it.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The same while somebody waits for a position.
-const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a batch may take; an engine outside PostgreSQL may need minutes for it.
+const BATCH_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// How often a projection looks for parked keys that are to be tried again, however busy it is.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Why a session ended.
 #[derive(Debug, Error)]
-enum SessionError {
+pub(crate) enum SessionError {
     #[error("the database did not do its work")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
@@ -57,65 +56,47 @@ enum SessionError {
 pub(crate) struct Lane {
     pub(crate) supervisor: Supervisor,
     pub(crate) projection: Arc<dyn Projection>,
-    pub(crate) watermarks: Watermarks,
 }
 
-/// What a session works with once it has the lease.
-struct Session {
-    connection: PgConnection,
+/// What a session works with.
+struct Session<'c> {
+    connection: &'c mut PgConnection,
     writer: BatchWriter,
     position: Position,
     pinned: Option<Position>,
 }
 
+#[async_trait]
+impl Leased for Lane {
+    type Error = SessionError;
+
+    async fn session(&self, connection: &mut PgConnection) -> Result<(), SessionError> {
+        let Some(mut session) = self.begin(connection).await? else {
+            return Ok(());
+        };
+        self.supervisor.begun(session.connection, session.position).await?;
+        self.follow(&mut session).await
+    }
+}
+
 impl Lane {
     /// Runs the projection until cancelled.
     pub(crate) async fn supervise(self) {
-        self.supervisor.run(|| self.session()).await;
+        self.supervisor.run(&self).await;
     }
 
-    // Boxed, as the compiler can't tell otherwise that it may move between threads.
-    fn session(&self) -> BoxFuture<'_, Result<(), SessionError>> {
-        Box::pin(self.run_session())
-    }
-
-    async fn run_session(&self) -> Result<(), SessionError> {
+    /// Builds the model where it was never built. `None` when cancelled.
+    async fn begin<'c>(
+        &self,
+        connection: &'c mut PgConnection,
+    ) -> Result<Option<Session<'c>>, SessionError> {
         let id = self.supervisor.id;
-        bookkeeping::prepare(&self.supervisor.pool).await?;
-        let Some(mut session) = self.begin().await? else {
-            return Ok(());
-        };
-        checkpoint::set_status(&mut session.connection, id, Status::Running, None, None).await?;
-        self.supervisor.publish(session.position);
-        gauge!("projection_running", "projection" => id.name).set(1.0);
-        debug!(projection = %id, position = %session.position, "a projection runs");
-        self.follow(&mut session).await?;
-        checkpoint::set_status(&mut session.connection, id, Status::Stopped, None, None).await?;
-        gauge!("projection_running", "projection" => id.name).set(0.0);
-        session.connection.close().await?;
-        Ok(())
-    }
-
-    /// Waits for the lease and builds the model where it was never built. `None` when cancelled.
-    async fn begin(&self) -> Result<Option<Session>, SessionError> {
-        let id = self.supervisor.id;
-        let mut connection = lease::connect(&self.supervisor.pool).await?;
-        while !lease::try_take(&mut connection, id, lease::Work::Run).await? {
-            // Readers in this process wait for what the other one commits.
-            if let Some(position) = checkpoint::load(&mut connection, id).await? {
-                self.supervisor.publish(position);
-            }
-            let interval =
-                if self.watermarks.somebody_waits() { AWAITED_INTERVAL } else { LEASE_INTERVAL };
-            if self.supervisor.cancel.run_until_cancelled(sleep(interval)).await.is_none() {
-                return Ok(None);
-            }
-        }
+        checkpoint::enter(connection, id).await?;
         if !self.projection.has_live().await? {
             // For good, so that a build that is cut off is not taken for the model.
-            checkpoint::forget(&mut connection, id).await?;
+            checkpoint::forget(connection, id).await?;
         }
-        if checkpoint::load(&mut connection, id).await?.is_none() {
+        if checkpoint::load(connection, id).await?.is_none() {
             debug!(projection = %id, "a model is not there and is built from the whole log");
             let rebuild = Rebuild {
                 pool: self.supervisor.pool.clone(),
@@ -129,35 +110,44 @@ impl Lane {
                 built => built?,
             };
         }
-        let position = checkpoint::load(&mut connection, id).await?.unwrap_or(Position::START);
-        let pinned = checkpoint::pinned(&mut connection, id).await?;
+        let position = checkpoint::load(connection, id).await?.unwrap_or(Position::START);
+        let pinned = checkpoint::pinned(connection, id).await?;
         let projection = Arc::clone(&self.projection);
         let writer = BatchWriter::new(projection, Target::Live, OnPoison::Park);
         Ok(Some(Session { connection, writer, position, pinned }))
     }
 
-    async fn follow(&self, session: &mut Session) -> Result<(), SessionError> {
+    async fn follow(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
         let from = SubscribeFrom::After(session.position);
         let subscription =
             self.supervisor.store.subscribe_all(from, Some(self.supervisor.filter.clone())).await?;
         let mut chunks = subscription.ready_chunks(BATCH_EVENTS_MAX);
         let mut waiting_for_pin = Vec::new();
+        let mut retries = interval(RETRY_INTERVAL);
+        retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut quiet_since = Instant::now();
         loop {
-            let awaited = self.watermarks.somebody_waits();
+            let awaited = self.supervisor.watermarks.somebody_waits();
             let idle = if awaited { AWAITED_INTERVAL } else { IDLE_INTERVAL };
             let chunk = tokio::select! {
                 biased;
                 () = self.supervisor.cancel.cancelled() => return Ok(()),
+                _ = retries.tick(), if session.pinned.is_none() => {
+                    lease::within(BATCH_TIME_MAX, self.retry(session)).await?;
+                    continue;
+                }
                 chunk = chunks.next() => chunk.ok_or(SessionError::SubscriptionEnded)?,
-                () = sleep(idle) => {
+                () = sleep_until(quiet_since + idle) => {
                     if session.pinned.is_some() {
                         self.complete_pinned(session, &mut waiting_for_pin).await?;
                     } else {
-                        self.idle(session, awaited).await?;
+                        self.follow_others(session).await?;
                     }
+                    quiet_since = Instant::now();
                     continue;
                 }
             };
+            quiet_since = Instant::now();
             let (events, upto) = take(chunk, session.position)?;
             waiting_for_pin.extend(events);
             // A batch that may be in a sink outside already is made again with the same end.
@@ -177,10 +167,20 @@ impl Lane {
         }
     }
 
-    /// Applies the events and moves the checkpoint to `upto`, all in one transaction.
+    /// Applies the events and moves the checkpoint to `upto`, in bounded time.
     async fn commit(
         &self,
-        session: &mut Session,
+        session: &mut Session<'_>,
+        events: Vec<RecordedEvent>,
+        upto: Position,
+    ) -> Result<(), SessionError> {
+        lease::within(BATCH_TIME_MAX, self.apply(session, events, upto)).await
+    }
+
+    /// The same, all in one transaction.
+    async fn apply(
+        &self,
+        session: &mut Session<'_>,
         mut events: Vec<RecordedEvent>,
         upto: Position,
     ) -> Result<(), SessionError> {
@@ -190,9 +190,10 @@ impl Lane {
         if let Some(last) = events.last().filter(|_| self.projection.pins_batches())
             && session.pinned.is_none()
         {
-            checkpoint::pin(&mut session.connection, id, last.position).await?;
+            checkpoint::pin(session.connection, id, last.position).await?;
         }
-        let mut transaction = session.connection.begin().await?;
+        // Waits for nobody: it shows whether there still is a server at the other end.
+        let mut transaction = lease::answered(session.connection.begin()).await?;
         let reached = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Position::START);
         // A rebuild that went live in between may have come further than this loop.
         events.retain(|event| event.position > reached);
@@ -209,23 +210,19 @@ impl Lane {
         Ok(())
     }
 
-    /// While no event comes: the checkpoint follows the log over events of others, and keys that an
-    /// operator asks for are tried again.
-    async fn idle(&self, session: &mut Session, awaited: bool) -> Result<(), SessionError> {
+    /// While no event comes: the checkpoint follows the log over events of others.
+    async fn follow_others(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
         if let Some(head) = self.supervisor.nothing_until_head(session.position).await? {
             self.commit(session, Vec::new(), head).await?;
         }
-        if awaited {
-            return Ok(());
-        }
-        self.retry(session).await
+        Ok(())
     }
 
     /// While no event comes and a pinned batch is incomplete: its last events may be gone from the
     /// log, with the stream they were of. What is left of it is the batch then.
     async fn complete_pinned(
         &self,
-        session: &mut Session,
+        session: &mut Session<'_>,
         waiting: &mut Vec<RecordedEvent>,
     ) -> Result<(), SessionError> {
         let Some(pinned) = session.pinned else {
@@ -239,9 +236,10 @@ impl Lane {
         Ok(())
     }
 
-    async fn retry(&self, session: &mut Session) -> Result<(), SessionError> {
+    /// Tries the keys again that an operator asks for.
+    async fn retry(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
         let id = self.supervisor.id;
-        let requests = parked::retry_requests(&mut session.connection, id).await?;
+        let requests = lease::answered(parked::retry_requests(session.connection, id)).await?;
         if requests.is_empty() {
             return Ok(());
         }

@@ -1,33 +1,55 @@
-//! Supervision of one loop: failed sessions begin again, and PostgreSQL and the log are told.
+//! Supervision of one loop: it waits for its lease, failed sessions begin again, and PostgreSQL and
+//! the log are told.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use event_store::{
     Delivery, EventStore, Filter, Position, ReadAll, ReadError, RecordedEvent, StoreError,
     SubscribeError,
 };
-use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use metrics::{counter, gauge};
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::projection::ModelId;
 use crate::runner::batch::with_causes;
-use crate::runner::checkpoint::{self, Status};
+use crate::runner::checkpoint::Status;
+use crate::runner::watermarks::{AWAITED_INTERVAL, Watermarks};
+use crate::runner::{bookkeeping, checkpoint, lease};
 
 /// The first pause after a failure; it doubles with each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
 /// The longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// How often a process without the lease tries to take it.
+const LEASE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long whoever has the lease may leave an event alone before that is told.
+const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// What a process without the lease last saw of the one that has it.
+struct Seen {
+    at: Instant,
+    position: Option<Position>,
+    /// The event that was to be applied next.
+    next: Option<Position>,
+}
+
+/// The lease can't be waited for.
+#[derive(Debug, Error)]
+#[error("the database did not do its work")]
+struct LeaseError(#[from] sqlx::Error);
 
 /// The log can't be looked at.
 #[derive(Debug, Error)]
@@ -38,6 +60,16 @@ pub(crate) enum LookError {
     Store(#[from] StoreError),
 }
 
+/// What a loop does while it has its lease.
+#[async_trait]
+pub(crate) trait Leased: Send + Sync {
+    /// Why it ends before it was to.
+    type Error: Error + Send;
+
+    /// Works on the connection that has the lease, until cancelled.
+    async fn session(&self, connection: &mut PgConnection) -> Result<(), Self::Error>;
+}
+
 /// What a loop from the log to somewhere stands on.
 pub(crate) struct Supervisor {
     pub(crate) id: ModelId,
@@ -45,25 +77,21 @@ pub(crate) struct Supervisor {
     pub(crate) pool: PgPool,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) committed: watch::Sender<Position>,
+    pub(crate) watermarks: Watermarks,
     pub(crate) cancel: CancellationToken,
 }
 
 impl Supervisor {
     /// Runs sessions until one ends well or all is cancelled; a failed one is begun again after a
     /// pause. A reason is told once, not at every try.
-    pub(crate) async fn run<'a, E: Error>(
-        &'a self,
-        session: impl Fn() -> BoxFuture<'a, Result<(), E>> + Send + Sync,
-    ) {
+    pub(crate) async fn run(&self, work: &impl Leased) {
         let id = self.id;
         let mut backoff = BACKOFF_MIN;
         let mut told = String::new();
         while !self.cancel.is_cancelled() {
             let before = *self.committed.borrow();
-            let reason = match AssertUnwindSafe(session()).catch_unwind().await {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => with_causes(&error),
-                Err(_panic) => "it panicked".to_owned(),
+            let Err(reason) = self.session(work).await else {
+                break;
             };
             if *self.committed.borrow() > before {
                 backoff = BACKOFF_MIN;
@@ -75,9 +103,6 @@ impl Supervisor {
                 warn!(projection = %id, reason, "a projection failed and begins again");
             }
             counter!("projection_errors_total", "projection" => id.name).increment(1);
-            gauge!("projection_running", "projection" => id.name).set(0.0);
-            let note = self.note(Status::Retrying, Some(&reason));
-            self.cancel.run_until_cancelled(Box::pin(note)).await;
             told = reason;
             self.cancel.run_until_cancelled(sleep(backoff)).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -85,20 +110,96 @@ impl Supervisor {
         debug!(projection = %id, position = %*self.committed.borrow(), "a projection stopped");
     }
 
-    /// Writes the status down where that is possible; when PostgreSQL is gone, the log has it.
-    pub(crate) async fn note(&self, status: Status, reason: Option<&str>) {
-        let failing = match reason {
-            Some(_) => self.next_event().await,
-            None => None,
+    /// One session under the lease; an error is why it failed.
+    async fn session(&self, work: &impl Leased) -> Result<(), String> {
+        let leased = self.cancel.run_until_cancelled(self.lease()).await;
+        let Some(mut connection) = leased.transpose().map_err(|error| with_causes(&error))? else {
+            return Ok(());
         };
-        let Ok(mut connection) = self.pool.acquire().await else {
-            return;
+        let ended = match AssertUnwindSafe(work.session(&mut connection)).catch_unwind().await {
+            Ok(ended) => ended.map_err(|error| with_causes(&error)),
+            Err(_panic) => Err("it panicked".to_owned()),
         };
-        let noted = checkpoint::set_status(&mut connection, self.id, status, reason, failing).await;
-        if let Err(error) = noted {
+        gauge!("projection_running", "projection" => self.id.name).set(0.0);
+        if let Err(error) = lease::answered(self.end(connection, &ended)).await {
             let id = self.id;
             warn!(projection = %id, %error, "the status of a projection could not be written");
         }
+        ended
+    }
+
+    /// Waits for the lease.
+    async fn lease(&self) -> Result<PgConnection, LeaseError> {
+        lease::answered(bookkeeping::prepare(&self.pool)).await?;
+        let mut connection = lease::answered(lease::connect(&self.pool)).await?;
+        let mut seen = Seen { at: Instant::now(), position: None, next: None };
+        while !lease::answered(lease::try_take(&mut connection, self.id, lease::Work::Run)).await? {
+            // Readers in this process wait for what the other one commits.
+            let loaded = lease::answered(checkpoint::load(&mut connection, self.id)).await?;
+            if let Some(position) = loaded {
+                self.publish(position);
+            }
+            if seen.at.elapsed() > STANDSTILL {
+                seen = self.look_again(&mut connection, &seen, loaded).await?;
+            }
+            let awaited = self.watermarks.somebody_waits();
+            sleep(if awaited { AWAITED_INTERVAL } else { LEASE_INTERVAL }).await;
+        }
+        Ok(connection)
+    }
+
+    /// Whether the process that has the lease has left an event alone since the last look.
+    async fn look_again(
+        &self,
+        connection: &mut PgConnection,
+        last: &Seen,
+        position: Option<Position>,
+    ) -> Result<Seen, sqlx::Error> {
+        if let (Some(position), Some(next)) = (position, last.next)
+            && last.position == Some(position)
+        {
+            let reason = format!(
+                "the process that runs it has applied nothing for {} s",
+                STANDSTILL.as_secs()
+            );
+            let told = checkpoint::stands_still(connection, self.id, position, &reason, next);
+            if lease::answered(told).await? {
+                warn!(projection = %self.id, %position, reason, "a projection stands still");
+            }
+        }
+        let next = match position {
+            Some(position) => self.first_after(position).await.ok().flatten(),
+            None => None,
+        };
+        Ok(Seen { at: Instant::now(), position, next })
+    }
+
+    /// The session has come to its work, and the model is at this position.
+    pub(crate) async fn begun(
+        &self,
+        connection: &mut PgConnection,
+        position: Position,
+    ) -> Result<(), sqlx::Error> {
+        checkpoint::set_status(connection, self.id, Status::Running, None, None).await?;
+        self.publish(position);
+        gauge!("projection_running", "projection" => self.id.name).set(1.0);
+        debug!(projection = %self.id, %position, "a projection runs");
+        Ok(())
+    }
+
+    /// Writes down how the session ended, on the connection that has the lease: whoever has lost
+    /// that one has nothing to say of the projection any more, as another process may run it.
+    async fn end(
+        &self,
+        mut connection: PgConnection,
+        ended: &Result<(), String>,
+    ) -> Result<(), sqlx::Error> {
+        let (status, reason, failing) = match ended {
+            Ok(()) => (Status::Stopped, None, None),
+            Err(reason) => (Status::Retrying, Some(reason.as_str()), self.next_event().await),
+        };
+        checkpoint::set_status(&mut connection, self.id, status, reason, failing).await?;
+        connection.close().await
     }
 
     /// Tells readers how far it has come.

@@ -11,11 +11,15 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::page::is_undefined;
 use crate::projection::ModelId;
 use crate::runner::checkpoint::{self, Checkpoint};
 
 /// How often a process that does not run the projection looks at its checkpoint.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often an idle projection looks at the log, or at its lease, while somebody waits for it.
+pub(crate) const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
 
 /// How far each model has come, as committed. Cheap to clone.
 #[derive(Clone)]
@@ -59,7 +63,7 @@ impl Watermarks {
         let mut connection = self.pool.acquire().await?;
         match checkpoint::load(&mut connection, model).await {
             // No process has made the runner's tables yet.
-            Err(error) if is_undefined_table(&error) => Ok(Position::START),
+            Err(error) if is_undefined(&error) => Ok(Position::START),
             loaded => Ok(loaded?.unwrap_or(Position::START)),
         }
     }
@@ -118,11 +122,6 @@ impl Watermarks {
             sleep_until(next).await;
         }
     }
-}
-
-fn is_undefined_table(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code == "42P01" || code == "3F000")
 }
 
 /// Counts a waiting reader for as long as it waits.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use event_schemas::{TrackId, UserId};
 use meilisearch_sdk::client::{Client, SwapIndexes};
-use meilisearch_sdk::errors::{Error, ErrorCode};
+use meilisearch_sdk::errors::{Error, ErrorCode, MeilisearchError};
 use meilisearch_sdk::search::Selectors;
 use meilisearch_sdk::settings::Settings;
 use meilisearch_sdk::task_info::TaskInfo;
@@ -96,9 +96,7 @@ impl MeilisearchIndex {
                 Task::Failed { content } if fine.as_ref() == Some(&content.error.error_code) => {
                     return Ok(());
                 }
-                Task::Failed { content } => {
-                    return Err(ApplyError::Poison(content.error.into()));
-                }
+                Task::Failed { content } => return Err(task_failed(content.error)),
                 Task::Enqueued { .. } | Task::Processing { .. } if Instant::now() > deadline => {
                     return Err(failed(Error::Timeout));
                 }
@@ -217,6 +215,18 @@ async fn asked<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, A
     answer.unwrap_or(Err(Error::Timeout)).map_err(failed)
 }
 
+/// What a failed task tells: some codes are about the documents, all others about the server (its
+/// disk is full, its index is gone), and no key is parked for those.
+fn task_failed(error: MeilisearchError) -> ApplyError {
+    match error.error_code {
+        ErrorCode::InvalidDocumentId
+        | ErrorCode::MissingDocumentId
+        | ErrorCode::InvalidDocumentGeoField
+        | ErrorCode::MaxFieldsLimitExceeded => ApplyError::Poison(error.into()),
+        _ => ApplyError::Transient(error.into()),
+    }
+}
+
 /// What the server or the way to it did; that an event is to blame is seen in failed tasks alone.
 fn failed(error: Error) -> ApplyError {
     ApplyError::Transient(error.into())
@@ -259,6 +269,22 @@ mod tests {
     fn a_filter_value_can_not_end_its_quotes() {
         assert_eq!(quoted("track"), r#""track""#);
         assert_eq!(quoted(r#"a" OR "b\"#), r#""a\" OR \"b\\""#);
+    }
+
+    #[test]
+    fn only_what_is_wrong_with_a_document_parks_it() {
+        let failed_with = |code: &str| {
+            let told = serde_json::json!({
+                "message": "", "code": code, "type": "invalid_request", "link": "",
+            });
+            task_failed(serde_json::from_value(told).expect("an error as the server tells it"))
+        };
+        for code in ["invalid_document_id", "missing_document_id", "max_fields_limit_exceeded"] {
+            assert!(matches!(failed_with(code), ApplyError::Poison(_)), "{code}");
+        }
+        for code in ["index_not_found", "no_space_left_on_device", "internal", "one_to_come"] {
+            assert!(matches!(failed_with(code), ApplyError::Transient(_)), "{code}");
+        }
     }
 
     #[test]

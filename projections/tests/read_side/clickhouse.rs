@@ -167,7 +167,8 @@ async fn while_it_is_down_others_go_on_and_nothing_is_lost() {
     assert!(matches!(down, Err(QueryError::Analytics(_))), "{down:?}");
     until(|| async {
         let rows = checkpoints(&stage.pool).await.unwrap_or_default();
-        rows.iter().all(|row| row.name != MODEL.name)
+        let row = rows.iter().find(|row| row.name == MODEL.name);
+        row.is_some_and(|row| !row.built && row.status == "retrying" && row.reason.is_some())
     })
     .await;
 

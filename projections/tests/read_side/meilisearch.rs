@@ -191,7 +191,7 @@ async fn a_canceled_task_is_waited_for_and_is_no_success() {
 }
 
 #[tokio::test]
-async fn a_failed_task_is_the_documents_fault() {
+async fn a_task_that_failed_for_its_document_parks_it() {
     let steps = ["documents/invalid-id-slash", "documents/invalid-id-slash/task"];
     let (replay, index) = Replay::start(&steps).await;
     let written = index.write(Target::Live, &mut connection().await, &[put().1]).await;
@@ -233,7 +233,7 @@ async fn a_shadow_is_made_anew_and_swapped() {
     index.begin_shadow().await.expect("it is made");
     index.swap_shadow().await.expect("it is swapped");
     let unswapped = index.swap_shadow().await;
-    assert!(matches!(unswapped, Err(ApplyError::Poison(_))), "{unswapped:?}");
+    assert!(matches!(unswapped, Err(ApplyError::Transient(_))), "{unswapped:?}");
     replay.assert_done();
     let bodies = replay.bodies();
     assert_eq!(bodies[2], json!({ "uid": "tracks-build", "primaryKey": "id" }));

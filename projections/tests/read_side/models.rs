@@ -232,5 +232,17 @@ async fn a_saga_tells_what_it_waits_for() {
     let done = sagas.select(Some(SagaStatus::Completed), None, None, size(5)).await;
     let done = done.expect("they are read").into_rows();
     assert_eq!((done[0].stream.as_str(), &done[0].waiting_for), (found[0].stream.as_str(), &None));
+    let (running, about) = (Some(SagaStatus::Running), Some(subject.as_str()));
+    for (status, subject, count) in [
+        (None, None, 1),
+        (None, about, 1),
+        (None, Some("another"), 0),
+        (running, None, 0),
+        (running, about, 0),
+        (Some(SagaStatus::Completed), about, 1),
+    ] {
+        let page = sagas.select(status, subject, None, size(5)).await.expect("they are read");
+        assert_eq!(page.rows.len(), count, "{status:?} {subject:?}");
+    }
     stage.end().await;
 }

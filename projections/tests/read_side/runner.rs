@@ -37,7 +37,7 @@ fn registered(handle: &str) -> (UserId, UserEvent) {
     (user_id, UserRegistered { user_id, handle, display_name }.into())
 }
 
-fn register(store: &MemoryStore, handle: &str) -> (UserId, Position) {
+pub fn register(store: &MemoryStore, handle: &str) -> (UserId, Position) {
     let (user, event) = registered(handle);
     (user, store.put::<UserEvent>(user, event))
 }
@@ -110,7 +110,7 @@ async fn a_poison_event_parks_its_key_in_order_and_nothing_else() {
     assert!(runner.drain(LIMIT).await);
 }
 
-/// Profiles whose projector refuses one handle until told otherwise, and may fail for a while.
+/// Profiles whose projector refuses some handles until told otherwise, and may fail for a while.
 struct Moody {
     refuses: Arc<AtomicBool>,
     fails: Arc<AtomicBool>,
@@ -144,7 +144,7 @@ impl Projection for Moody {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "moody");
         for envelope in events {
             if let Event::User(UserEvent::UserRegistered(event)) = &envelope.event
-                && event.handle == "refused"
+                && event.handle.starts_with("refused")
                 && self.refuses.load(Ordering::SeqCst)
             {
                 return Err(ApplyError::poison("the handle is refused"));
@@ -179,11 +179,35 @@ async fn a_parked_key_is_tried_again_when_asked_for() {
     assert_eq!(parked_events(&pool, MODEL).await.expect("they are read").len(), 2);
 
     refuses.store(false, Ordering::SeqCst);
-    let asked = retry_parked(&pool, MODEL, &format!("user-{refused}")).await.expect("it is asked");
-    assert_eq!(asked, 2);
+    let asked = retry_parked(&pool, MODEL, Some(&format!("user-{refused}"))).await;
+    assert_eq!(asked.expect("it is asked"), 2);
     until(|| async { parked_events(&pool, MODEL).await.expect("they are read").is_empty() }).await;
     let profile = profiles.by_id(refused).await.expect("it is read").expect("it is there now");
     assert!(profile.email_confirmed);
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn all_keys_are_tried_again_while_events_come_and_somebody_waits() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    register(&store, "refused1");
+    let (_, last) = register(&store, "refused2");
+    let (projection, refuses) = moody(true, false, false);
+    let runner = start(&pool, &store, vec![projection]);
+    reached(&runner, &[MODEL], last).await;
+    refuses.store(false, Ordering::SeqCst);
+    let watermarks = runner.watermarks();
+    let far = Position::new(u64::from(u32::MAX));
+    let waits = tokio::spawn(async move { watermarks.wait_for(&[MODEL], far, LIMIT * 2).await });
+    assert_eq!(retry_parked(&pool, MODEL, None).await.expect("it is asked"), 2);
+    let mut number = 0;
+    let at_work = || {
+        number += 1;
+        register(&store, &format!("another{number}"));
+        async { parked_events(&pool, MODEL).await.expect("they are read").is_empty() }
+    };
+    until(at_work).await;
+    waits.abort();
     assert!(runner.drain(LIMIT).await);
 }
 

@@ -196,6 +196,8 @@ async fn it_ends_as_it_says_it_does() {
         (1, "stream order-1 is not there", &["state", "order-1", "--at", "7"]),
         (1, "saga saga-checkout-1 is not there", &["resume", "saga-checkout-1"]),
         (1, "nothing of key x is parked in orders_v1", &["retry", "orders", "x"]),
+        (1, "nothing is parked in orders_v1", &["retry", "orders", "--all"]),
+        (2, "required arguments were not provided", &["retry", "orders"]),
         (
             2,
             "no aggregate has streams of category sagacheckpoint",
@@ -305,6 +307,8 @@ async fn what_can_not_be_applied_is_shown_and_stops_a_rebuild_unless_it_is_parke
     replay(&platform, &["rebuild", "profiles_v1", "--park"]).await.documents();
     assert_eq!(replay(&platform, &["parked", "profiles"]).await.code, Some(1));
     let asked = replay(&platform, &["retry", "profiles", "user-poison"]).await.documents();
+    assert_eq!(asked[0]["events"], 1);
+    let asked = replay(&platform, &["retry", "profiles", "--all"]).await.documents();
     assert_eq!(asked[0]["events"], 1);
     platform.stop().await;
 }

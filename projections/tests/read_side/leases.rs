@@ -1,0 +1,92 @@
+//! One process at a time: a process that waits for the lease does no harm, and one that has lost
+//! its way to PostgreSQL does not pass for one at work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use projections::checkpoints;
+use projections::postgres::profiles::{MODEL, ProfilesProjection};
+use sqlx::PgPool;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use crate::database;
+use crate::memory_store::MemoryStore;
+use crate::runner::{LIMIT, reached, register, start, until};
+
+/// The backends that have an advisory lock, or else those that ask for one.
+async fn backends(pool: &PgPool, holding: bool) -> Vec<i32> {
+    let sql = "SELECT pid FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()
+                 AND query LIKE '%pg_try_advisory_lock%' AND query NOT LIKE '%pg_stat_activity%'
+                 AND $1 = pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)
+               UNION SELECT l.pid FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+               WHERE $1 AND locktype = 'advisory' AND granted AND datname = current_database()";
+    sqlx::query_scalar(sql).bind(holding).fetch_all(pool).await.expect("they are listed")
+}
+
+async fn status(pool: &PgPool) -> (String, Option<String>) {
+    let rows = checkpoints(pool).await.expect("they are read");
+    let row = rows.into_iter().find(|row| row.name == MODEL.name).expect("it was built");
+    (row.status, row.reason)
+}
+
+#[tokio::test]
+async fn a_standby_whose_connection_is_cut_says_nothing_of_the_model() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let first = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    reached(&first, &[MODEL], register(&store, "one").1).await;
+    let second = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    until(|| async { !backends(&pool, false).await.is_empty() }).await;
+    let waiting = backends(&pool, false).await;
+    let holding = backends(&pool, true).await;
+    assert!(waiting.iter().all(|pid| !holding.contains(pid)), "{waiting:?} {holding:?}");
+    for pid in &waiting {
+        let cut = sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&pool).await;
+        cut.expect("it is cut");
+    }
+    // By the time it waits again it has told of its failure.
+    let again = || async { backends(&pool, false).await.iter().any(|pid| !waiting.contains(pid)) };
+    until(again).await;
+    assert_eq!(backends(&pool, true).await, holding, "the other one was to keep the lease");
+    assert_eq!(status(&pool).await, ("running".to_owned(), None));
+    assert!(second.drain(LIMIT).await);
+    assert_eq!(status(&pool).await, ("running".to_owned(), None));
+    assert!(first.drain(LIMIT).await);
+    assert_eq!(status(&pool).await, ("stopped".to_owned(), None));
+}
+
+/// Long enough that silence is noticed, and then told.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn signal(backend: i32, what: &str) {
+    let sent = Command::new("kill").args([what, &backend.to_string()]).status().await;
+    assert!(sent.expect("it is sent").success(), "{what} could not be sent to the backend");
+}
+
+#[tokio::test]
+async fn a_connection_that_goes_silent_is_given_up_and_told_of() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    reached(&runner, &[MODEL], register(&store, "one").1).await;
+    let holding = backends(&pool, true).await;
+    let &[backend] = &holding[..] else {
+        panic!("one lease was to be held: {holding:?}");
+    };
+    signal(backend, "-STOP").await;
+    let (_, position) = register(&store, "two");
+    let told = timeout(PATIENCE, async {
+        while status(&pool).await.0 == "running" {
+            sleep(Duration::from_millis(50)).await; // poll
+        }
+    });
+    let told = told.await;
+    let (now, reason) = status(&pool).await;
+    // Before anything else, so that the server can be stopped whatever comes.
+    signal(backend, "-CONT").await;
+    assert!(told.is_ok(), "it passes for one at work: {now}, {reason:?}");
+    assert!(reason.is_some_and(|reason| reason.contains("has applied nothing")));
+    reached(&runner, &[MODEL], position).await;
+    assert_eq!(status(&pool).await, ("running".to_owned(), None));
+    assert!(runner.drain(LIMIT).await);
+}
