@@ -32,7 +32,7 @@ struct Cli {
 enum Command {
     /// Start the platform, or some of its roles
     ///
-    /// Ctrl-C or SIGTERM stops it: requests under way end, and every part is closed. A second
+    /// Ctrl-C, SIGTERM or the closed terminal stops it: requests under way end, and every part is closed. A second
     /// Ctrl-C ends it at once; nothing that was acknowledged is lost either way.
     Serve(Flags),
     /// Print every setting, its value and where that came from, as a TOML file
@@ -104,7 +104,7 @@ fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
 ) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
     let (ended, at_once) = runtime.block_on(async {
-        let stopping = Stopping::by_signals()?;
+        let stopping = Stopping::by_signals().context("signals can't be heard")?;
         let ended = run(stopping.clone()).await;
         anyhow::Ok((ended, stopping.at_once.is_cancelled()))
     })?;

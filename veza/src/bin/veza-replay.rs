@@ -15,11 +15,10 @@ use replay_tool::{
 use sagas::orchestrator::{ResumeError, resume};
 use serde_json::json;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use veza::config::{Config, Flags, Layers};
 use veza::data_folder;
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
+use veza::stopping::Stopping;
 
 /// Look into the event log, and make read models anew from it.
 ///
@@ -166,23 +165,10 @@ async fn on_models(
     command: &ModelCommand,
     output: &mut Output<'_>,
 ) -> Result<Verdict, Failure> {
-    let cancel = cancelled_by_signals().map_err(Failure::Signals)?;
+    let cancel = Stopping::by_signals().map_err(Failure::Signals)?.gently;
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let models = read_side.models();
     let outcome = run_on_models(log.store(), models, command, output, cancel).await;
     read_side.close().await?;
     Ok(outcome?)
-}
-
-fn cancelled_by_signals() -> io::Result<CancellationToken> {
-    let cancel = CancellationToken::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = signal(kind)?;
-        let cancel = cancel.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            cancel.cancel();
-        });
-    }
-    Ok(cancel)
 }
