@@ -74,11 +74,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let metrics = telemetry::start(&config)?;
             until_stopped(|stopping| serve::serve(config, metrics, stopping))
         }
-        Command::User(args) => until_stopped(|stopping| async move {
-            let told = "stopped in the midst of it; the same command can be given again";
-            stopping.gently.run_until_cancelled(user::run(args)).await.context(told)?
-        }),
+        Command::User(args) => {
+            let config = Config::read(&gather(&args.flags())?)?;
+            telemetry::start(&config)?;
+            until_stopped(|stopping| async move {
+                let told = "stopped in the midst of it; the same command can be given again";
+                let running = user::run(args, config);
+                stopping.gently.run_until_cancelled(running).await.context(told)?
+            })
+        }
         Command::EventStore(args) => {
+            telemetry::start(&Config::read(&gather(&args.flags())?)?)?;
             until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
         }
         Command::Postgres(args) => {

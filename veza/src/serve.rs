@@ -138,7 +138,8 @@ impl Platform {
             // Queries are served from models that this process itself is still making.
             readiness.models_built().await;
         }
-        self.run_file = Some(RunFile::write(config, address, event_store)?);
+        self.run_file =
+            Some(RunFile::write(&config.data, &config.roles, Some(address), event_store)?);
         say(format_args!("ready. {}", next_step(config, address)));
         Ok(())
     }
