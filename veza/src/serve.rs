@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use access::token::Clock;
-use access::{DigestKey, KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
+use access::{RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
 use aggregates::CommandHandler;
 use anyhow::bail;
 use axum::Router;
@@ -27,6 +27,7 @@ use crate::config::{Config, Role};
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::Door;
+use crate::keys::Keys;
 use crate::outbox::Outbox;
 use crate::parts::{self, Database, Events};
 use crate::read_side::{Engines, ReadSide};
@@ -97,6 +98,11 @@ impl Platform {
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
         readiness.writes_log = event_store.is_some();
         let mut routes = Router::new();
+        let has_callers = config.does(Role::QueryApi) || config.does(Role::CommandApi);
+        let keys = match has_callers {
+            true => Some(Keys::load(&config.keys, &*store).await?),
+            false => None,
+        };
         if parts::needs_database(config) {
             let database = self.database.insert(Database::open(config).await?);
             let pool = database.pool.clone();
@@ -112,16 +118,18 @@ impl Platform {
                 Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
-            if config.does(Role::QueryApi) {
+            if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let watermarks = background.watermarks();
                 let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));
                 let (streamed, stop) = (Arc::clone(&objects), draining.clone());
-                let api = query_api(config, following, streamed, &pool, engines, watermarks, stop)?;
+                let api =
+                    query_api(config, keys, following, streamed, &pool, engines, watermarks, stop);
                 routes = routes.merge(self.queries.insert(api).router());
                 say(format_args!("queries      http://{address}/graphql, by POST and WebSocket"));
             }
-            if config.does(Role::CommandApi) {
-                let api = command_api(config, address, handler, objects, pool.clone()).await?;
+            if let (true, Some(keys)) = (config.does(Role::CommandApi), keys) {
+                let api =
+                    command_api(config, keys, address, handler, objects, pool.clone()).await?;
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
@@ -192,13 +200,14 @@ fn next_step(config: &Config, address: SocketAddr) -> String {
 
 async fn command_api(
     config: &Config,
+    keys: Keys,
     address: SocketAddr,
     handler: Arc<CommandHandler>,
     objects: Arc<dyn ObjectStorage>,
     pool: PgPool,
 ) -> anyhow::Result<CommandApi> {
     let clock: Clock = Arc::new(Utc::now);
-    let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
+    let Keys { ring, digests } = keys;
     let scope = token_scope(config);
     let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
@@ -209,7 +218,7 @@ async fn command_api(
         accounts: Accounts::open(pool).await?,
         passwords: PasswordHasher::new(thread::available_parallelism()?.get()),
         issuer: TokenIssuer::new(ring, scope),
-        digests: DigestKey::load_or_create(&config.keys)?,
+        digests,
         verifier: Arc::clone(&verifier),
         uploads: Uploads::new(Arc::clone(&objects)),
         objects,
@@ -220,22 +229,24 @@ async fn command_api(
 }
 
 /// The query side's doors; `stop` closes their sockets.
+#[expect(clippy::too_many_arguments)]
 fn query_api(
     config: &Config,
+    keys: &Keys,
     store: Arc<dyn event_store::EventStore>,
     objects: Arc<dyn ObjectStorage>,
     pool: &PgPool,
     engines: Engines,
     watermarks: Watermarks,
     stop: CancellationToken,
-) -> anyhow::Result<QueryApi> {
+) -> QueryApi {
     let clock: Clock = Arc::new(Utc::now);
-    let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
+    let ring = Arc::clone(&keys.ring);
     let verifier = Arc::new(TokenVerifier::new(ring, &token_scope(config), Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let proxies = config.trusted_proxies.clone();
     let Engines { search, search_model, statistics } = engines;
-    Ok(QueryApi::new(QueryApiParts {
+    QueryApi::new(QueryApiParts {
         statistics,
         models: Models::new(pool),
         search,
@@ -249,7 +260,7 @@ fn query_api(
         introspection: config.introspection,
         origins: config.cors_origins.clone(),
         stop,
-    }))
+    })
 }
 
 /// Who issues tokens, and for whom; the same in every process of a platform, whatever its address.
