@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
 use event_store::{EventStore, ReadError, StoreError, StreamName};
-use projections::{QueryError, RebuildError};
+use projections::{QueryError, RebuildError, is_unreachable};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -150,21 +150,6 @@ impl ReplayError {
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,
             _ => FOUND_BAD,
         }
-    }
-}
-
-/// Whether the server did not answer, or is just going down or coming up.
-fn is_unreachable(error: &sqlx::Error) -> bool {
-    match error.as_database_error() {
-        Some(said) => said.code().is_some_and(|code| code.starts_with("57P")),
-        None => matches!(
-            error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed
-        ),
     }
 }
 
