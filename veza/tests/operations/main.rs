@@ -1,6 +1,6 @@
 //! Operations: what is said at the start and what goes wrong then or later, roles as processes of
 //! their own, full disks, accounts made on the server's machine, who may look into the data folder,
-//! lost keys, and the manners that all HTTP doors share.
+//! lost keys, `veza-replay`, and the manners that all HTTP doors share.
 
 mod accounts;
 mod console;
@@ -11,4 +11,5 @@ mod keys;
 mod outages;
 mod privacy;
 mod process;
+mod replaying;
 mod roles;
