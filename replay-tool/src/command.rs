@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
 use event_store::{EventStore, ReadError, StoreError, StreamName};
+use projections::runner::BatchError;
 use projections::{QueryError, RebuildError, is_unreachable};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -122,6 +123,10 @@ impl From<RebuildError> for ReplayError {
             RebuildError::Read(error) => Self::Read(error),
             RebuildError::Store(error) => Self::Store(error),
             RebuildError::Database(error) => Self::Database(error),
+            RebuildError::Batch(BatchError::Transient(cause)) => match cause.downcast() {
+                Ok(error) => Self::Database(*error),
+                Err(cause) => Self::Rebuild(BatchError::Transient(cause).into()),
+            },
             error => Self::Rebuild(error),
         }
     }
@@ -187,4 +192,20 @@ pub async fn run_on_models(
         ModelCommand::Sagas(args) => sagas(read_models, args, output).await?,
     }
     Ok(Verdict::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuild_that_lost_its_database_is_told_apart_from_one_that_failed() {
+        let code = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            ReplayError::from(RebuildError::Batch(BatchError::Transient(cause))).exit_code()
+        };
+        let gone = sqlx::Error::Io(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(code(gone.into()), UNREACHABLE);
+        assert_eq!(code(sqlx::Error::RowNotFound.into()), FOUND_BAD);
+        assert_eq!(code("the search engine is away".into()), FOUND_BAD);
+    }
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::{Parser, Subcommand};
+use event_schemas::EventFamily as _;
+use event_schemas::saga::SagaEvent;
 use event_store::StreamName;
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
@@ -33,7 +35,7 @@ struct Cli {
     /// The data folder (VEZA_DATA; by default ./veza-data)
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<String>,
-    /// A TOML file with the platform's settings
+    /// A TOML file with the platform's settings (VEZA_CONFIG)
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Another store, by its connection string, such as esdb://127.0.0.1:2113?tls=false
@@ -58,9 +60,16 @@ enum Command {
     /// Let a paused run of a saga go on: the step it paused at is tried again
     Resume {
         /// Its stream, such as saga-checkout-<id> (`sagas --status paused` lists them)
-        #[arg(value_parser = |text: &str| StreamName::new(text))]
+        #[arg(value_parser = run_of_a_saga)]
         stream: StreamName,
     },
+}
+
+/// The stream of a run on the command line.
+fn run_of_a_saga(text: &str) -> Result<StreamName, String> {
+    let stream = StreamName::new(text).map_err(|error| error.to_string())?;
+    let is_one = stream.category() == SagaEvent::CATEGORY;
+    is_one.then_some(stream).ok_or_else(|| "it is no run of a saga".to_owned())
 }
 
 /// Why the command was not carried out.
@@ -81,7 +90,7 @@ impl Failure {
         match self {
             Self::Parts(error) => error.exit_code(),
             Self::Replay(error) => error.exit_code(),
-            Self::Resume(ResumeError::Journal(_)) => UNREACHABLE,
+            Self::Resume(ResumeError::Journal(error)) if !error.is_of_the_stream() => UNREACHABLE,
             Self::Resume(_) | Self::Signals(_) => FOUND_BAD,
         }
     }
