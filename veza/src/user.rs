@@ -32,7 +32,7 @@ pub struct UserArgs {
     /// The data folder
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<String>,
-    /// A TOML file with settings (`veza config` lists them)
+    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
