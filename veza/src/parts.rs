@@ -100,6 +100,15 @@ impl Events {
         }
     }
 
+    /// The same, where it is in this process.
+    #[must_use]
+    pub fn embedded(&self) -> Option<Arc<EmbeddedStore>> {
+        match self {
+            Self::Embedded { store, .. } => Some(Arc::clone(store)),
+            Self::Elsewhere(_) => None,
+        }
+    }
+
     /// Where its gRPC server listens, where it has one.
     #[must_use]
     pub fn listens_on(&self) -> Option<SocketAddr> {

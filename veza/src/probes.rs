@@ -26,6 +26,7 @@ const FORWARDED: [HeaderName; 4] = [
 struct Metrics {
     handle: PrometheusHandle,
     token: Option<String>,
+    readiness: Arc<Readiness>,
 }
 
 /// `/healthz`, `/readyz` and `/metrics`, which every process has whatever its roles.
@@ -34,9 +35,8 @@ pub fn router(
     handle: PrometheusHandle,
     token: Option<String>,
 ) -> Router {
-    let metrics = Router::new()
-        .route("/metrics", get(show_metrics))
-        .with_state(Arc::new(Metrics { handle, token }));
+    let metrics = Metrics { handle, token, readiness: Arc::clone(&readiness) };
+    let metrics = Router::new().route("/metrics", get(show_metrics)).with_state(Arc::new(metrics));
     Router::new()
         .route("/readyz", get(show_readiness))
         .with_state(readiness)
@@ -64,6 +64,7 @@ async fn show_metrics(
     if !known && !is_of_this_machine(peer, &headers) {
         return Err(Problem::new(ProblemType::Unauthenticated));
     }
+    metrics.readiness.observe().await;
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     Ok((kind, metrics.handle.render()))
 }

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{Problem, ProblemType};
-use event_store::{AppendError, EventStore, ExpectedRevision, StoreError, StreamName};
+use event_store::{
+    AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError, StreamName,
+};
+use metrics::gauge;
 use projections::checkpoints;
+use projections::runner::Checkpoint;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
@@ -30,8 +34,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Readiness {
     /// The store of events.
     pub store: Arc<dyn EventStore>,
-    /// Whether its log is written by this process.
-    pub writes_log: bool,
+    /// The same, where its log is written by this process.
+    pub embedded: Option<Arc<EmbeddedStore>>,
     /// PostgreSQL, for roles that need it.
     pub pool: Option<PgPool>,
     /// Whether queries are answered here: then every model must have been built.
@@ -62,8 +66,13 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, last) = (None, None, Mutex::new(None));
-        let (writes_log, answers_queries) = (false, false);
-        Self { store, writes_log, pool, answers_queries, sagas, reserve, draining, last }
+        let (embedded, answers_queries) = (None, false);
+        Self { store, embedded, pool, answers_queries, sagas, reserve, draining, last }
+    }
+
+    /// Looks at the parts for the metrics of them.
+    pub async fn observe(&self) {
+        self.fresh().await;
     }
 
     /// The state of every part; a problem that names those which are needed and do not serve.
@@ -113,6 +122,7 @@ impl Readiness {
         let mut parts = BTreeMap::new();
         let mut missing = Vec::new();
         let mut needed = |part, answer: Result<(), String>| {
+            gauge!("veza_part_up", "part" => part).set(if answer.is_ok() { 1.0 } else { 0.0 });
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
             missing.extend(answer.err().map(|why| (part, why)));
         };
@@ -133,14 +143,19 @@ impl Readiness {
             let state = if sagas.is_finished() { "ended" } else { "running" };
             parts.insert("sagas", json!(state));
         }
-        let disk = if self.reserve.is_short() { "below its reserve" } else { "ok" };
+        let is_full = self.embedded.as_ref().is_some_and(|store| store.is_full());
+        let disk = match (is_full, self.reserve.is_short()) {
+            (true, _) => "full",
+            (false, true) => "below its reserve",
+            (false, false) => "ok",
+        };
         parts.insert("disk", json!(disk));
         Report { missing, parts: json!(parts) }
     }
 
     async fn store(&self) -> Result<(), String> {
         let asked = async {
-            if self.writes_log {
+            if self.embedded.is_some() {
                 // Reads may go on when its writer has stopped, so the writer is asked: an append
                 // of no events waits for its turn like others, and writes nothing.
                 let nothing = StreamName::new("$readiness").expect("it is a name");
@@ -150,7 +165,10 @@ impl Readiness {
             self.store.head().await.map_err(AppendError::from)
         };
         match timeout(ANSWER_TIME_MAX, asked).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(head)) => {
+                gauge!("veza_log_head_position").set(head.get() as f64);
+                Ok(())
+            }
             Ok(Err(AppendError::Store(StoreError::Poisoned { reason }))) => {
                 tracing::warn!(%reason, "not ready: the event store stopped writing");
                 Err("it stopped writing after a failure; restart to recover".to_owned())
@@ -159,7 +177,10 @@ impl Readiness {
                 tracing::warn!(%error, "not ready: the event store");
                 Err("out of reach".to_owned())
             }
-            Err(_) => Err("no answer".to_owned()),
+            Err(_) => {
+                tracing::warn!("not ready: the event store does not answer");
+                Err("no answer".to_owned())
+            }
         }
     }
 
@@ -175,17 +196,26 @@ impl Readiness {
             }
         };
         Some(match timeout(ANSWER_TIME_MAX, asked).await {
-            Ok(Ok(rows)) => Ok(rows
-                .into_iter()
-                .map(|row| (format!("{}_v{}", row.name, row.version), row.status))
-                .collect()),
+            Ok(Ok(rows)) => Ok(rows.into_iter().map(seen).collect()),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "not ready: the database");
                 Err("out of reach".to_owned())
             }
-            Err(_) => Err("no answer".to_owned()),
+            Err(_) => {
+                tracing::warn!("not ready: the database does not answer");
+                Err("no answer".to_owned())
+            }
         })
     }
+}
+
+/// How a projection fares; counted beside it is what it could not take.
+fn seen(row: Checkpoint) -> (String, String) {
+    let model = format!("{}_v{}", row.name, row.version);
+    gauge!("veza_parked_events", "model" => model.clone()).set(row.parked_events as f64);
+    let position = row.position.get() as f64;
+    gauge!("veza_model_position", "model" => model.clone()).set(position);
+    (model, row.faring().to_owned())
 }
 
 /// A table or a schema that is not there.

@@ -91,12 +91,13 @@ impl Platform {
         // Its lock tells first that the folder is in use.
         let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
         let (store, event_store) = (events.store(), events.listens_on());
+        let embedded = events.embedded();
         let listener = parts::bind(config.http, "http").await?;
         let address = listener.local_addr()?;
         let reserve = DiskReserve::watch(config);
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
-        readiness.writes_log = event_store.is_some();
+        readiness.embedded = embedded;
         let mut routes = Router::new();
         let has_callers = config.does(Role::QueryApi) || config.does(Role::CommandApi);
         let keys = match has_callers {

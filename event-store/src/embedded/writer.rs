@@ -92,7 +92,11 @@ impl Writer {
             next = if room { requests.try_recv().ok() } else { None };
         }
         let events = staging.into_events();
+        let writes = !events.is_empty();
         let committed = self.commit(events);
+        if writes {
+            shared.tell_full(matches!(committed, Err(StoreError::StorageFull)));
+        }
         for (reply, outcome) in replies {
             // A refusal does not count either: what it was judged against may never have been.
             let outcome = match &committed {

@@ -89,7 +89,10 @@ async fn nothing_that_was_acknowledged_is_lost_on_a_full_disk() {
         return;
     };
     let settings = [("VEZA_DISK_RESERVE", "0"), ("VEZA_RATE_LIMITS", "off")];
-    let platform = Process::platform(folder.path(), &settings).await;
+    let log = folder.path().join("log");
+    let mut command = veza(folder.path(), &["serve"]);
+    command.envs(settings);
+    let platform = Process::logging(folder.path(), command, &log).await;
     let nina = platform.member("nina", "artist").await;
     let mut kept = Vec::new();
     let filler = events.join("filler");
@@ -106,6 +109,7 @@ async fn nothing_that_was_acknowledged_is_lost_on_a_full_disk() {
         assert!(kept.len() < 20_000, "the disk never filled up");
     };
     assert_eq!(refusal, (507, json!("urn:veza:problem:storage-full")));
+    eventually("it is told", async || disk_of(&platform).await == "full").await;
     assert_eq!(platform.get("/healthz").await.status(), 200);
     fs::remove_file(&filler).unwrap();
     eventually("commands are taken again", async || {
@@ -117,6 +121,11 @@ async fn nothing_that_was_acknowledged_is_lost_on_a_full_disk() {
         false
     })
     .await;
+    eventually("it has room", async || disk_of(&platform).await == "ok").await;
+    let said = fs::read_to_string(&log).unwrap();
+    let told = |words| said.lines().filter(|line| line.contains(words)).count();
+    assert!(told("WARN") >= 1 && told("the disk is full: appends are refused") == 1, "{said}");
+    assert_eq!(told("appends are taken again"), 1, "{said}");
     platform.stop().await;
     let platform = Process::platform(folder.path(), &settings).await;
     let events = replay(folder.path(), &["events", "--limit", "1000000"]).await;

@@ -33,6 +33,13 @@ impl Drop for Frozen {
     }
 }
 
+/// What a series has now.
+async fn metric(platform: &Process, series: &str) -> f64 {
+    let shown = platform.get("/metrics").await.text().await.unwrap();
+    let value = shown.lines().find_map(|line| line.strip_prefix(series));
+    value.unwrap_or_else(|| panic!("no {series} in {shown}")).trim().parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_database_that_does_not_answer_is_told_as_such_and_soon() {
     let folder = folder();
@@ -40,6 +47,13 @@ async fn a_database_that_does_not_answer_is_told_as_such_and_soon() {
     let log = data.join("log");
     let platform = Process::logging(data, veza(data, &["serve"]), &log).await;
     platform.member("nina", "artist").await;
+
+    let head = metric(&platform, "veza_log_head_position").await;
+    assert!(head > 0.0);
+    let profiles = "veza_model_position{model=\"profiles_v1\"}";
+    eventually("it is caught up", async || metric(&platform, profiles).await >= head).await;
+    assert!(metric(&platform, "veza_parked_events{model=\"profiles_v1\"}").await < 1.0);
+    assert!(metric(&platform, "veza_part_up{part=\"database\"}").await > 0.0);
 
     let frozen = Frozen::all(data);
     let began = Instant::now();
@@ -53,6 +67,8 @@ async fn a_database_that_does_not_answer_is_told_as_such_and_soon() {
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!(platform.get("/readyz").await.status(), 503);
 
+    assert!(metric(&platform, "veza_part_up{part=\"database\"}").await < 1.0);
+
     drop(frozen);
     eventually("it is ready again", async || platform.get("/readyz").await.status() == 200).await;
     let (_, answer): (_, Value) = platform.post("/graphql", None, query).await;
@@ -60,4 +76,6 @@ async fn a_database_that_does_not_answer_is_told_as_such_and_soon() {
     platform.stop().await;
     let said = fs::read_to_string(&log).unwrap();
     assert!(!said.contains("ERROR"), "{said}");
+    let told = said.lines().any(|line| line.contains("WARN") && line.contains("not ready: the da"));
+    assert!(told, "{said}");
 }
