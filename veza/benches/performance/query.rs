@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use uuid::Uuid;
 
-use crate::database::{self, Database};
+use crate::database::Database;
 use crate::http::{HttpCaller, Requests};
 use crate::load::{Call, Caller, Measured, closed_loop, on_a_thread, paced};
 use crate::machine::scratch;
