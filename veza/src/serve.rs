@@ -91,19 +91,14 @@ impl Platform {
         // Its lock tells first that the folder is in use.
         let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
         let (store, event_store) = (events.store(), events.listens_on());
-        let embedded = events.embedded();
         let listener = parts::bind(config.http, "http").await?;
         let address = listener.local_addr()?;
         let reserve = DiskReserve::watch(config);
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
-        readiness.embedded = embedded;
+        readiness.embedded = events.embedded();
         let mut routes = Router::new();
-        let has_callers = config.does(Role::QueryApi) || config.does(Role::CommandApi);
-        let keys = match has_callers {
-            true => Some(Keys::load(&config.keys, &*store).await?),
-            false => None,
-        };
+        let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {
             let database = self.database.insert(Database::open(config).await?);
             let pool = database.pool.clone();
@@ -181,6 +176,17 @@ impl Platform {
         }
         closed
     }
+}
+
+/// The keys, where the process has callers.
+async fn keys_for_callers(
+    config: &Config,
+    store: &dyn event_store::EventStore,
+) -> anyhow::Result<Option<Keys>> {
+    if config.does(Role::QueryApi) || config.does(Role::CommandApi) {
+        return Keys::load(&config.keys, store).await.map(Some);
+    }
+    Ok(None)
 }
 
 /// What one may try once it runs, in another terminal.
