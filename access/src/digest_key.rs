@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use crate::key_folder::Put;
 use crate::key_ring::{KeyRingError, not_a_key, open, read, write};
 
-const DIGEST_KEY_FILE: &str = "digest-key";
+/// Its name in the folder.
+pub const DIGEST_KEY_FILE: &str = "digest-key";
 const KEY_BYTES: usize = 32;
 
 /// Makes digests (HMAC-SHA-256) that are alike in every process with the same keys.

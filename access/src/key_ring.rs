@@ -23,7 +23,8 @@ use zeroize::Zeroizing;
 
 use crate::key_folder::{KeyFolder, Put};
 
-const SIGNING_KEY_FILE: &str = "signing-key.pk8";
+/// The name of the key that signs, in the folder.
+pub const SIGNING_KEY_FILE: &str = "signing-key.pk8";
 const RETIRED_SUFFIX: &str = ".retired.json";
 /// Bytes of an Ed25519 public key.
 const PUBLIC_KEY_BYTES: usize = 32;

@@ -31,7 +31,7 @@ pub mod search;
 
 pub use envelope::{Envelope, Event};
 pub use page::{Cursor, Page, PageSize, QueryError};
-pub use projection::{ApplyError, ModelId, Projection, Target};
+pub use projection::{ApplyError, ModelId, Projection, Target, is_unreachable};
 pub use runner::{
     Checkpoint, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError, Watermarks,
     checkpoints, parked_events, retry_parked,

@@ -94,6 +94,22 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the database did not answer, or is just going down or coming up: nobody's work is at
+/// fault, and the same may be asked again.
+pub fn is_unreachable(error: &sqlx::Error) -> bool {
+    match error.as_database_error() {
+        Some(said) => said.code().is_some_and(|code| code.starts_with("57P")),
+        None => matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+        ),
+    }
+}
+
 /// One model: which events it takes, its tables, and how events change them.
 #[async_trait]
 pub trait Projection: Send + Sync + 'static {

@@ -37,7 +37,7 @@ use tracing::warn;
 
 pub use batch::{BatchError, OnPoison};
 pub use bookkeeping::prepare;
-pub use checkpoint::{Checkpoint, Status, checkpoints};
+pub use checkpoint::{Checkpoint, NOT_RUN, Status, checkpoints};
 pub use parked::{ParkedEvent, parked_events, retry_parked};
 pub use rebuild::{Rebuild, RebuildError, RebuildProgress};
 pub use watermarks::{WaitError, Watermarks};

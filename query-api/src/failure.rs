@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use access::{Problem, ProblemType};
 use async_graphql::{ErrorExtensionValues, Response, ServerError, Value};
-use projections::{QueryError, WaitError};
+use projections::{QueryError, WaitError, is_unreachable};
 use uuid::Uuid;
 
 use crate::limits::ERRORS_MAX;
@@ -34,7 +34,7 @@ pub enum Failure {
     /// A model was never built, or is built for the first time.
     #[error("the model is not built yet")]
     ModelNotBuilt,
-    /// The engine that would answer is out of reach.
+    /// The engine or the database that would answer is out of reach.
     #[error("this can't be answered just now")]
     Unavailable,
     /// It took too long.
@@ -103,15 +103,22 @@ impl From<QueryError> for Failure {
                 tracing::warn!(error = %cause, "an engine did not answer");
                 Self::Unavailable
             }
+            QueryError::Database(cause) if is_unreachable(&cause) => database_away(&cause),
             error => Self::internal(&error),
         }
     }
+}
+
+fn database_away(cause: &dyn Error) -> Failure {
+    tracing::warn!(error = %cause, "the database did not answer");
+    Failure::Unavailable
 }
 
 impl From<WaitError> for Failure {
     fn from(error: WaitError) -> Self {
         match error {
             WaitError::NotYetVisible { .. } => Self::NotYetVisible,
+            WaitError::Database(cause) if is_unreachable(&cause) => database_away(&cause),
             error => Self::internal(&error),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
 use event_store::{EmbeddedStore, EventStore, ReadError, StoreError, StreamName};
-use projections::{QueryError, RebuildError};
+use projections::runner::BatchError;
+use projections::{QueryError, RebuildError, is_unreachable};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -128,6 +129,10 @@ impl From<RebuildError> for ReplayError {
             RebuildError::Read(error) => Self::Read(error),
             RebuildError::Store(error) => Self::Store(error),
             RebuildError::Database(error) => Self::Database(error),
+            RebuildError::Batch(BatchError::Transient(cause)) => match cause.downcast() {
+                Ok(error) => Self::Database(*error),
+                Err(cause) => Self::Rebuild(BatchError::Transient(cause).into()),
+            },
             error => Self::Rebuild(error),
         }
     }
@@ -158,21 +163,6 @@ impl ReplayError {
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,
             _ => FOUND_BAD,
         }
-    }
-}
-
-/// Whether the server did not answer, or is just going down or coming up.
-fn is_unreachable(error: &sqlx::Error) -> bool {
-    match error.as_database_error() {
-        Some(said) => said.code().is_some_and(|code| code.starts_with("57P")),
-        None => matches!(
-            error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed
-        ),
     }
 }
 
@@ -211,4 +201,20 @@ pub async fn run_on_models(
         ModelCommand::Sagas(args) => sagas(read_models, args, output).await?,
     }
     Ok(Verdict::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuild_that_lost_its_database_is_told_apart_from_one_that_failed() {
+        let code = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            ReplayError::from(RebuildError::Batch(BatchError::Transient(cause))).exit_code()
+        };
+        let gone = sqlx::Error::Io(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(code(gone.into()), UNREACHABLE);
+        assert_eq!(code(sqlx::Error::RowNotFound.into()), FOUND_BAD);
+        assert_eq!(code("the search engine is away".into()), FOUND_BAD);
+    }
 }

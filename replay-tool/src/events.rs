@@ -24,9 +24,9 @@ pub struct EventsArgs {
     /// As it was at this position, or at this time (RFC 3339)
     #[arg(long, value_name = "POSITION|TIME")]
     pub at: Option<Moment>,
-    /// At most this many
-    #[arg(long, default_value_t = 1000)]
-    pub limit: u64,
+    /// At most this many; without it the first 1000, and with --json all
+    #[arg(long)]
+    pub limit: Option<u64>,
     /// The latest first
     #[arg(long)]
     pub backward: bool,
@@ -48,7 +48,8 @@ pub async fn events(
     args: &EventsArgs,
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
-    let mut reader = match open(store, args).await {
+    let limit = output.limit(args.limit);
+    let mut reader = match open(store, args, limit).await {
         // One that is there by now, but was not then, is told apart from a slip of the pen.
         Err(ReadError::StreamNotFound(stream)) => {
             return Err(match args.at {
@@ -62,7 +63,7 @@ pub async fn events(
     };
     let (mut printed, mut last) = (0, None);
     while let Some(event) = reader.try_next().await? {
-        if printed == args.limit {
+        if printed == limit {
             let next = match (&args.stream, args.backward) {
                 (Some(_), _) => event.revision.to_string(),
                 (None, false) => event.position.to_string(),
@@ -93,9 +94,13 @@ fn print(event: &RecordedEvent, output: &mut Output<'_>) -> Result<(), ReplayErr
 }
 
 /// Begins to read, with one event more than is asked for, which tells whether there are more.
-async fn open(store: &dyn EventStore, args: &EventsArgs) -> Result<EventReader, ReadError> {
+async fn open(
+    store: &dyn EventStore,
+    args: &EventsArgs,
+    limit: u64,
+) -> Result<EventReader, ReadError> {
     let as_of = args.at.map(|moment| moment.0);
-    let limit = args.limit.saturating_add(1);
+    let limit = limit.saturating_add(1);
     if let Some(stream) = &args.stream {
         let stream = stream.clone();
         let read = match args.backward {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use event_store::{EventStore, Position, ReadAll};
 use futures::TryStreamExt as _;
-use projections::runner::{Checkpoint, prepare};
+use projections::runner::{Checkpoint, NOT_RUN, prepare};
 use projections::{Projection, checkpoints};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -51,7 +51,7 @@ struct Lag {
 }
 
 /// Prints every model: those of the settings, and those of earlier versions that are still there.
-/// Bad is one that fails, or that has parked events.
+/// Bad is one that fails, that nobody runs though it was not stopped, or that has parked events.
 pub async fn models(
     store: &dyn EventStore,
     read_models: &Models,
@@ -68,7 +68,10 @@ pub async fn models(
         let row = rows.iter().find(is_its);
         let position = row.map_or(Position::START, |row| row.position);
         let lag = lag(store, projection, position).await?;
-        if row.is_some_and(|row| row.parked_events > 0 || row.status == "retrying") {
+        let is_bad = |row: &Checkpoint| {
+            row.parked_events > 0 || ["retrying", NOT_RUN].contains(&row.faring())
+        };
+        if row.is_some_and(is_bad) {
             verdict = Verdict::Bad;
         }
         print(id.name, i64::from(id.version), row, Some((&lag, now)), output)?;
@@ -118,7 +121,7 @@ fn print(
     let status = match (row, lag) {
         (None, _) => "not built",
         (Some(_), None) => "not in use",
-        (Some(row), Some(_)) => &row.status,
+        (Some(row), Some(_)) => row.faring(),
     };
     let position = row.filter(|row| row.built).map(|row| row.position.to_string());
     let parked = row.map_or(0, |row| row.parked_events);

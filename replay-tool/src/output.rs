@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use event_store::{ContentType, RecordedEvent};
 use serde_json::{Value, json};
 
+/// Most results that people are shown who did not say how many they want.
+const RESULTS_SHOWN: u64 = 1000;
+
 /// Who reads what is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -24,6 +27,15 @@ impl<'a> Output<'a> {
     /// Prints to this writer.
     pub fn new(writer: &'a mut (dyn Write + Send), format: Format) -> Self {
         Self { writer, format }
+    }
+
+    /// At most how many results are printed when so many were asked for: without a word, as many
+    /// as people read, and all for programs.
+    pub fn limit(&self, asked: Option<u64>) -> u64 {
+        asked.unwrap_or(match self.format {
+            Format::Text => RESULTS_SHOWN,
+            Format::Json => u64::MAX,
+        })
     }
 
     /// Prints one result: the document, or the line that stands for it.

@@ -15,9 +15,9 @@ pub struct SagasArgs {
     /// Only those that fare so
     #[arg(long)]
     pub status: Option<Faring>,
-    /// At most this many
-    #[arg(long, default_value_t = 1000)]
-    pub limit: u64,
+    /// At most this many; without it the first 1000, and with --json all
+    #[arg(long)]
+    pub limit: Option<u64>,
 }
 
 /// How a run fares, on the command line.
@@ -54,7 +54,8 @@ pub async fn sagas(
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
     let runs = Sagas::new(read_models.pool.clone());
-    let (status, mut left) = (args.status.map(SagaStatus::from), args.limit);
+    let (status, limit) = (args.status.map(SagaStatus::from), output.limit(args.limit));
+    let mut left = limit;
     let mut after: Option<Cursor> = None;
     while left > 0 {
         let size = PageSize::clamped(u32::try_from(left).unwrap_or(u32::MAX));
@@ -68,7 +69,7 @@ pub async fn sagas(
             return Ok(());
         }
     }
-    output.remark(&format!("(more than {}: --limit shows more)", args.limit))?;
+    output.remark(&format!("(more than {}: --limit shows more)", limit))?;
     Ok(())
 }
 

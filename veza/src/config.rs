@@ -101,13 +101,14 @@ impl Config {
             rate_limits: layers.needed("rate_limits", values::switch)?,
             introspection: layers.needed("introspection", values::switch)?,
             disk_reserve: layers.needed("disk_reserve", values::byte_count)?,
-            metrics_token: layers.wanted("metrics_token", values::text)?,
+            metrics_token: layers.wanted("metrics_token", values::header_text)?,
             log: layers.needed("log", values::log_filter)?,
             log_format: layers.needed("log_format", values::log_format)?,
             data,
         };
         config.suits_its_roles(layers)?;
         config.keeps_its_events_closed(layers)?;
+        config.uses_its_keys(layers)?;
         Ok(config)
     }
 
@@ -158,6 +159,18 @@ impl Config {
         );
         Err(ConfigError::Bad { origin, why })
     }
+
+    /// A key without its server is a server that was forgotten.
+    fn uses_its_keys(&self, layers: &Layers) -> Result<(), ConfigError> {
+        match layers.get("meilisearch_key") {
+            Some((_, origin)) if self.meilisearch_url.is_none() => {
+                let url = table::setting("meilisearch_url").variable();
+                let why = format!("must not be set without {url}");
+                Err(ConfigError::Bad { origin, why })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A folder that is named, or else has the setting's name in the data folder.
@@ -203,8 +216,13 @@ mod tests {
             ("VEZA_RATE_LIMITS", "maybe"),
             ("VEZA_DISK_RESERVE", "much"),
             ("VEZA_LOG", "veza=loud"),
+            ("VEZA_LOG", "verbose"),
+            ("VEZA_LOG", "info,blub"),
+            ("VEZA_METRICS_TOKEN", "hush-tökén"),
             ("VEZA_LOG_FORMAT", "xml"),
             ("VEZA_ROLES", "king"),
+            ("VEZA_ROLES", ","),
+            ("VEZA_MEILISEARCH_KEY", "hush"),
             ("VEZA_PUBLIC_URL", "veza.example"),
         ];
         for (name, value) in bad {

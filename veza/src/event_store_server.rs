@@ -10,8 +10,10 @@ use event_store::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{Flags, Role};
 use crate::console::say;
 use crate::data_folder;
+use crate::run_file::RunFile;
 
 /// How the event store is served.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,6 +37,15 @@ pub struct EventStoreArgs {
     pub insecure: bool,
 }
 
+impl EventStoreArgs {
+    /// The same as a process's flags; it has no role, so none of them is missing a setting.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let data = Some(self.data.to_string_lossy().into_owned());
+        Flags { data, config: None, roles: vec!["all".to_owned()] }
+    }
+}
+
 /// Serves until `stop`, then drains.
 ///
 /// # Errors
@@ -53,8 +64,10 @@ pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Res
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
+    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address))?;
     say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
     serving.finished().await;
+    drop(run_file);
     store.close().await?;
     Ok(())
 }

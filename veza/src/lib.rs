@@ -17,6 +17,7 @@
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`]: accounts, on the
 //!   server's own machine.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
+//! - [`keys`]: what signs tokens and tells requests apart.
 //! - [`outbox`]: mails as files, where no mail server is.
 
 // Those panic when nobody reads any more; `console` does not.
@@ -30,6 +31,7 @@ pub mod disk_reserve;
 pub mod docs;
 pub mod doors;
 pub mod event_store_server;
+pub mod keys;
 pub mod open_files;
 pub mod outbox;
 pub mod parts;

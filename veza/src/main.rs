@@ -33,7 +33,7 @@ struct Cli {
 enum Command {
     /// Start the platform, or some of its roles
     ///
-    /// Ctrl-C or SIGTERM stops it: requests under way end, and every part is closed. A second
+    /// Ctrl-C, SIGTERM or the closed terminal stops it: requests under way end, and every part is closed. A second
     /// Ctrl-C ends it at once; nothing that was acknowledged is lost either way.
     Serve(Flags),
     /// Print every setting, its value and where that came from, as a TOML file
@@ -78,11 +78,17 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let metrics = telemetry::start(&config)?;
             until_stopped(|stopping| serve::serve(config, metrics, stopping))
         }
-        Command::User(args) => until_stopped(|stopping| async move {
-            let told = "stopped in the midst of it; the same command can be given again";
-            stopping.gently.run_until_cancelled(user::run(args)).await.context(told)?
-        }),
+        Command::User(args) => {
+            let config = Config::read(&gather(&args.flags())?)?;
+            telemetry::start(&config)?;
+            until_stopped(|stopping| async move {
+                let told = "stopped in the midst of it; the same command can be given again";
+                let running = user::run(args, config);
+                stopping.gently.run_until_cancelled(running).await.context(told)?
+            })
+        }
         Command::EventStore(args) => {
+            telemetry::start(&Config::read(&gather(&args.flags())?)?)?;
             until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
         }
         Command::Probe => {
@@ -112,7 +118,7 @@ fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
 ) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
     let (ended, at_once) = runtime.block_on(async {
-        let stopping = Stopping::by_signals()?;
+        let stopping = Stopping::by_signals().context("signals can't be heard")?;
         let ended = run(stopping.clone()).await;
         anyhow::Ok((ended, stopping.at_once.is_cancelled()))
     })?;

@@ -22,6 +22,8 @@ use crate::run_file;
 
 /// Most connections to PostgreSQL that one process opens.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
+/// How long whoever asks PostgreSQL waits for one of them, which answers a first small question.
+const CONNECTION_SECONDS_MAX: u64 = 4;
 /// How long an event store elsewhere may take to come up before this process gives up.
 const STORE_SECONDS_MAX: u64 = 60;
 /// The same for a PostgreSQL elsewhere.
@@ -95,6 +97,15 @@ impl Events {
         match self {
             Self::Embedded { store, .. } => Arc::clone(store) as _,
             Self::Elsewhere(store) => Arc::clone(store) as _,
+        }
+    }
+
+    /// The same, where it is in this process.
+    #[must_use]
+    pub fn embedded(&self) -> Option<Arc<EmbeddedStore>> {
+        match self {
+            Self::Embedded { store, .. } => Some(Arc::clone(store)),
+            Self::Elsewhere(_) => None,
         }
     }
 
@@ -261,7 +272,9 @@ async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
         }
         sleep(POLL).await;
     }
-    let pool = PgPoolOptions::new().max_connections(DATABASE_CONNECTIONS_MAX);
+    let pool = PgPoolOptions::new()
+        .max_connections(DATABASE_CONNECTIONS_MAX)
+        .acquire_timeout(Duration::from_secs(CONNECTION_SECONDS_MAX));
     pool.connect_with(options).await.context("PostgreSQL can't be reached")
 }
 

@@ -16,7 +16,7 @@ pub struct PostgresArgs {
     /// The data folder
     #[arg(long, value_name = "DIR")]
     data: Option<String>,
-    /// A TOML file with settings (`veza config` lists them)
+    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::{Problem, ProblemType};
-use event_store::{AppendError, EventStore, ExpectedRevision, StoreError, StreamName};
+use event_store::{
+    AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError, StreamName,
+};
+use metrics::gauge;
 use projections::page::is_undefined;
 use projections::{Checkpoint, ModelId, checkpoints};
 use serde_json::{Value, json};
@@ -34,8 +37,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Readiness {
     /// The store of events.
     pub store: Arc<dyn EventStore>,
-    /// Whether its log is written by this process.
-    pub writes_log: bool,
+    /// The same, where its log is written by this process.
+    pub embedded: Option<Arc<EmbeddedStore>>,
     /// PostgreSQL, for roles that need it.
     pub pool: Option<PgPool>,
     /// The models that must have been built: those in PostgreSQL, where queries are answered.
@@ -70,11 +73,11 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, last) = (None, None, Mutex::new(None));
-        let (writes_log, takes_commands) = (false, false);
+        let (embedded, takes_commands) = (None, false);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
             store,
-            writes_log,
+            embedded,
             pool,
             needed,
             outside,
@@ -84,6 +87,11 @@ impl Readiness {
             draining,
             last,
         }
+    }
+
+    /// Looks at the parts for the metrics of them.
+    pub async fn observe(&self) {
+        self.fresh().await;
     }
 
     /// The state of every part; a problem that names those which are needed and do not serve.
@@ -134,6 +142,7 @@ impl Readiness {
         let mut parts = BTreeMap::new();
         let mut missing = Vec::new();
         let mut needed = |part, answer: Result<(), String>| {
+            gauge!("veza_part_up", "part" => part).set(if answer.is_ok() { 1.0 } else { 0.0 });
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
             missing.extend(answer.err().map(|why| (part, why)));
         };
@@ -152,7 +161,8 @@ impl Readiness {
                     let why = format!("not built yet: {}", degraded.join(", "));
                     parts.insert("degraded", json!(why));
                 }
-                let states = rows.into_iter().map(|row| (name(&row), row.status));
+                rows.iter().for_each(measure);
+                let states = rows.iter().map(|row| (name(row), row.faring()));
                 parts.insert("projections", json!(states.collect::<BTreeMap<_, _>>()));
             }
         }
@@ -160,17 +170,22 @@ impl Readiness {
             let state = if sagas.is_finished() { "ended" } else { "running" };
             parts.insert("sagas", json!(state));
         }
-        let is_short = self.reserve.is_short();
-        parts.insert("disk", json!(if is_short { DISK_SHORT } else { "ok" }));
-        if is_short && self.takes_commands {
-            missing.push(("disk", DISK_SHORT.to_owned()));
+        let is_full = self.embedded.as_ref().is_some_and(|store| store.is_full());
+        let disk = match (is_full, self.reserve.is_short()) {
+            (true, _) => "full",
+            (false, true) => DISK_SHORT,
+            (false, false) => "ok",
+        };
+        parts.insert("disk", json!(disk));
+        if disk != "ok" && self.takes_commands {
+            missing.push(("disk", disk.to_owned()));
         }
         Report { missing, parts: json!(parts) }
     }
 
     async fn store(&self) -> Result<(), String> {
         let asked = async {
-            if self.writes_log {
+            if self.embedded.is_some() {
                 // Reads may go on when its writer has stopped, so the writer is asked: an append
                 // of no events waits for its turn like others, and writes nothing.
                 let nothing = StreamName::new("$readiness").expect("it is a name");
@@ -180,7 +195,10 @@ impl Readiness {
             self.store.head().await.map_err(AppendError::from)
         };
         match timeout(ANSWER_TIME_MAX, asked).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(head)) => {
+                gauge!("veza_log_head_position").set(head.get() as f64);
+                Ok(())
+            }
             Ok(Err(AppendError::Store(StoreError::Poisoned { reason }))) => {
                 tracing::warn!(%reason, "not ready: the event store stopped writing");
                 Err("it stopped writing after a failure; restart to recover".to_owned())
@@ -189,7 +207,10 @@ impl Readiness {
                 tracing::warn!(%error, "not ready: the event store");
                 Err("out of reach".to_owned())
             }
-            Err(_) => Err("no answer".to_owned()),
+            Err(_) => {
+                tracing::warn!("not ready: the event store does not answer");
+                Err("no answer".to_owned())
+            }
         }
     }
 
@@ -210,7 +231,10 @@ impl Readiness {
                 tracing::warn!(%error, "not ready: the database");
                 Err("out of reach".to_owned())
             }
-            Err(_) => Err("no answer".to_owned()),
+            Err(_) => {
+                tracing::warn!("not ready: the database does not answer");
+                Err("no answer".to_owned())
+            }
         })
     }
 }
@@ -219,6 +243,13 @@ impl Readiness {
 fn unbuilt(models: &[ModelId], rows: &[Checkpoint]) -> Vec<String> {
     let built: BTreeSet<String> = rows.iter().filter(|row| row.built).map(name).collect();
     models.iter().map(ModelId::to_string).filter(|model| !built.contains(model)).collect()
+}
+
+/// Counts how far a projection is, and what it could not take.
+fn measure(row: &Checkpoint) {
+    let model = name(row);
+    gauge!("veza_parked_events", "model" => model.clone()).set(row.parked_events as f64);
+    gauge!("veza_model_position", "model" => model).set(row.position.get() as f64);
 }
 
 fn name(row: &Checkpoint) -> String {

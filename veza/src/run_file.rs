@@ -1,4 +1,4 @@
-//! `<data>/run.json`: where a running platform is, for tools and tests.
+//! `<data>/run.json`: where a running platform, or its event store alone, is, for tools and tests.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, Role};
+use crate::config::Role;
 
 /// The file; it goes when this is dropped.
 #[derive(Debug)]
@@ -19,23 +19,25 @@ impl RunFile {
     /// Of several processes on one data folder `run.json` is the one's that keeps the events in
     /// it; the others', and only then, is `run-<role>.json`.
     pub fn write(
-        config: &Config,
-        http: SocketAddr,
+        data: &Path,
+        roles: &[Role],
+        http: Option<SocketAddr>,
         event_store: Option<SocketAddr>,
     ) -> io::Result<Self> {
-        let roles: Vec<_> = config.roles.iter().map(|role| role.name()).collect();
+        let keeps_events = roles.contains(&Role::EventStore);
+        let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
         let document = json!({
             "pid": std::process::id(),
             "roles": roles,
-            "http": http.to_string(),
+            "http": http.map(|address| address.to_string()),
             "event_store": event_store.map(|address| address.to_string()),
         });
-        let mut path = config.data.join("run.json");
-        let is_shared = config.data.join("events").is_dir() || is_of_another(&path);
-        if !config.does(Role::EventStore) && is_shared {
-            path = config.data.join(format!("run-{}.json", roles.join("+")));
+        let mut path = data.join("run.json");
+        let is_shared = data.join("events").is_dir() || is_of_another(&path);
+        if !keeps_events && is_shared {
+            path = data.join(format!("run-{}.json", roles.join("+")));
         }
-        let unfinished = config.data.join(format!(".run-{}.json", std::process::id()));
+        let unfinished = data.join(format!(".run-{}.json", std::process::id()));
         fs::write(&unfinished, format!("{document:#}\n"))?;
         fs::rename(unfinished, &path)?;
         Ok(Self(path))

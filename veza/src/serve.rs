@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use access::token::Clock;
-use access::{DigestKey, KeyRing, RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
+use access::{RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
 use aggregates::CommandHandler;
 use anyhow::bail;
 use axum::Router;
@@ -28,6 +28,7 @@ use crate::config::{Config, Role};
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::Door;
+use crate::keys::Keys;
 use crate::outbox::Outbox;
 use crate::parts::{self, Database, Events};
 use crate::read_side::{Engines, ReadSide};
@@ -100,8 +101,9 @@ impl Platform {
         let reserve = DiskReserve::watch(config);
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
-        readiness.writes_log = event_store.is_some();
+        readiness.embedded = events.embedded();
         let mut routes = Router::new();
+        let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {
             let database = self.database.insert(Database::open(config).await?);
             let pool = database.pool.clone();
@@ -122,16 +124,18 @@ impl Platform {
                 Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
-            if config.does(Role::QueryApi) {
+            if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let watermarks = background.watermarks();
                 let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));
                 let (streamed, stop) = (Arc::clone(&objects), draining.clone());
-                let api = query_api(config, following, streamed, &pool, engines, watermarks, stop)?;
+                let api =
+                    query_api(config, keys, following, streamed, &pool, engines, watermarks, stop);
                 routes = routes.merge(self.queries.insert(api).router());
                 say(format_args!("queries      http://{address}/graphql, by POST and WebSocket"));
             }
-            if config.does(Role::CommandApi) {
-                let api = command_api(config, address, handler, objects, pool.clone()).await?;
+            if let (true, Some(keys)) = (config.does(Role::CommandApi), keys) {
+                let api =
+                    command_api(config, keys, address, handler, objects, pool.clone()).await?;
                 tokio::spawn(draining.clone().run_until_cancelled_owned(sweep(api.clone())));
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
@@ -149,7 +153,8 @@ impl Platform {
             // Queries are served from models that this process itself is still making.
             readiness.models_built().await;
         }
-        self.run_file = Some(RunFile::write(config, address, event_store)?);
+        self.run_file =
+            Some(RunFile::write(&config.data, &config.roles, Some(address), event_store)?);
         say(format_args!("ready. {}", next_step(config, address)));
         Ok(())
     }
@@ -184,6 +189,17 @@ impl Platform {
     }
 }
 
+/// The keys, where the process has callers.
+async fn keys_for_callers(
+    config: &Config,
+    store: &dyn event_store::EventStore,
+) -> anyhow::Result<Option<Keys>> {
+    if config.does(Role::QueryApi) || config.does(Role::CommandApi) {
+        return Keys::load(&config.keys, store).await.map(Some);
+    }
+    Ok(None)
+}
+
 /// What one may try once it runs, in another terminal.
 fn next_step(config: &Config, address: SocketAddr) -> String {
     let query = r#"{"query":"{ tracks(first: 3) { nodes { title } } }"}"#;
@@ -202,13 +218,14 @@ fn next_step(config: &Config, address: SocketAddr) -> String {
 
 async fn command_api(
     config: &Config,
+    keys: Keys,
     address: SocketAddr,
     handler: Arc<CommandHandler>,
     objects: Arc<dyn ObjectStorage>,
     pool: PgPool,
 ) -> anyhow::Result<CommandApi> {
     let clock: Clock = Arc::new(Utc::now);
-    let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
+    let Keys { ring, digests } = keys;
     let scope = token_scope(config);
     let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
@@ -221,7 +238,7 @@ async fn command_api(
         accounts: Accounts::open(pool).await?,
         passwords: PasswordHasher::new(thread::available_parallelism()?.get()),
         issuer: TokenIssuer::new(ring, scope),
-        digests: DigestKey::load_or_create(&config.keys)?,
+        digests,
         verifier: Arc::clone(&verifier),
         uploads: Uploads::new(Arc::clone(&objects)).with_limits(upload_limits),
         objects,
@@ -246,22 +263,24 @@ async fn sweep(api: CommandApi) {
 }
 
 /// The query side's doors; `stop` closes their sockets.
+#[expect(clippy::too_many_arguments)]
 fn query_api(
     config: &Config,
+    keys: &Keys,
     store: Arc<dyn event_store::EventStore>,
     objects: Arc<dyn ObjectStorage>,
     pool: &PgPool,
     engines: Engines,
     watermarks: Watermarks,
     stop: CancellationToken,
-) -> anyhow::Result<QueryApi> {
+) -> QueryApi {
     let clock: Clock = Arc::new(Utc::now);
-    let ring = Arc::new(KeyRing::load_or_create(&config.keys, Utc::now())?);
+    let ring = Arc::clone(&keys.ring);
     let verifier = Arc::new(TokenVerifier::new(ring, &token_scope(config), Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let proxies = config.trusted_proxies.clone();
     let Engines { search, search_model, statistics } = engines;
-    Ok(QueryApi::new(QueryApiParts {
+    QueryApi::new(QueryApiParts {
         statistics,
         models: Models::new(pool),
         search,
@@ -275,7 +294,7 @@ fn query_api(
         introspection: config.introspection,
         origins: config.cors_origins.clone(),
         stop,
-    }))
+    })
 }
 
 /// Who issues tokens, and for whom; the same in every process of a platform, whatever its address.

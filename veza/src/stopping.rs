@@ -1,6 +1,7 @@
 //! How a process is told to stop: gently by the first signal, at once by the second.
 
-use anyhow::Context as _;
+use std::{fs, io};
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -14,14 +15,18 @@ pub struct Stopping {
 }
 
 impl Stopping {
-    /// Told by SIGTERM and SIGINT.
+    /// Told by SIGTERM and SIGINT, and by SIGHUP, which comes when the terminal is closed.
     ///
     /// # Errors
     /// When the system does not let this process hear them.
-    pub fn by_signals() -> anyhow::Result<Self> {
+    pub fn by_signals() -> io::Result<Self> {
         let stopping = Self::default();
-        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-            let mut signals = signal(kind).context("signals can't be heard")?;
+        let mut kinds = vec![SignalKind::terminate(), SignalKind::interrupt()];
+        if !is_ignored(SignalKind::hangup()) {
+            kinds.push(SignalKind::hangup());
+        }
+        for kind in kinds {
+            let mut signals = signal(kind)?;
             let stopping = stopping.clone();
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
@@ -39,4 +44,13 @@ impl Stopping {
         }
         self.gently.cancel();
     }
+}
+
+/// Whether this process was started so that it ignores the signal, as `nohup` does with SIGHUP;
+/// to listen for it would undo that.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }

@@ -17,7 +17,7 @@ use event_schemas::{Actor, UserId};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
 
-use crate::config::{Config, Flags, Layers};
+use crate::config::{Config, Flags};
 use crate::console::say;
 use crate::parts::{Database, Events};
 
@@ -32,7 +32,7 @@ pub struct UserArgs {
     /// The data folder
     #[arg(long, value_name = "DIR", global = true)]
     data: Option<String>,
-    /// A TOML file with settings (`veza config` lists them)
+    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -74,24 +74,20 @@ struct CreateArgs {
 }
 
 impl UserArgs {
-    /// The settings by which the platform is found.
-    ///
-    /// # Errors
-    /// A bad setting.
-    pub fn settings(&self) -> anyhow::Result<Config> {
+    /// The same as a process's flags. It is not one of the platform's processes, whose roles the
+    /// variables may name.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
         let (data, config) = (self.data.clone(), self.config.clone());
-        // Not one of the platform's processes, whose roles the variables may name.
-        let flags = Flags { data, config, roles: vec!["all".to_owned()] };
-        Ok(Config::read(&Layers::gather(&flags, std::env::vars_os())?)?)
+        Flags { data, config, roles: vec!["all".to_owned()] }
     }
 }
 
-/// Does it, and says what was done.
+/// Does it on the platform of these settings, and says what was done.
 ///
 /// # Errors
 /// What was wrong with what was said, or which part can't be reached.
-pub async fn run(args: UserArgs) -> anyhow::Result<()> {
-    let config = args.settings()?;
+pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
     // All that can be wrong with the words is told before anything is opened.
     let asked = match args.command {
         UserCommandLine::Create(args) => Asked::Create(Box::new(NewUser::read(args)?)),

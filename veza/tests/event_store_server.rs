@@ -20,7 +20,11 @@ fn command(data: &TempDir, listen: &str) -> Command {
 
 /// The server and its connection string, once it says that it is ready.
 async fn start(data: &TempDir) -> (Child, String) {
-    let mut server = command(data, "127.0.0.1:0").spawn().unwrap();
+    started(command(data, "127.0.0.1:0")).await
+}
+
+async fn started(mut command: Command) -> (Child, String) {
+    let mut server = command.spawn().unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
     let ready = async {
         while let Some(line) = lines.next_line().await.unwrap() {
@@ -58,6 +62,31 @@ async fn what_a_client_appends_is_there_after_a_kill() {
     let event = read.next().await.unwrap().expect("it was acknowledged");
     assert_eq!(event.get_original_event().event_type, "Heard");
     assert!(read.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn whoever_looks_into_the_folder_finds_the_server_on_it_and_it_has_a_log() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = command(&data, "127.0.0.1:0");
+    command.env("VEZA_LOG", "debug").stderr(std::fs::File::create(&log).unwrap());
+    let (server, address) = started(command).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let event = EventData::json("Heard", &json!({ "n": 1 })).unwrap();
+    let options = AppendToStreamOptions::default();
+    client.append_to_stream("song-1", &options, event).await.unwrap();
+
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    let found = replay.arg("--data").arg(data.path()).arg("events").output().await.unwrap();
+    let (said, told) = (String::from_utf8(found.stdout), String::from_utf8(found.stderr));
+    assert!(said.unwrap().contains("song-1@0  Heard"), "{told:?}");
+
+    let pid = server.id().unwrap().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, server.wait_with_output()).await.expect("ends");
+    assert!(ended.unwrap().status.success() && !data.path().join("run.json").exists());
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("DEBUG"), "it logs: {log:?}");
 }
 
 #[tokio::test]

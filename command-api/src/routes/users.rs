@@ -136,7 +136,7 @@ pub(crate) fn taken(error: AccountError) -> Problem {
         AccountError::StorageFull => return Problem::new(ProblemType::StorageFull),
         AccountError::Unavailable(_) => {
             tracing::warn!(error = ?error, "the accounts are out of reach");
-            return Problem::overloaded(RETRY_AFTER);
+            return Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER);
         }
         AccountError::Migrate(_) | AccountError::Database(_) => return Problem::internal(&error),
     };

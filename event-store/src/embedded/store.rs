@@ -49,12 +49,24 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
     closed: AtomicBool,
+    /// Whether the last append found no room on the disk.
+    full: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Self {
         let live = Live::new(catalog.head());
-        Self { catalog, live, clock, disk, closed: AtomicBool::new(false) }
+        let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { catalog, live, clock, disk, closed, full }
+    }
+
+    /// Keeps whether an append found no room, and says in the log when that changes.
+    pub(crate) fn tell_full(&self, is_full: bool) {
+        match (self.full.swap(is_full, Ordering::Relaxed), is_full) {
+            (false, true) => tracing::warn!("the disk is full: appends are refused"),
+            (true, false) => tracing::info!("the disk has room: appends are taken again"),
+            _ => {}
+        }
     }
 
     /// Does what may wait for the disk on a thread that may wait.
@@ -107,6 +119,11 @@ impl EmbeddedStore {
     /// How many bytes of a write that was never acknowledged were cut when it was opened.
     pub fn torn_bytes(&self) -> u64 {
         self.torn_bytes
+    }
+
+    /// Whether the last append was refused because the disk is full; the next that fits is taken.
+    pub fn is_full(&self) -> bool {
+        self.shared.full.load(Ordering::Relaxed)
     }
 
     /// Reads the log as it is now and checks every byte and the hash chain, while the store serves;

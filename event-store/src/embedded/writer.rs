@@ -88,7 +88,11 @@ impl Writer {
             next = if room { requests.try_recv().ok() } else { None };
         }
         let events = staging.into_events();
+        let writes = !events.is_empty();
         let committed = self.commit(events);
+        if writes {
+            shared.tell_full(matches!(committed, Err(StoreError::StorageFull)));
+        }
         for answer in answers {
             answer.give(&committed);
         }

@@ -29,6 +29,9 @@ impl Status {
     }
 }
 
+/// How a projection fares whose process is gone without a word.
+pub const NOT_RUN: &str = "not run";
+
 /// A projection's row of checkpoints, for operators.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
@@ -50,6 +53,18 @@ pub struct Checkpoint {
     pub updated_at: DateTime<Utc>,
     /// How many events are parked.
     pub parked_events: i64,
+    /// Whether a process has the lease to run it.
+    pub is_leased: bool,
+}
+
+impl Checkpoint {
+    /// How it fares by now: the status is the last word of a process that may be gone since.
+    pub fn faring(&self) -> &str {
+        match self.is_leased || self.status == Status::Stopped.as_str() {
+            true => &self.status,
+            false => NOT_RUN,
+        }
+    }
 }
 
 impl FromRow<'_, PgRow> for Checkpoint {
@@ -65,16 +80,25 @@ impl FromRow<'_, PgRow> for Checkpoint {
             failing_position: failing.map(position_from_column),
             updated_at: row.try_get("updated_at")?,
             parked_events: row.try_get("parked_events")?,
+            is_leased: row.try_get("is_leased")?,
         })
     }
 }
 
-/// All projections and how they fare.
+/// All projections and how they fare. A lease of one bigint stands in `pg_locks` as its two halves
+/// (<https://www.postgresql.org/docs/current/view-pg-locks.html>).
 pub async fn checkpoints(pool: &PgPool) -> Result<Vec<Checkpoint>, sqlx::Error> {
     sqlx::query_as(
         "SELECT c.*, (SELECT count(*) FROM projection.parked p
                       WHERE p.name = c.name AND p.version = c.version AND NOT p.shadow)
-                     AS parked_events
+                     AS parked_events,
+                EXISTS (SELECT FROM pg_locks l
+                        WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+                          AND l.database = (SELECT oid FROM pg_database
+                                            WHERE datname = current_database())
+                          AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended(
+                              'veza projection run ' || c.name || '_v' || c.version, 0))
+                     AS is_leased
          FROM projection.checkpoints c ORDER BY name, version",
     )
     .fetch_all(pool)

@@ -10,7 +10,7 @@ use crate::http::{HttpCaller, Requests};
 use crate::load::{Measured, closed_loop, on_a_thread, paced};
 use crate::machine::scratch;
 use crate::platform::{Platform, data_folder};
-use crate::requests::{Subjects, commands, tokens};
+use crate::requests::{Keyed, Subjects, commands, tokens};
 use crate::scale::{Scale, Span};
 use crate::table::Better::{Higher, Lower};
 use crate::table::{Row, TargetOf, median, tell};
@@ -40,25 +40,32 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     let database = Database::start(folder.path()).await?;
     let bare = BareServer::start(folder.path()).await?;
     let platform = Platform::start(folder.path(), &database).await?;
-    let requests = || Ok::<_, anyhow::Error>(commands(&subjects, tokens(&data, &subjects.people)?));
+    let requests = |keyed| {
+        let tokens = tokens(&data, &subjects.people)?;
+        Ok::<_, anyhow::Error>(commands(&subjects, tokens, keyed))
+    };
 
     let span = scale.span(3.0);
-    let mut rates = Vec::new();
+    let (mut rates, mut keyed) = (Vec::new(), Vec::new());
     for round in 0..scale.rounds() {
-        let ours = at_full_rate(platform.http, requests()?, span).await?.rate;
+        let ours = at_full_rate(platform.http, requests(Keyed::No)?, span).await?.rate;
         let settled = platform.settle(&database.pool).await?;
-        let theirs = at_full_rate(bare.address, requests()?, span).await?.rate;
+        let theirs = at_full_rate(bare.address, requests(Keyed::No)?, span).await?.rate;
         let lag = settled.as_secs_f64();
         let said = format!("{ours:.0}/s, bare {theirs:.0}/s; the models had them {lag:.1} s later");
         tell(round, "commands", said);
+        let with_key = at_full_rate(platform.http, requests(Keyed::Yes)?, span).await?.rate;
+        platform.settle(&database.pool).await?;
+        tell(round, "commands with a key", format!("{with_key:.0}/s"));
         rates.push((ours, theirs));
+        keyed.push((with_key, ours));
     }
     let half = median(rates.iter().map(|round| round.0).collect()) / 2.0;
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     for round in 0..scale.rounds() {
-        let ours = at_pace(platform.http, requests()?, half, span).await?.latencies;
+        let ours = at_pace(platform.http, requests(Keyed::No)?, half, span).await?.latencies;
         platform.settle(&database.pool).await?;
-        let theirs = at_pace(bare.address, requests()?, half, span).await?.latencies;
+        let theirs = at_pace(bare.address, requests(Keyed::No)?, half, span).await?.latencies;
         p50.push((ours.quantile_ms(0.5), theirs.quantile_ms(0.5)));
         p99.push((ours.quantile_ms(0.99), theirs.quantile_ms(0.99)));
         let said = format!("p50 {:.2} ms, p99 {:.2} ms", p50[round].0, p99[round].0);
@@ -66,7 +73,11 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     }
     drop((platform, bare));
     database.stop().await?;
-    Ok(rows(&rates, half, &p50, &p99))
+    let mut rows = rows(&rates, half, &p50, &p99);
+    let what = "the same, each with an Idempotency-Key of its own";
+    let unit = ("commands/s", Higher);
+    rows.push(Row::new("command.keyed", what, unit, "the same without a key", &keyed));
+    Ok(rows)
 }
 
 fn rows(rates: &[(f64, f64)], half: f64, p50: &[(f64, f64)], p99: &[(f64, f64)]) -> Vec<Row> {

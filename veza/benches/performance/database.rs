@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use veza::postgres::PrivatePostgres;
 
 /// As many connections as a process of the platform opens at most.
-pub const CONNECTIONS: u32 = 16;
+const CONNECTIONS: u32 = 16;
 
 /// The settings that decide how fast it is.
 const SETTINGS: [&str; 10] = [

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
 use uuid::Uuid;
 
-use crate::database::{self, Database};
+use crate::database::Database;
 use crate::http::{HttpCaller, Requests};
 use crate::load::{Call, Caller, Measured, closed_loop, on_a_thread, paced};
 use crate::machine::scratch;
@@ -151,8 +151,7 @@ impl Both {
             let said = format!("p50 {:.2} ms, p99 {:.2} ms", p50[round].0, p99[round].0);
             tell(round, &format!("{id} at {half:.0}/s"), said);
         }
-        let connections = database::CONNECTIONS;
-        let baseline = format!("a prepared statement of the same rows, {connections} connections");
+        let baseline = format!("a prepared statement of the same rows, {CONNECTIONS} connections");
         let at = |quantile: &str| format!("{quantile} of those, {half:.0} due each second");
         let at_pace = format!("{baseline}, at the same pace");
         let what = format!("{what}, {CONNECTIONS} connections");
@@ -179,7 +178,7 @@ impl Both {
         let (options, statement) = (self.options.clone(), self.statement.clone());
         on_a_thread(move || async move {
             let mut callers = Vec::new();
-            for _ in 0..database::CONNECTIONS {
+            for _ in 0..CONNECTIONS {
                 let connection = options.connect().await?;
                 callers.push(PostgresCaller { connection, statement: statement.clone() });
             }

@@ -43,8 +43,16 @@ pub fn tokens(data: &Path, people: &[UserId]) -> anyhow::Result<Vec<String>> {
     Ok(people.iter().map(token).collect())
 }
 
+/// Whether a command brings an `Idempotency-Key`, which must be claimed where the stream that the
+/// command changes is named by its caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keyed {
+    Yes,
+    No,
+}
+
 /// Of ten commands six are messages, three plays and one a new profile.
-pub fn commands(subjects: &Subjects, tokens: Vec<String>) -> Requests {
+pub fn commands(subjects: &Subjects, tokens: Vec<String>, keyed: Keyed) -> Requests {
     let subjects = subjects.clone();
     Arc::new(move |number| {
         let at = usize::try_from(number).unwrap_or(0);
@@ -70,7 +78,10 @@ pub fn commands(subjects: &Subjects, tokens: Vec<String>) -> Requests {
             }
         };
         let authorization = format!("Bearer {}", tokens[who]);
-        let request = request(method, &path).header(header::AUTHORIZATION, authorization);
+        let mut request = request(method, &path).header(header::AUTHORIZATION, authorization);
+        if keyed == Keyed::Yes {
+            request = request.header("idempotency-key", Uuid::new_v4().to_string());
+        }
         request.body(Full::new(Bytes::from(body.to_string()))).expect("it is well formed")
     })
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use clap::{Parser, Subcommand};
+use event_schemas::EventFamily as _;
+use event_schemas::saga::SagaEvent;
 use event_store::{EmbeddedStore, OpenError, StoreError, StreamName};
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
@@ -15,11 +17,10 @@ use replay_tool::{
 use sagas::orchestrator::{ResumeError, resume};
 use serde_json::json;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use veza::config::{Config, Flags, Layers};
 use veza::data_folder;
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
+use veza::stopping::Stopping;
 
 /// Look into the event log, and make read models anew from it.
 ///
@@ -35,7 +36,7 @@ struct Cli {
     /// The data folder (VEZA_DATA; by default ./veza-data)
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<String>,
-    /// A TOML file with the platform's settings
+    /// A TOML file with the platform's settings (VEZA_CONFIG)
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Another store, by its connection string, such as esdb://127.0.0.1:2113?tls=false
@@ -60,9 +61,16 @@ enum Command {
     /// Let a paused run of a saga go on: the step it paused at is tried again
     Resume {
         /// Its stream, such as saga-checkout-<id> (`sagas --status paused` lists them)
-        #[arg(value_parser = |text: &str| StreamName::new(text))]
+        #[arg(value_parser = run_of_a_saga)]
         stream: StreamName,
     },
+}
+
+/// The stream of a run on the command line.
+fn run_of_a_saga(text: &str) -> Result<StreamName, String> {
+    let stream = StreamName::new(text).map_err(|error| error.to_string())?;
+    let is_one = stream.category() == SagaEvent::CATEGORY;
+    is_one.then_some(stream).ok_or_else(|| "it is no run of a saga".to_owned())
 }
 
 /// Why the command was not carried out.
@@ -83,7 +91,7 @@ impl Failure {
         match self {
             Self::Parts(error) => error.exit_code(),
             Self::Replay(error) => error.exit_code(),
-            Self::Resume(ResumeError::Journal(_)) => UNREACHABLE,
+            Self::Resume(ResumeError::Journal(error)) if !error.is_of_the_stream() => UNREACHABLE,
             Self::Resume(_) | Self::Signals(_) => FOUND_BAD,
         }
     }
@@ -182,23 +190,10 @@ async fn on_models(
     command: &ModelCommand,
     output: &mut Output<'_>,
 ) -> Result<Verdict, Failure> {
-    let cancel = cancelled_by_signals().map_err(Failure::Signals)?;
+    let cancel = Stopping::by_signals().map_err(Failure::Signals)?.gently;
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let models = read_side.models();
     let outcome = run_on_models(log.store(), models, command, output, cancel).await;
     read_side.close().await?;
     Ok(outcome?)
-}
-
-fn cancelled_by_signals() -> io::Result<CancellationToken> {
-    let cancel = CancellationToken::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals = signal(kind)?;
-        let cancel = cancel.clone();
-        tokio::spawn(async move {
-            signals.recv().await;
-            cancel.cancel();
-        });
-    }
-    Ok(cancel)
 }

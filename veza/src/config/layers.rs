@@ -23,7 +23,7 @@ pub struct Flags {
     /// The data folder
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
-    /// A TOML file with settings (`veza config` lists them)
+    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// What this process does: all (unless set otherwise), command-api, query-api, projector,

@@ -1,5 +1,5 @@
 //! What `veza config` prints: a TOML file with every setting, its words and where its value came
-//! from, safe to show to others.
+//! from, safe to show to others: what is secret stands in it as a remark.
 
 use std::fmt::Write;
 
@@ -17,9 +17,11 @@ pub fn listing(layers: &Layers) -> String {
         let lines = match layers.get(key) {
             None => format!("# {about} ({variable}, not set)\n# {key} ="),
             Some((value, origin)) => {
-                let value = if setting.is_secret { HIDDEN.to_owned() } else { shown(value) };
-                let value = toml::Value::String(value);
-                format!("# {about} ({variable}, from: {origin})\n{key} = {value}")
+                let shown = if setting.is_secret { HIDDEN.to_owned() } else { shown(value) };
+                // Whoever uses the listing as a file must not get the words for the secret.
+                let mark = if shown == value { "" } else { "# " };
+                let shown = toml::Value::String(shown);
+                format!("# {about} ({variable}, from: {origin})\n{mark}{key} = {shown}")
             }
         };
         writeln!(out, "{lines}\n").expect("a String takes all");
@@ -60,8 +62,12 @@ mod tests {
         assert!(!listed.contains("hush") && !listed.contains("hu/sh"), "{listed}");
         assert!(listed.contains("VEZA_DATABASE_URL, from: VEZA_DATABASE_URL)"), "{listed}");
         let table: toml::Table = listed.parse().unwrap();
-        assert_eq!(table["database_url"].as_str(), Some("postgres://veza:(secret)@db/veza"));
-        assert_eq!(table["metrics_token"].as_str(), Some(HIDDEN));
+        let url = "# database_url = \"postgres://veza:(secret)@db/veza\"";
+        assert!(listed.contains(url) && listed.contains("# metrics_token = \"(secret)\""));
+        for value in table.values() {
+            assert!(!value.to_string().contains(HIDDEN), "{value} would be taken at its word");
+        }
+        assert_eq!(table["http"].as_str(), Some("127.0.0.1:8080"));
         for setting in SETTINGS {
             assert!(listed.contains(&format!("{} =", setting.key)), "{}", setting.key);
         }

@@ -8,6 +8,7 @@ use access::TrustedProxies;
 use axum::http::Uri;
 use projections::clickhouse::ClickHouse;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// What a process can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +65,6 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteCount(pub u64);
 
-pub fn text(value: &str) -> Result<String, String> {
-    Ok(value.to_owned())
-}
-
 pub fn path(value: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
 }
@@ -102,8 +99,12 @@ pub fn log_format(value: &str) -> Result<LogFormat, String> {
 }
 
 pub fn log_filter(value: &str) -> Result<String, String> {
-    let checked = EnvFilter::builder().parse(value);
-    checked.map(|_| value.to_owned()).map_err(|_| "must be a filter, as info,veza=debug".to_owned())
+    // A bare word that is no level would be taken for the name of a part, and silence the rest.
+    let is_slip = |part: &str| !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err();
+    if parts(value).any(is_slip) || EnvFilter::builder().parse(value).is_err() {
+        return Err("must be a filter, as info,veza=debug".to_owned());
+    }
+    Ok(value.to_owned())
 }
 
 pub fn roles(value: &str) -> Result<Vec<Role>, String> {
@@ -115,12 +116,15 @@ pub fn roles(value: &str) -> Result<Vec<Role>, String> {
             .collect();
         let is_known = name == "all" || Role::ALL.iter().any(|role| role.name() == name);
         if !is_known {
-            let names = Role::ALL.map(Role::name).join(", ");
-            return Err(format!("must be all, or some of {names}"));
+            return Err(no_roles());
         }
         roles.extend(found);
     }
-    Ok(roles)
+    if roles.is_empty() { Err(no_roles()) } else { Ok(roles) }
+}
+
+fn no_roles() -> String {
+    format!("must be all, or some of {}", Role::ALL.map(Role::name).join(", "))
 }
 
 pub fn event_store(value: &str) -> Result<EventStore, String> {

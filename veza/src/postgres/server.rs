@@ -274,8 +274,10 @@ async fn init(
         .map_err(|e| PostgresError::at(&bin.join("initdb"), e))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let last = said.lines().rfind(|line| line.contains("error")).or(said.lines().last());
-        let words = last.unwrap_or("it said nothing").trim().to_owned();
+        // Behind the cause it only says what it clears away.
+        let is_cause = |line: &&str| ["FATAL", "PANIC", "error"].iter().any(|it| line.contains(it));
+        let cause = said.lines().find(is_cause).or(said.lines().last());
+        let words = cause.unwrap_or("it said nothing").trim().to_owned();
         return Err(PostgresError::Init { words });
     }
     fs::rename(&aside, data).map_err(|e| PostgresError::at(data, e))

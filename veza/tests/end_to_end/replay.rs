@@ -206,6 +206,7 @@ async fn it_ends_as_it_says_it_does() {
         (2, "is neither a position (4711) nor a time", &["state", "order-1", "--at", "yesterday"]),
         (2, "is neither a position (4711) nor a time", &["events", "--at", "2026-01-31"]),
         (2, "the name is empty", &["events", ""]),
+        (2, "it is no run of a saga", &["resume", "user-1"]),
         (2, "<MODEL>...", &["rebuild"]),
         (2, "there is no read model \"moods\"; there are profiles, tracks,", &["rebuild", "moods"]),
         (2, "unrecognized subcommand", &["rewrite"]),
@@ -218,6 +219,7 @@ async fn it_ends_as_it_says_it_does() {
             "the database can't be reached",
             &["projections", "--database-url", "postgres://veza@127.0.0.1:1/veza"],
         ),
+        (3, "can't be reached", &["resume", "saga-checkout-1", "--store", closed]),
         (3, "there is no event store in", &["verify", "--data", nobody]),
     ];
     for (code, words, args) in cases {

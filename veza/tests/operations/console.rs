@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::process::{PATIENCE, Process, folder, postgres_runs_in, veza};
+use crate::process::{PATIENCE, Process, folder, postgres_runs_in, veza, veza_after};
 
 #[tokio::test]
 async fn it_serves_on_when_nobody_reads_its_lines_any_more() {
@@ -55,4 +55,21 @@ async fn its_last_lines_say_what_to_try_and_its_log_has_no_colours_in_a_file() {
     let output = child.wait_with_output().await.unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && log.contains("INFO") && !log.contains('\x1b'), "{log}");
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_stops_it_gently_unless_it_was_told_not_to_mind() {
+    let folder = folder();
+    let data = folder.path();
+    let platform = Process::platform(data, &[]).await;
+    platform.signal("-HUP");
+    assert_eq!(platform.ended().await, Some(0));
+    assert!(!data.join("run.json").exists() && !postgres_runs_in(data));
+
+    // As `nohup` starts it.
+    let command = veza_after("trap '' HUP", data, &["serve"]);
+    let platform = Process::start(data, "run.json", command).await;
+    platform.signal("-HUP");
+    assert_eq!(platform.sign_up("nina", "artist").await.0, 201);
+    platform.stop().await;
 }

@@ -1,6 +1,7 @@
-//! Operations: what is said at the start and what goes wrong then, roles as processes of their own,
-//! full disks, accounts made on the server's machine, who may look into the data folder, the
-//! manners that all HTTP doors share, bodies that do not come as they should, unused uploads.
+//! Operations: what is said at the start and what goes wrong then or later, roles as processes of
+//! their own, full disks, accounts made on the server's machine, who may look into the data folder,
+//! lost keys, `veza-replay`, the manners that all HTTP doors share, bodies that do not come as they
+//! should, unused uploads.
 
 mod accounts;
 mod bodies;
@@ -8,7 +9,10 @@ mod console;
 mod disks;
 mod doors;
 mod faults;
+mod keys;
+mod outages;
 mod privacy;
 mod process;
+mod replaying;
 mod roles;
 mod uploads;

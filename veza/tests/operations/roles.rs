@@ -12,7 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::process::{PATIENCE, Process, eventually, folder, postgres_runs_in, veza};
+use crate::process::{PATIENCE, Process, ended, eventually, folder, postgres_runs_in, veza};
 
 const ROLES: [&str; 5] = ["event-store", "projector", "saga", "query-api", "command-api"];
 
@@ -121,6 +121,21 @@ async fn split_roles_work_together_and_each_may_be_killed() {
             })
             .await;
         }
+        if role == "projector" {
+            let queries = &processes["query-api"];
+            eventually("nobody fills the models, and that is told", async || {
+                let ready: Value = queries.get("/readyz").await.json().await.unwrap();
+                ready["parts"]["projections"]["profiles_v1"] == "not run"
+            })
+            .await;
+            let mut listing = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+            listing.args(["projections", "--json", "--data"]).arg(data);
+            listing.envs(shared.settings.iter().cloned());
+            let output = ended(listing).await;
+            let listed = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{listed}");
+            assert!(listed.lines().all(|line| line.contains(r#""status":"not run""#)), "{listed}");
+        }
         processes.insert(role, shared.start(data, role).await);
         for (other, process) in &processes {
             eventually(&format!("{other} is ready after {role} was killed"), async || {
@@ -135,10 +150,8 @@ async fn split_roles_work_together_and_each_may_be_killed() {
     }
 }
 
-#[tokio::test]
-async fn the_script_starts_every_role_and_leaves_nothing_behind() {
-    let folder = folder();
-    let data = folder.path();
+/// The script, on any free ports.
+fn run_roles(data: &Path) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/local/run-roles");
     let mut command = Command::new(script);
     command.arg(env!("CARGO_BIN_EXE_veza")).env("VEZA_DATA", data).env("FIRST_PORT", "0");
@@ -146,7 +159,39 @@ async fn the_script_starts_every_role_and_leaves_nothing_behind() {
     for name in ["VEZA_DATABASE_URL", "VEZA_EVENT_STORE", "VEZA_OBJECTS", "VEZA_KEYS"] {
         command.env_remove(name);
     }
-    let mut script = command.stdout(Stdio::piped()).spawn().unwrap();
+    command.stdout(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn the_script_says_in_its_own_words_which_role_died() {
+    let folder = folder();
+    let data = folder.path();
+    let mut script = run_roles(data).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
+    let reading = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if line.starts_with("run-roles: every role runs") {
+                let run = std::fs::read(data.join("run-projector.json")).unwrap();
+                let run: Value = serde_json::from_slice(&run).unwrap();
+                let pid = run["pid"].to_string();
+                Command::new("kill").args(["-KILL", &pid]).status().await.unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it starts and ends");
+    let output = script.wait_with_output().await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(told, "run-roles: projector ended (code 137): stopping the rest\n");
+    assert!(!postgres_runs_in(data));
+}
+
+#[tokio::test]
+async fn the_script_starts_every_role_and_leaves_nothing_behind() {
+    let folder = folder();
+    let data = folder.path();
+    let mut script = run_roles(data).spawn().unwrap();
     let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
     let mut said = Vec::new();
     let reading = async {
