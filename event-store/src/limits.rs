@@ -24,8 +24,8 @@ pub const FILTER_PREFIXES_MAX: usize = 256;
 /// Size at which the embedded store begins a new segment, in bytes, unless configured.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 
-/// How much room the embedded store finds on the disk at once for what it will write, in bytes; less
-/// where a segment is smaller. To write into room that is there costs a sync less.
+/// How much room the embedded store finds on the disk at once for what it will write, in bytes;
+/// less where a segment is smaller. To write into room that is there costs a sync less.
 pub const ALLOCATE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Largest segment that may be configured, in bytes: offsets in it are 32 bits wide.
