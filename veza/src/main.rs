@@ -33,8 +33,8 @@ struct Cli {
 enum Command {
     /// Start the platform, or some of its roles
     ///
-    /// Ctrl-C, SIGTERM or the closed terminal stops it: requests under way end, and every part is closed. A second
-    /// Ctrl-C ends it at once; nothing that was acknowledged is lost either way.
+    /// Ctrl-C, SIGTERM or the closed terminal stops it: requests under way end, and every part is
+    /// closed. A second Ctrl-C ends it at once; nothing that was acknowledged is lost either way.
     Serve(Flags),
     /// Print every setting, its value and where that came from, as a TOML file
     Config(Flags),

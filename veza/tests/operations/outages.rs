@@ -23,7 +23,8 @@ impl Frozen {
     }
 
     fn tell(&self, signal: &str) {
-        assert!(Command::new("kill").arg(signal).args(&self.0).status().unwrap().success());
+        // One of them may have ended meanwhile, as workers of PostgreSQL do.
+        Command::new("kill").arg(signal).args(&self.0).status().unwrap();
     }
 }
 
