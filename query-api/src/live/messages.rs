@@ -70,6 +70,7 @@ impl Feed {
             match self.following.next().await {
                 Next::Event(envelope) => {
                     if let Some(message) = self.take(&envelope)? {
+                        self.last = message.position;
                         return Ok(Some(message));
                     }
                 }

@@ -80,6 +80,30 @@ async fn a_slow_subscriber_loses_nothing_and_gets_nothing_twice() {
 }
 
 #[tokio::test]
+async fn who_falls_behind_after_they_heard_something_does_not_hear_it_again() {
+    let stage = Stage::new().await;
+    let nina = stage.user("nina", Role::Artist).await;
+    let channel = stage.channel(nina).await;
+    let hub = Hub::start(Arc::clone(&stage.store), stage.stop.clone());
+    let mut stream = listen(&stage, &hub, (channel, nina), None).await;
+    let say = async |count: usize| {
+        let mut said = Vec::new();
+        for n in 0..count {
+            said.push(stage.say(channel, nina, &n.to_string()).await);
+        }
+        said
+    };
+    for _ in 0..2 {
+        let said = say(3).await;
+        assert_eq!(heard(&mut stream, 3).await, said);
+        // Far more than waits for who does not take it.
+        let said = say(200).await;
+        assert_eq!(heard(&mut stream, 200).await, said);
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn random_interleavings_of_saying_and_listening_agree() {
     let stage = Stage::new().await;
     let nina = stage.user("nina", Role::Artist).await;
