@@ -49,7 +49,14 @@ pub(crate) fn refused<R: Refusal>(error: CommandError<R>) -> Problem {
 pub(crate) fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::StorageFull => Problem::new(ProblemType::StorageFull),
-        StoreError::Unavailable { .. } | StoreError::Closed => Problem::overloaded(RETRY_AFTER),
+        StoreError::Unavailable { .. } | StoreError::Closed => {
+            Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER)
+        }
+        // No fault of the request: the process is not ready, and another may be.
+        StoreError::Poisoned { .. } | StoreError::Io(_) => {
+            tracing::error!(%error, "the event store did not take a command");
+            Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER)
+        }
         error => Problem::internal(error),
     }
 }

@@ -114,9 +114,11 @@ impl Writer {
         let frame = FrameBuilder::encode(&events, segment.layout.salt, chain);
         let file = segment.file();
         let room = self.make_room(&**file, length + frame.bytes().len() as u64);
+        // Where no room was found nothing was written, so nothing is in doubt.
+        let harmless = room.is_err();
         if let Err(error) = room.and_then(|()| file.write_at(frame.bytes(), length)) {
             let error = StoreError::from(error);
-            if !matches!(error, StoreError::StorageFull) {
+            if !harmless && !matches!(error, StoreError::StorageFull) {
                 return Err(self.poison(&error));
             }
             self.allocated = 0;

@@ -40,6 +40,11 @@ impl Drop for Disk {
     }
 }
 
+async fn disk_of(platform: &Process) -> Value {
+    let ready: Value = platform.get("/readyz").await.json().await.unwrap();
+    ready["parts"]["disk"].clone()
+}
+
 #[tokio::test]
 async fn below_the_reserve_commands_are_refused_and_the_rest_goes_on() {
     let folder = folder();
