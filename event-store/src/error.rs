@@ -65,13 +65,14 @@ pub enum StoreError {
     AccessDenied,
 }
 
+/// Whether there is no room: none on the disk, or none that is left to this user.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::StorageFull {
-            Self::StorageFull
-        } else {
-            Self::Io(Arc::new(error))
-        }
+        if is_full(&error) { Self::StorageFull } else { Self::Io(Arc::new(error)) }
     }
 }
 

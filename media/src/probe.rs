@@ -517,7 +517,8 @@ mod tests {
             }
             let home = tempfile::tempdir().unwrap();
             let path = write(home.path(), "damaged", &bytes);
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
             if let Ok(facts) = runtime.block_on(probe(path)) {
                 prop_assert!(facts.channels > 0 && facts.sample_rate_hz > 0, "{facts:?}");
                 prop_assert!(facts.duration_ms <= DURATION_MS_MAX, "{facts:?}");

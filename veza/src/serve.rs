@@ -146,9 +146,18 @@ impl Platform {
         }
         let readiness = Arc::new(readiness);
         let token = config.metrics_token.clone();
-        let probes = probes::router(Arc::clone(&readiness), metrics, token);
-        let routes = routes.merge(probes);
+        let routes = routes.merge(probes::router(Arc::clone(&readiness), metrics, token));
         self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
+        self.ready(config, &readiness, (address, event_store)).await
+    }
+
+    /// Waits for what is needed before anybody is told to come, and tells them where.
+    async fn ready(
+        &mut self,
+        config: &Config,
+        readiness: &Readiness,
+        (address, event_store): (SocketAddr, Option<SocketAddr>),
+    ) -> anyhow::Result<()> {
         if config.does(Role::QueryApi) && config.does(Role::Projector) {
             // Queries are served from models that this process itself is still making.
             readiness.models_built().await;

@@ -13,7 +13,7 @@ use super::requests::Request;
 use super::sealer::Sealer;
 use super::staging::Staging;
 use super::store::Shared;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
 use crate::index::stream_hash;
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
@@ -114,11 +114,9 @@ impl Writer {
         let frame = FrameBuilder::encode(&events, segment.layout.salt, chain);
         let file = segment.file();
         let room = self.make_room(&**file, length + frame.bytes().len() as u64);
-        // Where no room was found nothing was written, so nothing is in doubt.
-        let harmless = room.is_err();
         if let Err(error) = room.and_then(|()| file.write_at(frame.bytes(), length)) {
             let error = StoreError::from(error);
-            if !harmless && !matches!(error, StoreError::StorageFull) {
+            if !matches!(error, StoreError::StorageFull) {
                 return Err(self.poison(&error));
             }
             self.allocated = 0;
@@ -150,7 +148,7 @@ impl Writer {
         let step = ALLOCATE_BYTES.min(self.segment_bytes).max(1);
         let ahead = length.next_multiple_of(step).min(self.segment_bytes.max(length));
         self.allocated = match file.allocate(ahead) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 file.allocate(length)?;
                 length
             }

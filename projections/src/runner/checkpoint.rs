@@ -58,11 +58,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// How it fares by now: the status is the last word of a process that may be gone since.
+    /// How it fares by now: the status is the last word of a process that may be gone since. Who
+    /// tries again has no lease between two tries.
     pub fn faring(&self) -> &str {
-        match self.is_leased || self.status == Status::Stopped.as_str() {
-            true => &self.status,
-            false => NOT_RUN,
+        let at_rest = [Status::Retrying, Status::Stopped].map(Status::as_str);
+        if self.is_leased || at_rest.contains(&self.status.as_str()) {
+            &self.status
+        } else {
+            NOT_RUN
         }
     }
 }
