@@ -105,7 +105,7 @@ impl CommandHandler {
         // anything is refused because of it.
         let mut fresh = folded.revision.is_none();
         if fresh {
-            folded.refresh(&*self.store, &stream, None).await?;
+            self.refresh(&stream, &slot, &mut folded).await?;
         }
         let mut claim = claim::needed(&*self.store, id.uuid(), context).await?;
         if let Claim::Unchanged(at) = claim {
@@ -124,7 +124,7 @@ impl CommandHandler {
                     return Ok(unchanged::<A>(id, &folded));
                 }
                 _ => {
-                    folded.refresh(&*self.store, &stream, None).await?;
+                    self.refresh(&stream, &slot, &mut folded).await?;
                     fresh = true;
                     continue;
                 }
@@ -151,6 +151,20 @@ impl CommandHandler {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Folds what has come since, and weighs the cached state anew when that was anything.
+    async fn refresh<A: Decider>(
+        &self,
+        stream: &StreamName,
+        slot: &Slot<A>,
+        folded: &mut Folded<A>,
+    ) -> Result<(), LoadError> {
+        let grew = folded.refresh(&*self.store, stream, None).await?;
+        if let Some(revision) = folded.revision.filter(|_| grew) {
+            self.cache.grown::<A>(stream, slot, revision);
+        }
+        Ok(())
     }
 
     /// Keeps a state that events were folded into, if they are where they should be.
@@ -204,7 +218,7 @@ impl CommandHandler {
         let stream = stream_of::<A>(id);
         let slot = self.cache.slot::<A>(&stream);
         let mut folded = slot.lock().await;
-        folded.refresh(&*self.store, &stream, None).await?;
+        self.refresh(&stream, &slot, &mut folded).await?;
         match folded.commands.get(&context.command_id) {
             Some(first) => self.repeat::<A>(id, &stream, *first, context).await.map(Some),
             None => Ok(None),
@@ -290,7 +304,7 @@ impl CommandHandler {
         let stream = stream_of::<A>(id);
         let slot = self.cache.slot::<A>(&stream);
         let mut folded = slot.lock().await;
-        folded.refresh(&*self.store, &stream, None).await?;
+        self.refresh(&stream, &slot, &mut folded).await?;
         Ok(look(&folded.state))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::extract::JSON_BODY_BYTES_MAX;
 use access::rate::limit_rate;
 use access::token::Clock;
 use access::{DigestKey, Problem, ProblemType, RateGate, RouteClass, TokenIssuer, TokenVerifier};
@@ -18,7 +19,6 @@ use crate::identity::{Accounts, PasswordHasher};
 use crate::in_progress::InProgress;
 use crate::mail::Mailer;
 use crate::openapi;
-use crate::request::COMMAND_BYTES_MAX;
 use crate::routes;
 use crate::uploaded;
 
@@ -65,10 +65,10 @@ impl CommandApi {
     pub fn router(&self) -> (Router, OpenApi) {
         let class = |class| from_fn_with_state(self.parts.rates.state(class), limit_rate);
         let commands = routes::commands()
-            .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
+            .layer(DefaultBodyLimit::max(JSON_BODY_BYTES_MAX))
             .layer(class(RouteClass::Write));
         let credentials = routes::credentials()
-            .layer(DefaultBodyLimit::max(COMMAND_BYTES_MAX))
+            .layer(DefaultBodyLimit::max(JSON_BODY_BYTES_MAX))
             .layer(class(RouteClass::Credential));
         let uploads =
             routes::uploads().layer(DefaultBodyLimit::disable()).layer(class(RouteClass::Upload));

@@ -9,7 +9,7 @@ mod names;
 mod password;
 mod reservation;
 
-pub use accounts::{Account, AccountError, Accounts, NewAccount};
+pub use accounts::{Account, AccountError, Accounts, Kept, NewAccount};
 pub use confirmation::ConfirmationToken;
 pub use names::{
     EMAIL_BYTES_MAX, Email, HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, Handle, InvalidIdentity,

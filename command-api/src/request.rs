@@ -23,9 +23,6 @@ use crate::answer::Answer;
 use crate::in_progress::Place;
 use crate::refusal::{Refusal, refused};
 
-/// Largest body of a command, in bytes; uploads have their own.
-pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
-
 /// The namespace of ids made from idempotency keys.
 const COMMAND_IDS: Uuid = Uuid::from_u128(0x9c0c_1f0e_5d0b_4c39_a5a1_3d1a_6a55_77f1);
 

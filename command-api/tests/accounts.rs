@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use command_api::identity::{
-    AccountError, Accounts, ConfirmationToken, Email, Handle, NewAccount, PasswordHash,
+    AccountError, Accounts, ConfirmationToken, Email, Handle, Kept, NewAccount, PasswordHash,
 };
 use event_schemas::UserId;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -165,7 +165,12 @@ async fn a_handle_and_an_address_can_be_given_back() {
     let later = now() + TimeDelta::minutes(1);
     let holders = accounts.holders_before(&again, later).await.expect("reads");
     assert_eq!(holders, [nina.user_id]);
-    accounts.forget(nina.user_id).await.expect("drops");
+    // The sign-up is begun once more, just when another would have its handle.
+    let kept = accounts.keep(&nina, later).await.expect("it is hers");
+    assert_eq!(kept, Kept::Before);
+    assert!(!accounts.forget(nina.user_id, later).await.expect("asks"));
+    let later = later + TimeDelta::seconds(1);
+    assert!(accounts.forget(nina.user_id, later).await.expect("drops"));
     accounts.keep(&again, later).await.expect("free again");
 }
 

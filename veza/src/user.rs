@@ -199,7 +199,7 @@ impl Office {
         account: &NewAccount,
         register: &UserCommand,
     ) -> Result<(), ReserveError> {
-        reserve(&self.accounts, &self.handler, account, register, Utc::now()).await
+        reserve(&self.accounts, &self.handler, account, register, Utc::now()).await.map(drop)
     }
 
     async fn grant(&self, email: &Email, role: Role) -> anyhow::Result<String> {

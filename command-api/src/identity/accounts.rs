@@ -46,6 +46,15 @@ pub struct NewAccount {
     pub password: PasswordHash,
 }
 
+/// Whether an account is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is.
+    New,
+    /// It was kept before, by the same sign-up.
+    Before,
+}
+
 /// An account, as far as logging in needs it.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -123,12 +132,20 @@ impl Accounts {
 
     /// Keeps a new account. Kept again under the same id it stays as it was, so that a sign-up
     /// can be repeated; with another handle or address it is refused.
-    pub async fn keep(&self, account: &NewAccount, now: DateTime<Utc>) -> Result<(), AccountError> {
-        let kept = sqlx::query(
-            "INSERT INTO identity.accounts
-                 (user_id, handle_folded, email, email_folded, password_hash, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (user_id) DO NOTHING",
+    pub async fn keep(
+        &self,
+        account: &NewAccount,
+        now: DateTime<Utc>,
+    ) -> Result<Kept, AccountError> {
+        let kept: Option<(bool,)> = sqlx::query_as(
+            "INSERT INTO identity.accounts AS known
+                 (user_id, handle_folded, email, email_folded, password_hash, created_at,
+                  reserved_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $6)
+             ON CONFLICT (user_id) DO UPDATE SET reserved_at = excluded.reserved_at
+             WHERE known.handle_folded = excluded.handle_folded
+               AND known.email_folded = excluded.email_folded
+             RETURNING xmax = 0",
         )
         .bind(account.user_id.0)
         .bind(account.handle.as_str())
@@ -136,25 +153,14 @@ impl Accounts {
         .bind(account.email.folded())
         .bind(account.password.as_str())
         .bind(now)
-        .execute(&self.pool)
+        .fetch_optional(&self.pool)
         .await?;
-        if kept.rows_affected() == 1 || self.is_kept(account).await? {
-            return Ok(());
+        match kept {
+            // No transaction has ended the life of a row that was just made.
+            Some((true,)) => Ok(Kept::New),
+            Some((false,)) => Ok(Kept::Before),
+            None => Err(AccountError::AnotherSignUp),
         }
-        Err(AccountError::AnotherSignUp)
-    }
-
-    /// Whether the account with this id has this handle and address.
-    async fn is_kept(&self, account: &NewAccount) -> Result<bool, AccountError> {
-        let statement = "SELECT EXISTS (SELECT FROM identity.accounts
-             WHERE user_id = $1 AND handle_folded = $2 AND email_folded = $3)";
-        let (same,) = sqlx::query_as(statement)
-            .bind(account.user_id.0)
-            .bind(account.handle.as_str())
-            .bind(account.email.folded())
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(same)
     }
 
     /// Who has held the handle or the address since before that moment.
@@ -167,7 +173,7 @@ impl Accounts {
     ) -> Result<Vec<UserId>, AccountError> {
         let holders: Vec<(uuid::Uuid,)> = sqlx::query_as(
             "SELECT user_id FROM identity.accounts
-             WHERE (handle_folded = $1 OR email_folded = $2) AND created_at < $3",
+             WHERE (handle_folded = $1 OR email_folded = $2) AND reserved_at < $3",
         )
         .bind(account.handle.as_str())
         .bind(account.email.folded())
@@ -200,11 +206,17 @@ impl Accounts {
         Ok(dropped.rows_affected() > 0)
     }
 
-    /// Drops an account, so that its handle and address are free.
-    pub async fn forget(&self, user_id: UserId) -> Result<(), AccountError> {
-        let statement = "DELETE FROM identity.accounts WHERE user_id = $1";
-        sqlx::query(statement).bind(user_id.0).execute(&self.pool).await?;
-        Ok(())
+    /// Drops an account whose sign-up was not begun again since that moment, so that its handle and
+    /// address are free; whether it did.
+    pub async fn forget(
+        &self,
+        user_id: UserId,
+        moment: DateTime<Utc>,
+    ) -> Result<bool, AccountError> {
+        let statement = "DELETE FROM identity.accounts WHERE user_id = $1 AND reserved_at < $2";
+        let dropped =
+            sqlx::query(statement).bind(user_id.0).bind(moment).execute(&self.pool).await?;
+        Ok(dropped.rows_affected() > 0)
     }
 
     /// The account with this address.

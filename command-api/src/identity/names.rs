@@ -2,12 +2,9 @@
 
 use std::fmt;
 
+pub use aggregates::user::account::{HANDLE_CHARS_MAX, HANDLE_CHARS_MIN};
 use thiserror::Error;
 
-/// Shortest handle, in characters.
-pub const HANDLE_CHARS_MIN: usize = 3;
-/// Longest handle, in characters.
-pub const HANDLE_CHARS_MAX: usize = 30;
 /// Longest address, in bytes (RFC 5321, 4.5.3.1.3, less the angle brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Longest part before the `@`, in bytes (RFC 5321, 4.5.3.1.1).

@@ -5,7 +5,7 @@ use aggregates::{CommandHandler, Decider as _, LoadError};
 use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 
-use super::accounts::{AccountError, Accounts, NewAccount};
+use super::accounts::{AccountError, Accounts, Kept, NewAccount};
 
 /// How long a sign-up may take before its handle and address can be taken by another.
 const SIGN_UP_TIME: TimeDelta = TimeDelta::minutes(1);
@@ -40,7 +40,7 @@ pub async fn reserve(
     account: &NewAccount,
     register: &UserCommand,
     now: DateTime<Utc>,
-) -> Result<(), ReserveError> {
+) -> Result<Kept, ReserveError> {
     // What will be refused must not hold a name that others want.
     User::default().decide(register.clone())?;
     let first = accounts.keep(account, now).await;
@@ -48,11 +48,11 @@ pub async fn reserve(
         return first.map_err(Into::into);
     };
     let mut freed = accounts.drop_lapsed(account, now).await?;
-    for holder in accounts.holders_before(account, now - SIGN_UP_TIME).await? {
+    let moment = now - SIGN_UP_TIME;
+    for holder in accounts.holders_before(account, moment).await? {
         let began = |user: &User| user.user_id.is_some();
         if !handler.inspect(holder, began).await? {
-            accounts.forget(holder).await?;
-            freed = true;
+            freed |= accounts.forget(holder, moment).await?;
         }
     }
     let outcome = if freed { accounts.keep(account, now).await } else { first };

@@ -12,7 +12,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::answer::{Answer, Done};
-use crate::identity::{AccountError, Email, Handle, NewAccount, Password, ReserveError, reserve};
+use crate::identity::{
+    AccountError, Email, Handle, Kept, NewAccount, Password, ReserveError, reserve,
+};
 use crate::refusal::{RETRY_AFTER, field, refused, unloaded};
 use crate::request::{Command, PublicBody, PublicCommand};
 use crate::{CommandApi, CommandApiParts};
@@ -81,11 +83,24 @@ pub(crate) async fn sign_up(
     let password = parts.passwords.hash(password).await;
     let account = NewAccount { user_id, handle, email, password };
     let reserved = reserve(&parts.accounts, &parts.handler, &account, &register, api.now()).await;
-    reserved.map_err(not_reserved)?;
+    if reserved.map_err(not_reserved)? == Kept::Before {
+        same_password(&api, &account, &body.password).await?;
+    }
     let done = parts.handler.execute::<User>(user_id, register, context).await;
     let done = done.map_err(refused)?;
     ask_to_confirm(&api, user_id).await.map_err(taken)?;
     Ok(Answer::created(user_id.0, &done))
+}
+
+/// Refuses a sign-up that is repeated with another password. Nothing of a password is in the digest
+/// that tells other repetitions from requests of their own.
+async fn same_password(api: &CommandApi, account: &NewAccount, sent: &str) -> Result<(), Problem> {
+    let known = api.parts().accounts.by_email(&account.email).await.map_err(taken)?;
+    let hash = known.filter(|known| known.user_id == account.user_id).map(|known| known.password);
+    if api.parts().passwords.verify(Password::tried(sent.to_owned()), hash).await {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemType::IdempotencyKeyReused))
 }
 
 /// Mails a token to the account's address, unless one is there.

@@ -90,10 +90,13 @@ async fn the_log_tells_nothing_of_what_was_secret() {
     let digest = digest(&platform, &done).await;
     assert_eq!(digest.len(), 64, "{digest}");
 
-    // With another password it is the same to the log, and no other platform makes that digest.
+    // Another password is refused, though nothing of it is in the digest; and no other platform
+    // makes that digest.
     let mut again = new.clone();
     again["password"] = json!("another horse");
-    let repeated = keyed_sign_up(&platform, "K", &again).await;
+    let (status, problem) = keyed_sign_up(&platform, "K", &again).await;
+    assert_eq!((status, &problem["type"]), (422, &json!(REUSED)));
+    let repeated = keyed_sign_up(&platform, "K", &new).await;
     assert_eq!((repeated.0, &repeated.1["id"]), (201, &done["id"]));
     for (password, status) in [("correct horse", 201), ("another horse", 401)] {
         let credentials = json!({ "email": "nina@example.org", "password": password });
