@@ -3,10 +3,15 @@
 //! Texts are folded (lower case, no diacritics) and kept twice: as words, and squashed to letters
 //! and digits alone, so that `AC/DC`, `ac dc` and `acdc` are one.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use event_schemas::{TrackId, UserId};
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgConnection, PgPool, Row, query};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::page::QueryError;
@@ -71,28 +76,66 @@ SELECT kind, id,
        + (CASE WHEN lexemes @@ prefixes THEN 2 + ts_rank(lexemes, prefixes) ELSE 0 END)
        + coalesce(word_similarity(words, body), 0) + 0.5 * similarity(words, title) AS score
 FROM (
-    -- Each arm by an index of its own.
-    SELECT * FROM documents WHERE title = (SELECT text FROM parsed WHERE text <> '')
-    UNION SELECT * FROM documents
+    -- Each arm by an index of its own, and so many of each at most: what matches everything must
+    -- not be ranked as a whole. Whoever is named exactly so is among them all the same.
+    (SELECT * FROM documents WHERE title = (SELECT text FROM parsed WHERE text <> '') LIMIT 1000)
+    UNION (SELECT * FROM documents
         WHERE squashed ~>=~ (SELECT squashed FROM parsed WHERE squashed <> '')
-          AND squashed ~<~ (SELECT squashed || U&'\+10FFFF' FROM parsed)
-    UNION SELECT * FROM documents WHERE lexemes @@ (SELECT prefixes FROM parsed)
-    UNION SELECT * FROM documents
-        WHERE (SELECT words FROM parsed WHERE length(words) > 2) <% body
+          AND squashed ~<~ (SELECT squashed || U&'\+10FFFF' FROM parsed) LIMIT 1000)
+    UNION (SELECT * FROM documents WHERE lexemes @@ (SELECT prefixes FROM parsed) LIMIT 2000)
+    UNION (SELECT * FROM documents
+        WHERE (SELECT words FROM parsed WHERE length(words) > 2) <% body LIMIT 5000)
 ) AS d, parsed p
 WHERE $2::text IS NULL OR kind = $2
 ORDER BY score DESC, length(title), kind, id OFFSET $3 LIMIT $4";
+
+/// How many searches PostgreSQL does at once: it is also who logs people in.
+const SEARCHES_MAX: usize = 4;
+
+/// How long a search waits for its turn, and then may take, each; the second also in PostgreSQL
+/// itself, which goes on when whoever asked has gone.
+const SEARCH_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// SQLSTATE of a statement that took too long.
+const TOO_LONG: &str = "57014";
 
 /// The index in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresSearch {
     pool: PgPool,
+    turns: Arc<Semaphore>,
 }
 
 impl PostgresSearch {
     /// Searches through this pool.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self { pool, turns: Arc::new(Semaphore::new(SEARCHES_MAX)) }
+    }
+
+    async fn ask(self, wanted: SearchQuery) -> Result<Vec<Subject>, QueryError> {
+        let text: String = wanted.text.chars().take(QUERY_CHARS_MAX).collect();
+        let mut transaction = self.pool.begin().await?;
+        let (schema, limit_ms) = (MODEL.schema(Target::Live), SEARCH_TIME_MAX.as_millis());
+        let settings = format!(
+            "SET LOCAL search_path = {schema}, public; SET LOCAL statement_timeout = {limit_ms}; \
+             {SETTINGS}"
+        );
+        transaction.execute(settings.as_str()).await?;
+        let rows = query(SEARCH)
+            .bind(text.replace('\0', ""))
+            .bind(wanted.kind.map(SubjectKind::as_str))
+            .bind(i64::from(wanted.offset))
+            .bind(i64::from(wanted.limit.min(HITS_MAX)))
+            .fetch_all(&mut *transaction)
+            .await;
+        let rows = rows.map_err(|error| match error.as_database_error() {
+            Some(said) if said.code().as_deref() == Some(TOO_LONG) => {
+                QueryError::Search(error.into())
+            }
+            _ => error.into(),
+        })?;
+        transaction.commit().await?;
+        rows.iter().map(subject).collect()
     }
 }
 
@@ -121,20 +164,15 @@ impl SearchIndex for PostgresSearch {
     }
 
     async fn search(&self, wanted: &SearchQuery) -> Result<Vec<Subject>, QueryError> {
-        let text: String = wanted.text.chars().take(QUERY_CHARS_MAX).collect();
-        let mut transaction = self.pool.begin().await?;
-        let schema = MODEL.schema(Target::Live);
-        let settings = format!("SET LOCAL search_path = {schema}, public; {SETTINGS}");
-        transaction.execute(settings.as_str()).await?;
-        let rows = query(SEARCH)
-            .bind(text.replace('\0', ""))
-            .bind(wanted.kind.map(SubjectKind::as_str))
-            .bind(i64::from(wanted.offset))
-            .bind(i64::from(wanted.limit.min(HITS_MAX)))
-            .fetch_all(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        rows.iter().map(subject).collect()
+        let turn = timeout(SEARCH_TIME_MAX, Arc::clone(&self.turns).acquire_owned());
+        let turn = turn.await.map_err(|_| QueryError::Search("too many search at once".into()))?;
+        let (index, wanted) = (self.clone(), wanted.clone());
+        // On its own: the turn is over when PostgreSQL is done, whoever still waits.
+        let search = tokio::spawn(async move {
+            let _turn = turn;
+            index.ask(wanted).await
+        });
+        search.await.map_err(|error| QueryError::Search(error.into()))?
     }
 }
 

@@ -1,15 +1,18 @@
 //! Search: the suite on each engine, and the feed from events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_schemas::audio::{Master, TrackCreated, TrackEvent, TrackPublished};
 use event_schemas::user::{UserEvent, UserProfileChanged, UserRegistered};
 use event_schemas::{TrackId, UserId};
+use projections::Target;
 use projections::search::postgres::MODEL;
 use projections::search::{
-    PostgresSearch, SearchFeed, SearchIndex, SearchQuery, Subject, conformance,
+    PostgresSearch, SearchChange, SearchDocument, SearchFeed, SearchIndex, SearchQuery, Subject,
+    conformance,
 };
-use sqlx::{Executor, PgPool};
+use sqlx::{Connection as _, Executor, PgPool};
 use uuid::Uuid;
 
 use crate::database;
@@ -47,6 +50,46 @@ async fn postgresql_does_what_an_index_must() {
     let mut connection = pool.acquire().await.expect("a connection");
     connection.execute("SET search_path = search_v1, public").await.expect("it is set");
     conformance::holds(&PostgresSearch::new(pool.clone()), &mut connection).await;
+    assert!(runner.drain(LIMIT).await);
+}
+
+fn song(title: String) -> SearchChange {
+    let subject = Subject::Track(TrackId(Uuid::new_v4()));
+    SearchChange::Put(SearchDocument { subject, title, words: "ada".to_owned() })
+}
+
+#[tokio::test]
+async fn what_matches_everything_is_neither_ranked_whole_nor_done_for_nobody() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let runner = start(&pool, &store, vec![feed(&pool)]);
+    reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
+    let index = PostgresSearch::new(pool.clone());
+    let mut connection = pool.acquire().await.expect("a connection");
+    connection.execute("SET search_path = search_v1, public").await.expect("it is set");
+    let mut songs: Vec<_> = (0..3000).map(|number| song(format!("a song {number}"))).collect();
+    songs.push(song("A".to_owned()));
+    let SearchChange::Put(named) = songs[3000].clone() else { unreachable!("it is put") };
+    index.write(Target::Live, &mut connection, &songs).await.expect("they are written");
+    assert_eq!(found(&pool, "a").await[0], named.subject, "the one that is named so comes first");
+
+    // While nobody gets an answer, many ask and go away.
+    let mut lock = connection.begin().await.expect("it begins");
+    lock.execute("LOCK TABLE documents IN ACCESS EXCLUSIVE MODE").await.expect("it is locked");
+    for _ in 0..16 {
+        let query = SearchQuery { text: "a".to_owned(), kind: None, offset: 0, limit: 10 };
+        let gone = tokio::time::timeout(Duration::from_millis(20), index.search(&query)).await;
+        assert!(gone.is_err(), "{gone:?}");
+    }
+    let (waiting,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'documents'::regclass",
+    )
+    .fetch_one(&mut *lock)
+    .await
+    .expect("it is counted");
+    assert!((1..=4).contains(&waiting), "{waiting} searches are under way for nobody");
+    lock.rollback().await.expect("it is unlocked");
+    let query = SearchQuery { text: "a".to_owned(), kind: None, offset: 0, limit: 10 };
+    assert_eq!(index.search(&query).await.expect("it is answered")[0], named.subject);
     assert!(runner.drain(LIMIT).await);
 }
 

@@ -1,32 +1,47 @@
 //! The disk alone: the baseline of everything that writes or reads files.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 /// How much one read of a sequential reader takes, in bytes.
 const READ_BYTES: usize = 1 << 20;
 
-/// Appends so many bytes to a new file and syncs them (`fdatasync`), again and again.
+/// How much room is found on the disk at once, in bytes: as the event store does it.
+const ROOM_BYTES: u64 = event_store::limits::ALLOCATE_BYTES;
+
+/// Appends so many bytes to a new file and syncs them (`fdatasync`), again and again. Room is found
+/// ahead of the writing, so that a sync does not wait for the file system's journal.
 pub struct SyncedFile {
     path: PathBuf,
     file: File,
     batch: Vec<u8>,
+    length: u64,
+    room: u64,
 }
 
 impl SyncedFile {
     pub fn create(folder: &Path, batch_bytes: usize) -> io::Result<Self> {
         let path = folder.join("raw");
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&path)?;
         // Not zeros: a disk may store those for nothing.
         let batch = (0..batch_bytes).map(|at| (at.wrapping_mul(167) >> 3) as u8).collect();
-        Ok(Self { path, file, batch })
+        Ok(Self { path, file, batch, length: 0, room: 0 })
     }
 
     /// Appends and syncs one batch.
     pub fn append(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.batch)?;
+        let end = self.length + self.batch.len() as u64;
+        if end > self.room {
+            self.room = end.next_multiple_of(ROOM_BYTES);
+            fallocate(&self.file, FallocateFlags::empty(), 0, self.room)?;
+        }
+        self.file.write_all_at(&self.batch, self.length)?;
+        self.length = end;
         self.file.sync_data()
     }
 }
