@@ -78,7 +78,6 @@ async fn publish_and_see(processes: &BTreeMap<&str, Process>, nina: &str, title:
     let answer = request.send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let answer: Value = answer.json().await.unwrap();
-    eprintln!("POS {published} {}", queries.get("/readyz").await.text().await.unwrap());
     assert_eq!(answer["data"]["track"], json!({ "title": title, "published": true }));
 }
 
