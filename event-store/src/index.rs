@@ -12,7 +12,7 @@ mod sealed;
 
 pub(crate) use catalog::{Catalog, StreamRuns, Tail};
 pub(crate) use memory::{MemoryIndex, TOMBSTONE_REVISION};
-pub(crate) use sealed::Sealed;
+pub(crate) use sealed::{Remade, Sealed};
 
 /// The run of one stream's events in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

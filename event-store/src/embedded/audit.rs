@@ -1,8 +1,8 @@
 //! Looking at every byte of the log, and along the hash chain.
 
 use crate::error::StoreError;
-use crate::index::{Catalog, MemoryIndex};
-use crate::log::{AuditHead, ChainEnd, Disk, Segment, scan_whole};
+use crate::index::{Catalog, Remade};
+use crate::log::{AuditHead, ChainEnd, Disk, ScannedRecord, Segment, scan_whole};
 use crate::position::Position;
 
 /// What [`EmbeddedStore::verify`](crate::EmbeddedStore::verify) found to be good.
@@ -24,16 +24,20 @@ pub(super) fn verify(
     disk: &dyn Disk,
     known: Option<AuditHead>,
 ) -> Result<Verified, StoreError> {
-    let mut audit = Audit { known, ..Audit::new(ChainEnd::START) };
+    let mut audit = Audit { known, ..Audit::default() };
     let (mut bytes, mut indexes_mended) = (0, 0);
     // Before the segments: what is sealed meanwhile is then looked at without its index.
     let sealed = catalog.sealed();
     for (number, (segment, length)) in catalog.segments().into_iter().enumerate() {
         segment.check_header()?;
-        let index = audit.segment(&segment, length)?;
+        let sealed = sealed.get(number);
+        let mut remade = sealed.map(|_| Remade::new(&segment));
+        audit.segment(&segment, length, |record| {
+            remade.iter_mut().for_each(|remade| remade.add(record));
+        })?;
         bytes += length;
-        if let Some(sealed) = sealed.get(number) {
-            indexes_mended += u64::from(sealed.mend_index(disk, index)?);
+        if let Some((sealed, remade)) = sealed.zip(remade) {
+            indexes_mended += u64::from(sealed.mend_index(disk, remade));
         }
     }
     if let Some(known) = audit.known {
@@ -49,13 +53,14 @@ pub(super) fn verify(
 pub(super) fn chain_after<'a>(
     segments: impl IntoIterator<Item = (&'a Segment, u64)>,
 ) -> Result<ChainEnd, StoreError> {
-    let mut audit = Audit::new(ChainEnd::START);
+    let mut audit = Audit::default();
     for (segment, length) in segments {
-        audit.segment(segment, length)?;
+        audit.segment(segment, length, |_| {})?;
     }
     Ok(audit.chain)
 }
 
+/// The way along the chain, from before the first event.
 struct Audit {
     chain: ChainEnd,
     last: u64,
@@ -64,67 +69,59 @@ struct Audit {
     known: Option<AuditHead>,
 }
 
-impl Audit {
-    fn new(chain: ChainEnd) -> Self {
-        Self { chain, last: 0, events: 0, known: None }
+impl Default for Audit {
+    fn default() -> Self {
+        Self { chain: ChainEnd::START, last: 0, events: 0, known: None }
     }
+}
 
-    /// Goes through a segment; returns its index.
-    fn segment(&mut self, segment: &Segment, length: u64) -> Result<MemoryIndex, StoreError> {
+impl Audit {
+    /// Goes through a segment, and lets its records be visited on the way.
+    fn segment(
+        &mut self,
+        segment: &Segment,
+        length: u64,
+        mut visit: impl FnMut(ScannedRecord<'_>),
+    ) -> Result<(), StoreError> {
         if segment.chain_before.is_some_and(|before| before != self.chain) {
             let reason = "the chain before this segment is not that of the segments before it";
             return Err(segment.corrupt(0, reason));
         }
-        self.reach(segment)?;
+        if self.is_not_the_known() {
+            let reason = "the chain before the first event is not the known one";
+            return Err(segment.corrupt(0, reason));
+        }
         let mut broken = None;
-        let mut index = MemoryIndex::new(segment.first);
         let mut frame_first = segment.first;
         scan_whole(segment, length, |record| {
             self.chain = self.chain.after(record.bytes);
             self.last = record.position;
             self.events += 1;
-            index.add_scanned(record);
-            if let Some(known) = self.known
-                && known.position.get() == self.last
-            {
-                self.known = None;
-                if known.chain != self.chain {
-                    broken.get_or_insert((record.offset, known.position.get(), true));
-                }
+            if self.is_not_the_known() {
+                let position = self.last;
+                let reason = format!("the chain up to position {position} is not the known one");
+                broken.get_or_insert((record.offset, reason));
             }
             if let Some(recorded) = record.chain {
                 if recorded != self.chain {
-                    broken.get_or_insert((record.offset, frame_first, false));
+                    let reason = format!(
+                        "the events from position {frame_first} on are not those that were recorded"
+                    );
+                    broken.get_or_insert((record.offset, reason));
                 }
                 frame_first = record.position + 1;
             }
+            visit(record);
         })?;
         match broken {
-            None => Ok(index),
-            Some((offset, position, true)) => {
-                let reason = format!("the chain up to position {position} is not the known one");
-                Err(segment.corrupt(u64::from(offset), &reason))
-            }
-            Some((offset, position, false)) => {
-                let reason = format!(
-                    "the events from position {position} on are not those that were recorded"
-                );
-                Err(segment.corrupt(u64::from(offset), &reason))
-            }
+            None => Ok(()),
+            Some((offset, reason)) => Err(segment.corrupt(u64::from(offset), &reason)),
         }
     }
 
-    /// A head before the first event is come to before anything is read.
-    fn reach(&mut self, segment: &Segment) -> Result<(), StoreError> {
-        match self.known {
-            Some(known) if known.position == Position::START => {
-                self.known = None;
-                if known.chain == ChainEnd::START {
-                    return Ok(());
-                }
-                Err(segment.corrupt(0, "the chain before the first event is not the known one"))
-            }
-            _ => Ok(()),
-        }
+    /// Whether the known head is come to and is another one; it is asked about once.
+    fn is_not_the_known(&mut self) -> bool {
+        let come_to = self.known.take_if(|known| known.position.get() == self.last);
+        come_to.is_some_and(|known| known.chain != self.chain)
     }
 }

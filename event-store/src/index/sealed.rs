@@ -1,5 +1,6 @@
 //! A sealed segment with its index, which is made again when it turns out to be damaged.
 
+use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::blocks::Damaged;
@@ -9,7 +10,7 @@ use super::{Extent, stream_hash};
 use crate::error::StoreError;
 use crate::event::EventId;
 use crate::limits::RECENT_IDS_MAX;
-use crate::log::{Disk, RecordPlace, Segment, recover_sealed, scan_whole};
+use crate::log::{Disk, RecordPlace, ScannedRecord, Segment, recover_sealed, scan_whole};
 
 /// How many ids are read from an index in one go.
 const IDS_AT_ONCE: usize = 65_536;
@@ -23,6 +24,36 @@ pub(crate) struct Sealed {
     pub(crate) last_recorded_at_micros: i64,
     length: u64,
     index: RwLock<Arc<Index>>,
+}
+
+/// What one scan of a segment makes anew: its index, and the ids of its last events with the hashes
+/// of their streams.
+pub(crate) struct Remade {
+    index: MemoryIndex,
+    ids: Vec<(EventId, u64)>,
+}
+
+impl Remade {
+    /// Of a segment that is still to be scanned.
+    pub(crate) fn new(segment: &Segment) -> Self {
+        Self { index: MemoryIndex::new(segment.first), ids: Vec::new() }
+    }
+
+    /// Adds the next event, as the scan came across it.
+    pub(crate) fn add(&mut self, record: ScannedRecord<'_>) {
+        self.index.add_scanned(record);
+        if self.ids.len() == 2 * RECENT_IDS_MAX {
+            self.ids.drain(..RECENT_IDS_MAX);
+        }
+        self.ids.push((record.id, stream_hash(record.stream)));
+    }
+
+    /// The index, and as many of the last ids as anybody asks for.
+    fn parts(self) -> (MemoryIndex, Vec<(EventId, u64)>) {
+        let Self { index, mut ids } = self;
+        ids.drain(..ids.len().saturating_sub(RECENT_IDS_MAX));
+        (index, ids)
+    }
 }
 
 enum Index {
@@ -55,10 +86,11 @@ impl Sealed {
         match IndexFile::open(disk, &segment, length) {
             Ok(index) => Ok(Self::with(segment, length, Index::File(index))),
             Err(Damaged) => {
-                let mut index = MemoryIndex::new(segment.first);
-                let length = recover_sealed(&segment, |record| index.add_scanned(record))?;
+                let mut remade = Remade::new(&segment);
+                let length = recover_sealed(&segment, |record| remade.add(record))?;
+                let (index, ids) = remade.parts();
                 let sealed = Self::new(segment, length, index);
-                sealed.write_index(disk);
+                sealed.write_index_with(disk, &ids);
                 Ok(sealed)
             }
         }
@@ -72,41 +104,51 @@ impl Sealed {
     /// Puts the index into its file and lets go of the one in memory. Where the file can't be
     /// written the index stays in memory, and the next opening tries again.
     pub(crate) fn write_index(&self, disk: &dyn Disk) {
+        if matches!(&*self.index(), Index::File(_)) {
+            return;
+        }
+        let from = (self.last + 1).saturating_sub(RECENT_IDS_MAX as u64);
+        let mut ids = Vec::new();
+        match self.visit_ids(from, |id, hash, _| ids.push((id, hash))) {
+            Ok(()) => self.write_index_with(disk, &ids),
+            Err(error) => self.unwritten(&error),
+        }
+    }
+
+    fn write_index_with(&self, disk: &dyn Disk, ids: &[(EventId, u64)]) {
         let held = self.index();
         let Index::Memory(index) = &*held else {
             return;
         };
-        let written = self.last_ids(index.events()).and_then(|ids| {
-            self.segment.give_back(self.length)?;
-            Ok(IndexFile::write(disk, &self.segment, self.length, index, &ids)?)
-        });
+        let written = self
+            .segment
+            .give_back(self.length)
+            .and_then(|()| IndexFile::write(disk, &self.segment, self.length, index, ids));
         if let Err(error) = written {
-            let segment = &*self.segment.name;
-            tracing::warn!(segment, %error, "can't write the index of a segment");
+            self.unwritten(&error);
         } else if let Ok(file) = IndexFile::open(disk, &self.segment, self.length) {
             self.set_index(Index::File(file));
         }
     }
 
-    /// Compares the index with one that was just made from the segment, and puts that in the place
-    /// of a damaged one; returns whether it was.
-    pub(crate) fn mend_index(
-        &self,
-        disk: &dyn Disk,
-        made: MemoryIndex,
-    ) -> Result<bool, StoreError> {
+    fn unwritten(&self, error: &dyn Error) {
+        let segment = &*self.segment.name;
+        tracing::warn!(segment, %error, "can't write the index of a segment");
+    }
+
+    /// Compares the index with what a scan of the segment has just made, and puts that in the
+    /// place of a damaged one; returns whether it was.
+    pub(crate) fn mend_index(&self, disk: &dyn Disk, remade: Remade) -> bool {
+        let (index, ids) = remade.parts();
         let agrees = match &*self.index() {
             Index::Memory(_) => true,
-            Index::File(file) => {
-                let ids = self.last_ids(made.events())?;
-                file.agrees_with(&self.segment, self.length, &made, &ids)
-            }
+            Index::File(file) => file.agrees_with(&self.segment, self.length, &index, &ids),
         };
         if !agrees {
-            self.set_index(Index::Memory(made));
-            self.write_index(disk);
+            self.set_index(Index::Memory(index));
+            self.write_index_with(disk, &ids);
         }
-        Ok(!agrees)
+        !agrees
     }
 
     fn with(segment: Arc<Segment>, length: u64, index: Index) -> Self {
@@ -203,19 +245,6 @@ impl Sealed {
                 visit(record.id, stream_hash(record.stream), record.position);
             }
         })
-    }
-
-    /// The ids of its last events and the hashes of their streams, as many as anybody asks for.
-    fn last_ids(&self, events: usize) -> Result<Vec<(EventId, u64)>, StoreError> {
-        let skipped = events.saturating_sub(RECENT_IDS_MAX);
-        let mut ids = Vec::with_capacity(events - skipped);
-        let from = self.segment.first + skipped as u64;
-        scan_whole(&self.segment, self.length, |record| {
-            if record.position >= from {
-                ids.push((record.id, stream_hash(record.stream)));
-            }
-        })?;
-        Ok(ids)
     }
 
     fn find_in(&self, file: &IndexFile, stream: &str) -> Result<Option<Extent>, Fault> {
