@@ -4,20 +4,18 @@
 #[path = "given/events.rs"]
 mod given;
 
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use event_store::limits::{APPEND_EVENTS_MAX, RECENT_IDS_MAX};
-use event_store::log::{Disk, DiskFile, SimDisk};
+use event_store::log::{Disk as _, SimDisk};
 use event_store::{Appended, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision};
 use given::{event, everything, stream};
 
 /// Two names with one hash, by which the store's indexes sort streams.
 const SAME_HASH: [&str; 2] = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"];
 
-async fn open(disk: impl Disk + Clone, segment_bytes: u64) -> EmbeddedStore {
+async fn open(disk: SimDisk, segment_bytes: u64) -> EmbeddedStore {
     let options = EmbeddedOptions::disk(Arc::new(disk)).segment_bytes(segment_bytes);
     EmbeddedStore::open(options).await.unwrap()
 }
@@ -54,68 +52,6 @@ async fn the_ids_of_the_last_million_events_are_known_after_reopening() {
     assert_eq!(head(&store).await, end + 1);
 }
 
-/// A disk that counts what is read from it.
-#[derive(Clone, Default)]
-struct CountingDisk {
-    disk: SimDisk,
-    read_bytes: Arc<AtomicU64>,
-}
-
-struct CountingFile {
-    file: Arc<dyn DiskFile>,
-    read_bytes: Arc<AtomicU64>,
-}
-
-impl Disk for CountingDisk {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(name, create)?;
-        Ok(Arc::new(CountingFile { file, read_bytes: Arc::clone(&self.read_bytes) }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        self.disk.sync_folder()
-    }
-}
-
-impl DiskFile for CountingFile {
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read_bytes.fetch_add(buffer.len() as u64, Ordering::SeqCst);
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        self.file.allocate(length)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
-    }
-}
-
 /// Given a log of large events, when it is opened, then of its sealed segments hardly more is read
 /// than the ids, and all of them are known.
 #[tokio::test]
@@ -123,7 +59,7 @@ async fn opening_does_not_read_the_events_for_their_ids() {
     const EVENTS: u64 = 1000;
     const EVENT_BYTES: usize = 20_000;
     const SEGMENT_BYTES: u64 = 1024 * 1024;
-    let disk = CountingDisk::default();
+    let disk = SimDisk::new();
     let store = open(disk.clone(), SEGMENT_BYTES).await;
     let large = |number| {
         let mut large = event(number);
@@ -135,9 +71,9 @@ async fn opening_does_not_read_the_events_for_their_ids() {
         store.append(&stream("track-1"), ExpectedRevision::Any, events).await.unwrap();
     }
     store.close().await.unwrap();
-    let before = disk.read_bytes.load(Ordering::SeqCst);
+    let before = disk.read_bytes();
     let store = open(disk.clone(), SEGMENT_BYTES).await;
-    let read_bytes = disk.read_bytes.load(Ordering::SeqCst) - before;
+    let read_bytes = disk.read_bytes() - before;
     // The active segment is checked whole, and each index has two blocks or three.
     assert!(read_bytes < 2 * SEGMENT_BYTES, "{read_bytes} bytes");
     append(&store, "track-1", 0..EVENTS).await;

@@ -42,6 +42,7 @@ struct State {
     faults: Vec<Fault>,
     syncs: u64,
     reads: u64,
+    read_bytes: u64,
     dead: bool,
     /// How everything was after each change, once that is to be remembered.
     history: Option<Vec<State>>,
@@ -98,6 +99,11 @@ impl SimDisk {
     /// How often anything was read from a file.
     pub fn reads(&self) -> u64 {
         self.lock().reads
+    }
+
+    /// How many bytes were read from files.
+    pub fn read_bytes(&self) -> u64 {
+        self.lock().read_bytes
     }
 
     /// The bytes of a file; `None` when there is none.
@@ -315,6 +321,7 @@ impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|state| {
             state.reads += 1;
+            state.read_bytes += buffer.len() as u64;
             let start = usize::try_from(offset).map_err(io::Error::other)?;
             let bytes = state.inodes[self.inode]
                 .live
