@@ -76,6 +76,31 @@ impl From<io::Error> for StoreError {
     }
 }
 
+/// What of an append is larger than is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TooLarge {
+    /// One event is too large.
+    #[error("event {id} has {size} bytes, more than {max}")]
+    Event {
+        /// Which event.
+        id: EventId,
+        /// Its size as [`crate::NewEvent::size`] counts, in bytes.
+        size: usize,
+        /// The largest that is taken, in bytes.
+        max: usize,
+    },
+    /// All events together are too large or too many, or the streams are too many.
+    #[error("the append has {size} {unit}, more than {max}")]
+    Append {
+        /// Its size.
+        size: usize,
+        /// The largest that is taken.
+        max: usize,
+        /// What is counted: `bytes`, `events` or `streams`.
+        unit: &'static str,
+    },
+}
+
 /// Why an append was refused. Nothing of it was kept, unless the store was unavailable.
 #[derive(Clone, Debug, Error)]
 pub enum AppendError {
@@ -92,26 +117,9 @@ pub enum AppendError {
     /// The stream was tombstoned, and takes no events ever again.
     #[error("stream {0} is deleted")]
     StreamDeleted(StreamName),
-    /// One event is too large.
-    #[error("event {id} has {size} bytes, more than {max}")]
-    EventTooLarge {
-        /// Which event.
-        id: EventId,
-        /// Its size as [`crate::NewEvent::size`] counts, in bytes.
-        size: usize,
-        /// The largest that is taken, in bytes.
-        max: usize,
-    },
-    /// All events together are too large or too many.
-    #[error("the append has {size} {unit}, more than {max}")]
-    AppendTooLarge {
-        /// Its size.
-        size: usize,
-        /// The largest that is taken.
-        max: usize,
-        /// What is counted: `bytes` or `events`.
-        unit: &'static str,
-    },
+    /// It is too large, or one of its events is.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The store can't.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -137,26 +145,9 @@ pub enum MultiAppendError {
     /// A stream that is to be written is expected to take no events ever again.
     #[error("stream {0} can't be written when it is deleted for good")]
     TombstonedWritten(StreamName),
-    /// One event is too large.
-    #[error("event {id} has {size} bytes, more than {max}")]
-    EventTooLarge {
-        /// Which event.
-        id: EventId,
-        /// Its size as [`crate::NewEvent::size`] counts, in bytes.
-        size: usize,
-        /// The largest that is taken, in bytes.
-        max: usize,
-    },
-    /// All events together are too large or too many, or the streams are too many.
-    #[error("the append has {size} {unit}, more than {max}")]
-    AppendTooLarge {
-        /// Its size.
-        size: usize,
-        /// The largest that is taken.
-        max: usize,
-        /// What is counted: `bytes`, `events` or `streams`.
-        unit: &'static str,
-    },
+    /// It is too large, one of its events is, or it names too many streams.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// This store can't append to several streams at once, nor check streams that are not written.
     #[error("this event store appends to one stream at a time")]
     Unsupported,

@@ -43,7 +43,7 @@ mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError, Verified};
-pub use error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError};
+pub use error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};
 pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamState, Violation};

@@ -229,12 +229,7 @@ pub(crate) async fn append_to_one<S: EventStore + ?Sized>(
                 StreamState::Tombstoned
             }))
         }
-        Err(AppendError::EventTooLarge { id, size, max }) => {
-            Err(MultiAppendError::EventTooLarge { id, size, max })
-        }
-        Err(AppendError::AppendTooLarge { size, max, unit }) => {
-            Err(MultiAppendError::AppendTooLarge { size, max, unit })
-        }
+        Err(AppendError::TooLarge(error)) => Err(error.into()),
         Err(AppendError::Store(error)) => Err(error.into()),
     }
 }

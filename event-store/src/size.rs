@@ -1,32 +1,8 @@
 //! Whether an append is small enough, which is the same for all stores and all kinds of appends.
 
-use crate::error::{AppendError, MultiAppendError};
-use crate::event::{EventId, NewEvent};
+use crate::error::TooLarge;
+use crate::event::NewEvent;
 use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX, EVENT_BYTES_MAX};
-
-/// What is too large, as [`AppendError`] and [`MultiAppendError`] say it.
-pub(crate) enum TooLarge {
-    Event { id: EventId, size: usize, max: usize },
-    Append { size: usize, max: usize, unit: &'static str },
-}
-
-impl From<TooLarge> for AppendError {
-    fn from(too_large: TooLarge) -> Self {
-        match too_large {
-            TooLarge::Event { id, size, max } => Self::EventTooLarge { id, size, max },
-            TooLarge::Append { size, max, unit } => Self::AppendTooLarge { size, max, unit },
-        }
-    }
-}
-
-impl From<TooLarge> for MultiAppendError {
-    fn from(too_large: TooLarge) -> Self {
-        match too_large {
-            TooLarge::Event { id, size, max } => Self::EventTooLarge { id, size, max },
-            TooLarge::Append { size, max, unit } => Self::AppendTooLarge { size, max, unit },
-        }
-    }
-}
 
 /// Refuses more than so many of something.
 pub(crate) fn at_most(size: usize, max: usize, unit: &'static str) -> Result<(), TooLarge> {

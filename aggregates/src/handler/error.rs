@@ -54,9 +54,9 @@ impl<R: std::error::Error + 'static> From<AppendError> for CommandError<R> {
         match error {
             AppendError::StreamDeleted(stream) => Self::Deleted(stream),
             AppendError::Store(error) => Self::Store(error),
-            AppendError::WrongExpectedRevision { .. }
-            | AppendError::EventTooLarge { .. }
-            | AppendError::AppendTooLarge { .. } => Self::Stream { reason: error.to_string() },
+            AppendError::WrongExpectedRevision { .. } | AppendError::TooLarge(_) => {
+                Self::Stream { reason: error.to_string() }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use eventstore::{CurrentRevision, Error};
 use tonic::Code;
 
 use super::event::NO_EVENT;
-use crate::error::{AppendError, ReadError, StoreError, SubscribeError};
+use crate::error::{AppendError, ReadError, StoreError, SubscribeError, TooLarge};
 use crate::event::NewEvent;
 use crate::stream::{ExpectedRevision, Revision, StreamName};
 
@@ -57,19 +57,20 @@ pub(super) fn append(
             let actual = number_after(message, "Actual version: ");
             wrong(actual.map(Revision::new))
         }
-        Error::Grpc { message, .. } => {
-            too_large(message, events).unwrap_or_else(|| AppendError::Store(store(&error)))
-        }
+        Error::Grpc { message, .. } => match too_large(message, events) {
+            Some(error) => error.into(),
+            None => AppendError::Store(store(&error)),
+        },
         _ => AppendError::Store(store(&error)),
     }
 }
 
 /// A refusal for size, which the client leaves as text.
-fn too_large(message: &str, events: &[NewEvent]) -> Option<AppendError> {
+fn too_large(message: &str, events: &[NewEvent]) -> Option<TooLarge> {
     let limit = |words| number_after(message, words).and_then(|max| usize::try_from(max).ok());
     if let Some(max) = limit("Maximum Append Event Size of ") {
         let largest = events.iter().max_by_key(|event| event.size());
-        return Some(AppendError::EventTooLarge {
+        return Some(TooLarge::Event {
             id: largest.map_or(NO_EVENT, |event| event.id),
             size: largest.map_or(0, NewEvent::size),
             max,
@@ -81,7 +82,7 @@ fn too_large(message: &str, events: &[NewEvent]) -> Option<AppendError> {
         "events" => events.len(),
         _ => events.iter().map(NewEvent::size).sum(),
     };
-    Some(AppendError::AppendTooLarge { size, max, unit })
+    Some(TooLarge::Append { size, max, unit })
 }
 
 fn number_after(message: &str, words: &str) -> Option<u64> {
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn a_refusal_for_size_keeps_its_limit() {
         let text = "Maximum Append Size of 1048576 Exceeded.";
-        let Some(AppendError::AppendTooLarge { max, unit, .. }) = too_large(text, &[]) else {
+        let Some(TooLarge::Append { max, unit, .. }) = too_large(text, &[]) else {
             panic!("not understood");
         };
         assert_eq!((max, unit), (1_048_576, "bytes"));

@@ -10,6 +10,7 @@ use super::wire::Proposed;
 use crate::error::AppendError;
 use crate::event::NewEvent;
 use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX};
+use crate::size::at_most;
 
 /// What all calls share: how much may be held at once, and how long an append may be on its way.
 #[derive(Clone)]
@@ -48,14 +49,9 @@ impl Arriving {
         let cost = event.size() + size_of::<NewEvent>();
         self.bytes += event.size();
         self.events.push(event);
-        let (size, max, unit) = if self.bytes > APPEND_BYTES_MAX {
-            (self.bytes, APPEND_BYTES_MAX, "bytes")
-        } else if self.events.len() > APPEND_EVENTS_MAX {
-            (self.events.len(), APPEND_EVENTS_MAX, "events")
-        } else {
-            return self.hold(cost);
-        };
-        Err(AppendError::AppendTooLarge { size, max, unit }.into())
+        at_most(self.bytes, APPEND_BYTES_MAX, "bytes").map_err(AppendError::from)?;
+        at_most(self.events.len(), APPEND_EVENTS_MAX, "events").map_err(AppendError::from)?;
+        self.hold(cost)
     }
 
     fn hold(&mut self, bytes: usize) -> Result<(), Problem> {

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use super::proto::event_store::client as sent;
 use super::proto::google::rpc;
 use super::wire::stream_identifier;
-use crate::error::{AppendError, ReadError, StoreError, SubscribeError};
+use crate::error::{AppendError, ReadError, StoreError, SubscribeError, TooLarge};
 use crate::stream::{ExpectedRevision, Revision, StreamName};
 
 /// Why a call is refused.
@@ -114,7 +114,7 @@ fn of_append(error: &AppendError) -> Status {
             )
         }
         AppendError::StreamDeleted(stream) => stream_deleted(stream),
-        AppendError::EventTooLarge { id, size, max } => exception(
+        AppendError::TooLarge(TooLarge::Event { id, size, max }) => exception(
             Code::InvalidArgument,
             format!("Event {id} has {size} bytes: Maximum Append Event Size of {max} Exceeded."),
             "maximum-append-event-size-exceeded",
@@ -124,7 +124,7 @@ fn of_append(error: &AppendError) -> Status {
                 ("proposed-append-event-size", size.to_string()),
             ],
         ),
-        AppendError::AppendTooLarge { size, max, unit } => exception(
+        AppendError::TooLarge(TooLarge::Append { size, max, unit }) => exception(
             Code::InvalidArgument,
             format!("{size} {unit}: Maximum Append Size of {max} Exceeded."),
             "maximum-append-size-exceeded",
@@ -196,7 +196,7 @@ fn of_append_in_batch(error: &AppendError) -> rpc::Status {
             let deleted = sent::StreamDeleted { stream_identifier };
             detail(Code::NotFound, "StreamDeleted", &deleted)
         }
-        AppendError::EventTooLarge { id, size, max } => detail(
+        AppendError::TooLarge(TooLarge::Event { id, size, max }) => detail(
             Code::InvalidArgument,
             "MaximumAppendEventSizeExceeded",
             &sent::MaximumAppendEventSizeExceeded {
@@ -205,7 +205,7 @@ fn of_append_in_batch(error: &AppendError) -> rpc::Status {
                 max_append_event_size: saturated(*max),
             },
         ),
-        AppendError::AppendTooLarge { max, .. } => detail(
+        AppendError::TooLarge(TooLarge::Append { max, .. }) => detail(
             Code::InvalidArgument,
             "MaximumAppendSizeExceeded",
             &sent::MaximumAppendSizeExceeded { max_append_size: saturated(*max) },

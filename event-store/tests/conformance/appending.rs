@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event_store::{
     AppendError, ContentType, ExpectedRevision, Position, ReadError, ReadStream, Revision,
-    StreamMetadata,
+    StreamMetadata, TooLarge,
 };
 
 use super::{Store, event, events, exactly, fresh, is_wrong, read_error, revisions, stream_of};
@@ -159,10 +159,10 @@ pub async fn too_large_is_refused(store: Store) {
     let mut large = event(0);
     large.data = vec![b'x'; event_store::limits::EVENT_BYTES_MAX].into();
     let error = store.append(&stream, ExpectedRevision::Any, vec![large]).await.unwrap_err();
-    assert!(matches!(error, AppendError::EventTooLarge { .. }), "{error}");
+    assert!(matches!(error, AppendError::TooLarge(TooLarge::Event { .. })), "{error}");
     let many = events(event_store::limits::APPEND_EVENTS_MAX as u64 + 1);
     let error = store.append(&stream, ExpectedRevision::Any, many).await.unwrap_err();
-    assert!(matches!(error, AppendError::AppendTooLarge { .. }), "{error}");
+    assert!(matches!(error, AppendError::TooLarge(TooLarge::Append { .. })), "{error}");
     let error = read_error(&store, ReadStream::forward(stream)).await;
     assert!(matches!(error, ReadError::StreamNotFound(_)), "{error}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event_store::limits::{APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, EVENT_BYTES_MAX};
 use event_store::{
     ExpectedState, Filter, MultiAppend, MultiAppendError, ReadAll, ReadStream, Revision,
-    StreamCheck, StreamMetadata, StreamName, StreamState, Violation,
+    StreamCheck, StreamMetadata, StreamName, StreamState, TooLarge, Violation,
 };
 
 use crate::suite::multi::{ANY, at, is_not_there, refused, to, violations};
@@ -201,7 +201,7 @@ pub async fn too_much_for_several_streams_is_refused(store: Store) {
     let mut large = event(0);
     large.data = vec![b'x'; EVENT_BYTES_MAX].into();
     let error = refused(&store, to(&[&one]).events(&other, [large.clone()])).await;
-    assert!(matches!(error, MultiAppendError::EventTooLarge { .. }), "{error}");
+    assert!(matches!(error, MultiAppendError::TooLarge(TooLarge::Event { .. })), "{error}");
     large.data.truncate(EVENT_BYTES_MAX - 1000);
     let all_large =
         MultiAppend::default().events(&one, vec![large.clone(); 3]).events(&other, vec![large; 3]);
@@ -216,7 +216,7 @@ pub async fn too_much_for_several_streams_is_refused(store: Store) {
         [(all_large, "bytes"), (many, "events"), (wide, "streams"), (checked, "streams")]
     {
         match refused(&store, append).await {
-            MultiAppendError::AppendTooLarge { unit, .. } => assert_eq!(unit, counted),
+            MultiAppendError::TooLarge(TooLarge::Append { unit, .. }) => assert_eq!(unit, counted),
             other => panic!("{other}"),
         }
     }

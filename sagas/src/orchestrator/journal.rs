@@ -87,12 +87,9 @@ impl JournalError {
         match self {
             Self::NotASaga(_) | Self::Undecodable { .. } | Self::BadMetadata { .. } => true,
             Self::Read(error) => matches!(error, ReadError::StreamDeleted(_)),
-            Self::Append(error) => matches!(
-                error,
-                AppendError::StreamDeleted(_)
-                    | AppendError::EventTooLarge { .. }
-                    | AppendError::AppendTooLarge { .. }
-            ),
+            Self::Append(error) => {
+                matches!(error, AppendError::StreamDeleted(_) | AppendError::TooLarge(_))
+            }
             Self::Conflict(_) => false,
         }
     }
