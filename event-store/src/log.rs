@@ -7,23 +7,30 @@ mod chain;
 mod clean;
 mod clock;
 mod codec;
+mod data_key;
 mod disk;
 mod folder;
 mod frame;
+mod header;
+mod key_file;
+mod new_segment;
 mod recovery;
 mod segment;
+mod segment_keys;
 mod simulated;
 
 pub use chain::{AuditHead, ChainEnd, NoAuditHead};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile};
 pub use folder::Folder;
+pub use key_file::KeyError;
+pub use segment_keys::RotatedKeys;
 pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, u32_at, u64_at};
 pub(crate) use frame::FrameBuilder;
-pub(crate) use recovery::{
-    ScannedRecord, next_segment, recover_active, recover_sealed, scan_whole, segments_on,
-};
+pub(crate) use new_segment::{NewSegment, remove_half_made};
+pub(crate) use recovery::{ScannedRecord, recover_active, recover_sealed, scan_whole, segments_on};
 pub(crate) use segment::{RecordPlace, Segment, index_name};
+pub(crate) use segment_keys::SegmentKeys;

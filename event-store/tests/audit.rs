@@ -8,7 +8,7 @@ mod simulated;
 use event_store::log::{AuditHead, ChainEnd, Disk, SimDisk};
 use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, Verified};
 use given::{event, everything, stream};
-use simulated::{all_of, open};
+use simulated::{all_of, new_disk, open};
 
 const SEGMENT_HEADER_BYTES: usize = 128;
 const FRAME_HEADER_BYTES: usize = 56;
@@ -20,7 +20,10 @@ async fn append(store: &EmbeddedStore, numbers: std::ops::Range<u64>) {
 
 /// A store of several segments, closed in peace, and the head that was exported after some events.
 async fn exported(after: u64) -> (SimDisk, AuditHead) {
-    let disk = SimDisk::new();
+    exported_from(SimDisk::new(), after).await
+}
+
+async fn exported_from(disk: SimDisk, after: u64) -> (SimDisk, AuditHead) {
     let store = open(&disk).await.unwrap();
     append(&store, 0..1).await;
     append(&store, 1..after).await;
@@ -110,6 +113,15 @@ async fn a_good_log_goes_through_every_head_that_was_exported() {
         assert_eq!((verified.events, verified.head.position), (30, Position::new(30)));
         let start = AuditHead { position: Position::START, chain: ChainEnd::START };
         assert_eq!(verify(&disk, Some(start)).await.unwrap().head, verified.head);
+    }
+}
+
+#[tokio::test]
+async fn an_encrypted_log_goes_through_every_head_that_was_exported() {
+    for after in [2, 5, 29] {
+        let (disk, head) = exported_from(new_disk(true).await, after).await;
+        let verified = verify(&disk, Some(head)).await.unwrap();
+        assert_eq!((verified.events, verified.head.position), (30, Position::new(30)));
     }
 }
 

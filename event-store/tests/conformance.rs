@@ -8,7 +8,7 @@ mod suite;
 use std::sync::Arc;
 
 use event_store::log::SimDisk;
-use event_store::{EmbeddedOptions, EmbeddedStore};
+use event_store::{EmbeddedOptions, EmbeddedStore, WrappingKeys};
 use tempfile::TempDir;
 
 async fn in_a_folder() -> (suite::Store, TempDir) {
@@ -18,10 +18,20 @@ async fn in_a_folder() -> (suite::Store, TempDir) {
 }
 
 async fn in_many_segments() -> (suite::Store, SimDisk) {
-    const SEGMENT_BYTES: u64 = 1500;
     let disk = SimDisk::new();
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(SEGMENT_BYTES);
+    (Arc::new(EmbeddedStore::open(small_segments(&disk)).await.unwrap()), disk)
+}
+
+async fn encrypted() -> (suite::Store, SimDisk) {
+    let disk = SimDisk::new();
+    let keys = WrappingKeys::from_text(&WrappingKeys::new_line("key").unwrap()).unwrap();
+    let options = small_segments(&disk).encryption(keys);
     (Arc::new(EmbeddedStore::open(options).await.unwrap()), disk)
+}
+
+fn small_segments(disk: &SimDisk) -> EmbeddedOptions {
+    const SEGMENT_BYTES: u64 = 1500;
+    EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(SEGMENT_BYTES)
 }
 
 mod folder {
@@ -34,4 +44,10 @@ mod many_segments {
     //! With segments that hold a few events each, so that every path meets sealed ones.
     use super::in_many_segments;
     crate::conformance_suite!(in_many_segments(), several);
+}
+
+mod encrypted_segments {
+    //! With the same, encrypted.
+    use super::encrypted;
+    crate::conformance_suite!(encrypted(), several);
 }

@@ -11,7 +11,7 @@ use event_store::{
     MultiAppendError, RecordedEvent, StoreError,
 };
 use given::{event, everything, stream};
-use simulated::{all_of, open};
+use simulated::{all_of, new_disk, open};
 
 const FIRST_SEGMENT: &str = "00000000000000000001.log";
 
@@ -31,6 +31,11 @@ fn coins(seed: u64) -> impl FnMut() -> bool {
     }
 }
 
+/// A disk with an empty store, in plain and encrypted.
+async fn new_disks() -> [SimDisk; 2] {
+    [new_disk(false).await, new_disk(true).await]
+}
+
 /// The first segment without the room behind its last frame, which is zeros.
 fn written(disk: &SimDisk) -> Vec<u8> {
     let mut bytes = disk.contents(FIRST_SEGMENT).unwrap();
@@ -39,8 +44,7 @@ fn written(disk: &SimDisk) -> Vec<u8> {
 }
 
 /// A log of three commits that was not closed, and its length after the second.
-async fn three_commits() -> (SimDisk, usize) {
-    let disk = SimDisk::new();
+async fn three_commits(disk: SimDisk) -> (SimDisk, usize) {
     let store = open(&disk).await.unwrap();
     append(&store, "track-1", &[0]).await.unwrap();
     append(&store, "track-1", &[1, 2]).await.unwrap();
@@ -52,7 +56,12 @@ async fn three_commits() -> (SimDisk, usize) {
 
 #[tokio::test]
 async fn a_tail_torn_at_any_byte_is_cut() {
-    let (disk, second) = three_commits().await;
+    for disk in new_disks().await {
+        tails_are_cut(three_commits(disk).await).await;
+    }
+}
+
+async fn tails_are_cut((disk, second): (SimDisk, usize)) {
     let whole = written(&disk);
     for length in second..whole.len() {
         let torn = disk.copy();
@@ -73,7 +82,7 @@ async fn a_tail_torn_at_any_byte_is_cut() {
 
 #[tokio::test]
 async fn a_damaged_frame_before_a_whole_one_is_refused() {
-    let (disk, second) = three_commits().await;
+    let (disk, second) = three_commits(SimDisk::new()).await;
     let whole = written(&disk);
     for at in 64..second {
         let damaged = disk.copy();
@@ -89,7 +98,7 @@ async fn a_damaged_frame_before_a_whole_one_is_refused() {
 async fn power_cuts_lose_nothing_that_was_acknowledged() {
     for seed in 0..200 {
         let mut throw = coins(seed);
-        let mut disk = SimDisk::new();
+        let mut disk = new_disk(seed % 2 == 1).await;
         let mut acknowledged = 0;
         for _ in 0..4 {
             let store = open(&disk).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -118,7 +127,12 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
 /// next opening: so it is durable by then.
 #[tokio::test]
 async fn what_an_opening_shows_survives_a_power_cut() {
-    let disk = SimDisk::new();
+    for disk in new_disks().await {
+        what_is_shown_survives(disk).await;
+    }
+}
+
+async fn what_is_shown_survives(disk: SimDisk) {
     let store = open(&disk).await.unwrap();
     append(&store, "track-1", &[0]).await.unwrap();
     disk.fail(Fault::SegmentSync(1));
@@ -137,7 +151,12 @@ async fn what_an_opening_shows_survives_a_power_cut() {
 /// is found by stream as well.
 #[tokio::test]
 async fn a_power_cut_after_any_step_loses_nothing_that_was_acknowledged() {
-    let disk = SimDisk::new();
+    for disk in new_disks().await {
+        no_step_loses_what_was_acknowledged(disk).await;
+    }
+}
+
+async fn no_step_loses_what_was_acknowledged(disk: SimDisk) {
     let store = open(&disk).await.unwrap();
     disk.remember();
     let mut acknowledged_at = Vec::new();
@@ -190,7 +209,7 @@ fn numbered(held: &[RecordedEvent]) -> Vec<event_store::EventId> {
 /// those that were acknowledged are; the stream that it opens is open if and only if it is there.
 #[tokio::test]
 async fn an_append_to_several_streams_is_whole_or_gone_after_any_step() {
-    let disk = SimDisk::new();
+    let disk = new_disk(true).await;
     let store = open(&disk).await.unwrap();
     disk.remember();
     let mut acknowledged_at = Vec::new();
@@ -266,9 +285,15 @@ async fn retries_without_a_revision_are_known_after_reopening() {
 
 #[tokio::test]
 async fn after_any_failed_sync_nothing_is_acknowledged_until_reopened() {
+    for encrypted in [false, true] {
+        failed_syncs_acknowledge_nothing(encrypted).await;
+    }
+}
+
+async fn failed_syncs_acknowledge_nothing(encrypted: bool) {
     let mut poisonings = 0;
     for nth in 1..30 {
-        let disk = SimDisk::new();
+        let disk = new_disk(encrypted).await;
         let store = open(&disk).await.unwrap();
         disk.fail(Fault::Sync(nth));
         let mut acknowledged = Vec::new();
@@ -310,8 +335,14 @@ async fn a_failed_write_poisons_too() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_and_goes_on_once_there_is_room() {
+    for encrypted in [false, true] {
+        a_full_disk_refuses_and_goes_on(encrypted).await;
+    }
+}
+
+async fn a_full_disk_refuses_and_goes_on(encrypted: bool) {
     for room in (0..1500).step_by(3) {
-        let disk = SimDisk::new();
+        let disk = new_disk(encrypted).await;
         let store = open(&disk).await.unwrap();
         append(&store, "track-1", &[0]).await.unwrap();
         disk.set_capacity_bytes(Some(disk.used_bytes() + room));

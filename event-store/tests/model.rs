@@ -20,7 +20,7 @@ use futures::TryStreamExt;
 use given::{event, everything, stream};
 use model::{Model, MultiOutcome, MultiRefusal, Outcome, Refusal};
 use proptest::prelude::*;
-use simulated::{all_of, open};
+use simulated::{all_of, new_disk, open};
 
 const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
 
@@ -167,8 +167,8 @@ enum Answer {
 type Answering = Pin<Box<dyn Future<Output = Answer>>>;
 
 impl Pair {
-    async fn new() -> Self {
-        let disk = SimDisk::new();
+    async fn new(encrypted: bool) -> Self {
+        let disk = new_disk(encrypted).await;
         let store = Arc::new(open(&disk).await.unwrap());
         Self { disk, store, model: Model::default(), next_id: 0, sent: Vec::new() }
     }
@@ -431,13 +431,22 @@ proptest! {
 
     #[test]
     fn the_store_does_what_the_model_does(operations in operations()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut pair = Pair::new().await;
-            for operation in operations {
-                pair.apply(operation).await;
-                pair.compare().await;
-            }
-        });
+        does_what_the_model_does(operations, false);
     }
+
+    #[test]
+    fn the_encrypted_store_does_what_the_model_does(operations in operations()) {
+        does_what_the_model_does(operations, true);
+    }
+}
+
+fn does_what_the_model_does(operations: Vec<Operation>, encrypted: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut pair = Pair::new(encrypted).await;
+        for operation in operations {
+            pair.apply(operation).await;
+            pair.compare().await;
+        }
+    });
 }

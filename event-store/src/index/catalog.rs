@@ -142,7 +142,7 @@ impl Catalog {
     }
 
     /// Makes events visible that are durable: a frame at the end of the active segment.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], frame: &FrameBuilder) {
+    pub(crate) fn publish(&self, events: &[RecordedEvent], frame: &FrameBuilder<'_>) {
         let mut state = self.write();
         let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
         for (event, offset) in events.iter().zip(frame.record_offsets()) {
@@ -154,16 +154,20 @@ impl Catalog {
         state.chain = frame.chain();
     }
 
-    /// Seals the active segment and goes on in the next one, which is empty. The index of the one
-    /// that is returned is in memory until it is written.
-    pub(crate) fn roll(&self, next: Arc<Segment>, next_length: u64) -> Arc<Sealed> {
+    /// Goes on in the next segment, which is empty, and seals the active one, unless that is empty
+    /// too: then the next has taken its place. The index of the one that is returned is in memory
+    /// until it is written.
+    pub(crate) fn roll(&self, next: Arc<Segment>, next_length: u64) -> Option<Arc<Sealed>> {
         let mut state = self.write();
         let index = mem::replace(&mut state.index, MemoryIndex::new(next.first));
         let segment = mem::replace(&mut state.active, next);
         let length = mem::replace(&mut state.length, next_length);
+        if index.events() == 0 {
+            return None;
+        }
         let sealed = Arc::new(Sealed::new(segment, length, index));
         Arc::make_mut(&mut state.sealed).push(Arc::clone(&sealed));
-        sealed
+        Some(sealed)
     }
 
     /// The end of a stream.
