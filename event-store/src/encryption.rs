@@ -1,7 +1,8 @@
 //! Encryption at rest: the keys that an operator keeps, and the cipher.
 //!
 //! Each encrypted segment of the log has a random data key of its own, which stands beside it,
-//! wrapped by one of the [`WrappingKeys`]. Those are never in the folder. `FORMAT.md` has the bytes.
+//! wrapped by one of the [`WrappingKeys`]. Those are never in the folder. The bytes are in
+//! `FORMAT.md`.
 
 mod cipher;
 mod wrapping_keys;

@@ -114,8 +114,8 @@ impl EmbeddedOptions {
         Self { segment_bytes, ..self }
     }
 
-    /// The same, encrypted from the next append on: what is in the log stays as it is. Every segment
-    /// has a key of its own, which the first of these wraps.
+    /// The same, encrypted from the next append on: what is in the log stays as it is. Every
+    /// segment has a key of its own, which the first of these wraps.
     #[must_use]
     pub fn encryption(self, keys: WrappingKeys) -> Self {
         Self { keys: Some(Arc::new(keys)), encrypts: true, ..self }
