@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use event_store::EmbeddedStore;
 use event_store::grpc::{self, ServeOptions};
-use event_store::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Flags, Role};
+use crate::config::{Config, Flags, Role};
 use crate::console::say;
 use crate::data_folder;
 use crate::run_file::RunFile;
@@ -46,11 +46,15 @@ impl EventStoreArgs {
     }
 }
 
-/// Serves until `stop`, then drains.
+/// Serves until `stop`, then drains. Of the settings it goes by those of encryption.
 ///
 /// # Errors
 /// When it would be open to other machines without being told so, or can't start.
-pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    args: EventStoreArgs,
+    config: Config,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     if !args.insecure && !args.listen.ip().is_loopback() {
         bail!("{} can be reached from other machines: say --insecure to mean it", args.listen);
     }
@@ -59,7 +63,8 @@ pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Res
         .with_context(|| format!("can't listen on {}", args.listen))?;
     data_folder::open(&args.data)?;
     let folder = args.data.join("events");
-    let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
+    let store = Arc::new(EmbeddedStore::open(config.encryption.options(&folder)?).await?);
+    config.encryption.rotate_by_signal(&store)?;
     let options = ServeOptions { advertise_host: args.advertise_host, ..ServeOptions::default() };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();

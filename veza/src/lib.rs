@@ -17,6 +17,7 @@
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`]: accounts, on the
 //!   server's own machine.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
+//! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
 //! - [`keys`]: what signs tokens and tells requests apart.
 //! - [`outbox`]: mails as files, where no mail server is.
 
@@ -30,6 +31,8 @@ pub mod data_folder;
 pub mod disk_reserve;
 pub mod docs;
 pub mod doors;
+pub mod encryption;
+pub mod event_store_keys;
 pub mod event_store_server;
 pub mod keys;
 pub mod open_files;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use veza::background::PROBE_COMMAND;
 use veza::config::{Config, Flags, Layers, listing};
 use veza::console::{complain, say};
+use veza::event_store_keys::{self, EventStoreKeysArgs};
 use veza::event_store_server::{self, EventStoreArgs};
 use veza::postgres_server::{self, PostgresArgs};
 use veza::stopping::Stopping;
@@ -42,6 +43,8 @@ enum Command {
     User(UserArgs),
     /// Serve the event store alone, to EventStoreDB's clients
     EventStore(EventStoreArgs),
+    /// Make and change the keys that the event store is encrypted with
+    EventStoreKeys(EventStoreKeysArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
     Postgres(PostgresArgs),
     /// Probe the master on standard input, for the platform itself
@@ -88,8 +91,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             })
         }
         Command::EventStore(args) => {
-            telemetry::start(&Config::read(&gather(&args.flags())?)?)?;
-            until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
+            let config = Config::read(&gather(&args.flags())?)?;
+            telemetry::start(&config)?;
+            until_stopped(|stopping| event_store_server::serve(args, config, stopping.gently))
+        }
+        Command::EventStoreKeys(args) => {
+            let config = Config::read(&gather(&args.flags())?)?;
+            telemetry::start(&config)?;
+            until_stopped(|_| event_store_keys::run(args, config))
         }
         Command::Probe => {
             media::answer_probe().context("the master was not probed")?;

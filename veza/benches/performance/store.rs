@@ -1,5 +1,7 @@
 //! The embedded store against the disk that it stands on.
 
+mod encryption;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +48,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     filled(folder.path(), events).await?;
     rows.extend(reads(scale, folder.path(), events).await?);
     rows.extend(openings(scale, folder.path(), events, "").await?);
+    rows.extend(encryption::rows(scale).await?);
     if scale.is_full() {
         drop(folder);
         rows.extend(full(scale).await?);
