@@ -186,6 +186,29 @@ async fn a_power_cut_while_a_segment_is_replaced_leaves_one_with_its_key() {
     }
 }
 
+/// Given a disk that is full when a new segment is to be begun, when appends come again and again,
+/// then none leaves a file behind, and once there is room they are taken.
+#[tokio::test]
+async fn a_disk_that_stays_full_gathers_no_half_made_segments() {
+    let disk = SimDisk::new();
+    append(&open(&disk, &["a"]).await.unwrap(), 0..3).await;
+    // A key and a header take 284 bytes.
+    for room in (0..284).step_by(20) {
+        let store = open(&disk, &["a"]).await.unwrap();
+        let before = disk.list().unwrap();
+        disk.set_capacity_bytes(Some(disk.used_bytes() + room));
+        let any = ExpectedRevision::Any;
+        for _ in 0..3 {
+            store.append(&stream("track-1"), any, vec![event(3)]).await.unwrap_err();
+            assert_eq!(disk.list().unwrap(), before, "with room for {room} bytes");
+        }
+        disk.set_capacity_bytes(None);
+    }
+    let store = open(&disk, &["a"]).await.unwrap();
+    append(&store, 3..4).await;
+    assert_eq!(count(&store).await, 4);
+}
+
 #[tokio::test]
 async fn without_the_right_key_a_store_is_refused_in_one_line() {
     let disk = SimDisk::new();

@@ -127,7 +127,8 @@ impl KeyOf {
         self.unwrapped(bytes, keys)
     }
 
-    fn temporary_name(self) -> String {
+    /// The name that the file has until it is written.
+    pub(crate) fn temporary_name(self) -> String {
         format!("{}.tmp", self.file_name())
     }
 

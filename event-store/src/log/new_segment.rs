@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::chain::ChainEnd;
-use super::data_key::ChainPlace;
+use super::data_key::{ChainPlace, DataKey};
 use super::disk::{Disk, DiskFile};
 use super::header::SegmentHeader;
 use super::key_file::KeyOf;
@@ -41,28 +41,58 @@ impl NewSegment {
         chain: ChainEnd,
         created: DateTime<Utc>,
     ) -> Result<Segment, StoreError> {
+        let first = self.first;
+        let (header, key) = match self.write(disk, keys, chain, created) {
+            Ok(written) => written,
+            Err(error) => {
+                self.discard(disk);
+                return Err(error);
+            }
+        };
+        disk.rename(&temporary_name(first), &segment_name(first))?;
+        disk.sync_folder()?;
+        let segment = Segment::with(header, key, disk.open(&segment_name(first), false)?);
+        SegmentKeys::remove_others(disk, &[(first, segment.salt_of_key())]);
+        Ok(segment)
+    }
+
+    /// Makes the key and the header durable.
+    fn write(
+        &self,
+        disk: &dyn Disk,
+        keys: &SegmentKeys,
+        chain: ChainEnd,
+        created: DateTime<Utc>,
+    ) -> Result<(SegmentHeader, Option<DataKey>), StoreError> {
         let Self { first, salt, file, key_file } = self;
-        let key =
-            key_file.map(|file| keys.make(disk, KeyOf { first, salt }, &*file)).transpose()?;
+        let of = KeyOf { first: *first, salt: *salt };
+        let key = key_file.as_ref().map(|file| keys.make(disk, of, &**file)).transpose()?;
         let chain = match &key {
-            Some(key) => key.hide(chain, first, ChainPlace::Segment),
+            Some(key) => key.hide(chain, *first, ChainPlace::Segment),
             None => chain,
         };
         let header = SegmentHeader {
-            first,
+            first: *first,
             created_micros: created.timestamp_micros(),
-            salt,
+            salt: *salt,
             chain_before: Some(chain),
             encrypted: key.is_some(),
         };
         file.truncate(0)?;
         file.write_at(&header.to_bytes(), 0)?;
         file.sync()?;
-        disk.rename(&temporary_name(first), &segment_name(first))?;
-        disk.sync_folder()?;
-        let segment = Segment::with(header, key, disk.open(&segment_name(first), false)?);
-        SegmentKeys::remove_others(disk, &[(first, segment.salt_of_key())]);
-        Ok(segment)
+        Ok((header, key))
+    }
+
+    /// Removes what could not be finished: a disk that stays full would gather more of it with each
+    /// attempt.
+    fn discard(&self, disk: &dyn Disk) {
+        let of = KeyOf { first: self.first, salt: self.salt };
+        let keys = self.key_file.iter().flat_map(|_| [of.temporary_name(), of.file_name()]);
+        for name in keys.chain([temporary_name(self.first)]) {
+            // What can't be removed now is at the next opening.
+            let _ = disk.remove(&name);
+        }
     }
 }
 
