@@ -32,7 +32,7 @@ impl AudioQuery {
         .transpose()
     }
 
-    /// What is published, newest first.
+    /// What is published, the last first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn tracks(
         &self,

@@ -111,7 +111,7 @@ impl User {
         roles(&self.0)
     }
 
-    /// What they have published, newest first.
+    /// What they have published, the last first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn tracks(
         &self,
@@ -211,7 +211,7 @@ impl Account {
         Ok(connection(page, (after, size), Listing))
     }
 
-    /// One's tracks, drafts among them, newest first.
+    /// One's tracks, drafts among them, the one made last first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn tracks(
         &self,
@@ -221,7 +221,7 @@ impl Account {
     ) -> Result<Rows<Track>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let tracks = &Reader::of(context).fresh(tracks::MODEL).await?.tracks;
-        let page = tracks.by_artist(self.0.user_id, true, after, size).await?;
+        let page = tracks.by_artist(self.0.user_id, after, size).await?;
         Ok(connection(page, (after, size), Track))
     }
 }

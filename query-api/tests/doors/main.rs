@@ -8,6 +8,7 @@ mod graphql;
 mod live;
 mod schema;
 mod sight;
+mod slow;
 mod socket;
 mod sockets;
 mod stage;
