@@ -80,7 +80,7 @@ impl Engine {
         let freshness = &reader.freshness;
         let timed_out = executed.is_err() || freshness.was_late();
         let response = executed.unwrap_or_else(|_| refused(Failure::Timeout));
-        let position = freshness.model_position().await;
+        let position = freshness.model_position();
         metrics::histogram!("veza_graphql_query_seconds").record(began.elapsed());
         Answer {
             response: counted(with_codes(response)),

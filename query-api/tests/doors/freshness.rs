@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::Role;
-use event_store::Position;
-use projections::Projection;
-use projections::postgres::profiles::ProfilesProjection;
+use event_store::{
+    ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position, StreamName,
+};
+use projections::postgres::profiles::{self, ProfilesProjection};
 use projections::postgres::tracks::TracksProjection;
+use projections::search::{SearchChange, SearchIndex, SearchQuery, Subject};
+use projections::{ApplyError, Projection, QueryError, Target, Watermarks};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::stage::Stage;
+use crate::stage::{PATIENCE, Stage};
 
 fn some(_: &sqlx::PgPool) -> Vec<Arc<dyn Projection>> {
     vec![Arc::new(TracksProjection), Arc::new(ProfilesProjection)]
@@ -70,6 +74,57 @@ async fn a_query_sees_what_its_caller_has_seen_and_waits_for_what_it_reads_alone
     assert_eq!(stale.0, 200);
     assert_eq!(stale.2["data"]["tracks"]["nodes"][0]["title"], "No. 19");
     assert!(stale.1.unwrap().parse::<u64>().unwrap() <= head.parse().unwrap());
+    stage.end().await;
+}
+
+/// An index that takes its time: what happens meanwhile, its hits do not have.
+struct Late {
+    store: Arc<dyn EventStore>,
+    watermarks: Watermarks,
+}
+
+#[async_trait::async_trait]
+impl SearchIndex for Late {
+    async fn write(
+        &self,
+        _: Target,
+        _: &mut sqlx::PgConnection,
+        _: &[SearchChange],
+    ) -> Result<(), ApplyError> {
+        Ok(())
+    }
+
+    async fn search(&self, _: &SearchQuery) -> Result<Vec<Subject>, QueryError> {
+        let stream = StreamName::new(format!("else-{}", Uuid::new_v4())).unwrap();
+        let event = NewEvent {
+            id: EventId(Uuid::new_v4()),
+            event_type: EventType::new("Anything").unwrap(),
+            content_type: ContentType::Json,
+            data: "{}".into(),
+            metadata: "{}".into(),
+        };
+        let appended = self.store.append(&stream, ExpectedRevision::Any, vec![event]).await;
+        let position = appended.unwrap().position.unwrap();
+        self.watermarks.wait_for(&[profiles::MODEL], position, PATIENCE).await.unwrap();
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn an_older_answer_tells_how_far_its_models_had_come_before_they_were_read() {
+    let stage = Stage::with(some, |parts| {
+        let (store, watermarks) = (Arc::clone(&parts.store), parts.watermarks.clone());
+        parts.search = Arc::new(Late { store, watermarks });
+        parts.search_model = profiles::MODEL;
+    })
+    .await;
+    stage.user("nina", Role::Artist).await;
+    let before = stage.store.head().await.unwrap();
+    stage.watermarks.wait_for(&[profiles::MODEL], before, PATIENCE).await.unwrap();
+    let query = "{ search(text: \"a\") { nodes { __typename } } }";
+    let (status, at, answer, _) = asked(&stage, query, &before.to_string(), true).await;
+    assert_eq!((status, &answer["errors"]), (200, &Value::Null));
+    assert_eq!(at, Some(before.to_string()), "it has nothing of what came while it was made");
     stage.end().await;
 }
 
