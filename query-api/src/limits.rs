@@ -42,9 +42,6 @@ pub const COMPLEXITY_MAX: usize = 5_000;
 /// How many errors are told of one request.
 pub const ERRORS_MAX: usize = 20;
 
-/// How many rows a page may have.
-pub const PAGE_ROWS_MAX: i32 = 100;
-
 /// How far into the hits of a search one may page.
 pub const SEARCH_HITS_MAX: u32 = 1_000;
 

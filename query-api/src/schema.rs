@@ -3,6 +3,8 @@
 pub mod analytics;
 pub mod audio;
 pub mod commerce;
+pub mod connection;
+pub mod long;
 pub mod operations;
 pub mod page;
 pub mod search;

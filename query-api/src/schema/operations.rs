@@ -10,7 +10,9 @@ use projections::postgres::{self, sagas};
 
 use crate::failure::Failure;
 use crate::reader::Reader;
-use crate::schema::page::{Long, Rows, connection, cost, names, place};
+use crate::schema::connection::{Connection, connection, connection_names};
+use crate::schema::long::Long;
+use crate::schema::page::{cost, place};
 
 /// What can be asked about the platform's own work.
 #[derive(Default)]
@@ -86,13 +88,13 @@ pub enum SagaStatus {
     Compensated,
 }
 
-names! {
+connection_names! {
     /// The names of the field, not of its rows.
     SagaNames = "SagaConnection", "SagaEdge"
 }
 
 /// A page of runs of sagas.
-pub type Sagas = Rows<SagaInstance, SagaNames, SagaNames>;
+pub type Sagas = Connection<SagaInstance, SagaNames, SagaNames>;
 
 /// One run of a saga.
 pub struct SagaInstance(pub postgres::SagaInstance);

@@ -6,6 +6,7 @@ mod database;
 mod freshness;
 mod graphql;
 mod live;
+mod pages;
 mod schema;
 mod sight;
 mod slow;
