@@ -17,6 +17,7 @@ use crate::failure::{Failure, refused, with_codes};
 use crate::freshness::Freshness;
 use crate::limits::QUERY_TIME_MAX;
 use crate::live::Hub;
+use crate::nul;
 use crate::reader::{Life, Reader};
 use crate::schema::{self, VezaSchema};
 
@@ -123,6 +124,7 @@ impl Engine {
         let mut request = Request::new(query);
         request.operation_name = name.map(str::to_owned);
         request.variables = Variables::from_json(variables.unwrap_or_default().into());
+        request.variables.values().try_for_each(nul::refuse)?;
         request.set_parsed_query(document.parsed);
         Ok((request, document.operation))
     }

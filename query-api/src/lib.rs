@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`api`] | the parts the doors work with, and the router |
 //! | [`schema`] | what can be asked, one file a domain |
-//! | [`engine`], [`document`] | a request carried out, and what is refused before |
+//! | [`engine`], [`document`], [`nul`] | a request carried out, and what is refused before |
 //! | [`reader`], [`rows`], [`freshness`] | one request's view of the models |
 //! | [`live`] | what happens now: one subscription of the store for all subscribers |
 //! | [`graphql`], [`socket`], [`streaming`] | the doors: POST, WebSocket, sound |
@@ -25,6 +25,7 @@ pub mod freshness;
 pub mod graphql;
 pub mod limits;
 pub mod live;
+pub mod nul;
 pub mod reader;
 pub mod rows;
 pub mod schema;
