@@ -9,7 +9,7 @@
 //! | [`schema`] | what can be asked, one file a domain |
 //! | [`engine`], [`document`], [`nul`] | a request carried out, and what is refused before |
 //! | [`reader`], [`rows`], [`freshness`] | one request's view of the models |
-//! | [`live`] | what happens now: one subscription of the store for all subscribers |
+//! | [`live`], [`delivery`] | what happens now: one subscription of the store for all subscribers |
 //! | [`graphql`], [`socket`], [`streaming`] | the doors: POST, WebSocket, sound |
 //! | [`failure`], [`limits`] | what may go wrong, and every bound |
 //!
@@ -18,6 +18,7 @@
 //! subscriber once, in order, however slow they are.
 
 pub mod api;
+pub mod delivery;
 pub mod document;
 pub mod engine;
 pub mod failure;

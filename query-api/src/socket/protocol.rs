@@ -105,6 +105,8 @@ impl Close {
     pub const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
     /// It was never said who it is.
     pub const INIT_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
+    /// Its account has as many as it may.
+    pub const TOO_MANY_SOCKETS: Self = Self::new(4430, "Too many sockets of one account");
     /// It was said twice.
     pub const TOO_MANY_INITS: Self = Self::new(4429, "Too many initialisation requests");
 
