@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -120,6 +121,7 @@ async fn documents_beyond_a_limit_are_refused() {
 #[tokio::test]
 async fn a_nul_in_a_text_is_refused_wherever_it_is() {
     let stage = Stage::new().await;
+    stage.user("nina", Role::Artist).await;
     stage.caught_up().await;
     let user = "query($handle: String) { user(handle: $handle) { id } }";
     let default = r#"query($handle: String = "a\u0000") { user(handle: $handle) { id } }"#;
