@@ -181,9 +181,10 @@ impl Model {
         self.checkpoint.position.to_string()
     }
 
-    /// How its projection fares: `running`, `retrying` or `stopped`.
+    /// How its projection fares: `running`, `retrying`, `stopped`, `not run` where no process has
+    /// it, or `silent` where the one that has it hangs.
     async fn status(&self) -> &str {
-        &self.checkpoint.status
+        self.checkpoint.faring()
     }
 
     /// Since when, or when it last came further.
