@@ -9,11 +9,11 @@ use event_store::{
 };
 use projections::postgres::profiles::{self, ProfilesProjection};
 use projections::postgres::tracks::TracksProjection;
-use projections::search::{SearchChange, SearchIndex, SearchQuery, Subject};
-use projections::{ApplyError, Projection, QueryError, Target, Watermarks};
+use projections::{Projection, Watermarks};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::index::{self, Found};
 use crate::stage::{PATIENCE, Stage};
 
 fn some(_: &sqlx::PgPool) -> Vec<Arc<dyn Projection>> {
@@ -77,44 +77,27 @@ async fn a_query_sees_what_its_caller_has_seen_and_waits_for_what_it_reads_alone
     stage.end().await;
 }
 
-/// An index that takes its time: what happens meanwhile, its hits do not have.
-struct Late {
-    store: Arc<dyn EventStore>,
-    watermarks: Watermarks,
-}
-
-#[async_trait::async_trait]
-impl SearchIndex for Late {
-    async fn write(
-        &self,
-        _: Target,
-        _: &mut sqlx::PgConnection,
-        _: &[SearchChange],
-    ) -> Result<(), ApplyError> {
-        Ok(())
-    }
-
-    async fn search(&self, _: &SearchQuery) -> Result<Vec<Subject>, QueryError> {
-        let stream = StreamName::new(format!("else-{}", Uuid::new_v4())).unwrap();
-        let event = NewEvent {
-            id: EventId(Uuid::new_v4()),
-            event_type: EventType::new("Anything").unwrap(),
-            content_type: ContentType::Json,
-            data: "{}".into(),
-            metadata: "{}".into(),
-        };
-        let appended = self.store.append(&stream, ExpectedRevision::Any, vec![event]).await;
-        let position = appended.unwrap().position.unwrap();
-        self.watermarks.wait_for(&[profiles::MODEL], position, PATIENCE).await.unwrap();
-        Ok(Vec::new())
-    }
+/// Something happens, and the model of people comes to it.
+async fn meanwhile(store: Arc<dyn EventStore>, watermarks: Watermarks) -> Found {
+    let stream = StreamName::new(format!("else-{}", Uuid::new_v4())).unwrap();
+    let event = NewEvent {
+        id: EventId(Uuid::new_v4()),
+        event_type: EventType::new("Anything").unwrap(),
+        content_type: ContentType::Json,
+        data: "{}".into(),
+        metadata: "{}".into(),
+    };
+    let appended = store.append(&stream, ExpectedRevision::Any, vec![event]).await;
+    let position = appended.unwrap().position.unwrap();
+    watermarks.wait_for(&[profiles::MODEL], position, PATIENCE).await.unwrap();
+    Ok(Vec::new())
 }
 
 #[tokio::test]
 async fn an_older_answer_tells_how_far_its_models_had_come_before_they_were_read() {
     let stage = Stage::with(some, |parts| {
         let (store, watermarks) = (Arc::clone(&parts.store), parts.watermarks.clone());
-        parts.search = Arc::new(Late { store, watermarks });
+        parts.search = index::answering(move |_| meanwhile(Arc::clone(&store), watermarks.clone()));
         parts.search_model = profiles::MODEL;
     })
     .await;

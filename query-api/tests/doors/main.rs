@@ -5,6 +5,7 @@ mod conformance;
 mod database;
 mod freshness;
 mod graphql;
+mod index;
 mod live;
 mod pages;
 mod schema;
