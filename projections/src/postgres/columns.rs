@@ -41,11 +41,11 @@ macro_rules! stored_enum {
             fn read(
                 row: &sqlx::postgres::PgRow,
                 column: &str,
-            ) -> Result<Self, $crate::query_error::QueryError> {
+            ) -> Result<Self, $crate::QueryError> {
                 let text: String = sqlx::Row::try_get(row, column)?;
                 match text.as_str() {
                     $($text => Ok(Self::$variant),)+
-                    _ => Err($crate::query_error::QueryError::Malformed { what: "an unknown name" }),
+                    _ => Err($crate::QueryError::Malformed { what: "an unknown name" }),
                 }
             }
         }

@@ -21,7 +21,7 @@ pub(crate) async fn create_shadow(
 }
 
 /// Makes what the live tables lack of their version, such as an index that a later release brought.
-/// Where nothing is lacking it changes nothing; whoever asks has the lease to run the projection, so
+/// Where nothing is lacking it changes nothing. Whoever asks has the lease to run the projection:
 /// nobody writes meanwhile.
 pub(crate) async fn complete_live(
     connection: &mut PgConnection,
