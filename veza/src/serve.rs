@@ -106,13 +106,13 @@ impl Platform {
         let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {
             let database = self.database.insert(Database::open(config).await?);
-            let pool = database.pool.clone();
+            let (pool, queries) = (database.pool.clone(), database.queries.clone());
             let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
             let objects = parts::open_objects(&config.objects)?;
             say(format_args!("objects      {}", config.objects.display()));
             let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
             let following = Arc::clone(&store);
-            let read_side = ReadSide::of(config, &pool)?;
+            let read_side = ReadSide::of(config, &queries)?;
             read_side.tell();
             let engines = read_side.engines.clone();
             if config.does(Role::QueryApi) {
@@ -125,11 +125,11 @@ impl Platform {
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
-                let watermarks = background.watermarks();
-                let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));
-                let (streamed, stop) = (Arc::clone(&objects), draining.clone());
-                let api =
-                    query_api(config, keys, following, streamed, &pool, engines, watermarks, stop);
+                let (models, watermarks) = (Models::new(&queries), background.watermarks());
+                let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(queries));
+                let (store, objects) = (following, Arc::clone(&objects));
+                let sources = Sources { models, engines, watermarks, store, objects };
+                let api = query_api(config, keys, sources, draining.clone());
                 routes = routes.merge(self.queries.insert(api).router());
                 say(format_args!("queries      http://{address}/graphql, by POST and WebSocket"));
             }
@@ -271,27 +271,27 @@ async fn sweep(api: CommandApi) {
     }
 }
 
-/// The query side's doors; `stop` closes their sockets.
-#[expect(clippy::too_many_arguments)]
-fn query_api(
-    config: &Config,
-    keys: &Keys,
-    store: Arc<dyn event_store::EventStore>,
-    objects: Arc<dyn ObjectStorage>,
-    pool: &PgPool,
+/// Where queries are answered from.
+struct Sources {
+    models: Models,
     engines: Engines,
     watermarks: Watermarks,
-    stop: CancellationToken,
-) -> QueryApi {
+    store: Arc<dyn event_store::EventStore>,
+    objects: Arc<dyn ObjectStorage>,
+}
+
+/// The query side's doors; `stop` closes their sockets.
+fn query_api(config: &Config, keys: &Keys, sources: Sources, stop: CancellationToken) -> QueryApi {
     let clock: Clock = Arc::new(Utc::now);
     let ring = Arc::clone(&keys.ring);
     let verifier = Arc::new(TokenVerifier::new(ring, &token_scope(config), Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let proxies = config.trusted_proxies.clone();
+    let Sources { models, engines, watermarks, store, objects } = sources;
     let Engines { search, search_model, statistics } = engines;
     QueryApi::new(QueryApiParts {
         statistics,
-        models: Models::new(pool),
+        models,
         search,
         search_model,
         watermarks,
