@@ -16,6 +16,7 @@
 //! - [`disk_reserve`], [`open_files`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`], [`signing_keys`]:
 //!   accounts and keys, on the server's own machine.
+//! - [`sweeping`]: what is left behind, removed.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
 //! - [`keys`]: what signs tokens and tells requests apart.
 //! - [`outbox`]: mails as files, where no mail server is.
@@ -45,5 +46,6 @@ pub mod run_file;
 pub mod serve;
 pub mod signing_keys;
 pub mod stopping;
+pub mod sweeping;
 pub mod telemetry;
 pub mod user;
