@@ -79,7 +79,8 @@ async fn who_never_calls_is_let_go_and_who_has_called_is_not() {
     for said in [b"".as_slice(), b"P", &preface[..20], preface, &greeted, b"GET /pi"] {
         let mut silent = TcpStream::connect(server.address()).await.expect("connect");
         silent.write_all(said).await.expect("write");
-        let ending = silent.read_to_end(&mut Vec::new());
+        let mut answer = Vec::new();
+        let ending = silent.read_to_end(&mut answer);
         // One that is reset has ended as well.
         let ended = tokio::time::timeout(Duration::from_secs(30), ending).await;
         assert!(ended.is_ok(), "it is kept after {said:?}");
