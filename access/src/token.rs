@@ -20,7 +20,7 @@ use crate::key_set::KeySet;
 use crate::principal::{Principal, SessionId};
 use crate::roles::Roles;
 
-/// How long an access token lives. A role taken away is gone for good after this.
+/// How long an access token lives. What it says of its bearer may be as old as this.
 pub const ACCESS_TOKEN_LIFE: TimeDelta = TimeDelta::minutes(10);
 /// How far the clocks of issuer and verifier may differ.
 pub const CLOCK_LEEWAY: TimeDelta = TimeDelta::seconds(30);

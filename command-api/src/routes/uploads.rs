@@ -45,8 +45,8 @@ impl Uploaded {
     }
 }
 
-/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body. Make a track of it within a
-/// day; what no track was made of goes then.
+/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body. Make a track of it within 23
+/// hours; what no track was made of goes then.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
@@ -56,6 +56,7 @@ impl Uploaded {
     ),
     responses(
         (status = 201, description = "The audio is stored", body = Uploaded),
+        (status = 409, description = "Too many uploads have no track, or were broken off"),
     ),
 )]
 pub(crate) async fn receive(
