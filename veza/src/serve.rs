@@ -121,11 +121,7 @@ impl Platform {
                 Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
-            let mut sweeper = Sweeper {
-                objects: Arc::clone(&objects),
-                transcodes: background.scratch(),
-                uploads: None,
-            };
+            let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let watermarks = background.watermarks();
                 let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));

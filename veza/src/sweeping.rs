@@ -14,15 +14,19 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Where something may be left.
 pub struct Sweeper {
-    /// The objects, in every process that has them open.
-    pub objects: Arc<dyn ObjectStorage>,
-    /// The files of transcodes, where the process does those.
-    pub transcodes: Option<Scratch>,
+    objects: Arc<dyn ObjectStorage>,
+    transcodes: Option<Scratch>,
     /// The uploads, where the process takes them.
     pub uploads: Option<CommandApi>,
 }
 
 impl Sweeper {
+    /// Sweeps the objects, and the files of transcodes where the process does those.
+    #[must_use]
+    pub fn new(objects: Arc<dyn ObjectStorage>, transcodes: Option<Scratch>) -> Self {
+        Self { objects, transcodes, uploads: None }
+    }
+
     /// Sweeps until it is dropped. What fails is said in the log, and tried again the next time.
     pub async fn run(self) {
         let mut ticks = interval(SWEEP_INTERVAL);
