@@ -6,7 +6,6 @@
 
 mod audit;
 mod decide;
-mod filtering;
 mod lock;
 mod open;
 mod reading;
@@ -22,6 +21,5 @@ pub use audit::Verified;
 pub use open::{EmbeddedOptions, OpenError};
 pub use store::EmbeddedStore;
 
-pub(crate) use filtering::Matcher;
 pub(crate) use store::Shared;
 pub(crate) use window::Window;

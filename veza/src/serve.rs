@@ -20,7 +20,6 @@ use projections::Watermarks;
 use projections::postgres::Models;
 use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::background::Background;
@@ -35,14 +34,12 @@ use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
 use crate::stopping::Stopping;
+use crate::sweeping::Sweeper;
 use crate::{data_folder, docs, open_files, probes, telemetry};
 
 /// Who issues and takes tokens where no public address is set. Processes of one platform share
 /// their keys, so those already tell one platform from another.
 const TOKEN_SCOPE: &str = "urn:veza";
-
-/// How often unused uploads are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How long sockets may take to be closed.
 const SOCKETS_DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -124,6 +121,7 @@ impl Platform {
                 Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
+            let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let (models, watermarks) = (Models::new(&queries), background.watermarks());
                 let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(queries));
@@ -136,11 +134,12 @@ impl Platform {
             if let (true, Some(keys)) = (config.does(Role::CommandApi), keys) {
                 let api =
                     command_api(config, keys, address, handler, objects, pool.clone()).await?;
-                tokio::spawn(draining.clone().run_until_cancelled_owned(sweep(api.clone())));
+                sweeper.uploads = Some(api.clone());
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
+            tokio::spawn(draining.clone().run_until_cancelled_owned(sweeper.run()));
             readiness.takes_commands = config.does(Role::CommandApi);
             readiness.pool = Some(pool);
         }
@@ -255,20 +254,6 @@ async fn command_api(
         rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
         clock,
     }))
-}
-
-/// Removes unused uploads now and then.
-async fn sweep(api: CommandApi) {
-    let mut ticks = interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match api.sweep_uploads().await {
-            Ok(0) => {}
-            Ok(uploads) => tracing::info!(uploads, "unused uploads were removed"),
-            Err(error) => tracing::warn!(%error, "unused uploads could not be removed"),
-        }
-    }
 }
 
 /// Where queries are answered from.

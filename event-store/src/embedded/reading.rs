@@ -5,11 +5,11 @@ use std::sync::Arc;
 use chrono::DateTime;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::filtering::Matcher;
 use super::store::Shared;
 use super::window::Window;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
+use crate::filter::Matcher;
 use crate::index::StreamRuns;
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};

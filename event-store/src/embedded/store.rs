@@ -10,7 +10,6 @@ use futures::TryStreamExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::audit::{self, Verified};
-use super::filtering::Matcher;
 use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
 use super::requests::{Asked, Change, Reply, Request, metadata_event};
@@ -18,7 +17,7 @@ use super::window::metadata_at;
 use super::writer::Writer;
 use crate::error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError};
 use crate::event::{NewEvent, RecordedEvent};
-use crate::filter::Filter;
+use crate::filter::{Filter, Matcher};
 use crate::index::Catalog;
 use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
 use crate::log::{AuditHead, Clock, Disk};

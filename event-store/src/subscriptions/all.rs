@@ -6,10 +6,10 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use futures::StreamExt;
 
-use crate::embedded::{Matcher, Shared};
+use crate::embedded::Shared;
 use crate::error::{StoreError, SubscribeError};
 use crate::event::RecordedEvent;
-use crate::filter::Filter;
+use crate::filter::{Filter, Matcher};
 use crate::limits::{CHECKPOINT_EVENTS, PAGE_EVENTS_MAX};
 use crate::position::Position;
 use crate::subscription::{Delivery, Subscription};
