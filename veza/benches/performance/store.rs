@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use event_store::{
-    EmbeddedOptions, EmbeddedStore, EventReader, EventStore as _, ExpectedRevision, ReadAll,
-    ReadStream, StreamName,
+    EmbeddedOptions, EmbeddedStore, EventReader, EventStore as _, ExpectedRevision, Index, ReadAll,
+    ReadIndex, ReadStream, StreamName,
 };
 use futures::TryStreamExt as _;
 use tokio::process::Command;
 
-use crate::events::{EVENT_BYTES, Events, fill, stream, streams};
+use crate::events::{EVENT_BYTES, Events, STREAMS, fill, stream, streams};
 use crate::load::{Call, Caller, closed_loop, on_a_thread};
 use crate::machine::{free_bytes, own_memory_mb, scratch};
 use crate::raw_file::{segments, sequential_read, synced_batches};
@@ -46,6 +46,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     filled(folder.path(), events).await?;
     rows.extend(reads(scale, folder.path(), events).await?);
     rows.extend(openings(scale, folder.path(), events, "").await?);
+    rows.push(category(scale, events).await?);
     if scale.is_full() {
         drop(folder);
         rows.extend(full(scale).await?);
@@ -176,6 +177,58 @@ async fn counted(mut events: EventReader) -> anyhow::Result<usize> {
         count += 1;
     }
     Ok(count)
+}
+
+/// One event of so many is of the category that is read, and one of the stream beside it.
+const RARE_EVERY: usize = 1000;
+
+/// How often both are read in a round: they are short.
+const RARE_READS: usize = 20;
+
+async fn category(scale: Scale, count: usize) -> anyhow::Result<Row> {
+    const CATEGORY: &str = "rare";
+    let folder = scratch()?;
+    let store = open(folder.path()).await?;
+    let alone = StreamName::new("alone")?;
+    let mut events = Events::new(count as u64);
+    let rare = count.div_ceil(RARE_EVERY);
+    for number in 0..rare {
+        let of_category = StreamName::new(format!("{CATEGORY}-{number}"))?;
+        for (stream, size) in
+            [(&of_category, 1), (&alone, 1), (&stream(number % STREAMS), RARE_EVERY - 2)]
+        {
+            let batch = (0..size).map(|_| events.next()).collect();
+            store.append(stream, ExpectedRevision::Any, batch).await?;
+        }
+    }
+    let mut rounds = Vec::new();
+    for round in 0..scale.rounds() {
+        let began = Instant::now();
+        for _ in 0..RARE_READS {
+            let read = store.read_index(ReadIndex::forward(Index::category(CATEGORY))).await?;
+            let read = read.try_fold(0, |read, _| async move { Ok(read + 1) }).await?;
+            ensure!(read == rare, "{read} of {rare} events were read of the category");
+        }
+        let of_category = per_second(RARE_READS * rare, began.elapsed());
+        let began = Instant::now();
+        for _ in 0..RARE_READS {
+            let read =
+                counted(store.read_stream(ReadStream::forward(alone.clone())).await?).await?;
+            ensure!(read == rare, "{read} of {rare} events were read of the stream");
+        }
+        let of_stream = per_second(RARE_READS * rare, began.elapsed());
+        let said = format!("{of_category:.0} events/s; of a stream {of_stream:.0}");
+        tell(round, "reading a category", said);
+        rounds.push((of_category, of_stream));
+    }
+    store.close().await?;
+    Ok(Row::new(
+        "store.read.category",
+        format!("a category that has one of {RARE_EVERY} events among {count}, each in its stream"),
+        ("events/s", Higher),
+        "a stream that has as many events in the same log",
+        &rounds,
+    ))
 }
 
 async fn openings(
