@@ -18,7 +18,7 @@ use event_store::{
 };
 use futures::{StreamExt, TryStreamExt};
 use given::{event, everything, stream};
-use simulated::open;
+use simulated::{all_of, open};
 
 /// Two names with one hash, by which indexes sort categories and types.
 const SAME_HASH: [&str; 2] = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"];
@@ -133,8 +133,7 @@ async fn a_read_costs_what_it_returns() {
     let segments = disk.list().unwrap().iter().filter(|name| name.ends_with(".idx")).count();
     assert!(segments > 40, "{segments}");
     let before = disk.read_bytes();
-    let of_stream = store.read_stream(ReadStream::forward(stream("alone"))).await.unwrap();
-    assert_eq!(of_stream.try_collect::<Vec<_>>().await.unwrap().len() as u64, EVENTS / EVERY);
+    assert_eq!(all_of(&store, "alone").await.unwrap().len() as u64, EVENTS / EVERY);
     let by_stream = disk.read_bytes() - before;
     let before = disk.read_bytes();
     let rare = places(&store, ReadIndex::forward(Index::category("rare"))).await;
