@@ -49,8 +49,8 @@ impl Live {
         }
     }
 
-    /// Tells of events that can be read by now.
-    pub(crate) fn publish(&self, events: &[RecordedEvent]) {
+    /// Tells of events that can be read by now, with what each is indexed by.
+    pub(crate) fn publish(&self, events: &[RecordedEvent], hashes: &[Hashes]) {
         let Some(last) = events.last() else { return };
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
@@ -67,7 +67,7 @@ impl Live {
         let head = last.position.get();
         self.all.send_replace(head);
         self.streams.ring(events.iter().map(|event| stream_hash(event.stream.as_str())), head);
-        let keys = events.iter().flat_map(|event| Hashes::of_event(event).keys());
+        let keys = hashes.iter().flat_map(|hashes| hashes.keys());
         self.indexes.ring(keys.map(|key| key.hash), head);
     }
 
