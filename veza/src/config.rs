@@ -13,7 +13,7 @@ mod error;
 mod layers;
 mod listing;
 mod table;
-mod values;
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -96,8 +96,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::EventStore(args) => {
-            telemetry::start(&Config::read(&gather(&args.flags())?)?)?;
-            until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
+            let settings = args.read(|name| std::env::var_os(name))?;
+            telemetry::start(&Config::read(&gather(&settings.flags())?)?)?;
+            until_stopped(|stopping| event_store_server::serve(settings, stopping.gently))
         }
         Command::Probe => {
             media::answer_probe().context("the master was not probed")?;
