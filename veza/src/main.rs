@@ -112,11 +112,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What was set; a variable that looks like a setting and is none is told.
+/// What was set. A variable that looks like a setting and is none is told, and no more: programs
+/// beside the platform may have variables of such names.
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     let layers = Layers::gather(flags, std::env::vars_os())?;
     for name in &layers.unknown_variables {
-        complain(format_args!("there is no setting {name}"));
+        complain(format_args!("{name} is ignored: it is no setting (`veza config` lists all)"));
     }
     Ok(layers)
 }
