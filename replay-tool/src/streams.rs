@@ -18,7 +18,7 @@ use crate::output::Output;
 #[derive(Clone, Debug, clap::Args)]
 pub struct StreamsArgs {
     /// Only those whose names begin so, such as `order-`
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub prefix: String,
     /// As they were at this position, or at this time (RFC 3339)
     #[arg(long, value_name = "POSITION|TIME")]

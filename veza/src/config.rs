@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use access::TrustedProxies;
 
 pub use error::ConfigError;
-pub use layers::{Flags, Layers, Origin, PlaceFlags};
+pub use layers::{Flags, Layers, Origin, PLATFORM, PlaceFlags};
 pub use listing::listing;
 pub use table::{SETTINGS, Setting};
 pub use values::{ByteCount, EventStore, LogFormat, Role};

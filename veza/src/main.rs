@@ -40,10 +40,15 @@ enum Command {
     /// Print every setting, its value and where that came from, as a TOML file
     Config(Flags),
     /// Make accounts and give roles, on the server's own machine
+    ///
+    /// Beside the running platform, or on its data folder while it is stopped.
     User(UserArgs),
     /// List and rotate the keys that sign access tokens, on the server's own machine
     Keys(KeysArgs),
     /// Serve the event store alone, to EventStoreDB's clients
+    ///
+    /// It takes the variables named below, and of the platform's settings those of the log
+    /// (VEZA_LOG, VEZA_LOG_FORMAT).
     EventStore(EventStoreArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
     Postgres(PlaceFlags),
