@@ -129,8 +129,8 @@ impl Writer {
         if let Err(error) = file.sync() {
             return Err(self.poison(&StoreError::Io(Arc::new(error))));
         }
-        metrics::histogram!("event_store_sync_seconds").record(began.elapsed());
-        metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
+        metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
+        metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
         let hashes: Vec<Hashes> = events.iter().map(Hashes::of_event).collect();
         self.shared.catalog.publish(&events, &hashes, &frame);
         for event in &events {
@@ -183,7 +183,7 @@ impl Writer {
             other => other.to_string().into(),
         };
         tracing::error!(%reason, "the event store stops writing; open it again to recover");
-        metrics::counter!("event_store_poisoned_total").increment(1);
+        metrics::counter!("veza_event_store_poisoned_total").increment(1);
         self.poisoned = Some(Arc::clone(&reason));
         StoreError::Poisoned { reason }
     }
