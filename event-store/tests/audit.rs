@@ -1,14 +1,17 @@
 //! The hash chain: what was changed or cut by somebody who knows the format is found as well.
 
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use encrypted::new_disk;
 use event_store::log::{AuditHead, ChainEnd, Disk, SimDisk};
 use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, Verified};
 use given::{event, everything, stream};
-use simulated::{all_of, new_disk, open};
+use simulated::{all_of, open};
 
 const SEGMENT_HEADER_BYTES: usize = 128;
 const FRAME_HEADER_BYTES: usize = 56;

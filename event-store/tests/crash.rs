@@ -1,17 +1,20 @@
 //! Power cuts and failing disks: what was acknowledged stays, what was not is whole or gone.
 
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
     MultiAppendError, RecordedEvent, StoreError,
 };
 use given::{event, everything, stream};
-use simulated::{all_of, new_disk, open};
+use simulated::{all_of, open};
 
 const FIRST_SEGMENT: &str = "00000000000000000001.log";
 

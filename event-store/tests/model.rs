@@ -1,6 +1,8 @@
 //! The store against a model of it in a few maps: any sequence of operations, crashes and
 //! reopenings included, leaves both with the same answers and the same events.
 
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "model/model.rs"]
@@ -11,16 +13,18 @@ mod simulated;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
-    AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
-    MultiAppendError, MultiAppended, ReadError, ReadStream, Revision, StreamMetadata, StreamState,
+    AppendError, EmbeddedStore, EventStore, EventType, ExpectedRevision, ExpectedState, Index,
+    MultiAppend, MultiAppendError, MultiAppended, Ordinal, ReadError, ReadIndex, ReadStream,
+    Revision, StreamMetadata, StreamState,
 };
 use futures::TryStreamExt;
 use given::{event, everything, stream};
 use model::{Model, MultiOutcome, MultiRefusal, Outcome, Refusal};
 use proptest::prelude::*;
-use simulated::{all_of, new_disk, open};
+use simulated::{all_of, open};
 
 const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
 
@@ -374,6 +378,32 @@ impl Pair {
         }
     }
 
+    /// Each category and type is read alike, forward, backward and from its middle.
+    async fn compare_indexes(&self) {
+        let categories = ["track", "user", "order"]
+            .map(|name| (Index::category(name), self.model.category(name)));
+        let types = ["Numbered", "$metadata", "$streamDeleted", "Nothing"].map(|name| {
+            (Index::EventType(EventType::new(name).unwrap()), self.model.of_type(name))
+        });
+        for (index, positions) in categories.into_iter().chain(types) {
+            let told: Vec<(u64, u64)> = (0..).zip(positions).collect();
+            let forward = ReadIndex::forward(index.clone());
+            assert_eq!(self.indexed(forward.clone()).await, told, "{index}");
+            let mut backward = self.indexed(ReadIndex::backward(index.clone())).await;
+            backward.reverse();
+            assert_eq!(backward, told, "{index} backward");
+            let middle = told.len() / 2;
+            let from = forward.from(Ordinal::new(middle as u64));
+            assert_eq!(self.indexed(from).await, told[middle..], "{index} from {middle}");
+        }
+    }
+
+    async fn indexed(&self, read: ReadIndex) -> Vec<(u64, u64)> {
+        let read = self.store.read_index(read).await.unwrap();
+        let places = read.map_ok(|it| (it.ordinal.get(), it.event.position.get()));
+        places.try_collect().await.unwrap()
+    }
+
     async fn backward(&self, name: &str) -> Vec<event_store::EventId> {
         let read = self.store.read_stream(ReadStream::backward(stream(name))).await.unwrap();
         read.map_ok(|event| event.id).try_collect().await.unwrap()
@@ -445,8 +475,13 @@ fn does_what_the_model_does(operations: Vec<Operation>, encrypted: bool) {
     runtime.block_on(async {
         let mut pair = Pair::new(encrypted).await;
         for operation in operations {
+            let opens = matches!(operation, Operation::Reopen | Operation::Crash { .. });
             pair.apply(operation).await;
             pair.compare().await;
+            if opens {
+                pair.compare_indexes().await;
+            }
         }
+        pair.compare_indexes().await;
     });
 }

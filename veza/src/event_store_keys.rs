@@ -4,26 +4,23 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use event_store::{EmbeddedStore, OpenError, WrappingKeys};
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Flags};
+use crate::config::{Config, PlaceFlags};
 use crate::console::say;
 use crate::encryption::{KeySource, rotate};
 
 /// The keys of the event store, made and changed.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventStoreKeysArgs {
-    /// The data folder
-    #[arg(long, value_name = "DIR", global = true)]
-    data: Option<String>,
-    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
+    /// Where the platform is.
+    #[command(flatten)]
+    pub place: PlaceFlags,
     #[command(subcommand)]
     command: KeysCommand,
 }
@@ -39,15 +36,6 @@ enum KeysCommand {
     /// Wrap the whole log by the first key, so that the others can go: of a folder at rest; a
     /// running platform does it when it gets SIGUSR1
     Rotate,
-}
-
-impl EventStoreKeysArgs {
-    /// The same as a process's flags; it has no role, so none of them is missing a setting.
-    #[must_use]
-    pub fn flags(&self) -> Flags {
-        let (data, config) = (self.data.clone(), self.config.clone());
-        Flags { data, config, roles: vec!["all".to_owned()] }
-    }
 }
 
 /// Does it, and says what was done.

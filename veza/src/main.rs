@@ -5,16 +5,17 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use chrono::Utc;
 use clap::{Parser, Subcommand};
 use veza::background::PROBE_COMMAND;
-use veza::config::{Config, Flags, Layers, listing};
+use veza::config::{Config, Flags, Layers, PlaceFlags, listing};
 use veza::console::{complain, say};
 use veza::event_store_keys::{self, EventStoreKeysArgs};
 use veza::event_store_server::{self, EventStoreArgs};
-use veza::postgres_server::{self, PostgresArgs};
+use veza::signing_keys::{self, KeysArgs};
 use veza::stopping::Stopping;
 use veza::user::{self, UserArgs};
-use veza::{data_folder, serve, telemetry};
+use veza::{data_folder, postgres_server, serve, telemetry};
 
 /// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -40,13 +41,20 @@ enum Command {
     /// Print every setting, its value and where that came from, as a TOML file
     Config(Flags),
     /// Make accounts and give roles, on the server's own machine
+    ///
+    /// Beside the running platform, or on its data folder while it is stopped.
     User(UserArgs),
+    /// List and rotate the keys that sign access tokens, on the server's own machine
+    Keys(KeysArgs),
     /// Serve the event store alone, to EventStoreDB's clients
+    ///
+    /// It takes the variables named below, and of the platform's settings those of the log
+    /// (VEZA_LOG, VEZA_LOG_FORMAT).
     EventStore(EventStoreArgs),
     /// Make and change the keys that the event store is encrypted with
     EventStoreKeys(EventStoreKeysArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
-    Postgres(PostgresArgs),
+    Postgres(PlaceFlags),
     /// Probe the master on standard input, for the platform itself
     #[command(name = PROBE_COMMAND, hide = true)]
     Probe,
@@ -82,7 +90,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             until_stopped(|stopping| serve::serve(config, metrics, stopping))
         }
         Command::User(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+            let config = Config::read(&gather(&args.place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| async move {
                 let told = "stopped in the midst of it; the same command can be given again";
@@ -90,13 +98,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 stopping.gently.run_until_cancelled(running).await.context(told)?
             })
         }
+        Command::Keys(args) => {
+            let config = Config::read(&gather(&args.place.flags())?)?;
+            signing_keys::run(&args, &config, Utc::now())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::EventStore(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+            let settings = args.read(|name| std::env::var_os(name))?;
+            let config = Config::read(&gather(&settings.flags())?)?;
             telemetry::start(&config)?;
-            until_stopped(|stopping| event_store_server::serve(args, config, stopping.gently))
+            until_stopped(|stopping| event_store_server::serve(settings, config, stopping.gently))
         }
         Command::EventStoreKeys(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+            let config = Config::read(&gather(&args.place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|_| event_store_keys::run(args, config))
         }
@@ -104,19 +118,20 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             media::answer_probe().context("the master was not probed")?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Postgres(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+        Command::Postgres(place) => {
+            let config = Config::read(&gather(&place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| postgres_server::serve(config, stopping))
         }
     }
 }
 
-/// What was set; a variable that looks like a setting and is none is told.
+/// What was set. A variable that looks like a setting and is none is told, and no more: programs
+/// beside the platform may have variables of such names.
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     let layers = Layers::gather(flags, std::env::vars_os())?;
     for name in &layers.unknown_variables {
-        complain(format_args!("there is no setting {name}"));
+        complain(format_args!("{name} is ignored: it is no setting (`veza config` lists all)"));
     }
     Ok(layers)
 }

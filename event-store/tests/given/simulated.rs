@@ -12,16 +12,6 @@ use futures::TryStreamExt;
 /// Segments of a few events, so that small tests meet many of them.
 const SMALL_SEGMENT_BYTES: u64 = 2000;
 
-/// A disk with an empty store, which is encrypted or not.
-pub async fn new_disk(encrypted: bool) -> SimDisk {
-    let disk = SimDisk::new();
-    if encrypted {
-        let store = EmbeddedStore::open(options(&disk).encryption(keys())).await.unwrap();
-        store.close().await.unwrap();
-    }
-    disk
-}
-
 /// Opens the store; one that is encrypted goes on so.
 pub async fn open(disk: &SimDisk) -> Result<EmbeddedStore, OpenError> {
     let is_encrypted = disk.list().is_ok_and(|names| names.iter().any(|it| it.ends_with(".key")));
@@ -29,12 +19,13 @@ pub async fn open(disk: &SimDisk) -> Result<EmbeddedStore, OpenError> {
     EmbeddedStore::open(if is_encrypted { options.encryption(keys()) } else { options }).await
 }
 
-fn options(disk: &SimDisk) -> EmbeddedOptions {
+/// The store on this disk.
+pub fn options(disk: &SimDisk) -> EmbeddedOptions {
     EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(SMALL_SEGMENT_BYTES)
 }
 
 /// The keys of all encrypted stores here.
-fn keys() -> WrappingKeys {
+pub fn keys() -> WrappingKeys {
     WrappingKeys::from_text(&format!("key:{}", "07".repeat(32))).unwrap()
 }
 
