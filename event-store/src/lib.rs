@@ -42,7 +42,10 @@ pub mod subscription;
 mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
-pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError, Verified};
+pub use embedded::{
+    EmbeddedOptions, EmbeddedStore, OpenError, ScavengeError, ScavengeOptions, ScavengeProgress,
+    ScavengeStatus, Scavenged, Verified,
+};
 pub use error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};

@@ -78,6 +78,14 @@ pub const UNSEALED_MAX: usize = 2;
 /// Streams whose ends the embedded store remembers.
 pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;
 
+/// How much of a segment scavenging must give back to write it anew, in percent, unless asked for
+/// otherwise.
+pub const SCAVENGE_PERCENT: u8 = 10;
+
+/// How fast scavenging reads, in bytes a second, unless asked for otherwise: slow enough that
+/// appends hardly notice, and a log of 100 GB takes half an hour.
+pub const SCAVENGE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+
 /// Most groups of persistent subscriptions in one store.
 pub const GROUPS_MAX: usize = 1000;
 

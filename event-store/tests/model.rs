@@ -1,10 +1,12 @@
-//! The store against a model of it in a few maps: any sequence of operations, crashes and
-//! reopenings included, leaves both with the same answers and the same events.
+//! The store against a model of it in a few maps: any sequence of operations, crashes, reopenings
+//! and scavenging included, leaves both with the same answers and the same events.
 
 #[path = "given/events.rs"]
 mod given;
 #[path = "model/model.rs"]
 mod model;
+#[path = "given/scavenging.rs"]
+mod scavenging;
 #[path = "given/simulated.rs"]
 mod simulated;
 
@@ -14,7 +16,8 @@ use std::sync::Arc;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
-    MultiAppendError, MultiAppended, ReadError, ReadStream, Revision, StreamMetadata, StreamState,
+    MultiAppendError, MultiAppended, ReadError, ReadStream, RecordedEvent, Revision,
+    StreamMetadata, StreamState,
 };
 use futures::TryStreamExt;
 use given::{event, everything, stream};
@@ -39,6 +42,10 @@ enum Operation {
         stream: usize,
         max_count: Option<u64>,
         truncate_before: Option<u64>,
+    },
+    /// Reclaims what is hidden, in segments where it is so many percent.
+    Scavenge {
+        least_percent: u8,
     },
     Reopen,
     Crash {
@@ -127,6 +134,8 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let metadata = (stream(), some(), some()).prop_map(|(stream, max_count, truncate_before)| {
         Operation::Metadata { stream, max_count, truncate_before }
     });
+    let scavenge = prop_oneof![2 => Just(0), 1 => 5..40_u8]
+        .prop_map(|least_percent| Operation::Scavenge { least_percent });
     let crash = (any::<u64>(), any::<bool>())
         .prop_map(|(seed, in_flight)| Operation::Crash { seed, in_flight });
     let one = prop_oneof![
@@ -135,6 +144,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => tombstone,
         3 => metadata,
         2 => Just(Operation::Reopen),
+        3 => scavenge,
         3 => crash,
     ];
     proptest::collection::vec(one, 1..50)
@@ -233,6 +243,13 @@ impl Pair {
                 let got = self.store.set_stream_metadata(&name, any, metadata).await;
                 let told = self.model.set_metadata(STREAMS[at], max_count, truncate_before);
                 assert_eq!(outcome(got), told);
+            }
+            Operation::Scavenge { least_percent } => {
+                let options = scavenging::thorough().least_percent(least_percent);
+                assert!(self.store.scavenge(options).await.unwrap().completed);
+                let left = everything(&self.store).await.unwrap();
+                let left = left.iter().map(|event| event.position.get()).collect();
+                self.model.reclaim_all_but(&left);
             }
             Operation::Reopen => {
                 self.store.close().await.unwrap();
@@ -348,13 +365,10 @@ impl Pair {
     /// Both hold the same.
     async fn compare(&self) {
         let held = everything(&self.store).await.unwrap();
-        let log: Vec<(String, u64)> = held
-            .iter()
-            .map(|event| (event.stream.as_str().to_owned(), event.revision.get()))
-            .collect();
-        assert_eq!(log, self.model.log());
-        let positions: Vec<u64> = held.iter().map(|event| event.position.get()).collect();
-        assert_eq!(positions, (1..=held.len() as u64).collect::<Vec<_>>());
+        let told = |event: &RecordedEvent| {
+            (event.position.get(), event.stream.as_str().to_owned(), event.revision.get())
+        };
+        assert_eq!(held.iter().map(told).collect::<Vec<_>>(), self.model.log());
         for name in STREAMS {
             let told = self.model.visible(name);
             let got = all_of(&self.store, name).await;

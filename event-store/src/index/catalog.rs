@@ -36,7 +36,30 @@ pub(crate) struct StreamRuns {
     pub(crate) tail: Tail,
 }
 
+/// What is at positions that were asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The events there, without those that were reclaimed.
+    pub(crate) events: Vec<RecordedEvent>,
+    /// How many of the positions were looked at.
+    pub(crate) looked_at: u64,
+}
+
+/// Where the events of a stream are, from some revision on.
+#[derive(Debug, Default)]
+pub(crate) struct Located {
+    /// How many of the first were reclaimed since the runs were taken.
+    pub(crate) gone: u64,
+    /// The positions of those behind them.
+    pub(crate) positions: Vec<u64>,
+}
+
 impl StreamRuns {
+    /// The revision of the first event that is left.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.runs.iter().map(|(_, run)| run).find(|run| run.count > 0).map(|run| run.first_revision)
+    }
+
     /// The first revision of the run that this one is in.
     pub(crate) fn run_start(&self, revision: u64) -> Option<u64> {
         self.run(revision).map(|(_, run)| run.first_revision)
@@ -166,6 +189,20 @@ impl Catalog {
         sealed
     }
 
+    /// Puts a sealed segment that was written anew in the place of the old one. Whoever reads the
+    /// old one goes on reading it.
+    pub(crate) fn replace(&self, renewed: Arc<Sealed>) {
+        let first = renewed.segment.first;
+        let mut state = self.write();
+        let at = state.sealed.partition_point(|sealed| sealed.segment.first < first);
+        Arc::make_mut(&mut state.sealed)[at] = renewed;
+    }
+
+    /// Whether any event was ever reclaimed.
+    pub(crate) fn has_reclaimed(&self) -> bool {
+        self.read().sealed.iter().any(|sealed| sealed.segment.reclaimed)
+    }
+
     /// The end of a stream.
     pub(crate) fn tail(&self, stream: &str) -> Result<Tail, StoreError> {
         let (found, sealed) = {
@@ -181,7 +218,8 @@ impl Catalog {
         }
     }
 
-    /// Where a stream's events are, up to this position.
+    /// Where a stream's events are, up to this position. Events before others that were reclaimed
+    /// are none of it any more: they were hidden as well.
     pub(crate) fn runs(&self, stream: &str, bound: u64) -> Result<StreamRuns, StoreError> {
         let (active, active_first, sealed) = {
             let state = self.read();
@@ -194,8 +232,13 @@ impl Catalog {
                 if runs.last().is_some_and(|(_, run)| run.count > 0 && run.first_revision == 0) {
                     break;
                 }
-                let extent = segment.find(stream)?;
-                runs.extend(extent.map(|extent| (segment.segment.first, extent)));
+                let Some(extent) = segment.find(stream)? else { continue };
+                let newer = runs.iter().rev().find(|(_, run)| run.count > 0);
+                let reclaimed = newer.zip(extent.last_revision());
+                if reclaimed.is_some_and(|((_, newer), last)| newer.first_revision != last + 1) {
+                    break;
+                }
+                runs.push((segment.segment.first, extent));
             }
         }
         runs.reverse();
@@ -215,13 +258,14 @@ impl Catalog {
         runs: &StreamRuns,
         revision: u64,
         count: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Located, StoreError> {
         let Some((segment_first, extent)) = runs.run(revision) else {
-            return Ok(Vec::new());
+            return Ok(Located::default());
         };
         let skip = u32::try_from(revision - extent.first_revision).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(extent.count - skip);
-        self.positions_in(stream, *segment_first, extent, skip, count)
+        let positions = self.positions_in(stream, *segment_first, extent, skip, count)?;
+        Ok(Located { gone: u64::from(count).saturating_sub(positions.len() as u64), positions })
     }
 
     /// The position of a stream's tombstone.
@@ -261,15 +305,16 @@ impl Catalog {
         if let Some(event) = known(last) {
             return Ok(Some(event));
         }
-        let event = self.events(&self.positions(stream, &runs, last, 1)?)?.pop();
+        let event = self.events(&self.positions(stream, &runs, last, 1)?.positions)?.events.pop();
         if let Some(event) = &event {
             self.last_events.insert(stream.into(), event.clone());
         }
         Ok(event)
     }
 
-    /// The events at these positions, which rise or fall: as many as fit a page, at least one.
-    pub(crate) fn events(&self, positions: &[u64]) -> Result<Vec<RecordedEvent>, StoreError> {
+    /// The events at these positions, which rise or fall: as many as fit a page, at least one
+    /// position.
+    pub(crate) fn events(&self, positions: &[u64]) -> Result<Page, StoreError> {
         let mut found: Vec<(Arc<Segment>, RecordPlace)> = Vec::new();
         let mut bytes = 0;
         let mut near: Option<(Arc<Segment>, Vec<RecordPlace>)> = None;
@@ -295,28 +340,38 @@ impl Catalog {
             found.reverse();
         }
         let mut events = Vec::with_capacity(found.len());
-        for run in found.chunk_by(|(one, _), (other, _)| one.first == other.first) {
+        for run in found.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)) {
             let places: Vec<RecordPlace> = run.iter().map(|&(_, place)| place).collect();
             events.extend(run[0].0.events(&places)?);
         }
         if falling {
             events.reverse();
         }
-        Ok(events)
+        Ok(Page { events, looked_at: found.len() as u64 })
     }
 
-    /// The events from this position on: at least one unless the log ends, at most so many, and
-    /// no more when a page's bytes are full.
-    pub(crate) fn page(&self, from: u64, count: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+    /// The events from this position on: at least one position unless the log ends, at most so
+    /// many, and no more when a page's bytes are full.
+    pub(crate) fn page(&self, from: u64, count: usize) -> Result<Page, StoreError> {
         if from == 0 || from > self.head() {
-            return Ok(Vec::new());
+            return Ok(Page { events: Vec::new(), looked_at: 0 });
         }
         let (segment, mut places) = self.places(from, count)?;
         let start = places.first().map_or(0, |place| u64::from(place.offset));
         let fitting =
             places.iter().take_while(|place| u64::from(place.end) <= start + PAGE_BYTES).count();
         places.truncate(fitting.max(1));
-        segment.events(&places)
+        Ok(Page { events: segment.events(&places)?, looked_at: places.len() as u64 })
+    }
+
+    /// When the event at this position was recorded, in microseconds since 1970, also when it was
+    /// reclaimed.
+    pub(crate) fn recorded_at_micros(&self, position: u64) -> Result<Option<i64>, StoreError> {
+        if position == 0 || position > self.head() {
+            return Ok(None);
+        }
+        let (segment, places) = self.places(position, 1)?;
+        places.first().map(|place| segment.recorded_at_micros(place)).transpose()
     }
 
     /// The position of the last event recorded up to this moment.
@@ -333,11 +388,7 @@ impl Catalog {
         while low < high {
             let middle = low.midpoint(high) + 1;
             let middle = middle.min(high);
-            let event = self.events(&[middle])?;
-            let early = event
-                .first()
-                .is_some_and(|event| event.recorded_at.timestamp_micros() <= at_micros);
-            if early {
+            if self.recorded_at_micros(middle)?.is_some_and(|recorded| recorded <= at_micros) {
                 low = middle;
             } else {
                 high = middle - 1;
@@ -426,10 +477,12 @@ impl Catalog {
             return Ok(());
         }
         let positions = self.positions_in(stream, segment_first, &extent, 0, all)?;
+        let gone = (all as usize).saturating_sub(positions.len());
         let kept = positions.partition_point(|&position| position <= bound);
         runs.pop();
         if kept > 0 {
-            let count = u32::try_from(kept).unwrap_or(u32::MAX);
+            // By where it began when it was found: so its postings are found there again.
+            let count = u32::try_from(gone + kept).unwrap_or(u32::MAX);
             runs.push((segment_first, Extent { count, tombstone: false, ..extent }));
         }
         Ok(())

@@ -31,6 +31,7 @@ const FLAG_TOMBSTONE: u32 = 1;
 pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     first: u64,
+    salt: u32,
     /// Where the payload ends, of which older versions have less.
     end: usize,
     events: usize,
@@ -74,6 +75,7 @@ impl IndexFile {
         let mut index = Self {
             file,
             first: segment.first,
+            salt: segment.layout.salt,
             end: 0,
             events: u32_at(&header, 24) as usize,
             streams: u32_at(&header, 28) as usize,
@@ -157,6 +159,20 @@ impl IndexFile {
         Ok(candidates)
     }
 
+    /// Whether the run was found here.
+    pub(crate) fn has(&self, extent: &Extent) -> bool {
+        extent.start.is_some_and(|(salt, _)| salt == self.salt)
+    }
+
+    /// The runs from this place among the streams on, in the order of their hashes; fewer where
+    /// there are no more.
+    pub(crate) fn extents(&self, from: usize, count: usize) -> Result<Vec<Extent>, Damaged> {
+        let count = count.min(self.streams.saturating_sub(from));
+        let at = HEADER_BYTES + self.events * OFFSET_BYTES + from * STREAM_BYTES;
+        let entries = read_payload(&*self.file, at, count * STREAM_BYTES)?;
+        Ok(entries.chunks_exact(STREAM_BYTES).map(|entry| self.extent(entry)).collect())
+    }
+
     /// The positions of the events of a run, some skipped; with a tombstone where there is one.
     pub(crate) fn positions(
         &self,
@@ -164,7 +180,7 @@ impl IndexFile {
         skip: u32,
         count: u32,
     ) -> Result<Vec<u64>, Damaged> {
-        let start = extent.start.ok_or(Damaged)?;
+        let (_, start) = extent.start.ok_or(Damaged)?;
         let all = extent.count + u32::from(extent.tombstone);
         let count = count.min(all.saturating_sub(skip)) as usize;
         let at = self.postings_at((start + skip) as usize);
@@ -209,14 +225,17 @@ impl IndexFile {
     fn entry(&self, number: usize) -> Result<(u64, Extent), Damaged> {
         let at = HEADER_BYTES + self.events * OFFSET_BYTES + number * STREAM_BYTES;
         let bytes = read_payload(&*self.file, at, STREAM_BYTES)?;
-        let tombstone = u32_at(&bytes, 24) & FLAG_TOMBSTONE != 0;
-        let extent = Extent {
-            first_revision: u64_at(&bytes, 8),
-            start: Some(u32_at(&bytes, 16)),
-            count: u32_at(&bytes, 20).saturating_sub(u32::from(tombstone)),
+        Ok((u64_at(&bytes, 0), self.extent(&bytes)))
+    }
+
+    fn extent(&self, entry: &[u8]) -> Extent {
+        let tombstone = u32_at(entry, 24) & FLAG_TOMBSTONE != 0;
+        Extent {
+            first_revision: u64_at(entry, 8),
+            start: Some((self.salt, u32_at(entry, 16))),
+            count: u32_at(entry, 20).saturating_sub(u32::from(tombstone)),
             tombstone,
-        };
-        Ok((u64_at(&bytes, 0), extent))
+        }
     }
 
     fn postings_at(&self, posting: usize) -> usize {
@@ -256,6 +275,8 @@ fn payload(segment: &Segment, length: u64, index: &MemoryIndex, ids: &[(EventId,
     for posting in runs.iter().flat_map(|(_, _, run)| &run.postings) {
         payload.extend_from_slice(&posting.to_le_bytes());
     }
+    // Reclaimed events are of no stream.
+    payload.resize(payload.len() + (index.events() - start) * OFFSET_BYTES, 0);
     let hashes: Vec<u64> = runs.iter().map(|&(hash, ..)| hash).collect();
     payload.extend_from_slice(&Bloom::of(&hashes).to_bytes());
     payload.extend_from_slice(&small(ids.len()).to_le_bytes());

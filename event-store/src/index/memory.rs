@@ -46,8 +46,14 @@ impl MemoryIndex {
         }
     }
 
-    /// Adds the next event, as a scan of its segment came across it.
+    /// Adds the next event, as a scan of its segment came across it. One that was reclaimed is of
+    /// no stream any more.
     pub(crate) fn add_scanned(&mut self, record: ScannedRecord<'_>) {
+        if record.head.reclaimed {
+            self.offsets.push(record.offset);
+            self.last_recorded_at_micros = record.recorded_at_micros;
+            return;
+        }
         self.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
     }
 
