@@ -14,8 +14,9 @@ use crate::subscription::{SubscribeFrom, Subscription};
 /// An event store. One conformance suite holds all implementations to the same behaviour.
 ///
 /// Promises: an acknowledged append is durable and whole; revisions of a stream are gapless, also
-/// where its first events were hidden and reclaimed; positions strictly increase; nothing is visible before it is durable; a reader sees every event
-/// that was acknowledged before its read began.
+/// where its first events were hidden and reclaimed; positions strictly increase; nothing is
+/// visible before it is durable; a reader sees every event that was acknowledged before its read
+/// began, unless it was hidden and reclaimed since.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     /// Appends the events to one stream, all or none, and returns when they are durable.

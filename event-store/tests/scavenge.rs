@@ -1,5 +1,7 @@
 //! Scavenging: what no reader can see goes, all else stays as it was, and the hash chain with it.
 
+#[path = "given/coins.rs"]
+mod chance;
 #[path = "scavenge/crashes.rs"]
 mod crashes;
 #[path = "given/events.rs"]
@@ -49,7 +51,7 @@ fn truncate_before(revision: u64) -> StreamMetadata {
     StreamMetadata { truncate_before: Some(revision), ..StreamMetadata::default() }
 }
 
-/// Appends until all that was appended before is in sealed segments, which is all that is scavenged.
+/// Appends until all that was appended before is in sealed segments: only those are scavenged.
 async fn seal(store: &EmbeddedStore, disk: &SimDisk) {
     static NUMBER: AtomicU64 = AtomicU64::new(1_000_000);
     let segments = || names(disk, ".log").len();

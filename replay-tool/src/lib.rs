@@ -2,8 +2,9 @@
 //! models, made anew from it.
 //!
 //! It reads the log by the port and never changes what can be read of it: the same commands serve a
-//! running store over gRPC and a folder at rest, which alone can be scavenged. It is not the wiring: which store and which database are asked, and
-//! which models there are, is chosen by `veza/`.
+//! running store over gRPC and a folder at rest, which alone can be scavenged. It is not the
+//! wiring: which store and which database are asked, and which models there are, is chosen by
+//! `veza/`.
 //!
 //! | module | what is there |
 //! | --- | --- |

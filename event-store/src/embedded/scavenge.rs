@@ -115,14 +115,14 @@ pub enum ScavengeError {
 }
 
 impl EmbeddedStore {
-    /// Reclaims the events of sealed segments that no reader can see any more, and gives their bytes
-    /// back to the disk; returns when that is done or stopped. Meanwhile the store serves. Goes on
-    /// with a pass that was stopped or killed.
+    /// Reclaims the events of sealed segments that no reader can see any more, and gives their
+    /// bytes back to the disk; returns when that is done or stopped. Meanwhile the store serves.
+    /// Goes on with a pass that was stopped or killed.
     ///
-    /// Hidden are, as of now: what `$maxCount`, `$maxAge` and `$tb` leave out, what was deleted, and
-    /// all but the last of the metadata of a stream. The last event of a stream is kept, hidden or
-    /// not, for its number: only of a stream that was deleted for good nothing but that is kept, and
-    /// none of its metadata. Always the first events of a stream go.
+    /// Hidden are, as of now: what `$maxCount`, `$maxAge` and `$tb` leave out, what was deleted,
+    /// and all but the last of the metadata of a stream. The last event of a stream is kept, hidden
+    /// or not, for its number: only of a stream that was deleted for good nothing but that is kept,
+    /// and none of its metadata. Always the first events of a stream go.
     ///
     /// Afterwards a read of the whole log does not give them any more. A read of a stream as of a
     /// moment at which they were seen is refused as

@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One test for each promise; the expression makes a future of a store and of what must live as
 /// long as it. Behind it stands the module that tells what the store does of appends to
-/// streams in one: all of them (`several`), or those of one stream (`one_at_a_time`). What is hidden
-/// may be gone at once (`several_without_past`).
+/// streams in one: all of them (`several`), or those of one stream (`one_at_a_time`). What is
+/// hidden may be gone at once (`several_without_past`).
 #[macro_export]
 macro_rules! conformance_suite {
     ($make:expr, several) => {

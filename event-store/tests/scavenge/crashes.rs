@@ -3,19 +3,9 @@
 use event_store::log::SimDisk;
 
 use super::{STREAMS, everything, hidden_in_every_way, names, seen};
+use crate::chance::coins;
 use crate::scavenge;
 use crate::simulated::open;
-
-/// Coins thrown from a seed, the same each time.
-fn coins(seed: u64) -> impl FnMut() -> bool {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.count_ones().is_multiple_of(2)
-    }
-}
 
 /// Given a power cut, or a kill, after any single step of a pass, whatever sectors survive, then
 /// readers see what they saw before, each event that is left is as it was, the chain goes through
