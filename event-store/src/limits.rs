@@ -82,8 +82,8 @@ pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;
 /// otherwise.
 pub const SCAVENGE_PERCENT: u8 = 10;
 
-/// How fast scavenging reads, in bytes a second, unless asked for otherwise: slow enough that
-/// appends hardly notice, and a log of 100 GB takes half an hour.
+/// How fast scavenging reads, in bytes a second, unless asked for otherwise: what is left of the
+/// disk is for appends. A log of 100 GB takes about half an hour.
 pub const SCAVENGE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 
 /// Most groups of persistent subscriptions in one store.
