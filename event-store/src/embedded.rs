@@ -7,7 +7,7 @@
 
 mod audit;
 mod decide;
-mod filtering;
+mod indexed;
 mod lock;
 mod open;
 mod past;
@@ -26,6 +26,6 @@ pub use open::{EmbeddedOptions, OpenError};
 pub use scavenge::{ScavengeError, ScavengeOptions, ScavengeProgress, ScavengeStatus, Scavenged};
 pub use store::EmbeddedStore;
 
-pub(crate) use filtering::Matcher;
+pub(crate) use indexed::{FollowFrom, indexed};
 pub(crate) use store::Shared;
 pub(crate) use window::Window;

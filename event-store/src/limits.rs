@@ -86,6 +86,9 @@ pub const SCAVENGE_PERCENT: u8 = 10;
 /// disk is for appends. A log of 100 GB takes about half an hour.
 pub const SCAVENGE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 
+/// Categories and types of which the embedded store remembers how many events they have.
+pub const INDEX_CACHE_ENTRIES_MAX: u64 = 10_000;
+
 /// Most groups of persistent subscriptions in one store.
 pub const GROUPS_MAX: usize = 1000;
 

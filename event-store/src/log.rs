@@ -24,7 +24,7 @@ pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
-pub(crate) use frame::{FrameBuilder, RECLAIMED_RECORD_BYTES};
+pub(crate) use frame::{FrameBuilder, Kinds, RECLAIMED_RECORD_BYTES, kind_hash};
 pub(crate) use mark::Mark;
 pub(crate) use recovery::{
     ScannedRecord, next_segment, recover_active, recover_sealed, scan_whole, segments_on,

@@ -1,6 +1,8 @@
 //! The embedded store does what the port promises, in one segment, spread over many, and while what
 //! is hidden is reclaimed.
 
+#[path = "conformance/indexed.rs"]
+mod indexed;
 #[path = "given/scavenging.rs"]
 mod scavenging;
 #[path = "conformance/several.rs"]

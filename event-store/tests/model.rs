@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use event_store::log::{Fault, SimDisk};
 use event_store::{
-    AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
-    MultiAppendError, MultiAppended, ReadError, ReadStream, RecordedEvent, Revision,
-    StreamMetadata, StreamState,
+    AppendError, EmbeddedStore, EventStore, EventType, ExpectedRevision, ExpectedState, Index,
+    MultiAppend, MultiAppendError, MultiAppended, Ordinal, ReadError, ReadIndex, ReadStream,
+    RecordedEvent, Revision, StreamMetadata, StreamState,
 };
 use futures::TryStreamExt;
 use given::{event, everything, stream};
@@ -388,6 +388,36 @@ impl Pair {
         }
     }
 
+    /// Each category and type is read alike, forward, backward and from its middle.
+    async fn compare_indexes(&self) {
+        let categories = ["track", "user", "order"]
+            .map(|name| (Index::category(name), self.model.category(name)));
+        let types = ["Numbered", "$metadata", "$streamDeleted", "Nothing"].map(|name| {
+            (Index::EventType(EventType::new(name).unwrap()), self.model.of_type(name))
+        });
+        for (index, positions) in categories.into_iter().chain(types) {
+            let middle = positions.len() as u64 / 2;
+            // What was reclaimed is counted, and is not given.
+            let left = (0..).zip(positions).filter(|(_, position)| self.model.has(*position));
+            let told: Vec<(u64, u64)> = left.collect();
+            let forward = ReadIndex::forward(index.clone());
+            assert_eq!(self.indexed(forward.clone()).await, told, "{index}");
+            let mut backward = self.indexed(ReadIndex::backward(index.clone())).await;
+            backward.reverse();
+            assert_eq!(backward, told, "{index} backward");
+            let behind = told.iter().copied().filter(|(ordinal, _)| *ordinal >= middle);
+            let behind: Vec<(u64, u64)> = behind.collect();
+            let from = forward.from(Ordinal::new(middle));
+            assert_eq!(self.indexed(from).await, behind, "{index} from {middle}");
+        }
+    }
+
+    async fn indexed(&self, read: ReadIndex) -> Vec<(u64, u64)> {
+        let read = self.store.read_index(read).await.unwrap();
+        let places = read.map_ok(|it| (it.ordinal.get(), it.event.position.get()));
+        places.try_collect().await.unwrap()
+    }
+
     async fn backward(&self, name: &str) -> Vec<event_store::EventId> {
         let read = self.store.read_stream(ReadStream::backward(stream(name))).await.unwrap();
         read.map_ok(|event| event.id).try_collect().await.unwrap()
@@ -449,9 +479,14 @@ proptest! {
         runtime.block_on(async {
             let mut pair = Pair::new().await;
             for operation in operations {
+                let opens = matches!(operation, Operation::Reopen | Operation::Crash { .. });
                 pair.apply(operation).await;
                 pair.compare().await;
+                if opens {
+                    pair.compare_indexes().await;
+                }
             }
+            pair.compare_indexes().await;
         });
     }
 }

@@ -39,11 +39,11 @@ pub const FRAGMENTS_MAX: usize = 20;
 /// What a document may cost: one a field, times the rows that are asked for.
 pub const COMPLEXITY_MAX: usize = 5_000;
 
+/// What the document of a subscription may cost: it is paid anew with each delivery.
+pub const SUBSCRIPTION_COMPLEXITY_MAX: usize = 500;
+
 /// How many errors are told of one request.
 pub const ERRORS_MAX: usize = 20;
-
-/// How many rows a page may have.
-pub const PAGE_ROWS_MAX: i32 = 100;
 
 /// How far into the hits of a search one may page.
 pub const SEARCH_HITS_MAX: u32 = 1_000;
@@ -54,8 +54,14 @@ pub const FRESHNESS_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a query may take altogether.
 pub const QUERY_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How long it may take to make what one delivery of a subscription tells.
+pub const DELIVERY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How many sockets one process keeps open.
 pub const SOCKETS_MAX: usize = 20_000;
+
+/// How many of them one account may have: its devices, and their pages.
+pub const ACCOUNT_SOCKETS_MAX: usize = 50;
 
 /// How many subscriptions and queries run on one socket at once.
 pub const SUBSCRIPTIONS_MAX: usize = 50;

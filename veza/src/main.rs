@@ -5,15 +5,16 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use chrono::Utc;
 use clap::{Parser, Subcommand};
 use veza::background::PROBE_COMMAND;
-use veza::config::{Config, Flags, Layers, listing};
+use veza::config::{Config, Flags, Layers, PlaceFlags, listing};
 use veza::console::{complain, say};
 use veza::event_store_server::{self, EventStoreArgs};
-use veza::postgres_server::{self, PostgresArgs};
+use veza::signing_keys::{self, KeysArgs};
 use veza::stopping::Stopping;
 use veza::user::{self, UserArgs};
-use veza::{data_folder, serve, telemetry};
+use veza::{data_folder, postgres_server, serve, telemetry};
 
 /// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -40,10 +41,12 @@ enum Command {
     Config(Flags),
     /// Make accounts and give roles, on the server's own machine
     User(UserArgs),
+    /// List and rotate the keys that sign access tokens, on the server's own machine
+    Keys(KeysArgs),
     /// Serve the event store alone, to EventStoreDB's clients
     EventStore(EventStoreArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
-    Postgres(PostgresArgs),
+    Postgres(PlaceFlags),
     /// Probe the master on standard input, for the platform itself
     #[command(name = PROBE_COMMAND, hide = true)]
     Probe,
@@ -79,13 +82,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             until_stopped(|stopping| serve::serve(config, metrics, stopping))
         }
         Command::User(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+            let config = Config::read(&gather(&args.place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| async move {
                 let told = "stopped in the midst of it; the same command can be given again";
                 let running = user::run(args, config);
                 stopping.gently.run_until_cancelled(running).await.context(told)?
             })
+        }
+        Command::Keys(args) => {
+            let config = Config::read(&gather(&args.place.flags())?)?;
+            signing_keys::run(&args, &config, Utc::now())?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::EventStore(args) => {
             telemetry::start(&Config::read(&gather(&args.flags())?)?)?;
@@ -95,8 +103,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             media::answer_probe().context("the master was not probed")?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Postgres(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+        Command::Postgres(place) => {
+            let config = Config::read(&gather(&place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| postgres_server::serve(config, stopping))
         }

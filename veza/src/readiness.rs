@@ -9,8 +9,7 @@ use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError, StreamName,
 };
 use metrics::gauge;
-use projections::page::is_undefined;
-use projections::{Checkpoint, ModelId, checkpoints};
+use projections::{Checkpoint, ModelId, checkpoints, is_undefined};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::sync::Mutex;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::connection::Connection;
-use super::read::{is_visible, stream_now};
+use super::read::{is_before, is_visible, stream_now};
 use super::subscribe;
 use crate::error::{ReadError, SubscribeError};
 use crate::event::RecordedEvent;
@@ -96,19 +96,19 @@ async fn gathered(
     let last = events.last().map_or(0, |last| last.revision.get());
     let kept = metadata.max_count.unwrap_or(u64::MAX);
     let first = hidden_before.max((last + 1).saturating_sub(kept));
-    let start = match read.start {
-        StreamStart::Start => first,
-        StreamStart::End => last,
-        StreamStart::Revision(revision) => revision.get(),
+    let is_before = |event: &RecordedEvent| {
+        let start = match read.start {
+            StreamStart::Start => first,
+            StreamStart::End => last,
+            StreamStart::Revision(revision) => revision.get(),
+            StreamStart::Time(time) => return is_before(event, time, read.direction),
+        };
+        match read.direction {
+            Direction::Forward => event.revision.get() < start,
+            Direction::Backward => event.revision.get() > start,
+        }
     };
-    events.retain(|event| {
-        let revision = event.revision.get();
-        revision >= first
-            && match read.direction {
-                Direction::Forward => revision >= start,
-                Direction::Backward => revision <= start,
-            }
-    });
+    events.retain(|event| event.revision.get() >= first && !is_before(event));
     if read.direction == Direction::Backward {
         events.reverse();
     }

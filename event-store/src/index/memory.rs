@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::Extent;
-use crate::log::ScannedRecord;
+use super::secondary::{Postings, Secondary};
+use super::{Extent, Key};
+use crate::log::{Kinds, ScannedRecord};
 
 /// The revision of a tombstone.
 pub(crate) const TOMBSTONE_REVISION: u64 = i64::MAX as u64;
@@ -14,6 +15,8 @@ pub(crate) struct MemoryIndex {
     first: u64,
     offsets: Vec<u32>,
     runs: HashMap<Box<str>, Run>,
+    categories: Postings,
+    types: Postings,
     last_recorded_at_micros: i64,
 }
 
@@ -28,14 +31,26 @@ pub(crate) struct Run {
 impl MemoryIndex {
     /// The index of a segment that begins with this position and is empty.
     pub(crate) fn new(first: u64) -> Self {
-        Self { first, offsets: Vec::new(), runs: HashMap::new(), last_recorded_at_micros: i64::MIN }
+        Self {
+            first,
+            offsets: Vec::new(),
+            runs: HashMap::new(),
+            categories: Postings::default(),
+            types: Postings::default(),
+            last_recorded_at_micros: i64::MIN,
+        }
     }
 
     /// Adds the next event.
-    pub(crate) fn add(&mut self, stream: &str, revision: u64, offset: u32, at_micros: i64) {
-        let posting = u32::try_from(self.offsets.len()).expect("a segment is below 4 GiB");
-        self.offsets.push(offset);
-        self.last_recorded_at_micros = at_micros;
+    pub(crate) fn add(
+        &mut self,
+        stream: &str,
+        revision: u64,
+        kinds: Kinds,
+        offset: u32,
+        at_micros: i64,
+    ) {
+        let posting = self.place(kinds, offset, at_micros);
         let tombstone = revision == TOMBSTONE_REVISION;
         if let Some(run) = self.runs.get_mut(stream) {
             run.postings.push(posting);
@@ -49,12 +64,26 @@ impl MemoryIndex {
     /// Adds the next event, as a scan of its segment came across it. One that was reclaimed is of
     /// no stream any more.
     pub(crate) fn add_scanned(&mut self, record: ScannedRecord<'_>) {
+        let (kinds, at_micros) = (record.kinds(), record.recorded_at_micros);
         if record.head.reclaimed {
-            self.offsets.push(record.offset);
-            self.last_recorded_at_micros = record.recorded_at_micros;
-            return;
+            self.place(kinds, record.offset, at_micros);
+        } else {
+            self.add(record.stream, record.revision, kinds, record.offset, at_micros);
         }
-        self.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
+    }
+
+    /// Adds the next event, but not to its stream.
+    fn place(&mut self, kinds: Kinds, offset: u32, at_micros: i64) -> u32 {
+        let posting = u32::try_from(self.offsets.len()).expect("a segment is below 4 GiB");
+        self.offsets.push(offset);
+        self.last_recorded_at_micros = at_micros;
+        for key in kinds.keys() {
+            match key.of {
+                Secondary::Category => self.categories.add(key.hash, posting),
+                Secondary::EventType => self.types.add(key.hash, posting),
+            }
+        }
+        posting
     }
 
     /// How many events there are.
@@ -67,27 +96,42 @@ impl MemoryIndex {
         self.last_recorded_at_micros
     }
 
-    /// The run of a stream's events.
-    pub(crate) fn find(&self, stream: &str) -> Option<Extent> {
+    /// The run of a key's events.
+    pub(crate) fn find(&self, key: Key<'_>) -> Option<Extent> {
+        let stream = match key {
+            Key::Index(key) => return self.secondary(key.of).find(key.hash),
+            Key::Stream(stream) => stream,
+        };
         let run = self.runs.get(stream)?;
         let all = u32::try_from(run.postings.len()).expect("a segment is below 4 GiB");
         Some(Extent {
-            first_revision: run.first_revision,
+            first: run.first_revision,
             count: all - u32::from(run.tombstone),
             tombstone: run.tombstone,
             start: None,
         })
     }
 
-    /// The positions of a stream's events, some skipped.
-    pub(crate) fn positions(&self, stream: &str, skip: u32, count: u32) -> Vec<u64> {
-        let postings = self.runs.get(stream).map_or(&[][..], |run| &run.postings);
+    /// The positions of a key's events, some skipped.
+    pub(crate) fn positions(&self, key: Key<'_>, skip: u32, count: u32) -> Vec<u64> {
+        let postings = match key {
+            Key::Stream(stream) => self.runs.get(stream).map_or(&[][..], |run| &run.postings),
+            Key::Index(key) => self.secondary(key.of).of(key.hash),
+        };
         postings
             .iter()
             .skip(skip as usize)
             .take(count as usize)
             .map(|&posting| self.first + u64::from(posting))
             .collect()
+    }
+
+    /// The events by category, or by type.
+    pub(crate) fn secondary(&self, of: Secondary) -> &Postings {
+        match of {
+            Secondary::Category => &self.categories,
+            Secondary::EventType => &self.types,
+        }
     }
 
     /// The offset of the record at this place in the segment; the segment's end behind the last.

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::chain::{ChainEnd, Digest, digest};
 use super::codec::{array_at, i64_at, name_hash, u16_at, u32_at, u64_at};
 use crate::event::{ContentType, EventId, EventType, RecordedEvent};
+use crate::indexed::category_of;
 use crate::position::Position;
 use crate::stream::{Revision, StreamName};
 
@@ -83,21 +84,28 @@ pub(crate) struct RecordHead {
 /// Of which kinds an event is: what is still known when it was reclaimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kinds {
-    /// The hash of what stands before the first `-` of its stream's name; zero where there is no
-    /// `-`, and for the system's own streams (`$…`).
+    /// The hash of its category; zero where it has none.
     pub(crate) category: u64,
     /// The hash of its type.
     pub(crate) event_type: u64,
 }
 
 impl Kinds {
-    fn of(stream: &str, event_type: &str) -> Self {
-        let category = stream.split_once('-').filter(|_| !stream.starts_with('$'));
-        Self {
-            category: category.map_or(0, |(category, _)| name_hash(category)),
-            event_type: name_hash(event_type),
-        }
+    /// Those of an event.
+    pub(crate) fn of_event(event: &RecordedEvent) -> Self {
+        Self::of(event.stream.as_str(), event.event_type.as_str())
     }
+
+    /// Those of an event of this type in this stream.
+    pub(crate) fn of(stream: &str, event_type: &str) -> Self {
+        let category = category_of(stream).map_or(0, kind_hash);
+        Self { category, event_type: kind_hash(event_type) }
+    }
+}
+
+/// The hash of a category or a type, which is never zero.
+pub(crate) fn kind_hash(name: &str) -> u64 {
+    name_hash(name).max(1)
 }
 
 impl FrameBuilder {
@@ -307,13 +315,18 @@ impl RecordHead {
         if self.reclaimed { array_at(record, RECORD_HEADER_BYTES) } else { digest(record) }
     }
 
+    /// Of which kinds the event in the record with this header was, when it was reclaimed.
+    pub(crate) fn reclaimed_kinds(&self, record: &[u8]) -> Option<Kinds> {
+        let (category, event_type) = (u64_at(record, ID_AT), u64_at(record, ID_AT + 8));
+        self.reclaimed.then_some(Kinds { category, event_type })
+    }
+
     /// Of which kinds the event in the record with this header is, or was.
-    pub(crate) fn kinds(&self, record: &[u8]) -> Result<Kinds, &'static str> {
-        if self.reclaimed {
-            let (category, event_type) = (u64_at(record, ID_AT), u64_at(record, ID_AT + 8));
-            return Ok(Kinds { category, event_type });
+    fn kinds(&self, record: &[u8]) -> Result<Kinds, &'static str> {
+        match self.reclaimed_kinds(record) {
+            Some(kinds) => Ok(kinds),
+            None => Ok(Kinds::of(self.stream(record)?, self.event_type(record)?)),
         }
-        Ok(Kinds::of(self.stream(record)?, self.event_type(record)?))
     }
 
     /// The name of the stream in the record with this header.
@@ -322,7 +335,8 @@ impl RecordHead {
         str::from_utf8(&record[RECORD_HEADER_BYTES..end]).map_err(|_| "a stream's name is no text")
     }
 
-    fn event_type<'a>(&self, record: &'a [u8]) -> Result<&'a str, &'static str> {
+    /// The name of the event's type in the record with this header.
+    pub(crate) fn event_type<'a>(&self, record: &'a [u8]) -> Result<&'a str, &'static str> {
         let start = RECORD_HEADER_BYTES + self.stream_bytes;
         str::from_utf8(&record[start..start + self.type_bytes])
             .map_err(|_| "the name of an event's type is no text")

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::chain::{ChainEnd, Digest};
 use super::clean::CleanMark;
 use super::disk::{Disk, DiskFile};
-use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Layout, RecordHead};
+use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Kinds, Layout, RecordHead};
 use super::segment::{NONE_RECLAIMED, SEGMENT_HEADER_BYTES, Segment, segment_name};
 use crate::error::StoreError;
 use crate::event::EventId;
@@ -27,6 +27,7 @@ pub(crate) struct ScannedRecord<'a> {
     pub(crate) recorded_at_micros: i64,
     /// The name of its stream; empty when it was reclaimed.
     pub(crate) stream: &'a str,
+    pub(crate) event_type: &'a str,
     pub(crate) offset: u32,
     /// The record itself.
     pub(crate) bytes: &'a [u8],
@@ -35,6 +36,14 @@ pub(crate) struct ScannedRecord<'a> {
 }
 
 impl ScannedRecord<'_> {
+    /// Of which kinds the event is, or was.
+    pub(crate) fn kinds(&self) -> Kinds {
+        match self.head.reclaimed_kinds(self.bytes) {
+            Some(kinds) => kinds,
+            None => Kinds::of(self.stream, self.event_type),
+        }
+    }
+
     /// The digest of the event.
     pub(crate) fn digest(&self) -> Digest {
         self.head.digest(self.bytes)
@@ -228,6 +237,7 @@ fn visit_frame<E: From<StoreError>>(
             revision: record.revision,
             recorded_at_micros: record.recorded_at_micros,
             stream: record.stream(bytes).map_err(corrupt)?,
+            event_type: record.event_type(bytes).map_err(corrupt)?,
             offset: u32::try_from(offset).map_err(|_| corrupt("the segment is too long"))?,
             bytes: &bytes[..record.length],
             chain: head.chain.filter(|_| at + record.length == head.length),

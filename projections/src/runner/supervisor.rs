@@ -131,7 +131,7 @@ impl Supervisor {
     /// Waits for the lease.
     async fn lease(&self) -> Result<PgConnection, LeaseError> {
         lease::answered(bookkeeping::prepare(&self.pool)).await?;
-        let mut connection = lease::answered(lease::connect(&self.pool)).await?;
+        let mut connection = lease::answered(lease::connect(&self.pool, lease::Work::Run)).await?;
         let mut seen = Seen { at: Instant::now(), position: None, next: None };
         while !lease::answered(lease::try_take(&mut connection, self.id, lease::Work::Run)).await? {
             // Readers in this process wait for what the other one commits.

@@ -20,6 +20,7 @@ use crate::limits::{
     BODY_BYTES_MAX, CLOSE_TIME_MAX, INIT_TIME_MAX, PING_INTERVAL, SEND_TIME_MAX,
     SUBSCRIPTION_ID_BYTES_MAX, SUBSCRIPTIONS_MAX,
 };
+use crate::socket::places::Place;
 use crate::socket::protocol::{Close, FromClient, Init, ToClient};
 
 /// What becomes of something that was asked.
@@ -49,6 +50,8 @@ struct Session {
     api: QueryApi,
     sink: SplitSink<WebSocket, Message>,
     viewer: Option<Principal>,
+    /// The socket's among those of the viewer's account.
+    place: Option<Place>,
     /// Until when it must be said who it is; then, until when that holds.
     deadline: Instant,
     running: StreamMap<String, BoxStream<'static, Output>>,
@@ -61,7 +64,7 @@ pub async fn run(socket: WebSocket, api: QueryApi) {
     let (sink, mut frames) = socket.split();
     let deadline = Instant::now() + INIT_TIME_MAX;
     let running = StreamMap::new();
-    let mut session = Session { api, sink, viewer: None, deadline, running };
+    let mut session = Session { api, sink, viewer: None, place: None, deadline, running };
     let Err(end) = session.serve(&mut frames).await;
     if let End::Close(Close { code, reason }) = end {
         let frame = CloseFrame { code, reason: reason.as_ref().into() };
@@ -142,6 +145,8 @@ impl Session {
             tracing::debug!(reason = %error, "refused an access token on a socket");
             Close::UNAUTHORIZED
         })?;
+        let place = self.api.sockets().of_accounts.take(viewer.user_id);
+        self.place = Some(place.ok_or(Close::TOO_MANY_SOCKETS)?);
         // As long as the token is believed at every other door.
         let left = (viewer.expires_at + CLOCK_LEEWAY - (parts.clock)()).to_std();
         self.deadline = Instant::now() + left.unwrap_or(Duration::ZERO);

@@ -41,6 +41,14 @@ impl Socket {
         socket
     }
 
+    /// Whether what was said of who it is was taken; if not, it is closed.
+    pub async fn is_welcome(&mut self) -> bool {
+        match self.frame().await {
+            Message::Text(text) => text.contains("connection_ack"),
+            _ => false,
+        }
+    }
+
     pub async fn init(&mut self, token: &str) {
         let payload = json!({ "authorization": format!("Bearer {token}") });
         self.say(json!({ "type": "connection_init", "payload": payload })).await;

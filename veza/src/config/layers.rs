@@ -32,6 +32,27 @@ pub struct Flags {
     pub roles: Vec<String>,
 }
 
+/// What the command line sets of a command that has no role.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PlaceFlags {
+    /// The data folder
+    #[arg(long, value_name = "DIR", global = true)]
+    data: Option<String>,
+    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+impl PlaceFlags {
+    /// The same as a process's flags. It is not one of the platform's processes, whose roles the
+    /// variables may name: so no setting that a role needs is missing.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let (data, config) = (self.data.clone(), self.config.clone());
+        Flags { data, config, roles: vec!["all".to_owned()] }
+    }
+}
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {

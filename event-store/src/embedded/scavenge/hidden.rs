@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::embedded::window::Window;
 use crate::error::StoreError;
-use crate::index::{Catalog, Sealed, TOMBSTONE_REVISION};
+use crate::index::{Catalog, Key, Sealed, TOMBSTONE_REVISION};
 use crate::log::RECLAIMED_RECORD_BYTES;
 use crate::stream::StreamName;
 
@@ -43,10 +43,10 @@ impl Hidden {
         let streams = sealed.streams(streams.0, streams.1)?;
         for (stream, run) in &streams {
             let kept = first_kept(catalog, stream, now)?;
-            let hidden = kept.saturating_sub(run.first_revision).min(u64::from(run.count));
+            let hidden = kept.saturating_sub(run.first).min(u64::from(run.count));
             let hidden = u32::try_from(hidden).unwrap_or(u32::MAX);
             if run.count > 0 && hidden > 0 {
-                for position in sealed.positions(stream.as_str(), run, 0, hidden)? {
+                for position in sealed.positions(Key::Stream(stream.as_str()), run, 0, hidden)? {
                     self.add(position - sealed.segment.first);
                 }
             }

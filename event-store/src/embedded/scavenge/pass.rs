@@ -78,7 +78,8 @@ impl<'a> Pass<'a> {
     }
 
     fn segment(&mut self, sealed: &Arc<Sealed>, mark: ScavengeMark) -> Result<(), Halt> {
-        sealed.write_index(self.disk);
+        let older = self.shared.catalog.sealed_before(sealed.segment.first);
+        sealed.write_index(self.disk, &older);
         if !sealed.is_indexed() {
             // It was said why; the next pass may have more luck.
             return Ok(());
@@ -87,7 +88,7 @@ impl<'a> Pass<'a> {
         if hidden.events == 0 || !self.is_worth_it(&hidden, sealed)? {
             return Ok(());
         }
-        let rewritten = self.rewrite(sealed, &hidden);
+        let rewritten = self.rewrite(sealed, &older, &hidden);
         if rewritten.is_err() {
             discard_segment(self.disk, sealed.segment.first)?;
         }
@@ -125,7 +126,12 @@ impl<'a> Pass<'a> {
     }
 
     /// Writes a segment anew, checks all of it, and puts it in the place of the old one.
-    fn rewrite(&mut self, sealed: &Sealed, hidden: &Hidden) -> Result<Sealed, Halt> {
+    fn rewrite(
+        &mut self,
+        sealed: &Sealed,
+        older: &[Arc<Sealed>],
+        hidden: &Hidden,
+    ) -> Result<Sealed, Halt> {
         let old = &*sealed.segment;
         let mut rewrite = Rewrite::begin(self.disk, old, self.chain_before(old)?)?;
         let pace = &mut self.pace;
@@ -146,7 +152,7 @@ impl<'a> Pass<'a> {
             return Err(old.corrupt(sealed.length(), reason).into());
         }
         // Reads all that was written, and makes the index of it.
-        let renewed = Sealed::open(self.disk, Arc::new(rewrite.finish()?))?;
+        let renewed = Sealed::open(self.disk, Arc::new(rewrite.finish()?), older)?;
         if renewed.last != sealed.last {
             let reason = "it was not written anew with as many events as it has";
             return Err(old.corrupt(0, reason).into());
@@ -160,9 +166,8 @@ impl<'a> Pass<'a> {
         if let Some(chain) = segment.chain_before {
             return Ok(chain);
         }
-        let sealed = self.shared.catalog.sealed();
-        let before = sealed.iter().take_while(|sealed| sealed.last < segment.first);
-        audit::chain_after(before.map(|sealed| (&*sealed.segment, sealed.length())))
+        let before = self.shared.catalog.sealed_before(segment.first);
+        audit::chain_after(before.iter().map(|sealed| (&*sealed.segment, sealed.length())))
     }
 
     /// The end of the chain that the segment behind this position carries.
