@@ -1,10 +1,11 @@
 //! What is remembered of an upload: a small object beside the master.
 //!
-//! Until a track is asked for, the note is in `received/`, and goes after a day with the master;
-//! then it is in `uploads/` for good. It goes there before the track is made, so that no master of
-//! a track is ever swept, and no track is made of what is about to be. The note is there before the
-//! master is, empty: so a master whose upload was cut short behind its last byte goes after a day
-//! as well, and nobody has to look for masters without notes.
+//! Until a track is made, the note is in `received/`, and goes after a day with the master; then it
+//! is in `uploads/` for good. It goes there once nothing but the store can refuse the track, and
+//! before the track is made: so no master of a track is ever swept, no track is made of what is
+//! about to be, and a track that is refused leaves its upload as it was. The note is there before
+//! the master is, empty: so a master whose upload was cut short behind its last byte goes after a
+//! day as well, and nobody has to look for masters without notes.
 
 use access::{Problem, ProblemType};
 use bytes::Bytes;
@@ -104,19 +105,15 @@ pub(crate) async fn recall(
     read(objects, &used_key(owner, upload_id)).await
 }
 
-/// The same, for a track that is to be made of it: from now on it is kept.
-pub(crate) async fn take(
+/// Keeps one that was recalled just now for good, for a track that is about to be made of it.
+pub(crate) async fn keep(
     objects: &dyn ObjectStorage,
     owner: UserId,
     upload_id: Uuid,
-    now: DateTime<Utc>,
-) -> Result<Option<Master>, StorageError> {
-    let master = recall(objects, owner, upload_id, now).await?;
-    if let Some(master) = &master {
-        write(objects, &used_key(owner, upload_id), master).await?;
-        objects.delete(&received_key(owner, upload_id)).await?;
-    }
-    Ok(master)
+    master: &Master,
+) -> Result<(), StorageError> {
+    write(objects, &used_key(owner, upload_id), master).await?;
+    objects.delete(&received_key(owner, upload_id)).await
 }
 
 /// Removes the uploads of which no track was made in time, and what is left of those that were
@@ -238,7 +235,8 @@ mod tests {
         let recall = async |id, hours| {
             super::recall(&objects, NINA, id, now + TimeDelta::hours(hours)).await.unwrap()
         };
-        assert_eq!(take(&objects, NINA, used, now).await.unwrap().as_ref(), Some(&master));
+        assert_eq!(recall(used, 0).await.as_ref(), Some(&master));
+        keep(&objects, NINA, used, &master).await.unwrap();
         assert!(recall(unused, 22).await.is_some());
         assert!(recall(unused, 23).await.is_none(), "it is about to be swept");
         assert_eq!(sweep(&objects, now + TimeDelta::hours(23)).await.unwrap(), 0);
@@ -260,10 +258,10 @@ mod tests {
             begin(&objects, NINA, id).await.unwrap();
             let sound = Box::pin(stream::iter([Ok(Bytes::from("sound"))]));
             objects.put(&master_key(NINA, id), sound).await.unwrap();
-            assert_eq!(take(&objects, NINA, id, now).await.unwrap(), None);
+            assert_eq!(recall(&objects, NINA, id, now).await.unwrap(), None);
         }
         let master = upload(&objects, again).await;
-        assert_eq!(take(&objects, NINA, again, now).await.unwrap(), Some(master));
+        keep(&objects, NINA, again, &master).await.unwrap();
         assert_eq!(sweep(&objects, now + TimeDelta::hours(23)).await.unwrap(), 0);
         assert!(objects.head(&master_key(NINA, cut)).await.is_ok());
         assert_eq!(sweep(&objects, now + TimeDelta::hours(25)).await.unwrap(), 1);
@@ -289,13 +287,14 @@ mod tests {
     async fn a_track_frees_the_place_of_its_upload() {
         let home = tempfile::tempdir().unwrap();
         let objects = FileStorage::open(home.path()).unwrap();
+        let mut masters = Vec::new();
         for id in 0..UNUSED_UPLOADS_MAX {
             assert!(!has_too_many(&objects, NINA).await.unwrap(), "{id}");
-            upload(&objects, Uuid::from_u128(id as u128)).await;
+            masters.push(upload(&objects, Uuid::from_u128(id as u128)).await);
         }
         assert!(has_too_many(&objects, NINA).await.unwrap());
         assert!(!has_too_many(&objects, UserId(Uuid::from_u128(2))).await.unwrap());
-        take(&objects, NINA, Uuid::nil(), Utc::now()).await.unwrap();
+        keep(&objects, NINA, Uuid::nil(), &masters[0]).await.unwrap();
         assert!(!has_too_many(&objects, NINA).await.unwrap());
     }
 }

@@ -76,6 +76,11 @@ impl ClientStore {
         let appender = Arc::new(Appender::new(Arc::clone(&connection)));
         Ok(Self { connection, appender })
     }
+
+    /// The hosts and ports that are dialled; none where the DNS is asked for them.
+    pub fn addresses(&self) -> Vec<(String, u16)> {
+        self.connection.addresses()
+    }
 }
 
 #[async_trait]

@@ -171,6 +171,17 @@ impl ReadIndex {
     pub fn as_of(self, moment: AsOf) -> Self {
         Self { as_of: Some(moment), ..self }
     }
+
+    /// The same events, read the other way where that is simpler: at the start backward, or at the end
+    /// forward, there is one at most.
+    pub(crate) fn turned(self) -> Self {
+        let direction = match (self.start, self.direction) {
+            (IndexStart::Start, Direction::Backward) => Direction::Forward,
+            (IndexStart::End, Direction::Forward) => Direction::Backward,
+            _ => return self,
+        };
+        Self { direction, limit: Some(self.limit.unwrap_or(1).min(1)), ..self }
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The largest body of a query, in bytes, and the largest message on a socket.
 pub const BODY_BYTES_MAX: usize = 128 * 1024;
 
-/// The largest frame that is read from a socket, in bytes: one between this and the largest message
-/// is refused with a reason.
+/// The largest frame that is read from a socket, in bytes: of one that is larger only the head is.
+/// Both it and one between this and the largest message are refused with the same reason.
 pub const FRAME_BYTES_MAX: usize = 512 * 1024;
 
 /// The longest document, in bytes; `getIntrospectionQuery()` has about 2,000.

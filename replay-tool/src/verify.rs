@@ -15,9 +15,6 @@ use serde_json::{Value, json};
 use crate::command::{ReplayError, Verdict};
 use crate::output::Output;
 
-/// The revision of the event that ends a stream for good, whatever came before it.
-const TOMBSTONE_REVISION: u64 = i64::MAX as u64;
-
 /// What is checked against.
 #[derive(Clone, Debug, clap::Args)]
 pub struct VerifyArgs {
@@ -31,7 +28,8 @@ pub struct VerifyArgs {
 ///
 /// Of a folder at rest every byte, the hash chain and the indexes, which are made again where they
 /// are damaged. Of a store over the network every event as it is read. Of both the order of all
-/// events: positions and times never fall, revisions have no gap where positions have none.
+/// events: positions and times never fall, revisions have no gap where positions have none, and
+/// nothing follows a tombstone.
 pub async fn verify(
     store: &dyn EventStore,
     folder: Option<&EmbeddedStore>,
@@ -170,9 +168,7 @@ impl Order {
             }
             Entry::Occupied(mut seen) => {
                 let (last, before) = *seen.get();
-                let missing = event.revision.get().checked_sub(last.next().get());
-                let is_tombstone = event.revision.get() == TOMBSTONE_REVISION;
-                if missing.is_none_or(|missing| missing > passed_over - before && !is_tombstone) {
+                if !follows(last, event.revision, passed_over - before) {
                     let (stream, found) = (&event.stream, event.revision);
                     return Err(format!("stream {stream} goes from revision {last} to {found}"));
                 }
@@ -183,6 +179,14 @@ impl Order {
         self.events += 1;
         Ok(())
     }
+}
+
+/// Whether a stream may go on so, of which at most so many events are missing between: a tombstone
+/// closes it from any revision.
+fn follows(last: Revision, revision: Revision, missing: u64) -> bool {
+    let gap = revision.get().checked_sub(last.next().get());
+    last != Revision::TOMBSTONE
+        && (revision == Revision::TOMBSTONE || gap.is_some_and(|gap| gap <= missing))
 }
 
 #[cfg(test)]
@@ -216,10 +220,21 @@ mod tests {
     fn a_sound_order_has_nothing_wrong() {
         let log = [event(1, "a-1", 0, 5), event(2, "b-1", 0, 5), event(5, "a-1", 1, 6)];
         assert_eq!(first_wrong(&log), None);
-        let tombstoned = [event(1, "a-1", 0, 5), event(2, "a-1", TOMBSTONE_REVISION, 5)];
-        assert_eq!(first_wrong(&tombstoned), None);
         let scavenged = [event(1, "a-1", 0, 5), event(4, "a-1", 3, 5), event(5, "a-1", 4, 6)];
         assert_eq!(first_wrong(&scavenged), None);
+    }
+
+    #[test]
+    fn a_tombstone_closes_a_stream_and_nothing_follows_it() {
+        let tombstone = Revision::TOMBSTONE.get();
+        let log = [event(1, "a-1", 0, 5), event(2, "a-1", tombstone, 5)];
+        assert_eq!(first_wrong(&log), None);
+        assert_eq!(first_wrong(&[event(1, "a-1", tombstone, 5)]), None);
+        for behind in [1, tombstone, tombstone + 1] {
+            let log = [&log[..], &[event(3, "a-1", behind, 5)]].concat();
+            let wrong = first_wrong(&log).unwrap_or_default();
+            assert!(wrong.contains(&format!("from revision {tombstone} to {behind}")), "{wrong}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod error;
 mod layers;
 mod listing;
 mod table;
-mod values;
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use access::TrustedProxies;
 
 pub use error::ConfigError;
-pub use layers::{Flags, Layers, Origin, PlaceFlags};
+pub use layers::{Flags, Layers, Origin, PLATFORM, PlaceFlags};
 pub use listing::listing;
 pub use table::{SETTINGS, Setting};
 pub use values::{ByteCount, EventStore, LogFormat, Role};

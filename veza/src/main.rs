@@ -40,10 +40,15 @@ enum Command {
     /// Print every setting, its value and where that came from, as a TOML file
     Config(Flags),
     /// Make accounts and give roles, on the server's own machine
+    ///
+    /// Beside the running platform, or on its data folder while it is stopped.
     User(UserArgs),
     /// List and rotate the keys that sign access tokens, on the server's own machine
     Keys(KeysArgs),
     /// Serve the event store alone, to EventStoreDB's clients
+    ///
+    /// It takes the variables named below, and of the platform's settings those of the log
+    /// (VEZA_LOG, VEZA_LOG_FORMAT).
     EventStore(EventStoreArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
     Postgres(PlaceFlags),
@@ -96,8 +101,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::EventStore(args) => {
-            telemetry::start(&Config::read(&gather(&args.flags())?)?)?;
-            until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
+            let settings = args.read(|name| std::env::var_os(name))?;
+            telemetry::start(&Config::read(&gather(&settings.flags())?)?)?;
+            until_stopped(|stopping| event_store_server::serve(settings, stopping.gently))
         }
         Command::Probe => {
             media::answer_probe().context("the master was not probed")?;
@@ -111,11 +117,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What was set; a variable that looks like a setting and is none is told.
+/// What was set. A variable that looks like a setting and is none is told, and no more: programs
+/// beside the platform may have variables of such names.
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     let layers = Layers::gather(flags, std::env::vars_os())?;
     for name in &layers.unknown_variables {
-        complain(format_args!("there is no setting {name}"));
+        complain(format_args!("{name} is ignored: it is no setting (`veza config` lists all)"));
     }
     Ok(layers)
 }

@@ -52,7 +52,7 @@ impl Uploaded {
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     security(("bearer" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The audio is stored", body = Uploaded),

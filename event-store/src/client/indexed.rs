@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use super::connection::Connection;
 use super::event::received;
 use super::failure;
-use super::read::{Begun, begin_stream, is_before, is_visible};
+use super::read::{Begun, begin_stream, count, is_before, is_visible};
 use crate::error::{IndexError, StoreError};
 use crate::indexed::{Index, IndexReader, IndexStart, Indexed, Ordinal, ReadIndex};
 use crate::read::Direction;
@@ -21,15 +21,8 @@ pub(super) async fn read(
     connection: &Connection,
     read: ReadIndex,
 ) -> Result<IndexReader, IndexError> {
-    let ReadIndex { index, as_of, .. } = read;
-    let (direction, limit) = match (read.start, read.direction) {
-        // One event, whichever way.
-        (IndexStart::Start, Direction::Backward) => (Direction::Forward, Some(1)),
-        (IndexStart::End, Direction::Forward) => (Direction::Backward, Some(1)),
-        (_, direction) => (direction, None),
-    };
-    let limit = read.limit.unwrap_or(u64::MAX).min(limit.unwrap_or(u64::MAX));
-    let position = match (read.start, direction) {
+    let ReadIndex { index, direction, start, limit, as_of } = read.turned();
+    let position = match (start, direction) {
         (IndexStart::Ordinal(ordinal), _) => StreamPosition::Position(ordinal.get()),
         (_, Direction::Forward) => StreamPosition::Start,
         (_, Direction::Backward) => StreamPosition::End,
@@ -44,7 +37,7 @@ pub(super) async fn read(
     let is_passed = move |read_event: &Indexed| {
         let event = &read_event.event;
         let unseen = as_of.is_some_and(|moment| !is_visible(event, moment));
-        let before = match read.start {
+        let before = match start {
             IndexStart::Time(time) => is_before(event, time, direction),
             _ => false,
         };
@@ -56,7 +49,7 @@ pub(super) async fn read(
     Ok(resolved(begun, index)
         .try_skip_while(move |event| ready(Ok(is_passed(event))))
         .try_take_while(move |event| ready(Ok(is_seen(event))))
-        .take(usize::try_from(limit).unwrap_or(usize::MAX))
+        .take(count(limit))
         .boxed())
 }
 

@@ -19,12 +19,6 @@ use crate::read::{AsOf, Direction, EventReader, ReadStream, StreamStart};
 use crate::stream::{Revision, StreamMetadata, StreamName};
 use crate::subscription::{Delivery, SubscribeFrom};
 
-/// The type of the event that ends a stream for good.
-const TOMBSTONE_TYPE: &str = "$streamDeleted";
-
-/// What `$tb` says of a deleted stream.
-const DELETED: u64 = i64::MAX as u64;
-
 /// Reads a stream as of the moment.
 pub(super) async fn stream(
     connection: &Arc<Connection>,
@@ -86,11 +80,11 @@ async fn gathered(
 ) -> Result<EventReader, ReadError> {
     let name = &read.stream;
     let (mut events, metadata) = history(connection, name, moment).await?;
-    if events.last().is_some_and(|last| last.event_type.as_str() == TOMBSTONE_TYPE) {
+    if events.last().is_some_and(|last| last.revision == Revision::TOMBSTONE) {
         return Err(ReadError::StreamDeleted(name.clone()));
     }
     let hidden_before = metadata.truncate_before.unwrap_or(0);
-    if events.is_empty() || hidden_before == DELETED {
+    if events.is_empty() || metadata.is_of_deleted() {
         return Err(ReadError::StreamNotFound(name.clone()));
     }
     let last = events.last().map_or(0, |last| last.revision.get());

@@ -208,7 +208,8 @@ pub(super) fn is_before(event: &RecordedEvent, time: DateTime<Utc>, direction: D
     }
 }
 
-fn count(limit: Option<u64>) -> usize {
+/// How many events that is, where there may be no limit.
+pub(super) fn count(limit: Option<u64>) -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 

@@ -23,29 +23,23 @@ struct IndexPages {
 
 /// Begins to read an index; blocks.
 pub(super) fn read_index(shared: &Arc<Shared>, read: ReadIndex) -> Result<IndexReader, IndexError> {
-    let ReadIndex { index, direction, start, limit, as_of } = read;
+    let ReadIndex { index, direction, start, limit, as_of } = read.turned();
     let key = IndexKey::of(&index);
     let behind = bound(shared, as_of)? + 1;
     let limit = limit.unwrap_or(u64::MAX);
     let catalog = &shared.catalog;
-    let (direction, left, limit) = match (start, direction) {
-        // One event, whichever way.
-        (IndexStart::Start, Direction::Backward) => (Direction::Forward, (1, behind), limit.min(1)),
-        (IndexStart::End, Direction::Forward) => (Direction::Backward, (1, behind), limit.min(1)),
-        (IndexStart::Start, _) | (IndexStart::End, _) => (direction, (1, behind), limit),
+    let left = match (start, direction) {
+        (IndexStart::Start | IndexStart::End, _) => (1, behind),
         (IndexStart::Ordinal(ordinal), _) => {
             let found = catalog.position_of(key, ordinal.get())?;
-            let left = match direction {
+            match direction {
                 Direction::Forward => (found.unwrap_or(behind), behind),
                 Direction::Backward => (1, found.map_or(behind, |found| behind.min(found + 1))),
-            };
-            (direction, left, limit)
+            }
         }
-        (IndexStart::Time(time), Direction::Forward) => {
-            (direction, (catalog.position_from(time)?, behind), limit)
-        }
+        (IndexStart::Time(time), Direction::Forward) => (catalog.position_from(time)?, behind),
         (IndexStart::Time(time), Direction::Backward) => {
-            (direction, (1, behind.min(catalog.position_until(time)? + 1)), limit)
+            (1, behind.min(catalog.position_until(time)? + 1))
         }
     };
     Ok(reader(Arc::clone(shared), IndexPages { index, key, direction, left, limit }))

@@ -192,12 +192,12 @@ impl Catalog {
         state.sealed.last().map(|sealed| sealed.last_recorded_at_micros)
     }
 
-    /// Makes events visible that are durable: a frame at the end of the active segment.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], frame: &FrameBuilder) {
-        let kinds: Vec<Kinds> = events.iter().map(Kinds::of_event).collect();
+    /// Makes events visible that are durable, with what each is indexed by: a frame at the end of
+    /// the active segment.
+    pub(crate) fn publish(&self, events: &[RecordedEvent], kinds: &[Kinds], frame: &FrameBuilder) {
         let mut state = self.write();
         let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
-        for ((event, kinds), offset) in events.iter().zip(kinds).zip(frame.record_offsets()) {
+        for ((event, &kinds), offset) in events.iter().zip(kinds).zip(frame.record_offsets()) {
             let at_micros = event.recorded_at.timestamp_micros();
             let (stream, revision) = (event.stream.as_str(), event.revision.get());
             state.index.add(stream, revision, kinds, frame_start + offset, at_micros);

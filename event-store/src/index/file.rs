@@ -9,7 +9,7 @@ use super::blocks::{Damaged, blocks_bytes, into_blocks, read_payload};
 use super::memory::MemoryIndex;
 use super::ordinals::Ordinals;
 use super::secondary::Secondary;
-use super::table::{Entry, Table};
+use super::table::{Entry, Table, small};
 use super::{Extent, Key, stream_hash};
 use crate::event::EventId;
 use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at};
@@ -266,8 +266,4 @@ fn streams(index: &MemoryIndex) -> Vec<Entry<'_>> {
         tombstone: run.tombstone,
     });
     entries.collect()
-}
-
-fn small(number: usize) -> [u8; 4] {
-    u32::try_from(number).expect("a segment is below 4 GiB").to_le_bytes()
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use super::secondary::{Postings, Secondary};
 use super::{Extent, Key};
 use crate::log::{Kinds, ScannedRecord};
+use crate::stream::Revision;
 
 /// The revision of a tombstone.
-pub(crate) const TOMBSTONE_REVISION: u64 = i64::MAX as u64;
+pub(crate) const TOMBSTONE_REVISION: u64 = Revision::TOMBSTONE.get();
 
 /// Which events a segment holds, and where.
 #[derive(Debug)]

@@ -41,13 +41,12 @@ pub(crate) struct Entry<'a> {
 impl Table {
     /// Writes these runs, sorted by their hashes, behind the payload.
     pub(crate) fn write(entries: &[Entry<'_>], payload: &mut Vec<u8>) {
-        let small = |number: usize| u32::try_from(number).expect("a segment is below 4 GiB");
         let mut start = 0;
         for entry in entries {
             payload.extend_from_slice(&entry.hash.to_le_bytes());
             payload.extend_from_slice(&entry.first.to_le_bytes());
-            payload.extend_from_slice(&small(start).to_le_bytes());
-            payload.extend_from_slice(&small(entry.postings.len()).to_le_bytes());
+            payload.extend_from_slice(&small(start));
+            payload.extend_from_slice(&small(entry.postings.len()));
             let flags = if entry.tombstone { FLAG_TOMBSTONE } else { 0 };
             payload.extend_from_slice(&flags.to_le_bytes());
             payload.extend_from_slice(&[0; 4]);
@@ -187,6 +186,11 @@ impl Table {
     fn filter_at(&self) -> usize {
         self.postings_at() + self.postings * POSTING_BYTES
     }
+}
+
+/// A count or a place in a segment, as an index has it.
+pub(super) fn small(number: usize) -> [u8; 4] {
+    u32::try_from(number).expect("a segment is below 4 GiB").to_le_bytes()
 }
 
 #[cfg(test)]

@@ -50,8 +50,8 @@ impl Live {
         }
     }
 
-    /// Tells of events that can be read by now.
-    pub(crate) fn publish(&self, events: &[RecordedEvent]) {
+    /// Tells of events that can be read by now, with what each is indexed by.
+    pub(crate) fn publish(&self, events: &[RecordedEvent], kinds: &[Kinds]) {
         let Some(last) = events.last() else { return };
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
@@ -68,7 +68,7 @@ impl Live {
         let head = last.position.get();
         self.all.send_replace(head);
         self.streams.ring(events.iter().map(|event| stream_hash(event.stream.as_str())), head);
-        let keys = events.iter().flat_map(|event| Kinds::of_event(event).keys());
+        let keys = kinds.iter().flat_map(|kinds| kinds.keys());
         self.indexes.ring(keys.map(|key| key.hash), head);
     }
 

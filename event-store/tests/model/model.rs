@@ -160,13 +160,8 @@ impl Model {
         if numbers.is_empty() {
             return Ok((stream.last(), None));
         }
-        if stream.deleted() {
-            self.put_metadata(name, stream.max_count, Some(stream.events.len() as u64));
-        }
         for &number in numbers {
-            let revision = self.behind(name);
-            let position = self.put(name.to_owned(), revision);
-            self.stream(name).events.push((number, position));
+            self.put_event(name, number);
         }
         let stream = self.stream(name);
         Ok((stream.last(), stream.events.last().map(|event| event.1)))
@@ -225,9 +220,10 @@ impl Model {
         let is = |at: u64, event: &(u64, u64), number: &u64| {
             event.0 == *number && !stream.gone.contains(&at)
         };
-        let place = |number: &u64| {
-            let mut events = (0..).zip(&stream.events);
-            events.find(|(at, event)| is(*at, event, number)).map(|(at, _)| at as usize)
+        // An event may be there twice: appended again with one before it that was reclaimed.
+        let newest = |number: &u64| {
+            let events = stream.events.iter().enumerate();
+            events.rev().find(|(at, event)| is(*at as u64, event, number)).map(|(at, _)| at)
         };
         let behind = stream.events.len() as u64;
         let from = match expected {
@@ -236,7 +232,7 @@ impl Model {
                 return wrong;
             }
             ExpectedRevision::Any | ExpectedRevision::StreamExists => {
-                let places: Vec<usize> = numbers.iter().map_while(place).collect();
+                let places: Vec<usize> = numbers.iter().map_while(newest).collect();
                 return match places.last() {
                     None => Ok(None),
                     Some(&at) if places.len() == numbers.len() => {
@@ -263,6 +259,16 @@ impl Model {
             }
             _ => wrong,
         }
+    }
+
+    /// Puts an event behind the last, known or not; a deleted stream is opened by it.
+    fn put_event(&mut self, name: &str, number: u64) {
+        let stream = self.stream(name).clone();
+        if stream.deleted() {
+            self.put_metadata(name, stream.max_count, Some(stream.events.len() as u64));
+        }
+        let position = self.put(name.to_owned(), self.behind(name));
+        self.stream(name).events.push((number, position));
     }
 
     fn put_metadata(

@@ -161,7 +161,7 @@ impl BatchWriter {
             projection = %self.id(), event.position = %position, event.key = key, reason,
             "a projection parked an event that can't be applied"
         );
-        counter!("projection_parked_keys_total", "projection" => self.id().name).increment(1);
+        counter!("veza_projection_parked_keys_total", "projection" => self.id().name).increment(1);
         self.park(connection, event, Some(&reason)).await?;
         self.parked.insert(key);
         Ok(())

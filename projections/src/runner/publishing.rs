@@ -165,8 +165,10 @@ impl Publisher {
             // The checkpoint, which moves now, says that it runs again.
             info!(projection = %id, "Kafka confirms again");
         }
-        histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
-        counter!("projection_events_total", "projection" => id.name).increment(events.len() as u64);
+        histogram!("veza_projection_batch_seconds", "projection" => id.name)
+            .record(started.elapsed());
+        counter!("veza_projection_events_total", "projection" => id.name)
+            .increment(events.len() as u64);
         Ok(true)
     }
 

@@ -207,8 +207,9 @@ impl Lane {
         transaction.commit().await?;
         (session.position, session.pinned) = (upto, None);
         self.supervisor.publish(upto);
-        histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
-        counter!("projection_events_total", "projection" => id.name).increment(count);
+        histogram!("veza_projection_batch_seconds", "projection" => id.name)
+            .record(started.elapsed());
+        counter!("veza_projection_events_total", "projection" => id.name).increment(count);
         Ok(())
     }
 

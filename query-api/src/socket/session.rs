@@ -1,5 +1,6 @@
 //! One socket, from its opening to its end.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use access::principal::bearer_principal;
@@ -12,6 +13,7 @@ use futures::stream::{self, BoxStream, SplitSink, StreamExt as _};
 use futures::{SinkExt as _, future};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_stream::StreamMap;
+use tokio_tungstenite::tungstenite;
 
 use crate::api::QueryApi;
 use crate::engine::Query;
@@ -72,10 +74,20 @@ pub async fn run(socket: WebSocket, api: QueryApi) {
         let leave = async {
             let _ = session.sink.send(Message::Close(Some(frame))).await;
             while let Some(Ok(_)) = frames.next().await {}
+            if code == Close::TOO_BIG.code {
+                // The rest of what was too big is never read, so only time lets the reason arrive.
+                future::pending::<()>().await;
+            }
         };
         let _ = timeout(CLOSE_TIME_MAX, leave).await;
     }
     open.decrement(1.0);
+}
+
+/// Whether what can't be read is a frame or a message beyond the limits.
+fn is_too_big(error: &axum::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(tungstenite::Error::Capacity(_)))
 }
 
 type Frame = Option<Result<Message, axum::Error>>;
@@ -119,7 +131,8 @@ impl Session {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Binary(_))) => return Err(Close::BAD_MESSAGE.into()),
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
-            // A frame beyond what is read at all is among these.
+            // A frame beyond what is read at all.
+            Some(Err(error)) if is_too_big(&error) => return Err(Close::TOO_BIG.into()),
             Some(Err(_)) => return Err(End::Gone),
         };
         match serde_json::from_str(&text).map_err(|_| Close::BAD_MESSAGE)? {

@@ -133,6 +133,7 @@ async fn a_nul_in_a_text_is_refused_wherever_it_is() {
         ("{ user(handle: \"\"\"\0\"\"\") { id } }", Value::Null),
         (r#"{ search(text: "\u0000") { nodes { __typename } } }"#, Value::Null),
         (r#"{ tracks(after: "\u0000") { nodes { id } } }"#, Value::Null),
+        (r#"{ sagas(subject: "a\u0000b") { nodes { stream } } }"#, Value::Null),
         (default, Value::Null),
         (fragment, Value::Null),
     ] {

@@ -86,6 +86,24 @@ impl Socket {
         }
     }
 
+    /// The code that the socket is closed with while it sends so much, which need not get through.
+    pub async fn closed_while_sending(self, bytes: usize) -> u16 {
+        let (mut sink, frames) = self.0.split();
+        let mut closes = Box::pin(frames.filter_map(async |frame| match frame.unwrap() {
+            Message::Close(frame) => frame,
+            _ => None,
+        }));
+        let sending = async {
+            let _ = sink.send(Message::text("a".repeat(bytes))).await;
+            std::future::pending::<()>().await
+        };
+        let closing = timeout(PATIENCE, closes.next());
+        tokio::select! {
+            () = sending => unreachable!("it never ends"),
+            frame = closing => frame.expect("in time").expect("it is told why").code.into(),
+        }
+    }
+
     async fn frame(&mut self) -> Message {
         loop {
             let frame = timeout(PATIENCE, self.0.next()).await.expect("something comes in time");

@@ -193,6 +193,10 @@ async fn sockets_are_closed_for_a_reason() {
         socket.send(Message::text(words.clone())).await;
         assert_eq!(socket.closed().await, code, "{}", &words[..words.len().min(80)]);
     }
+    for bytes in [500 << 10, 600 << 10, 20 << 20] {
+        let socket = Socket::of(&stage, &token).await;
+        assert_eq!(socket.closed_while_sending(bytes).await, 1009, "{bytes} bytes");
+    }
     let mut socket = Socket::of(&stage, &token).await;
     socket.init(&token).await;
     assert_eq!(socket.closed().await, 4429);

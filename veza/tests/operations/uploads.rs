@@ -95,3 +95,31 @@ async fn what_was_killed_half_way_goes_after_a_day() {
     assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
     platform.stop().await;
 }
+
+#[tokio::test]
+async fn a_track_that_is_refused_leaves_its_upload_as_it_was() {
+    let folder = folder();
+    let platform = Process::platform(folder.path(), &[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = platform.member("nina", "artist").await;
+    let received = folder.path().join("objects/received");
+    let mut uploads = Vec::new();
+    for nth in 1..=25 {
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(&nina));
+        let answer = request.body(silence()).send().await.unwrap();
+        assert_eq!(answer.status(), if nth <= 20 { 201 } else { 409 }, "upload {nth}");
+        let uploaded: Value = answer.json().await.unwrap();
+        if nth > 20 {
+            continue;
+        }
+        let refused = json!({ "upload_id": uploaded["id"], "title": "" });
+        assert_eq!(platform.post("/api/v1/tracks", Some(&nina), refused).await.0, 422);
+        uploads.push(uploaded["id"].clone());
+    }
+    assert_eq!(files(&received).len(), 20, "all are swept in a day");
+    for upload_id in &uploads[..2] {
+        let new = json!({ "upload_id": upload_id, "title": "Silence" });
+        assert_eq!(platform.post("/api/v1/tracks", Some(&nina), new).await.0, 201);
+    }
+    assert_eq!(files(&received).len(), 18);
+    platform.stop().await;
+}
