@@ -1,7 +1,10 @@
-//! The embedded store does what the port promises, in one segment and spread over many.
+//! The embedded store does what the port promises, in one segment, spread over many, and while what
+//! is hidden is reclaimed.
 
 #[path = "conformance/indexed.rs"]
 mod indexed;
+#[path = "given/scavenging.rs"]
+mod scavenging;
 #[path = "conformance/several.rs"]
 mod several;
 #[path = "conformance/suite.rs"]
@@ -12,6 +15,7 @@ use std::sync::Arc;
 use event_store::log::SimDisk;
 use event_store::{EmbeddedOptions, EmbeddedStore, WrappingKeys};
 use tempfile::TempDir;
+use tokio_util::task::AbortOnDropHandle;
 
 async fn in_a_folder() -> (suite::Store, TempDir) {
     let folder = TempDir::new().unwrap();
@@ -26,14 +30,30 @@ async fn in_many_segments() -> (suite::Store, SimDisk) {
 
 async fn encrypted() -> (suite::Store, SimDisk) {
     let disk = SimDisk::new();
-    let keys = WrappingKeys::from_text(&WrappingKeys::new_line("key").unwrap()).unwrap();
-    let options = small_segments(&disk).encryption(keys);
+    let options = small_segments(&disk).encryption(new_keys());
     (Arc::new(EmbeddedStore::open(options).await.unwrap()), disk)
 }
 
 fn small_segments(disk: &SimDisk) -> EmbeddedOptions {
     const SEGMENT_BYTES: u64 = 1500;
     EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(SEGMENT_BYTES)
+}
+
+fn new_keys() -> WrappingKeys {
+    WrappingKeys::from_text(&WrappingKeys::new_line("key").unwrap()).unwrap()
+}
+
+/// A store of many segments that is scavenged again and again, until the guard is dropped.
+async fn always_scavenged(options: EmbeddedOptions) -> (suite::Store, AbortOnDropHandle<()>) {
+    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
+    let scavenged = Arc::clone(&store);
+    let again = tokio::spawn(async move {
+        loop {
+            scavenged.scavenge(scavenging::thorough()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    (store, AbortOnDropHandle::new(again))
 }
 
 mod folder {
@@ -52,4 +72,22 @@ mod encrypted_segments {
     //! With the same, encrypted.
     use super::encrypted;
     crate::conformance_suite!(encrypted(), several);
+}
+
+mod scavenged {
+    //! While what is hidden is reclaimed.
+    use super::{SimDisk, always_scavenged, small_segments};
+    crate::conformance_suite!(
+        always_scavenged(small_segments(&SimDisk::new())),
+        several_without_past
+    );
+}
+
+mod encrypted_and_scavenged {
+    //! While what is hidden is reclaimed from encrypted segments.
+    use super::{SimDisk, always_scavenged, new_keys, small_segments};
+    crate::conformance_suite!(
+        always_scavenged(small_segments(&SimDisk::new()).encryption(new_keys())),
+        several_without_past
+    );
 }

@@ -6,6 +6,10 @@ mod given;
 mod nonces;
 #[path = "encryption/rotation.rs"]
 mod rotation;
+#[path = "encryption/scavenged.rs"]
+mod scavenged;
+#[path = "given/scavenging.rs"]
+mod scavenging;
 #[path = "encryption/tampering.rs"]
 mod tampering;
 
@@ -86,6 +90,11 @@ async fn no_file_shows_a_word_of_what_was_appended() {
         let metadata = StreamMetadata { max_count: Some(7), ..StreamMetadata::default() };
         let name = stream(&format!("{}-gone-{round}", WORDS[0]));
         store.set_stream_metadata(&name, ExpectedRevision::Any, metadata).await.unwrap();
+        let name_of_one = stream(&format!("{}-0", WORDS[0]));
+        let few = StreamMetadata { max_count: Some(2), ..StreamMetadata::default() };
+        store.set_stream_metadata(&name_of_one, ExpectedRevision::Any, few).await.unwrap();
+        let scavenged = store.scavenge(scavenging::thorough()).await.unwrap();
+        assert!(scavenged.progress.events_reclaimed > 0);
         disk.fail(Fault::SegmentSync(1));
         store.tombstone_stream(&name, ExpectedRevision::Any).await.unwrap_err();
     }

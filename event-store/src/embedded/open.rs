@@ -20,7 +20,7 @@ use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, Folder, KeyError, NewSegment, Segment, SegmentKeys,
-    SystemClock, recover_active, remove_half_made, segments_on,
+    SystemClock, recover_active, remove_unfinished, segments_on,
 };
 
 /// An opening that takes long, for it makes indexes again, tells so often how far it has come.
@@ -186,7 +186,7 @@ struct Recovered {
 /// Reads what is there.
 fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Recovered, KeyError> {
     let clean = CleanMark::read(disk)?;
-    remove_half_made(disk)?;
+    remove_unfinished(disk)?;
     let mut firsts = segments_on(disk)?;
     let Some(active_first) = firsts.pop() else {
         if let Some(mark) = clean {

@@ -14,13 +14,13 @@ use moka::sync::Cache;
 pub(crate) use indexed::Place;
 
 use super::sealed::{Sealed, places};
-use super::{Extent, Hashes, IndexKey, Key, MemoryIndex};
+use super::{Extent, IndexKey, Key, MemoryIndex};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::limits::{
     INDEX_CACHE_ENTRIES_MAX, LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX,
 };
-use crate::log::{ChainEnd, FrameBuilder, RecordPlace, Segment};
+use crate::log::{ChainEnd, FrameBuilder, Kinds, RecordPlace, Segment};
 
 /// How far apart events may be for their places to be read in one go: what a block of an index
 /// holds.
@@ -46,7 +46,38 @@ pub(crate) struct StreamRuns {
     pub(crate) tail: Tail,
 }
 
+/// What is at positions that were asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The events there, without those that were reclaimed.
+    pub(crate) events: Vec<RecordedEvent>,
+    /// How many of the positions were looked at.
+    pub(crate) looked_at: u64,
+}
+
+/// Where the events of a stream are, from some revision on.
+#[derive(Debug, Default)]
+pub(crate) struct Located {
+    /// How many of the first were reclaimed since the runs were taken.
+    pub(crate) gone: u64,
+    /// The positions of those behind them.
+    pub(crate) positions: Vec<u64>,
+}
+
+impl Page {
+    /// The last of these positions, which were asked for, that was looked at.
+    pub(crate) fn last_of<'a>(&self, positions: &'a [u64]) -> Option<&'a u64> {
+        let looked_at = usize::try_from(self.looked_at).unwrap_or(usize::MAX);
+        positions.get(looked_at.checked_sub(1)?)
+    }
+}
+
 impl StreamRuns {
+    /// The revision of the first event that is left.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.runs.iter().map(|(_, run)| run).find(|run| run.count > 0).map(|run| run.first)
+    }
+
     /// The first revision of the run that this one is in.
     pub(crate) fn run_start(&self, revision: u64) -> Option<u64> {
         self.run(revision).map(|(_, run)| run.first)
@@ -140,6 +171,13 @@ impl Catalog {
         Arc::clone(&self.read().sealed)
     }
 
+    /// The sealed segments before this position, from old to new.
+    pub(crate) fn sealed_before(&self, position: u64) -> Vec<Arc<Sealed>> {
+        let sealed = self.sealed();
+        let before = sealed.iter().take_while(|sealed| sealed.last < position);
+        before.map(Arc::clone).collect()
+    }
+
     /// How many events the active segment has.
     pub(crate) fn active_events(&self) -> usize {
         self.read().index.events()
@@ -156,18 +194,13 @@ impl Catalog {
 
     /// Makes events visible that are durable, with what each is indexed by: a frame at the end of
     /// the active segment.
-    pub(crate) fn publish(
-        &self,
-        events: &[RecordedEvent],
-        hashes: &[Hashes],
-        frame: &FrameBuilder<'_>,
-    ) {
+    pub(crate) fn publish(&self, events: &[RecordedEvent], kinds: &[Kinds], frame: &FrameBuilder) {
         let mut state = self.write();
         let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
-        for ((event, &hashes), offset) in events.iter().zip(hashes).zip(frame.record_offsets()) {
+        for ((event, &kinds), offset) in events.iter().zip(kinds).zip(frame.record_offsets()) {
             let at_micros = event.recorded_at.timestamp_micros();
             let (stream, revision) = (event.stream.as_str(), event.revision.get());
-            state.index.add(stream, revision, hashes, frame_start + offset, at_micros);
+            state.index.add(stream, revision, kinds, frame_start + offset, at_micros);
         }
         state.length += frame.bytes().len() as u64;
         state.chain = frame.chain();
@@ -192,6 +225,20 @@ impl Catalog {
         Some(Arc::clone(&state.sealed))
     }
 
+    /// Puts a sealed segment that was written anew in the place of the old one. Whoever reads the
+    /// old one goes on reading it.
+    pub(crate) fn replace(&self, renewed: Arc<Sealed>) {
+        let first = renewed.segment.first;
+        let mut state = self.write();
+        let at = state.sealed.partition_point(|sealed| sealed.segment.first < first);
+        Arc::make_mut(&mut state.sealed)[at] = renewed;
+    }
+
+    /// Whether any event was ever reclaimed.
+    pub(crate) fn has_reclaimed(&self) -> bool {
+        self.read().sealed.iter().any(|sealed| sealed.segment.reclaimed)
+    }
+
     /// The end of a stream.
     pub(crate) fn tail(&self, stream: &str) -> Result<Tail, StoreError> {
         let (found, sealed) = {
@@ -207,7 +254,8 @@ impl Catalog {
         }
     }
 
-    /// Where a stream's events are, up to this position.
+    /// Where a stream's events are, up to this position. Events before others that were reclaimed
+    /// are none of it any more: they were hidden as well.
     pub(crate) fn runs(&self, stream: &str, bound: u64) -> Result<StreamRuns, StoreError> {
         let (active, active_first, sealed) = {
             let state = self.read();
@@ -220,8 +268,13 @@ impl Catalog {
                 if runs.last().is_some_and(|(_, run)| run.count > 0 && run.first == 0) {
                     break;
                 }
-                let extent = segment.find(Key::Stream(stream))?;
-                runs.extend(extent.map(|extent| (segment.segment.first, extent)));
+                let Some(extent) = segment.find(Key::Stream(stream))? else { continue };
+                let newer = runs.iter().rev().find(|(_, run)| run.count > 0);
+                let reclaimed = newer.zip(extent.last_revision());
+                if reclaimed.is_some_and(|((_, newer), last)| newer.first != last + 1) {
+                    break;
+                }
+                runs.push((segment.segment.first, extent));
             }
         }
         runs.reverse();
@@ -241,13 +294,15 @@ impl Catalog {
         runs: &StreamRuns,
         revision: u64,
         count: usize,
-    ) -> Result<Vec<u64>, StoreError> {
+    ) -> Result<Located, StoreError> {
         let Some((segment_first, extent)) = runs.run(revision) else {
-            return Ok(Vec::new());
+            return Ok(Located::default());
         };
         let skip = u32::try_from(revision - extent.first).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(extent.count - skip);
-        self.positions_in(Key::Stream(stream), *segment_first, extent, skip, count)
+        let key = Key::Stream(stream);
+        let positions = self.positions_in(key, *segment_first, extent, skip, count)?;
+        Ok(Located { gone: u64::from(count).saturating_sub(positions.len() as u64), positions })
     }
 
     /// The revision of a stream's first event at this position or behind it; the one behind the
@@ -308,15 +363,16 @@ impl Catalog {
         if let Some(event) = known(last) {
             return Ok(Some(event));
         }
-        let event = self.events(&self.positions(stream, &runs, last, 1)?)?.pop();
+        let event = self.events(&self.positions(stream, &runs, last, 1)?.positions)?.events.pop();
         if let Some(event) = &event {
             self.last_events.insert(stream.into(), event.clone());
         }
         Ok(event)
     }
 
-    /// The events at these positions, which rise or fall: as many as fit a page, at least one.
-    pub(crate) fn events(&self, positions: &[u64]) -> Result<Vec<RecordedEvent>, StoreError> {
+    /// The events at these positions, which rise or fall: as many as fit a page, at least one
+    /// position.
+    pub(crate) fn events(&self, positions: &[u64]) -> Result<Page, StoreError> {
         let mut found: Vec<(Arc<Segment>, RecordPlace)> = Vec::new();
         let mut bytes = 0;
         let mut near: Option<(Arc<Segment>, Vec<RecordPlace>)> = None;
@@ -342,28 +398,38 @@ impl Catalog {
             found.reverse();
         }
         let mut events = Vec::with_capacity(found.len());
-        for run in found.chunk_by(|(one, _), (other, _)| one.first == other.first) {
+        for run in found.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)) {
             let places: Vec<RecordPlace> = run.iter().map(|&(_, place)| place).collect();
             events.extend(run[0].0.events(&places)?);
         }
         if falling {
             events.reverse();
         }
-        Ok(events)
+        Ok(Page { events, looked_at: found.len() as u64 })
     }
 
-    /// The events from this position on: at least one unless the log ends, at most so many, and
-    /// no more when a page's bytes are full.
-    pub(crate) fn page(&self, from: u64, count: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+    /// The events from this position on: at least one position unless the log ends, at most so
+    /// many, and no more when a page's bytes are full.
+    pub(crate) fn page(&self, from: u64, count: usize) -> Result<Page, StoreError> {
         if from == 0 || from > self.head() {
-            return Ok(Vec::new());
+            return Ok(Page { events: Vec::new(), looked_at: 0 });
         }
         let (segment, mut places) = self.places(from, count)?;
         let start = places.first().map_or(0, |place| u64::from(place.offset));
         let fitting =
             places.iter().take_while(|place| u64::from(place.end) <= start + PAGE_BYTES).count();
         places.truncate(fitting.max(1));
-        segment.events(&places)
+        Ok(Page { events: segment.events(&places)?, looked_at: places.len() as u64 })
+    }
+
+    /// When the event at this position was recorded, in microseconds since 1970, also when it was
+    /// reclaimed.
+    pub(crate) fn recorded_at_micros(&self, position: u64) -> Result<Option<i64>, StoreError> {
+        if position == 0 || position > self.head() {
+            return Ok(None);
+        }
+        let (segment, places) = self.places(position, 1)?;
+        places.first().map(|place| segment.recorded_at_micros(place)).transpose()
     }
 
     /// The position of the last event recorded up to this time; zero when there is none.
@@ -394,11 +460,7 @@ impl Catalog {
         while low < high {
             let middle = low.midpoint(high) + 1;
             let middle = middle.min(high);
-            let event = self.events(&[middle])?;
-            let early = event
-                .first()
-                .is_some_and(|event| event.recorded_at.timestamp_micros() <= at_micros);
-            if early {
+            if self.recorded_at_micros(middle)?.is_some_and(|recorded| recorded <= at_micros) {
                 low = middle;
             } else {
                 high = middle - 1;
@@ -490,14 +552,16 @@ impl Catalog {
         while high - low > NEAR_POSTINGS {
             let middle = low.midpoint(high);
             let found = self.positions_in(key, segment_first, extent, middle, 1)?;
-            if found.first().is_some_and(|&found| found < position) {
+            // What was reclaimed meanwhile was among the first.
+            if found.first().is_none_or(|&found| found < position) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
         let rest = self.positions_in(key, segment_first, extent, low, high - low)?;
-        let before = rest.partition_point(|&found| found < position);
+        let gone = ((high - low) as usize).saturating_sub(rest.len());
+        let before = gone + rest.partition_point(|&found| found < position);
         Ok(low + u32::try_from(before).unwrap_or(u32::MAX))
     }
 
@@ -518,6 +582,7 @@ impl Catalog {
             runs.pop();
         }
         if (1..extent.postings()).contains(&kept) {
+            // By where it began when it was found: so its postings are found there again.
             runs.push((segment_first, Extent { count: kept, tombstone: false, ..extent }));
         }
         Ok(())

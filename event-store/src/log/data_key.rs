@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_hidden_end_of_the_chain_is_shown_again_at_its_place_only() {
-        let (key, chain) = (DataKey::new(&random()), ChainEnd::START.after(b"........x"));
+        let (key, chain) = (DataKey::new(&random()), ChainEnd::START.after(&[7; 32]));
         let hidden = key.hide(chain, 7, ChainPlace::Frame);
         assert_eq!(key.hide(hidden, 7, ChainPlace::Frame), chain);
         let others = [(8, ChainPlace::Frame), (7, ChainPlace::Segment)];

@@ -18,6 +18,8 @@ const VERSION_UNCHAINED: u32 = 1;
 const CHAIN_AT: usize = 40;
 const FLAGS_AT: usize = 72;
 const FLAG_ENCRYPTED: u32 = 1;
+/// Events of the segment were reclaimed.
+const FLAG_RECLAIMED: u32 = 2;
 const CRC_BYTES: usize = 4;
 
 /// The fields of a segment's header.
@@ -34,6 +36,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) chain_before: Option<ChainEnd>,
     /// Whether its records are encrypted.
     pub(crate) encrypted: bool,
+    /// Whether events of it were reclaimed.
+    pub(crate) reclaimed: bool,
 }
 
 impl SegmentHeader {
@@ -41,7 +45,8 @@ impl SegmentHeader {
     pub(crate) fn to_bytes(self) -> [u8; SEGMENT_HEADER_BYTES] {
         const CRC_AT: usize = SEGMENT_HEADER_BYTES - CRC_BYTES;
         let chain = self.chain_before.unwrap_or(ChainEnd::START);
-        let flags = if self.encrypted { FLAG_ENCRYPTED } else { 0 };
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let flags = flag(self.encrypted, FLAG_ENCRYPTED) | flag(self.reclaimed, FLAG_RECLAIMED);
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -58,26 +63,34 @@ impl SegmentHeader {
 
     /// Reads it from the first bytes of a segment, as many as there are but no more than a header
     /// has; the error says at which offset what is wrong.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, (u64, &'static str)> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, (u64, String)> {
+        let header_is_bad = |reason: &str| Err((0, reason.to_owned()));
         if bytes.len() < UNCHAINED_HEADER_BYTES {
-            return Err((0, "the header is cut off"));
+            return header_is_bad("the header is cut off");
         }
         if bytes[..8] != SEGMENT_MAGIC {
-            return Err((0, "this is no segment"));
+            return header_is_bad("this is no segment");
         }
         let length = u32_at(bytes, 12) as usize;
         let crc_at = length.checked_sub(CRC_BYTES).filter(|_| length <= bytes.len());
         if crc_at.is_none_or(|at| crc32c(&bytes[..at]) != u32_at(bytes, at)) {
-            return Err((0, "the header does not agree with its checksum"));
+            return header_is_bad("the header does not agree with its checksum");
         }
-        let (chained, flags) = match (u32_at(bytes, 8), length) {
+        let version = u32_at(bytes, 8);
+        let (chained, flags) = match (version, length) {
             (FORMAT_VERSION, SEGMENT_HEADER_BYTES) => (true, u32_at(bytes, FLAGS_AT)),
             (VERSION_WITHOUT_FLAGS, SEGMENT_HEADER_BYTES) => (true, 0),
             (VERSION_UNCHAINED, UNCHAINED_HEADER_BYTES) => (false, 0),
-            _ => return Err((8, "the format is of another version; this build reads 1 to 3")),
+            _ => {
+                let reason = format!(
+                    "the format is of version {version}, this build reads up to {FORMAT_VERSION}"
+                );
+                return Err((8, reason));
+            }
         };
-        if flags & !FLAG_ENCRYPTED != 0 {
-            return Err((FLAGS_AT as u64, "the segment has flags that this build does not know"));
+        if flags & !(FLAG_ENCRYPTED | FLAG_RECLAIMED) != 0 {
+            let reason = format!("the segment has flags {flags:#x} that this build does not know");
+            return Err((FLAGS_AT as u64, reason));
         }
         let chain = || ChainEnd::from_bytes(array_at(bytes, CHAIN_AT));
         Ok(Self {
@@ -86,6 +99,7 @@ impl SegmentHeader {
             salt: u32_at(bytes, 32),
             chain_before: chained.then(chain),
             encrypted: flags & FLAG_ENCRYPTED != 0,
+            reclaimed: flags & FLAG_RECLAIMED != 0,
         })
     }
 
@@ -107,8 +121,10 @@ mod tests {
             salt: 9,
             chain_before: Some(ChainEnd::START),
             encrypted: true,
+            reclaimed: false,
         };
-        for header in [header, SegmentHeader { encrypted: false, ..header }] {
+        for (encrypted, reclaimed) in [(false, false), (false, true), (true, false), (true, true)] {
+            let header = SegmentHeader { encrypted, reclaimed, ..header };
             assert_eq!(SegmentHeader::from_bytes(&header.to_bytes()), Ok(header));
         }
         let mut bytes = header.to_bytes();

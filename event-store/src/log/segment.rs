@@ -15,6 +15,9 @@ use super::segment_keys::SegmentKeys;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 
+/// What is wrong when a segment has a reclaimed record and its header does not say so.
+pub(crate) const NONE_RECLAIMED: &str = "a record is reclaimed where none is";
+
 /// A segment that is open.
 pub(crate) struct Segment {
     /// The position of its first event.
@@ -22,10 +25,12 @@ pub(crate) struct Segment {
     /// The name of its file.
     pub(crate) name: String,
     /// How its frames are laid out.
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     /// The end of the chain before its first event, where it carries that.
     pub(crate) chain_before: Option<ChainEnd>,
     frames_start: u64,
+    /// Whether events of it were reclaimed.
+    pub(crate) reclaimed: bool,
     file: Arc<dyn DiskFile>,
 }
 
@@ -65,7 +70,8 @@ impl Segment {
         };
         let chain_before = header.chain_before.map(shown);
         let (name, frames_start) = (segment_name(first), header.bytes() as u64);
-        Self { first, name, layout, chain_before, frames_start, file }
+        let (layout, reclaimed) = (Arc::new(layout), header.reclaimed);
+        Self { first, name, layout, chain_before, frames_start, reclaimed, file }
     }
 
     /// Opens a segment: checks its header, and reads its key where it has one.
@@ -86,9 +92,21 @@ impl Segment {
         let of = KeyOf { first: self.first, salt: header.salt };
         match header.encrypted.then(|| keys.of(disk, of)) {
             None | Some(Ok(_)) => Ok(()),
+            Some(Err(KeyError::Missing { .. })) if self.is_replaced(disk)? => Ok(()),
             Some(Err(KeyError::Store(error))) => Err(error),
             Some(Err(other)) => Err(self.corrupt(0, &other.to_string())),
         }
+    }
+
+    /// Whether another segment has taken its place, which was written anew with its own key.
+    fn is_replaced(&self, disk: &dyn Disk) -> Result<bool, StoreError> {
+        let named = read_header(&*disk.open(&self.name, false)?, self.first)?;
+        Ok(named.salt != self.layout.salt)
+    }
+
+    /// When it was made, in microseconds since 1970.
+    pub(crate) fn created_micros(&self) -> Result<i64, StoreError> {
+        Ok(read_header(&*self.file, self.first)?.created_micros)
     }
 
     /// Its salt, where it has a key.
@@ -132,7 +150,8 @@ impl Segment {
         }
     }
 
-    /// The events at these places, in their order. Neighbours are read in one go.
+    /// The events at these places, in their order, without those that were reclaimed. Neighbours
+    /// are read in one go.
     pub(crate) fn events(&self, places: &[RecordPlace]) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::with_capacity(places.len());
         let mut rest = places;
@@ -145,7 +164,7 @@ impl Segment {
                 heads.push(self.head(&mut bytes, start, place)?);
             }
             let bytes = Bytes::from(bytes);
-            for (place, head) in run.iter().zip(heads) {
+            for (place, head) in run.iter().zip(heads).filter(|(_, head)| !head.reclaimed) {
                 let record = bytes.slice((place.offset - start) as usize..);
                 let corrupt = |reason| self.corrupt(u64::from(place.offset), reason);
                 events.push(head.event(&record).map_err(corrupt)?);
@@ -153,6 +172,12 @@ impl Segment {
             rest = behind;
         }
         Ok(events)
+    }
+
+    /// When the event at this place was recorded, in microseconds since 1970.
+    pub(crate) fn recorded_at_micros(&self, place: &RecordPlace) -> Result<i64, StoreError> {
+        let mut bytes = self.bytes(u64::from(place.offset), u64::from(place.end))?;
+        Ok(self.head(&mut bytes, place.offset, place)?.recorded_at_micros)
     }
 
     /// Checks the record at this place in bytes that begin at `start`, and decrypts it there.
@@ -167,6 +192,9 @@ impl Segment {
         let head = RecordHead::open(record, &self.layout).map_err(corrupt)?;
         if head.position != place.position {
             return Err(corrupt("another event stands where this one should"));
+        }
+        if head.reclaimed && !self.reclaimed {
+            return Err(corrupt(NONE_RECLAIMED));
         }
         Ok(head)
     }
@@ -197,7 +225,7 @@ pub(crate) fn read_header(file: &dyn DiskFile, first: u64) -> Result<SegmentHead
     match SegmentHeader::from_bytes(&bytes) {
         Ok(header) if header.first == first => Ok(header),
         Ok(_) => Err(corrupt_at(first, 16, "the header and the name disagree")),
-        Err((offset, reason)) => Err(corrupt_at(first, offset, reason)),
+        Err((offset, reason)) => Err(corrupt_at(first, offset, &reason)),
     }
 }
 

@@ -7,7 +7,7 @@ use super::data_key::DataKey;
 use super::disk::{Disk, DiskFile};
 use super::key_file::{KeyError, KeyOf};
 use super::segment::segment_name;
-use crate::encryption::{WrappingKeys, random};
+use crate::encryption::{KeyBytes, WrappingKeys, random};
 use crate::error::StoreError;
 
 /// What the keys of segments are wrapped by, and whether new segments have any.
@@ -61,12 +61,23 @@ impl SegmentKeys {
         let segment = || segment_name(of.first).into();
         let wrapping = lock(&self.wrapping).clone();
         let wrapping = wrapping.ok_or_else(|| KeyError::NoKeys { segment: segment() })?;
-        match of.read(disk, &wrapping) {
-            Ok((key, _)) => Ok(DataKey::new(&key)),
+        let read = Self::read_if_there(disk, of, &wrapping)?;
+        let missing = || KeyError::Missing { segment: segment(), file: of.file_name().into() };
+        read.map(|(key, _)| DataKey::new(&key)).ok_or_else(missing)
+    }
+
+    /// The key of a segment and the name of what wraps it, unless the segment is gone meanwhile: a
+    /// new one took its place.
+    fn read_if_there(
+        disk: &dyn Disk,
+        of: KeyOf,
+        wrapping: &WrappingKeys,
+    ) -> Result<Option<(KeyBytes, String)>, KeyError> {
+        match of.read(disk, wrapping) {
             Err(KeyError::Store(StoreError::Io(error))) if error.kind() == ErrorKind::NotFound => {
-                Err(KeyError::Missing { segment: segment(), file: of.file_name().into() })
+                Ok(None)
             }
-            Err(error) => Err(error),
+            read => read.map(Some),
         }
     }
 
@@ -84,20 +95,23 @@ impl SegmentKeys {
             disk.list()?.iter().filter_map(|name| KeyOf::of_file(name)).collect();
         // Nothing is changed before all are known to open.
         for of in &keys {
-            of.read(disk, &new)?;
+            Self::read_if_there(disk, *of, &new)?;
         }
         *held = Some(Arc::clone(&new));
         drop(held);
-        let mut rewrapped = 0;
+        let mut rotated = RotatedKeys { keys: 0, rewrapped: 0 };
         for of in &keys {
-            let (key, id) = of.read(disk, &new)?;
+            let Some((key, id)) = Self::read_if_there(disk, *of, &new)? else { continue };
+            rotated.keys += 1;
             if id != new.first() {
+                // Should its segment be gone by now, this makes a key of none, which the next
+                // opening removes.
                 of.write(disk, &*of.new_file(disk)?, &key, &new)?;
-                rewrapped += 1;
+                rotated.rewrapped += 1;
             }
         }
         disk.sync_folder()?;
-        Ok(RotatedKeys { keys: keys.len() as u64, rewrapped })
+        Ok(rotated)
     }
 
     /// Removes the keys of segments in whose places others stand by now: of those, each with its

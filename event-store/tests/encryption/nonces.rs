@@ -11,12 +11,13 @@ use bytes::Bytes;
 use event_store::log::{Disk, DiskFile, Fault, SimDisk};
 use event_store::{
     ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore, EventType, ExpectedRevision,
-    NewEvent,
+    NewEvent, StreamMetadata,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{everything, keys, stream};
+use crate::scavenging::thorough;
 
 const DATA: [u8; 32] = [0x5a; 32];
 const STREAM: &str = "track-1";
@@ -45,7 +46,7 @@ impl Disk for Recorder {
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(name, create)?;
-        let written = name.ends_with(".log").then(|| Arc::clone(&self.written));
+        let written = name.contains(".log").then(|| Arc::clone(&self.written));
         Ok(Arc::new(RecordedFile { file, written }))
     }
 
@@ -98,6 +99,8 @@ enum Step {
     Full(usize),
     FailedWrite,
     FailedSync,
+    /// The disk has so much room for the pass.
+    Scavenge(usize),
     Reopen,
     PowerCut(u64),
 }
@@ -108,6 +111,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..600_usize).prop_map(Step::Full),
         1 => Just(Step::FailedWrite),
         1 => Just(Step::FailedSync),
+        2 => (0..3000_usize).prop_map(Step::Scavenge),
         1 => Just(Step::Reopen),
         2 => any::<u64>().prop_map(Step::PowerCut),
     ];
@@ -164,6 +168,8 @@ fn each_is_used_once(written: &[Vec<u8>]) -> usize {
 async fn go(steps: Vec<Step>) -> usize {
     let mut disk = Recorder { disk: SimDisk::new(), written: Arc::default() };
     let mut store = open(&disk).await;
+    let few = StreamMetadata { max_count: Some(2), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream(STREAM), ExpectedRevision::Any, few).await.unwrap();
     for step in steps {
         match step {
             Step::Append(count) => drop(append(&store, count).await),
@@ -179,6 +185,12 @@ async fn go(steps: Vec<Step>) -> usize {
                 append(&store, 2).await;
                 disk.disk = disk.disk.copy();
                 store = open(&disk).await;
+            }
+            Step::Scavenge(room) => {
+                disk.disk.set_capacity_bytes(Some(disk.disk.used_bytes() + room));
+                // Reclaims nothing, or less, where there is no room.
+                let _ = store.scavenge(thorough()).await;
+                disk.disk.set_capacity_bytes(None);
             }
             Step::Reopen => {
                 store.close().await.unwrap();

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::log::{Fault, KeyError, RotatedKeys, SimDisk};
-use event_store::{EmbeddedStore, ExpectedRevision};
+use event_store::{EmbeddedStore, ExpectedRevision, StreamMetadata};
 
 use super::{EventStore, append, count, event, files, keys, open, open_plain, stream};
+use crate::scavenging::thorough;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,8 +53,9 @@ async fn keys_that_do_not_open_everything_change_nothing() {
     assert_eq!(count(&open(&disk, &["old"]).await.unwrap()).await, 80);
 }
 
-/// Given writers that fill segment after segment, when the key is changed again and again beside
-/// them, then every append is taken, and in the end the last key opens everything.
+/// Given writers that fill segment after segment, and scavenging that writes them anew, when the
+/// key is changed again and again beside them, then every append is taken, the log always verifies,
+/// and in the end the last key opens everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_key_is_changed_beside_writers() {
     const WRITERS: u64 = 4;
@@ -61,6 +63,11 @@ async fn the_key_is_changed_beside_writers() {
     const NAMES: [&str; 3] = ["one", "two", "three"];
     let disk = SimDisk::new();
     let store = Arc::new(open(&disk, &[NAMES[0]]).await.unwrap());
+    for writer in 0..WRITERS {
+        let (name, any) = (stream(&format!("track-{writer}")), ExpectedRevision::Any);
+        let few = StreamMetadata { max_count: Some(3), ..StreamMetadata::default() };
+        store.set_stream_metadata(&name, any, few).await.unwrap();
+    }
     let writers = (0..WRITERS).map(|writer| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -72,20 +79,30 @@ async fn the_key_is_changed_beside_writers() {
         })
     });
     let writers: Vec<_> = writers.collect();
-    let mut rotations = 0;
+    let (mut rotations, mut reclaimed) = (0, 0);
     while !writers.iter().all(tokio::task::JoinHandle::is_finished) || rotations < 4 {
         let (old, new) = (NAMES[rotations % 3], NAMES[(rotations + 1) % 3]);
-        store.rotate_keys(keys(&[new, old])).await.unwrap();
+        let (rotated, scavenged, verified) = tokio::join!(
+            store.rotate_keys(keys(&[new, old])),
+            store.scavenge(thorough()),
+            store.verify(None)
+        );
+        rotated.unwrap();
+        verified.unwrap();
+        reclaimed += scavenged.unwrap().progress.events_reclaimed;
         rotations += 1;
     }
+    assert!(reclaimed > WRITERS * EACH / 4, "{reclaimed}");
     for writer in writers {
         writer.await.unwrap();
     }
     store.close().await.unwrap();
     drop(store);
     let store = open(&disk, &[NAMES[rotations % 3]]).await.unwrap();
-    assert_eq!(count(&store).await, WRITERS * EACH);
-    assert_eq!(store.verify(None).await.unwrap().events, WRITERS * EACH);
+    let verified = store.verify(None).await.unwrap();
+    assert_eq!((verified.events, verified.reclaimed), (WRITERS * (EACH + 1), reclaimed));
+    assert_eq!(count(&store).await, verified.events - reclaimed);
+    assert_eq!(files(&disk, ".key").len(), files(&disk, ".log").len(), "no key is left over");
 }
 
 /// Given a rotation that is killed, or loses power, after any of its steps, then both keys open the
