@@ -66,7 +66,8 @@ impl Model {
         if half || !known.is_empty() {
             return Err(MultiRefusal::HalfKnown);
         }
-        // Where the first of a stream was reclaimed those behind it are appended with it, known or not.
+        // Where the first of a stream was reclaimed those behind it are appended with it, known or
+        // not.
         for (name, number) in events {
             self.put_event(name, *number);
         }

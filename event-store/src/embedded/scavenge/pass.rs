@@ -98,8 +98,8 @@ impl<'a> Pass<'a> {
         self.progress.segments_rewritten += 1;
         self.progress.events_reclaimed += hidden.events;
         self.progress.bytes_given_back += bytes;
-        metrics::counter!("event_store_events_reclaimed_total").increment(hidden.events);
-        metrics::counter!("event_store_bytes_given_back_total").increment(bytes);
+        metrics::counter!("veza_event_store_events_reclaimed_total").increment(hidden.events);
+        metrics::counter!("veza_event_store_given_back_bytes_total").increment(bytes);
         Ok(())
     }
 
