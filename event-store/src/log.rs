@@ -31,7 +31,7 @@ pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
-pub(crate) use frame::{FrameBuilder, Kinds, RECLAIMED_RECORD_BYTES, kind_hash};
+pub(crate) use frame::{FrameBuilder, Kinds, kind_hash};
 pub(crate) use mark::Mark;
 pub(crate) use new_segment::{NewSegment, remove_unfinished};
 pub(crate) use recovery::{

@@ -34,8 +34,8 @@ const FLAG_JSON: u8 = 1;
 /// All that is left of the event is its place, its kinds and its digest.
 const FLAG_RECLAIMED: u8 = 2;
 
-/// The size of the record of a reclaimed event, in bytes.
-pub(crate) const RECLAIMED_RECORD_BYTES: usize = RECORD_HEADER_BYTES + size_of::<Digest>();
+/// The size of the record of a reclaimed event in plain, in bytes.
+const RECLAIMED_RECORD_BYTES: usize = RECORD_HEADER_BYTES + size_of::<Digest>();
 
 /// How the frames of a segment are laid out.
 pub(crate) struct Layout {
@@ -76,6 +76,11 @@ impl Layout {
     fn hidden(&self, chain: ChainEnd, first: u64) -> ChainEnd {
         let key = self.key.as_ref();
         key.map_or(chain, |key| key.hide(chain, first, ChainPlace::Frame))
+    }
+
+    /// The size of the record of a reclaimed event, in bytes.
+    pub(crate) fn reclaimed_record_bytes(&self) -> u32 {
+        (RECLAIMED_RECORD_BYTES + self.tag_bytes()) as u32
     }
 
     /// What stands behind a record's data, in bytes.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::ensure;
-use event_store::{
-    EmbeddedOptions, EmbeddedStore, EventStore as _, ExpectedRevision, ReadAll, WrappingKeys,
-};
+use event_store::{EmbeddedOptions, EmbeddedStore, EventStore as _, ReadAll, WrappingKeys};
 
-use super::{Writer, counted};
-use crate::events::{EVENT_BYTES, Events, fill, stream};
+use super::appends::writers;
+use super::counted;
+use crate::events::{EVENT_BYTES, fill};
 use crate::load::{closed_loop, on_a_thread};
 use crate::machine::scratch;
 use crate::scale::{Scale, Span};
@@ -45,13 +44,7 @@ async fn appends(scale: Scale) -> anyhow::Result<Row> {
 async fn appended(span: Span, encrypted: bool) -> anyhow::Result<f64> {
     let folder = scratch()?;
     let store = Arc::new(open(folder.path(), encrypted).await?);
-    let writer = |number| Writer {
-        store: Arc::clone(&store),
-        stream: stream(number),
-        events: Events::new(number as u64),
-        expected: ExpectedRevision::NoStream,
-    };
-    let writers: Vec<Writer> = (0..WRITERS).map(writer).collect();
+    let writers = writers(&store, WRITERS, 1, 0);
     let measured = on_a_thread(move || closed_loop(writers, span)).await?;
     store.close().await?;
     Ok(measured.rate)
