@@ -72,7 +72,7 @@ impl NewSegment {
         };
         disk.rename(&temporary_name(first), &segment_name(first))?;
         disk.sync_folder()?;
-        let segment = Segment::with(header, key, disk.open(&segment_name(first), false)?);
+        let segment = Segment::with(header, key, self.file);
         SegmentKeys::remove_others(disk, &[(first, segment.salt_of_key())]);
         Ok(segment)
     }

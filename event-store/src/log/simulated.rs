@@ -59,7 +59,6 @@ struct Inode {
 struct SimFile {
     state: Arc<Mutex<State>>,
     inode: usize,
-    is_segment: bool,
 }
 
 /// What a fault may concern.
@@ -271,11 +270,7 @@ impl Disk for SimDisk {
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Arc::new(SimFile {
-            state: Arc::clone(&self.state),
-            inode,
-            is_segment: name.ends_with(".log"),
-        }))
+        Ok(Arc::new(SimFile { state: Arc::clone(&self.state), inode }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -360,7 +355,10 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state| {
-            let act = if self.is_segment { Act::SegmentSync } else { Act::Sync };
+            // By the name that it has now: a segment that is being made has another.
+            let mut names = state.live.iter().filter(|(_, inode)| **inode == self.inode);
+            let is_segment = names.any(|(name, _)| name.ends_with(".log"));
+            let act = if is_segment { Act::SegmentSync } else { Act::Sync };
             let allowed = state.sync_allowed(act);
             let inode = &mut state.inodes[self.inode];
             let dirty = mem::take(&mut inode.dirty);

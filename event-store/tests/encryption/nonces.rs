@@ -213,8 +213,8 @@ async fn go(steps: Vec<Step>) -> usize {
 }
 
 proptest! {
+    // 256 cases, or as many as `PROPTEST_CASES` says.
     #![proptest_config(ProptestConfig {
-        cases: 256,
         failure_persistence: None,
         ..Default::default()
     })]
