@@ -57,13 +57,13 @@ impl Live {
         }
         drop(ring);
         let head = last.position.get();
-        self.all.send_replace(head);
+        ring_to(&self.all, head);
         for event in events {
-            self.stream_bell(event.stream.as_str()).send_replace(head);
+            ring_to(self.stream_bell(event.stream.as_str()), head);
         }
     }
 
-    /// Ends all followers.
+    /// Ends all followers. The writer may still publish its last group after that.
     pub(crate) fn close(&self) {
         self.all.send_replace(CLOSED);
         for bell in &self.streams {
@@ -96,6 +96,17 @@ impl Live {
         let number = stream_hash(stream) % BELLS;
         &self.streams[usize::try_from(number).unwrap_or_default()]
     }
+}
+
+/// Tells of a new head, unless nothing more is to be told.
+fn ring_to(bell: &watch::Sender<u64>, head: u64) {
+    bell.send_if_modified(|told| {
+        let open = *told != CLOSED;
+        if open {
+            *told = head;
+        }
+        open
+    });
 }
 
 impl Bell {

@@ -221,7 +221,9 @@ async fn a_saga_tells_what_it_waits_for() {
     put(SagaStarted { kind, version: 1, subject: subject.clone(), input }.into());
     let (step, reason) = ("capture".to_owned(), "the gateway is away".to_owned());
     let retry_at = chrono::Utc::now();
-    put(SagaStepFailed { step, attempt: 2, reason: reason.clone(), retry_at }.into());
+    let waiting_since = None;
+    let reason_of = reason.clone();
+    put(SagaStepFailed { step, attempt: 2, reason: reason_of, retry_at, waiting_since }.into());
     stage.caught_up().await;
     let found = stage.models.sagas.of_subject(&subject).await.expect("they are read");
     assert_eq!(found[0].waiting_for.as_deref(), Some("retry 2 of capture"));
