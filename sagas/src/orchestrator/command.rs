@@ -37,9 +37,9 @@ pub async fn execute<A: Decider>(
             Err(ActivityError::Refused(rejection.to_string()))
         }
         // A disk that is full is somebody else's matter, and not over in minutes.
-        Err(error @ CommandError::Store(StoreError::StorageFull | StoreError::Unavailable { .. })) => {
-            Err(ActivityError::Unavailable(error.to_string()))
-        }
+        Err(
+            error @ CommandError::Store(StoreError::StorageFull | StoreError::Unavailable { .. }),
+        ) => Err(ActivityError::Unavailable(error.to_string())),
         Err(error) => Err(ActivityError::Transient(error.to_string())),
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_schemas::saga::{
@@ -177,7 +177,7 @@ impl Instance {
                     if let (Ok(()), Some(reason)) = (&recorded, pause) {
                         tracing::error!(
                             saga = %run.stream, step = name, reason,
-                            "a run waits for an operator: `veza-replay resume`"
+                            "a run waits for an operator: `veza-replay resume`, of all `--all`"
                         );
                     }
                     return recorded;
@@ -190,15 +190,17 @@ impl Instance {
     fn tell(&self, saga: &SagaDefinition, step: StepName, outcome: &Result<Value, ActivityError>) {
         match outcome {
             Err(ActivityError::Unavailable(reason)) => {
-                if self.lane.outages.failed(step) {
+                if self.lane.outages.failed(step, Instant::now()) {
                     tracing::warn!(
-                        saga = saga.kind, step, reason,
+                        saga = saga.kind,
+                        step,
+                        reason,
                         "somebody who is needed is away; runs of this kind wait for them"
                     );
                 }
             }
             Ok(_) | Err(ActivityError::Refused(_)) => {
-                if let Some(away) = self.lane.outages.answered(step) {
+                if let Some(away) = self.lane.outages.answered(step, Instant::now()) {
                     let away_seconds = away.as_secs();
                     tracing::info!(saga = saga.kind, step, away_seconds, "they answer again");
                 }

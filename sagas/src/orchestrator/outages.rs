@@ -3,9 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::orchestrator::definition::StepName;
 
@@ -26,11 +24,10 @@ struct Outage {
 
 impl Outages {
     /// The step could not be done. Tells whether that is news.
-    pub(crate) fn failed(&self, step: StepName) -> bool {
+    pub(crate) fn failed(&self, step: StepName, now: Instant) -> bool {
         let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let outage =
             outages.entry(step).or_insert(Outage { since: None, told_at: None, open: false });
-        let now = Instant::now();
         let began = outage.since.is_none();
         outage.since.get_or_insert(now);
         let news = began && outage.told_at.is_none_or(|at| now - at >= TELL_EVERY);
@@ -41,10 +38,10 @@ impl Outages {
     }
 
     /// Who the step needs has answered. Tells how long they were away, when that is news.
-    pub(crate) fn answered(&self, step: StepName) -> Option<Duration> {
+    pub(crate) fn answered(&self, step: StepName, now: Instant) -> Option<Duration> {
         let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let outage = outages.get_mut(step)?;
-        let away = outage.since.take()?.elapsed();
+        let away = now - outage.since.take()?;
         std::mem::take(&mut outage.open).then_some(away)
     }
 }
@@ -53,27 +50,27 @@ impl Outages {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_beginning_and_the_end_are_told_once() {
-        let outages = Outages::default();
-        assert_eq!(outages.answered("pay"), None);
-        assert!(outages.failed("pay"));
-        tokio::time::advance(Duration::from_secs(300)).await;
-        assert!(!outages.failed("pay"), "another run meets the same");
-        assert!(outages.failed("ship"), "another step is another party");
-        assert_eq!(outages.answered("pay"), Some(Duration::from_secs(300)));
-        assert_eq!(outages.answered("pay"), None);
+    #[test]
+    fn the_beginning_and_the_end_are_told_once() {
+        let (outages, began) = (Outages::default(), Instant::now());
+        assert_eq!(outages.answered("pay", began), None);
+        assert!(outages.failed("pay", began));
+        let later = began + Duration::from_secs(300);
+        assert!(!outages.failed("pay", later), "another run meets the same");
+        assert!(outages.failed("ship", later), "another step is another party");
+        assert_eq!(outages.answered("pay", later), Some(later - began));
+        assert_eq!(outages.answered("pay", later), None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_comes_and_goes_is_told_of_now_and_then() {
-        let outages = Outages::default();
-        let mut told = 0;
-        for _ in 0..600 {
-            told += usize::from(outages.failed("pay"));
-            outages.answered("pay");
-            tokio::time::advance(Duration::from_secs(1)).await;
+    #[test]
+    fn who_comes_and_goes_is_told_of_now_and_then() {
+        let (outages, began) = (Outages::default(), Instant::now());
+        let seconds = (0..600).map(|second| began + Duration::from_secs(second));
+        let (mut began_told, mut ends_told) = (0, 0);
+        for now in seconds {
+            began_told += usize::from(outages.failed("pay", now));
+            ends_told += usize::from(outages.answered("pay", now).is_some());
         }
-        assert_eq!(told, 10);
+        assert_eq!((began_told, ends_told), (10, 10));
     }
 }

@@ -77,7 +77,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 async fn play(steps: Vec<Step>) {
     let store = MemoryStore::new();
-    grow(&store, steps.len()).await;
+    grow(&store, 60).await;
     let mut keeper = Keeper::load(&store, stream()).await.unwrap();
     let mut saved = Checkpoint::START;
     for (step, at) in steps.into_iter().zip(1..) {
