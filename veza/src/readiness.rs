@@ -206,7 +206,8 @@ impl Readiness {
     /// What sagas can't go on with by themselves.
     fn held_up(&self) -> Vec<String> {
         let mut degraded = Vec::new();
-        let Held { paused, outside } = self.held.as_ref().map_or_else(Held::default, |it| *it.borrow());
+        let Held { paused, outside } =
+            self.held.as_ref().map_or_else(Held::default, |it| *it.borrow());
         if paused > 0 {
             degraded.push(format!(
                 "{paused} runs of sagas wait for an operator: `veza-replay sagas --status paused`"

@@ -165,9 +165,9 @@ pub fn sleeps(source: &Source) -> Vec<String> {
     let code: Vec<&str> = source.code.lines().collect();
     let functions = code::functions(&source.code);
     let polls = |at: usize| {
-        let around = functions.iter().filter(|function| {
-            (function.line..function.line + function.lines).contains(&(at + 1))
-        });
+        let around = functions
+            .iter()
+            .filter(|function| (function.line..function.line + function.lines).contains(&(at + 1)));
         // The innermost one has the loop that the pause is of.
         let begins = around.map(|function| function.line - 1).max().unwrap_or(at);
         let loops = ["while ", "loop {", "for "];
