@@ -51,8 +51,8 @@ struct Lag {
 }
 
 /// Prints every model: those of the settings, and those of earlier versions that are still there.
-/// Bad is one that fails, that is of another log, that nobody runs though it was not stopped, or that
-/// has parked events.
+/// Bad is one that fails, that is of another log, that nobody runs though it was not stopped, or
+/// that has parked events.
 pub async fn models(
     store: &dyn EventStore,
     read_models: &Models,

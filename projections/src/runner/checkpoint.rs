@@ -206,8 +206,8 @@ pub(crate) async fn advance(
              (name, version, position, status, mark_position, mark_event)
          VALUES ($1, $2, $3, 'running', $4, $5)
          ON CONFLICT (name, version) DO UPDATE
-         SET position = $3, mark_position = $4, mark_event = $5, built = true, pinned_position = NULL, updated_at = now(),
-             reason = NULL, failing_position = NULL,
+         SET position = $3, mark_position = $4, mark_event = $5, built = true,
+             pinned_position = NULL, updated_at = now(), reason = NULL, failing_position = NULL,
              status = CASE checkpoints.status WHEN 'stopped' THEN 'stopped' ELSE 'running' END",
     )
     .bind(id.name)

@@ -1,5 +1,5 @@
-//! A log in the place of the one that a model was filled from: the model is not served as if it were
-//! of this one, and is not thrown away unasked either.
+//! A log in the place of the one that a model was filled from: the model is not served as if it
+//! were of this one, and is not thrown away unasked either.
 
 use std::sync::Arc;
 use std::time::Duration;

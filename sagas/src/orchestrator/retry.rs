@@ -1,5 +1,5 @@
-//! When a failed step is tried again: later each time, spread out, and not for ever. What only waits
-//! for somebody who can't be reached is waited for much longer than what fails.
+//! When a failed step is tried again: later each time, spread out, and not for ever. Somebody who
+//! can't be reached is waited for much longer than what fails is tried.
 
 use std::time::Duration;
 
