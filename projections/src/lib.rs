@@ -9,7 +9,7 @@
 //! | [`envelope`] | recorded events, opened |
 //! | [`runner`] | batches, checkpoints, parked events, leases, rebuilds, waiting for a position |
 //! | `mark` | an event by which a log is known again |
-//! | [`page`] | pages of rows, and the errors of queries |
+//! | [`page`], [`query_error`] | pages of rows, and what can go wrong with a query |
 //! | [`analytics`] | the port of counts of listenings |
 //! | [`postgres`] | the models in PostgreSQL, each with its queries |
 //! | [`clickhouse`] | the counts of listenings in ClickHouse, with their queries |
@@ -28,12 +28,14 @@ mod mark;
 pub mod page;
 pub mod postgres;
 pub mod projection;
+pub mod query_error;
 pub mod runner;
 pub mod search;
 
 pub use envelope::{Envelope, Event};
-pub use page::{Cursor, Page, PageSize, QueryError};
+pub use page::{Cursor, PAGE_ROWS_MAX, Page, PageSize};
 pub use projection::{ApplyError, ModelId, Projection, Target, is_unreachable};
+pub use query_error::{QueryError, is_undefined};
 pub use runner::{
     Checkpoint, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError, Watermarks,
     checkpoints, parked_events, retry_parked,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use event_store::{EventStore, Position, ReadAll};
 use futures::TryStreamExt as _;
-use projections::runner::{Checkpoint, NOT_RUN, prepare};
+use projections::runner::{Checkpoint, NOT_RUN, SILENT, prepare};
 use projections::{Projection, checkpoints};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -72,7 +72,7 @@ pub async fn models(
         let is_bad = |row: &Checkpoint| {
             row.parked_events > 0
                 || row.is_of_another_log()
-                || ["retrying", NOT_RUN].contains(&row.faring())
+                || ["retrying", NOT_RUN, SILENT].contains(&row.faring())
         };
         if row.is_some_and(is_bad) {
             verdict = Verdict::Bad;

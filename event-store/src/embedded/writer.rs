@@ -15,7 +15,7 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
-use crate::index::stream_hash;
+use crate::index::{Hashes, stream_hash};
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
 use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Segment, next_segment};
 
@@ -129,14 +129,15 @@ impl Writer {
         if let Err(error) = file.sync() {
             return Err(self.poison(&StoreError::Io(Arc::new(error))));
         }
-        metrics::histogram!("event_store_sync_seconds").record(began.elapsed());
-        metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
-        self.shared.catalog.publish(&events, &frame);
+        metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
+        metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
+        let hashes: Vec<Hashes> = events.iter().map(Hashes::of_event).collect();
+        self.shared.catalog.publish(&events, &hashes, &frame);
         for event in &events {
             let hash = stream_hash(event.stream.as_str());
             self.recent.add(event.id, hash, event.position.get());
         }
-        self.shared.live.publish(&events);
+        self.shared.live.publish(&events, &hashes);
         Ok(())
     }
 
@@ -182,7 +183,7 @@ impl Writer {
             other => other.to_string().into(),
         };
         tracing::error!(%reason, "the event store stops writing; open it again to recover");
-        metrics::counter!("event_store_poisoned_total").increment(1);
+        metrics::counter!("veza_event_store_poisoned_total").increment(1);
         self.poisoned = Some(Arc::clone(&reason));
         StoreError::Poisoned { reason }
     }

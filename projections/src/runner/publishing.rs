@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use event_store::{Position, RecordedEvent, SubscribeError, SubscribeFrom};
-use futures::StreamExt;
+use futures::{StreamExt, TryFutureExt};
 use metrics::{counter, histogram};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -96,12 +96,13 @@ impl Publisher {
                 Standing::START
             }
         };
-        let link = self.bus.connect(&*self.supervisor.store);
-        let Some(link) = cancel.run_until_cancelled(link).await else {
+        let link = cancel.run_until_cancelled(self.bus.connect(&*self.supervisor.store));
+        let link = async { Ok::<_, PublishError>(link.await.transpose()?) };
+        let Some(link) = lease::kept(connection, link).await? else {
             return Ok(None);
         };
-        let link = link?;
-        let Standing { position, mark } = self.of_this_log(standing).await?;
+        let standing = async { Ok::<_, PublishError>(self.of_this_log(standing).await?) };
+        let Standing { position, mark } = lease::kept(connection, standing).await?;
         Ok(Some(Session { connection, link, position, mark }))
     }
 
@@ -129,7 +130,10 @@ impl Publisher {
                 () = cancel.cancelled() => return Ok(()),
                 chunk = chunks.next() => chunk.ok_or(PublishError::SubscriptionEnded)?,
                 () = sleep(IDLE_INTERVAL) => {
-                    let head = self.supervisor.nothing_until_head(session.position).await?;
+                    lease::answered(session.connection.ping()).await?;
+                    let look = self.supervisor.nothing_until_head(session.position);
+                    let look = look.err_into::<PublishError>();
+                    let head = lease::kept(session.connection, look).await?;
                     if let Some(head) = head {
                         self.advance(session, head, None).await?;
                     }
@@ -166,7 +170,7 @@ impl Publisher {
             let waited = self.supervisor.cancel.run_until_cancelled(timeout(STALL, &mut sent));
             match waited.await {
                 Some(Ok(published)) => break published?,
-                Some(Err(_)) if stalled => {}
+                Some(Err(_)) if stalled => lease::answered(session.connection.ping()).await?,
                 Some(Err(_)) => {
                     stalled = true;
                     let reason = "Kafka does not confirm what was sent; it is waited for";
@@ -185,8 +189,10 @@ impl Publisher {
             // The checkpoint, which moves now, says that it runs again.
             info!(projection = %id, "Kafka confirms again");
         }
-        histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
-        counter!("projection_events_total", "projection" => id.name).increment(events.len() as u64);
+        histogram!("veza_projection_batch_seconds", "projection" => id.name)
+            .record(started.elapsed());
+        counter!("veza_projection_events_total", "projection" => id.name)
+            .increment(events.len() as u64);
         Ok(true)
     }
 

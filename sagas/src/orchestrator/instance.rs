@@ -148,8 +148,12 @@ impl Instance {
             Err(ActivityError::Unavailable(_)) => "unavailable",
             Err(_) => "failed",
         };
+        let direction = match way {
+            Way::Do => "forward",
+            Way::Undo => "back",
+        };
         metrics::counter!("veza_saga_steps_total", "saga" => saga.kind, "step" => name,
-            "outcome" => label)
+            "way" => direction, "outcome" => label)
         .increment(1);
         loop {
             let now = self.clock.now();

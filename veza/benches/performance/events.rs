@@ -13,6 +13,9 @@ use uuid::Uuid;
 /// The data of an event, in bytes.
 pub const EVENT_BYTES: usize = 256;
 
+/// About what one takes in a log, in bytes.
+pub const RECORD_BYTES: usize = EVENT_BYTES + 91;
+
 /// Chance from which the data of events is cut.
 const CHANCE_BYTES: usize = 64 * 1024;
 

@@ -1,6 +1,7 @@
 //! The embedded store against the disk that it stands on.
 
 mod appends;
+mod categories;
 mod long;
 mod openings;
 mod postgres;
@@ -36,6 +37,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     rows.extend(reads::rows(scale, folder.path(), events).await?);
     rows.push(reads::points(scale, folder.path(), Log::filled(events), "").await?);
     rows.extend(openings::rows(scale, folder.path(), events, "").await?);
+    rows.push(categories::row(scale, events).await?);
     if scale.is_full() {
         drop(folder);
         rows.extend(long::measure(scale).await?);

@@ -8,7 +8,7 @@ use anyhow::ensure;
 
 use super::appends::writers;
 use super::{open, openings, reads};
-use crate::events::{EVENT_BYTES, Log, fill_streams};
+use crate::events::{Log, RECORD_BYTES, fill_streams};
 use crate::load::{closed_loop, on_a_thread};
 use crate::machine::{free_bytes, scratch};
 use crate::raw_file::synced_batches;
@@ -24,9 +24,6 @@ const SIZES: [usize; 3] = [1_000_000, 10_000_000, 50_000_000];
 
 /// The disk that each event needs, with room to spare, in bytes.
 const EVENT_DISK_BYTES: u64 = 480;
-
-/// What an event of a writer takes in the log, in bytes.
-const RECORD_BYTES: usize = EVENT_BYTES + 91;
 
 /// Who appends at every size, to streams that the log has not.
 const WRITERS: usize = 64;

@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::{counted, open};
-use crate::events::{Log, stream, streams};
+use crate::events::{Log, RECORD_BYTES, stream, streams};
 use crate::load::{Call, Caller, closed_loop, on_a_thread};
 use crate::raw_file::{segments, sequential_read};
 use crate::scale::{Scale, Span};
@@ -21,9 +21,6 @@ use crate::table::{Row, TargetOf, per_second, tell};
 
 /// How many readers there are at once.
 const READERS: usize = 8;
-
-/// About what a record takes, in bytes.
-const RECORD_BYTES: usize = 340;
 
 /// One stream after the other, and everything.
 pub async fn rows(scale: Scale, folder: &Path, count: usize) -> anyhow::Result<Vec<Row>> {
