@@ -14,6 +14,7 @@ use event_store::{
     StoreError, StreamName,
 };
 use futures::TryStreamExt;
+use futures_timer::Delay;
 use uuid::Uuid;
 
 use crate::context::CommandContext;
@@ -233,7 +234,7 @@ impl CommandHandler {
         if conflicts >= ATTEMPTS_MAX {
             return Err(CommandError::Conflict { attempts: conflicts });
         }
-        tokio::time::sleep(pause(context.command_id, conflicts)).await;
+        Delay::new(pause(context.command_id, conflicts)).await;
         if !folded.refresh(&*self.store, stream, None).await? {
             // Nothing came after what was folded, and yet it is not the end: begin anew.
             *folded = Folded::default();
