@@ -141,6 +141,11 @@ async fn a_track_goes_from_draft_to_published_to_taken_down() {
     stage.caught_up().await;
     let found = tracks.by_id(track_id).await.expect("it is read").expect("it is there");
     assert!(!found.master_available);
+    assert_eq!(tracks.published(None, size(10)).await.expect("they are read").rows.len(), 0);
+    let public = tracks.published_by(&[artist], None, size(10)).await.expect("they are read");
+    assert!(public.is_empty(), "{public:?}");
+    let theirs = tracks.by_artist(artist, None, size(10)).await.expect("they are read");
+    assert_eq!(theirs.rows.len(), 2, "its artist is told of it still");
     stage.end().await;
 }
 
