@@ -202,6 +202,25 @@ pub fn domain_purity(source: &Source) -> Vec<String> {
     })
 }
 
+/// The lists of routes. Of the first two, the table of who may do what reads them; what the others
+/// have is open to all, or has tests of its own.
+const ROUTES: &[&str] = &[
+    "command-api/src/routes.rs",
+    "query-api/src/routes.rs",
+    "veza/src/docs.rs",
+    "veza/src/probes.rs",
+];
+
+/// A route that is not in a list would be missing in the table of who may do what.
+pub fn routes(source: &Source) -> Vec<String> {
+    let ways = [".route(", ".routes(", ".route_service(", ".nest(", ".nest_service("];
+    source.lines(|at, line| {
+        let is_meant = at < source.tests_from && !ROUTES.contains(&source.path.as_str());
+        let way = ways.iter().find(|way| line.contains(**way))?;
+        is_meant.then(|| format!("`{way}…)` outside of the lists of routes: {}", ROUTES.join(", ")))
+    })
+}
+
 /// What a merge leaves where two changes met and nobody looked.
 pub fn merged(source: &Source) -> Vec<String> {
     let marks = ["<<<<<<< ", ">>>>>>> "];
@@ -289,6 +308,8 @@ fn each_rule_on_words_catches_what_breaks_it() {
     let child = |path| Source::new(path, "x.unwrap()").within(&parent.modules_of_tests());
     assert_eq!(unwraps(&child("a/src/b/c.rs")).len() + unwraps(&child("a/src/b/c/d.rs")).len(), 0);
     assert_eq!(unwraps(&child("a/src/b/cd.rs")).len(), 1);
+    let plain = "Router::new().route(path, get(all))";
+    catches(routes, ("query-api/src/api.rs", plain), 1, ("query-api/src/routes.rs", plain));
     let mark = concat!("\n", "<<<<<<", "< a");
     catches(merged, ("a.md", mark), 2, ("a.md", "\n <<<<<<< a"));
     let clock = "let now = Utc::now();";
