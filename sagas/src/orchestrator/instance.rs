@@ -142,19 +142,7 @@ impl Instance {
             Some(activity) => self.attempt(activity, run, saga, (name, way)).await,
         };
         self.tell(saga, name, &outcome);
-        let label = match &outcome {
-            Ok(_) => "done",
-            Err(ActivityError::Refused(_)) => "refused",
-            Err(ActivityError::Unavailable(_)) => "unavailable",
-            Err(_) => "failed",
-        };
-        let direction = match way {
-            Way::Do => "forward",
-            Way::Undo => "back",
-        };
-        metrics::counter!("veza_saga_steps_total", "saga" => saga.kind, "step" => name,
-            "way" => direction, "outcome" => label)
-        .increment(1);
+        count(saga, (name, way), &outcome);
         loop {
             let now = self.clock.now();
             let event = self.verdict(run, saga, (name, way), &outcome, now);
@@ -382,4 +370,25 @@ fn activity(step: &Step, way: Way) -> Option<&dyn Activity> {
         (Way::Do, StepKind::Action(activity)) => Some(activity.as_ref()),
         (Way::Do, StepKind::Wait(_)) => None,
     }
+}
+
+/// Counts a step that was tried.
+fn count(
+    saga: &SagaDefinition,
+    (name, way): (StepName, Way),
+    outcome: &Result<Value, ActivityError>,
+) {
+    let label = match outcome {
+        Ok(_) => "done",
+        Err(ActivityError::Refused(_)) => "refused",
+        Err(ActivityError::Unavailable(_)) => "unavailable",
+        Err(_) => "failed",
+    };
+    let direction = match way {
+        Way::Do => "forward",
+        Way::Undo => "back",
+    };
+    metrics::counter!("veza_saga_steps_total", "saga" => saga.kind, "step" => name,
+        "way" => direction, "outcome" => label)
+    .increment(1);
 }

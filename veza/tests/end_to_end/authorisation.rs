@@ -284,15 +284,6 @@ fn fields(scene: &Scene) -> Vec<Field<'_>> {
     let Scene { track, draft, listing, order, channel, .. } = scene;
     let unknown = Refusal("UNAUTHENTICATED");
     let everybody = || vec![(None, Something), (Some(stranger), Something)];
-    let operators = || {
-        let refused = Refusal("FORBIDDEN");
-        vec![
-            (None, unknown),
-            (Some(stranger), refused),
-            (Some(artist), refused),
-            (Some(administrator), Something),
-        ]
-    };
     let field = |name, query: String, seen| Field { name, query, seen };
     vec![
         field(
@@ -347,8 +338,19 @@ fn fields(scene: &Scene) -> Vec<Field<'_>> {
                 (Some(administrator), Something),
             ],
         ),
-        field("sagas", "{ sagas { nodes { status } } }".to_owned(), operators()),
-        field("models", "{ models { name } }".to_owned(), operators()),
+        field("sagas", "{ sagas { nodes { status } } }".to_owned(), operators(scene)),
+        field("models", "{ models { name } }".to_owned(), operators(scene)),
+    ]
+}
+
+/// What operators alone see.
+fn operators(scene: &Scene) -> Vec<(Option<&Person>, Sees)> {
+    let refused = Sees::Refusal("FORBIDDEN");
+    vec![
+        (None, Sees::Refusal("UNAUTHENTICATED")),
+        (Some(&scene.stranger), refused),
+        (Some(&scene.artist), refused),
+        (Some(&scene.administrator), Sees::Something),
     ]
 }
 
