@@ -1,10 +1,13 @@
 //! Power cuts and failing disks: what was acknowledged stays, what was not is whole or gone.
 
+#[path = "given/coins.rs"]
+mod chance;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use chance::coins;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
@@ -18,17 +21,6 @@ const FIRST_SEGMENT: &str = "00000000000000000001.log";
 async fn append(store: &EmbeddedStore, name: &str, numbers: &[u64]) -> Result<(), AppendError> {
     let events = numbers.iter().map(|&number| event(number)).collect();
     store.append(&stream(name), ExpectedRevision::Any, events).await.map(drop)
-}
-
-/// Coins thrown from a seed, the same each time.
-fn coins(seed: u64) -> impl FnMut() -> bool {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.count_ones().is_multiple_of(2)
-    }
 }
 
 /// The first segment without the room behind its last frame, which is zeros.
