@@ -65,7 +65,8 @@ fn tell(status: &ScavengeStatus) {
         let given_back = progress.bytes_given_back;
         let _ = writeln!(
             io::stderr(),
-            "{done} of {all} segments, {given_back} bytes given back; when stopped, the next goes on here"
+            "{done} of {all} segments, {given_back} bytes given back; \
+             a pass that is stopped goes on here the next time"
         );
     }
 }
