@@ -45,6 +45,7 @@ pub mod probes;
 pub mod read_side;
 pub mod readiness;
 pub mod replay;
+pub mod resume;
 pub mod run_file;
 pub mod scavenging;
 pub mod serve;
