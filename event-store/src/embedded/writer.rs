@@ -96,12 +96,19 @@ impl Writer {
         for answer in answers {
             answer.give(&committed);
         }
+        #[cfg(veza_canary = "acknowledge-before-sync")]
+        let _ = shared.catalog.active().0.file().sync();
     }
 
     /// Makes the events durable and then visible, or none of them.
     fn commit(&mut self, events: Vec<RecordedEvent>) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
+        }
+        #[cfg(veza_canary = "write-half-batch")]
+        if events.len() > 1 {
+            let (half, rest) = events.split_at(events.len() / 2);
+            return self.commit(half.to_vec()).and(self.commit(rest.to_vec()));
         }
         let frame_bytes = FrameBuilder::frame_bytes(&events) as u64;
         let (_, length) = self.shared.catalog.active();
@@ -126,11 +133,16 @@ impl Writer {
             };
         }
         let began = Instant::now();
-        if let Err(error) = file.sync() {
+        #[cfg(veza_canary = "visible-before-sync")]
+        self.shared.catalog.publish(&events, &frame);
+        if !cfg!(veza_canary = "acknowledge-before-sync")
+            && let Err(error) = file.sync()
+        {
             return Err(self.poison(&StoreError::Io(Arc::new(error))));
         }
         metrics::histogram!("event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
+        #[cfg(not(veza_canary = "visible-before-sync"))]
         self.shared.catalog.publish(&events, &frame);
         for event in &events {
             let hash = stream_hash(event.stream.as_str());
@@ -183,7 +195,7 @@ impl Writer {
         };
         tracing::error!(%reason, "the event store stops writing; open it again to recover");
         metrics::counter!("event_store_poisoned_total").increment(1);
-        self.poisoned = Some(Arc::clone(&reason));
+        self.poisoned = (!cfg!(veza_canary = "forgive-failed-sync")).then(|| Arc::clone(&reason));
         StoreError::Poisoned { reason }
     }
 }

@@ -129,13 +129,15 @@ pub(crate) fn recover_active(
     }
     let written = written_end(segment, end, length)?;
     if end < written {
-        if let Some(offset) = whole_frame_behind(segment, end, written, next)? {
+        if !cfg!(veza_canary = "cut-damaged-middle")
+            && let Some(offset) = whole_frame_behind(segment, end, written, next)?
+        {
             let reason = format!("a frame is damaged, and a whole one follows at {offset}");
             return Err(segment.corrupt(end, &reason));
         }
         segment.file().truncate(end)?;
     }
-    if clean.is_none() {
+    if clean.is_none() && !cfg!(veza_canary = "unsynced-tail") {
         // It may be in the page cache only, for a process that died or a sync that failed; what a
         // sync failed for counts as synced from then on, so it is written once more.
         segment.file().write_at(&segment.bytes(last_frame, end)?, last_frame)?;
@@ -181,7 +183,10 @@ fn visit_frame(
         let offset = frame_offset + at as u64;
         let corrupt = |reason| segment.corrupt(offset, reason);
         let bytes = frame.get(at..head.length).unwrap_or_default();
-        let record = RecordHead::check(bytes, segment.layout.salt).map_err(corrupt)?;
+        let record = match RecordHead::check(bytes, segment.layout.salt) {
+            Err(_) if cfg!(veza_canary = "recover-half-batch") => return Ok(()),
+            checked => checked.map_err(corrupt)?,
+        };
         if record.position != position {
             return Err(corrupt("a record is out of order"));
         }

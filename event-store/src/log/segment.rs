@@ -89,7 +89,9 @@ impl Segment {
         file.write_at(&header, 0)?;
         file.truncate(SEGMENT_HEADER_BYTES as u64)?;
         file.sync()?;
-        disk.sync_folder()?;
+        if !cfg!(veza_canary = "skip-folder-sync") {
+            disk.sync_folder()?;
+        }
         let layout = Layout { salt, chained: true };
         Ok(Self { first, name, layout, chain_before: Some(chain), file })
     }
