@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::blocks::{Damaged, blocks_bytes, into_blocks, read_payload};
 use super::bloom::Bloom;
-use super::memory::MemoryIndex;
+use super::memory::{MemoryIndex, TOMBSTONE_REVISION};
 use super::{Extent, stream_hash};
 use crate::event::EventId;
 use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at};
@@ -170,8 +170,12 @@ impl IndexFile {
         let count = count.min(all.saturating_sub(skip)) as usize;
         let at = self.postings_at((start + skip) as usize);
         let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
-        let numbers = (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES));
-        Ok(numbers.map(|posting| self.first + u64::from(posting)).collect())
+        let postings = (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES));
+        let position = |posting| self.first + u64::from(posting);
+        let in_segment = |posting: u32| (posting as usize) < self.events;
+        postings
+            .map(|posting| in_segment(posting).then(|| position(posting)).ok_or(Damaged))
+            .collect()
     }
 
     /// The offsets of the records from this place in the segment on; fewer where it ends.
@@ -210,13 +214,15 @@ impl IndexFile {
     fn entry(&self, number: usize) -> Result<(u64, Extent), Damaged> {
         let at = HEADER_BYTES + self.events * OFFSET_BYTES + number * STREAM_BYTES;
         let bytes = read_payload(&*self.file, at, STREAM_BYTES)?;
-        let tombstone = u32_at(&bytes, 24) & FLAG_TOMBSTONE != 0;
-        let extent = Extent {
-            first_revision: u64_at(&bytes, 8),
-            start: Some(u32_at(&bytes, 16)),
-            count: u32_at(&bytes, 20).saturating_sub(u32::from(tombstone)),
-            tombstone,
-        };
+        let (start, count) = (u32_at(&bytes, 16), u32_at(&bytes, 20));
+        let (tombstone, first_revision) =
+            (u32_at(&bytes, 24) & FLAG_TOMBSTONE != 0, u64_at(&bytes, 8));
+        let behind = u64::from(start) + u64::from(count);
+        if behind > self.events as u64 || first_revision > TOMBSTONE_REVISION {
+            return Err(Damaged);
+        }
+        let count = count.saturating_sub(u32::from(tombstone));
+        let extent = Extent { first_revision, start: Some(start), count, tombstone };
         Ok((u64_at(&bytes, 0), extent))
     }
 

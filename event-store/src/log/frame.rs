@@ -21,6 +21,8 @@ const CHAINED_HEAD_BYTES: usize = FRAME_HEAD_BYTES + ChainEnd::BYTES;
 /// Where the CRC of a frame or a record ends, and what it covers begins.
 const COVERED_FROM: usize = 8;
 const FLAG_JSON: u8 = 1;
+/// The highest revision: that of a tombstone.
+const REVISION_MAX: u64 = i64::MAX as u64;
 
 /// How the frames of a segment are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +231,9 @@ impl RecordHead {
         let data_bytes = u32_at(bytes, 60) as usize;
         if RECORD_HEADER_BYTES + parts.iter().sum::<usize>() + data_bytes != length {
             return Err("the parts of a record do not fill it");
+        }
+        if head.revision > REVISION_MAX {
+            return Err("the revision of a record is not possible");
         }
         Ok(head)
     }
