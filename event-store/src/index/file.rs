@@ -31,6 +31,8 @@ const FLAG_TOMBSTONE: u32 = 1;
 pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     first: u64,
+    /// The length of the segment.
+    segment_bytes: u64,
     /// Where the payload ends, of which older versions have less.
     end: usize,
     events: usize,
@@ -74,6 +76,7 @@ impl IndexFile {
         let mut index = Self {
             file,
             first: segment.first,
+            segment_bytes: length,
             end: 0,
             events: u32_at(&header, 24) as usize,
             streams: u32_at(&header, 28) as usize,
@@ -183,7 +186,11 @@ impl IndexFile {
         let count = count.min(self.events.saturating_sub(from));
         let at = HEADER_BYTES + from * OFFSET_BYTES;
         let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
-        Ok((0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect())
+        let offsets: Vec<u32> =
+            (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect();
+        let in_segment = offsets.last().is_none_or(|&last| u64::from(last) < self.segment_bytes);
+        let rising = offsets.is_sorted_by(|one, next| one < next);
+        (rising && in_segment).then_some(offsets).ok_or(Damaged)
     }
 
     /// Whether it has the ids of all events from this position on.

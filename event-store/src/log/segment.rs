@@ -198,11 +198,9 @@ impl Segment {
         start: u32,
         place: &RecordPlace,
     ) -> Result<RecordedEvent, StoreError> {
+        let from = (place.offset - start) as usize;
+        let record = bytes.slice(from..(place.end - start) as usize);
         let corrupt = |reason| self.corrupt(u64::from(place.offset), reason);
-        let (from, to) = (place.offset.checked_sub(start), place.end.checked_sub(start));
-        let part = from.zip(to).map(|(from, to)| from as usize..to as usize);
-        let part = part.filter(|part| bytes.get(part.clone()).is_some());
-        let record = bytes.slice(part.ok_or_else(|| corrupt("no record can be there"))?);
         let head = RecordHead::check(&record, self.layout.salt).map_err(corrupt)?;
         if head.position != place.position {
             return Err(corrupt("another event stands where this one should"));

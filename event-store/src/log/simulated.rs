@@ -2,9 +2,9 @@
 //!
 //! The fault model: what was written but not synced may survive a power cut in any subset of its
 //! sectors of 512 bytes; of the files created, renamed or removed without a folder sync each may be
-//! as before, whatever became of the others; what was synced survives whole. After a sync that failed, what it was for counts as synced, as
-//! Linux has it: a later sync makes only that durable which was written anew. An operation can be
-//! told to fail, and the disk to be full.
+//! as before, whatever became of the others; what was synced survives whole. After a sync that
+//! failed, what it was for counts as synced, as Linux has it: a later sync makes only that durable
+//! which was written anew. An operation can be told to fail, and the disk to be full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
