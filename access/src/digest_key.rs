@@ -8,7 +8,7 @@ use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 use crate::key_folder::Put;
-use crate::key_ring::{KeyRingError, not_a_key, open, read, write};
+use crate::key_set::{KeyError, not_a_key, open, read, write};
 
 /// Its name in the folder.
 pub const DIGEST_KEY_FILE: &str = "digest-key";
@@ -24,13 +24,13 @@ impl DigestKey {
     ///
     /// # Errors
     /// When the file cannot be read or written, does not hold a key, or others may read it.
-    pub fn load_or_create(folder: &Path) -> Result<Self, KeyRingError> {
+    pub fn load_or_create(folder: &Path) -> Result<Self, KeyError> {
         let folder = open(folder)?;
         let key = match read(&folder, DIGEST_KEY_FILE)? {
             Some(key) => key,
             None => {
                 let mut key = Zeroizing::new([0; KEY_BYTES]);
-                aws_lc_rs::rand::fill(key.as_mut()).map_err(|_| KeyRingError::Generate)?;
+                aws_lc_rs::rand::fill(key.as_mut()).map_err(|_| KeyError::Generate)?;
                 write(&folder, DIGEST_KEY_FILE, key.as_ref(), Put::IfAbsent)?;
                 // Another process may have been first: what is in the folder is the key.
                 read(&folder, DIGEST_KEY_FILE)?
@@ -98,6 +98,6 @@ mod tests {
         let path = folder.path().join(DIGEST_KEY_FILE);
         fs::write(&path, b"short").unwrap();
         let error = DigestKey::load_or_create(folder.path()).unwrap_err();
-        assert!(matches!(&error, KeyRingError::NotAKey { path: named } if *named == path));
+        assert!(matches!(&error, KeyError::NotAKey { path: named } if *named == path));
     }
 }

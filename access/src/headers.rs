@@ -117,7 +117,8 @@ impl IdempotencyKey {
 impl fmt::Debug for IdempotencyKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = &self.0[..self.0.len().min(8)];
-        write!(formatter, "IdempotencyKey({shown}.., {} characters)", self.0.len())
+        // No key has this character, so none goes on in what follows.
+        write!(formatter, "IdempotencyKey({shown}…, {} characters)", self.0.len())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +18,16 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct KeyFolder {
     path: PathBuf,
+}
+
+/// A state of a folder. A file that is replaced is another inode for certain, whatever the clock
+/// of the file system shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Inode and time of change.
+    file: Option<(u64, i64, i64)>,
+    /// When a name last came or went.
+    folder: Option<(i64, i64)>,
 }
 
 /// How a file is put in its place.
@@ -39,7 +49,38 @@ impl KeyFolder {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_folder(parent)?;
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self::at(path))
+    }
+
+    /// The folder as it is, also where there is none.
+    pub fn at(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Waits until nobody else has the lock; it is let go when the file is dropped.
+    ///
+    /// # Errors
+    /// When the folder is not there or can't be locked.
+    pub fn lock(&self) -> io::Result<File> {
+        let folder = File::open(&self.path)?;
+        folder.lock()?;
+        Ok(folder)
+    }
+
+    /// What tells one state of the folder from another: another file under this name, or another
+    /// name that came or went.
+    pub fn stamp(&self, name: &str) -> Stamp {
+        let file = fs::metadata(self.path_of(name)).ok();
+        let folder = fs::metadata(&self.path).ok();
+        Stamp {
+            file: file.map(|file| (file.ino(), file.ctime(), file.ctime_nsec())),
+            folder: folder.map(|folder| (folder.mtime(), folder.mtime_nsec())),
+        }
     }
 
     /// Where the file of this name is.

@@ -1,253 +1,76 @@
-//! The keys of access tokens: one Ed25519 key that signs, and older ones that still verify.
-//!
-//! In the folder, `signing-key.pk8` is the private key (PKCS#8 DER), and each
-//! `<kid>.retired.json` is the public half of a key that signed before. A key's id is its RFC 7638
-//! thumbprint, so the same key has the same id wherever it is loaded.
+//! The keys of a running process: read again whenever their folder has changed, so that a rotation
+//! needs no restart, and no process refuses what another has just signed.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm,
-    OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse, ThumbprintHash,
-};
-use jsonwebtoken::{DecodingKey, EncodingKey};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use chrono::{DateTime, Utc};
 
-use crate::key_folder::{KeyFolder, Put};
+use crate::key_folder::{KeyFolder, Stamp};
+use crate::key_set::{KeyError, KeySet, SIGNING_KEY_FILE};
 
-/// The name of the key that signs, in the folder.
-pub const SIGNING_KEY_FILE: &str = "signing-key.pk8";
-const RETIRED_SUFFIX: &str = ".retired.json";
-/// Bytes of an Ed25519 public key.
-const PUBLIC_KEY_BYTES: usize = 32;
-
-/// How long a retired key verifies: far longer than a token lives, so that every process of a
-/// platform can be restarted in turn after a rotation. To stop believing a stolen key at once,
-/// rotate, delete its `.retired.json`, and restart.
-pub const RETIRED_KEY_LIFE: TimeDelta = TimeDelta::hours(24);
-
-/// Why the keys could not be loaded or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyRingError {
-    /// A file or the folder cannot be read or written, or is open to others.
-    #[error("cannot use the key file {}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A file is there and does not hold a key.
-    #[error("the file {} does not hold a key", path.display())]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The system's random source failed.
-    #[error("no key can be generated")]
-    Generate,
-}
-
-/// The signing key, and the public keys that verify.
+/// The keys in a folder, now.
 pub struct KeyRing {
-    kid: String,
-    signing: EncodingKey,
-    /// The public half of the signing key.
-    public_key: Vec<u8>,
-    verifying: HashMap<String, (Jwk, DecodingKey)>,
+    folder: KeyFolder,
+    read: RwLock<Read>,
 }
 
-/// The public half of a key that no longer signs.
-#[derive(Serialize, Deserialize)]
-struct RetiredKey {
-    /// The public key, base64url.
-    x: String,
-    retired_at: DateTime<Utc>,
+/// What was read last.
+#[derive(Clone)]
+struct Read {
+    /// What the folder was like before.
+    stamp: Stamp,
+    keys: Arc<KeySet>,
 }
 
 impl KeyRing {
-    /// Loads the keys from `folder`; makes the folder and a signing key where there is none.
-    /// Of several processes that start at once on an empty folder, all end with the same key.
-    /// Keys retired longer ago than [`RETIRED_KEY_LIFE`] before `now` no longer verify.
+    /// The keys in `folder`, which are made where there are none; see [`KeySet::load_or_create`].
     ///
     /// # Errors
     /// When a file cannot be read or written, does not hold a key, or others may read it.
-    pub fn load_or_create(folder: &Path, now: DateTime<Utc>) -> Result<Self, KeyRingError> {
-        let folder = open(folder)?;
-        let pkcs8 = match read(&folder, SIGNING_KEY_FILE)? {
-            Some(pkcs8) => pkcs8,
-            None => {
-                write(&folder, SIGNING_KEY_FILE, &generate()?, Put::IfAbsent)?;
-                // Another process may have been first: what is in the folder is the key.
-                read(&folder, SIGNING_KEY_FILE)?
-                    .ok_or_else(|| not_a_key(&folder, SIGNING_KEY_FILE))?
+    pub fn load_or_create(folder: &Path, now: DateTime<Utc>) -> Result<Self, KeyError> {
+        let opened = KeyFolder::at(folder);
+        let stamp = opened.stamp(SIGNING_KEY_FILE);
+        let keys = Arc::new(KeySet::load_or_create(folder, now)?);
+        Ok(Self { folder: opened, read: RwLock::new(Read { stamp, keys }) })
+    }
+
+    /// The keys as they are in the folder at `now`. It costs two looks at the folder, and reading
+    /// a few small files after a change. What can't be read is said in the log once, and the keys
+    /// of before go on: a folder that is away for a while must not have everybody refused.
+    #[must_use]
+    pub fn keys(&self, now: DateTime<Utc>) -> Arc<KeySet> {
+        let stamp = self.folder.stamp(SIGNING_KEY_FILE);
+        let before = self.read.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if before.stamp == stamp {
+            return before.keys;
+        }
+        let keys = match KeySet::load(self.folder.path(), now) {
+            Ok(keys) => Arc::new(keys),
+            Err(error) => {
+                tracing::warn!(error = ?error, "changed keys can't be used, those of before are");
+                before.keys
             }
         };
-        let mut ring = Self::from_pkcs8(&pkcs8, &folder)?;
-        ring.add_retired(&folder, now)?;
-        Ok(ring)
-    }
-
-    /// Retires the signing key in `folder` as of `now`, puts a new one in its place, and loads
-    /// the result. The old public key is durable before the new private key is, so a crash
-    /// between the two loses nothing. Tokens already signed go on verifying.
-    ///
-    /// # Errors
-    /// As [`KeyRing::load_or_create`].
-    pub fn rotate(folder: &Path, now: DateTime<Utc>) -> Result<Self, KeyRingError> {
-        let old = Self::load_or_create(folder, now)?;
-        let folder_path = folder;
-        let folder = open(folder)?;
-        let retired = RetiredKey { x: URL_SAFE_NO_PAD.encode(&old.public_key), retired_at: now };
-        let json = serde_json::to_vec(&retired).expect("strings and times are always JSON");
-        write(&folder, &format!("{}{RETIRED_SUFFIX}", old.kid), &json, Put::Replace)?;
-        write(&folder, SIGNING_KEY_FILE, &generate()?, Put::Replace)?;
-        Self::load_or_create(folder_path, now)
-    }
-
-    /// The id of the key that signs.
-    #[must_use]
-    pub fn kid(&self) -> &str {
-        &self.kid
-    }
-
-    /// Every public key that verifies, as the document that other services fetch.
-    #[must_use]
-    pub fn jwks(&self) -> JwkSet {
-        let mut keys: Vec<_> = self.verifying.values().map(|(jwk, _)| jwk.clone()).collect();
-        keys.sort_by(|one, other| one.common.key_id.cmp(&other.common.key_id));
-        JwkSet { keys }
-    }
-
-    pub(crate) const fn signing(&self) -> &EncodingKey {
-        &self.signing
-    }
-
-    pub(crate) fn verifying(&self, kid: &str) -> Option<&DecodingKey> {
-        self.verifying.get(kid).map(|(_, key)| key)
-    }
-
-    fn from_pkcs8(pkcs8: &[u8], folder: &KeyFolder) -> Result<Self, KeyRingError> {
-        // Other crates of the build may switch on a second provider, and `jsonwebtoken` then
-        // refuses to choose. An error here says that one is chosen already.
-        jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default().ok();
-        let pair =
-            Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| not_a_key(folder, SIGNING_KEY_FILE))?;
-        let public_key = pair.public_key().as_ref().to_vec();
-        let (kid, jwk, key) = public(&public_key);
-        Ok(Self {
-            public_key,
-            kid: kid.clone(),
-            signing: EncodingKey::from_ed_der(pkcs8),
-            verifying: HashMap::from([(kid, (jwk, key))]),
-        })
-    }
-
-    fn add_retired(&mut self, folder: &KeyFolder, now: DateTime<Utc>) -> Result<(), KeyRingError> {
-        let names = folder.names_ending(RETIRED_SUFFIX);
-        for name in names.map_err(|source| file_error(folder, "", source))? {
-            let Some(json) = read(folder, &name)? else {
-                continue;
-            };
-            let retired = serde_json::from_slice::<RetiredKey>(&json).ok();
-            let Some((retired, public_key)) = retired.and_then(decoded) else {
-                return Err(not_a_key(folder, &name));
-            };
-            if now - retired.retired_at >= RETIRED_KEY_LIFE {
-                folder.remove(&name).map_err(|source| file_error(folder, &name, source))?;
-                continue;
-            }
-            let (kid, jwk, key) = public(&public_key);
-            self.verifying.entry(kid).or_insert((jwk, key));
-        }
-        Ok(())
+        // Were another thread's newer keys overwritten, the next look would find their stamp wrong.
+        let read = Read { stamp, keys: Arc::clone(&keys) };
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = read;
+        keys
     }
 }
 
 /// Says which key signs, never the key.
 impl fmt::Debug for KeyRing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verifying = self.verifying.len();
-        formatter
-            .debug_struct("KeyRing")
-            .field("kid", &self.kid)
-            .field("verifying", &verifying)
-            .finish_non_exhaustive()
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        formatter.debug_struct("KeyRing").field("keys", &read.keys).finish_non_exhaustive()
     }
-}
-
-fn generate() -> Result<Zeroizing<Vec<u8>>, KeyRingError> {
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    // Version 1, because older tools cannot read version 2.
-    let document = Ed25519KeyPair::generate_pkcs8v1(&random).map_err(|_| KeyRingError::Generate)?;
-    Ok(Zeroizing::new(document.as_ref().to_vec()))
-}
-
-fn public(public_key: &[u8]) -> (String, Jwk, DecodingKey) {
-    let mut jwk = Jwk {
-        common: CommonParameters {
-            public_key_use: Some(PublicKeyUse::Signature),
-            key_algorithm: Some(KeyAlgorithm::EdDSA),
-            ..CommonParameters::default()
-        },
-        algorithm: AlgorithmParameters::OctetKeyPair(OctetKeyPairParameters {
-            key_type: OctetKeyPairType::OctetKeyPair,
-            curve: EllipticCurve::Ed25519,
-            x: URL_SAFE_NO_PAD.encode(public_key),
-        }),
-    };
-    let kid = jwk.thumbprint(ThumbprintHash::SHA256);
-    jwk.common.key_id = Some(kid.clone());
-    // Despite its name it takes the bare public key, as the verifier under it does.
-    (kid, jwk, DecodingKey::from_ed_der(public_key))
-}
-
-fn decoded(retired: RetiredKey) -> Option<(RetiredKey, Vec<u8>)> {
-    let public_key = URL_SAFE_NO_PAD.decode(&retired.x).ok()?;
-    (public_key.len() == PUBLIC_KEY_BYTES).then_some((retired, public_key))
-}
-
-pub(crate) fn open(path: &Path) -> Result<KeyFolder, KeyRingError> {
-    KeyFolder::open(path).map_err(|source| KeyRingError::File { path: path.to_owned(), source })
-}
-
-pub(crate) fn read(
-    folder: &KeyFolder,
-    name: &str,
-) -> Result<Option<Zeroizing<Vec<u8>>>, KeyRingError> {
-    folder.read_private(name).map_err(|source| file_error(folder, name, source))
-}
-
-pub(crate) fn write(
-    folder: &KeyFolder,
-    name: &str,
-    bytes: &[u8],
-    put: Put,
-) -> Result<bool, KeyRingError> {
-    folder.write(name, bytes, put).map_err(|source| file_error(folder, name, source))
-}
-
-fn file_error(folder: &KeyFolder, name: &str, source: io::Error) -> KeyRingError {
-    KeyRingError::File { path: folder.path_of(name), source }
-}
-
-pub(crate) fn not_a_key(folder: &KeyFolder, name: &str) -> KeyRingError {
-    KeyRingError::NotAKey { path: folder.path_of(name) }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::{fs, thread};
+    use std::fs;
 
     use super::*;
 
@@ -256,78 +79,31 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_made_once_is_loaded_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let made = KeyRing::load_or_create(folder.path(), noon()).unwrap();
-        let loaded = KeyRing::load_or_create(folder.path(), noon()).unwrap();
-        assert_eq!(made.kid(), loaded.kid());
-        assert_eq!(made.jwks(), loaded.jwks());
-        let file = fs::metadata(folder.path().join(SIGNING_KEY_FILE)).unwrap();
-        assert_eq!(file.permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn processes_that_start_at_once_share_one_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let kids: Vec<_> = thread::scope(|scope| {
-            let load = || KeyRing::load_or_create(folder.path(), noon()).unwrap().kid().to_owned();
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(kids.iter().all(|kid| *kid == kids[0]), "{kids:?}");
-    }
-
-    #[test]
-    fn a_retired_key_verifies_for_a_day() {
-        let folder = tempfile::tempdir().unwrap();
-        let old = KeyRing::load_or_create(folder.path(), noon()).unwrap();
-        let new = KeyRing::rotate(folder.path(), noon()).unwrap();
-        assert_ne!(old.kid(), new.kid());
-        assert_eq!(new.jwks().keys.len(), 2);
-        assert!(new.verifying(old.kid()).is_some());
-
-        let almost = noon() + RETIRED_KEY_LIFE - TimeDelta::seconds(1);
-        let later = KeyRing::load_or_create(folder.path(), almost).unwrap();
-        assert!(later.verifying(old.kid()).is_some());
-        let after = KeyRing::load_or_create(folder.path(), noon() + RETIRED_KEY_LIFE).unwrap();
-        assert!(after.verifying(old.kid()).is_none());
-        assert_eq!(after.kid(), new.kid());
-    }
-
-    #[test]
-    fn the_document_holds_public_halves_only() {
+    fn a_rotation_is_noticed_at_the_next_look_and_a_removed_key_too() {
         let folder = tempfile::tempdir().unwrap();
         let ring = KeyRing::load_or_create(folder.path(), noon()).unwrap();
-        let document = serde_json::to_value(ring.jwks()).unwrap();
-        let key = document["keys"][0].as_object().unwrap();
-        let mut names: Vec<_> = key.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"]);
-        assert_eq!(key["kty"], "OKP");
-        assert_eq!(key["crv"], "Ed25519");
-        assert_eq!(key["alg"], "EdDSA");
-        assert_eq!(key["kid"], ring.kid());
+        let old = ring.keys(noon());
+        for _ in 0..20 {
+            let new = KeySet::rotate(folder.path(), noon()).unwrap();
+            assert_eq!(ring.keys(noon()).list(), new.list());
+        }
+        let stolen = folder.path().join(format!("{}.retired.json", old.kid()));
+        assert!(ring.keys(noon()).verifying(old.kid(), noon()).is_some());
+        fs::remove_file(stolen).unwrap();
+        assert!(ring.keys(noon()).verifying(old.kid(), noon()).is_none());
     }
 
     #[test]
-    fn what_is_not_a_key_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        KeyRing::load_or_create(folder.path(), noon()).unwrap();
-        let path = folder.path().join(SIGNING_KEY_FILE);
-        fs::write(&path, b"not a key").unwrap();
-        let error = KeyRing::load_or_create(folder.path(), noon()).unwrap_err();
-        assert!(matches!(&error, KeyRingError::NotAKey { path: named } if *named == path));
-
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        let error = KeyRing::load_or_create(folder.path(), noon()).unwrap_err();
-        assert!(matches!(&error, KeyRingError::File { path: named, .. } if *named == path));
-    }
-
-    #[test]
-    fn debug_shows_no_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let ring = KeyRing::load_or_create(folder.path(), noon()).unwrap();
-        let text = format!("{ring:?}");
-        assert!(text.contains(ring.kid()) && text.contains(".."), "{text}");
+    fn keys_that_are_away_for_a_while_go_on() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, away) = (home.path().join("keys"), home.path().join("away"));
+        let ring = KeyRing::load_or_create(&folder, noon()).unwrap();
+        let kid = ring.keys(noon()).kid().to_owned();
+        fs::rename(&folder, &away).unwrap();
+        assert_eq!(ring.keys(noon()).kid(), kid);
+        assert!(!folder.exists(), "none are made in their place");
+        fs::rename(&away, &folder).unwrap();
+        let new = KeySet::rotate(&folder, noon()).unwrap();
+        assert_eq!(ring.keys(noon()).kid(), new.kid());
     }
 }

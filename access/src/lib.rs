@@ -7,7 +7,8 @@
 //! - [`digest_key`]: the key by which secrets and addresses are compared, kept in a folder
 //! - [`extract`]: bodies, paths and queries whose rejections are problems
 //! - [`headers`]: the names and the parsing of the headers the platform defines
-//! - [`key_ring`]: the keys that sign and verify access tokens, kept in a folder
+//! - [`key_ring`]: the keys of access tokens in a running process, which notices a rotation
+//! - [`key_set`]: the same as they stand in their folder: made, listed, rotated
 //! - [`principal`]: the caller of a request, and the extractor that demands one
 //! - [`problem`]: problem documents (RFC 9457) and the registry of their types
 //! - [`rate`]: token buckets in bounded memory, and the middleware that answers 429
@@ -23,6 +24,7 @@ pub mod extract;
 pub mod headers;
 mod key_folder;
 pub mod key_ring;
+pub mod key_set;
 pub mod principal;
 pub mod problem;
 mod problem_type;
@@ -35,6 +37,7 @@ pub use digest_key::DigestKey;
 pub use extract::{ValidJson, ValidPath, ValidQuery};
 pub use headers::{Consistency, IdempotencyKey, PositionToken};
 pub use key_ring::KeyRing;
+pub use key_set::KeySet;
 pub use principal::{Authenticated, Principal, SessionId};
 pub use problem::{FieldError, Problem};
 pub use problem_type::ProblemType;

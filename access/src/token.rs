@@ -16,10 +16,11 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::key_ring::KeyRing;
+use crate::key_set::KeySet;
 use crate::principal::{Principal, SessionId};
 use crate::roles::Roles;
 
-/// How long an access token lives. A role taken away is gone for good after this.
+/// How long an access token lives. What it says of its bearer may be as old as this.
 pub const ACCESS_TOKEN_LIFE: TimeDelta = TimeDelta::minutes(10);
 /// How far the clocks of issuer and verifier may differ.
 pub const CLOCK_LEEWAY: TimeDelta = TimeDelta::seconds(30);
@@ -92,7 +93,7 @@ pub enum TokenError {
     /// It is another kind of token.
     #[error("the token is not an access token")]
     Type,
-    /// No key of the ring has its id.
+    /// No key of the ring has its id, or it verifies no more.
     #[error("the access token's key is not known")]
     UnknownKey,
     /// Its signature is not that of its key.
@@ -159,13 +160,14 @@ impl TokenIssuer {
             exp: expires_at.timestamp(),
             jti: token_id,
         };
+        let keys = self.ring.keys(now);
         let header = Header {
             typ: Some(TOKEN_TYPE.to_owned()),
-            kid: Some(self.ring.kid().to_owned()),
+            kid: Some(keys.kid().to_owned()),
             ..Header::new(Algorithm::EdDSA)
         };
-        let text = jsonwebtoken::encode(&header, &claims, self.ring.signing())
-            .expect("the ring took this key only after it made a key pair of it");
+        let text = jsonwebtoken::encode(&header, &claims, keys.signing())
+            .expect("the set took this key only after it made a key pair of it");
         AccessToken { text, expires_at }
     }
 }
@@ -177,9 +179,16 @@ pub struct TokenVerifier {
     ring: Arc<KeyRing>,
     validation: Validation,
     clock: Clock,
-    /// Claims of tokens whose signature was good, by the digest of the token. Times are checked
-    /// again at each use, so an entry never outlives its token.
-    verified: Cache<[u8; 32], Arc<Claims>>,
+    /// Tokens whose signature was good, by their digest. Times and the key are checked again at
+    /// each use, so an entry never outlives either.
+    verified: Cache<[u8; 32], Arc<Signed>>,
+}
+
+/// What a good signature stands under.
+#[derive(Debug)]
+struct Signed {
+    kid: String,
+    claims: Claims,
 }
 
 impl TokenVerifier {
@@ -213,12 +222,20 @@ impl TokenVerifier {
             return Err(TokenError::Malformed);
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
+        let keys = self.ring.keys(now);
         let known = self.verified.get(&digest);
         let is_new = known.is_none();
-        let claims = known.map_or_else(|| self.read_signed(token).map(Arc::new), Ok)?;
-        check_times(&claims, now)?;
+        let signed = match known {
+            Some(signed) if keys.verifying(&signed.kid, now).is_none() => {
+                return Err(TokenError::UnknownKey);
+            }
+            Some(signed) => signed,
+            None => Arc::new(self.read_signed(token, &keys, now)?),
+        };
+        let claims = &signed.claims;
+        check_times(claims, now)?;
         if is_new {
-            self.verified.insert(digest, Arc::clone(&claims));
+            self.verified.insert(digest, Arc::clone(&signed));
         }
         Ok(Principal {
             user_id: claims.sub,
@@ -229,8 +246,13 @@ impl TokenVerifier {
         })
     }
 
-    /// Everything but the times.
-    fn read_signed(&self, token: &str) -> Result<Claims, TokenError> {
+    /// Everything but the token's times.
+    fn read_signed(
+        &self,
+        token: &str,
+        keys: &KeySet,
+        now: DateTime<Utc>,
+    ) -> Result<Signed, TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|error| reason(error.kind()))?;
         // An extension that must be understood is one that we do not.
         if header.alg != Algorithm::EdDSA || header.crit.is_some() {
@@ -243,10 +265,11 @@ impl TokenVerifier {
         if !is_access_token {
             return Err(TokenError::Type);
         }
-        let kid = header.kid.as_deref().ok_or(TokenError::UnknownKey)?;
-        let key = self.ring.verifying(kid).ok_or(TokenError::UnknownKey)?;
+        let kid = header.kid.ok_or(TokenError::UnknownKey)?;
+        let key = keys.verifying(&kid, now).ok_or(TokenError::UnknownKey)?;
         let token = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
-        Ok(token.map_err(|error| reason(error.kind()))?.claims)
+        let claims = token.map_err(|error| reason(error.kind()))?.claims;
+        Ok(Signed { kid, claims })
     }
 }
 

@@ -22,6 +22,12 @@ pub enum TextError {
         /// The longest that is taken, in characters.
         max_chars: usize,
     },
+    /// It has characters that nobody sees, or that turn the order of what one sees.
+    #[error("the {field} has characters that can't be seen or that turn text around")]
+    Unseen {
+        /// Which text.
+        field: &'static str,
+    },
     /// It has characters that are not text.
     #[error("the {field} has control characters")]
     ControlCharacter {
@@ -36,18 +42,26 @@ impl TextError {
         match self {
             Self::Empty { field }
             | Self::TooLong { field, .. }
+            | Self::Unseen { field }
             | Self::ControlCharacter { field } => field,
         }
     }
 }
 
 /// One line of text without the white space around it: 1 to `max_chars` characters.
+///
+/// It is what people know others and their works by, so it must not look like another: nothing in
+/// it may be unseen or turn the order of what follows. What scripts and emoji need is let in.
 pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = text.trim();
     if text.chars().all(shows_nothing) {
         return Err(TextError::Empty { field });
     }
-    checked(field, text, max_chars, |_| false)
+    let text = checked(field, text, max_chars, |_| false)?;
+    if hides(&text) {
+        return Err(TextError::Unseen { field });
+    }
+    Ok(text)
 }
 
 /// Lines of text without the white space around them: 1 to `max_chars` characters.
@@ -66,6 +80,38 @@ pub fn optional_lines(
     max_chars: usize,
 ) -> Result<String, TextError> {
     checked(field, text.trim(), max_chars, |character| matches!(character, '\n' | '\r' | '\t'))
+}
+
+/// Whether a line has characters in it that show nothing.
+///
+/// Latin, Greek and Cyrillic, which come before Hebrew, need none of them. Behind it two kinds are
+/// let in: joiners between two characters, as Persian, the scripts of India and emoji have them,
+/// and variation selectors behind one. Emoji that are made of an earlier character have a selector
+/// too. For simplicity nothing else is: no marks of direction, soft hyphens, fillers, or the tags
+/// of which flags of regions are made.
+fn hides(line: &str) -> bool {
+    const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+    const HEBREW: char = '\u{590}';
+    const EARLY_EMOJI: [char; 2] = ['©', '®'];
+    const KEYCAP: char = '\u{20e3}';
+    let is_selector = |c: char| matches!(c, '\u{180b}'..='\u{180d}' | '\u{fe00}'..='\u{fe0f}');
+    let is_shown = |c: char| c >= HEBREW && !shows_nothing(c);
+    let (mut before, mut rest) = (' ', line.chars());
+    while let Some(character) = rest.next() {
+        let after = rest.clone().next().unwrap_or(' ');
+        let is_fine = if JOINERS.contains(&character) {
+            (is_shown(before) || is_selector(before)) && is_shown(after)
+        } else if is_selector(character) {
+            is_shown(before) || EARLY_EMOJI.contains(&before) || after == KEYCAP
+        } else {
+            !shows_nothing(character) || character.is_whitespace()
+        };
+        if !is_fine {
+            return true;
+        }
+        before = character;
+    }
+    false
 }
 
 /// White space, and characters that only join, split or turn others. Among others they are fine:
@@ -129,6 +175,53 @@ mod tests {
             assert_eq!(lines("text", unseen, 10), Err(TextError::Empty { field: "text" }));
         }
         assert_eq!(line("name", "👩\u{200d}🎤", 10), Ok("👩\u{200d}🎤".to_owned()));
+    }
+
+    #[test]
+    fn a_line_hides_nothing_and_lines_may() {
+        let unseen = Err(TextError::Unseen { field: "name" });
+        for hiding in [
+            "ni\u{200b}na",
+            "ni\u{200d}na",
+            "ni\u{200c}na",
+            "nina\u{200d}",
+            "\u{200d}nina",
+            "\u{202e}anin",
+            "nina\u{2069}",
+            "nina\u{200e}",
+            "\u{feff}nina",
+            "ni\u{ad}na",
+            "ni\u{2060}na",
+            "nina\u{3164}",
+            "\u{61c}nina",
+            "nina\u{e0041}",
+            "ni\u{34f}na",
+            "👩\u{200d}\u{200d}🎤",
+            "nina\u{fe0f}",
+            "❤\u{fe0f}\u{fe0f}",
+            "nina1\u{fe0f}",
+            "👩\u{200d} 🎤",
+            "👩\u{200d}a",
+            "\u{43d}\u{200d}\u{43d}",
+        ] {
+            assert_eq!(line("name", hiding, 20), unseen, "{hiding:?}");
+            assert_eq!(lines("text", hiding, 20), Ok(hiding.trim().to_owned()));
+        }
+        for fine in [
+            "👩\u{200d}🎤",
+            "❤\u{fe0f}\u{200d}🔥",
+            "1\u{fe0f}\u{20e3}",
+            "©\u{fe0f}",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
+            "שלום",
+            "Zoë",
+            "e\u{301}",
+            "a\u{a0}b",
+            "音楽\u{3000}家",
+        ] {
+            assert_eq!(line("name", fine, 20), Ok(fine.to_owned()), "{fine:?}");
+        }
     }
 
     #[test]

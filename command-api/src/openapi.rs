@@ -1,7 +1,7 @@
 //! The OpenAPI document: its frame, and what many endpoints have in common. The endpoints add
 //! themselves with what is their own.
 
-use access::headers::VEZA_POSITION;
+use access::headers::{IDEMPOTENCY_KEY_CHARS_MAX, VEZA_POSITION};
 use access::problem::{FieldError, PROBLEM_MEDIA_TYPE};
 use access::{Problem, ProblemType};
 use aggregates::audio::track::{TAG_CHARS_MAX, TAGS_MAX, TITLE_CHARS_MAX};
@@ -16,7 +16,7 @@ use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{ArrayItems, Schema};
+use utoipa::openapi::schema::{ArrayItems, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Object, OpenApi, Ref, RefOr};
 use utoipa::{Number, PartialSchema as _};
@@ -58,6 +58,15 @@ const OF_KEYS: &[ProblemType] =
 const OF_TOKENS: &[ProblemType] =
     &[ProblemType::Unauthenticated, ProblemType::Forbidden, ProblemType::EmailNotConfirmed];
 
+/// The header with the key of a command.
+const KEY: &str = "Idempotency-Key";
+/// Visible ASCII, as `access::headers` takes it.
+const KEY_PATTERN: &str = "^[!-~]+$";
+const KEY_DESCRIPTION: &str = "What the same sender sends to the same path under the same key is \
+                               carried out once, and answered alike however often it is sent; with \
+                               another body it is refused. A new one, such as a UUID, for each \
+                               command.";
+
 /// The document without endpoints.
 pub(crate) fn document() -> OpenApi {
     let mut document = Frame::openapi();
@@ -72,6 +81,7 @@ pub(crate) fn complete(document: &mut OpenApi) {
     for path in document.paths.paths.values_mut() {
         let operations = [&mut path.post, &mut path.put, &mut path.delete];
         for operation in operations.into_iter().flatten() {
+            describe_key(operation);
             add_refusals(operation);
             describe_responses(operation);
         }
@@ -81,9 +91,23 @@ pub(crate) fn complete(document: &mut OpenApi) {
 
 fn takes_key(operation: &Operation) -> bool {
     let mut parameters = operation.parameters.iter().flatten();
-    parameters.any(
-        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "Idempotency-Key"),
-    )
+    parameters.any(|parameter| matches!(parameter, RefOr::T(one) if one.name == KEY))
+}
+
+/// Says what a key may be, and what it does.
+fn describe_key(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        let RefOr::T(parameter) = parameter else {
+            continue;
+        };
+        if parameter.name == KEY {
+            let mut key = Object::with_type(Type::String);
+            (key.min_length, key.max_length) = (Some(1), Some(IDEMPOTENCY_KEY_CHARS_MAX));
+            key.pattern = Some(KEY_PATTERN.to_owned());
+            parameter.schema = Some(RefOr::T(Schema::Object(key)));
+            parameter.description = Some(KEY_DESCRIPTION.to_owned());
+        }
+    }
 }
 
 /// Adds the statuses that the endpoint need not name, and to all which types come with them.
@@ -254,7 +278,13 @@ mod tests {
                 assert!(answer["headers"].get(VEZA_POSITION.as_str()).is_some(), "{path}");
                 let parameters = operation["parameters"].as_array().expect("parameters");
                 let key = parameters.iter().find(|one| one["name"] == "Idempotency-Key");
-                assert!(key.is_some(), "{path} takes a key");
+                let key = key.unwrap_or_else(|| panic!("{path} takes a key"));
+                assert_eq!(key["required"], false, "{path}");
+                let expected = json!({
+                    "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$",
+                });
+                assert_eq!(key["schema"], expected, "{path}");
+                assert!(key["description"].as_str().expect("words").contains("carried out once"));
             }
         }
         assert_eq!(commands, 17);

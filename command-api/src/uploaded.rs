@@ -1,8 +1,11 @@
 //! What is remembered of an upload: a small object beside the master.
 //!
-//! Until a track is asked for, the note is in `received/`, and goes after a day with the master;
-//! then it is in `uploads/` for good. It goes there before the track is made, so that no master of
-//! a track is ever swept, and no track is made of what is about to be.
+//! Until a track is made, the note is in `received/`, and goes after a day with the master; then it
+//! is in `uploads/` for good. It goes there once nothing but the store can refuse the track, and
+//! before the track is made: so no master of a track is ever swept, no track is made of what is
+//! about to be, and a track that is refused leaves its upload as it was. The note is there before
+//! the master is, empty: so a master whose upload was cut short behind its last byte goes after a
+//! day as well, and nobody has to look for masters without notes.
 
 use access::{Problem, ProblemType};
 use bytes::Bytes;
@@ -21,6 +24,8 @@ const USABLE_TIME: TimeDelta = TimeDelta::hours(23);
 const KEPT_TIME: TimeDelta = TimeDelta::hours(24);
 /// Most uploads of one account of which no track was made.
 pub(crate) const UNUSED_UPLOADS_MAX: usize = 20;
+/// Most uploads of one account that were broken off, in a day, of which a note is left.
+pub(crate) const BROKEN_UPLOADS_MAX: usize = 100;
 /// The folder of the notes of those.
 const RECEIVED: &str = "received";
 /// How many notes are looked at together.
@@ -41,6 +46,25 @@ fn used_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
     ObjectKey::new(format!("uploads/{owner}/{upload_id}.json")).expect("ids make valid keys")
 }
 
+/// Notes that a master will be received.
+pub(crate) async fn begin(
+    objects: &dyn ObjectStorage,
+    owner: UserId,
+    upload_id: Uuid,
+) -> Result<(), StorageError> {
+    let nothing = stream::empty();
+    objects.put(&received_key(owner, upload_id), Box::pin(nothing)).await.map(drop)
+}
+
+/// Forgets what was begun and left no master.
+pub(crate) async fn forget(
+    objects: &dyn ObjectStorage,
+    owner: UserId,
+    upload_id: Uuid,
+) -> Result<(), StorageError> {
+    objects.delete(&received_key(owner, upload_id)).await
+}
+
 /// Remembers a master that was received.
 pub(crate) async fn remember(
     objects: &dyn ObjectStorage,
@@ -51,14 +75,16 @@ pub(crate) async fn remember(
     write(objects, &received_key(owner, upload_id), master).await
 }
 
-/// Whether the account has as many uploads of which no track was made as it may.
+/// Whether the account has as many uploads of which no track was made, or that were broken off, as
+/// it may.
 pub(crate) async fn has_too_many(
     objects: &dyn ObjectStorage,
     owner: UserId,
 ) -> Result<bool, StorageError> {
     let folder = folder(format!("{RECEIVED}/{owner}"));
-    let unused = objects.list(&folder, None, UNUSED_UPLOADS_MAX).await?;
-    Ok(unused.len() >= UNUSED_UPLOADS_MAX)
+    let notes = objects.list(&folder, None, UNUSED_UPLOADS_MAX + BROKEN_UPLOADS_MAX).await?;
+    let broken = notes.iter().filter(|note| note.size_bytes == 0).count();
+    Ok(broken >= BROKEN_UPLOADS_MAX || notes.len() - broken >= UNUSED_UPLOADS_MAX)
 }
 
 /// The master that was received under this id; `None` when its owner uploaded no such thing, or
@@ -79,22 +105,19 @@ pub(crate) async fn recall(
     read(objects, &used_key(owner, upload_id)).await
 }
 
-/// The same, for a track that is to be made of it: from now on it is kept.
-pub(crate) async fn take(
+/// Keeps one that was recalled just now for good, for a track that is about to be made of it.
+pub(crate) async fn keep(
     objects: &dyn ObjectStorage,
     owner: UserId,
     upload_id: Uuid,
-    now: DateTime<Utc>,
-) -> Result<Option<Master>, StorageError> {
-    let master = recall(objects, owner, upload_id, now).await?;
-    if let Some(master) = &master {
-        write(objects, &used_key(owner, upload_id), master).await?;
-        objects.delete(&received_key(owner, upload_id)).await?;
-    }
-    Ok(master)
+    master: &Master,
+) -> Result<(), StorageError> {
+    write(objects, &used_key(owner, upload_id), master).await?;
+    objects.delete(&received_key(owner, upload_id)).await
 }
 
-/// Removes the uploads of which no track was made in time; how many there were.
+/// Removes the uploads of which no track was made in time, and what is left of those that were
+/// broken off; how many there were.
 pub(crate) async fn sweep(
     objects: &dyn ObjectStorage,
     now: DateTime<Utc>,
@@ -163,6 +186,9 @@ async fn read(
         Err(StorageError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
+    if reader.size_bytes == 0 {
+        return Ok(None);
+    }
     let note = reader.bytes(NOTE_BYTES_MAX).await.map_err(StorageError::Io)?;
     let master = serde_json::from_slice(&note).map_err(|error| StorageError::Io(error.into()))?;
     Ok(Some(master))
@@ -209,7 +235,8 @@ mod tests {
         let recall = async |id, hours| {
             super::recall(&objects, NINA, id, now + TimeDelta::hours(hours)).await.unwrap()
         };
-        assert_eq!(take(&objects, NINA, used, now).await.unwrap().as_ref(), Some(&master));
+        assert_eq!(recall(used, 0).await.as_ref(), Some(&master));
+        keep(&objects, NINA, used, &master).await.unwrap();
         assert!(recall(unused, 22).await.is_some());
         assert!(recall(unused, 23).await.is_none(), "it is about to be swept");
         assert_eq!(sweep(&objects, now + TimeDelta::hours(23)).await.unwrap(), 0);
@@ -222,16 +249,52 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_master_whose_upload_was_cut_short_goes_after_a_day() {
+        let home = tempfile::tempdir().unwrap();
+        let objects = FileStorage::open(home.path()).unwrap();
+        let (cut, again) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        let now = Utc::now();
+        for id in [cut, again] {
+            begin(&objects, NINA, id).await.unwrap();
+            let sound = Box::pin(stream::iter([Ok(Bytes::from("sound"))]));
+            objects.put(&master_key(NINA, id), sound).await.unwrap();
+            assert_eq!(recall(&objects, NINA, id, now).await.unwrap(), None);
+        }
+        let master = upload(&objects, again).await;
+        keep(&objects, NINA, again, &master).await.unwrap();
+        assert_eq!(sweep(&objects, now + TimeDelta::hours(23)).await.unwrap(), 0);
+        assert!(objects.head(&master_key(NINA, cut)).await.is_ok());
+        assert_eq!(sweep(&objects, now + TimeDelta::hours(25)).await.unwrap(), 1);
+        assert!(objects.head(&master_key(NINA, cut)).await.is_err());
+        assert!(objects.head(&master_key(NINA, again)).await.is_ok());
+        assert!(objects.head(&received_key(NINA, cut)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_was_broken_off_takes_nobodys_place_but_is_bounded() {
+        let home = tempfile::tempdir().unwrap();
+        let objects = FileStorage::open(home.path()).unwrap();
+        for id in 0..BROKEN_UPLOADS_MAX {
+            assert!(!has_too_many(&objects, NINA).await.unwrap(), "{id}");
+            begin(&objects, NINA, Uuid::from_u128(id as u128)).await.unwrap();
+        }
+        assert!(has_too_many(&objects, NINA).await.unwrap());
+        forget(&objects, NINA, Uuid::nil()).await.unwrap();
+        assert!(!has_too_many(&objects, NINA).await.unwrap());
+    }
+
+    #[tokio::test]
     async fn a_track_frees_the_place_of_its_upload() {
         let home = tempfile::tempdir().unwrap();
         let objects = FileStorage::open(home.path()).unwrap();
+        let mut masters = Vec::new();
         for id in 0..UNUSED_UPLOADS_MAX {
             assert!(!has_too_many(&objects, NINA).await.unwrap(), "{id}");
-            upload(&objects, Uuid::from_u128(id as u128)).await;
+            masters.push(upload(&objects, Uuid::from_u128(id as u128)).await);
         }
         assert!(has_too_many(&objects, NINA).await.unwrap());
         assert!(!has_too_many(&objects, UserId(Uuid::from_u128(2))).await.unwrap());
-        take(&objects, NINA, Uuid::nil(), Utc::now()).await.unwrap();
+        keep(&objects, NINA, Uuid::nil(), &masters[0]).await.unwrap();
         assert!(!has_too_many(&objects, NINA).await.unwrap());
     }
 }

@@ -4,9 +4,12 @@
 //! It adds what the port promises and that client does not give: a dead connection is replaced,
 //! subscriptions go on where they broke off, and an append closed by another's failure is sent
 //! again (its event ids make that safe). Reads of the past and filtered reads of the log are done
-//! here, by looking at the events: the protocol has neither. An append to several streams is
+//! here, by looking at the events: the protocol has neither. Reads from a time begin at the end of
+//! the stream or the log, and pass over all that comes before it. An append to several streams is
 //! refused as [`MultiAppendError::Unsupported`](crate::MultiAppendError::Unsupported), because that
 //! client has none; one of a single stream, with or without a check of it, is like any other.
+//! A category or a type is read from `$ce-…` and `$et-…` of a server that has them; it is not
+//! followed, which is refused as [`IndexError::Unsupported`].
 //!
 //! | module | what is there |
 //! | --- | --- |
@@ -14,6 +17,7 @@
 //! | `append` | appends in a batch session, or by themselves |
 //! | `read` | reads, filtered |
 //! | `past` | streams as they were at a moment |
+//! | `indexed` | categories and types, through the links of the system's projections |
 //! | `subscribe` | subscriptions that resume |
 //! | `event` | the client's events and ours |
 //! | `failure` | the client's errors as the port's |
@@ -22,6 +26,7 @@ mod append;
 mod connection;
 mod event;
 mod failure;
+mod indexed;
 mod past;
 mod read;
 mod subscribe;
@@ -33,9 +38,10 @@ use bytes::Bytes;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::error::{AppendError, ReadError, StoreError, SubscribeError};
+use crate::error::{AppendError, IndexError, ReadError, StoreError, SubscribeError};
 use crate::event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 use crate::filter::Filter;
+use crate::indexed::{IndexReader, ReadIndex};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
@@ -69,6 +75,11 @@ impl ClientStore {
         let connection = Arc::new(Connection::new(connection_string)?);
         let appender = Arc::new(Appender::new(Arc::clone(&connection)));
         Ok(Self { connection, appender })
+    }
+
+    /// The hosts and ports that are dialled; none where the DNS is asked for them.
+    pub fn addresses(&self) -> Vec<(String, u16)> {
+        self.connection.addresses()
     }
 }
 
@@ -108,6 +119,10 @@ impl EventStore for ClientStore {
         filter: Option<Filter>,
     ) -> Result<Subscription, SubscribeError> {
         subscribe::to_all(&self.connection, from, filter).await
+    }
+
+    async fn read_index(&self, read: ReadIndex) -> Result<IndexReader, IndexError> {
+        indexed::read(&self.connection, read).await
     }
 
     async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {

@@ -6,7 +6,7 @@
 
 mod audit;
 mod decide;
-mod filtering;
+mod indexed;
 mod lock;
 mod open;
 mod reading;
@@ -22,6 +22,6 @@ pub use audit::Verified;
 pub use open::{EmbeddedOptions, OpenError};
 pub use store::EmbeddedStore;
 
-pub(crate) use filtering::Matcher;
+pub(crate) use indexed::{FollowFrom, indexed};
 pub(crate) use store::Shared;
 pub(crate) use window::Window;

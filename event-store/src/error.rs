@@ -194,3 +194,14 @@ pub enum SubscribeError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Why an index of a category or a type can't be read or followed.
+#[derive(Clone, Debug, Error)]
+pub enum IndexError {
+    /// This store has no such indexes, or its server does not serve them.
+    #[error("this event store does not read by category or type")]
+    Unsupported,
+    /// The store can't.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

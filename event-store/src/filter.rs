@@ -1,6 +1,10 @@
 //! Filters: which events of the log a reader wants.
 
+mod matcher;
+
 use std::num::NonZeroU64;
+
+pub(crate) use matcher::Matcher;
 
 /// Keeps the events whose subject matches the pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@
 //! | [`stream`] | names, revisions, expectations and metadata of streams |
 //! | [`position`] | places in the global order |
 //! | [`read`] | what can be asked of a read |
+//! | [`indexed`] | categories and types: what can be asked of the indexes over all streams |
 //! | [`subscription`] | what a subscription delivers |
 //! | [`filter`] | which events of the log a reader wants |
 //! | [`error`] | what can go wrong, one enum a question |
@@ -29,6 +30,7 @@ pub mod event;
 pub mod filter;
 pub mod grpc;
 mod index;
+pub mod indexed;
 pub mod limits;
 pub mod log;
 pub mod multi;
@@ -43,9 +45,12 @@ mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError, Verified};
-pub use error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge};
+pub use error::{
+    AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge,
+};
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};
+pub use indexed::{Index, IndexReader, IndexStart, IndexSubscription, Indexed, Ordinal, ReadIndex};
 pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamState, Violation};
 pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};

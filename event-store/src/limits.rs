@@ -78,6 +78,9 @@ pub const UNSEALED_MAX: usize = 2;
 /// Streams whose ends the embedded store remembers.
 pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;
 
+/// Categories and types of which the embedded store remembers how many events they have.
+pub const INDEX_CACHE_ENTRIES_MAX: u64 = 10_000;
+
 /// Most groups of persistent subscriptions in one store.
 pub const GROUPS_MAX: usize = 1000;
 

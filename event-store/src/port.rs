@@ -2,9 +2,12 @@
 
 use async_trait::async_trait;
 
-use crate::error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError};
+use crate::error::{
+    AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError,
+};
 use crate::event::{NewEvent, RecordedEvent};
 use crate::filter::Filter;
+use crate::indexed::{Index, IndexReader, IndexSubscription, Ordinal, ReadIndex};
 use crate::multi::{MultiAppend, MultiAppended, append_to_one};
 use crate::position::Position;
 use crate::read::{EventReader, ReadAll, ReadStream};
@@ -67,6 +70,25 @@ pub trait EventStore: Send + Sync + 'static {
         from: SubscribeFrom<Position>,
         filter: Option<Filter>,
     ) -> Result<Subscription, SubscribeError>;
+
+    /// Reads the events of a category or a type, at the price of what it returns.
+    ///
+    /// A store that has no such indexes need not say so: unless implemented, this is refused as
+    /// [`IndexError::Unsupported`].
+    async fn read_index(&self, _read: ReadIndex) -> Result<IndexReader, IndexError> {
+        Err(IndexError::Unsupported)
+    }
+
+    /// Follows a category or a type, from the past to live. It need not be there yet.
+    ///
+    /// Unless implemented, this is refused as [`IndexError::Unsupported`].
+    async fn subscribe_index(
+        &self,
+        _index: &Index,
+        _from: SubscribeFrom<Ordinal>,
+    ) -> Result<IndexSubscription, IndexError> {
+        Err(IndexError::Unsupported)
+    }
 
     /// The last event of a stream; `None` when it has none that can be read.
     async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError>;

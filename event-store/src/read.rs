@@ -39,6 +39,9 @@ pub enum StreamStart {
     End,
     /// At this revision.
     Revision(Revision),
+    /// Forward at the first event that was recorded at this time or later, backward at the last
+    /// one recorded until then.
+    Time(DateTime<Utc>),
 }
 
 /// Where a read of the whole log begins.
@@ -50,6 +53,9 @@ pub enum AllStart {
     End,
     /// At this position: forward includes the event there, backward begins before it.
     Position(Position),
+    /// Forward at the first event that was recorded at this time or later, backward at the last
+    /// one recorded until then.
+    Time(DateTime<Utc>),
 }
 
 /// A read of one stream.
@@ -84,6 +90,12 @@ impl ReadStream {
     #[must_use]
     pub fn from(self, revision: Revision) -> Self {
         Self { start: StreamStart::Revision(revision), ..self }
+    }
+
+    /// The same, from this time on.
+    #[must_use]
+    pub fn from_time(self, time: DateTime<Utc>) -> Self {
+        Self { start: StreamStart::Time(time), ..self }
     }
 
     /// The same, at most this many events.
@@ -131,6 +143,12 @@ impl ReadAll {
     #[must_use]
     pub fn from(self, position: Position) -> Self {
         Self { start: AllStart::Position(position), ..self }
+    }
+
+    /// The same, from this time on.
+    #[must_use]
+    pub fn from_time(self, time: DateTime<Utc>) -> Self {
+        Self { start: AllStart::Time(time), ..self }
     }
 
     /// The same, at most this many events.

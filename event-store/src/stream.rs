@@ -10,6 +10,9 @@ use serde_json::Value;
 use crate::error::InvalidName;
 use crate::limits::STREAM_NAME_BYTES_MAX;
 
+/// `$tb` of a deleted stream.
+pub(crate) const TRUNCATE_ALL: u64 = i64::MAX as u64;
+
 /// A stream's name, `<category>-<id>` by convention. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(Arc<str>);
@@ -65,7 +68,7 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// The place of an event in its stream, gapless from zero.
+/// The place of an event in its stream, gapless from zero; but for the tombstone, which is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Revision(u64);
@@ -73,6 +76,8 @@ pub struct Revision(u64);
 impl Revision {
     /// The first event of a stream.
     pub const FIRST: Self = Self(0);
+    /// That of the event that closes a stream for good, whatever came before it.
+    pub const TOMBSTONE: Self = Self(i64::MAX as u64);
 
     /// The revision with this number.
     pub const fn new(number: u64) -> Self {
@@ -142,6 +147,13 @@ pub struct StreamMetadata {
     /// What users keep there.
     #[serde(flatten)]
     pub custom: BTreeMap<String, Value>,
+}
+
+impl StreamMetadata {
+    /// Whether they hide all events, as those of a deleted stream do until it is written again.
+    pub fn is_of_deleted(&self) -> bool {
+        self.truncate_before.is_some_and(|before| before >= TRUNCATE_ALL)
+    }
 }
 
 /// Who may do what with a stream; each a role or a list of roles, as EventStoreDB writes them.

@@ -12,7 +12,8 @@ use crate::position::Position;
 /// Dropping it ends the subscription.
 pub type Subscription = BoxStream<'static, Result<Delivery, SubscribeError>>;
 
-/// Where a subscription begins; `T` is a [`Position`] or a [`crate::Revision`].
+/// Where a subscription begins; `T` is a [`Position`], a [`crate::Revision`] or a
+/// [`crate::Ordinal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscribeFrom<T> {
     /// With the first event.
@@ -23,11 +24,11 @@ pub enum SubscribeFrom<T> {
     End,
 }
 
-/// One delivery of a subscription.
+/// One delivery of a subscription; of an index with the event's place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum Delivery<E = RecordedEvent> {
     /// The next event that was asked for.
-    Event(RecordedEvent),
+    Event(E),
     /// Everything up to here has been looked at, and what was asked for delivered: a filtered
     /// subscriber can resume after it. Sent at the intervals that the filter asks for.
     Checkpoint(Position),

@@ -6,9 +6,11 @@
 //! from the log.
 
 mod all;
+mod index;
 mod live;
 mod stream;
 
 pub(crate) use all::{Checkpoints, subscribe_all};
+pub(crate) use index::subscribe_index;
 pub(crate) use live::Live;
 pub(crate) use stream::subscribe_stream;

@@ -1,5 +1,7 @@
 //! The embedded store does what the port promises, in one segment and spread over many.
 
+#[path = "conformance/indexed.rs"]
+mod indexed;
 #[path = "conformance/several.rs"]
 mod several;
 #[path = "conformance/suite.rs"]

@@ -6,7 +6,8 @@ mod given;
 mod simulated;
 
 use event_store::log::SimDisk;
-use event_store::{EmbeddedStore, EventStore, ExpectedRevision, RecordedEvent};
+use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Index, ReadIndex, RecordedEvent};
+use futures::TryStreamExt;
 use given::{event, everything, stream};
 use simulated::{all_of, open};
 
@@ -39,6 +40,15 @@ async fn read_in_every_way(disk: &SimDisk) -> Result<Vec<RecordedEvent>, String>
     }
     by_stream.sort_by_key(|event| event.position);
     assert_eq!(by_stream, all, "the streams and the log agree");
+    let of_type = Index::EventType(all[0].event_type.clone());
+    for index in [Index::category("track"), of_type] {
+        let read = store.read_index(ReadIndex::forward(index.clone())).await;
+        let read = read.map_err(|error| error.to_string())?.try_collect::<Vec<_>>().await;
+        let read = read.map_err(|error| error.to_string())?;
+        assert!((0..).zip(&read).all(|(place, it)| it.ordinal.get() == place), "{index}");
+        let told: Vec<_> = all.iter().filter(|event| index.has(event)).collect();
+        assert_eq!(read.iter().map(|it| &it.event).collect::<Vec<_>>(), told, "{index}");
+    }
     Ok(all)
 }
 

@@ -15,8 +15,8 @@ use chrono::{DateTime, Utc};
 use event_store::limits::LIVE_EVENTS_MAX;
 use event_store::log::{Clock, Disk, DiskFile, Fault, SimDisk};
 use event_store::{
-    AppendError, Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision,
-    ReadStream, StoreError, StreamMetadata, SubscribeFrom, Subscription,
+    AppendError, Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Index,
+    ReadIndex, ReadStream, StoreError, StreamMetadata, SubscribeFrom, Subscription,
 };
 use futures::{StreamExt, TryStreamExt};
 use given::{event, everything, stream};
@@ -408,7 +408,10 @@ const FIXTURE_INDEX_2: &str = "tests/fixtures/format-1-index-2";
 const FIXTURE_INDEX_3: &str = "tests/fixtures/format-1-index-3";
 
 /// The same log with the hash chain.
-const FIXTURE_NOW: &str = "tests/fixtures/format-2-index-3";
+const FIXTURE_CHAINED: &str = "tests/fixtures/format-2-index-3";
+
+/// The same log with indexes of their fourth version, which have categories and types.
+const FIXTURE_NOW: &str = "tests/fixtures/format-2-index-4";
 
 async fn open_fixture(folder: &Path) -> EmbeddedStore {
     let options = EmbeddedOptions::folder(folder).segment_bytes(2000);
@@ -447,7 +450,7 @@ async fn what_is_written_today_has_the_shape_of_the_fixture() {
 
 #[tokio::test]
 async fn every_format_version_is_still_read() {
-    for fixture in [FIXTURE, FIXTURE_INDEX_2, FIXTURE_INDEX_3, FIXTURE_NOW] {
+    for fixture in [FIXTURE, FIXTURE_INDEX_2, FIXTURE_INDEX_3, FIXTURE_CHAINED, FIXTURE_NOW] {
         is_still_read(Path::new(fixture)).await;
     }
 }
@@ -474,7 +477,11 @@ async fn is_still_read(fixture: &Path) {
         assert_eq!((&old.event_type, &old.data), (&new.event_type, &new.data));
     }
     assert_eq!(old.verify(None).await.unwrap().events, 22);
-    assert!(indexes().starts_with(&indexes_before), "they are taken as they are, not made again");
+    let taken = indexes().starts_with(&indexes_before);
+    assert_eq!(taken, fixture == Path::new(FIXTURE_NOW), "those without categories are made again");
+    let tracks = old.read_index(ReadIndex::backward(Index::category("track"))).await.unwrap();
+    let ordinals: Vec<_> = tracks.map_ok(|it| it.ordinal.get()).try_collect().await.unwrap();
+    assert_eq!(ordinals, (0..10).rev().collect::<Vec<_>>());
     for number in (0..20).step_by(2) {
         append(&old, "track-1", number).await;
     }

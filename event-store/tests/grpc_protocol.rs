@@ -5,6 +5,8 @@
 mod arriving;
 #[path = "grpc_protocol/interruptions.rs"]
 mod interruptions;
+#[path = "grpc_protocol/links.rs"]
+mod links;
 #[path = "grpc_protocol/lost_answers.rs"]
 mod lost_answers;
 #[path = "grpc_protocol/official_client.rs"]

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use event_store::log::{Fault, SimDisk};
 use event_store::{
-    AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
-    MultiAppendError, MultiAppended, ReadError, ReadStream, Revision, StreamMetadata, StreamState,
+    AppendError, EmbeddedStore, EventStore, EventType, ExpectedRevision, ExpectedState, Index,
+    MultiAppend, MultiAppendError, MultiAppended, Ordinal, ReadError, ReadIndex, ReadStream,
+    Revision, StreamMetadata, StreamState,
 };
 use futures::TryStreamExt;
 use given::{event, everything, stream};
@@ -374,6 +375,32 @@ impl Pair {
         }
     }
 
+    /// Each category and type is read alike, forward, backward and from its middle.
+    async fn compare_indexes(&self) {
+        let categories = ["track", "user", "order"]
+            .map(|name| (Index::category(name), self.model.category(name)));
+        let types = ["Numbered", "$metadata", "$streamDeleted", "Nothing"].map(|name| {
+            (Index::EventType(EventType::new(name).unwrap()), self.model.of_type(name))
+        });
+        for (index, positions) in categories.into_iter().chain(types) {
+            let told: Vec<(u64, u64)> = (0..).zip(positions).collect();
+            let forward = ReadIndex::forward(index.clone());
+            assert_eq!(self.indexed(forward.clone()).await, told, "{index}");
+            let mut backward = self.indexed(ReadIndex::backward(index.clone())).await;
+            backward.reverse();
+            assert_eq!(backward, told, "{index} backward");
+            let middle = told.len() / 2;
+            let from = forward.from(Ordinal::new(middle as u64));
+            assert_eq!(self.indexed(from).await, told[middle..], "{index} from {middle}");
+        }
+    }
+
+    async fn indexed(&self, read: ReadIndex) -> Vec<(u64, u64)> {
+        let read = self.store.read_index(read).await.unwrap();
+        let places = read.map_ok(|it| (it.ordinal.get(), it.event.position.get()));
+        places.try_collect().await.unwrap()
+    }
+
     async fn backward(&self, name: &str) -> Vec<event_store::EventId> {
         let read = self.store.read_stream(ReadStream::backward(stream(name))).await.unwrap();
         read.map_ok(|event| event.id).try_collect().await.unwrap()
@@ -435,9 +462,14 @@ proptest! {
         runtime.block_on(async {
             let mut pair = Pair::new().await;
             for operation in operations {
+                let opens = matches!(operation, Operation::Reopen | Operation::Crash { .. });
                 pair.apply(operation).await;
                 pair.compare().await;
+                if opens {
+                    pair.compare_indexes().await;
+                }
             }
+            pair.compare_indexes().await;
         });
     }
 }

@@ -47,6 +47,15 @@ impl Scratch {
         Ok(Self { root, _lock: Arc::new(lock) })
     }
 
+    /// Removes what processes left that were killed a day ago or more, while others may be at work;
+    /// how much there was. Whoever works for days does so now and then.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn sweep(&self, now: SystemTime) -> io::Result<usize> {
+        sweep(&self.root, Duration::from_secs(SCRATCH_AGE_SECONDS_MAX), now)
+    }
+
     /// A new path; nothing is there yet.
     pub fn path(&self) -> ScratchPath {
         ScratchPath { path: self.root.join(Uuid::new_v4().to_string()) }
@@ -78,7 +87,8 @@ impl Drop for ScratchPath {
     }
 }
 
-fn sweep(root: &Path, age_min: Duration, now: SystemTime) -> io::Result<()> {
+fn sweep(root: &Path, age_min: Duration, now: SystemTime) -> io::Result<usize> {
+    let mut swept = 0;
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         // Another process may sweep the same folder: what is gone is gone.
@@ -88,9 +98,10 @@ fn sweep(root: &Path, age_min: Duration, now: SystemTime) -> io::Result<()> {
         let age = now.duration_since(modified).unwrap_or(Duration::ZERO);
         if age >= age_min {
             remove(&entry.path())?;
+            swept += 1;
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -124,11 +135,12 @@ mod tests {
     #[test]
     fn only_what_is_old_is_swept() {
         let home = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(home.path()).unwrap();
         fs::write(home.path().join("old"), "x").unwrap();
         let day = Duration::from_secs(SCRATCH_AGE_SECONDS_MAX);
-        sweep(home.path(), day, SystemTime::now() + day / 2).unwrap();
+        assert_eq!(scratch.sweep(SystemTime::now() + day / 2).unwrap(), 0);
         assert!(home.path().join("old").exists());
-        sweep(home.path(), day, SystemTime::now() + day * 2).unwrap();
+        assert_eq!(scratch.sweep(SystemTime::now() + day * 2).unwrap(), 1);
         assert!(!home.path().join("old").exists());
     }
 

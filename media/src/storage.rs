@@ -82,6 +82,13 @@ pub trait ObjectStorage: Send + Sync + 'static {
     /// Only as the storage fails.
     async fn free_bytes(&self) -> Result<u64, StorageError>;
 
+    /// Removes what is left of puts that were killed, once it is older than any put under way; how
+    /// many there were. Whoever has the storage open for days does so now and then.
+    ///
+    /// # Errors
+    /// Only as the storage fails; what is left is removed the next time.
+    async fn sweep(&self) -> Result<usize, StorageError>;
+
     /// The object as a file that can be read and sought, for tools that need one.
     ///
     /// # Errors

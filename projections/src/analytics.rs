@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use chrono::NaiveDate;
 use event_schemas::TrackId;
 
-use crate::page::QueryError;
 use crate::projection::ModelId;
+use crate::query_error::QueryError;
 
 /// Most days that are told at once.
 pub const DAYS_MAX: u32 = 366;

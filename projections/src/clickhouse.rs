@@ -14,8 +14,8 @@ use thiserror::Error;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::page::QueryError;
 use crate::projection::ApplyError;
+use crate::query_error::QueryError;
 
 pub use plays::{ClickHousePlays, ClickHousePlaysProjection};
 

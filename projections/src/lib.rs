@@ -8,7 +8,7 @@
 //! | [`projection`] | the port of a projection: the events it takes, how they change its model |
 //! | [`envelope`] | recorded events, opened |
 //! | [`runner`] | batches, checkpoints, parked events, leases, rebuilds, waiting for a position |
-//! | [`page`] | pages of rows, and the errors of queries |
+//! | [`page`], [`query_error`] | pages of rows, and what can go wrong with a query |
 //! | [`analytics`] | the port of counts of listenings |
 //! | [`postgres`] | the models in PostgreSQL, each with its queries |
 //! | [`clickhouse`] | the counts of listenings in ClickHouse, with their queries |
@@ -26,12 +26,14 @@ pub mod kafka;
 pub mod page;
 pub mod postgres;
 pub mod projection;
+pub mod query_error;
 pub mod runner;
 pub mod search;
 
 pub use envelope::{Envelope, Event};
-pub use page::{Cursor, Page, PageSize, QueryError};
+pub use page::{Cursor, PAGE_ROWS_MAX, Page, PageSize};
 pub use projection::{ApplyError, ModelId, Projection, Target, is_unreachable};
+pub use query_error::{QueryError, is_undefined};
 pub use runner::{
     Checkpoint, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError, Watermarks,
     checkpoints, parked_events, retry_parked,

@@ -1,4 +1,4 @@
-//! Pages of rows by keyset, and what can go wrong with a query.
+//! Pages of rows by keyset.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,48 +10,11 @@ use sqlx::{PgPool, Row, query};
 use thiserror::Error;
 use uuid::Uuid;
 
-use event_schemas::Money;
-
 use crate::envelope::{position_column, position_from_column};
+use crate::query_error::QueryError;
 
 /// Most rows of one page.
 pub const PAGE_ROWS_MAX: u32 = 100;
-
-/// Why a query was not answered.
-#[derive(Debug, Error)]
-pub enum QueryError {
-    /// The model has not been built yet; it will be.
-    #[error("the model is not built yet")]
-    NotBuilt,
-    /// What stands in the model is not what its projector writes.
-    #[error("the model holds {what} that can't be read")]
-    Malformed {
-        /// What it is.
-        what: &'static str,
-    },
-    /// PostgreSQL did not do its work.
-    #[error("the database did not do its work")]
-    Database(#[source] sqlx::Error),
-    /// The search engine did not do its work.
-    #[error("the search engine did not do its work")]
-    Search(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The engine of analytics did not do its work.
-    #[error("the engine of analytics did not do its work")]
-    Analytics(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl From<sqlx::Error> for QueryError {
-    fn from(error: sqlx::Error) -> Self {
-        // The model of this version was never swapped in.
-        if is_undefined(&error) { Self::NotBuilt } else { Self::Database(error) }
-    }
-}
-
-/// Whether a table or a schema is not there.
-pub fn is_undefined(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code == "42P01" || code == "3F000")
-}
 
 /// Where a page ended; the next begins behind it. Opaque to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,53 +146,6 @@ pub(crate) async fn pages<T>(
     let page = |(list, rows)| Ok((list, Page::of(rows, size, &read)?));
     lists.into_iter().map(page).collect()
 }
-
-/// An amount from a `bigint` and the currency's code beside it.
-pub(crate) fn money(row: &PgRow, amount: &str, currency: &str) -> Result<Money, QueryError> {
-    let code: String = row.try_get(currency)?;
-    let currency = code.parse().map_err(|_| QueryError::Malformed { what: "a currency" })?;
-    Ok(Money::new(unsigned(row, amount)?, currency))
-}
-
-/// A count from a `bigint`.
-pub(crate) fn unsigned(row: &PgRow, column: &str) -> Result<u64, QueryError> {
-    let number: i64 = row.try_get(column)?;
-    u64::try_from(number).map_err(|_| QueryError::Malformed { what: "a negative number" })
-}
-
-/// An enum whose variants have names in the database.
-macro_rules! names {
-    ($(#[$doc:meta])* $name:ident {
-        $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+
-    }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            /// Its name, as it is kept.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)+
-                }
-            }
-
-            fn read(
-                row: &sqlx::postgres::PgRow,
-                column: &str,
-            ) -> Result<Self, $crate::page::QueryError> {
-                let text: String = sqlx::Row::try_get(row, column)?;
-                match text.as_str() {
-                    $($text => Ok(Self::$variant),)+
-                    _ => Err($crate::page::QueryError::Malformed { what: "an unknown name" }),
-                }
-            }
-        }
-    };
-}
-pub(crate) use names;
 
 #[cfg(test)]
 mod tests {

@@ -2,10 +2,12 @@
 
 pub mod balances;
 pub mod channels;
+mod columns;
 pub mod listings;
 pub mod orders;
 pub mod plays;
 pub mod profiles;
+mod query_pool;
 pub mod sagas;
 pub mod tracks;
 
@@ -21,6 +23,7 @@ pub use listings::{Listing, Listings};
 pub use orders::{Order, OrderHistoryEntry, Orders};
 pub use plays::Plays;
 pub use profiles::{Profile, Profiles};
+pub use query_pool::query_pool;
 pub use sagas::{SagaInstance, Sagas};
 pub use tracks::{Track, Tracks};
 
@@ -46,7 +49,7 @@ pub struct Models {
 }
 
 impl Models {
-    /// Queries through this pool.
+    /// Queries through this pool, one that [`query_pool`] made where many may ask.
     pub fn new(pool: &PgPool) -> Self {
         Self {
             profiles: Profiles::new(pool.clone()),

@@ -119,7 +119,9 @@ pub trait Projection: Send + Sync + 'static {
     /// The categories of the streams it takes events of.
     fn categories(&self) -> &'static [&'static str];
 
-    /// Statements that make its tables in a new, empty schema, which is first in the search path.
+    /// Statements that make its tables in a schema that is first in the search path: a new, empty
+    /// one, and at each start the live one, where they make what is not there yet and change
+    /// nothing else.
     fn tables(&self) -> &'static [&'static str];
 
     /// Applies events in their order, in the transaction that also moves the checkpoint. The

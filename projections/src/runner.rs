@@ -11,7 +11,8 @@
 //! | `lease` | one process at a time |
 //! | `rebuild` | a shadow filled beside the live model, then swapped |
 //! | `watermarks` | waiting for one's own writes |
-//! | `bookkeeping` | the runner's own tables and the models' schemas |
+//! | `bookkeeping` | the runner's own tables |
+//! | `schemas` | the models' schemas: live, built beside it, left behind |
 
 mod batch;
 mod bookkeeping;
@@ -20,6 +21,7 @@ mod lease;
 mod parked;
 mod publishing;
 mod rebuild;
+mod schemas;
 mod session;
 mod supervisor;
 mod watermarks;
@@ -37,7 +39,7 @@ use tracing::warn;
 
 pub use batch::{BatchError, OnPoison};
 pub use bookkeeping::prepare;
-pub use checkpoint::{Checkpoint, NOT_RUN, Status, checkpoints};
+pub use checkpoint::{Checkpoint, NOT_RUN, SILENT, Status, checkpoints};
 pub use parked::{ParkedEvent, parked_events, retry_parked};
 pub use rebuild::{Rebuild, RebuildError, RebuildProgress};
 pub use watermarks::{WaitError, Watermarks};

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use event_schemas::{TrackId, UserId};
 use sqlx::PgConnection;
 
-use crate::page::QueryError;
 use crate::projection::{ApplyError, Target};
+use crate::query_error::QueryError;
 
 pub use feed::{SEARCH_CATEGORIES, SearchFeed};
 pub use meilisearch::MeilisearchIndex;

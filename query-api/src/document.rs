@@ -4,19 +4,21 @@
 //! bound: brackets that nest, fragments that multiply or go in circles, aliases, directives.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{
-    DocumentOperations, ExecutableDocument, FragmentDefinition, OperationType, Selection,
+    DocumentOperations, ExecutableDocument, Field, FragmentDefinition, OperationType, Selection,
     SelectionSet,
 };
-use async_graphql::{Name, Positioned, ServerError};
+use async_graphql::{Name, Positioned, ServerError, Value};
 
 use crate::failure::Failure;
 use crate::limits::{
     ALIASES_MAX, BRACKETS_MAX, DEPTH_MAX, DIRECTIVES_MAX, FRAGMENTS_MAX, INTROSPECTION_DEPTH_MAX,
     QUERY_BYTES_MAX, ROOT_FIELDS_MAX, SELECTIONS_MAX,
 };
+use crate::nul;
 
 /// A document within its limits.
 pub struct Document {
@@ -29,7 +31,8 @@ pub struct Document {
 /// Reads a document.
 ///
 /// # Errors
-/// When it is none, or goes beyond a limit, or asks for the schema where that is off.
+/// When it is none, or goes beyond a limit, asks for the schema where that is off, or has a text
+/// with a NUL.
 pub fn read(
     text: &str,
     operation_name: Option<&str>,
@@ -52,6 +55,9 @@ pub fn read(
         let variables = operation.variable_definitions.iter();
         let of_variables = variables.map(|variable| variable.node.directives.len());
         walk.directives += operation.directives.len() + of_variables.sum::<usize>();
+        let variables = operation.variable_definitions.iter();
+        let defaults = variables.filter_map(|variable| variable.node.default_value.as_ref());
+        defaults.map(|default| &default.node).try_for_each(nul::refuse)?;
         let root = &operation.selection_set.node;
         let root_fields_before = walk.root_fields;
         walk.set(root, Place { depth: 0, deepest: DEPTH_MAX, at_root: true })?;
@@ -125,6 +131,7 @@ impl<'a> Walk<'a> {
             self.check()?;
             match &selection.node {
                 Selection::Field(field) => {
+                    refuse_nul(&field.node)?;
                     self.aliases += usize::from(field.node.alias.is_some());
                     self.root_fields += usize::from(place.at_root);
                     let name = field.node.name.node.as_str();
@@ -181,6 +188,15 @@ impl<'a> Walk<'a> {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses a field whose arguments have a NUL in a text; variables are looked at on their own.
+fn refuse_nul(field: &Field) -> Result<(), ServerError> {
+    field.arguments.iter().try_for_each(|(_, argument)| {
+        let without_variables = argument.node.clone().into_const_with(|_| Ok(Value::Null));
+        let Ok::<_, Infallible>(value) = without_variables;
+        nul::refuse(&value)
+    })
 }
 
 /// How deep brackets nest outside of strings and comments; `None` when a block string does not end:

@@ -12,11 +12,13 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::api::QueryApiParts;
+use crate::delivery::{self, TimedDeliveries};
 use crate::document;
 use crate::failure::{Failure, refused, with_codes};
 use crate::freshness::Freshness;
-use crate::limits::QUERY_TIME_MAX;
+use crate::limits::{COMPLEXITY_MAX, QUERY_TIME_MAX, SUBSCRIPTION_COMPLEXITY_MAX};
 use crate::live::Hub;
+use crate::nul;
 use crate::reader::{Life, Reader};
 use crate::schema::{self, VezaSchema};
 
@@ -49,7 +51,8 @@ impl From<ServerError> for Answer {
 
 /// Carries requests out.
 pub struct Engine {
-    schema: VezaSchema,
+    queries: VezaSchema,
+    subscriptions: VezaSchema,
     parts: Arc<QueryApiParts>,
     hub: Arc<Hub>,
 }
@@ -57,10 +60,14 @@ pub struct Engine {
 impl Engine {
     /// An engine over these parts.
     pub fn new(parts: Arc<QueryApiParts>, hub: Arc<Hub>) -> Self {
-        let builder = schema::builder();
-        // A suggestion tells of the schema as well.
-        let builder = if parts.introspection { builder } else { builder.disable_suggestions() };
-        Self { schema: builder.finish(), parts, hub }
+        let builder = |complexity_max| {
+            let builder = schema::builder(complexity_max);
+            // A suggestion tells of the schema as well.
+            if parts.introspection { builder } else { builder.disable_suggestions() }
+        };
+        let queries = builder(COMPLEXITY_MAX).finish();
+        let subscriptions = builder(SUBSCRIPTION_COMPLEXITY_MAX).extension(TimedDeliveries);
+        Self { queries, subscriptions: subscriptions.finish(), parts, hub }
     }
 
     /// Answers one query.
@@ -76,11 +83,11 @@ impl Engine {
             Ok((request, _)) => request.data(Arc::clone(&reader)),
             Err(error) => return error.into(),
         };
-        let executed = timeout(QUERY_TIME_MAX, self.schema.execute(request)).await;
+        let executed = timeout(QUERY_TIME_MAX, self.queries.execute(request)).await;
         let freshness = &reader.freshness;
         let timed_out = executed.is_err() || freshness.was_late();
         let response = executed.unwrap_or_else(|_| refused(Failure::Timeout));
-        let position = freshness.model_position().await;
+        let position = freshness.model_position();
         metrics::histogram!("veza_graphql_query_seconds").record(began.elapsed());
         Answer {
             response: counted(with_codes(response)),
@@ -98,11 +105,11 @@ impl Engine {
         let freshness = Freshness::any(self.parts.watermarks.clone());
         if operation == OperationType::Subscription {
             let reader = self.reader(Some(viewer), freshness, Life::Subscription);
-            let responses = self.schema.execute_stream(request.data(Arc::new(reader)));
-            return responses.map(with_codes).map(counted).boxed();
+            let responses = self.subscriptions.execute_stream(request.data(Arc::new(reader)));
+            return delivery::until_late(responses).map(with_codes).map(counted).boxed();
         }
         let reader = self.reader(Some(viewer), freshness, Life::Answer);
-        let (schema, request) = (self.schema.clone(), request.data(Arc::new(reader)));
+        let (schema, request) = (self.queries.clone(), request.data(Arc::new(reader)));
         let answer = async move {
             let executed = timeout(QUERY_TIME_MAX, schema.execute(request)).await;
             counted(with_codes(executed.unwrap_or_else(|_| refused(Failure::Timeout))))
@@ -123,6 +130,7 @@ impl Engine {
         let mut request = Request::new(query);
         request.operation_name = name.map(str::to_owned);
         request.variables = Variables::from_json(variables.unwrap_or_default().into());
+        request.variables.values().try_for_each(nul::refuse)?;
         request.set_parsed_query(document.parsed);
         Ok((request, document.operation))
     }

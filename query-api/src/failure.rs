@@ -99,6 +99,7 @@ impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::NotBuilt => Self::ModelNotBuilt,
+            QueryError::TookTooLong => Self::Timeout,
             QueryError::Analytics(cause) | QueryError::Search(cause) => {
                 tracing::warn!(error = %cause, "an engine did not answer");
                 Self::Unavailable

@@ -1,8 +1,9 @@
 //! How fresh an answer must be: each field waits for the model it reads, and all together no longer
 //! than a bound.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use access::Consistency;
 use event_store::Position;
@@ -12,13 +13,14 @@ use tokio::time::Instant;
 use crate::failure::Failure;
 use crate::limits::FRESHNESS_TIME_MAX;
 
-/// What one request's answer must have seen, and which models it has read.
+/// What one request's answer must have seen, and what it surely has.
 pub struct Freshness {
     watermarks: Watermarks,
     min_position: Option<Position>,
     allow_stale: bool,
     deadline: Instant,
-    read: Mutex<Vec<ModelId>>,
+    /// How far each model had come before it was read first; for who takes an older answer.
+    seen: Mutex<HashMap<ModelId, Position>>,
     was_late: AtomicBool,
 }
 
@@ -43,7 +45,7 @@ impl Freshness {
             min_position: None,
             allow_stale: false,
             deadline: Instant::now() + FRESHNESS_TIME_MAX,
-            read: Mutex::default(),
+            seen: Mutex::default(),
             was_late: AtomicBool::new(false),
         }
     }
@@ -53,25 +55,26 @@ impl Freshness {
     /// # Errors
     /// When it does not get there in time, unless an older answer is welcome.
     pub async fn reach(&self, model: ModelId) -> Result<(), Failure> {
-        {
-            let mut read = self.read.lock().expect("nobody panics while holding it");
-            if !read.contains(&model) {
-                read.push(model);
+        if let Some(position) = self.min_position {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            match self.watermarks.wait_for(&[model], position, left).await {
+                Ok(()) => {}
+                Err(WaitError::NotYetVisible { .. }) if self.allow_stale => {}
+                Err(error) => {
+                    let was_late = matches!(error, WaitError::NotYetVisible { .. });
+                    self.was_late.fetch_or(was_late, Ordering::Relaxed);
+                    return Err(error.into());
+                }
             }
         }
-        let Some(position) = self.min_position else {
-            return Ok(());
-        };
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        match self.watermarks.wait_for(&[model], position, left).await {
-            Ok(()) => Ok(()),
-            Err(WaitError::NotYetVisible { .. }) if self.allow_stale => Ok(()),
-            Err(error) => {
-                let was_late = matches!(error, WaitError::NotYetVisible { .. });
-                self.was_late.fetch_or(was_late, Ordering::Relaxed);
-                Err(error.into())
-            }
+        if self.allow_stale && !self.seen().contains_key(&model) {
+            // Now, and not when all is read: a model goes on while others are read.
+            let position = self.watermarks.position(model).await.map_err(WaitError::from)?;
+            let mut seen = self.seen();
+            let least = seen.entry(model).or_insert(position);
+            *least = position.min(*least);
         }
+        Ok(())
     }
 
     /// Whether a model did not get there in time.
@@ -79,17 +82,13 @@ impl Freshness {
         self.was_late.load(Ordering::Relaxed)
     }
 
-    /// How far all the models had come that were read; only for who takes an older answer.
-    pub async fn model_position(&self) -> Option<Position> {
-        if !self.allow_stale {
-            return None;
-        }
-        let read = self.read.lock().expect("nobody panics while holding it").clone();
-        let mut least = None;
-        for model in read {
-            let position = self.watermarks.position(model).await.ok()?;
-            least = Some(least.map_or(position, |least: Position| least.min(position)));
-        }
-        least
+    /// How far all the models had come before they were read: the answer has everything up to
+    /// here. Only for who takes an older answer.
+    pub fn model_position(&self) -> Option<Position> {
+        self.seen().values().min().copied()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<ModelId, Position>> {
+        self.seen.lock().expect("nobody panics while holding it")
     }
 }

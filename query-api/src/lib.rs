@@ -7,9 +7,9 @@
 //! | --- | --- |
 //! | [`api`] | the parts the doors work with, and the router |
 //! | [`schema`] | what can be asked, one file a domain |
-//! | [`engine`], [`document`] | a request carried out, and what is refused before |
+//! | [`engine`], [`document`], [`nul`] | a request carried out, and what is refused before |
 //! | [`reader`], [`rows`], [`freshness`] | one request's view of the models |
-//! | [`live`] | what happens now: one subscription of the store for all subscribers |
+//! | [`live`], [`delivery`] | what happens now: one subscription of the store for all subscribers |
 //! | [`graphql`], [`socket`], [`streaming`] | the doors: POST, WebSocket, sound |
 //! | [`failure`], [`limits`] | what may go wrong, and every bound |
 //!
@@ -18,6 +18,7 @@
 //! subscriber once, in order, however slow they are.
 
 pub mod api;
+pub mod delivery;
 pub mod document;
 pub mod engine;
 pub mod failure;
@@ -25,6 +26,7 @@ pub mod freshness;
 pub mod graphql;
 pub mod limits;
 pub mod live;
+pub mod nul;
 pub mod reader;
 pub mod rows;
 pub mod schema;

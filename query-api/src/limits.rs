@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The largest body of a query, in bytes, and the largest message on a socket.
 pub const BODY_BYTES_MAX: usize = 128 * 1024;
 
-/// The largest frame that is read from a socket, in bytes: one between this and the largest message
-/// is refused with a reason.
+/// The largest frame that is read from a socket, in bytes: of one that is larger only the head is.
+/// Both it and one between this and the largest message are refused with the same reason.
 pub const FRAME_BYTES_MAX: usize = 512 * 1024;
 
 /// The longest document, in bytes; `getIntrospectionQuery()` has about 2,000.
@@ -39,11 +39,11 @@ pub const FRAGMENTS_MAX: usize = 20;
 /// What a document may cost: one a field, times the rows that are asked for.
 pub const COMPLEXITY_MAX: usize = 5_000;
 
+/// What the document of a subscription may cost: it is paid anew with each delivery.
+pub const SUBSCRIPTION_COMPLEXITY_MAX: usize = 500;
+
 /// How many errors are told of one request.
 pub const ERRORS_MAX: usize = 20;
-
-/// How many rows a page may have.
-pub const PAGE_ROWS_MAX: i32 = 100;
 
 /// How far into the hits of a search one may page.
 pub const SEARCH_HITS_MAX: u32 = 1_000;
@@ -54,8 +54,14 @@ pub const FRESHNESS_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a query may take altogether.
 pub const QUERY_TIME_MAX: Duration = Duration::from_secs(15);
 
+/// How long it may take to make what one delivery of a subscription tells.
+pub const DELIVERY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// How many sockets one process keeps open.
 pub const SOCKETS_MAX: usize = 20_000;
+
+/// How many of them one account may have: its devices, and their pages.
+pub const ACCOUNT_SOCKETS_MAX: usize = 50;
 
 /// How many subscriptions and queries run on one socket at once.
 pub const SUBSCRIPTIONS_MAX: usize = 50;

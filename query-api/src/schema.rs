@@ -3,6 +3,8 @@
 pub mod analytics;
 pub mod audio;
 pub mod commerce;
+pub mod connection;
+pub mod long;
 pub mod operations;
 pub mod page;
 pub mod search;
@@ -12,7 +14,6 @@ pub mod user;
 
 use async_graphql::{EmptyMutation, MergedObject, Schema, SchemaBuilder};
 
-use crate::limits::COMPLEXITY_MAX;
 use crate::schema::subscription::Subscription;
 
 /// What can be asked once.
@@ -30,12 +31,12 @@ pub struct Query(
 /// The platform's schema. Nothing is changed through it: commands have doors of their own.
 pub type VezaSchema = Schema<Query, EmptyMutation, Subscription>;
 
-/// The schema within its limits.
-pub fn builder() -> SchemaBuilder<Query, EmptyMutation, Subscription> {
-    Schema::build(Query::default(), EmptyMutation, Subscription).limit_complexity(COMPLEXITY_MAX)
+/// The schema for documents that cost no more than this.
+pub fn builder(complexity_max: usize) -> SchemaBuilder<Query, EmptyMutation, Subscription> {
+    Schema::build(Query::default(), EmptyMutation, Subscription).limit_complexity(complexity_max)
 }
 
 /// The schema's text.
 pub fn sdl() -> String {
-    builder().finish().sdl()
+    builder(usize::MAX).finish().sdl()
 }

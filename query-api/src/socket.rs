@@ -3,6 +3,7 @@
 //! A socket is its bearer's: it is told by `connection_init` who that is, and closed when their
 //! token runs out. It is never left to a client that neither reads nor answers.
 
+mod places;
 mod protocol;
 mod session;
 
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::api::QueryApi;
 use crate::limits::{FRAME_BYTES_MAX, SOCKETS_MAX};
+use crate::socket::places::Places;
 
 /// The subprotocol that is spoken.
 pub const PROTOCOL: &str = "graphql-transport-ws";
@@ -32,11 +34,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct Sockets {
     open: TaskTracker,
     room: Arc<Semaphore>,
+    of_accounts: Places,
 }
 
 impl Default for Sockets {
     fn default() -> Self {
-        Self { open: TaskTracker::new(), room: Arc::new(Semaphore::new(SOCKETS_MAX)) }
+        let room = Arc::new(Semaphore::new(SOCKETS_MAX));
+        Self { open: TaskTracker::new(), room, of_accounts: Places::default() }
     }
 }
 

@@ -33,7 +33,10 @@ pub const UNREACHABLE: u8 = 3;
 /// What can be asked of the log.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum ReplayCommand {
-    /// List the streams with their sizes
+    /// List the streams: how many of their events can be read, and which was the last
+    ///
+    /// Of one that is truncated it tells from which revision to which it can be read; a deleted
+    /// one begins again with what is appended next, a tombstoned one never.
     Streams(StreamsArgs),
     /// Show the events of a stream, or of the whole log
     Events(EventsArgs),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use event_store::{EventStore, Position, ReadAll};
 use futures::TryStreamExt as _;
-use projections::runner::{Checkpoint, NOT_RUN, prepare};
+use projections::runner::{Checkpoint, NOT_RUN, SILENT, prepare};
 use projections::{Projection, checkpoints};
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -69,7 +69,7 @@ pub async fn models(
         let position = row.map_or(Position::START, |row| row.position);
         let lag = lag(store, projection, position).await?;
         let is_bad = |row: &Checkpoint| {
-            row.parked_events > 0 || ["retrying", NOT_RUN].contains(&row.faring())
+            row.parked_events > 0 || ["retrying", NOT_RUN, SILENT].contains(&row.faring())
         };
         if row.is_some_and(is_bad) {
             verdict = Verdict::Bad;

@@ -28,7 +28,7 @@ pub struct VerifyArgs {
 ///
 /// Of a folder at rest every byte, the hash chain and the indexes, which are made again where they
 /// are damaged. Of a store over the network every event as it is read. Of both the order of all
-/// events: positions and times never fall, revisions have no gap.
+/// events: positions and times never fall, revisions have no gap, and nothing follows a tombstone.
 pub async fn verify(
     store: &dyn EventStore,
     folder: Option<&EmbeddedStore>,
@@ -156,7 +156,7 @@ impl Order {
             Entry::Vacant(first) => {
                 first.insert(event.revision);
             }
-            Entry::Occupied(mut last) if event.revision == last.get().next() => {
+            Entry::Occupied(mut last) if follows(*last.get(), event.revision) => {
                 last.insert(event.revision);
             }
             Entry::Occupied(last) => {
@@ -168,6 +168,11 @@ impl Order {
         self.events += 1;
         Ok(())
     }
+}
+
+/// Whether a stream may go on so: a tombstone closes it from any revision.
+fn follows(last: Revision, revision: Revision) -> bool {
+    last != Revision::TOMBSTONE && (revision == last.next() || revision == Revision::TOMBSTONE)
 }
 
 #[cfg(test)]
@@ -201,6 +206,19 @@ mod tests {
     fn a_sound_order_has_nothing_wrong() {
         let log = [event(1, "a-1", 0, 5), event(2, "b-1", 0, 5), event(5, "a-1", 1, 6)];
         assert_eq!(first_wrong(&log), None);
+    }
+
+    #[test]
+    fn a_tombstone_closes_a_stream_and_nothing_follows_it() {
+        let tombstone = Revision::TOMBSTONE.get();
+        let log = [event(1, "a-1", 0, 5), event(2, "a-1", tombstone, 5)];
+        assert_eq!(first_wrong(&log), None);
+        assert_eq!(first_wrong(&[event(1, "a-1", tombstone, 5)]), None);
+        for behind in [1, tombstone, tombstone + 1] {
+            let log = [&log[..], &[event(3, "a-1", behind, 5)]].concat();
+            let wrong = first_wrong(&log).unwrap_or_default();
+            assert!(wrong.contains(&format!("from revision {tombstone} to {behind}")), "{wrong}");
+        }
     }
 
     #[test]

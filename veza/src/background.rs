@@ -35,6 +35,7 @@ pub const PROBE_COMMAND: &str = "probe";
 pub struct Background {
     projectors: Option<Runner>,
     sagas: Option<JoinHandle<Result<(), CheckpointError>>>,
+    scratch: Option<Scratch>,
     stop: CancellationToken,
 }
 
@@ -52,9 +53,12 @@ impl Background {
         read_side: ReadSide,
     ) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
-        let mut started = Self { projectors: None, sagas: None, stop: stop.clone() };
+        let mut started = Self { projectors: None, sagas: None, scratch: None, stop: stop.clone() };
         if config.does(Role::Saga) {
-            let runtime = sagas(config, Arc::clone(&store), handler, objects).await?;
+            let scratch = Scratch::open(config.data.join("scratch"))
+                .with_context(|| format!("can't use the folder {}", config.data.display()))?;
+            started.scratch = Some(scratch.clone());
+            let runtime = sagas(config, Arc::clone(&store), handler, objects, scratch).await?;
             started.sagas = Some(tokio::spawn(drive(runtime, stop.clone())));
         }
         if config.does(Role::Projector) {
@@ -78,6 +82,12 @@ impl Background {
     #[must_use]
     pub fn sagas(&self) -> Option<AbortHandle> {
         self.sagas.as_ref().map(JoinHandle::abort_handle)
+    }
+
+    /// The files of transcodes; none where the process does none.
+    #[must_use]
+    pub fn scratch(&self) -> Option<Scratch> {
+        self.scratch.clone()
     }
 
     /// Lets them end what they are at; says in the log what did not end in time.
@@ -106,11 +116,10 @@ async fn sagas(
     store: Arc<dyn EventStore>,
     handler: Arc<CommandHandler>,
     objects: Arc<dyn ObjectStorage>,
+    scratch: Scratch,
 ) -> anyhow::Result<SagaRuntime> {
     let ffmpeg = Ffmpeg::locate().await?;
     say(format_args!("transcoding  ffmpeg {}", ffmpeg.version()));
-    let scratch = Scratch::open(config.data.join("scratch"))
-        .with_context(|| format!("can't use the folder {}", config.data.display()))?;
     let limits = TranscodeLimits::default();
     let transcoder = Transcoder::new(ffmpeg, Arc::clone(&objects), scratch, limits);
     let prober = Prober::new(THIS_PROGRAM, [PROBE_COMMAND]);

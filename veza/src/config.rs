@@ -13,7 +13,7 @@ mod error;
 mod layers;
 mod listing;
 mod table;
-mod values;
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use access::TrustedProxies;
 
 pub use error::ConfigError;
-pub use layers::{Flags, Layers, Origin};
+pub use layers::{Flags, Layers, Origin, PLATFORM, PlaceFlags};
 pub use listing::listing;
 pub use table::{SETTINGS, Setting};
 pub use values::{ByteCount, EventStore, LogFormat, Role};
@@ -55,7 +55,7 @@ pub struct Config {
     pub kafka_brokers: Vec<String>,
     /// The folder of the objects.
     pub objects: PathBuf,
-    /// The folder of the keys that seal personal data and sign tokens.
+    /// The folder of the keys that sign tokens and make digests.
     pub keys: PathBuf,
     /// The reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,

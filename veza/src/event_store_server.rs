@@ -1,6 +1,7 @@
 //! `veza event-store`: the event store alone, as a server for EventStoreDB's clients.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,34 +11,96 @@ use event_store::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Flags, Role};
+use crate::config::{ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
 use crate::run_file::RunFile;
 
-/// How the event store is served.
+/// The data folder and the address when nobody names others.
+const DATA: &str = "./veza-data";
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113);
+
+/// What the command line says of how the event store is served.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventStoreArgs {
-    /// The data folder; the log is in `events` in it
-    #[arg(long, value_name = "DIR", env = "EVENTSTORE_DATA", default_value = "./veza-data")]
-    pub data: PathBuf,
-    /// Where to listen; port 0 takes any free one
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "EVENTSTORE_LISTEN",
-        default_value = "127.0.0.1:2113"
-    )]
-    pub listen: SocketAddr,
-    /// The host that discovering clients are told to dial
-    #[arg(long, value_name = "HOST", env = "EVENTSTORE_ADVERTISE_HOST")]
-    pub advertise_host: Option<String>,
+    /// The data folder; the log is in `events` in it (EVENTSTORE_DATA; by default ./veza-data)
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Where to listen; port 0 takes any free one (EVENTSTORE_LISTEN; by default 127.0.0.1:2113)
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The host that discovering clients are told to dial (EVENTSTORE_ADVERTISE_HOST; by default
+    /// the address it listens on)
+    #[arg(long, value_name = "HOST")]
+    advertise_host: Option<String>,
     /// Let everybody who reaches the port do everything, from other machines too
-    #[arg(long, env = "EVENTSTORE_INSECURE")]
+    /// (EVENTSTORE_INSECURE=on)
+    #[arg(long)]
+    insecure: bool,
+}
+
+/// How the event store is served.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The host that discovering clients are told to dial.
+    pub advertise_host: Option<String>,
+    /// Whether other machines may reach it, and then do everything.
     pub insecure: bool,
 }
 
 impl EventStoreArgs {
+    /// What the flags and the variables (the environment's) say; a flag wins.
+    ///
+    /// # Errors
+    /// The first that can't be used, by its name.
+    pub fn read(
+        self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Settings, ConfigError> {
+        let given = |flag: Option<(String, &'static str)>, name: &str| match flag {
+            Some((value, flag)) => Ok(Some((value, Origin::Flag(flag)))),
+            None => set(&variable, name),
+        };
+        let data = given(self.data.map(|value| (value, "--data")), "EVENTSTORE_DATA")?;
+        let listen = given(self.listen.map(|value| (value, "--listen")), "EVENTSTORE_LISTEN")?;
+        let host = self.advertise_host.map(|value| (value, "--advertise-host"));
+        let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
+        let insecure = set(&variable, "EVENTSTORE_INSECURE")?;
+        let insecure = insecure.map(|given| read(given, values::switch)).transpose()?;
+        Ok(Settings {
+            data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
+            listen: listen.map_or(Ok(LISTEN), |given| read(given, values::address))?,
+            advertise_host: host.map(|(value, _)| value),
+            insecure: self.insecure || insecure.unwrap_or(false),
+        })
+    }
+}
+
+/// A variable, and where it is from; what is set to nothing is not set.
+fn set(
+    variable: impl Fn(&str) -> Option<OsString>,
+    name: &str,
+) -> Result<Option<(String, Origin)>, ConfigError> {
+    let origin = Origin::Variable(name.to_owned());
+    match variable(name).map(OsString::into_string) {
+        Some(Ok(value)) if !value.is_empty() => Ok(Some((value, origin))),
+        Some(Err(_)) => Err(ConfigError::Bad { origin, why: "must be UTF-8".to_owned() }),
+        _ => Ok(None),
+    }
+}
+
+fn read<T>(
+    (value, origin): (String, Origin),
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, ConfigError> {
+    read(&value).map_err(|why| ConfigError::Bad { origin, why })
+}
+
+impl Settings {
     /// The same as a process's flags; it has no role, so none of them is missing a setting.
     #[must_use]
     pub fn flags(&self) -> Flags {
@@ -50,7 +113,7 @@ impl EventStoreArgs {
 ///
 /// # Errors
 /// When it would be open to other machines without being told so, or can't start.
-pub async fn serve(args: EventStoreArgs, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(args: Settings, stop: CancellationToken) -> anyhow::Result<()> {
     if !args.insecure && !args.listen.ip().is_loopback() {
         bail!("{} can be reached from other machines: say --insecure to mean it", args.listen);
     }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use access::{DigestKey, KeyRing, digest_key, key_ring};
+use access::{DigestKey, KeyRing, digest_key, key_set};
 use chrono::Utc;
 use event_schemas::EventFamily as _;
 use event_schemas::user::UserEvent;
@@ -32,7 +32,7 @@ impl Keys {
     /// # Errors
     /// When a file can't be used, or the log can't be read.
     pub async fn load(folder: &Path, store: &dyn EventStore) -> anyhow::Result<Self> {
-        let files = [key_ring::SIGNING_KEY_FILE, digest_key::DIGEST_KEY_FILE];
+        let files = [key_set::SIGNING_KEY_FILE, digest_key::DIGEST_KEY_FILE];
         let missing: Vec<_> =
             files.into_iter().filter(|file| !folder.join(file).exists()).collect();
         let ring = Arc::new(KeyRing::load_or_create(folder, Utc::now())?);

@@ -14,8 +14,9 @@
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
 //! - [`console`]: what a process tells whoever started it.
 //! - [`disk_reserve`], [`open_files`], [`stopping`]: when it takes on no more.
-//! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`]: accounts, on the
-//!   server's own machine.
+//! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`], [`signing_keys`]:
+//!   accounts and keys, on the server's own machine.
+//! - [`sweeping`]: what is left behind, removed.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
 //! - [`keys`]: what signs tokens and tells requests apart.
 //! - [`outbox`]: mails as files, where no mail server is.
@@ -43,6 +44,8 @@ pub mod readiness;
 pub mod replay;
 pub mod run_file;
 pub mod serve;
+pub mod signing_keys;
 pub mod stopping;
+pub mod sweeping;
 pub mod telemetry;
 pub mod user;

@@ -5,15 +5,16 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use chrono::Utc;
 use clap::{Parser, Subcommand};
 use veza::background::PROBE_COMMAND;
-use veza::config::{Config, Flags, Layers, listing};
+use veza::config::{Config, Flags, Layers, PlaceFlags, listing};
 use veza::console::{complain, say};
 use veza::event_store_server::{self, EventStoreArgs};
-use veza::postgres_server::{self, PostgresArgs};
+use veza::signing_keys::{self, KeysArgs};
 use veza::stopping::Stopping;
 use veza::user::{self, UserArgs};
-use veza::{data_folder, serve, telemetry};
+use veza::{data_folder, postgres_server, serve, telemetry};
 
 /// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -39,11 +40,18 @@ enum Command {
     /// Print every setting, its value and where that came from, as a TOML file
     Config(Flags),
     /// Make accounts and give roles, on the server's own machine
+    ///
+    /// Beside the running platform, or on its data folder while it is stopped.
     User(UserArgs),
+    /// List and rotate the keys that sign access tokens, on the server's own machine
+    Keys(KeysArgs),
     /// Serve the event store alone, to EventStoreDB's clients
+    ///
+    /// It takes the variables named below, and of the platform's settings those of the log
+    /// (VEZA_LOG, VEZA_LOG_FORMAT).
     EventStore(EventStoreArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
-    Postgres(PostgresArgs),
+    Postgres(PlaceFlags),
     /// Probe the master on standard input, for the platform itself
     #[command(name = PROBE_COMMAND, hide = true)]
     Probe,
@@ -79,7 +87,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             until_stopped(|stopping| serve::serve(config, metrics, stopping))
         }
         Command::User(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+            let config = Config::read(&gather(&args.place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| async move {
                 let told = "stopped in the midst of it; the same command can be given again";
@@ -87,27 +95,34 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 stopping.gently.run_until_cancelled(running).await.context(told)?
             })
         }
+        Command::Keys(args) => {
+            let config = Config::read(&gather(&args.place.flags())?)?;
+            signing_keys::run(&args, &config, Utc::now())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::EventStore(args) => {
-            telemetry::start(&Config::read(&gather(&args.flags())?)?)?;
-            until_stopped(|stopping| event_store_server::serve(args, stopping.gently))
+            let settings = args.read(|name| std::env::var_os(name))?;
+            telemetry::start(&Config::read(&gather(&settings.flags())?)?)?;
+            until_stopped(|stopping| event_store_server::serve(settings, stopping.gently))
         }
         Command::Probe => {
             media::answer_probe().context("the master was not probed")?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Postgres(args) => {
-            let config = Config::read(&gather(&args.flags())?)?;
+        Command::Postgres(place) => {
+            let config = Config::read(&gather(&place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| postgres_server::serve(config, stopping))
         }
     }
 }
 
-/// What was set; a variable that looks like a setting and is none is told.
+/// What was set. A variable that looks like a setting and is none is told, and no more: programs
+/// beside the platform may have variables of such names.
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     let layers = Layers::gather(flags, std::env::vars_os())?;
     for name in &layers.unknown_variables {
-        complain(format_args!("there is no setting {name}"));
+        complain(format_args!("{name} is ignored: it is no setting (`veza config` lists all)"));
     }
     Ok(layers)
 }

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use event_store::grpc::{self, ServeOptions, Serving};
 use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore as _, OpenError};
 use media::{FileStorage, ObjectStorage};
+use projections::postgres::query_pool;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::net::TcpListener;
@@ -20,7 +21,7 @@ use crate::console::say;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 
-/// Most connections to PostgreSQL that one process opens.
+/// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
 /// How long whoever asks PostgreSQL waits for one of them, which answers a first small question.
 const CONNECTION_SECONDS_MAX: u64 = 4;
@@ -137,6 +138,8 @@ impl Events {
 pub struct Database {
     /// Connections to it.
     pub pool: PgPool,
+    /// Connections for queries over the models alone, so that slow ones hold up nobody else.
+    pub queries: PgPool,
     private: Option<PrivatePostgres>,
 }
 
@@ -149,7 +152,7 @@ impl Database {
         if let Some(url) = &config.database_url {
             let pool = connect(url.parse().context("the setting database_url")?).await?;
             say("PostgreSQL   the one of the setting database_url");
-            return Ok(Self { pool, private: None });
+            return Ok(Self::connected(pool, None));
         }
         let folder = config.data.join("postgres");
         let private = PrivatePostgres::start(&folder).await?;
@@ -164,22 +167,27 @@ impl Database {
     pub async fn beside(config: &Config) -> anyhow::Result<Self> {
         if let Some(url) = &config.database_url {
             let pool = connect(url.parse().context("the setting database_url")?).await?;
-            return Ok(Self { pool, private: None });
+            return Ok(Self::connected(pool, None));
         }
         let folder = config.data.join("postgres");
         match PrivatePostgres::start(&folder).await {
             Ok(private) => Self::of(private).await,
             Err(PostgresError::InUse { .. }) => {
                 let pool = connect(PrivatePostgres::run_by_another(&folder)?).await?;
-                Ok(Self { pool, private: None })
+                Ok(Self::connected(pool, None))
             }
             Err(error) => Err(error.into()),
         }
     }
 
+    fn connected(pool: PgPool, private: Option<PrivatePostgres>) -> Self {
+        let queries = query_pool(&pool);
+        Self { pool, queries, private }
+    }
+
     async fn of(private: PrivatePostgres) -> anyhow::Result<Self> {
         match connect(private.connect_options()).await {
-            Ok(pool) => Ok(Self { pool, private: Some(private) }),
+            Ok(pool) => Ok(Self::connected(pool, Some(private))),
             Err(error) => {
                 private.stop().await?;
                 Err(error)
@@ -192,6 +200,7 @@ impl Database {
     /// # Errors
     /// When the server does not end.
     pub async fn close(&mut self) -> anyhow::Result<()> {
+        self.queries.close().await;
         self.pool.close().await;
         if let Some(private) = self.private.take() {
             private.stop().await?;

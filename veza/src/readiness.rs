@@ -9,8 +9,7 @@ use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError, StreamName,
 };
 use metrics::gauge;
-use projections::page::is_undefined;
-use projections::{Checkpoint, ModelId, checkpoints};
+use projections::{Checkpoint, ModelId, checkpoints, is_undefined};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::sync::Mutex;
@@ -142,7 +141,7 @@ impl Readiness {
         let mut parts = BTreeMap::new();
         let mut missing = Vec::new();
         let mut needed = |part, answer: Result<(), String>| {
-            gauge!("veza_part_up", "part" => part).set(if answer.is_ok() { 1.0 } else { 0.0 });
+            part_up(part, answer.is_ok());
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
             missing.extend(answer.err().map(|why| (part, why)));
         };
@@ -177,6 +176,7 @@ impl Readiness {
             (false, false) => "ok",
         };
         parts.insert("disk", json!(disk));
+        part_up("disk", disk == "ok");
         if disk != "ok" && self.takes_commands {
             missing.push(("disk", disk.to_owned()));
         }
@@ -237,6 +237,10 @@ impl Readiness {
             }
         })
     }
+}
+
+fn part_up(part: &'static str, is_up: bool) {
+    gauge!("veza_part_up", "part" => part).set(if is_up { 1.0 } else { 0.0 });
 }
 
 /// Which of the models nobody has built yet.

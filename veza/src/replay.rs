@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use event_store::{
     ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, InvalidConnectionString, OpenError,
@@ -17,6 +18,8 @@ use serde_json::Value;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::config::{Config, ConfigError, EventStore as StoreSetting};
 use crate::postgres::{PostgresError, PrivatePostgres};
@@ -25,6 +28,9 @@ use crate::run_file;
 
 /// A rebuild works on a connection of its own; the rest asks one thing after the other.
 const DATABASE_CONNECTIONS_MAX: u32 = 4;
+
+/// How long one address of a store may take to be dialled.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Why there is nothing to work on.
 #[derive(Debug, Error)]
@@ -38,6 +44,14 @@ pub enum PartsError {
     /// The connection string can't be used.
     #[error(transparent)]
     ConnectionString(#[from] InvalidConnectionString),
+    /// Nobody answers at any of the store's addresses.
+    #[error("can't reach the event store at {address}: {why}")]
+    Unreachable {
+        /// The last that was tried.
+        address: String,
+        /// What the system said.
+        why: String,
+    },
     /// The database's URL can't be used. (It may hold a password, so it is not repeated.)
     #[error("--database-url is not a URL of PostgreSQL: postgres://…")]
     DatabaseUrl,
@@ -81,6 +95,14 @@ impl PartsError {
     }
 }
 
+/// What the system said, in its words for people where it has some.
+fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => error.kind().to_string(),
+        None => error.to_string(),
+    }
+}
+
 /// An event store, and what is to be closed behind it.
 pub struct Log {
     store: Arc<dyn EventStore>,
@@ -92,11 +114,12 @@ impl Log {
     /// store of the platform that runs on the data folder, or else the folder's own.
     ///
     /// # Errors
-    /// When there is none, or it can't be opened; a store over the network is not asked yet.
+    /// When there is none, it can't be opened, or nobody answers where it should be; a store over
+    /// the network is not asked anything yet.
     pub async fn open(connection: Option<&str>, config: &Config) -> Result<Self, PartsError> {
         match (connection, &config.event_store) {
-            (Some(connection), _) => Self::over_network(connection),
-            (None, StoreSetting::Cluster(connection)) => Self::over_network(connection),
+            (Some(connection), _) => Self::over_network(connection).await,
+            (None, StoreSetting::Cluster(connection)) => Self::over_network(connection).await,
             (None, StoreSetting::Embedded) => Self::of_folder(&config.data).await,
         }
     }
@@ -116,15 +139,17 @@ impl Log {
                     .map_err(|source| PartsError::Hidden { data: data.to_owned(), source })?;
                 // The official client first waits as long as between two attempts to find a node,
                 // by default half a second, which on this machine would be most of any command.
-                Self::over_network(&format!("esdb://{address}?tls=false&discoveryInterval=20"))
+                let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
+                Self::over_network(&connection).await
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    fn over_network(connection: &str) -> Result<Self, PartsError> {
-        let store = Arc::new(ClientStore::new(connection)?);
-        Ok(Self { store, embedded: None })
+    async fn over_network(connection: &str) -> Result<Self, PartsError> {
+        let store = ClientStore::new(connection)?;
+        someone_answers(&store).await?;
+        Ok(Self { store: Arc::new(store), embedded: None })
     }
 
     /// The store itself, when it is that of a folder at rest.
@@ -144,6 +169,23 @@ impl Log {
             let _ = store.close().await;
         }
     }
+}
+
+/// That one of the store's addresses can be dialled: the official client would not say why not.
+async fn someone_answers(store: &ClientStore) -> Result<(), PartsError> {
+    let mut told = Ok(());
+    for (host, port) in store.addresses() {
+        let dialled = timeout(DIAL_TIME_MAX, TcpStream::connect((host.as_str(), port))).await;
+        let dialled = dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        match dialled {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                let (address, why) = (format!("{host}:{port}"), plain(&error));
+                told = Err(PartsError::Unreachable { address, why });
+            }
+        }
+    }
+    told
 }
 
 /// The read models, and the server that was started to have them.

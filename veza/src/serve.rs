@@ -20,7 +20,6 @@ use projections::Watermarks;
 use projections::postgres::Models;
 use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::background::Background;
@@ -35,14 +34,12 @@ use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
 use crate::stopping::Stopping;
+use crate::sweeping::Sweeper;
 use crate::{data_folder, docs, open_files, probes, telemetry};
 
 /// Who issues and takes tokens where no public address is set. Processes of one platform share
 /// their keys, so those already tell one platform from another.
 const TOKEN_SCOPE: &str = "urn:veza";
-
-/// How often unused uploads are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How long sockets may take to be closed.
 const SOCKETS_DRAIN_TIME: Duration = Duration::from_secs(5);
@@ -106,13 +103,13 @@ impl Platform {
         let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {
             let database = self.database.insert(Database::open(config).await?);
-            let pool = database.pool.clone();
+            let (pool, queries) = (database.pool.clone(), database.queries.clone());
             let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
             let objects = parts::open_objects(&config.objects)?;
             say(format_args!("objects      {}", config.objects.display()));
             let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
             let following = Arc::clone(&store);
-            let read_side = ReadSide::of(config, &pool)?;
+            let read_side = ReadSide::of(config, &queries)?;
             read_side.tell();
             let engines = read_side.engines.clone();
             if config.does(Role::QueryApi) {
@@ -124,23 +121,25 @@ impl Platform {
                 Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
+            let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
-                let watermarks = background.watermarks();
-                let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(pool.clone()));
-                let (streamed, stop) = (Arc::clone(&objects), draining.clone());
-                let api =
-                    query_api(config, keys, following, streamed, &pool, engines, watermarks, stop);
+                let (models, watermarks) = (Models::new(&queries), background.watermarks());
+                let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(queries));
+                let (store, objects) = (following, Arc::clone(&objects));
+                let sources = Sources { models, engines, watermarks, store, objects };
+                let api = query_api(config, keys, sources, draining.clone());
                 routes = routes.merge(self.queries.insert(api).router());
                 say(format_args!("queries      http://{address}/graphql, by POST and WebSocket"));
             }
             if let (true, Some(keys)) = (config.does(Role::CommandApi), keys) {
                 let api =
                     command_api(config, keys, address, handler, objects, pool.clone()).await?;
-                tokio::spawn(draining.clone().run_until_cancelled_owned(sweep(api.clone())));
+                sweeper.uploads = Some(api.clone());
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
+            tokio::spawn(draining.clone().run_until_cancelled_owned(sweeper.run()));
             readiness.takes_commands = config.does(Role::CommandApi);
             readiness.pool = Some(pool);
         }
@@ -257,41 +256,27 @@ async fn command_api(
     }))
 }
 
-/// Removes unused uploads now and then.
-async fn sweep(api: CommandApi) {
-    let mut ticks = interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match api.sweep_uploads().await {
-            Ok(0) => {}
-            Ok(uploads) => tracing::info!(uploads, "unused uploads were removed"),
-            Err(error) => tracing::warn!(%error, "unused uploads could not be removed"),
-        }
-    }
+/// Where queries are answered from.
+struct Sources {
+    models: Models,
+    engines: Engines,
+    watermarks: Watermarks,
+    store: Arc<dyn event_store::EventStore>,
+    objects: Arc<dyn ObjectStorage>,
 }
 
 /// The query side's doors; `stop` closes their sockets.
-#[expect(clippy::too_many_arguments)]
-fn query_api(
-    config: &Config,
-    keys: &Keys,
-    store: Arc<dyn event_store::EventStore>,
-    objects: Arc<dyn ObjectStorage>,
-    pool: &PgPool,
-    engines: Engines,
-    watermarks: Watermarks,
-    stop: CancellationToken,
-) -> QueryApi {
+fn query_api(config: &Config, keys: &Keys, sources: Sources, stop: CancellationToken) -> QueryApi {
     let clock: Clock = Arc::new(Utc::now);
     let ring = Arc::clone(&keys.ring);
     let verifier = Arc::new(TokenVerifier::new(ring, &token_scope(config), Arc::clone(&clock)));
     let limits = config.rate_limits.then(RateLimits::default);
     let proxies = config.trusted_proxies.clone();
+    let Sources { models, engines, watermarks, store, objects } = sources;
     let Engines { search, search_model, statistics } = engines;
     QueryApi::new(QueryApiParts {
         statistics,
-        models: Models::new(pool),
+        models,
         search,
         search_model,
         watermarks,

@@ -1,5 +1,7 @@
 //! Logs and metrics of a process.
 
+mod described;
+
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
@@ -40,10 +42,12 @@ pub fn start(config: &Config) -> anyhow::Result<PrometheusHandle> {
         let words = panic.payload_as_str().unwrap_or("of another kind");
         tracing::error!(panic = words, place, "a task panicked");
     }));
-    PrometheusBuilder::new()
+    let metrics = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
         .and_then(PrometheusBuilder::install_recorder)
-        .context("metrics can't be counted")
+        .context("metrics can't be counted")?;
+    described::describe();
+    Ok(metrics)
 }
 
 /// Keeps the metrics' memory small for as long as it is polled.

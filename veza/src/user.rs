@@ -17,7 +17,7 @@ use event_schemas::{Actor, UserId};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
 
-use crate::config::{Config, Flags};
+use crate::config::{Config, PlaceFlags};
 use crate::console::say;
 use crate::parts::{Database, Events};
 
@@ -29,12 +29,9 @@ const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
 /// Accounts, by whoever works on the server's own machine.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UserArgs {
-    /// The data folder
-    #[arg(long, value_name = "DIR", global = true)]
-    data: Option<String>,
-    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
+    /// Whose accounts.
+    #[command(flatten)]
+    pub place: PlaceFlags,
     #[command(subcommand)]
     command: UserCommandLine,
 }
@@ -71,16 +68,6 @@ struct CreateArgs {
     /// A file whose first line is the password; without it, it is asked for
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-}
-
-impl UserArgs {
-    /// The same as a process's flags. It is not one of the platform's processes, whose roles the
-    /// variables may name.
-    #[must_use]
-    pub fn flags(&self) -> Flags {
-        let (data, config) = (self.data.clone(), self.config.clone());
-        Flags { data, config, roles: vec!["all".to_owned()] }
-    }
 }
 
 /// Does it on the platform of these settings, and says what was done.

@@ -18,6 +18,15 @@ fn command(data: &TempDir, listen: &str) -> Command {
     command
 }
 
+/// The same by variables, where other machines reach it.
+fn by_variables(data: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza"));
+    command.arg("event-store").env("EVENTSTORE_LISTEN", "0.0.0.0:0");
+    command.env("EVENTSTORE_DATA", data.path());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
 /// The server and its connection string, once it says that it is ready.
 async fn start(data: &TempDir) -> (Child, String) {
     started(command(data, "127.0.0.1:0")).await
@@ -40,7 +49,7 @@ async fn started(mut command: Command) -> (Child, String) {
 
 async fn refusal(mut command: Command) -> String {
     let output = tokio::time::timeout(PATIENCE, command.output()).await.expect("ends").unwrap();
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
     said
@@ -103,4 +112,32 @@ async fn a_second_server_and_an_open_door_are_refused_in_one_line() {
     let other = tempfile::tempdir().unwrap();
     let said = refusal(command(&other, taken)).await;
     assert!(said.contains("can't listen on"), "{said}");
+}
+
+#[tokio::test]
+async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() {
+    let data = tempfile::tempdir().unwrap();
+    let cases = [
+        ("EVENTSTORE_LISTEN", "banana", "EVENTSTORE_LISTEN: must be an address and a port"),
+        ("EVENTSTORE_INSECURE", "banana", "EVENTSTORE_INSECURE: must be on or off"),
+        ("EVENTSTORE_INSECURE", "2", "EVENTSTORE_INSECURE: must be on or off"),
+        ("EVENTSTORE_INSECURE", "no", "say --insecure to mean it"),
+        ("EVENTSTORE_INSECURE", "0", "say --insecure to mean it"),
+        ("EVENTSTORE_INSECURE", "", "say --insecure to mean it"),
+    ];
+    for (name, value, words) in cases {
+        let mut command = by_variables(&data);
+        command.env(name, value);
+        let said = refusal(command).await;
+        assert!(said.contains(words), "{name}={value:?}: {said}");
+    }
+    let said = refusal(command(&data, "banana")).await;
+    assert!(said.starts_with("veza: --listen: must be an address and a port"), "{said}");
+    for value in ["1", "yes", "true", "True", "on"] {
+        let mut command = by_variables(&data);
+        command.env("EVENTSTORE_INSECURE", value).env("EVENTSTORE_ADVERTISE_HOST", "");
+        let (mut server, address) = started(command).await;
+        assert!(address.starts_with("esdb://0.0.0.0:"), "{address}");
+        server.kill().await.unwrap();
+    }
 }

@@ -7,6 +7,8 @@
 mod code;
 #[path = "tidy/manifests.rs"]
 mod manifests;
+#[path = "tidy/metrics.rs"]
+mod metrics;
 #[path = "tidy/rules.rs"]
 mod rules;
 
@@ -114,4 +116,24 @@ fn crates_import_only_what_the_house_allows() {
         .flat_map(|path| manifests::complaints(&path, &read(&path).expect("a manifest is text")))
         .collect();
     assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn every_metric_is_described() {
+    let described = read(metrics::DESCRIBED).expect("it is text");
+    let sources: Vec<(String, String)> = files()
+        .into_iter()
+        .filter(|path| path.ends_with(".rs") && path.contains("/src/"))
+        .filter_map(|path| read(&path).map(|text| (path, text)))
+        .collect();
+    let complaints: Vec<String> = sources
+        .iter()
+        .flat_map(|(path, text)| metrics::complaints(path, text, &described))
+        .collect();
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+    let counted: Vec<&str> = sources.iter().flat_map(|(_, text)| metrics::counted(text)).collect();
+    assert!(counted.contains(&"veza_http_requests_total"), "{counted:?}");
+    let told = described.split("(\"").skip(1).filter_map(|behind| behind.split('"').next());
+    let gone: Vec<&str> = told.filter(|name| !counted.contains(name)).collect();
+    assert!(gone.is_empty(), "nobody counts {gone:?}");
 }

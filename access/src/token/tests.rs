@@ -10,8 +10,8 @@ use super::*;
 use crate::roles::Role;
 
 struct Fixture {
-    _folder: tempfile::TempDir,
-    ring: Arc<KeyRing>,
+    folder: tempfile::TempDir,
+    keys: Arc<KeySet>,
     issuer: TokenIssuer,
     verifier: TokenVerifier,
 }
@@ -42,7 +42,7 @@ fn fixture() -> Fixture {
     let ring = Arc::new(KeyRing::load_or_create(folder.path(), noon()).unwrap());
     let issuer = TokenIssuer::new(Arc::clone(&ring), scope());
     let verifier = verifier(&ring);
-    Fixture { _folder: folder, ring, issuer, verifier }
+    Fixture { folder, keys: ring.keys(noon()), issuer, verifier }
 }
 
 fn good_token(fixture: &Fixture) -> String {
@@ -50,7 +50,7 @@ fn good_token(fixture: &Fixture) -> String {
 }
 
 fn good_header(fixture: &Fixture) -> Value {
-    json!({"typ": "at+jwt", "alg": "EdDSA", "kid": fixture.ring.kid()})
+    json!({"typ": "at+jwt", "alg": "EdDSA", "kid": fixture.keys.kid()})
 }
 
 fn good_claims() -> Value {
@@ -82,7 +82,7 @@ fn signed(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorith
 }
 
 fn by_ring(fixture: &Fixture, header: &Value, claims: &Value) -> String {
-    signed(header, claims, fixture.ring.signing(), Algorithm::EdDSA)
+    signed(header, claims, fixture.keys.signing(), Algorithm::EdDSA)
 }
 
 #[test]
@@ -191,10 +191,10 @@ fn forged(ours: &Fixture, theirs: &Fixture) -> Vec<(&'static str, String, TokenE
         let token = by_ring(ours, header, &claims);
         token[..=token.rfind('.').unwrap()].to_owned()
     };
-    let public_key = ours.ring.verifying(ours.ring.kid()).unwrap();
+    let public_key = ours.keys.verifying(ours.keys.kid(), noon()).unwrap();
     let secret = EncodingKey::from_secret(public_key.as_bytes());
     let hs256 = changed(header.clone(), json!({"alg": "HS256"}));
-    let their_jwk = json!({"jwk": theirs.ring.jwks().keys[0], "jku": "https://evil.test/jwks"});
+    let their_jwk = json!({"jwk": theirs.keys.jwks().keys[0], "jku": "https://evil.test/jwks"});
     let carries_key = changed(header.clone(), their_jwk);
     let good = good_token(ours);
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -256,17 +256,33 @@ fn times_are_checked_at_every_use() {
 }
 
 #[test]
-fn tokens_of_a_retired_key_still_verify() {
-    let folder = tempfile::tempdir().unwrap();
-    let old = Arc::new(KeyRing::load_or_create(folder.path(), noon()).unwrap());
-    let token = TokenIssuer::new(Arc::clone(&old), scope()).issue(&grant(), Uuid::nil(), noon());
-    let new = Arc::new(KeyRing::rotate(folder.path(), noon()).unwrap());
-    assert!(verifier(&new).verify(token.as_str(), noon()).is_ok());
+fn tokens_of_a_retired_key_verify_until_it_is_gone() {
+    let fixture = fixture();
+    let old = good_token(&fixture);
+    let verify = |token: &str| fixture.verifier.verify(token, noon()).map(|_| ());
+    assert_eq!(verify(&old), Ok(()));
+    let folder = fixture.folder.path();
+    let keys = KeySet::rotate(folder, noon()).unwrap();
+    let new = good_token(&fixture);
+    assert_eq!(jsonwebtoken::decode_header(&new).unwrap().kid.as_deref(), Some(keys.kid()));
+    assert_eq!((verify(&old), verify(&new)), (Ok(()), Ok(())));
 
-    // A process that has not loaded the new ring yet does not know the new key.
-    let newer = TokenIssuer::new(new, scope()).issue(&grant(), Uuid::nil(), noon());
-    let outcome = verifier(&old).verify(newer.as_str(), noon());
-    assert_eq!(outcome, Err(TokenError::UnknownKey));
+    // Remembered or not.
+    let retired = format!("{}.retired.json", fixture.keys.kid());
+    std::fs::remove_file(folder.join(retired)).unwrap();
+    assert_eq!((verify(&old), verify(&new)), (Err(TokenError::UnknownKey), Ok(())));
+}
+
+#[test]
+fn a_remembered_token_does_not_outlive_its_retired_key() {
+    let fixture = fixture();
+    let claims = changed(good_claims(), json!({"exp": noon().timestamp() + 1_000_000}));
+    let forged = by_ring(&fixture, &good_header(&fixture), &claims);
+    KeySet::rotate(fixture.folder.path(), noon()).unwrap();
+    let verify = |now| fixture.verifier.verify(&forged, now).map(|_| ());
+    let end = noon() + crate::key_set::RETIRED_KEY_LIFE;
+    assert_eq!(verify(end - TimeDelta::seconds(1)), Ok(()));
+    assert_eq!(verify(end), Err(TokenError::UnknownKey));
 }
 
 proptest! {

@@ -26,7 +26,7 @@ pub(crate) struct NewChannel {
     post, path = "/api/v1/channels", tag = "social", operation_id = "createChannel",
     request_body = NewChannel, security(("bearer" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The channel is open", body = Done),
@@ -51,7 +51,7 @@ pub(crate) async fn create(
     operation_id = "joinChannel", security(("bearer" = [])),
     params(
         ("channel_id" = Uuid, Path, description = "Which channel"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "One is a member", body = Done),
@@ -74,7 +74,7 @@ pub(crate) async fn join(
     operation_id = "leaveChannel", security(("bearer" = [])),
     params(
         ("channel_id" = Uuid, Path, description = "Which channel"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "One is no member", body = Done),
@@ -117,7 +117,7 @@ pub(crate) struct NewMessage {
     operation_id = "postMessage", request_body = NewMessage, security(("bearer" = [])),
     params(
         ("channel_id" = Uuid, Path, description = "Where"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "It is said", body = Done),

@@ -35,7 +35,7 @@ impl PublicBody for Confirmation {
     post, path = "/api/v1/email-confirmations", tag = "user", operation_id = "confirmEmail",
     request_body = Confirmation,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The address is confirmed", body = Done),

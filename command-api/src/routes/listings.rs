@@ -73,7 +73,7 @@ impl Price {
     post, path = "/api/v1/listings", tag = "commerce", operation_id = "createListing",
     request_body = NewListing, security(("bearer" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The licence is offered", body = Done),
@@ -149,7 +149,7 @@ pub(crate) fn exclusive_taken() -> Problem {
     operation_id = "withdrawListing", security(("bearer" = [])),
     params(
         ("listing_id" = Uuid, Path, description = "Which listing"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The offer is withdrawn", body = Done),

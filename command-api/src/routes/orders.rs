@@ -38,7 +38,7 @@ pub(crate) struct NewOrder {
     post, path = "/api/v1/orders", tag = "commerce", operation_id = "placeOrder",
     request_body = NewOrder, security(("bearer" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The licence is reserved for the order", body = Done),
@@ -122,7 +122,7 @@ fn placing(terms: &LicenceReserved) -> OrderCommand {
     operation_id = "approveOrder", security(("bearer" = [])),
     params(
         ("order_id" = Uuid, Path, description = "Which order"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The order is approved", body = Done),
@@ -146,7 +146,7 @@ pub(crate) async fn approve(
     operation_id = "acceptOrder", security(("bearer" = [])),
     params(
         ("order_id" = Uuid, Path, description = "Which order"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The order is accepted", body = Done),

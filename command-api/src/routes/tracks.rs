@@ -1,9 +1,9 @@
 //! Tracks: what musicians publish, and how often it is heard.
 
 use access::{Permission, Problem, ValidPath};
-use aggregates::CommandError;
 use aggregates::analytics::{ListenerDay, ListenerDayId, PlayCommand};
 use aggregates::audio::{Track, TrackCommand, TrackRejection};
+use aggregates::{CommandError, Decider as _};
 use axum::extract::State;
 use event_schemas::{PlayId, TrackId};
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use crate::CommandApi;
 use crate::answer::{Answer, Done};
 use crate::refusal::{not_found, refused, unloaded};
 use crate::request::{Command, Nothing};
-use crate::uploaded::{storage_problem, take};
+use crate::uploaded::{keep, recall, storage_problem};
 
 /// A track to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -34,7 +34,7 @@ pub(crate) struct NewTrack {
     post, path = "/api/v1/tracks", tag = "audio", operation_id = "createTrack",
     request_body = NewTrack, security(("bearer" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The track is there, and is being transcoded", body = Done),
@@ -51,16 +51,23 @@ pub(crate) async fn create(
     if let Some(answer) = command.repeated::<Track>(&api, track_id).await? {
         return Ok(answer);
     }
-    let artist_id = command.user_id();
-    let master = take(&*parts.objects, artist_id, command.body.upload_id, api.now()).await;
+    let (artist_id, upload_id) = (command.user_id(), command.body.upload_id);
+    let master = recall(&*parts.objects, artist_id, upload_id, api.now()).await;
     let master = master.map_err(|error| storage_problem(&error))?;
+    let master = master.ok_or_else(|| not_found("an upload of yours with this id"))?;
     let create = TrackCommand::Create {
         track_id,
         artist_id,
         title: command.body.title.clone(),
         tags: command.body.tags.clone(),
-        master: master.ok_or_else(|| not_found("an upload of yours with this id"))?,
+        master: master.clone(),
     };
+    // What is refused leaves the upload as it was. Nobody else makes a track of this id, so what is
+    // decided here is decided below.
+    let decided = Track::default().decide(create.clone());
+    decided.map_err(|rejection| refused(CommandError::Rejected(rejection)))?;
+    let kept = keep(&*parts.objects, artist_id, upload_id, &master).await;
+    kept.map_err(|error| storage_problem(&error))?;
     let done = parts.handler.execute::<Track>(track_id, create, &command.context).await;
     Ok(Answer::created(track_id.0, &done.map_err(refused)?))
 }
@@ -71,7 +78,7 @@ pub(crate) async fn create(
     operation_id = "publishTrack", security(("bearer" = [])),
     params(
         ("track_id" = Uuid, Path, description = "Which track"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The track is published", body = Done),
@@ -105,7 +112,7 @@ pub(crate) struct TakeDown {
     operation_id = "takeDownMaster", request_body = TakeDown, security(("bearer" = [])),
     params(
         ("track_id" = Uuid, Path, description = "Which track"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The master is taken down", body = Done),
@@ -143,7 +150,7 @@ pub(crate) struct NewPlay {
     operation_id = "recordPlay", request_body = NewPlay, security(("bearer" = [])),
     params(
         ("track_id" = Uuid, Path, description = "Which track"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The play counts", body = Done),

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use event_schemas::UserId;
 use event_schemas::audio::Master;
-use media::{Upload, UploadError};
+use media::{ObjectStorage, Upload, UploadError};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,7 +17,8 @@ use crate::in_progress::Place;
 use crate::refusal::RETRY_AFTER;
 use crate::request::upload_id;
 use crate::uploaded::{
-    UNUSED_UPLOADS_MAX, has_too_many, master_key, recall, remember, storage_problem,
+    BROKEN_UPLOADS_MAX, UNUSED_UPLOADS_MAX, begin, forget, has_too_many, master_key, recall,
+    remember, storage_problem,
 };
 
 /// Most uploads of one account at once, in each process.
@@ -44,17 +45,18 @@ impl Uploaded {
     }
 }
 
-/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body. Make a track of it within a
-/// day; what no track was made of goes then.
+/// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body. Make a track of it within 23
+/// hours; what no track was made of goes then.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     security(("bearer" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The audio is stored", body = Uploaded),
+        (status = 409, description = "Too many uploads have no track, or were broken off"),
     ),
 )]
 pub(crate) async fn receive(
@@ -79,8 +81,8 @@ pub(crate) async fn receive(
         let too_many = has_too_many(&*parts.objects, owner).await;
         if too_many.map_err(|error| storage_problem(&error))? {
             let detail = format!(
-                "{UNUSED_UPLOADS_MAX} uploads have no track: make tracks of them; what has none \
-                 goes after a day"
+                "{UNUSED_UPLOADS_MAX} uploads have no track, or {BROKEN_UPLOADS_MAX} were broken \
+                 off: make tracks of them; what has none goes after a day"
             );
             return Err(Problem::new(ProblemType::Conflict).with_detail(detail));
         }
@@ -92,18 +94,34 @@ pub(crate) async fn receive(
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
+    let objects = &*parts.objects;
+    begin(objects, owner, stored_as).await.map_err(|error| storage_problem(&error))?;
     let received = parts.uploads.receive(&object_key, declared, body.into_data_stream()).await;
-    let master = master_of(received.map_err(problem)?);
+    let master = match received {
+        Ok(upload) => master_of(upload),
+        Err(error) => {
+            forgotten(objects, owner, stored_as).await;
+            return Err(problem(error));
+        }
+    };
     if let Some(before) = before {
-        parts.objects.delete(&object_key).await.map_err(|error| storage_problem(&error))?;
+        objects.delete(&object_key).await.map_err(|error| storage_problem(&error))?;
+        forgotten(objects, owner, stored_as).await;
         if before.sha256 != master.sha256 {
             return Err(Problem::new(ProblemType::IdempotencyKeyReused));
         }
         return Ok((StatusCode::CREATED, Json(Uploaded::new(id, before))));
     }
-    let remembered = remember(&*parts.objects, owner, id, &master).await;
+    let remembered = remember(objects, owner, id, &master).await;
     remembered.map_err(|error| storage_problem(&error))?;
     Ok((StatusCode::CREATED, Json(Uploaded::new(id, master))))
+}
+
+/// Forgets what was begun; a note that stays is swept, and stands in nobody's way until then.
+async fn forgotten(objects: &dyn ObjectStorage, owner: UserId, upload_id: Uuid) {
+    if let Err(error) = forget(objects, owner, upload_id).await {
+        tracing::warn!(%error, "the note of an upload that came to nothing stays behind");
+    }
 }
 
 /// One of the few uploads that an account may have under way at once.

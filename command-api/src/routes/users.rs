@@ -55,7 +55,7 @@ impl PublicBody for NewUser {
     post, path = "/api/v1/users", tag = "user", operation_id = "signUp",
     request_body = NewUser,
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 201, description = "The account is there", body = Done),
@@ -174,7 +174,7 @@ pub(crate) struct Profile {
     put, path = "/api/v1/users/me/profile", tag = "user", operation_id = "changeProfile",
     request_body = Profile, security(("bearer" = [])),
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The profile is changed", body = Done),
@@ -212,7 +212,7 @@ pub(crate) struct NewRole {
     request_body = NewRole, security(("bearer" = [])),
     params(
         ("user_id" = Uuid, Path, description = "Whom"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeats are answered alike"),
+        ("Idempotency-Key" = Option<String>, Header),
     ),
     responses(
         (status = 200, description = "The role is granted", body = Done),

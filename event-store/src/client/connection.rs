@@ -26,6 +26,15 @@ impl Connection {
         Ok(Self { settings, current: Mutex::new((0, client)) })
     }
 
+    /// The hosts and ports of the settings; none where the DNS is asked for them.
+    pub(super) fn addresses(&self) -> Vec<(String, u16)> {
+        if self.settings.is_dns_discovery_enabled() {
+            return Vec::new();
+        }
+        let hosts = self.settings.hosts().iter();
+        hosts.filter_map(|at| Some((at.host.clone(), u16::try_from(at.port).ok()?))).collect()
+    }
+
     /// Asks a question, once more if the client turns out to have given up before it was sent.
     pub(super) async fn ask<T, F, A>(&self, question: F) -> eventstore::Result<T>
     where

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::connection::Connection;
-use super::read::{is_visible, stream_now};
+use super::read::{is_before, is_visible, stream_now};
 use super::subscribe;
 use crate::error::{ReadError, SubscribeError};
 use crate::event::RecordedEvent;
@@ -18,12 +18,6 @@ use crate::position::Position;
 use crate::read::{AsOf, Direction, EventReader, ReadStream, StreamStart};
 use crate::stream::{Revision, StreamMetadata, StreamName};
 use crate::subscription::{Delivery, SubscribeFrom};
-
-/// The type of the event that ends a stream for good.
-const TOMBSTONE_TYPE: &str = "$streamDeleted";
-
-/// What `$tb` says of a deleted stream.
-const DELETED: u64 = i64::MAX as u64;
 
 /// Reads a stream as of the moment.
 pub(super) async fn stream(
@@ -86,29 +80,29 @@ async fn gathered(
 ) -> Result<EventReader, ReadError> {
     let name = &read.stream;
     let (mut events, metadata) = history(connection, name, moment).await?;
-    if events.last().is_some_and(|last| last.event_type.as_str() == TOMBSTONE_TYPE) {
+    if events.last().is_some_and(|last| last.revision == Revision::TOMBSTONE) {
         return Err(ReadError::StreamDeleted(name.clone()));
     }
     let hidden_before = metadata.truncate_before.unwrap_or(0);
-    if events.is_empty() || hidden_before == DELETED {
+    if events.is_empty() || metadata.is_of_deleted() {
         return Err(ReadError::StreamNotFound(name.clone()));
     }
     let last = events.last().map_or(0, |last| last.revision.get());
     let kept = metadata.max_count.unwrap_or(u64::MAX);
     let first = hidden_before.max((last + 1).saturating_sub(kept));
-    let start = match read.start {
-        StreamStart::Start => first,
-        StreamStart::End => last,
-        StreamStart::Revision(revision) => revision.get(),
+    let is_before = |event: &RecordedEvent| {
+        let start = match read.start {
+            StreamStart::Start => first,
+            StreamStart::End => last,
+            StreamStart::Revision(revision) => revision.get(),
+            StreamStart::Time(time) => return is_before(event, time, read.direction),
+        };
+        match read.direction {
+            Direction::Forward => event.revision.get() < start,
+            Direction::Backward => event.revision.get() > start,
+        }
     };
-    events.retain(|event| {
-        let revision = event.revision.get();
-        revision >= first
-            && match read.direction {
-                Direction::Forward => revision >= start,
-                Direction::Backward => revision <= start,
-            }
-    });
+    events.retain(|event| event.revision.get() >= first && !is_before(event));
     if read.direction == Direction::Backward {
         events.reverse();
     }

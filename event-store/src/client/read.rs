@@ -1,16 +1,18 @@
 //! Reads, cut at a moment and filtered here, because the protocol can do neither.
 
+use std::future::ready;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use eventstore::{Error, ReadAllOptions, ReadStreamOptions, StreamPosition};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::connection::Connection;
 use super::event::received;
 use super::{failure, past};
-use crate::embedded::Matcher;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
+use crate::filter::Matcher;
 use crate::position::Position;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::StreamName;
@@ -60,33 +62,52 @@ pub(super) async fn stream_now(
     read: ReadStream,
 ) -> Result<EventReader, ReadError> {
     let read = from_one_end(read);
-    let position = match read.start {
-        StreamStart::Start => StreamPosition::Start,
-        StreamStart::End => StreamPosition::End,
-        StreamStart::Revision(revision) => StreamPosition::Position(revision.get()),
+    let (position, time) = match (read.start, read.direction) {
+        (StreamStart::Start, _) => (StreamPosition::Start, None),
+        (StreamStart::End, _) => (StreamPosition::End, None),
+        (StreamStart::Revision(revision), _) => (StreamPosition::Position(revision.get()), None),
+        (StreamStart::Time(time), Direction::Forward) => (StreamPosition::Start, Some(time)),
+        (StreamStart::Time(time), Direction::Backward) => (StreamPosition::End, Some(time)),
     };
-    let options = ReadStreamOptions::default().position(position).max_count(count(read.limit));
-    let options = match read.direction {
+    // What comes before the time is passed over here.
+    let sent = if time.is_none() { count(read.limit) } else { usize::MAX };
+    let options = ReadStreamOptions::default().position(position).max_count(sent);
+    let name = read.stream;
+    let begun = begin_stream(connection, name.as_str(), options, read.direction).await;
+    let (first, rest) = begun.map_err(|error| failure::read(&error, Some(&name)))?;
+    let events = events(first, rest, Some(name));
+    Ok(match time {
+        Some(time) => events
+            .try_skip_while(move |event| ready(Ok(is_before(event, time, read.direction))))
+            .take(count(read.limit))
+            .boxed(),
+        None => events,
+    })
+}
+
+/// Begins to read a stream, and again where the connection turns out to be broken.
+pub(super) async fn begin_stream(
+    connection: &Connection,
+    name: &str,
+    options: ReadStreamOptions,
+    direction: Direction,
+) -> eventstore::Result<Begun> {
+    let options = match direction {
         Direction::Forward => options.forwards(),
         Direction::Backward => options.backwards(),
     };
     let mut asked = 0;
-    let (first, rest) = loop {
+    loop {
         asked += 1;
-        let begun = connection
-            .ask(|client| {
-                let (options, name) = (&options, read.stream.as_str());
-                async move { begin(client.read_stream(name, options).await?).await }
-            })
-            .await;
-        match begun {
-            Ok(begun) => break begun,
+        let begun = connection.ask(|client| {
+            let options = &options;
+            async move { begin(client.read_stream(name, options).await?).await }
+        });
+        match begun.await {
             Err(Error::ServerError(_)) if asked < ATTEMPTS_MAX => {}
-            Err(error) => return Err(failure::read(&error, Some(&read.stream))),
+            begun => return begun,
         }
-    };
-    let name = read.stream.clone();
-    Ok(events(first, rest, Some(name)))
+    }
 }
 
 /// The protocol reads nothing forward from the end nor, once truncated, backward from the start.
@@ -107,7 +128,13 @@ fn from_one_end(read: ReadStream) -> ReadStream {
 pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventReader, ReadError> {
     let filter = read.filter.map(Matcher::new).transpose();
     let filter = filter.map_err(ReadError::BadFilter)?;
+    let time = match read.start {
+        AllStart::Time(time) => Some(time),
+        _ => None,
+    };
     let position = match (read.direction, read.start) {
+        (Direction::Forward, AllStart::Time(_)) => StreamPosition::Start,
+        (Direction::Backward, AllStart::Time(_)) => StreamPosition::End,
         (Direction::Forward, AllStart::End) | (Direction::Backward, AllStart::Start) => {
             return Ok(stream::empty().boxed());
         }
@@ -118,7 +145,7 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
             prepare: position.get(),
         }),
     };
-    let every = filter.is_none() && read.as_of.is_none();
+    let every = filter.is_none() && read.as_of.is_none() && time.is_none();
     let options =
         ReadAllOptions::default().position(position).max_count(count(read.limit.filter(|_| every)));
     let options = match read.direction {
@@ -140,22 +167,23 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
             Err(error) => return Err(failure::read(&error, None)),
         }
     };
-    let events = events(first, rest, None);
+    let before = move |event: &RecordedEvent| {
+        time.is_some_and(|time| is_before(event, time, read.direction))
+    };
+    let events = events(first, rest, None).try_skip_while(move |event| ready(Ok(before(event))));
     let visible =
         move |event: &RecordedEvent| read.as_of.is_none_or(|moment| is_visible(event, moment));
     let events = match read.direction {
-        Direction::Forward => {
-            events.try_take_while(move |event| std::future::ready(Ok(visible(event)))).boxed()
-        }
+        Direction::Forward => events.try_take_while(move |event| ready(Ok(visible(event)))).boxed(),
         Direction::Backward => {
-            events.try_skip_while(move |event| std::future::ready(Ok(!visible(event)))).boxed()
+            events.try_skip_while(move |event| ready(Ok(!visible(event)))).boxed()
         }
     };
     let limit = usize::try_from(read.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     Ok(events
         .try_filter_map(move |event| {
             let kept = filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&event));
-            std::future::ready(match kept {
+            ready(match kept {
                 Ok(kept) => Ok(kept.then_some(event)),
                 Err(reason) => Err(ReadError::BadFilter(reason)),
             })
@@ -172,11 +200,20 @@ pub(super) fn is_visible(event: &RecordedEvent, moment: AsOf) -> bool {
     }
 }
 
-fn count(limit: Option<u64>) -> usize {
+/// Whether a read in this direction comes past the event before it comes to the time.
+pub(super) fn is_before(event: &RecordedEvent, time: DateTime<Utc>, direction: Direction) -> bool {
+    match direction {
+        Direction::Forward => event.recorded_at < time,
+        Direction::Backward => event.recorded_at > time,
+    }
+}
+
+/// How many events that is, where there may be no limit.
+pub(super) fn count(limit: Option<u64>) -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-type Begun = (Option<eventstore::ResolvedEvent>, eventstore::ReadStream);
+pub(super) type Begun = (Option<eventstore::ResolvedEvent>, eventstore::ReadStream);
 
 /// Waits for the first event, because an error may come in its place.
 async fn begin(mut read: eventstore::ReadStream) -> eventstore::Result<Begun> {

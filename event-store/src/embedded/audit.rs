@@ -27,17 +27,18 @@ pub(super) fn verify(
     let mut audit = Audit { known, ..Audit::default() };
     let (mut bytes, mut indexes_mended) = (0, 0);
     // Before the segments: what is sealed meanwhile is then looked at without its index.
-    let sealed = catalog.sealed();
+    let all_sealed = catalog.sealed();
     for (number, (segment, length)) in catalog.segments().into_iter().enumerate() {
         segment.check_header()?;
-        let sealed = sealed.get(number);
+        let sealed = all_sealed.get(number);
         let mut remade = sealed.map(|_| Remade::new(&segment));
         audit.segment(&segment, length, |record| {
             remade.iter_mut().for_each(|remade| remade.add(record));
         })?;
         bytes += length;
         if let Some((sealed, remade)) = sealed.zip(remade) {
-            indexes_mended += u64::from(sealed.mend_index(disk, remade));
+            let older = &all_sealed[..number];
+            indexes_mended += u64::from(sealed.mend_index(disk, older, remade)?);
         }
     }
     if let Some(known) = audit.known {

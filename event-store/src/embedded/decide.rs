@@ -3,12 +3,11 @@
 use std::cmp::Ordering;
 
 use super::staging::{Found, Staging};
-use super::window::TRUNCATE_ALL;
 use crate::error::StoreError;
 use crate::event::EventId;
 use crate::index::Tail;
 use crate::multi::{ExpectedState, StreamState};
-use crate::stream::{Revision, StreamName};
+use crate::stream::{Revision, StreamMetadata, StreamName};
 
 /// What is to be done with events for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +44,12 @@ impl<'a> Decision<'a> {
             tail.tombstoned |= staging.tail(&subject)?.tombstoned;
         }
         let metadata = staging.metadata(stream)?;
-        let truncated = metadata.as_ref().and_then(|metadata| metadata.truncate_before);
         Ok(Self {
             staging,
             stream,
             tail,
             has_metadata: metadata.is_some(),
-            deleted: truncated.is_some_and(|before| before >= TRUNCATE_ALL),
+            deleted: metadata.as_ref().is_some_and(StreamMetadata::is_of_deleted),
         })
     }
 
@@ -165,6 +163,7 @@ mod tests {
     use crate::embedded::recent::RecentIds;
     use crate::embedded::staging::tests::{catalog, event, id};
     use crate::index::TOMBSTONE_REVISION;
+    use crate::stream::TRUNCATE_ALL;
 
     /// A stream with the events 0, 1 and 2, or with none; with this `$tb`; tombstoned or not.
     fn decide(

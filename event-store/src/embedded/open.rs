@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -20,6 +21,9 @@ use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active,
     segments_on,
 };
+
+/// An opening that takes long, for it makes indexes again, tells so often how far it has come.
+const TELL_AFTER: Duration = Duration::from_secs(2);
 
 /// Where and how to open an embedded store.
 #[derive(Clone)]
@@ -164,12 +168,18 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<Recovered, StoreError> 
     };
     let mut sealed = Vec::new();
     let mut next = 1;
+    let all = firsts.len();
+    let mut told = Instant::now();
     for first in firsts {
         let segment = Arc::new(Segment::open(disk, first)?);
         follows(&segment, next)?;
-        let one = Sealed::open(disk, segment)?;
+        let one = Sealed::open(disk, segment, &sealed)?;
         next = one.last + 1;
         sealed.push(Arc::new(one));
+        if told.elapsed() >= TELL_AFTER {
+            told = Instant::now();
+            tracing::info!(done = sealed.len(), all, "opening the segments of the log");
+        }
     }
     let active = Arc::new(Segment::open(disk, active_first)?);
     follows(&active, next)?;
@@ -201,7 +211,7 @@ fn renewed(
 ) -> Result<Catalog, StoreError> {
     let next = last.last + 1;
     if last.last >= last.segment.first {
-        last.write_index(disk);
+        last.write_index(disk, &sealed);
         sealed.push(Arc::new(last));
     }
     tracing::info!("the log is of an older format; its hash chain is made, which reads all of it");
@@ -221,7 +231,7 @@ fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {
 }
 
 /// Reads the ids of the last events of the sealed segments, as many as are remembered: out of the
-/// indexes, or, for those of an older version, out of the segments, of which it reads only so many.
+/// indexes, or, where one could not be written, out of the segment, of which it reads only so many.
 fn remember(sealed: &[Arc<Sealed>]) -> Result<RecentIds, StoreError> {
     let mut recent = RecentIds::new(RECENT_IDS_MAX);
     let head = sealed.last().map_or(0, |last| last.last);

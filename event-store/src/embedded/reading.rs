@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use chrono::DateTime;
-use futures::{StreamExt, TryStreamExt, stream};
+use chrono::{DateTime, Utc};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 
-use super::filtering::Matcher;
 use super::store::Shared;
 use super::window::Window;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
+use crate::filter::Matcher;
 use crate::index::StreamRuns;
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::StreamName;
 
 /// Something that is read page by page; `None` is the end.
-trait Pages: Send + 'static {
-    fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError>;
+pub(super) trait Pages: Send + 'static {
+    type Item: Send + 'static;
+    type Error: From<StoreError> + Send + 'static;
+
+    fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<Self::Item>>, Self::Error>;
 }
 
 struct StreamPages {
@@ -65,14 +69,22 @@ pub(crate) fn read_stream(
     if window.deleted {
         return Err(ReadError::StreamNotFound(stream));
     }
-    let start = match read.start {
-        StreamStart::Start => 0,
-        StreamStart::End => last,
-        StreamStart::Revision(revision) => revision.get(),
+    let revision_from = |position| shared.catalog.revision_from(stream.as_str(), &runs, position);
+    let start = match (read.start, read.direction) {
+        (StreamStart::Start, _) => Some(0),
+        (StreamStart::End, _) => Some(last),
+        (StreamStart::Revision(revision), _) => Some(revision.get()),
+        (StreamStart::Time(time), Direction::Forward) => {
+            Some(revision_from(shared.catalog.position_from(time)?)?)
+        }
+        (StreamStart::Time(time), Direction::Backward) => {
+            revision_from(shared.catalog.position_until(time)? + 1)?.checked_sub(1)
+        }
     };
-    let left = match read.direction {
-        Direction::Forward => (start.max(window.first), last + 1),
-        Direction::Backward => (window.first, start.min(last) + 1),
+    let left = match (start, read.direction) {
+        (None, _) => (0, 0),
+        (Some(start), Direction::Forward) => (start.max(window.first), last + 1),
+        (Some(start), Direction::Backward) => (window.first, start.min(last) + 1),
     };
     let limit = read.limit.unwrap_or(u64::MAX);
     let direction = read.direction;
@@ -89,24 +101,26 @@ pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReade
         (Direction::Forward, AllStart::End) | (Direction::Backward, AllStart::Start) => (0, 0),
         (Direction::Forward, AllStart::Position(from)) => (from.get().max(1), behind),
         (Direction::Backward, AllStart::Position(before)) => (1, before.get().min(behind)),
+        (Direction::Forward, AllStart::Time(time)) => (shared.catalog.position_from(time)?, behind),
+        (Direction::Backward, AllStart::Time(time)) => {
+            (1, (shared.catalog.position_until(time)? + 1).min(behind))
+        }
     };
     let (direction, limit) = (read.direction, read.limit.unwrap_or(u64::MAX));
     Ok(reader(Arc::clone(shared), AllPages { matcher, direction, left, limit }))
 }
 
 /// The last position that a read may see.
-fn bound(shared: &Shared, as_of: Option<AsOf>) -> Result<u64, StoreError> {
+pub(super) fn bound(shared: &Shared, as_of: Option<AsOf>) -> Result<u64, StoreError> {
     let head = shared.catalog.head();
     Ok(match as_of {
         None => head,
         Some(AsOf::Position(position)) => position.get().min(head),
-        Some(AsOf::Time(moment)) => {
-            shared.catalog.position_at(moment.timestamp_micros())?.min(head)
-        }
+        Some(AsOf::Time(moment)) => shared.catalog.position_until(moment)?.min(head),
     })
 }
 
-fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<chrono::Utc>, StoreError> {
+fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<Utc>, StoreError> {
     if position == 0 {
         return Ok(shared.clock.now());
     }
@@ -114,11 +128,15 @@ fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<chrono::Utc>, St
     Ok(event.map_or_else(|| shared.clock.now(), |event| event.recorded_at))
 }
 
-fn reader(shared: Arc<Shared>, pages: impl Pages) -> EventReader {
+/// Reads the pages one after another, each when it is asked for.
+pub(super) fn reader<P: Pages>(
+    shared: Arc<Shared>,
+    pages: P,
+) -> BoxStream<'static, Result<P::Item, P::Error>> {
     stream::try_unfold((shared, pages), |(shared, mut pages)| async move {
         let read = move |shared: &Shared| pages.next_page(shared).map(|page| (page, pages));
         let (page, pages) = shared.blocking(read).await?;
-        Ok::<_, ReadError>(page.map(|page| (page, (shared, pages))))
+        Ok::<_, P::Error>(page.map(|page| (page, (shared, pages))))
     })
     .map_ok(|page| stream::iter(page).map(Ok))
     .try_flatten()
@@ -126,6 +144,9 @@ fn reader(shared: Arc<Shared>, pages: impl Pages) -> EventReader {
 }
 
 impl Pages for StreamPages {
+    type Item = RecordedEvent;
+    type Error = ReadError;
+
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
         let (low, behind) = self.left;
         if low >= behind || self.limit == 0 {
@@ -165,6 +186,9 @@ impl Pages for StreamPages {
 }
 
 impl Pages for AllPages {
+    type Item = RecordedEvent;
+    type Error = ReadError;
+
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
         let (low, behind) = self.left;
         if low >= behind || self.limit == 0 {

@@ -9,14 +9,13 @@ use uuid::Uuid;
 
 use super::decide::{Decision, Verdict};
 use super::staging::{Found, Staging};
-use super::window::TRUNCATE_ALL;
 use crate::error::{AppendError, MultiAppendError, StoreError};
 use crate::event::{ContentType, EventId, EventType, NewEvent};
 use crate::index::TOMBSTONE_REVISION;
 use crate::multi::{ExpectedState, MultiAppended, Plan, Violation, Written};
 use crate::port::Appended;
 use crate::position::Position;
-use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
+use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName, TRUNCATE_ALL};
 
 /// A request on its way to the writer.
 pub(crate) struct Request {

@@ -14,21 +14,27 @@ use crate::log::Disk;
 
 /// Writes indexes. Dropping it waits until all are written.
 pub(crate) struct Sealer {
-    queue: Option<SyncSender<Arc<Sealed>>>,
+    queue: Option<SyncSender<Arc<Vec<Arc<Sealed>>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sealer {
     /// Starts the thread.
     pub(crate) fn start(disk: Arc<dyn Disk>) -> io::Result<Self> {
-        let (queue, segments) = sync_channel::<Arc<Sealed>>(UNSEALED_MAX);
-        let work = move || segments.iter().for_each(|sealed| sealed.write_index(&*disk));
+        let (queue, segments) = sync_channel::<Arc<Vec<Arc<Sealed>>>>(UNSEALED_MAX);
+        let work = move || {
+            for sealed in segments {
+                if let Some((last, older)) = sealed.split_last() {
+                    last.write_index(&*disk, older);
+                }
+            }
+        };
         let thread = thread::Builder::new().name("event-store-sealer".to_owned()).spawn(work)?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
-    /// Hands a segment over; waits only when too many are not written yet.
-    pub(crate) fn seal(&self, sealed: Arc<Sealed>) {
+    /// Hands the last of these segments over; waits only when too many are not written yet.
+    pub(crate) fn seal(&self, sealed: Arc<Vec<Arc<Sealed>>>) {
         if let Some(queue) = &self.queue
             && queue.send(sealed).is_err()
         {

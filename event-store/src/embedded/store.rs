@@ -10,16 +10,19 @@ use futures::TryStreamExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::audit::{self, Verified};
-use super::filtering::Matcher;
+use super::indexed;
 use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
 use super::requests::{Asked, Change, Reply, Request, metadata_event};
 use super::window::metadata_at;
 use super::writer::Writer;
-use crate::error::{AppendError, MultiAppendError, ReadError, StoreError, SubscribeError};
+use crate::error::{
+    AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError,
+};
 use crate::event::{NewEvent, RecordedEvent};
-use crate::filter::Filter;
+use crate::filter::{Filter, Matcher};
 use crate::index::Catalog;
+use crate::indexed::{Index, IndexReader, IndexSubscription, Ordinal, ReadIndex};
 use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
 use crate::log::{AuditHead, Clock, Disk};
 use crate::multi::{MultiAppend, MultiAppended};
@@ -29,7 +32,7 @@ use crate::read::{EventReader, ReadAll, ReadStream};
 use crate::size::checked_size;
 use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
 use crate::subscription::{SubscribeFrom, Subscription};
-use crate::subscriptions::{Checkpoints, Live, subscribe_all, subscribe_stream};
+use crate::subscriptions::{Checkpoints, Live, subscribe_all, subscribe_index, subscribe_stream};
 
 /// An event store in a folder of this machine.
 ///
@@ -262,6 +265,22 @@ impl EventStore for EmbeddedStore {
             SubscribeFrom::End => self.shared.catalog.head(),
         };
         Ok(subscribe_all(Arc::clone(&self.shared), after, matcher, checkpoints))
+    }
+
+    async fn read_index(&self, read: ReadIndex) -> Result<IndexReader, IndexError> {
+        let shared = Arc::clone(&self.shared);
+        self.shared.blocking(move |_| indexed::read_index(&shared, read)).await
+    }
+
+    async fn subscribe_index(
+        &self,
+        index: &Index,
+        from: SubscribeFrom<Ordinal>,
+    ) -> Result<IndexSubscription, IndexError> {
+        let start = index.clone();
+        let start =
+            self.shared.blocking(move |shared| indexed::start(shared, &start, from)).await?;
+        Ok(subscribe_index(Arc::clone(&self.shared), index.clone(), start))
     }
 
     async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError> {

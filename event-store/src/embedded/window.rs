@@ -7,9 +7,6 @@ use crate::event::RecordedEvent;
 use crate::index::{Catalog, StreamRuns};
 use crate::stream::{Revision, StreamMetadata, StreamName};
 
-/// `$tb` of a deleted stream.
-pub(crate) const TRUNCATE_ALL: u64 = i64::MAX as u64;
-
 /// The events of a stream that are visible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
@@ -43,7 +40,7 @@ impl Window {
         });
         Ok(Self {
             first: truncated.max(counted),
-            deleted: truncated >= TRUNCATE_ALL,
+            deleted: metadata.is_of_deleted(),
             recorded_after,
         })
     }

@@ -15,7 +15,7 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
-use crate::index::stream_hash;
+use crate::index::{Hashes, stream_hash};
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
 use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Segment, next_segment};
 
@@ -132,23 +132,24 @@ impl Writer {
                 Err(error) => Err(self.poison(&error.into())),
             };
         }
-        let began = Instant::now();
+        let hashes: Vec<Hashes> = events.iter().map(Hashes::of_event).collect();
         #[cfg(veza_canary = "visible-before-sync")]
-        self.shared.catalog.publish(&events, &frame);
+        self.shared.catalog.publish(&events, &hashes, &frame);
+        let began = Instant::now();
         if !cfg!(veza_canary = "acknowledge-before-sync")
             && let Err(error) = file.sync()
         {
             return Err(self.poison(&StoreError::Io(Arc::new(error))));
         }
-        metrics::histogram!("event_store_sync_seconds").record(began.elapsed());
-        metrics::counter!("event_store_events_appended_total").increment(events.len() as u64);
+        metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
+        metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
         #[cfg(not(veza_canary = "visible-before-sync"))]
-        self.shared.catalog.publish(&events, &frame);
+        self.shared.catalog.publish(&events, &hashes, &frame);
         for event in &events {
             let hash = stream_hash(event.stream.as_str());
             self.recent.add(event.id, hash, event.position.get());
         }
-        self.shared.live.publish(&events);
+        self.shared.live.publish(&events, &hashes);
         Ok(())
     }
 
@@ -194,7 +195,7 @@ impl Writer {
             other => other.to_string().into(),
         };
         tracing::error!(%reason, "the event store stops writing; open it again to recover");
-        metrics::counter!("event_store_poisoned_total").increment(1);
+        metrics::counter!("veza_event_store_poisoned_total").increment(1);
         self.poisoned = (!cfg!(veza_canary = "forgive-failed-sync")).then(|| Arc::clone(&reason));
         StoreError::Poisoned { reason }
     }

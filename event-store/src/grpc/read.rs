@@ -22,7 +22,7 @@ use super::proto::event_store::client::streams::read_resp::{
 use super::streams::Replies;
 use super::subscribe;
 use super::wire::{UuidForm, recorded, stream_identifier, stream_name};
-use crate::error::ReadError;
+use crate::error::{IndexError, ReadError};
 use crate::event::RecordedEvent;
 use crate::filter::{Filter, FilterSubject, Pattern};
 use crate::limits::{FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
@@ -35,6 +35,9 @@ use crate::subscription::SubscribeFrom;
 /// The type of an event that points to another, and the sign between the two parts of its data.
 const LINK_TYPE: &str = "$>";
 const LINK_SEPARATOR: char = '@';
+
+/// How the names of the streams begin that have links to the events of a category or a type.
+const INDEX_PREFIXES: [&str; 2] = ["$ce-", "$et-"];
 
 /// The window of a filter whose client names none.
 const DEFAULT_WINDOW: u32 = 32;
@@ -270,6 +273,7 @@ async fn stream_events(
 ) -> Result<Replies, Status> {
     let mut reader = match store.read_stream(read.clone()).await {
         Ok(reader) => reader,
+        Err(ReadError::StreamNotFound(stream)) if is_index(&stream) => return Err(no_index()),
         Err(ReadError::StreamNotFound(_)) => {
             let missing = reply(Content::StreamNotFound(StreamNotFound {
                 stream_identifier: Some(stream_identifier(&read.stream)),
@@ -306,6 +310,16 @@ async fn stream_events(
         }
     }
     .boxed())
+}
+
+/// Whether a stream is one of links to a category or a type, unless somebody wrote it.
+pub(super) fn is_index(stream: &StreamName) -> bool {
+    INDEX_PREFIXES.iter().any(|prefix| stream.as_str().starts_with(prefix))
+}
+
+/// Such streams are not served yet: to call them missing would be false.
+pub(super) fn no_index() -> Status {
+    Status::unimplemented(IndexError::Unsupported.to_string())
 }
 
 /// Where a stream can be read from: told to a forward reader that began elsewhere and found

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -21,6 +22,12 @@ use crate::port::EventStore;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
 const KEEP_ALIVE_SECONDS: u64 = 10;
+
+/// How long a connection may be without its first call, unless configured.
+const FIRST_CALL_SECONDS_MAX: u64 = 60;
+
+/// How long the headers of a request over HTTP/1 may take, and its connection may be idle.
+const HEADERS_SECONDS_MAX: u64 = 60;
 
 /// How long open calls may go on after the server was told to stop.
 const DRAIN_SECONDS_MAX: u64 = 5;
@@ -50,6 +57,8 @@ pub struct ServeOptions {
     pub held_bytes_max: usize,
     /// How long an append may take from its first message to its last.
     pub arrival_time_max: Duration,
+    /// How long a connection may be without its first call.
+    pub first_call_time_max: Duration,
 }
 
 impl Default for ServeOptions {
@@ -58,6 +67,7 @@ impl Default for ServeOptions {
             advertise_host: None,
             held_bytes_max: HELD_BYTES_MAX,
             arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
+            first_call_time_max: Duration::from_secs(FIRST_CALL_SECONDS_MAX),
         }
     }
 }
@@ -96,11 +106,17 @@ pub fn serve(
     let node = Arc::new(Node::new(address, options.advertise_host));
     let reception = Reception::new(options.held_bytes_max, options.arrival_time_max);
     let router = Router::new(store, node, reception, shutdown.clone());
-    let task = tokio::spawn(accept(listener, router, shutdown));
+    let first_call_time_max = options.first_call_time_max;
+    let task = tokio::spawn(accept(listener, router, first_call_time_max, shutdown));
     Ok(Serving { address, task })
 }
 
-async fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    first_call_time_max: Duration,
+    shutdown: CancellationToken,
+) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -110,7 +126,8 @@ async fn accept(listener: TcpListener, router: Router, shutdown: CancellationTok
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
+                let (router, shutdown) = (router.clone(), shutdown.clone());
+                connections.spawn(connection(stream, peer, router, first_call_time_max, shutdown));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -126,6 +143,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
+    first_call_time_max: Duration,
     shutdown: CancellationToken,
 ) {
     let socket = match QuickSocket::new(stream) {
@@ -135,16 +153,25 @@ async fn connection(
             return;
         }
     };
+    let called = Arc::new(AtomicBool::new(false));
+    let calls = Arc::clone(&called);
     let service = service_fn(move |request| {
+        calls.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move { Ok::<_, std::convert::Infallible>(router.answer(request).await) }
     });
     let builder = builder();
     let serving = builder.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(serving);
+    let stopped = async {
+        tokio::select! {
+            () = silence(&called, first_call_time_max) => {}
+            () = shutdown.cancelled() => {}
+        }
+    };
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        () = stopped => {
             serving.as_mut().graceful_shutdown();
             let limit = Duration::from_secs(DRAIN_SECONDS_MAX);
             tokio::time::timeout(limit, serving).await.unwrap_or(Ok(()))
@@ -155,9 +182,19 @@ async fn connection(
     }
 }
 
+/// Returns when the first call did not come in time. HTTP/1 and 2 have timers of their own, but
+/// nobody else counts the time until it is known which of them it is.
+async fn silence(called: &AtomicBool, time_max: Duration) {
+    tokio::time::sleep(time_max).await;
+    if called.load(Ordering::Relaxed) {
+        std::future::pending().await
+    }
+}
+
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
+    let headers_time_max = Duration::from_secs(HEADERS_SECONDS_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(headers_time_max);
     builder
         .http2()
         .timer(TokioTimer::new())

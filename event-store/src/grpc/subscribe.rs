@@ -14,7 +14,7 @@ use super::proto::event_store::client::streams::ReadResp;
 use super::proto::event_store::client::streams::read_resp::{
     self, CaughtUp, Checkpoint, Content, SubscriptionConfirmation,
 };
-use super::read::{Links, reply};
+use super::read::{Links, is_index, no_index, reply};
 use super::streams::Replies;
 use super::wire::now;
 use crate::error::ReadError;
@@ -39,6 +39,9 @@ pub(super) async fn to_stream(
     from: SubscribeFrom<Revision>,
     shutdown: CancellationToken,
 ) -> Result<Replies, Status> {
+    if is_index(&stream) && is_missing(&*store, &stream).await? {
+        return Err(no_index());
+    }
     // Told before anything is delivered, so it must not be after the subscription's true beginning.
     let reached = match from {
         SubscribeFrom::Start => None,
@@ -52,6 +55,13 @@ pub(super) async fn to_stream(
     let subscription =
         store.subscribe_stream(&stream, from).await.map_err(|error| of_subscribe(&error))?;
     Ok(replies(subscription, links, Reached::Stream(reached), false, shutdown))
+}
+
+async fn is_missing(store: &dyn EventStore, stream: &StreamName) -> Result<bool, Status> {
+    match store.last_event(stream).await {
+        Ok(last) => Ok(last.is_none()),
+        Err(error) => Err(of_read(&error)),
+    }
 }
 
 /// Follows the log. Only a filtered subscriber needs to be told how far it has come in silence.

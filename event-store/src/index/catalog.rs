@@ -3,21 +3,31 @@
 //! Readers hold the lock only to copy offsets out of the active segment's index, and the writer
 //! only to publish what is durable already: nobody holds it across input or output.
 
+mod indexed;
+
 use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 
+pub(crate) use indexed::Place;
+
 use super::sealed::{Sealed, places};
-use super::{Extent, MemoryIndex};
+use super::{Extent, Hashes, IndexKey, Key, MemoryIndex};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::limits::{LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX};
+use crate::limits::{
+    INDEX_CACHE_ENTRIES_MAX, LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX,
+};
 use crate::log::{ChainEnd, FrameBuilder, RecordPlace, Segment};
 
 /// How far apart events may be for their places to be read in one go: what a block of an index
 /// holds.
 const NEAR_POSITIONS: u64 = 1023;
+
+/// Of how few postings all are read to find one of them.
+const NEAR_POSTINGS: u32 = 1023;
 
 /// The end of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,14 +49,14 @@ pub(crate) struct StreamRuns {
 impl StreamRuns {
     /// The first revision of the run that this one is in.
     pub(crate) fn run_start(&self, revision: u64) -> Option<u64> {
-        self.run(revision).map(|(_, run)| run.first_revision)
+        self.run(revision).map(|(_, run)| run.first)
     }
 
     fn run(&self, revision: u64) -> Option<&(u64, Extent)> {
         self.runs.iter().find(|(_, run)| {
             let edge = u64::from(cfg!(veza_canary = "segment-edge"));
             let behind = run.last_revision().map_or(0, |last| last + 1 - edge);
-            (run.first_revision..behind).contains(&revision)
+            (run.first..behind).contains(&revision)
         })
     }
 }
@@ -56,6 +66,8 @@ pub(crate) struct Catalog {
     state: RwLock<State>,
     /// The ends of streams among so many sealed segments, which never change.
     sealed_tails: Cache<Box<str>, (usize, Tail)>,
+    /// How many events of a category or a type there are among so many sealed segments.
+    sealed_totals: Cache<IndexKey, (usize, u64)>,
     /// The last events of streams that were asked for it; good while they are the last.
     last_events: Cache<Box<str>, RecordedEvent>,
 }
@@ -87,6 +99,7 @@ impl Catalog {
         Self {
             state: RwLock::new(State { sealed, active, index, length, chain }),
             sealed_tails: Cache::new(STREAM_CACHE_ENTRIES_MAX),
+            sealed_totals: Cache::new(INDEX_CACHE_ENTRIES_MAX),
             last_events: Cache::builder()
                 .max_capacity(LAST_EVENTS_BYTES_MAX)
                 .weigher(|_, event: &RecordedEvent| {
@@ -143,36 +156,41 @@ impl Catalog {
         state.sealed.last().map(|sealed| sealed.last_recorded_at_micros)
     }
 
-    /// Makes events visible that are durable: a frame at the end of the active segment.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], frame: &FrameBuilder) {
+    /// Makes events visible that are durable, with what each is indexed by: a frame at the end of
+    /// the active segment.
+    pub(crate) fn publish(
+        &self,
+        events: &[RecordedEvent],
+        hashes: &[Hashes],
+        frame: &FrameBuilder,
+    ) {
         let mut state = self.write();
         let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
-        for (event, offset) in events.iter().zip(frame.record_offsets()) {
+        for ((event, &hashes), offset) in events.iter().zip(hashes).zip(frame.record_offsets()) {
             let at_micros = event.recorded_at.timestamp_micros();
             let (stream, revision) = (event.stream.as_str(), event.revision.get());
-            state.index.add(stream, revision, frame_start + offset, at_micros);
+            state.index.add(stream, revision, hashes, frame_start + offset, at_micros);
         }
         state.length += frame.bytes().len() as u64;
         state.chain = frame.chain();
     }
 
-    /// Seals the active segment and goes on in the next one, which is empty. The index of the one
-    /// that is returned is in memory until it is written.
-    pub(crate) fn roll(&self, next: Arc<Segment>, next_length: u64) -> Arc<Sealed> {
+    /// Seals the active segment and goes on in the next one, which is empty. The index of the last
+    /// of the sealed ones that are returned is in memory until it is written.
+    pub(crate) fn roll(&self, next: Arc<Segment>, next_length: u64) -> Arc<Vec<Arc<Sealed>>> {
         let mut state = self.write();
         let index = mem::replace(&mut state.index, MemoryIndex::new(next.first));
         let segment = mem::replace(&mut state.active, next);
         let length = mem::replace(&mut state.length, next_length);
-        let sealed = Arc::new(Sealed::new(segment, length, index));
-        Arc::make_mut(&mut state.sealed).push(Arc::clone(&sealed));
-        sealed
+        Arc::make_mut(&mut state.sealed).push(Arc::new(Sealed::new(segment, length, index)));
+        Arc::clone(&state.sealed)
     }
 
     /// The end of a stream.
     pub(crate) fn tail(&self, stream: &str) -> Result<Tail, StoreError> {
         let (found, sealed) = {
             let state = self.read();
-            (state.index.find(stream), Arc::clone(&state.sealed))
+            (state.index.find(Key::Stream(stream)), Arc::clone(&state.sealed))
         };
         match found.map(tail_of) {
             Some(tail) if !tail.tombstoned => Ok(tail),
@@ -187,16 +205,16 @@ impl Catalog {
     pub(crate) fn runs(&self, stream: &str, bound: u64) -> Result<StreamRuns, StoreError> {
         let (active, active_first, sealed) = {
             let state = self.read();
-            (state.index.find(stream), state.active.first, Arc::clone(&state.sealed))
+            (state.index.find(Key::Stream(stream)), state.active.first, Arc::clone(&state.sealed))
         };
         let mut runs: Vec<(u64, Extent)> = Vec::new();
         runs.extend(active.map(|extent| (active_first, extent)));
         if self.sealed_tail(stream, &sealed)? != Tail::default() {
             for segment in sealed.iter().rev() {
-                if runs.last().is_some_and(|(_, run)| run.count > 0 && run.first_revision == 0) {
+                if runs.last().is_some_and(|(_, run)| run.count > 0 && run.first == 0) {
                     break;
                 }
-                let extent = segment.find(stream)?;
+                let extent = segment.find(Key::Stream(stream))?;
                 runs.extend(extent.map(|extent| (segment.segment.first, extent)));
             }
         }
@@ -221,9 +239,30 @@ impl Catalog {
         let Some((segment_first, extent)) = runs.run(revision) else {
             return Ok(Vec::new());
         };
-        let skip = u32::try_from(revision - extent.first_revision).unwrap_or(u32::MAX);
+        let skip = u32::try_from(revision - extent.first).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(extent.count - skip);
-        self.positions_in(stream, *segment_first, extent, skip, count)
+        self.positions_in(Key::Stream(stream), *segment_first, extent, skip, count)
+    }
+
+    /// The revision of a stream's first event at this position or behind it; the one behind the
+    /// last where there is none.
+    pub(crate) fn revision_from(
+        &self,
+        stream: &str,
+        runs: &StreamRuns,
+        position: u64,
+    ) -> Result<u64, StoreError> {
+        let later = runs.runs.partition_point(|(segment_first, _)| *segment_first <= position);
+        if let Some((segment_first, extent)) = later.checked_sub(1).map(|at| &runs.runs[at]) {
+            let key = Key::Stream(stream);
+            let before = self.count_before(key, *segment_first, extent, position)?;
+            if before < extent.count {
+                return Ok(extent.first + u64::from(before));
+            }
+        }
+        let next = runs.runs[later..].iter().find(|(_, extent)| extent.count > 0);
+        let behind = runs.tail.last.map_or(0, |last| last + 1);
+        Ok(next.map_or(behind, |(_, extent)| extent.first))
     }
 
     /// The position of a stream's tombstone.
@@ -234,7 +273,7 @@ impl Catalog {
     ) -> Result<Option<u64>, StoreError> {
         match runs.runs.last() {
             Some((first, extent)) if extent.tombstone => {
-                Ok(self.positions_in(stream, *first, extent, extent.count, 1)?.pop())
+                Ok(self.positions_in(Key::Stream(stream), *first, extent, extent.count, 1)?.pop())
             }
             _ => Ok(None),
         }
@@ -321,8 +360,22 @@ impl Catalog {
         segment.events(&places)
     }
 
-    /// The position of the last event recorded up to this moment.
-    pub(crate) fn position_at(&self, at_micros: i64) -> Result<u64, StoreError> {
+    /// The position of the last event recorded up to this time; zero when there is none.
+    pub(crate) fn position_until(&self, time: DateTime<Utc>) -> Result<u64, StoreError> {
+        self.position_at(time.timestamp_micros())
+    }
+
+    /// The position of the first event recorded at this time or later; the one behind the last
+    /// when there is none.
+    pub(crate) fn position_from(&self, time: DateTime<Utc>) -> Result<u64, StoreError> {
+        let is_between = !time.timestamp_subsec_nanos().is_multiple_of(1000);
+        let from_micros = time.timestamp_micros().saturating_add(i64::from(is_between));
+        Ok(self.position_at(from_micros.saturating_sub(1))? + 1)
+    }
+
+    /// The position of the last event recorded up to this moment: looked for among the segments,
+    /// then among the events of one.
+    fn position_at(&self, at_micros: i64) -> Result<u64, StoreError> {
         let (mut low, mut high) = {
             let state = self.read();
             let later =
@@ -393,7 +446,7 @@ impl Catalog {
 
     fn positions_in(
         &self,
-        stream: &str,
+        key: Key<'_>,
         segment_first: u64,
         extent: &Extent,
         skip: u32,
@@ -402,13 +455,44 @@ impl Catalog {
         let sealed = {
             let state = self.read();
             if segment_first == state.active.first {
-                return Ok(state.index.positions(stream, skip, count));
+                return Ok(state.index.positions(key, skip, count));
             }
             let at = state.sealed.partition_point(|sealed| sealed.segment.first < segment_first);
             Arc::clone(&state.sealed[at])
         };
         // What was the active segment when the runs were taken may be sealed by now.
-        sealed.positions(stream, extent, skip, count)
+        sealed.positions(key, extent, skip, count)
+    }
+
+    /// How many events of a run stand before this position.
+    fn count_before(
+        &self,
+        key: Key<'_>,
+        segment_first: u64,
+        extent: &Extent,
+        position: u64,
+    ) -> Result<u32, StoreError> {
+        if position <= segment_first {
+            return Ok(0);
+        }
+        let (mut low, mut high) = (0, extent.postings());
+        // Most often that is all of them.
+        let last = self.positions_in(key, segment_first, extent, high.saturating_sub(1), 1)?;
+        if last.first().is_none_or(|&last| last < position) {
+            return Ok(high);
+        }
+        while high - low > NEAR_POSTINGS {
+            let middle = low.midpoint(high);
+            let found = self.positions_in(key, segment_first, extent, middle, 1)?;
+            if found.first().is_some_and(|&found| found < position) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let rest = self.positions_in(key, segment_first, extent, low, high - low)?;
+        let before = rest.partition_point(|&found| found < position);
+        Ok(low + u32::try_from(before).unwrap_or(u32::MAX))
     }
 
     /// Leaves away what came after this position.
@@ -422,17 +506,13 @@ impl Catalog {
         let Some((segment_first, extent)) = runs.last().copied() else {
             return Ok(());
         };
-        let all = extent.count + u32::from(extent.tombstone);
-        let last = self.positions_in(stream, segment_first, &extent, all - 1, 1)?;
-        if last.first().is_some_and(|&position| position <= bound) {
-            return Ok(());
+        let behind = bound.saturating_add(1);
+        let kept = self.count_before(Key::Stream(stream), segment_first, &extent, behind)?;
+        if kept < extent.postings() {
+            runs.pop();
         }
-        let positions = self.positions_in(stream, segment_first, &extent, 0, all)?;
-        let kept = positions.partition_point(|&position| position <= bound);
-        runs.pop();
-        if kept > 0 {
-            let count = u32::try_from(kept).unwrap_or(u32::MAX);
-            runs.push((segment_first, Extent { count, tombstone: false, ..extent }));
+        if (1..extent.postings()).contains(&kept) {
+            runs.push((segment_first, Extent { count: kept, tombstone: false, ..extent }));
         }
         Ok(())
     }
@@ -444,7 +524,7 @@ impl Catalog {
         }
         let mut newer = Tail::default();
         for segment in sealed[known..].iter().rev() {
-            if let Some(extent) = segment.find(stream)? {
+            if let Some(extent) = segment.find(Key::Stream(stream))? {
                 newer.tombstoned |= extent.tombstone;
                 newer.last = extent.last_revision();
             }

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::Extent;
+use super::secondary::{Postings, Secondary};
+use super::{Extent, Hashes, Key};
 use crate::log::ScannedRecord;
+use crate::stream::Revision;
 
 /// The revision of a tombstone.
-pub(crate) const TOMBSTONE_REVISION: u64 = i64::MAX as u64;
+pub(crate) const TOMBSTONE_REVISION: u64 = Revision::TOMBSTONE.get();
 
 /// Which events a segment holds, and where.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(crate) struct MemoryIndex {
     first: u64,
     offsets: Vec<u32>,
     runs: HashMap<Box<str>, Run>,
+    categories: Postings,
+    types: Postings,
     last_recorded_at_micros: i64,
 }
 
@@ -28,11 +32,25 @@ pub(crate) struct Run {
 impl MemoryIndex {
     /// The index of a segment that begins with this position and is empty.
     pub(crate) fn new(first: u64) -> Self {
-        Self { first, offsets: Vec::new(), runs: HashMap::new(), last_recorded_at_micros: i64::MIN }
+        Self {
+            first,
+            offsets: Vec::new(),
+            runs: HashMap::new(),
+            categories: Postings::default(),
+            types: Postings::default(),
+            last_recorded_at_micros: i64::MIN,
+        }
     }
 
     /// Adds the next event.
-    pub(crate) fn add(&mut self, stream: &str, revision: u64, offset: u32, at_micros: i64) {
+    pub(crate) fn add(
+        &mut self,
+        stream: &str,
+        revision: u64,
+        hashes: Hashes,
+        offset: u32,
+        at_micros: i64,
+    ) {
         let posting = u32::try_from(self.offsets.len()).expect("a segment is below 4 GiB");
         self.offsets.push(offset);
         self.last_recorded_at_micros = at_micros;
@@ -44,11 +62,19 @@ impl MemoryIndex {
             let run = Run { first_revision: revision, postings: vec![posting], tombstone };
             self.runs.insert(stream.into(), run);
         }
+        for key in hashes.keys() {
+            match key.of {
+                Secondary::Category => self.categories.add(key.hash, posting),
+                Secondary::EventType => self.types.add(key.hash, posting),
+            }
+        }
     }
 
     /// Adds the next event, as a scan of its segment came across it.
     pub(crate) fn add_scanned(&mut self, record: ScannedRecord<'_>) {
-        self.add(record.stream, record.revision, record.offset, record.recorded_at_micros);
+        let hashes = Hashes::of_scanned(&record);
+        let at_micros = record.recorded_at_micros;
+        self.add(record.stream, record.revision, hashes, record.offset, at_micros);
     }
 
     /// How many events there are.
@@ -61,27 +87,42 @@ impl MemoryIndex {
         self.last_recorded_at_micros
     }
 
-    /// The run of a stream's events.
-    pub(crate) fn find(&self, stream: &str) -> Option<Extent> {
+    /// The run of a key's events.
+    pub(crate) fn find(&self, key: Key<'_>) -> Option<Extent> {
+        let stream = match key {
+            Key::Index(key) => return self.secondary(key.of).find(key.hash),
+            Key::Stream(stream) => stream,
+        };
         let run = self.runs.get(stream)?;
         let all = u32::try_from(run.postings.len()).expect("a segment is below 4 GiB");
         Some(Extent {
-            first_revision: run.first_revision,
+            first: run.first_revision,
             count: all - u32::from(run.tombstone),
             tombstone: run.tombstone,
             start: None,
         })
     }
 
-    /// The positions of a stream's events, some skipped.
-    pub(crate) fn positions(&self, stream: &str, skip: u32, count: u32) -> Vec<u64> {
-        let postings = self.runs.get(stream).map_or(&[][..], |run| &run.postings);
+    /// The positions of a key's events, some skipped.
+    pub(crate) fn positions(&self, key: Key<'_>, skip: u32, count: u32) -> Vec<u64> {
+        let postings = match key {
+            Key::Stream(stream) => self.runs.get(stream).map_or(&[][..], |run| &run.postings),
+            Key::Index(key) => self.secondary(key.of).of(key.hash),
+        };
         postings
             .iter()
             .skip(skip as usize)
             .take(count as usize)
             .map(|&posting| self.first + u64::from(posting))
             .collect()
+    }
+
+    /// The events by category, or by type.
+    pub(crate) fn secondary(&self, of: Secondary) -> &Postings {
+        match of {
+            Secondary::Category => &self.categories,
+            Secondary::EventType => &self.types,
+        }
     }
 
     /// The offset of the record at this place in the segment; the segment's end behind the last.

@@ -4,9 +4,11 @@ use std::error::Error;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::blocks::Damaged;
-use super::file::IndexFile;
+use super::file::{Contents, IndexFile};
 use super::memory::MemoryIndex;
-use super::{Extent, stream_hash};
+use super::ordinals::Ordinals;
+use super::secondary::Secondary;
+use super::{Extent, Key, stream_hash};
 use crate::error::StoreError;
 use crate::event::EventId;
 use crate::limits::RECENT_IDS_MAX;
@@ -80,8 +82,13 @@ impl From<StoreError> for Fault {
 }
 
 impl Sealed {
-    /// Opens a sealed segment; reads it only when its index is missing or does not fit.
-    pub(crate) fn open(disk: &dyn Disk, segment: Arc<Segment>) -> Result<Self, StoreError> {
+    /// Opens a sealed segment that comes behind these; reads it only when its index is missing or
+    /// does not fit.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        segment: Arc<Segment>,
+        older: &[Arc<Self>],
+    ) -> Result<Self, StoreError> {
         let length = segment.length()?;
         match IndexFile::open(disk, &segment, length) {
             Ok(index) => Ok(Self::with(segment, length, Index::File(index))),
@@ -90,7 +97,7 @@ impl Sealed {
                 let length = recover_sealed(&segment, |record| remade.add(record))?;
                 let (index, ids) = remade.parts();
                 let sealed = Self::new(segment, length, index);
-                sealed.write_index_with(disk, &ids);
+                sealed.write_index_with(disk, older, &ids);
                 Ok(sealed)
             }
         }
@@ -101,29 +108,31 @@ impl Sealed {
         Self::with(segment, length, Index::Memory(index))
     }
 
-    /// Puts the index into its file and lets go of the one in memory. Where the file can't be
-    /// written the index stays in memory, and the next opening tries again.
-    pub(crate) fn write_index(&self, disk: &dyn Disk) {
+    /// Puts the index of this segment, which comes behind these, into its file and lets go of the
+    /// one in memory. Where the file can't be written the index stays in memory, and the next
+    /// opening tries again.
+    pub(crate) fn write_index(&self, disk: &dyn Disk, older: &[Arc<Self>]) {
         if matches!(&*self.index(), Index::File(_)) {
             return;
         }
         let from = (self.last + 1).saturating_sub(RECENT_IDS_MAX as u64);
         let mut ids = Vec::new();
         match self.visit_ids(from, |id, hash, _| ids.push((id, hash))) {
-            Ok(()) => self.write_index_with(disk, &ids),
+            Ok(()) => self.write_index_with(disk, older, &ids),
             Err(error) => self.unwritten(&error),
         }
     }
 
-    fn write_index_with(&self, disk: &dyn Disk, ids: &[(EventId, u64)]) {
+    fn write_index_with(&self, disk: &dyn Disk, older: &[Arc<Self>], ids: &[(EventId, u64)]) {
         let held = self.index();
         let Index::Memory(index) = &*held else {
             return;
         };
-        let written = self
-            .segment
-            .give_back(self.length)
-            .and_then(|()| IndexFile::write(disk, &self.segment, self.length, index, ids));
+        let written = Ordinals::behind(older, index).and_then(|ordinals| {
+            let contents = Contents { index, ordinals: &ordinals, ids };
+            self.segment.give_back(self.length)?;
+            Ok(IndexFile::write(disk, &self.segment, self.length, &contents)?)
+        });
         if let Err(error) = written {
             self.unwritten(&error);
         } else if let Ok(file) = IndexFile::open(disk, &self.segment, self.length) {
@@ -136,19 +145,28 @@ impl Sealed {
         tracing::warn!(segment, %error, "can't write the index of a segment");
     }
 
-    /// Compares the index with what a scan of the segment has just made, and puts that in the
-    /// place of a damaged one; returns whether it was.
-    pub(crate) fn mend_index(&self, disk: &dyn Disk, remade: Remade) -> bool {
+    /// Compares the index of this segment, which comes behind these, with what a scan of it has
+    /// just made, and puts that in the place of a damaged one; returns whether it was.
+    pub(crate) fn mend_index(
+        &self,
+        disk: &dyn Disk,
+        older: &[Arc<Self>],
+        remade: Remade,
+    ) -> Result<bool, StoreError> {
         let (index, ids) = remade.parts();
         let agrees = match &*self.index() {
             Index::Memory(_) => true,
-            Index::File(file) => file.agrees_with(&self.segment, self.length, &index, &ids),
+            Index::File(file) => {
+                let ordinals = &Ordinals::behind(older, &index)?;
+                let contents = Contents { index: &index, ordinals, ids: &ids };
+                file.agrees_with(&self.segment, self.length, &contents)
+            }
         };
         if !agrees {
             self.set_index(Index::Memory(index));
-            self.write_index_with(disk, &ids);
+            self.write_index_with(disk, older, &ids);
         }
-        !agrees
+        Ok(!agrees)
     }
 
     fn with(segment: Arc<Segment>, length: u64, index: Index) -> Self {
@@ -170,30 +188,44 @@ impl Sealed {
         self.length
     }
 
-    /// The run of a stream's events.
-    pub(crate) fn find(&self, stream: &str) -> Result<Option<Extent>, StoreError> {
+    /// The run of a key's events.
+    pub(crate) fn find(&self, key: Key<'_>) -> Result<Option<Extent>, StoreError> {
         self.ask(|index| match index {
-            Index::Memory(index) => Ok(index.find(stream)),
-            Index::File(file) => self.find_in(file, stream),
+            Index::Memory(index) => Ok(index.find(key)),
+            Index::File(file) => self.find_in(file, key),
+        })
+    }
+
+    /// The runs of these categories or types, whose hashes rise.
+    pub(crate) fn find_each(
+        &self,
+        of: Secondary,
+        hashes: &[u64],
+    ) -> Result<Vec<Option<Extent>>, StoreError> {
+        self.ask(|index| match index {
+            Index::Memory(index) => {
+                Ok(hashes.iter().map(|&hash| index.secondary(of).find(hash)).collect())
+            }
+            Index::File(file) => Ok(file.secondary(of).find_each(hashes)?),
         })
     }
 
     /// The positions of the events of a run, some skipped; with a tombstone where there is one.
     pub(crate) fn positions(
         &self,
-        stream: &str,
+        key: Key<'_>,
         extent: &Extent,
         skip: u32,
         count: u32,
     ) -> Result<Vec<u64>, StoreError> {
         self.ask(|index| match index {
-            Index::Memory(index) => Ok(index.positions(stream, skip, count)),
+            Index::Memory(index) => Ok(index.positions(key, skip, count)),
             // What was found in memory may be in the file by now, and is to be found there again.
             Index::File(file) if extent.start.is_none() => {
-                let found = self.find_in(file, stream)?.ok_or(Damaged)?;
-                Ok(file.positions(&found, skip, count)?)
+                let found = self.find_in(file, key)?.ok_or(Damaged)?;
+                Ok(file.positions(key, &found, skip, count)?)
             }
-            Index::File(file) => Ok(file.positions(extent, skip, count)?),
+            Index::File(file) => Ok(file.positions(key, extent, skip, count)?),
         })
     }
 
@@ -247,7 +279,11 @@ impl Sealed {
         })
     }
 
-    fn find_in(&self, file: &IndexFile, stream: &str) -> Result<Option<Extent>, Fault> {
+    fn find_in(&self, file: &IndexFile, key: Key<'_>) -> Result<Option<Extent>, Fault> {
+        let stream = match key {
+            Key::Stream(stream) => stream,
+            Key::Index(key) => return Ok(file.secondary(key.of).find(key.hash)?.pop()),
+        };
         for extent in file.candidates(stream)? {
             if self.is_of(file, &extent, stream)? {
                 return Ok(Some(extent));
@@ -257,7 +293,8 @@ impl Sealed {
     }
 
     fn is_of(&self, file: &IndexFile, extent: &Extent, stream: &str) -> Result<bool, Fault> {
-        let position = *file.positions(extent, 0, 1)?.first().ok_or(Damaged)?;
+        let positions = file.positions(Key::Stream(stream), extent, 0, 1)?;
+        let position = *positions.first().ok_or(Damaged)?;
         let skip = usize::try_from(position - self.segment.first).map_err(|_| Damaged)?;
         let offsets = file.offsets(skip, 2)?;
         let place = places(position, 1, &offsets, self.length);

@@ -244,15 +244,19 @@ impl RecordHead {
         str::from_utf8(&record[RECORD_HEADER_BYTES..end]).map_err(|_| "a stream's name is no text")
     }
 
+    /// The name of the event's type in the record with this header.
+    pub(crate) fn event_type<'a>(&self, record: &'a [u8]) -> Result<&'a str, &'static str> {
+        let start = RECORD_HEADER_BYTES + self.stream_bytes;
+        str::from_utf8(&record[start..start + self.type_bytes])
+            .map_err(|_| "the name of an event's type is no text")
+    }
+
     /// The whole event in the record with this header.
     pub(crate) fn event(&self, record: &Bytes) -> Result<RecordedEvent, &'static str> {
-        let type_start = RECORD_HEADER_BYTES + self.stream_bytes;
-        let metadata_start = type_start + self.type_bytes;
+        let metadata_start = RECORD_HEADER_BYTES + self.stream_bytes + self.type_bytes;
         let data_start = metadata_start + self.metadata_bytes;
-        let event_type = str::from_utf8(&record[type_start..metadata_start])
-            .ok()
-            .and_then(|name| EventType::new(name).ok())
-            .ok_or("the name of an event's type is not usable")?;
+        let event_type = EventType::new(self.event_type(record)?)
+            .map_err(|_| "the name of an event's type is not usable")?;
         Ok(RecordedEvent {
             id: self.id,
             stream: StreamName::recorded(self.stream(record)?),

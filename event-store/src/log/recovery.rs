@@ -24,6 +24,7 @@ pub(crate) struct ScannedRecord<'a> {
     pub(crate) revision: u64,
     pub(crate) recorded_at_micros: i64,
     pub(crate) stream: &'a str,
+    pub(crate) event_type: &'a str,
     pub(crate) offset: u32,
     /// The record itself.
     pub(crate) bytes: &'a [u8],
@@ -196,6 +197,7 @@ fn visit_frame(
             revision: record.revision,
             recorded_at_micros: record.recorded_at_micros,
             stream: record.stream(bytes).map_err(corrupt)?,
+            event_type: record.event_type(bytes).map_err(corrupt)?,
             offset: u32::try_from(offset).map_err(|_| corrupt("the segment is too long"))?,
             bytes: &bytes[..record.length],
             chain: head.chain.filter(|_| at + record.length == head.length),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use futures::StreamExt;
 
-use crate::embedded::{Matcher, Shared};
-use crate::error::{StoreError, SubscribeError};
+use super::live::open;
+use crate::embedded::Shared;
+use crate::error::SubscribeError;
 use crate::event::RecordedEvent;
-use crate::filter::Filter;
+use crate::filter::{Filter, Matcher};
 use crate::limits::{CHECKPOINT_EVENTS, PAGE_EVENTS_MAX};
 use crate::position::Position;
 use crate::subscription::{Delivery, Subscription};
@@ -105,10 +106,6 @@ pub(crate) fn subscribe_all(
         }
     }
     .boxed()
-}
-
-fn open(open: bool) -> Result<(), SubscribeError> {
-    if open { Ok(()) } else { Err(StoreError::Closed.into()) }
 }
 
 fn keeps(matcher: Option<&Matcher>, event: &RecordedEvent) -> Result<bool, SubscribeError> {

@@ -5,12 +5,15 @@ use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
 
+use crate::embedded::Shared;
+use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::index::stream_hash;
+use crate::index::{Hashes, IndexKey, stream_hash};
 use crate::limits::{LIVE_BYTES_MAX, LIVE_EVENTS_MAX};
 
-/// Followers of single streams share this many bells, by the hash of the stream's name.
-const BELLS: u64 = 256;
+/// Followers of single streams share this many bells, by the hash of the stream's name; those of
+/// categories and types have as many of their own, which ring more often.
+const BELLS: usize = 256;
 
 /// What a bell says when nothing will ever come again.
 const CLOSED: u64 = u64::MAX;
@@ -19,8 +22,12 @@ const CLOSED: u64 = u64::MAX;
 pub(crate) struct Live {
     ring: RwLock<Ring>,
     all: watch::Sender<u64>,
-    streams: Vec<watch::Sender<u64>>,
+    streams: Bells,
+    indexes: Bells,
 }
+
+/// Bells that are shared by hash.
+struct Bells(Vec<watch::Sender<u64>>);
 
 #[derive(Default)]
 struct Ring {
@@ -37,12 +44,13 @@ impl Live {
         Self {
             ring: RwLock::default(),
             all: watch::Sender::new(head),
-            streams: (0..BELLS).map(|_| watch::Sender::new(head)).collect(),
+            streams: Bells::new(head),
+            indexes: Bells::new(head),
         }
     }
 
-    /// Tells of events that can be read by now.
-    pub(crate) fn publish(&self, events: &[RecordedEvent]) {
+    /// Tells of events that can be read by now, with what each is indexed by.
+    pub(crate) fn publish(&self, events: &[RecordedEvent], hashes: &[Hashes]) {
         let Some(last) = events.last() else { return };
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
@@ -58,15 +66,15 @@ impl Live {
         drop(ring);
         let head = last.position.get();
         self.all.send_replace(head);
-        for event in events {
-            self.stream_bell(event.stream.as_str()).send_replace(head);
-        }
+        self.streams.ring(events.iter().map(|event| stream_hash(event.stream.as_str())), head);
+        let keys = hashes.iter().flat_map(|hashes| hashes.keys());
+        self.indexes.ring(keys.map(|key| key.hash), head);
     }
 
     /// Ends all followers.
     pub(crate) fn close(&self) {
         self.all.send_replace(CLOSED);
-        for bell in &self.streams {
+        for bell in self.streams.0.iter().chain(&self.indexes.0) {
             bell.send_replace(CLOSED);
         }
     }
@@ -91,12 +99,35 @@ impl Live {
 
     /// The bell for one stream; it may ring for others too.
     pub(crate) fn bell_of(&self, stream: &str) -> Bell {
-        Bell(self.stream_bell(stream).subscribe())
+        self.streams.of(stream_hash(stream))
     }
 
-    fn stream_bell(&self, stream: &str) -> &watch::Sender<u64> {
-        let number = stream_hash(stream) % BELLS;
-        &self.streams[usize::try_from(number).unwrap_or_default()]
+    /// The bell for a category or a type; it may ring for others too.
+    pub(crate) fn bell_of_index(&self, key: IndexKey) -> Bell {
+        self.indexes.of(key.hash)
+    }
+}
+
+impl Bells {
+    fn new(head: u64) -> Self {
+        Self((0..BELLS).map(|_| watch::Sender::new(head)).collect())
+    }
+
+    fn of(&self, hash: u64) -> Bell {
+        Bell(self.0[Self::number(hash)].subscribe())
+    }
+
+    /// Rings the bells of these hashes, each once.
+    fn ring(&self, hashes: impl Iterator<Item = u64>, head: u64) {
+        let mut due = [false; BELLS];
+        hashes.for_each(|hash| due[Self::number(hash)] = true);
+        for (bell, _) in self.0.iter().zip(due).filter(|&(_, due)| due) {
+            bell.send_replace(head);
+        }
+    }
+
+    fn number(hash: u64) -> usize {
+        usize::try_from(hash % BELLS as u64).unwrap_or_default()
     }
 }
 
@@ -110,6 +141,25 @@ impl Bell {
     pub(crate) async fn rings(&mut self) -> bool {
         self.0.changed().await.is_ok() && *self.0.borrow() != CLOSED
     }
+}
+
+/// Ends a follower of what was closed.
+pub(super) fn open(open: bool) -> Result<(), StoreError> {
+    if open { Ok(()) } else { Err(StoreError::Closed) }
+}
+
+/// The events at these positions, which rise, as many as make a page; out of memory where all of
+/// them are there, and else out of the log, which is told too.
+pub(super) fn recorded_at(
+    shared: &Shared,
+    positions: &[u64],
+) -> Result<(Vec<RecordedEvent>, bool), StoreError> {
+    let in_ring = |&position: &u64| shared.live.from(position, 1);
+    let ring: Option<Vec<_>> = positions.iter().map(in_ring).collect();
+    Ok(match ring {
+        Some(events) => (events.into_iter().flatten().collect(), false),
+        None => (shared.catalog.events(positions)?, true),
+    })
 }
 
 fn size(event: &RecordedEvent) -> usize {

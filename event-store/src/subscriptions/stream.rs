@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_stream::try_stream;
 use futures::StreamExt;
 
+use super::live::{open, recorded_at};
 use crate::embedded::{Shared, Window};
 use crate::error::{StoreError, SubscribeError};
 use crate::event::RecordedEvent;
@@ -61,10 +62,6 @@ pub(crate) fn subscribe_stream(
     .boxed()
 }
 
-fn open(open: bool) -> Result<(), SubscribeError> {
-    if open { Ok(()) } else { Err(StoreError::Closed.into()) }
-}
-
 async fn tail(shared: &Arc<Shared>, stream: &StreamName) -> Result<Tail, SubscribeError> {
     let stream = stream.clone();
     Ok(shared.blocking(move |shared| shared.catalog.tail(stream.as_str())).await?)
@@ -103,12 +100,7 @@ fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next
     }
     let name = stream.as_str();
     let positions = shared.catalog.positions(name, &runs, from, PAGE_EVENTS_MAX)?;
-    let in_ring = |&position: &u64| shared.live.from(position, 1);
-    let ring: Option<Vec<_>> = positions.iter().map(in_ring).collect();
-    let (events, from_log) = match ring {
-        Some(events) => (events.into_iter().flatten().collect(), false),
-        None => (shared.catalog.events(&positions)?, true),
-    };
+    let (events, from_log) = recorded_at(shared, &positions)?;
     let revision = from + events.len() as u64;
     let events = events.into_iter().filter(|event| window.keeps(event)).collect();
     Ok(Next { events, revision, from_log })

@@ -1,6 +1,9 @@
-//! A store that appends to one stream at a time: it says so, and appends nothing.
+//! A store that appends to one stream at a time and has no indexes of categories and types: it says
+//! so, and appends nothing.
 
-use event_store::{ExpectedState, MultiAppendError};
+use event_store::{
+    EventType, ExpectedState, Index, IndexError, MultiAppendError, ReadIndex, SubscribeFrom,
+};
 
 use crate::suite::multi::{is_not_there, refused, to};
 use crate::suite::{Store, fresh};
@@ -17,4 +20,14 @@ pub async fn several_streams_are_refused(store: Store) {
     }
     is_not_there(&store, &one).await;
     is_not_there(&store, &other).await;
+}
+
+pub async fn indexes_are_refused(store: Store) {
+    let of_type = Index::EventType(EventType::new("Numbered").unwrap());
+    for index in [Index::category("conformance"), of_type] {
+        let read = store.read_index(ReadIndex::forward(index.clone())).await;
+        assert!(matches!(read.err(), Some(IndexError::Unsupported)), "{index}");
+        let followed = store.subscribe_index(&index, SubscribeFrom::Start).await;
+        assert!(matches!(followed.err(), Some(IndexError::Unsupported)), "{index}");
+    }
 }

@@ -7,7 +7,10 @@ use event_store::{
 };
 use futures::TryStreamExt;
 
-use super::{Store, all_of, event, events, exactly, fresh, next, read_error, revisions, stream_of};
+use super::{
+    Store, all_of, event, events, exactly, fresh, next, read_error, recorded_later, revisions,
+    stream_of,
+};
 
 pub async fn a_stream_is_read_both_ways_from_anywhere(store: Store) {
     let stream = fresh();
@@ -149,11 +152,7 @@ pub async fn the_past_is_read_by_time(store: Store) {
     let stream = fresh();
     store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
     let first = stream_of(&store, ReadStream::forward(stream.clone())).await.remove(0).recorded_at;
-    let mut last = first;
-    while last <= first {
-        store.append(&stream, ExpectedRevision::Any, events(1)).await.unwrap();
-        last = store.last_event(&stream).await.unwrap().unwrap().recorded_at;
-    }
+    let last = recorded_later(&store, &stream).await;
     let then = ReadStream::forward(stream.clone()).as_of(AsOf::Time(first));
     let read = stream_of(&store, then).await;
     assert!(read.iter().all(|event| event.recorded_at <= first));
@@ -163,6 +162,58 @@ pub async fn the_past_is_read_by_time(store: Store) {
     let long_ago = AsOf::Time(first - TimeDelta::days(36_500));
     let error = read_error(&store, ReadStream::forward(stream).as_of(long_ago)).await;
     assert!(matches!(error, ReadError::StreamNotFound(_)), "{error}");
+}
+
+pub async fn a_stream_is_read_from_a_time(store: Store) {
+    let stream = fresh();
+    store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
+    let time = recorded_later(&store, &stream).await;
+    store.append(&stream, ExpectedRevision::Any, events(1)).await.unwrap();
+    let end = recorded_later(&store, &stream).await;
+    let forward = ReadStream::forward(stream.clone());
+    let backward = ReadStream::backward(stream.clone());
+    let all = stream_of(&store, forward.clone()).await;
+    let step = TimeDelta::microseconds(1);
+    for time in [all[0].recorded_at, time, end] {
+        for time in [time - step, time, time + step] {
+            let (mut from, mut until): (Vec<_>, Vec<_>) = (all.clone(), all.clone());
+            from.retain(|event| event.recorded_at >= time);
+            until.retain(|event| event.recorded_at <= time);
+            until.reverse();
+            assert_eq!(stream_of(&store, forward.clone().from_time(time)).await, from);
+            assert_eq!(stream_of(&store, backward.clone().from_time(time)).await, until);
+            from.truncate(1);
+            assert_eq!(stream_of(&store, forward.clone().from_time(time).limit(1)).await, from);
+        }
+    }
+    let then = AsOf::Position(all[1].position);
+    assert_eq!(stream_of(&store, forward.as_of(then).from_time(end)).await, []);
+    let until = revisions(&stream_of(&store, backward.as_of(then).from_time(end)).await);
+    assert_eq!(until, [1, 0]);
+}
+
+pub async fn the_log_is_read_from_a_time(store: Store) {
+    let stream = fresh();
+    store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
+    let time = recorded_later(&store, &stream).await;
+    store.append(&fresh(), ExpectedRevision::NoStream, events(2)).await.unwrap();
+    store.append(&stream, ExpectedRevision::Any, events(1)).await.unwrap();
+    let all = stream_of(&store, ReadStream::forward(stream.clone())).await;
+    let ours = |read: Vec<RecordedEvent>| -> Vec<u64> {
+        let ours: Vec<_> = read.into_iter().filter(|event| event.stream == stream).collect();
+        revisions(&ours)
+    };
+    let from = all.iter().filter(|event| event.recorded_at >= time);
+    let from: Vec<u64> = from.map(|event| event.revision.get()).collect();
+    let until = all.iter().rev().filter(|event| event.recorded_at <= time);
+    let until: Vec<u64> = until.map(|event| event.revision.get()).collect();
+    assert_eq!(ours(all_of(&store, ReadAll::forward().from_time(time)).await), from);
+    assert_eq!(ours(all_of(&store, ReadAll::backward().from_time(time)).await), until);
+    let filter = Filter::stream_prefixes([stream.as_str()]);
+    let one = ReadAll::forward().filter(filter).from_time(time).limit(1);
+    assert_eq!(revisions(&all_of(&store, one).await), from[..1]);
+    let late = all.last().unwrap().recorded_at + TimeDelta::days(1);
+    assert_eq!(all_of(&store, ReadAll::forward().from_time(late)).await, []);
 }
 
 pub async fn the_last_event_is_the_last(store: Store) {

@@ -21,6 +21,7 @@ pub use multi::{
 pub use reading::*;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use event_store::{
     AppendError, ContentType, Delivery, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
     ReadAll, ReadError, ReadStream, RecordedEvent, Revision, StreamName, SubscribeError,
@@ -33,11 +34,12 @@ use uuid::Uuid;
 pub type Store = Arc<dyn EventStore>;
 
 /// Longer than any answer takes, so that a test that would hang fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One test for each promise; the expression makes a future of a store and of what must live as
 /// long as it. Behind it stands the module that tells what the store does of appends to
-/// streams in one: all of them (`several`), or those of one stream (`one_at_a_time`).
+/// streams in one: all of them (`several`, which has indexes of categories and types too), or those
+/// of one stream (`one_at_a_time`, which has none).
 #[macro_export]
 macro_rules! conformance_suite {
     ($make:expr, several) => {
@@ -51,10 +53,17 @@ macro_rules! conformance_suite {
             one_id_may_be_in_several_streams_of_an_append,
             too_much_for_several_streams_is_refused,
             one_of_many_writers_to_several_streams_wins);
+        $crate::conformance_suite!(@each $make, indexed,
+            a_category_is_read_both_ways_from_anywhere, a_type_is_read_across_all_streams,
+            names_without_a_category_are_in_none, the_past_of_an_index_is_read,
+            an_index_is_read_from_a_time, what_is_hidden_of_a_stream_is_in_its_category,
+            a_long_category_is_read_whole, an_index_is_followed_from_the_past_to_live,
+            followers_of_an_index_see_each_event_once_under_load);
     };
     ($make:expr, one_at_a_time) => {
         $crate::conformance_suite!(@common $make);
-        $crate::conformance_suite!(@each $make, one_at_a_time, several_streams_are_refused);
+        $crate::conformance_suite!(@each $make, one_at_a_time, several_streams_are_refused,
+            indexes_are_refused);
     };
     (@common $make:expr) => {
         $crate::conformance_suite!(@each $make, suite,
@@ -68,6 +77,7 @@ macro_rules! conformance_suite {
             a_long_stream_is_read_whole, the_log_is_read_both_ways,
             filters_keep_what_matches, a_bad_filter_is_refused,
             the_past_is_read_by_position, the_past_is_read_by_time,
+            a_stream_is_read_from_a_time, the_log_is_read_from_a_time,
             a_deleted_stream_is_gone_and_goes_on, what_never_was_can_not_be_deleted,
             a_tombstone_is_for_good, a_tombstone_needs_no_stream,
             metadata_is_kept_and_versioned, max_count_and_truncation_hide_events,
@@ -131,6 +141,17 @@ async fn read_error(store: &Store, read: ReadStream) -> ReadError {
         Err(error) => error,
         Ok(events) => events.try_collect::<Vec<_>>().await.expect_err("the read fails"),
     }
+}
+
+/// Appends to the stream until an event of it is recorded later than those before; returns when.
+pub async fn recorded_later(store: &Store, stream: &StreamName) -> DateTime<Utc> {
+    let first = store.last_event(stream).await.unwrap().unwrap().recorded_at;
+    let mut last = first;
+    while last <= first {
+        store.append(stream, ExpectedRevision::Any, events(1)).await.unwrap();
+        last = store.last_event(stream).await.unwrap().unwrap().recorded_at;
+    }
+    last
 }
 
 async fn next(subscription: &mut Subscription) -> Result<Delivery, SubscribeError> {

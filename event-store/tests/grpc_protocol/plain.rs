@@ -1,5 +1,8 @@
-//! The HTTP/1.1 endpoints on the same port.
+//! The HTTP/1.1 endpoints on the same port, and connections that never ask anything.
 
+use std::time::Duration;
+
+use event_store::grpc::ServeOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -53,4 +56,34 @@ async fn a_discovering_client_finds_the_server() {
     let client = eventstore::Client::new(settings.parse().expect("settings")).expect("client");
     let version = client.server_info().await.expect("discovered").version();
     assert!(version == (24, 10));
+}
+
+#[tokio::test]
+async fn who_never_calls_is_let_go_and_who_has_called_is_not() {
+    let first_call_time_max = Duration::from_secs(1);
+    let options = ServeOptions { first_call_time_max, ..ServeOptions::default() };
+    let server = Server::start_with(options).await;
+    let mut caller = TcpStream::connect(server.address()).await.expect("connect");
+    let mut call = async || {
+        caller.write_all(b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n").await.expect("write");
+        let mut line = [0; 12];
+        caller.read_exact(&mut line).await.expect("an answer");
+        let mut rest = [0; 1024];
+        // The headers end in the same packet; there is no body.
+        let read = caller.read(&mut rest).await.expect("its end");
+        assert!(&line == b"HTTP/1.1 204" && rest[..read].ends_with(b"\r\n\r\n"));
+    };
+    call().await;
+    let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let greeted = [preface, b"\0\0\0\x04\0\0\0\0\0"].concat();
+    for said in [b"".as_slice(), b"P", &preface[..20], preface, &greeted, b"GET /pi"] {
+        let mut silent = TcpStream::connect(server.address()).await.expect("connect");
+        silent.write_all(said).await.expect("write");
+        let mut answer = Vec::new();
+        let ending = silent.read_to_end(&mut answer);
+        // One that is reset has ended as well.
+        let ended = tokio::time::timeout(Duration::from_secs(30), ending).await;
+        assert!(ended.is_ok(), "it is kept after {said:?}");
+    }
+    call().await;
 }

@@ -54,6 +54,30 @@ impl Model {
         self.log.clone()
     }
 
+    /// The positions of all events of a category.
+    pub fn category(&self, name: &str) -> Vec<u64> {
+        self.positions(|stream, _| {
+            !stream.starts_with('$') && stream.split_once('-').is_some_and(|it| it.0 == name)
+        })
+    }
+
+    /// The positions of all events of a type.
+    pub fn of_type(&self, name: &str) -> Vec<u64> {
+        self.positions(|stream, revision| {
+            let own = match revision {
+                LARGEST => "$streamDeleted",
+                _ if stream.starts_with("$$") => "$metadata",
+                _ => "Numbered",
+            };
+            own == name
+        })
+    }
+
+    fn positions(&self, has: impl Fn(&str, u64) -> bool) -> Vec<u64> {
+        let log = (1..).zip(&self.log);
+        log.filter(|(_, (stream, revision))| has(stream, *revision)).map(|it| it.0).collect()
+    }
+
     /// The revision that comes next.
     pub fn behind(&self, name: &str) -> u64 {
         self.streams.get(name).map_or(0, |stream| stream.events.len() as u64)

@@ -1,5 +1,8 @@
 //! Kills and failures at exactly the nth call of the system, on a real process (by strace).
 
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -27,11 +30,20 @@ fn strace_is_there() -> bool {
 /// A life with a fault in a call, as strace writes it; each thread counts its calls for itself.
 async fn life_with(call: &str, fault: &str) -> Life {
     let folder = TempDir::new().unwrap();
+    life_in(folder.path(), call, fault, &[]).await
+}
+
+/// The same in this folder, where only calls that are about these files have the fault, if any are
+/// given.
+async fn life_in(folder: &Path, call: &str, fault: &str, files: &[PathBuf]) -> Life {
     let (trace, inject) = (format!("trace={call}"), format!("inject={call}:{fault}"));
-    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e"];
-    let below = [&strace[..], &[&trace, "-e", &inject]].concat();
-    let life = live(folder.path(), &below);
-    is_sound(folder.path(), &life).await;
+    let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", trace.as_str(), "-e", &inject];
+    let mut below = strace.map(OsStr::new).to_vec();
+    for file in files {
+        below.extend([OsStr::new("-P"), file.as_os_str()]);
+    }
+    let life = live(folder, &below);
+    is_sound(folder, &life).await;
     life
 }
 
@@ -75,6 +87,37 @@ async fn a_failed_call_stops_the_writer_until_it_is_opened_again() {
         }
     }
     assert!(stopped >= 8, "most of these are appends, not {stopped}");
+}
+
+/// Given no right or no room to open a file of the store, whichever and whenever, then the opening or
+/// the append is refused, nothing is lost, and the same store goes on once it may.
+#[tokio::test]
+async fn a_file_that_can_not_be_opened_is_told() {
+    if !strace_is_there() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let whole = live(folder.path(), &["env"]);
+    assert_eq!((whole.openings.len(), whole.refusals().count()), (2, 0), "{whole:?}");
+    let names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let (mut refused, mut unopened) = (0, 0);
+    for error in ["EMFILE", "EACCES"] {
+        for nth in 1..=10 {
+            let folder = TempDir::new().unwrap();
+            let files: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
+            let fault = format!("error={error}:when={nth}");
+            let life = life_in(folder.path(), "openat", &fault, &files).await;
+            for opening in &life.openings {
+                let refusals = opening.appends.iter().filter(|append| append.is_err()).count();
+                assert!(refusals <= 1, "{fault}: {life:?}");
+                refused += refusals;
+                unopened += usize::from(opening.appends.is_empty());
+            }
+        }
+    }
+    println!("{unopened} openings and {refused} appends were refused");
+    assert!(unopened >= 4 && refused >= 4, "{unopened} openings, {refused} appends");
 }
 
 /// Given calls that are interrupted or that a file system can't do, then nobody notices.

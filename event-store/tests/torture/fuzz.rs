@@ -12,19 +12,25 @@ use std::time::Duration;
 
 use crc32c::{crc32c, crc32c_append};
 use event_store::log::{Disk, SimDisk};
-use event_store::{OpenError, ReadError, StoreError};
+use event_store::{
+    EmbeddedStore, EventStore, EventType, ExpectedRevision, Index, IndexError, OpenError, Ordinal,
+    ReadError, ReadIndex, StoreError,
+};
+use futures::TryStreamExt;
 use tokio::runtime::Runtime;
 
-use crate::given::everything;
+use crate::given::{event, everything, stream};
 use crate::seeds::long_seconds;
 use crate::simulated::{all_of, open};
 
 /// A log of two segments, the first with its index; written by the store itself.
-const GOOD: &str = "tests/fixtures/format-2-index-3";
+const GOOD: &str = "tests/fixtures/format-2-index-4";
 const SEALED: &str = "00000000000000000001.log";
 const ACTIVE: &str = "00000000000000000013.log";
 const INDEX: &str = "00000000000000000001.idx";
 const STREAMS: [&str; 4] = ["track-1", "user-1", "order-1", "$$user-1"];
+const CATEGORIES: [&str; 3] = ["track", "user", "order"];
+const TYPES: [&str; 2] = ["Numbered", "$metadata"];
 
 const SEGMENT_HEADER_BYTES: usize = 128;
 const FRAME_HEADER_BYTES: usize = 56;
@@ -175,6 +181,35 @@ target!(indexes, |runtime, input| {
     runtime.block_on(is_read_or_refused(&disk));
 });
 
+fn all_indexes() -> impl Iterator<Item = Index> {
+    let types = TYPES.map(|name| Index::EventType(EventType::new(name).unwrap()));
+    CATEGORIES.map(Index::category).into_iter().chain(types)
+}
+
+/// How many events a read of an index returns.
+async fn read_index(store: &EmbeddedStore, read: ReadIndex) -> Result<usize, IndexError> {
+    Ok(store.read_index(read).await?.try_collect::<Vec<_>>().await?.len())
+}
+
+/// Given the folder that all inputs edit, when nothing is edited, then the store opens it as it is
+/// and finds all that it looks for: else the targets would try what nobody writes any more.
+#[tokio::test]
+async fn the_folder_that_is_edited_is_as_the_store_writes_it_now() {
+    let disk = good();
+    let index = disk.contents(INDEX).unwrap();
+    let store = open(&disk).await.unwrap();
+    let all = everything(&store).await.unwrap();
+    let tracks = all_of(&store, STREAMS[0]).await.unwrap().len();
+    let mut counts = Vec::new();
+    for index in all_indexes() {
+        counts.push(read_index(&store, ReadIndex::forward(index)).await.unwrap());
+    }
+    assert!(tracks > 6 && counts[0] == tracks, "{tracks} and {counts:?} of {}", all.len());
+    store.append(&stream("track-1"), ExpectedRevision::Any, vec![event(99)]).await.unwrap();
+    store.close().await.unwrap();
+    assert_eq!(disk.contents(INDEX).unwrap(), index, "the index is made again");
+}
+
 /// Opens the store and reads it in every way. What is wrong must be called corrupt, which a panic
 /// somewhere in the store is not.
 async fn is_read_or_refused(disk: &SimDisk) {
@@ -195,6 +230,19 @@ async fn is_read_or_refused(disk: &SimDisk) {
             Ok(_) | Err(ReadError::StreamNotFound(_) | ReadError::StreamDeleted(_)) => {}
             Err(ReadError::Store(error)) => corrupt(error),
             Err(other) => panic!("{other}"),
+        }
+    }
+    for index in all_indexes() {
+        for read in [
+            ReadIndex::forward(index.clone()),
+            ReadIndex::backward(index.clone()),
+            ReadIndex::forward(index.clone()).from(Ordinal::new(3)),
+        ] {
+            match read_index(&store, read).await {
+                Ok(_) => {}
+                Err(IndexError::Store(error)) => corrupt(error),
+                Err(other) => panic!("{other}"),
+            }
         }
     }
     match store.verify(None).await {

@@ -249,6 +249,52 @@ async fn power_cuts_on_a_real_disk_lose_nothing() {
     mount.unmount();
 }
 
+/// Given writers on an ext4, when its journal is given up and it takes no more writes, then they are
+/// told so and readers go on; mounted anew it has all that was acknowledged, and can be written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_turns_read_only_stops_writers_and_no_readers() {
+    if !inside_own_mounts("a_disk_that_turns_read_only_stops_writers_and_no_readers") {
+        return;
+    }
+    let here = TempDir::new().unwrap();
+    let (image, path) = (here.path().join("image"), here.path().join("mounted"));
+    fs::create_dir(&path).unwrap();
+    let mount = Mount::ext4(&image, &path);
+    let store = Arc::new(EmbeddedStore::open(options(&path)).await.unwrap());
+    let (acknowledged, count) = (Acknowledged::default(), Count::default());
+    let writing = tokio::spawn(write(
+        Arc::clone(&store),
+        0,
+        0,
+        Arc::clone(&acknowledged),
+        Arc::clone(&count),
+    ));
+    let begun = Instant::now();
+    while count.load(Ordering::SeqCst) < 20 {
+        assert!(begun.elapsed() < PATIENCE, "the writer stands still");
+        tokio::task::yield_now().await;
+    }
+    let given_up = Command::new("mount").args(["-o", "remount,abort"]).arg(&path).status();
+    assert!(given_up.unwrap().success());
+    writing.await.unwrap();
+    let seen = held(&store, &acknowledged).await;
+    assert_eq!(seen, *acknowledged.lock().unwrap(), "what nobody was told is not seen");
+    match store.append(&stream("late"), ExpectedRevision::Any, vec![event(0)]).await {
+        Err(AppendError::Store(StoreError::Poisoned { .. } | StoreError::Io(_))) => {}
+        other => panic!("{other:?}"),
+    }
+    store.close().await.unwrap();
+    drop(store);
+    mount.unmount();
+    let mount = Mount::ext4(&image, &path);
+    let store = EmbeddedStore::open(options(&path)).await.unwrap();
+    held(&store, &acknowledged).await;
+    store.append(&stream("writer-1"), ExpectedRevision::NoStream, vec![event(0)]).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    mount.unmount();
+}
+
 /// Given a file system with so much room and no more, when it is full, then appends are refused as
 /// such and nothing of them is kept; once there is room, the same store goes on.
 async fn fills_up_and_goes_on(path: &Path, room: u64) {

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -128,6 +129,12 @@ impl ObjectStorage for FileStorage {
             Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
         });
         asked.await.map_err(StorageError::Io)
+    }
+
+    async fn sweep(&self) -> Result<usize, StorageError> {
+        let scratch = self.scratch.clone();
+        let swept = in_background(move || scratch.sweep(SystemTime::now())).await;
+        swept.map_err(StorageError::Io)
     }
 
     async fn local_file(&self, key: &ObjectKey) -> Result<LocalFile, StorageError> {
@@ -329,10 +336,13 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::stream;
 
     use super::super::conformance_tests;
     use super::*;
+    use crate::limits::SCRATCH_AGE_SECONDS_MAX;
 
     fn body(bytes: &'static [u8]) -> ByteStream {
         stream::iter([Ok(Bytes::from_static(bytes))]).boxed()
@@ -370,6 +380,23 @@ mod tests {
         drop(put);
         assert_eq!(left_aside(home.path()), 0);
         assert!(matches!(storage.head(&key).await, Err(StorageError::NotFound { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_put_left_is_swept_and_a_put_under_way_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(home.path()).unwrap();
+        let killed = home.path().join(".scratch/killed");
+        fs::write(&killed, "begun").unwrap();
+        let endless = stream::iter([Ok(Bytes::from_static(b"begun"))]).chain(stream::pending());
+        let key = ObjectKey::new("masters/a").unwrap();
+        let mut put = storage.put(&key, endless.boxed());
+        assert!(futures::poll!(&mut put).is_pending());
+        assert_eq!(storage.sweep().await.unwrap(), 0, "any of them may be under way");
+        let long_ago = SystemTime::now() - Duration::from_secs(2 * SCRATCH_AGE_SECONDS_MAX);
+        File::options().write(true).open(killed).unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(storage.sweep().await.unwrap(), 1);
+        assert_eq!(left_aside(home.path()), 1);
     }
 
     #[tokio::test]

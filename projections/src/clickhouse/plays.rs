@@ -18,8 +18,8 @@ use uuid::Uuid;
 use crate::analytics::{DAYS_MAX, DayPlays, PlayStatistics, TrackPlays};
 use crate::clickhouse::{ClickHouse, read, written};
 use crate::envelope::{Envelope, Event};
-use crate::page::QueryError;
 use crate::projection::{ApplyError, ModelId, Projection, Target};
+use crate::query_error::QueryError;
 
 /// This model: its checkpoint is in PostgreSQL, its rows are in ClickHouse.
 pub const MODEL: ModelId = ModelId { name: "plays_clickhouse", version: 1 };

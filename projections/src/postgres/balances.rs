@@ -7,9 +7,10 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{QueryError, money, unsigned};
+use crate::postgres::columns::{money, unsigned};
 use crate::postgres::{bigint, id_of_stream, projection, queries};
 use crate::projection::{ApplyError, ModelId};
+use crate::query_error::QueryError;
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "balances", version: 1 };

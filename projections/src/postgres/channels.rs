@@ -11,9 +11,10 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event, position_column, position_from_column};
-use crate::page::{Cursor, Page, PageSize, QueryError, pages};
+use crate::page::{Cursor, Page, PageSize, pages};
 use crate::postgres::{projection, queries};
 use crate::projection::{ApplyError, ModelId};
+use crate::query_error::QueryError;
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "channels", version: 1 };
@@ -206,25 +207,6 @@ impl Channels {
         Page::of(rows, size, read_channel)
     }
 
-    /// The members of a channel, the last to join first.
-    pub async fn members(
-        &self,
-        channel: ChannelId,
-        after: Option<Cursor>,
-        size: PageSize,
-    ) -> Result<Page<UserId>, QueryError> {
-        let rows = query(
-            "SELECT user_id, position FROM channels_v1.members
-             WHERE channel_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3",
-        )
-        .bind(channel.0)
-        .bind(Cursor::column(after))
-        .bind(size.and_one())
-        .fetch_all(&self.pool)
-        .await?;
-        Page::of(rows, size, |row| Ok(UserId(row.try_get("user_id")?)))
-    }
-
     /// The members of several channels, the last to join first.
     pub async fn members_of(
         &self,
@@ -277,25 +259,6 @@ impl Channels {
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(message).collect()
-    }
-
-    /// What was said in a channel, latest first.
-    pub async fn messages(
-        &self,
-        channel: ChannelId,
-        after: Option<Cursor>,
-        size: PageSize,
-    ) -> Result<Page<Message>, QueryError> {
-        let rows = query(
-            "SELECT * FROM channels_v1.messages WHERE channel_id = $1 AND position < $2
-             ORDER BY position DESC LIMIT $3",
-        )
-        .bind(channel.0)
-        .bind(Cursor::column(after))
-        .bind(size.and_one())
-        .fetch_all(&self.pool)
-        .await?;
-        Page::of(rows, size, message)
     }
 }
 

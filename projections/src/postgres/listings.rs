@@ -10,9 +10,11 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{Cursor, Page, PageSize, QueryError, money, names, pages, unsigned};
+use crate::page::{Cursor, Page, PageSize, pages};
+use crate::postgres::columns::{money, stored_enum, unsigned};
 use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
+use crate::query_error::QueryError;
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "listings", version: 2 };
@@ -101,7 +103,7 @@ impl ListingsProjection {
     }
 }
 
-names! {
+stored_enum! {
     /// Whether a licence can be bought.
     ListingStatus {
         /// It can.
@@ -159,18 +161,6 @@ impl Listings {
         rows.iter().map(listing).collect()
     }
 
-    /// The offers of a track, newest first.
-    pub async fn of_track(
-        &self,
-        track: TrackId,
-        after: Option<Cursor>,
-        size: PageSize,
-    ) -> Result<Page<Listing>, QueryError> {
-        let sql = "SELECT * FROM listings_v2.listings WHERE track_id = $1 AND position < $2
-                   ORDER BY position DESC LIMIT $3";
-        self.page(sql, track.0, after, size).await
-    }
-
     /// The offers of several tracks, each track's newest first; those without any are left out.
     pub async fn of_tracks(
         &self,
@@ -193,24 +183,15 @@ impl Listings {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Listing>, QueryError> {
-        let sql = "SELECT * FROM listings_v2.listings WHERE seller_id = $1 AND position < $2
-                   ORDER BY position DESC LIMIT $3";
-        self.page(sql, seller.0, after, size).await
-    }
-
-    async fn page(
-        &self,
-        sql: &'static str,
-        of: Uuid,
-        after: Option<Cursor>,
-        size: PageSize,
-    ) -> Result<Page<Listing>, QueryError> {
-        let rows = query(sql)
-            .bind(of)
-            .bind(Cursor::column(after))
-            .bind(size.and_one())
-            .fetch_all(&self.pool)
-            .await?;
+        let rows = query(
+            "SELECT * FROM listings_v2.listings WHERE seller_id = $1 AND position < $2
+             ORDER BY position DESC LIMIT $3",
+        )
+        .bind(seller.0)
+        .bind(Cursor::column(after))
+        .bind(size.and_one())
+        .fetch_all(&self.pool)
+        .await?;
         Page::of(rows, size, listing)
     }
 }

@@ -11,9 +11,11 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event, position_from_column};
-use crate::page::{Cursor, Page, PageSize, QueryError, money, names};
+use crate::page::{Cursor, Page, PageSize};
+use crate::postgres::columns::{money, stored_enum};
 use crate::postgres::{bigint, id_of_stream, projection, queries};
 use crate::projection::{ApplyError, ModelId};
+use crate::query_error::QueryError;
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "orders", version: 1 };
@@ -172,7 +174,7 @@ fn of_payment(event: &PaymentEvent) -> (OrderId, Change<'_>) {
     }
 }
 
-names! {
+stored_enum! {
     /// Where an order stands.
     OrderStatus {
         /// Ordered.
@@ -190,7 +192,7 @@ names! {
     }
 }
 
-names! {
+stored_enum! {
     /// Where the money between buyer and seller is.
     EscrowStatus {
         /// There is none yet.
@@ -204,7 +206,7 @@ names! {
     }
 }
 
-names! {
+stored_enum! {
     /// What the payment gateway has done.
     PaymentStatus {
         /// Nothing yet.
@@ -338,15 +340,6 @@ impl Orders {
             histories.entry(order).or_default().push(read_entry(row)?);
         }
         Ok(histories)
-    }
-
-    /// What happened to an order, its escrow and its payment, in the log's order.
-    pub async fn history(&self, order: OrderId) -> Result<Vec<OrderHistoryEntry>, QueryError> {
-        let rows = query("SELECT * FROM orders_v1.history WHERE order_id = $1 ORDER BY position")
-            .bind(order.0)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(read_entry).collect()
     }
 
     /// What somebody bought, newest first.

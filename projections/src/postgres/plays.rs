@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::analytics::{DAYS_MAX, DayPlays, PlayStatistics, TrackPlays};
 use crate::envelope::{Envelope, Event};
-use crate::page::{QueryError, unsigned};
+use crate::postgres::columns::unsigned;
 use crate::postgres::{bigint, queries};
 use crate::projection::{ApplyError, ModelId, Projection, Target};
+use crate::query_error::QueryError;
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "plays", version: 1 };

@@ -7,9 +7,9 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::QueryError;
 use crate::postgres::{projection, queries};
 use crate::projection::{ApplyError, ModelId};
+use crate::query_error::QueryError;
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "profiles", version: 1 };

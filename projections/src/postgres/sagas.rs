@@ -8,9 +8,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, QueryBuilder, Row, query};
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{Cursor, Page, PageSize, QueryError, names};
+use crate::page::{Cursor, Page, PageSize};
+use crate::postgres::columns::stored_enum;
 use crate::postgres::{projection, queries};
 use crate::projection::{ApplyError, ModelId};
+use crate::query_error::QueryError;
 
 /// This model.
 pub const MODEL: ModelId = ModelId { name: "sagas", version: 1 };
@@ -138,7 +140,7 @@ fn change(event: &SagaEvent) -> Change<'_> {
     }
 }
 
-names! {
+stored_enum! {
     /// How a saga fares.
     SagaStatus {
         /// It goes on by itself.
@@ -187,17 +189,6 @@ queries! {
 }
 
 impl Sagas {
-    /// The runs about a subject, newest first.
-    pub async fn of_subject(&self, subject: &str) -> Result<Vec<SagaInstance>, QueryError> {
-        let rows = query(
-            "SELECT * FROM sagas_v1.sagas WHERE subject = $1 ORDER BY position DESC LIMIT 100",
-        )
-        .bind(subject)
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(instance).collect()
-    }
-
     /// The latest run about each subject; subjects without one are left out.
     pub async fn latest_of(
         &self,

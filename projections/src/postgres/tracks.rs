@@ -10,12 +10,14 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{Cursor, Page, PageSize, QueryError, names, pages};
+use crate::page::{Cursor, Page, PageSize, pages};
+use crate::postgres::columns::stored_enum;
 use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
+use crate::query_error::QueryError;
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "tracks", version: 1 };
+pub const MODEL: ModelId = ModelId { name: "tracks", version: 2 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS tracks (
@@ -31,11 +33,15 @@ const TABLES: &[&str] = &[
         master_available boolean NOT NULL DEFAULT true,
         published boolean NOT NULL DEFAULT false,
         created_at timestamptz NOT NULL,
+        created_position bigint NOT NULL,
         published_at timestamptz,
-        position bigint NOT NULL
+        published_position bigint
     )",
-    "CREATE INDEX IF NOT EXISTS tracks_by_artist ON tracks (artist_id, position DESC)",
-    "CREATE INDEX IF NOT EXISTS tracks_published ON tracks (position DESC) WHERE published",
+    "CREATE INDEX IF NOT EXISTS tracks_by_artist ON tracks (artist_id, created_position DESC)",
+    "CREATE INDEX IF NOT EXISTS tracks_published_by_artist
+        ON tracks (artist_id, published_position DESC) WHERE published",
+    "CREATE INDEX IF NOT EXISTS tracks_published
+        ON tracks (published_position DESC) WHERE published",
 ];
 
 /// Fills the model.
@@ -52,7 +58,7 @@ impl TracksProjection {
         let statement = match event {
             TrackEvent::TrackCreated(event) => query(
                 "INSERT INTO tracks (track_id, artist_id, title, tags, status, master_object_key,
-                                     created_at, position)
+                                     created_at, created_position)
                  VALUES ($1, $2, $3, $4, 'processing', $5, $6, $7)",
             )
             .bind(event.track_id.0)
@@ -75,11 +81,13 @@ impl TracksProjection {
                     .bind(event.track_id.0)
                     .bind(&event.reason)
             }
-            TrackEvent::TrackPublished(event) => {
-                query("UPDATE tracks SET published = true, published_at = $2 WHERE track_id = $1")
-                    .bind(event.track_id.0)
-                    .bind(at)
-            }
+            TrackEvent::TrackPublished(event) => query(
+                "UPDATE tracks SET published = true, published_at = $2, published_position = $3
+                 WHERE track_id = $1",
+            )
+            .bind(event.track_id.0)
+            .bind(at)
+            .bind(envelope.position_column()),
             TrackEvent::TrackMasterTakenDown(event) => {
                 query("UPDATE tracks SET master_available = false WHERE track_id = $1")
                     .bind(event.track_id.0)
@@ -90,7 +98,7 @@ impl TracksProjection {
     }
 }
 
-names! {
+stored_enum! {
     /// Whether a track can be streamed.
     TrackStatus {
         /// It is being made.
@@ -147,28 +155,26 @@ impl Tracks {
     /// The tracks with these ids, in no order; the unknown are left out.
     pub async fn by_ids(&self, tracks: &[TrackId]) -> Result<Vec<Track>, QueryError> {
         let ids: Vec<Uuid> = tracks.iter().map(|track| track.0).collect();
-        let rows = query("SELECT * FROM tracks_v1.tracks WHERE track_id = ANY ($1)")
+        let rows = query("SELECT * FROM tracks_v2.tracks WHERE track_id = ANY ($1)")
             .bind(ids)
             .fetch_all(&self.pool)
             .await?;
         rows.iter().map(track).collect()
     }
 
-    /// An artist's tracks, newest first; the published ones, or with drafts.
+    /// An artist's tracks, drafts among them, the one made last first.
     pub async fn by_artist(
         &self,
         artist: UserId,
-        drafts: bool,
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Track>, QueryError> {
         let rows = query(
-            "SELECT * FROM tracks_v1.tracks
-             WHERE artist_id = $1 AND (published OR $2) AND position < $3
-             ORDER BY position DESC LIMIT $4",
+            "SELECT *, created_position AS position FROM tracks_v2.tracks
+             WHERE artist_id = $1 AND created_position < $2
+             ORDER BY created_position DESC LIMIT $3",
         )
         .bind(artist.0)
-        .bind(drafts)
         .bind(Cursor::column(after))
         .bind(size.and_one())
         .fetch_all(&self.pool)
@@ -176,15 +182,16 @@ impl Tracks {
         Page::of(rows, size, track)
     }
 
-    /// Every published track, newest first.
+    /// Every published track, the one published last first.
     pub async fn published(
         &self,
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Track>, QueryError> {
         let rows = query(
-            "SELECT * FROM tracks_v1.tracks WHERE published AND position < $1
-             ORDER BY position DESC LIMIT $2",
+            "SELECT *, published_position AS position FROM tracks_v2.tracks
+             WHERE published AND published_position < $1
+             ORDER BY published_position DESC LIMIT $2",
         )
         .bind(Cursor::column(after))
         .bind(size.and_one())
@@ -193,8 +200,8 @@ impl Tracks {
         Page::of(rows, size, track)
     }
 
-    /// The published tracks of several artists, each artist's newest first; those without any are
-    /// left out.
+    /// The published tracks of several artists, each artist's last published first; those without
+    /// any are left out.
     pub async fn published_by(
         &self,
         artists: &[UserId],
@@ -202,9 +209,9 @@ impl Tracks {
         size: PageSize,
     ) -> Result<HashMap<Uuid, Page<Track>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-                       SELECT * FROM tracks_v1.tracks
-                       WHERE artist_id = wanted.id AND published AND position < $2
-                       ORDER BY position DESC LIMIT $3) AS of_one";
+                       SELECT *, published_position AS position FROM tracks_v2.tracks
+                       WHERE artist_id = wanted.id AND published AND published_position < $2
+                       ORDER BY published_position DESC LIMIT $3) AS of_one";
         let artists = artists.iter().map(|artist| artist.0).collect();
         pages(&self.pool, sql, "artist_id", artists, (after, size), track).await
     }

@@ -12,7 +12,7 @@ use tracing::error;
 
 use crate::envelope::Envelope;
 use crate::projection::{ApplyError, ModelId, Projection, Target};
-use crate::runner::{bookkeeping, parked};
+use crate::runner::{parked, schemas};
 
 /// What is done with an event that can't be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl BatchWriter {
     ) -> Result<(), BatchError> {
         // Read anew each time: a rebuild, a retry or a batch that failed may have changed them.
         self.parked = parked::keys(connection, self.id(), self.target).await?;
-        bookkeeping::search_in(connection, self.id(), self.target).await?;
+        schemas::search_in(connection, self.id(), self.target).await?;
         let mut open = Vec::with_capacity(events.len());
         for event in events {
             let key = self.projection.key(&event);
@@ -161,7 +161,7 @@ impl BatchWriter {
             projection = %self.id(), event.position = %position, event.key = key, reason,
             "a projection parked an event that can't be applied"
         );
-        counter!("projection_parked_keys_total", "projection" => self.id().name).increment(1);
+        counter!("veza_projection_parked_keys_total", "projection" => self.id().name).increment(1);
         self.park(connection, event, Some(&reason)).await?;
         self.parked.insert(key);
         Ok(())

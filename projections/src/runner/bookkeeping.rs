@@ -1,11 +1,11 @@
 //! The runner's own tables, in the schema `projection`: checkpoints and parked events.
 
-use sqlx::{Connection, Executor, PgConnection, PgPool};
+use sqlx::PgPool;
 
-use crate::projection::{ModelId, Target};
+use crate::runner::schemas::run_script;
 
 /// Lets one process at a time make the runner's tables: `CREATE … IF NOT EXISTS` can collide.
-/// (A model's own schemas are changed by whoever has its lease for rebuilds.)
+/// (A model's own schemas are changed by whoever has a lease of it.)
 const SCHEMA_LOCK: i64 = 0x7665_7a61_0001;
 
 const TABLES: &str = r"
@@ -82,64 +82,4 @@ pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
     run_script(&mut transaction, TABLES).await?;
     run_script(&mut transaction, FOLD).await?;
     transaction.commit().await
-}
-
-/// Makes the model's empty shadow schema anew; what an interrupted rebuild left is dropped.
-pub(crate) async fn create_shadow(
-    connection: &mut PgConnection,
-    id: ModelId,
-    tables: &[&str],
-) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    forget_shadow(&mut transaction, id).await?;
-    let create = format!("CREATE SCHEMA {}", id.schema(Target::Shadow));
-    run_script(&mut transaction, &create).await?;
-    search_in(&mut transaction, id, Target::Shadow).await?;
-    for table in tables {
-        run_script(&mut transaction, table).await?;
-    }
-    transaction.commit().await
-}
-
-/// Drops the model's shadow, whose rebuild is given up.
-pub(crate) async fn drop_shadow(
-    connection: &mut PgConnection,
-    id: ModelId,
-) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    forget_shadow(&mut transaction, id).await?;
-    transaction.commit().await
-}
-
-async fn forget_shadow(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
-    let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", id.schema(Target::Shadow));
-    run_script(connection, &drop).await?;
-    sqlx::query("DELETE FROM projection.parked WHERE name = $1 AND version = $2 AND shadow")
-        .bind(id.name)
-        .bind(id.version_column())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Until the transaction ends, tables without a schema are the target's.
-pub(crate) async fn search_in(
-    connection: &mut PgConnection,
-    id: ModelId,
-    target: Target,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT set_config('search_path', $1, true)")
-        .bind(format!("{}, public", id.schema(target)))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Runs one or more statements without parameters.
-pub(crate) async fn run_script(
-    connection: &mut PgConnection,
-    statements: &str,
-) -> Result<(), sqlx::Error> {
-    connection.execute(statements).await?;
-    Ok(())
 }

@@ -1,11 +1,14 @@
 //! Checkpoints: how far a model has come, and how it fares, in the transaction of its data.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use event_store::Position;
 use sqlx::{FromRow, PgConnection, PgPool, Row, postgres::PgRow};
 
 use crate::envelope::{position_column, position_from_column};
 use crate::projection::ModelId;
+use crate::runner::lease;
 
 /// Whether a projection does its work; how far behind it is, is another question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,10 @@ impl Status {
 /// How a projection fares whose process is gone without a word.
 pub const NOT_RUN: &str = "not run";
 
+/// How a projection fares whose connection has been at one thing for longer than anything may take:
+/// PostgreSQL would have ended it, so the backend there hangs, and nobody else gets the lease.
+pub const SILENT: &str = "silent";
+
 /// A projection's row of checkpoints, for operators.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
@@ -55,12 +62,17 @@ pub struct Checkpoint {
     pub parked_events: i64,
     /// Whether a process has the lease to run it.
     pub is_leased: bool,
+    /// How long the one who has it has been at one batch, when at one.
+    pub batch_time: Option<Duration>,
 }
 
 impl Checkpoint {
     /// How it fares by now: the status is the last word of a process that may be gone since. Who
     /// tries again has no lease between two tries.
     pub fn faring(&self) -> &str {
+        if self.batch_time.is_some_and(|time| time > lease::WORK_TIME_MAX) {
+            return SILENT;
+        }
         let at_rest = [Status::Retrying, Status::Stopped].map(Status::as_str);
         if self.is_leased || at_rest.contains(&self.status.as_str()) {
             &self.status
@@ -73,6 +85,7 @@ impl Checkpoint {
 impl FromRow<'_, PgRow> for Checkpoint {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let failing: Option<i64> = row.try_get("failing_position")?;
+        let batch_seconds: Option<f64> = row.try_get("batch_seconds")?;
         Ok(Self {
             name: row.try_get("name")?,
             version: row.try_get("version")?,
@@ -84,6 +97,7 @@ impl FromRow<'_, PgRow> for Checkpoint {
             updated_at: row.try_get("updated_at")?,
             parked_events: row.try_get("parked_events")?,
             is_leased: row.try_get("is_leased")?,
+            batch_time: batch_seconds.map(|s| Duration::from_secs_f64(s.max(0.0))),
         })
     }
 }
@@ -92,17 +106,19 @@ impl FromRow<'_, PgRow> for Checkpoint {
 /// (<https://www.postgresql.org/docs/current/view-pg-locks.html>).
 pub async fn checkpoints(pool: &PgPool) -> Result<Vec<Checkpoint>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT c.*, (SELECT count(*) FROM projection.parked p
+        "WITH leases AS MATERIALIZED (
+             SELECT l.classid::bigint << 32 | l.objid::bigint AS key,
+                    extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS batch_seconds
+             FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+             WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
+               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+         SELECT c.*, (SELECT count(*) FROM projection.parked p
                       WHERE p.name = c.name AND p.version = c.version AND NOT p.shadow)
                      AS parked_events,
-                EXISTS (SELECT FROM pg_locks l
-                        WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND l.granted
-                          AND l.database = (SELECT oid FROM pg_database
-                                            WHERE datname = current_database())
-                          AND (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended(
-                              'veza projection run ' || c.name || '_v' || c.version, 0))
-                     AS is_leased
-         FROM projection.checkpoints c ORDER BY name, version",
+                lease.key IS NOT NULL AS is_leased, lease.batch_seconds
+         FROM projection.checkpoints c LEFT JOIN leases lease ON lease.key
+             = hashtextextended('veza projection run ' || c.name || '_v' || c.version, 0)
+         ORDER BY name, version",
     )
     .fetch_all(pool)
     .await
@@ -271,4 +287,38 @@ pub(crate) async fn stands_still(
     .execute(connection)
     .await?;
     Ok(told.rows_affected() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_projection_fares_as_it_says_unless_nobody_can_be_at_it_any_more() {
+        let of = |status: Status, is_leased, batch_seconds: Option<u64>| Checkpoint {
+            name: "a".to_owned(),
+            version: 1,
+            built: true,
+            position: Position::START,
+            status: status.as_str().to_owned(),
+            reason: None,
+            failing_position: None,
+            updated_at: DateTime::UNIX_EPOCH,
+            parked_events: 0,
+            is_leased,
+            batch_time: batch_seconds.map(Duration::from_secs),
+        };
+        let limit = lease::WORK_TIME_MAX.as_secs();
+        for (status, is_leased, batch_seconds, faring) in [
+            (Status::Running, true, None, "running"),
+            (Status::Running, true, Some(limit), "running"),
+            (Status::Running, true, Some(limit + 1), SILENT),
+            (Status::Running, false, None, NOT_RUN),
+            (Status::Retrying, false, None, "retrying"),
+            (Status::Retrying, true, Some(limit + 1), SILENT),
+            (Status::Stopped, false, None, "stopped"),
+        ] {
+            assert_eq!(of(status, is_leased, batch_seconds).faring(), faring, "{status:?}");
+        }
+    }
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use event_store::{Position, RecordedEvent, SubscribeError, SubscribeFrom};
-use futures::StreamExt;
+use futures::{StreamExt, TryFutureExt};
 use metrics::{counter, histogram};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
@@ -91,11 +91,10 @@ impl Publisher {
                 Position::START
             }
         };
-        let link = self.bus.connect(&*self.supervisor.store);
-        let Some(link) = cancel.run_until_cancelled(link).await else {
-            return Ok(None);
-        };
-        Ok(Some(Session { connection, link: link?, position }))
+        let link = cancel.run_until_cancelled(self.bus.connect(&*self.supervisor.store));
+        let link = async { Ok::<_, PublishError>(link.await.transpose()?) };
+        let link = lease::kept(connection, link).await?;
+        Ok(link.map(|link| Session { connection, link, position }))
     }
 
     async fn follow(&self, session: &mut Session<'_>) -> Result<(), PublishError> {
@@ -109,7 +108,10 @@ impl Publisher {
                 () = cancel.cancelled() => return Ok(()),
                 chunk = chunks.next() => chunk.ok_or(PublishError::SubscriptionEnded)?,
                 () = sleep(IDLE_INTERVAL) => {
-                    let head = self.supervisor.nothing_until_head(session.position).await?;
+                    lease::answered(session.connection.ping()).await?;
+                    let look = self.supervisor.nothing_until_head(session.position);
+                    let look = look.err_into::<PublishError>();
+                    let head = lease::kept(session.connection, look).await?;
                     if let Some(head) = head {
                         self.advance(session, head).await?;
                     }
@@ -144,7 +146,7 @@ impl Publisher {
             let waited = self.supervisor.cancel.run_until_cancelled(timeout(STALL, &mut sent));
             match waited.await {
                 Some(Ok(published)) => break published?,
-                Some(Err(_)) if stalled => {}
+                Some(Err(_)) if stalled => lease::answered(session.connection.ping()).await?,
                 Some(Err(_)) => {
                     stalled = true;
                     let reason = "Kafka does not confirm what was sent; it is waited for";
@@ -163,8 +165,10 @@ impl Publisher {
             // The checkpoint, which moves now, says that it runs again.
             info!(projection = %id, "Kafka confirms again");
         }
-        histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
-        counter!("projection_events_total", "projection" => id.name).increment(events.len() as u64);
+        histogram!("veza_projection_batch_seconds", "projection" => id.name)
+            .record(started.elapsed());
+        counter!("veza_projection_events_total", "projection" => id.name)
+            .increment(events.len() as u64);
         Ok(true)
     }
 

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use crate::projection::{ApplyError, ModelId, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
-use crate::runner::{bookkeeping, checkpoint, lease, parked};
+use crate::runner::{bookkeeping, checkpoint, lease, parked, schemas};
 
 /// Most events in one transaction of a rebuild.
 const BATCH_EVENTS_MAX: usize = 2_000;
@@ -104,15 +104,15 @@ impl Rebuild {
         let id = self.projection.id();
         let prepared = self.cancel.run_until_cancelled(bookkeeping::prepare(&self.pool)).await;
         prepared.ok_or(RebuildError::Cancelled)??;
-        let mut connection = lease::connect(&self.pool).await?;
+        let mut connection = lease::connect(&self.pool, lease::Work::Rebuild).await?;
         if !lease::try_take(&mut connection, id, lease::Work::Rebuild).await? {
             return Err(RebuildError::Busy(id));
         }
         let built = self.build(&mut connection, &mut progress).await;
         if built.is_err()
-            && let Err(error) = bookkeeping::drop_shadow(&mut connection, id).await
+            && let Err(error) = schemas::drop_shadow(&mut connection, id).await
         {
-            // The next rebuild drops it.
+            // The next start of the projection drops it, or the next rebuild.
             warn!(projection = %id, %error, "what was built so far stays behind");
         }
         let told = built?;
@@ -128,7 +128,7 @@ impl Rebuild {
         progress: &mut ProgressListener,
     ) -> Result<RebuildProgress, RebuildError> {
         let id = self.projection.id();
-        bookkeeping::create_shadow(connection, id, self.projection.tables()).await?;
+        schemas::create_shadow(connection, id, self.projection.tables()).await?;
         self.projection.begin_shadow().await?;
         let head = self.store.head().await?;
         let mut filling = Filling {
@@ -163,8 +163,9 @@ impl Rebuild {
             0 => debug!(projection = %id, "an empty model went live"),
             events => info!(projection = %id, events, "a rebuilt model went live"),
         }
-        if let Err(error) = self.drop_old(connection).await {
-            // The next rebuild drops it.
+        // Apart from the swap, so that it does not wait for readers of the old tables.
+        if let Err(error) = schemas::drop_old(connection, id).await {
+            // The next start of the projection drops it, or the next rebuild.
             warn!(projection = %id, %error, "the tables of the old model stay behind");
         }
         Ok(filling.told)
@@ -221,7 +222,7 @@ impl Rebuild {
     ) -> Result<bool, RebuildError> {
         let id = self.projection.id();
         let mut transaction = connection.begin().await?;
-        bookkeeping::run_script(&mut transaction, SWAP_PATIENCE).await?;
+        schemas::run_script(&mut transaction, SWAP_PATIENCE).await?;
         let live = match checkpoint::lock(&mut transaction, id).await {
             Err(error) if is_lock_timeout(&error) => {
                 transaction.rollback().await?;
@@ -229,7 +230,7 @@ impl Rebuild {
             }
             live => live?,
         };
-        bookkeeping::run_script(&mut transaction, "SET LOCAL lock_timeout = 0").await?;
+        schemas::run_script(&mut transaction, "SET LOCAL lock_timeout = 0").await?;
         if let Some(live) = live.filter(|live| *live > filling.told.position) {
             let mut chunks = self.events_after(filling.told.position).await?;
             while let Some(chunk) = chunks.next().await {
@@ -244,29 +245,22 @@ impl Rebuild {
             filling.told.position = live;
         }
         let (live, shadow) = (id.schema(Target::Live), id.schema(Target::Shadow));
+        let old = schemas::old_schema(id);
         let away = format!(
-            "DROP SCHEMA IF EXISTS {live}_old CASCADE;
+            "DROP SCHEMA IF EXISTS {old} CASCADE;
              DO $$ BEGIN
                  IF to_regnamespace('{live}') IS NOT NULL THEN
-                     ALTER SCHEMA {live} RENAME TO {live}_old;
+                     ALTER SCHEMA {live} RENAME TO {old};
                  END IF;
              END $$;
              ALTER SCHEMA {shadow} RENAME TO {live}"
         );
-        bookkeeping::run_script(&mut transaction, &away).await?;
+        schemas::run_script(&mut transaction, &away).await?;
         parked::swap(&mut transaction, id).await?;
         checkpoint::advance(&mut transaction, id, filling.told.position).await?;
         self.projection.swap_shadow().await?;
         transaction.commit().await?;
         Ok(true)
-    }
-
-    /// Drops what was live. Apart from the swap, so that it does not wait for readers of the old
-    /// tables.
-    async fn drop_old(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let live = self.projection.id().schema(Target::Live);
-        let drop = format!("DROP SCHEMA IF EXISTS {live}_old CASCADE");
-        bookkeeping::run_script(connection, &drop).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event_store::{Position, ReadAll, ReadError, RecordedEvent, SubscribeError, SubscribeFrom};
-use futures::StreamExt;
+use futures::{StreamExt, TryFutureExt};
 use metrics::{counter, histogram};
 use sqlx::{Connection, PgConnection};
 use thiserror::Error;
@@ -17,16 +17,13 @@ use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
 use crate::runner::rebuild::{Rebuild, RebuildError};
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
 use crate::runner::watermarks::AWAITED_INTERVAL;
-use crate::runner::{checkpoint, lease, parked};
+use crate::runner::{checkpoint, lease, parked, schemas};
 
 /// Most events in one transaction.
 const BATCH_EVENTS_MAX: usize = 1_000;
 
 /// How long no event came when a projection looks whether the log went on without it.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How long a batch may take; an engine outside PostgreSQL may need minutes for it.
-const BATCH_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// How often a projection looks for parked keys that are to be tried again, however busy it is.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
@@ -92,11 +89,15 @@ impl Lane {
     ) -> Result<Option<Session<'c>>, SessionError> {
         let id = self.supervisor.id;
         checkpoint::enter(connection, id).await?;
-        if !self.projection.has_live().await? {
+        let has_live = async { Ok::<_, SessionError>(self.projection.has_live().await?) };
+        if !lease::kept(connection, has_live).await? {
             // For good, so that a build that is cut off is not taken for the model.
             checkpoint::forget(connection, id).await?;
         }
-        if checkpoint::load(connection, id).await?.is_none() {
+        schemas::drop_leftovers(connection, id).await?;
+        if checkpoint::load(connection, id).await?.is_some() {
+            schemas::complete_live(connection, id, self.projection.tables()).await?;
+        } else {
             debug!(projection = %id, "a model is not there and is built from the whole log");
             let rebuild = Rebuild {
                 pool: self.supervisor.pool.clone(),
@@ -105,7 +106,8 @@ impl Lane {
                 on_poison: OnPoison::Park,
                 cancel: self.supervisor.cancel.clone(),
             };
-            match rebuild.run(Box::new(|_| {})).await {
+            let built = rebuild.run(Box::new(|_| {}));
+            match lease::kept(connection, built).await {
                 Err(RebuildError::Cancelled) => return Ok(None),
                 built => built?,
             };
@@ -133,7 +135,7 @@ impl Lane {
                 biased;
                 () = self.supervisor.cancel.cancelled() => return Ok(()),
                 _ = retries.tick(), if session.pinned.is_none() => {
-                    lease::within(BATCH_TIME_MAX, self.retry(session)).await?;
+                    lease::within(lease::BATCH_TIME_MAX, self.retry(session)).await?;
                     continue;
                 }
                 chunk = chunks.next() => chunk.ok_or(SessionError::SubscriptionEnded)?,
@@ -174,7 +176,7 @@ impl Lane {
         events: Vec<RecordedEvent>,
         upto: Position,
     ) -> Result<(), SessionError> {
-        lease::within(BATCH_TIME_MAX, self.apply(session, events, upto)).await
+        lease::within(lease::BATCH_TIME_MAX, self.apply(session, events, upto)).await
     }
 
     /// The same, all in one transaction.
@@ -205,14 +207,17 @@ impl Lane {
         transaction.commit().await?;
         (session.position, session.pinned) = (upto, None);
         self.supervisor.publish(upto);
-        histogram!("projection_batch_seconds", "projection" => id.name).record(started.elapsed());
-        counter!("projection_events_total", "projection" => id.name).increment(count);
+        histogram!("veza_projection_batch_seconds", "projection" => id.name)
+            .record(started.elapsed());
+        counter!("veza_projection_events_total", "projection" => id.name).increment(count);
         Ok(())
     }
 
     /// While no event comes: the checkpoint follows the log over events of others.
     async fn follow_others(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
-        if let Some(head) = self.supervisor.nothing_until_head(session.position).await? {
+        let look = self.supervisor.nothing_until_head(session.position);
+        let head = lease::kept(session.connection, look.err_into::<SessionError>()).await?;
+        if let Some(head) = head {
             self.commit(session, Vec::new(), head).await?;
         }
         Ok(())
@@ -229,7 +234,10 @@ impl Lane {
             return Ok(());
         };
         let reached = waiting.last().map_or(session.position, |event| event.position);
-        let next = self.supervisor.first_after(reached).await?;
+        // The batch may be waited for for long, and nothing else is asked meanwhile.
+        lease::answered(session.connection.ping()).await?;
+        let look = self.supervisor.first_after(reached);
+        let next = lease::kept(session.connection, look.err_into::<SessionError>()).await?;
         if next.is_none_or(|next| next > pinned) {
             self.commit(session, std::mem::take(waiting), pinned).await?;
         }

@@ -102,7 +102,7 @@ impl Supervisor {
             } else {
                 warn!(projection = %id, reason, "a projection failed and begins again");
             }
-            counter!("projection_errors_total", "projection" => id.name).increment(1);
+            counter!("veza_projection_errors_total", "projection" => id.name).increment(1);
             told = reason;
             self.cancel.run_until_cancelled(sleep(backoff)).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
@@ -120,7 +120,7 @@ impl Supervisor {
             Ok(ended) => ended.map_err(|error| with_causes(&error)),
             Err(_panic) => Err("it panicked".to_owned()),
         };
-        gauge!("projection_running", "projection" => self.id.name).set(0.0);
+        gauge!("veza_projection_running", "projection" => self.id.name).set(0.0);
         if let Err(error) = lease::answered(self.end(connection, &ended)).await {
             let id = self.id;
             warn!(projection = %id, %error, "the status of a projection could not be written");
@@ -131,7 +131,7 @@ impl Supervisor {
     /// Waits for the lease.
     async fn lease(&self) -> Result<PgConnection, LeaseError> {
         lease::answered(bookkeeping::prepare(&self.pool)).await?;
-        let mut connection = lease::answered(lease::connect(&self.pool)).await?;
+        let mut connection = lease::answered(lease::connect(&self.pool, lease::Work::Run)).await?;
         let mut seen = Seen { at: Instant::now(), position: None, next: None };
         while !lease::answered(lease::try_take(&mut connection, self.id, lease::Work::Run)).await? {
             // Readers in this process wait for what the other one commits.
@@ -182,7 +182,7 @@ impl Supervisor {
     ) -> Result<(), sqlx::Error> {
         checkpoint::set_status(connection, self.id, Status::Running, None, None).await?;
         self.publish(position);
-        gauge!("projection_running", "projection" => self.id.name).set(1.0);
+        gauge!("veza_projection_running", "projection" => self.id.name).set(1.0);
         debug!(projection = %self.id, %position, "a projection runs");
         Ok(())
     }
@@ -209,7 +209,7 @@ impl Supervisor {
             *reached = position.max(*reached);
             moved
         });
-        gauge!("projection_position", "projection" => self.id.name).set(position.get() as f64);
+        gauge!("veza_projection_position", "projection" => self.id.name).set(position.get() as f64);
     }
 
     /// The end of the log, when nothing that is taken lies between it and the position.

@@ -11,8 +11,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::page::is_undefined;
 use crate::projection::ModelId;
+use crate::query_error::is_undefined;
 use crate::runner::checkpoint::{self, Checkpoint};
 
 /// How often a process that does not run the projection looks at its checkpoint.

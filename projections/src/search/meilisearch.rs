@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::page::QueryError;
 use crate::projection::{ApplyError, ModelId, Target};
+use crate::query_error::QueryError;
 use crate::search::{HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject};
 
 /// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.

@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::page::QueryError;
 use crate::projection::{ApplyError, ModelId, Target};
+use crate::query_error::QueryError;
 use crate::search::{
     HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject, SubjectKind,
 };
@@ -96,9 +96,6 @@ const SEARCHES_MAX: usize = 4;
 /// itself, which goes on when whoever asked has gone.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// SQLSTATE of a statement that took too long.
-const TOO_LONG: &str = "57014";
-
 /// The index in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresSearch {
@@ -127,13 +124,7 @@ impl PostgresSearch {
             .bind(i64::from(wanted.offset))
             .bind(i64::from(wanted.limit.min(HITS_MAX)))
             .fetch_all(&mut *transaction)
-            .await;
-        let rows = rows.map_err(|error| match error.as_database_error() {
-            Some(said) if said.code().as_deref() == Some(TOO_LONG) => {
-                QueryError::Search(error.into())
-            }
-            _ => error.into(),
-        })?;
+            .await?;
         transaction.commit().await?;
         rows.iter().map(subject).collect()
     }

@@ -1,12 +1,15 @@
 //! One process at a time: a process that waits for the lease does no harm, and one that has lost
 //! its way to PostgreSQL does not pass for one at work.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use projections::checkpoints;
+use async_trait::async_trait;
+use event_store::Position;
 use projections::postgres::profiles::{MODEL, ProfilesProjection};
-use sqlx::PgPool;
+use projections::{ApplyError, Envelope, ModelId, Projection, Target, checkpoints};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgConnection, PgPool};
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
@@ -89,4 +92,65 @@ async fn a_connection_that_goes_silent_is_given_up_and_told_of() {
     reached(&runner, &[MODEL], position).await;
     assert_eq!(status(&pool).await, ("running".to_owned(), None));
     assert!(runner.drain(LIMIT).await);
+}
+
+/// A model whose process hangs as soon as it has the lease: nothing in it goes on.
+struct HangingProcess(Mutex<mpsc::Receiver<()>>);
+
+#[async_trait]
+impl Projection for HangingProcess {
+    fn id(&self) -> ModelId {
+        MODEL
+    }
+
+    fn categories(&self) -> &'static [&'static str] {
+        &["user"]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        ProfilesProjection.tables()
+    }
+
+    async fn apply(
+        &self,
+        _: Target,
+        _: &mut PgConnection,
+        _: &[Envelope],
+    ) -> Result<(), ApplyError> {
+        Ok(())
+    }
+
+    async fn has_live(&self) -> Result<bool, ApplyError> {
+        // The whole thread, with its connections: it ends when the test does.
+        let _ = self.0.lock().expect("only one waits").recv();
+        Ok(true)
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_hangs_loses_its_lease_to_the_one_that_waits() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (release, held) = mpsc::channel();
+    let options = (*pool.connect_options()).clone();
+    let events = store.clone();
+    let hanging = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("it is built").block_on(async {
+            let pool = PgPoolOptions::new().connect_lazy_with(options);
+            let projection = Arc::new(HangingProcess(Mutex::new(held)));
+            let runner = start(&pool, &events, vec![projection]);
+            // It comes to nothing while it hangs; what it does afterwards disturbs nobody.
+            let _ = runner.watermarks().wait_for(&[MODEL], Position::new(1), LIMIT).await;
+            assert!(runner.drain(LIMIT).await);
+        });
+    });
+    until(|| async { !backends(&pool, true).await.is_empty() }).await;
+    let (_, position) = register(&store, "one");
+    let other = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    let taken = other.watermarks();
+    let taken = taken.wait_for(&[MODEL], position, PATIENCE).await;
+    taken.expect("the other one takes over");
+    drop(release);
+    assert!(other.drain(LIMIT).await);
+    tokio::task::spawn_blocking(move || hanging.join().expect("it ends")).await.expect("it ends");
 }

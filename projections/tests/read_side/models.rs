@@ -128,12 +128,12 @@ async fn a_track_goes_from_draft_to_published_to_taken_down() {
     assert_eq!(found.playlist_key, Some(playlist_key));
     assert!(found.published && found.published_at.is_some() && found.master_available);
 
-    let public = tracks.by_artist(artist, false, None, size(10)).await.expect("they are read");
-    assert_eq!(public.into_rows(), std::slice::from_ref(&found));
-    let first = tracks.by_artist(artist, true, None, size(1)).await.expect("they are read");
+    let public = tracks.published_by(&[artist], None, size(10)).await.expect("they are read");
+    assert_eq!(public[&artist.0].clone().into_rows(), std::slice::from_ref(&found));
+    let first = tracks.by_artist(artist, None, size(1)).await.expect("they are read");
     assert_eq!(first.rows[0].1.track_id, draft);
     let next = first.next().expect("there is more");
-    let second = tracks.by_artist(artist, true, Some(next), size(1)).await.expect("they are read");
+    let second = tracks.by_artist(artist, Some(next), size(1)).await.expect("they are read");
     assert_eq!((second.next(), second.into_rows()), (None, vec![found]));
 
     let (by, reason) = (artist, "a sample was not cleared".to_owned());
@@ -141,6 +141,38 @@ async fn a_track_goes_from_draft_to_published_to_taken_down() {
     stage.caught_up().await;
     let found = tracks.by_id(track_id).await.expect("it is read").expect("it is there");
     assert!(!found.master_available);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_is_published_is_in_the_order_in_which_it_was() {
+    let stage = Stage::new().await;
+    let artist = user();
+    let made = ["a", "b", "c"].map(|title| track(&stage.store, artist, title));
+    let [a, b, c] = made;
+    for track_id in [b, c, a] {
+        stage.store.put::<TrackEvent>(track_id, TrackPublished { track_id });
+    }
+    stage.caught_up().await;
+    let ids = |page: Page<postgres::Track>| {
+        page.into_rows().into_iter().map(|track| track.track_id).collect::<Vec<_>>()
+    };
+    let tracks = &stage.models.tracks;
+    let (mut everybodys, mut theirs, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = tracks.published(after, size(1)).await.expect("they are read");
+        let mut of_artist =
+            tracks.published_by(&[artist], after, size(1)).await.expect("they are read");
+        theirs.extend(of_artist.remove(&artist.0).map(&ids).unwrap_or_default());
+        after = page.next();
+        everybodys.extend(ids(page));
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((everybodys, theirs), (vec![a, c, b], vec![a, c, b]));
+    let all = tracks.by_artist(artist, None, size(10)).await.expect("they are read");
+    assert_eq!(ids(all), [c, b, a]);
     stage.end().await;
 }
 
@@ -192,7 +224,9 @@ async fn a_channel_has_members_and_pages_of_messages() {
     let mut texts = Vec::new();
     let mut after = None;
     loop {
-        let page = channels.messages(channel_id, after, size(2)).await.expect("they are read");
+        let mut pages =
+            channels.messages_of(&[channel_id], after, size(2)).await.expect("they are read");
+        let page = pages.remove(&channel_id.0).expect("something was said");
         after = page.next();
         texts.extend(page.into_rows().into_iter().map(|message| message.text));
         if after.is_none() {
@@ -201,8 +235,8 @@ async fn a_channel_has_members_and_pages_of_messages() {
     }
     let expected: Vec<_> = (0..5).rev().map(|number| format!("message {number}")).collect();
     assert_eq!(texts, expected);
-    let members = channels.members(channel_id, None, size(10)).await.expect("they are read");
-    assert_eq!(members.into_rows(), [guest, owner_id]);
+    let members = channels.members_of(&[channel_id], None, size(10)).await.expect("they are read");
+    assert_eq!(members[&channel_id.0].clone().into_rows(), [guest, owner_id]);
     put(ChannelMemberLeft { channel_id, user_id: guest }.into());
     stage.caught_up().await;
     assert!(!channels.is_member(channel_id, guest).await.expect("it is read"));
@@ -223,15 +257,16 @@ async fn a_saga_tells_what_it_waits_for() {
     let retry_at = chrono::Utc::now();
     put(SagaStepFailed { step, attempt: 2, reason: reason.clone(), retry_at }.into());
     stage.caught_up().await;
-    let found = stage.models.sagas.of_subject(&subject).await.expect("they are read");
-    assert_eq!(found[0].waiting_for.as_deref(), Some("retry 2 of capture"));
-    assert_eq!((found[0].status, found[0].last_error.clone()), (SagaStatus::Running, Some(reason)));
+    let sagas = &stage.models.sagas;
+    let found = sagas.latest_of(std::slice::from_ref(&subject)).await.expect("they are read");
+    let found = &found[&subject];
+    assert_eq!(found.waiting_for.as_deref(), Some("retry 2 of capture"));
+    assert_eq!((found.status, found.last_error.clone()), (SagaStatus::Running, Some(reason)));
     put(SagaCompleted {}.into());
     stage.caught_up().await;
-    let sagas = &stage.models.sagas;
     let done = sagas.select(Some(SagaStatus::Completed), None, None, size(5)).await;
     let done = done.expect("they are read").into_rows();
-    assert_eq!((done[0].stream.as_str(), &done[0].waiting_for), (found[0].stream.as_str(), &None));
+    assert_eq!((done[0].stream.as_str(), &done[0].waiting_for), (found.stream.as_str(), &None));
     let (running, about) = (Some(SagaStatus::Running), Some(subject.as_str()));
     for (status, subject, count) in [
         (None, None, 1),

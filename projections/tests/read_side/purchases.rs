@@ -3,6 +3,7 @@
 use event_schemas::commerce::*;
 use event_schemas::*;
 use event_store::Position;
+use projections::postgres::OrderHistoryEntry;
 use projections::postgres::balances::Balance;
 use projections::postgres::listings::ListingStatus;
 use projections::postgres::orders::{EscrowStatus, OrderStatus, PaymentStatus};
@@ -119,6 +120,11 @@ impl<'a> Purchase<'a> {
         sums
     }
 
+    async fn history(&self) -> Vec<OrderHistoryEntry> {
+        let histories = self.stage.models.orders.histories(&[self.order_id]).await;
+        histories.expect("they are read").remove(&self.order_id).expect("there is a history")
+    }
+
     async fn listing(&self) -> ListingStatus {
         self.stage.caught_up().await;
         let listing = self.stage.models.listings.by_id(self.listing_id).await;
@@ -156,7 +162,7 @@ async fn a_purchase_reads_right_at_every_step() {
     let other = stage.models.listings.by_id(beside).await.expect("it is read");
     let other = other.expect("it is there");
     assert_eq!((other.status, other.sold), (ListingStatus::Sold, 0), "the track is sold out");
-    let history = stage.models.orders.history(order_id).await.expect("it is read");
+    let history = purchase.history().await;
     assert_eq!(history.len(), 7);
     assert_eq!((history[3].position, history[3].what.as_str()), (delivered, "OrderDelivered"));
     let orders = &stage.models.orders;
@@ -184,7 +190,7 @@ async fn an_order_that_comes_to_nothing_leaves_no_money_behind() {
     assert_eq!(purchase.stands().await, nothing);
     assert_eq!(purchase.money().await, [0; 4]);
     assert_eq!(purchase.listing().await, ListingStatus::Open);
-    let history = stage.models.orders.history(order_id).await.expect("it is read");
+    let history = purchase.history().await;
     let last = history.last().expect("there is a history");
     assert_eq!((last.what.as_str(), last.reason.clone()), ("OrderCancelled", Some(reason())));
     stage.end().await;

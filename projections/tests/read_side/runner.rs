@@ -338,6 +338,80 @@ async fn a_cancelled_rebuild_drops_what_it_has_built() {
     assert_eq!(done.expect("it is rebuilt").events, 5_000);
 }
 
+/// The schemas of the model that are not the live one.
+async fn leftovers(pool: &PgPool) -> Vec<String> {
+    let sql = "SELECT nspname::text FROM pg_namespace
+               WHERE nspname LIKE 'profiles%' AND nspname <> 'profiles_v1' ORDER BY 1";
+    sqlx::query_scalar(sql).fetch_all(pool).await.expect("they are listed")
+}
+
+#[tokio::test]
+async fn what_a_killed_rebuild_leaves_is_dropped_by_the_next_start() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    for number in 0..5_000 {
+        register(&store, &format!("user{number}"));
+    }
+    let projection: Arc<dyn Projection> = Arc::new(ProfilesProjection);
+    let runner = start(&pool, &store, vec![projection.clone()]);
+    let head = store.head().await.expect("it is there");
+    reached(&runner, &[MODEL], head).await;
+    assert!(runner.drain(LIMIT).await);
+
+    // A process that dies closes its connections without a word, and so does a task that is gone.
+    let (told, mut batches) = tokio::sync::mpsc::unbounded_channel();
+    let rebuild = Rebuild {
+        pool: pool.clone(),
+        store: store.clone(),
+        projection: projection.clone(),
+        on_poison: OnPoison::Stop,
+        cancel: CancellationToken::new(),
+    };
+    let progress = move |_| told.send(()).expect("it is listened to");
+    let rebuilding = tokio::spawn(rebuild.run(Box::new(progress)));
+    batches.recv().await.expect("a batch is done");
+    rebuilding.abort();
+    assert!(rebuilding.await.expect_err("it is gone").is_cancelled());
+    let locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                 WHERE locktype = 'advisory' AND datname = current_database()";
+    let none = |count: i64| count == 0;
+    until(|| async { none(sqlx::query_scalar(locks).fetch_one(&pool).await.expect("counted")) })
+        .await;
+    sqlx::query("CREATE SCHEMA profiles_v1_old").execute(&pool).await.expect("it is made");
+    assert_eq!(leftovers(&pool).await, ["profiles_v1_build", "profiles_v1_old"]);
+
+    let runner = start(&pool, &store, vec![projection]);
+    until(|| async { leftovers(&pool).await.is_empty() }).await;
+    let (user, position) = register(&store, "late");
+    reached(&runner, &[MODEL], position).await;
+    let profiles = Models::new(&pool).profiles;
+    assert!(profiles.by_id(user).await.expect("it is read").is_some());
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn an_index_that_a_later_release_brought_is_made_without_a_rebuild() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (_, position) = register(&store, "one");
+    let runner = start(&pool, &store, projections());
+    let all: Vec<_> = projections().iter().map(|projection| projection.id()).collect();
+    reached(&runner, &all, position).await;
+    assert!(runner.drain(LIMIT).await);
+    pool.execute("DROP INDEX sagas_v1.sagas_by_position").await.expect("it is dropped");
+    pool.execute("DROP SCHEMA profiles_v1 CASCADE").await.expect("it is dropped");
+
+    let runner = start(&pool, &store, projections());
+    let position = store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec());
+    reached(&runner, &all, position).await;
+    let there = "SELECT to_regclass('sagas_v1.sagas_by_position') IS NOT NULL";
+    let there: bool = sqlx::query_scalar(there).fetch_one(&pool).await.expect("it is told");
+    assert!(there, "runs of sagas are paged without an index");
+    // What is not there at all is not made somewhere else.
+    let elsewhere = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    let elsewhere: i64 = sqlx::query_scalar(elsewhere).fetch_one(&pool).await.expect("counted");
+    assert_eq!(elsewhere, 0);
+    assert!(runner.drain(LIMIT).await);
+}
+
 #[tokio::test]
 async fn a_strict_rebuild_stops_at_poison_and_leaves_the_live_model() {
     let (pool, store) = (database::fresh().await, MemoryStore::new());

@@ -8,7 +8,7 @@ use projections::analytics::{self, DAYS_MAX, TrackPlays};
 use crate::failure::Failure;
 use crate::reader::Reader;
 use crate::rows::PlaysOf;
-use crate::schema::page::Long;
+use crate::schema::long::Long;
 
 /// How a track was listened to.
 pub struct TrackStatistics(pub TrackId);

@@ -12,7 +12,8 @@ use crate::reader::Reader;
 use crate::rows::{ListingsOf, PlaysOf};
 use crate::schema::analytics::TrackStatistics;
 use crate::schema::commerce::Listing;
-use crate::schema::page::{Rows, connection, cost, place};
+use crate::schema::connection::{Connection, connection};
+use crate::schema::page::{cost, place};
 use crate::schema::user::User;
 
 /// What can be asked about tracks.
@@ -32,14 +33,14 @@ impl AudioQuery {
         .transpose()
     }
 
-    /// What is published, newest first.
+    /// What is published, the last first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn tracks(
         &self,
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Track>, Failure> {
+    ) -> Result<Connection<Track>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let tracks = &Reader::of(context).fresh(tracks::MODEL).await?.tracks;
         let page = tracks.published(after, size).await?;
@@ -146,7 +147,7 @@ impl Track {
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Listing>, Failure> {
+    ) -> Result<Connection<Listing>, Failure> {
         let place = place(first, after.as_deref())?;
         let page = Reader::of(context).rows.load_one(ListingsOf(self.0.track_id, place)).await?;
         Ok(connection(page.unwrap_or_else(projections::Page::empty), place, Listing))

@@ -11,8 +11,8 @@ use crate::failure::{Failure, Nullable};
 use crate::reader::Reader;
 use crate::rows::{HistoryOf, SagaOf};
 use crate::schema::audio::Track;
+use crate::schema::long::Long;
 use crate::schema::operations::SagaInstance;
-use crate::schema::page::Long;
 use crate::schema::user::User;
 
 /// What can be asked about commerce.

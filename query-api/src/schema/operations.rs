@@ -10,7 +10,9 @@ use projections::postgres::{self, sagas};
 
 use crate::failure::Failure;
 use crate::reader::Reader;
-use crate::schema::page::{Long, Rows, connection, cost, names, place};
+use crate::schema::connection::{Connection, connection, connection_names};
+use crate::schema::long::Long;
+use crate::schema::page::{cost, place};
 
 /// What can be asked about the platform's own work.
 #[derive(Default)]
@@ -86,13 +88,13 @@ pub enum SagaStatus {
     Compensated,
 }
 
-names! {
+connection_names! {
     /// The names of the field, not of its rows.
     SagaNames = "SagaConnection", "SagaEdge"
 }
 
 /// A page of runs of sagas.
-pub type Sagas = Rows<SagaInstance, SagaNames, SagaNames>;
+pub type Sagas = Connection<SagaInstance, SagaNames, SagaNames>;
 
 /// One run of a saga.
 pub struct SagaInstance(pub postgres::SagaInstance);
@@ -179,9 +181,10 @@ impl Model {
         self.checkpoint.position.to_string()
     }
 
-    /// How its projection fares: `running`, `retrying` or `stopped`.
+    /// How its projection fares: `running`, `retrying`, `stopped`, `not run` where no process has
+    /// it, or `silent` where the one that has it hangs.
     async fn status(&self) -> &str {
-        &self.checkpoint.status
+        self.checkpoint.faring()
     }
 
     /// Since when, or when it last came further.

@@ -1,6 +1,5 @@
 //! Search: tracks and people by words, spelled well or badly.
 
-use async_graphql::connection::Edge;
 use async_graphql::{Context, Enum, Object, Union};
 use projections::search::{self, Subject};
 
@@ -8,7 +7,8 @@ use crate::failure::Failure;
 use crate::limits::SEARCH_HITS_MAX;
 use crate::reader::Reader;
 use crate::schema::audio::Track;
-use crate::schema::page::{Rows, cost, names, size};
+use crate::schema::connection::{Connection, connection_names};
+use crate::schema::page::{cost, size};
 use crate::schema::user::User;
 
 /// What can be searched.
@@ -34,13 +34,13 @@ pub enum SearchResult {
     User(User),
 }
 
-names! {
+connection_names! {
     /// The names of the field, not of the union.
     SearchNames = "SearchConnection", "SearchEdge"
 }
 
 /// A page of hits, best first.
-pub type Hits = Rows<SearchResult, SearchNames, SearchNames>;
+pub type Hits = Connection<SearchResult, SearchNames, SearchNames>;
 
 #[Object]
 impl SearchQuery {
@@ -67,13 +67,10 @@ impl SearchQuery {
         let more =
             if rows < limit { found.len() as u32 > rows } else { found.len() as u32 == rows };
         found.truncate(rows as usize);
-        let mut hits = Hits::new(offset > 0, more && next < SEARCH_HITS_MAX);
-        for (cursor, result) in (offset + 1..).zip(results(reader, found).await?) {
-            // The index may know what its model does not: such a hit is no hit.
-            let edge = |result| Edge::new(format!("s{cursor}"), result);
-            hits.edges.extend(result.map(edge));
-        }
-        Ok(hits)
+        // The index may know what its model does not: such a hit is not shown.
+        let hits = (offset + 1..).map(|behind| format!("s{behind}"));
+        let hits = hits.zip(results(reader, found).await?).collect();
+        Ok(Hits::new(hits, offset > 0, more && next < SEARCH_HITS_MAX))
     }
 }
 

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::failure::{Failure, Nullable};
 use crate::reader::Reader;
 use crate::rows::{MembersOf, MessagesOf};
-use crate::schema::page::{Rows, connection, cost, place};
+use crate::schema::connection::{Connection, connection};
+use crate::schema::page::{cost, place};
 use crate::schema::user::User;
 
 /// What can be asked about channels.
@@ -66,17 +67,14 @@ impl Channel {
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<User>, Failure> {
+    ) -> Result<Connection<User>, Failure> {
         let place = place(first, after.as_deref())?;
         let rows = &Reader::of(context).rows;
         let page = rows.load_one(MembersOf(self.0.channel_id, place)).await?;
         let page = page.unwrap_or_else(Page::empty);
         let profiles = rows.load_many(page.rows.iter().map(|(_, user)| *user)).await?;
         // Whom the model of people does not know yet is left out until it does.
-        let known = page.rows.into_iter().filter_map(|(cursor, user)| {
-            profiles.get(&user).map(|profile| (cursor, profile.clone()))
-        });
-        Ok(connection(Page { rows: known.collect(), more: page.more }, place, User))
+        Ok(connection(page, place, |user| profiles.get(&user).cloned().map(User)))
     }
 
     /// What was said, latest first.
@@ -86,7 +84,7 @@ impl Channel {
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Message>, Failure> {
+    ) -> Result<Connection<Message>, Failure> {
         let place = place(first, after.as_deref())?;
         let rows = &Reader::of(context).rows;
         let page = rows.load_one(MessagesOf(self.0.channel_id, place)).await?;

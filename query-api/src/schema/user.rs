@@ -11,7 +11,8 @@ use crate::reader::Reader;
 use crate::rows::TracksOf;
 use crate::schema::audio::Track;
 use crate::schema::commerce::{Balance, Listing, Order};
-use crate::schema::page::{Rows, connection, cost, place};
+use crate::schema::connection::{Connection, connection};
+use crate::schema::page::{cost, place};
 use crate::schema::social::Channel;
 
 /// What can be asked about people.
@@ -111,14 +112,14 @@ impl User {
         roles(&self.0)
     }
 
-    /// What they have published, newest first.
+    /// What they have published, the last first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn tracks(
         &self,
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Track>, Failure> {
+    ) -> Result<Connection<Track>, Failure> {
         let place = place(first, after.as_deref())?;
         let page = Reader::of(context).rows.load_one(TracksOf(self.0.user_id, place)).await?;
         Ok(connection(page.unwrap_or_else(projections::Page::empty), place, Track))
@@ -159,7 +160,7 @@ impl Account {
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Channel>, Failure> {
+    ) -> Result<Connection<Channel>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let channels = Reader::of(context).channels().await?;
         let page = channels.of_member(self.0.user_id, after, size).await?;
@@ -173,7 +174,7 @@ impl Account {
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Order>, Failure> {
+    ) -> Result<Connection<Order>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let reader = Reader::of(context);
         let orders = &reader.fresh(projections::postgres::orders::MODEL).await?.orders;
@@ -188,7 +189,7 @@ impl Account {
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Order>, Failure> {
+    ) -> Result<Connection<Order>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let reader = Reader::of(context);
         let orders = &reader.fresh(projections::postgres::orders::MODEL).await?.orders;
@@ -203,7 +204,7 @@ impl Account {
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Listing>, Failure> {
+    ) -> Result<Connection<Listing>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let reader = Reader::of(context);
         let listings = &reader.fresh(projections::postgres::listings::MODEL).await?.listings;
@@ -211,17 +212,17 @@ impl Account {
         Ok(connection(page, (after, size), Listing))
     }
 
-    /// One's tracks, drafts among them, newest first.
+    /// One's tracks, drafts among them, the one made last first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn tracks(
         &self,
         context: &Context<'_>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
-    ) -> Result<Rows<Track>, Failure> {
+    ) -> Result<Connection<Track>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let tracks = &Reader::of(context).fresh(tracks::MODEL).await?.tracks;
-        let page = tracks.by_artist(self.0.user_id, true, after, size).await?;
+        let page = tracks.by_artist(self.0.user_id, after, size).await?;
         Ok(connection(page, (after, size), Track))
     }
 }

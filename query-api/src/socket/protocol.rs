@@ -81,12 +81,16 @@ pub enum ToClient<'a> {
     },
 }
 
+/// The longest reason that a close frame has room for, in bytes (RFC 6455, section 5.5: 125 with
+/// the code).
+const REASON_BYTES_MAX: usize = 123;
+
 /// Why a socket is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// The code of the close frame.
     pub code: u16,
-    /// Its reason, for people.
+    /// Its reason, for people: short enough for a close frame.
     pub reason: Cow<'static, str>,
 }
 
@@ -101,15 +105,35 @@ impl Close {
     pub const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
     /// It was never said who it is.
     pub const INIT_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
+    /// Its account has as many as it may.
+    pub const TOO_MANY_SOCKETS: Self = Self::new(4430, "Too many sockets of one account");
     /// It was said twice.
     pub const TOO_MANY_INITS: Self = Self::new(4429, "Too many initialisation requests");
 
     const fn new(code: u16, reason: &'static str) -> Self {
+        assert!(reason.len() <= REASON_BYTES_MAX);
         Self { code, reason: Cow::Borrowed(reason) }
     }
 
-    /// Two things are to be called the same.
+    /// Two things are to be called the same; a name that is too long for a reason is cut.
     pub fn exists(id: &str) -> Self {
+        const AROUND_BYTES: usize = "Subscriber for  already exists".len();
+        let id = &id[..id.floor_char_boundary(REASON_BYTES_MAX - AROUND_BYTES)];
         Self { code: 4409, reason: format!("Subscriber for {id} already exists").into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_fits_a_close_frame_whatever_the_id() {
+        assert_eq!(Close::exists("a").reason, "Subscriber for a already exists");
+        for id in ["a".repeat(93), "a".repeat(94), "é".repeat(64), "🎵".repeat(32)] {
+            let reason = Close::exists(&id).reason;
+            assert!((120..=REASON_BYTES_MAX).contains(&reason.len()), "{reason}");
+            assert!(reason.ends_with(" already exists"), "{reason}");
+        }
     }
 }

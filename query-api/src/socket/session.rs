@@ -1,5 +1,6 @@
 //! One socket, from its opening to its end.
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use access::principal::bearer_principal;
@@ -12,6 +13,7 @@ use futures::stream::{self, BoxStream, SplitSink, StreamExt as _};
 use futures::{SinkExt as _, future};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_stream::StreamMap;
+use tokio_tungstenite::tungstenite;
 
 use crate::api::QueryApi;
 use crate::engine::Query;
@@ -20,6 +22,7 @@ use crate::limits::{
     BODY_BYTES_MAX, CLOSE_TIME_MAX, INIT_TIME_MAX, PING_INTERVAL, SEND_TIME_MAX,
     SUBSCRIPTION_ID_BYTES_MAX, SUBSCRIPTIONS_MAX,
 };
+use crate::socket::places::Place;
 use crate::socket::protocol::{Close, FromClient, Init, ToClient};
 
 /// What becomes of something that was asked.
@@ -49,6 +52,8 @@ struct Session {
     api: QueryApi,
     sink: SplitSink<WebSocket, Message>,
     viewer: Option<Principal>,
+    /// The socket's among those of the viewer's account.
+    place: Option<Place>,
     /// Until when it must be said who it is; then, until when that holds.
     deadline: Instant,
     running: StreamMap<String, BoxStream<'static, Output>>,
@@ -61,7 +66,7 @@ pub async fn run(socket: WebSocket, api: QueryApi) {
     let (sink, mut frames) = socket.split();
     let deadline = Instant::now() + INIT_TIME_MAX;
     let running = StreamMap::new();
-    let mut session = Session { api, sink, viewer: None, deadline, running };
+    let mut session = Session { api, sink, viewer: None, place: None, deadline, running };
     let Err(end) = session.serve(&mut frames).await;
     if let End::Close(Close { code, reason }) = end {
         let frame = CloseFrame { code, reason: reason.as_ref().into() };
@@ -69,10 +74,20 @@ pub async fn run(socket: WebSocket, api: QueryApi) {
         let leave = async {
             let _ = session.sink.send(Message::Close(Some(frame))).await;
             while let Some(Ok(_)) = frames.next().await {}
+            if code == Close::TOO_BIG.code {
+                // The rest of what was too big is never read, so only time lets the reason arrive.
+                future::pending::<()>().await;
+            }
         };
         let _ = timeout(CLOSE_TIME_MAX, leave).await;
     }
     open.decrement(1.0);
+}
+
+/// Whether what can't be read is a frame or a message beyond the limits.
+fn is_too_big(error: &axum::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(tungstenite::Error::Capacity(_)))
 }
 
 type Frame = Option<Result<Message, axum::Error>>;
@@ -116,7 +131,8 @@ impl Session {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
             Some(Ok(Message::Binary(_))) => return Err(Close::BAD_MESSAGE.into()),
             Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
-            // A frame beyond what is read at all is among these.
+            // A frame beyond what is read at all.
+            Some(Err(error)) if is_too_big(&error) => return Err(Close::TOO_BIG.into()),
             Some(Err(_)) => return Err(End::Gone),
         };
         match serde_json::from_str(&text).map_err(|_| Close::BAD_MESSAGE)? {
@@ -142,6 +158,8 @@ impl Session {
             tracing::debug!(reason = %error, "refused an access token on a socket");
             Close::UNAUTHORIZED
         })?;
+        let place = self.api.sockets().of_accounts.take(viewer.user_id);
+        self.place = Some(place.ok_or(Close::TOO_MANY_SOCKETS)?);
         // As long as the token is believed at every other door.
         let left = (viewer.expires_at + CLOCK_LEEWAY - (parts.clock)()).to_std();
         self.deadline = Instant::now() + left.unwrap_or(Duration::ZERO);

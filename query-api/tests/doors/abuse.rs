@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -114,6 +115,35 @@ async fn documents_beyond_a_limit_are_refused() {
         assert!(began.elapsed() < Duration::from_secs(2), "{what} took {:?}", began.elapsed());
     }
     assert_eq!(stage.data(None, "{ __typename }", Value::Null).await["__typename"], "Query");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_nul_in_a_text_is_refused_wherever_it_is() {
+    let stage = Stage::new().await;
+    stage.user("nina", Role::Artist).await;
+    stage.caught_up().await;
+    let user = "query($handle: String) { user(handle: $handle) { id } }";
+    let default = r#"query($handle: String = "a\u0000") { user(handle: $handle) { id } }"#;
+    let fragment = r#"{ ...found } fragment found on Query { user(handle: "\u0000") { id } }"#;
+    for (query, variables) in [
+        (user, json!({ "handle": "nina\0" })),
+        (user, json!({ "handle": ["\0"], "unused": { "a": "b" } })),
+        (r#"{ user(handle: "ni\u0000na") { id } }"#, Value::Null),
+        ("{ user(handle: \"\"\"\0\"\"\") { id } }", Value::Null),
+        (r#"{ search(text: "\u0000") { nodes { __typename } } }"#, Value::Null),
+        (r#"{ tracks(after: "\u0000") { nodes { id } } }"#, Value::Null),
+        (r#"{ sagas(subject: "a\u0000b") { nodes { stream } } }"#, Value::Null),
+        (default, Value::Null),
+        (fragment, Value::Null),
+    ] {
+        let answer = stage.ask(None, query, variables).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "VALIDATION", "{query}: {answer}");
+        assert_eq!(answer.get("data"), None, "{query} is not carried out");
+    }
+    // What only looks like one is a text like any other.
+    let looks_so = json!({ "handle": "\\u0000" });
+    assert_eq!(stage.data(None, user, looks_so).await["user"], Value::Null);
     stage.end().await;
 }
 

@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::Role;
-use event_store::Position;
-use projections::Projection;
-use projections::postgres::profiles::ProfilesProjection;
+use event_store::{
+    ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position, StreamName,
+};
+use projections::postgres::profiles::{self, ProfilesProjection};
 use projections::postgres::tracks::TracksProjection;
+use projections::{Projection, Watermarks};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::stage::Stage;
+use crate::index::{self, Found};
+use crate::stage::{PATIENCE, Stage};
 
 fn some(_: &sqlx::PgPool) -> Vec<Arc<dyn Projection>> {
     vec![Arc::new(TracksProjection), Arc::new(ProfilesProjection)]
@@ -70,6 +74,40 @@ async fn a_query_sees_what_its_caller_has_seen_and_waits_for_what_it_reads_alone
     assert_eq!(stale.0, 200);
     assert_eq!(stale.2["data"]["tracks"]["nodes"][0]["title"], "No. 19");
     assert!(stale.1.unwrap().parse::<u64>().unwrap() <= head.parse().unwrap());
+    stage.end().await;
+}
+
+/// Something happens, and the model of people comes to it.
+async fn meanwhile(store: Arc<dyn EventStore>, watermarks: Watermarks) -> Found {
+    let stream = StreamName::new(format!("else-{}", Uuid::new_v4())).unwrap();
+    let event = NewEvent {
+        id: EventId(Uuid::new_v4()),
+        event_type: EventType::new("Anything").unwrap(),
+        content_type: ContentType::Json,
+        data: "{}".into(),
+        metadata: "{}".into(),
+    };
+    let appended = store.append(&stream, ExpectedRevision::Any, vec![event]).await;
+    let position = appended.unwrap().position.unwrap();
+    watermarks.wait_for(&[profiles::MODEL], position, PATIENCE).await.unwrap();
+    Ok(Vec::new())
+}
+
+#[tokio::test]
+async fn an_older_answer_tells_how_far_its_models_had_come_before_they_were_read() {
+    let stage = Stage::with(some, |parts| {
+        let (store, watermarks) = (Arc::clone(&parts.store), parts.watermarks.clone());
+        parts.search = index::answering(move |_| meanwhile(Arc::clone(&store), watermarks.clone()));
+        parts.search_model = profiles::MODEL;
+    })
+    .await;
+    stage.user("nina", Role::Artist).await;
+    let before = stage.store.head().await.unwrap();
+    stage.watermarks.wait_for(&[profiles::MODEL], before, PATIENCE).await.unwrap();
+    let query = "{ search(text: \"a\") { nodes { __typename } } }";
+    let (status, at, answer, _) = asked(&stage, query, &before.to_string(), true).await;
+    assert_eq!((status, &answer["errors"]), (200, &Value::Null));
+    assert_eq!(at, Some(before.to_string()), "it has nothing of what came while it was made");
     stage.end().await;
 }
 

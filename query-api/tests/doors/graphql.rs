@@ -1,5 +1,6 @@
 //! What is asked and answered: pages, batches, errors.
 
+use std::future::{pending, ready};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -8,10 +9,12 @@ use event_schemas::commerce::{
     EscrowEvent, EscrowHeld, OrderDelivered, OrderEvent, PaymentCaptured, PaymentEvent,
 };
 use event_schemas::{Currency, Money, TrackId};
+use projections::QueryError;
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use uuid::Uuid;
 
+use crate::index;
 use crate::stage::Stage;
 
 #[tokio::test]
@@ -197,7 +200,13 @@ async fn what_breaks_inside_is_not_told() {
         |_| Vec::new(),
         |parts| {
             // No projection has built a model here; and this search fails for another reason.
-            parts.search = Arc::new(Broken);
+            parts.search = index::answering(|query| {
+                let what = "hush: the password of the index";
+                ready(Err(match query.text.as_str() {
+                    "away" => QueryError::Search(what.into()),
+                    _ => QueryError::Malformed { what },
+                }))
+            });
         },
     )
     .await;
@@ -218,7 +227,8 @@ async fn what_breaks_inside_is_not_told() {
 
 #[tokio::test]
 async fn a_query_that_takes_too_long_is_given_up() {
-    let stage = Stage::with(|_| Vec::new(), |parts| parts.search = Arc::new(Stuck)).await;
+    let stuck = index::answering(|_| pending());
+    let stage = Stage::with(|_| Vec::new(), |parts| parts.search = stuck).await;
     let query = "{ search(text: \"a\") { nodes { __typename } } }";
     let began = std::time::Instant::now();
     let response = stage.post(None).json(&json!({ "query": query })).send().await.unwrap();
@@ -227,52 +237,4 @@ async fn a_query_that_takes_too_long_is_given_up() {
     assert_eq!(answer["errors"][0]["extensions"]["code"], "TIMEOUT");
     assert!(began.elapsed() < std::time::Duration::from_secs(18), "{:?}", began.elapsed());
     stage.end().await;
-}
-
-/// An index that does not answer.
-struct Stuck;
-
-#[async_trait::async_trait]
-impl projections::search::SearchIndex for Stuck {
-    async fn write(
-        &self,
-        _: projections::Target,
-        _: &mut sqlx::PgConnection,
-        _: &[projections::search::SearchChange],
-    ) -> Result<(), projections::ApplyError> {
-        Ok(())
-    }
-
-    async fn search(
-        &self,
-        _: &projections::search::SearchQuery,
-    ) -> Result<Vec<projections::search::Subject>, projections::QueryError> {
-        std::future::pending().await
-    }
-}
-
-/// An index that is out of order.
-struct Broken;
-
-#[async_trait::async_trait]
-impl projections::search::SearchIndex for Broken {
-    async fn write(
-        &self,
-        _: projections::Target,
-        _: &mut sqlx::PgConnection,
-        _: &[projections::search::SearchChange],
-    ) -> Result<(), projections::ApplyError> {
-        Ok(())
-    }
-
-    async fn search(
-        &self,
-        query: &projections::search::SearchQuery,
-    ) -> Result<Vec<projections::search::Subject>, projections::QueryError> {
-        let what = "hush: the password of the index";
-        Err(match query.text.as_str() {
-            "away" => projections::QueryError::Search(what.into()),
-            _ => projections::QueryError::Malformed { what },
-        })
-    }
 }

@@ -41,6 +41,14 @@ impl Socket {
         socket
     }
 
+    /// Whether what was said of who it is was taken; if not, it is closed.
+    pub async fn is_welcome(&mut self) -> bool {
+        match self.frame().await {
+            Message::Text(text) => text.contains("connection_ack"),
+            _ => false,
+        }
+    }
+
     pub async fn init(&mut self, token: &str) {
         let payload = json!({ "authorization": format!("Bearer {token}") });
         self.say(json!({ "type": "connection_init", "payload": payload })).await;
@@ -75,6 +83,24 @@ impl Socket {
                 Message::Text(_) => {}
                 frame => panic!("not closed, but {frame:?}"),
             }
+        }
+    }
+
+    /// The code that the socket is closed with while it sends so much, which need not get through.
+    pub async fn closed_while_sending(self, bytes: usize) -> u16 {
+        let (mut sink, frames) = self.0.split();
+        let mut closes = Box::pin(frames.filter_map(async |frame| match frame.unwrap() {
+            Message::Close(frame) => frame,
+            _ => None,
+        }));
+        let sending = async {
+            let _ = sink.send(Message::text("a".repeat(bytes))).await;
+            std::future::pending::<()>().await
+        };
+        let closing = timeout(PATIENCE, closes.next());
+        tokio::select! {
+            () = sending => unreachable!("it never ends"),
+            frame = closing => frame.expect("in time").expect("it is told why").code.into(),
         }
     }
 

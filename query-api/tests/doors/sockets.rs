@@ -1,5 +1,6 @@
 //! Subscriptions over sockets, and how sockets end.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::Role;
@@ -7,13 +8,17 @@ use access::token::{ACCESS_TOKEN_LIFE, CLOCK_LEEWAY};
 use chrono::{TimeDelta, Utc};
 use event_schemas::commerce::{EscrowEvent, EscrowHeld, OrderCancelled, OrderEvent};
 use event_schemas::social::{ChannelEvent, ChannelMemberJoined, ChannelMemberLeft};
-use event_schemas::{Currency, Money, UserId};
+use event_schemas::{Currency, Money, TrackId, UserId};
+use projections::analytics::{DayPlays, PlayStatistics, TrackPlays};
+use projections::postgres::plays;
+use projections::{ModelId, QueryError};
+use query_api::limits::ACCOUNT_SOCKETS_MAX;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 use crate::socket::Socket;
-use crate::stage::{Stage, every_projection};
+use crate::stage::{PATIENCE, Stage, every_projection};
 
 const MESSAGES: &str = "subscription($id: UUID!, $after: String) {
     messagePosted(channelId: $id, after: $after) { text position author { handle } } }";
@@ -188,6 +193,10 @@ async fn sockets_are_closed_for_a_reason() {
         socket.send(Message::text(words.clone())).await;
         assert_eq!(socket.closed().await, code, "{}", &words[..words.len().min(80)]);
     }
+    for bytes in [500 << 10, 600 << 10, 20 << 20] {
+        let socket = Socket::of(&stage, &token).await;
+        assert_eq!(socket.closed_while_sending(bytes).await, 1009, "{bytes} bytes");
+    }
     let mut socket = Socket::of(&stage, &token).await;
     socket.init(&token).await;
     assert_eq!(socket.closed().await, 4429);
@@ -196,10 +205,12 @@ async fn sockets_are_closed_for_a_reason() {
     assert_eq!(socket.closed().await, 4400);
     let nina = stage.user("nina", Role::Artist).await;
     let channel = stage.channel(nina).await;
-    let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
-    socket.subscribe("a", MESSAGES, json!({ "id": channel })).await;
-    socket.subscribe("a", MESSAGES, json!({ "id": channel })).await;
-    assert_eq!(socket.closed().await, 4409);
+    for id in ["a", &"a".repeat(128), &"é".repeat(64)] {
+        let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
+        socket.subscribe(id, MESSAGES, json!({ "id": channel })).await;
+        socket.subscribe(id, MESSAGES, json!({ "id": channel })).await;
+        assert_eq!(socket.closed().await, 4409);
+    }
 
     let protocol = ("sec-websocket-protocol", "graphql-transport-ws");
     let elsewhere = ("origin", "https://evil.example");
@@ -215,6 +226,89 @@ async fn sockets_are_closed_for_a_reason() {
     let (of_known, of_silent, ()) = tokio::join!(socket.closed(), silent.closed(), stage.end());
     assert_eq!((of_known, of_silent), (1001, 1001));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_account_has_so_many_sockets_and_takes_those_of_nobody_else() {
+    let stage = Stage::new().await;
+    let token = stage.token(UserId(Uuid::new_v4()), Role::Listener);
+    let mut sockets = Vec::new();
+    for _ in 0..ACCOUNT_SOCKETS_MAX {
+        sockets.push(Socket::of(&stage, &token).await);
+    }
+    let refused = async || {
+        let mut socket = Socket::silent(&stage).await;
+        socket.init(&token).await;
+        socket.closed().await
+    };
+    assert_eq!(refused().await, 4430);
+    Socket::of(&stage, &stage.token(UserId(Uuid::new_v4()), Role::Listener)).await;
+    // One that is closed makes room for another.
+    sockets.pop().unwrap().send(Message::Close(None)).await;
+    let there_is_room = async {
+        loop {
+            let mut socket = Socket::silent(&stage).await;
+            socket.init(&token).await;
+            if socket.is_welcome().await {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, there_is_room).await.expect("there is room in time");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_subscription_costs_less_than_a_query_may_and_ends_when_it_hangs() {
+    let stage = Stage::with(every_projection, |parts| parts.statistics = Arc::new(Hanging)).await;
+    let nina = stage.user("nina", Role::Artist).await;
+    stage.track(nina, "Song").await;
+    let channel = stage.channel(nina).await;
+    stage.caught_up().await;
+    let costly = |first: u32| {
+        format!(
+            "subscription($id: UUID!) {{ messagePosted(channelId: $id) {{ text author {{
+             tracks(first: {first}) {{ nodes {{ id title status createdAt plays artist {{ id }}
+             }} }} }} }} }}"
+        )
+    };
+    let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
+    socket.subscribe("a", &costly(100), json!({ "id": channel })).await;
+    let refused = socket.next().await;
+    assert_eq!(refused["type"], "error");
+    assert_eq!(refused["payload"][0]["extensions"]["code"], "VALIDATION", "{refused}");
+
+    socket.subscribe("b", MESSAGES, json!({ "id": channel })).await;
+    stage.say(channel, nina, "first").await;
+    socket.next().await;
+    socket.subscribe("c", &costly(1), json!({ "id": channel })).await;
+    socket.subscribe("d", "{ __typename }", Value::Null).await;
+    assert_eq!(socket.next().await["id"], "d", "what was asked before is under way");
+    socket.next().await;
+    stage.say(channel, nina, "second").await;
+    assert_eq!(socket.next().await["id"], "b", "another does not wait for what hangs");
+    let late = socket.next().await;
+    assert_eq!((&late["type"], &late["id"]), (&json!("error"), &json!("c")), "{late}");
+    assert_eq!(late["payload"][0]["extensions"]["code"], "TIMEOUT");
+    stage.end().await;
+}
+
+/// Counts that never come.
+struct Hanging;
+
+#[async_trait::async_trait]
+impl PlayStatistics for Hanging {
+    fn model(&self) -> ModelId {
+        plays::MODEL
+    }
+
+    async fn of_tracks(&self, _: &[TrackId]) -> Result<Vec<(TrackId, TrackPlays)>, QueryError> {
+        std::future::pending().await
+    }
+
+    async fn days(&self, _: TrackId, _: u32) -> Result<Vec<DayPlays>, QueryError> {
+        std::future::pending().await
+    }
 }
 
 #[tokio::test]

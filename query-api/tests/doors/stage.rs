@@ -21,7 +21,7 @@ use event_store::{
     NewEvent, Position, StreamName,
 };
 use media::{FileStorage, ObjectStorage};
-use projections::postgres::{Models, projections};
+use projections::postgres::{Models, projections, query_pool};
 use projections::search::SearchFeed;
 use projections::search::postgres::{MODEL as SEARCH, PostgresSearch};
 use projections::{Projection, Runner};
@@ -43,6 +43,8 @@ pub struct Stage {
     pub address: SocketAddr,
     pub client: Client,
     pub store: Arc<dyn EventStore>,
+    /// What projections and log-ins have.
+    pub pool: sqlx::PgPool,
     pub models: Models,
     pub objects: Arc<dyn ObjectStorage>,
     pub api: QueryApi,
@@ -78,10 +80,11 @@ impl Stage {
         let ring = Arc::new(ring);
         let scope = TokenScope { issuer: "veza".to_owned(), audience: "veza".to_owned() };
         let verifier = Arc::new(TokenVerifier::new(Arc::clone(&ring), &scope, Arc::clone(&clock)));
-        let (gated, models) = (Arc::clone(&verifier), Models::new(&pool));
+        let queries = query_pool(&pool);
+        let (gated, models) = (Arc::clone(&verifier), Models::new(&queries));
         let mut parts = QueryApiParts {
             models: models.clone(),
-            search: Arc::new(PostgresSearch::new(pool.clone())),
+            search: Arc::new(PostgresSearch::new(queries)),
             search_model: SEARCH,
             statistics: Arc::new(models.plays.clone()),
             watermarks: runner.watermarks(),
@@ -109,6 +112,7 @@ impl Stage {
             address,
             client,
             store,
+            pool,
             models,
             objects,
             api,
@@ -156,9 +160,7 @@ impl Stage {
 
     pub async fn user(&self, handle: &str, role: Role) -> UserId {
         let user_id = UserId(Uuid::new_v4());
-        let (handle, display_name) = (handle.to_owned(), handle.to_owned());
-        let registered = UserRegistered { user_id, handle, display_name };
-        self.put::<UserEvent>(user_id, registered.into()).await;
+        self.register(user_id, handle).await;
         let (role, granted_by) = (role.name().to_owned(), user_id);
         let granted = json!({
             "user_id": user_id, "role": role, "by": granted_by, "reason": "sign-up",
@@ -167,6 +169,13 @@ impl Stage {
             self.put::<UserEvent>(user_id, granted.into()).await;
         }
         user_id
+    }
+
+    /// Somebody who signs up.
+    pub async fn register(&self, user_id: UserId, handle: &str) {
+        let (handle, display_name) = (handle.to_owned(), handle.to_owned());
+        let registered = UserRegistered { user_id, handle, display_name };
+        self.put::<UserEvent>(user_id, registered.into()).await;
     }
 
     /// A track that was made and transcoded.

@@ -142,8 +142,12 @@ impl Instance {
             Err(ActivityError::Refused(_)) => "refused",
             Err(_) => "failed",
         };
+        let direction = match way {
+            Way::Do => "forward",
+            Way::Undo => "back",
+        };
         metrics::counter!("veza_saga_steps_total", "saga" => saga.kind, "step" => name,
-            "outcome" => label)
+            "way" => direction, "outcome" => label)
         .increment(1);
         loop {
             let now = self.clock.now();

@@ -13,6 +13,9 @@ use uuid::Uuid;
 /// The data of an event, in bytes.
 pub const EVENT_BYTES: usize = 256;
 
+/// About what one takes in a log, in bytes.
+pub const RECORD_BYTES: usize = EVENT_BYTES + 91;
+
 /// Chance from which the data of events is cut.
 const CHANCE_BYTES: usize = 64 * 1024;
 
@@ -24,6 +27,9 @@ const APPEND_EVENTS: usize = 250;
 
 /// How many appends are under way while it is filled.
 const APPENDS_AT_ONCE: usize = 8;
+
+/// How many new streams are under way while a log of many is filled.
+const STREAMS_AT_ONCE: usize = 256;
 
 /// The name of every event's type.
 pub const EVENT_TYPE: &str = "Measured";
@@ -68,6 +74,38 @@ pub fn stream(number: usize) -> StreamName {
 /// The streams of a log that was filled with so many events.
 pub fn streams(count: usize) -> impl Iterator<Item = StreamName> {
     (0..STREAMS.min(count.div_ceil(APPEND_EVENTS))).map(stream)
+}
+
+/// A log in which every stream has as many events.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    pub streams: usize,
+    /// How many events each has.
+    pub stream_events: usize,
+}
+
+impl Log {
+    /// What [`fill`] makes of so many events.
+    pub fn filled(count: usize) -> Self {
+        let streams = streams(count).count();
+        Self { streams, stream_events: count / streams }
+    }
+
+    pub fn events(self) -> usize {
+        self.streams * self.stream_events
+    }
+}
+
+/// Appends the streams from this number on, each at once.
+pub async fn fill_streams(store: &EmbeddedStore, log: Log, from: usize) -> anyhow::Result<()> {
+    let mut events = Events::new(from as u64);
+    let appends = (from..log.streams).map(|number| {
+        let batch: Vec<NewEvent> = (0..log.stream_events).map(|_| events.next()).collect();
+        let stream = stream(number);
+        async move { store.append(&stream, ExpectedRevision::NoStream, batch).await }
+    });
+    stream::iter(appends).buffered(STREAMS_AT_ONCE).try_for_each(|_| async { Ok(()) }).await?;
+    Ok(())
 }
 
 /// Appends so many events to the store, in some streams by turns.

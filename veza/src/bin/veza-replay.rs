@@ -17,7 +17,7 @@ use replay_tool::{
 use sagas::orchestrator::{ResumeError, resume};
 use serde_json::json;
 use thiserror::Error;
-use veza::config::{Config, Flags, Layers};
+use veza::config::{Config, Flags, Layers, PLATFORM};
 use veza::data_folder;
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
 use veza::stopping::Stopping;
@@ -34,16 +34,18 @@ use veza::stopping::Stopping;
 #[command(name = "veza-replay", version)]
 struct Cli {
     /// The data folder (VEZA_DATA; by default ./veza-data)
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = PLATFORM)]
     data: Option<String>,
-    /// A TOML file with the platform's settings (VEZA_CONFIG)
-    #[arg(long, global = true, value_name = "FILE")]
+    /// A TOML file with the platform's settings (VEZA_CONFIG; `veza config` lists them)
+    #[arg(long, global = true, value_name = "FILE", help_heading = PLATFORM)]
     config: Option<PathBuf>,
     /// Another store, by its connection string, such as esdb://127.0.0.1:2113?tls=false
-    #[arg(long, global = true, value_name = "URL")]
+    /// (VEZA_EVENT_STORE; by default that of the data folder, through the platform while it runs)
+    #[arg(long, global = true, value_name = "URL", help_heading = PLATFORM)]
     store: Option<String>,
-    /// Another database (VEZA_DATABASE_URL; by default the private one of the data folder)
-    #[arg(long, global = true, value_name = "URL")]
+    /// Another database, for the commands on read models (VEZA_DATABASE_URL; by default the private
+    /// one of the data folder)
+    #[arg(long, global = true, value_name = "URL", help_heading = PLATFORM)]
     database_url: Option<String>,
     /// Print JSON, one document a line
     #[arg(long, global = true)]

@@ -17,19 +17,43 @@ const FILE_VARIABLE: &str = "VEZA_CONFIG";
 const NOT_SETTINGS: &[&str] = &[FILE_VARIABLE, "VEZA_URL", "VEZA_QUERY_URL"];
 const TEST_PREFIX: &str = "VEZA_TEST_";
 
+/// The heading, in the help of a command, of the flags that say which platform is meant.
+pub const PLATFORM: &str = "Which platform";
+
 /// What the command line sets.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Flags {
-    /// The data folder
+    /// The data folder (VEZA_DATA; by default ./veza-data)
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
     /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// What this process does: all (unless set otherwise), command-api, query-api, projector,
-    /// saga or event-store; may be given more than once
+    /// What this process does: all, command-api, query-api, projector, saga or event-store; may be
+    /// given more than once (VEZA_ROLES; by default all)
     #[arg(long = "role", value_name = "ROLE")]
     pub roles: Vec<String>,
+}
+
+/// What the command line sets of a command that has no role.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PlaceFlags {
+    /// The data folder (VEZA_DATA; by default ./veza-data)
+    #[arg(long, value_name = "DIR", global = true, help_heading = PLATFORM)]
+    data: Option<String>,
+    /// A TOML file with settings (VEZA_CONFIG; `veza config` lists them)
+    #[arg(long, value_name = "FILE", global = true, help_heading = PLATFORM)]
+    config: Option<PathBuf>,
+}
+
+impl PlaceFlags {
+    /// The same as a process's flags. It is not one of the platform's processes, whose roles the
+    /// variables may name: so no setting that a role needs is missing.
+    #[must_use]
+    pub fn flags(&self) -> Flags {
+        let (data, config) = (self.data.clone(), self.config.clone());
+        Flags { data, config, roles: vec!["all".to_owned()] }
+    }
 }
 
 /// Where a value came from.

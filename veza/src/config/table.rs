@@ -61,7 +61,7 @@ pub const SETTINGS: &[Setting] = &[
     unset("clickhouse_url", "ClickHouse as http(s)://…; unset: analytics are PostgreSQL's."),
     unset("kafka_brokers", "Kafka brokers to publish events to, host:port, separated by commas."),
     unset("objects", "Where objects are kept, file:///…; unset: objects/ in the data folder."),
-    unset("keys", "The folder of sealing and signing keys; unset: keys/ in the data folder."),
+    unset("keys", "The folder of the keys of tokens and digests; unset: keys/ in the data folder."),
     unset(
         "trusted_proxies",
         "Proxies whose X-Forwarded-For is believed: 10.0.0.0/8, separated by commas.",

@@ -74,10 +74,10 @@ pub fn address(value: &str) -> Result<SocketAddr, String> {
 }
 
 pub fn switch(value: &str) -> Result<bool, String> {
-    match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("must be on or off".to_owned()),
+    match value.to_ascii_lowercase().as_str() {
+        "on" | "yes" | "true" | "1" => Ok(true),
+        "off" | "no" | "false" | "0" => Ok(false),
+        _ => Err("must be on or off (or yes or no, true or false, 1 or 0)".to_owned()),
     }
 }
 
@@ -208,6 +208,15 @@ fn parts(value: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_switch_is_on_or_off_in_any_of_the_usual_words() {
+        for (on, off) in [("on", "off"), ("yes", "no"), ("true", "false"), ("1", "0")] {
+            assert_eq!((switch(on), switch(off)), (Ok(true), Ok(false)));
+        }
+        assert_eq!(switch("TRUE"), Ok(true));
+        assert!(switch("banana").is_err() && switch("").is_err() && switch("2").is_err());
+    }
 
     #[test]
     fn sizes_have_units() {

@@ -87,6 +87,14 @@ async fn whose_payment_is_not_taken_gets_no_master() {
     assert_eq!((&order["payment"], &order["masterUrl"]), (&json!("VOIDED"), &Value::Null));
     assert_eq!(download, 404);
     assert_eq!(platform.ledger(&bought.id), ["authorise", "capture", "void"]);
+    let metrics = platform.request(Method::GET, "/metrics", None).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let steps = |way: &str| {
+        let of_way = |line: &&str| line.starts_with("veza_saga_steps_total{") && line.contains(way);
+        metrics.lines().filter(of_way).filter(|line| line.contains("outcome=\"done\"")).count()
+    };
+    let (forward, back) = (steps("way=\"forward\""), steps("way=\"back\""));
+    assert!(back > 0 && forward > back, "{forward} forward, {back} back: {metrics}");
     platform.stop().await;
 }
 

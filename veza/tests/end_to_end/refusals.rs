@@ -1,5 +1,6 @@
 //! What commands refuse names the field that is wrong, and says what to do.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::acts::{offer, publish, sign_up, tone};
@@ -30,6 +31,10 @@ async fn what_is_not_valid_is_named_by_its_field() {
     let token = json!({ "token": "none" });
     let cases: Vec<(&str, &str, Value)> = vec![
         ("display_name", users, person("  ")),
+        ("display_name", users, person("ett\u{200b}a")),
+        ("name", "/api/v1/channels", json!({ "name": "lob\u{feff}by" })),
+        ("tags", tracks, json!({ "upload_id": upload, "title": "a", "tags": ["j\u{200d}azz"] })),
+        ("title", tracks, json!({ "upload_id": upload, "title": "a\u{202e}b" })),
         ("token", "/api/v1/email-confirmations", token),
         ("name", "/api/v1/channels", json!({ "name": "   " })),
         ("name", "/api/v1/channels", json!({})),
@@ -56,6 +61,61 @@ async fn what_is_not_valid_is_named_by_its_field() {
     let (status, problem) = platform.post("/api/v1/orders", Some(&otis), new).await;
     let named = &problem["errors"][0]["field"];
     assert_eq!((status, named), (422, &json!("payment_method")), "{problem}");
+    platform.stop().await;
+}
+
+/// PostgreSQL has no NUL in its texts: what has one is refused before it is asked.
+#[tokio::test]
+async fn a_nul_is_refused_wherever_it_is() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let track = publish(&platform, &nina).await;
+    let nul = "a\u{0}b";
+    let person = json!({
+        "handle": "etta", "display_name": "Etta", "email": "etta@example.org",
+        "password": "long enough", "roles": ["artist"],
+    });
+    let price = json!({ "amount_minor": 1, "currency": nul });
+    let mut cases = vec![
+        ("/api/v1/sessions", json!({ "email": "etta\u{0}@example.org", "password": "secret" })),
+        ("/api/v1/sessions", json!({ "email": "nina@example.org", "password": nul })),
+        ("/api/v1/email-confirmations", json!({ "token": nul })),
+        ("/api/v1/email-confirmations/requests", json!({ "email": "nina@example.o\u{0}rg" })),
+        ("/api/v1/users/me/profile", json!({ "display_name": "Nina", "bio": nul })),
+        ("/api/v1/channels", json!({ "name": nul })),
+        ("/api/v1/listings", json!({ "track_id": track, "kind": nul })),
+        ("/api/v1/listings", json!({ "track_id": track, "kind": "exclusive", "price": price })),
+        ("/api/v1/orders", json!({ "listing_id": nul, "payment_method": "sandbox" })),
+        ("/api/v1/tracks/%00/publication", Value::Null),
+        ("/api/v1/channels/a%00b/messages", json!({ "text": "hello" })),
+        ("/api/v1/users/%00/roles", json!({ "role": "artist", "reason": "asked" })),
+        ("/api/v1/users?a=%00", Value::Null),
+    ];
+    for field in ["handle", "display_name", "email"] {
+        let mut person = person.clone();
+        person[field] = json!(format!("{}\u{0}", person[field].as_str().unwrap()));
+        cases.push(("/api/v1/users", person));
+    }
+    cases.push(("/api/v1/users", json!({ "roles": [nul] })));
+    for (path, body) in cases {
+        let method = if path.ends_with("/profile") { Method::PUT } else { Method::POST };
+        let request = platform.request(method, path, Some(&nina)).json(&body);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let told = answer.text().await.unwrap();
+        assert!((400..500).contains(&status), "{path} {body}: {status} {told}");
+        assert!(!told.contains("internal"), "{path} {body}: {told}");
+    }
+    for path in [
+        "/media/tracks/%00/master.m3u8",
+        &format!("/media/tracks/{track}/%00"),
+        &format!("/media/tracks/{track}/a%00b.m3u8"),
+        "/media/orders/%00/master",
+        "/docs/%00",
+    ] {
+        let answer = platform.request(Method::GET, path, Some(&nina)).send().await.unwrap();
+        assert!(answer.status().is_client_error(), "{path}: {}", answer.status());
+    }
     platform.stop().await;
 }
 

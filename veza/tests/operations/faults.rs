@@ -68,6 +68,17 @@ async fn a_bad_setting_or_a_busy_port_stops_the_start_with_one_line() {
 }
 
 #[tokio::test]
+async fn a_variable_that_is_no_setting_is_said_to_be_ignored() {
+    let folder = folder();
+    let mut command = veza(folder.path(), &["config"]);
+    command.env("VEZA_NOPE", "1");
+    let output = ended(command).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && told.lines().count() == 1, "{told}");
+    assert!(told.starts_with("veza: VEZA_NOPE is ignored: "), "{told}");
+}
+
+#[tokio::test]
 async fn folders_that_can_not_be_used_are_named() {
     let folder = folder();
     let data = folder.path().join("data");

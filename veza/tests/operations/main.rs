@@ -1,7 +1,7 @@
 //! Operations: what is said at the start and what goes wrong then or later, roles as processes of
 //! their own, full disks, accounts made on the server's machine, who may look into the data folder,
 //! lost keys, `veza-replay`, the manners that all HTTP doors share, bodies that do not come as they
-//! should, unused uploads.
+//! should, unused uploads, machines that lack something.
 
 mod accounts;
 mod bodies;
@@ -15,4 +15,5 @@ mod privacy;
 mod process;
 mod replaying;
 mod roles;
+mod setup;
 mod uploads;

@@ -57,3 +57,69 @@ async fn what_no_track_is_made_of_is_bounded_and_goes_after_a_day() {
     assert!(kept.iter().any(|master| master.ends_with(of_track)), "{kept:?}");
     platform.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_killed_half_way_goes_after_a_day() {
+    let folder = folder();
+    let data = folder.path();
+    let objects = data.join("objects");
+    let platform = Process::platform(data, &[]).await;
+    let nina = platform.member("nina", "artist").await;
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>(silence()[..1000].to_vec())]);
+    let body = futures::StreamExt::chain(begun, futures::stream::pending());
+    let request = platform.request(Method::POST, "/api/v1/uploads", Some(&nina));
+    let upload = tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send());
+    let scratch = objects.join(".scratch");
+    eventually("the upload has begun", async || fs::read_dir(&scratch).unwrap().count() == 1).await;
+    platform.kill().await;
+    upload.await.unwrap().unwrap_err();
+
+    // As if it had been killed a moment later, between the master and its note.
+    let note = files(&objects.join("received")).pop().expect("it was noted that it began");
+    let owner = note.parent().unwrap().file_name().unwrap();
+    let masters = objects.join("masters").join(owner);
+    let master = masters.join(note.file_stem().unwrap());
+    fs::create_dir_all(&masters).unwrap();
+    fs::write(&master, silence()).unwrap();
+    let young = masters.join(uuid::Uuid::nil().to_string());
+    fs::write(&young, silence()).unwrap();
+    fs::write(note.with_file_name(format!("{}.json", uuid::Uuid::nil())), "").unwrap();
+    let transcode = data.join("scratch/killed");
+    fs::create_dir(&transcode).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(25 * 60 * 60);
+    File::options().write(true).open(&note).unwrap().set_modified(long_ago).unwrap();
+
+    let platform = Process::platform(data, &[]).await;
+    eventually("the old master is gone", async || !note.exists()).await;
+    assert!(!master.exists() && young.exists() && !transcode.exists());
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_track_that_is_refused_leaves_its_upload_as_it_was() {
+    let folder = folder();
+    let platform = Process::platform(folder.path(), &[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = platform.member("nina", "artist").await;
+    let received = folder.path().join("objects/received");
+    let mut uploads = Vec::new();
+    for nth in 1..=25 {
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(&nina));
+        let answer = request.body(silence()).send().await.unwrap();
+        assert_eq!(answer.status(), if nth <= 20 { 201 } else { 409 }, "upload {nth}");
+        let uploaded: Value = answer.json().await.unwrap();
+        if nth > 20 {
+            continue;
+        }
+        let refused = json!({ "upload_id": uploaded["id"], "title": "" });
+        assert_eq!(platform.post("/api/v1/tracks", Some(&nina), refused).await.0, 422);
+        uploads.push(uploaded["id"].clone());
+    }
+    assert_eq!(files(&received).len(), 20, "all are swept in a day");
+    for upload_id in &uploads[..2] {
+        let new = json!({ "upload_id": upload_id, "title": "Silence" });
+        assert_eq!(platform.post("/api/v1/tracks", Some(&nina), new).await.0, 201);
+    }
+    assert_eq!(files(&received).len(), 18);
+    platform.stop().await;
+}

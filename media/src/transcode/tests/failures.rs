@@ -61,6 +61,10 @@ impl ObjectStorage for FillingUp {
         self.inner.free_bytes().await
     }
 
+    async fn sweep(&self) -> Result<usize, StorageError> {
+        self.inner.sweep().await
+    }
+
     async fn local_file(&self, key: &ObjectKey) -> Result<LocalFile, StorageError> {
         self.inner.local_file(key).await
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use fancy_regex::Regex;
 
+use super::{Filter, FilterSubject, Pattern};
 use crate::event::RecordedEvent;
-use crate::filter::{Filter, FilterSubject, Pattern};
 use crate::limits::{FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
 
 /// A filter that was checked.

@@ -1,0 +1,269 @@
+//! A table of an index file: runs of postings, found by a hash. A filter in memory tells of most
+//! hashes that the table has nothing of them, without a look at the disk.
+
+use std::sync::Arc;
+
+use super::Extent;
+use super::blocks::{Damaged, read_payload};
+use super::bloom::Bloom;
+use super::memory::TOMBSTONE_REVISION;
+use crate::log::{DiskFile, u32_at, u64_at};
+
+const ENTRY_BYTES: usize = 32;
+const POSTING_BYTES: usize = 4;
+const FLAG_TOMBSTONE: u32 = 1;
+/// No revision or ordinal is higher.
+const FIRST_MAX: u64 = TOMBSTONE_REVISION;
+
+/// How many entries are read in one go where many are looked for.
+const ENTRIES_AT_ONCE: usize = 65_536;
+
+/// To look for one entry among others takes about as long as reading so many of them in a row.
+const ENTRIES_A_SEARCH: usize = 2048;
+
+/// A table of a file that is open.
+pub(crate) struct Table {
+    file: Arc<dyn DiskFile>,
+    at: usize,
+    entries: usize,
+    postings: usize,
+    filter: Bloom,
+}
+
+/// A run that is to be written.
+pub(crate) struct Entry<'a> {
+    pub(crate) hash: u64,
+    /// The revision or the ordinal of its first event.
+    pub(crate) first: u64,
+    pub(crate) postings: &'a [u32],
+    pub(crate) tombstone: bool,
+}
+
+impl Table {
+    /// Writes these runs, sorted by their hashes, behind the payload.
+    pub(crate) fn write(entries: &[Entry<'_>], payload: &mut Vec<u8>) {
+        let mut start = 0;
+        for entry in entries {
+            payload.extend_from_slice(&entry.hash.to_le_bytes());
+            payload.extend_from_slice(&entry.first.to_le_bytes());
+            payload.extend_from_slice(&small(start));
+            payload.extend_from_slice(&small(entry.postings.len()));
+            let flags = if entry.tombstone { FLAG_TOMBSTONE } else { 0 };
+            payload.extend_from_slice(&flags.to_le_bytes());
+            payload.extend_from_slice(&[0; 4]);
+            start += entry.postings.len();
+        }
+        for posting in entries.iter().flat_map(|entry| entry.postings) {
+            payload.extend_from_slice(&posting.to_le_bytes());
+        }
+        let hashes: Vec<u64> = entries.iter().map(|entry| entry.hash).collect();
+        payload.extend_from_slice(&Bloom::of(&hashes).to_bytes());
+    }
+
+    /// The table of so many entries and postings that begins at this place of a payload; its filter
+    /// is to be loaded.
+    pub(crate) fn new(file: Arc<dyn DiskFile>, at: usize, entries: usize, postings: usize) -> Self {
+        Self { file, at, entries, postings, filter: Bloom::default() }
+    }
+
+    /// Reads the filter, without which nothing is found.
+    pub(crate) fn load_filter(&mut self) -> Result<(), Damaged> {
+        let bytes = Bloom::bytes_for(self.entries);
+        self.filter = Bloom::from_bytes(&read_payload(&*self.file, self.filter_at(), bytes)?);
+        Ok(())
+    }
+
+    /// Where it ends.
+    pub(crate) fn end(&self) -> usize {
+        self.filter_at() + Bloom::bytes_for(self.entries)
+    }
+
+    /// The runs with this hash.
+    pub(crate) fn find(&self, hash: u64) -> Result<Vec<Extent>, Damaged> {
+        if !self.filter.may_have(hash) {
+            return Ok(Vec::new());
+        }
+        let end = self.entries - usize::from(cfg!(veza_canary = "lose-last-index-entry"));
+        let (mut low, mut high) = (0, end);
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.entry(middle)?.0 < hash {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let mut found = Vec::new();
+        while low < end {
+            let (entry_hash, extent) = self.entry(low)?;
+            if entry_hash != hash {
+                break;
+            }
+            found.push(extent);
+            low += 1;
+        }
+        Ok(found)
+    }
+
+    /// The first run with each of these hashes, which rise: one by one where they are few, else by
+    /// going through the table once.
+    pub(crate) fn find_each(&self, hashes: &[u64]) -> Result<Vec<Option<Extent>>, Damaged> {
+        let likely = hashes.iter().filter(|&&hash| self.filter.may_have(hash)).count();
+        if likely * ENTRIES_A_SEARCH < self.entries {
+            return hashes.iter().map(|&hash| Ok(self.find(hash)?.first().copied())).collect();
+        }
+        let mut found = vec![None; hashes.len()];
+        let mut next = 0;
+        for from in (0..self.entries).step_by(ENTRIES_AT_ONCE) {
+            for (hash, extent) in self.entries(from, ENTRIES_AT_ONCE.min(self.entries - from))? {
+                while hashes.get(next).is_some_and(|&wanted| wanted < hash) {
+                    next += 1;
+                }
+                match hashes.get(next) {
+                    Some(&wanted) if wanted == hash && found[next].is_none() => {
+                        found[next] = Some(extent);
+                    }
+                    Some(_) => {}
+                    None => return Ok(found),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The postings of a run, some skipped; with a tombstone where there is one.
+    pub(crate) fn postings(
+        &self,
+        extent: &Extent,
+        skip: u32,
+        count: u32,
+    ) -> Result<Vec<u32>, Damaged> {
+        let start = extent.start.ok_or(Damaged)?;
+        let count = count.min(extent.postings().saturating_sub(skip)) as usize;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let at = self.postings_at() + (start + skip) as usize * POSTING_BYTES;
+        let bytes = read_payload(&*self.file, at, count * POSTING_BYTES)?;
+        Ok((0..count).map(|place| u32_at(&bytes, place * POSTING_BYTES)).collect())
+    }
+
+    fn entry(&self, number: usize) -> Result<(u64, Extent), Damaged> {
+        self.entries(number, 1)?.pop().ok_or(Damaged)
+    }
+
+    fn entries(&self, from: usize, count: usize) -> Result<Vec<(u64, Extent)>, Damaged> {
+        let at = self.at + from * ENTRY_BYTES;
+        let bytes = read_payload(&*self.file, at, count * ENTRY_BYTES)?;
+        let entries = bytes.chunks_exact(ENTRY_BYTES).map(|entry| {
+            let (first, start, count) = (u64_at(entry, 8), u32_at(entry, 16), u32_at(entry, 20));
+            let tombstone = u32_at(entry, 24) & FLAG_TOMBSTONE != 0;
+            let behind = u64::from(start) + u64::from(count);
+            if behind > self.postings as u64 || first > FIRST_MAX {
+                return Err(Damaged);
+            }
+            let count = count.saturating_sub(u32::from(tombstone));
+            let extent = Extent { first, start: Some(start), count, tombstone };
+            Ok((u64_at(entry, 0), extent))
+        });
+        entries.collect()
+    }
+
+    fn postings_at(&self) -> usize {
+        self.at + self.entries * ENTRY_BYTES
+    }
+
+    fn filter_at(&self) -> usize {
+        self.postings_at() + self.postings * POSTING_BYTES
+    }
+}
+
+/// A count or a place in a segment, as an index has it.
+pub(super) fn small(number: usize) -> [u8; 4] {
+    u32::try_from(number).expect("a segment is below 4 GiB").to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::index::blocks::into_blocks;
+    use crate::log::{Disk as _, SimDisk};
+
+    const NAME: &str = "table";
+
+    /// First ordinal and postings of each hash.
+    type Runs = BTreeMap<u64, (u64, Vec<u32>)>;
+
+    /// The table of these runs, behind some other bytes.
+    fn written(runs: &Runs, ahead: usize) -> (SimDisk, Table) {
+        let mut payload = vec![7; ahead];
+        let entries = runs.iter().map(|(&hash, (first, postings))| {
+            let tombstone = hash % 5 == 0;
+            Entry { hash, first: *first, postings, tombstone }
+        });
+        Table::write(&entries.collect::<Vec<_>>(), &mut payload);
+        let disk = SimDisk::new();
+        disk.put(NAME, into_blocks(&payload));
+        let postings = runs.values().map(|(_, postings)| postings.len()).sum();
+        let file = disk.open(NAME, false).unwrap();
+        let mut table = Table::new(file, ahead, runs.len(), postings);
+        assert_eq!(table.end(), payload.len());
+        table.load_filter().unwrap();
+        (disk, table)
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_found_and_nothing_else(
+            runs in btree_map(0..5000_u64, (0..=FIRST_MAX, vec(any::<u32>(), 1..6)), 0..400),
+            wanted in vec(0..5000_u64, 0..60),
+            ahead in 0..9000_usize,
+        ) {
+            let (_, table) = written(&runs, ahead);
+            let mut wanted = wanted;
+            wanted.sort_unstable();
+            wanted.dedup();
+            let each = table.find_each(&wanted).unwrap();
+            for (hash, found) in wanted.iter().zip(each) {
+                let alone = table.find(*hash).unwrap();
+                prop_assert_eq!(alone.first(), found.as_ref());
+                let Some(extent) = found else {
+                    prop_assert!(!runs.contains_key(hash));
+                    continue;
+                };
+                let (first, postings) = &runs[hash];
+                prop_assert_eq!(extent.first, *first);
+                prop_assert_eq!(extent.tombstone, hash % 5 == 0);
+                let all = u32::try_from(postings.len()).unwrap();
+                prop_assert_eq!(extent.postings(), all);
+                prop_assert_eq!(&table.postings(&extent, 0, u32::MAX).unwrap(), postings);
+                prop_assert_eq!(&table.postings(&extent, 1, 2).unwrap()[..],
+                    &postings[1..postings.len().min(3)]);
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_is_never_served(
+            runs in btree_map(any::<u64>(), (0..=FIRST_MAX, vec(any::<u32>(), 1..4)), 1..300),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let (disk, table) = written(&runs, 0);
+            let mut bytes = disk.contents(NAME).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 0x11;
+            disk.put_into(NAME, &bytes);
+            for (&hash, (first, postings)) in &runs {
+                let Ok(found) = table.find(hash) else { continue };
+                prop_assert_eq!(found[0].first, *first);
+                if let Ok(read) = table.postings(&found[0], 0, u32::MAX) {
+                    prop_assert_eq!(&read, postings);
+                }
+            }
+        }
+    }
+}
