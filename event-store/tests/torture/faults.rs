@@ -47,8 +47,9 @@ async fn life_in(folder: &Path, call: &str, fault: &str, files: &[PathBuf]) -> L
     life
 }
 
-/// Given a process that writes, when it is killed at its nth call of any kind, for every n until it
-/// is not killed any more, then what it acknowledged is there and no append by half.
+/// Given a process that writes, when it is killed as soon as a thread of it makes its nth call of any
+/// kind, for every n until none comes so far, then what it acknowledged is there and no append by
+/// half. (Every step of all threads together is gone through over `SimDisk`, in `crash.rs`.)
 #[tokio::test]
 async fn a_kill_at_any_call_loses_nothing() {
     if !strace_is_there() {
@@ -99,8 +100,11 @@ async fn a_file_that_can_not_be_opened_is_told() {
     let folder = TempDir::new().unwrap();
     let whole = live(folder.path(), &["env"]);
     assert_eq!((whole.openings.len(), whole.refusals().count()), (2, 0), "{whole:?}");
-    let names: Vec<_> =
-        fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let mut names = Vec::new();
+    for file in fs::read_dir(folder.path()).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        names.extend([format!("{name}.tmp"), name]);
+    }
     let (mut refused, mut unopened) = (0, 0);
     for error in ["EMFILE", "EACCES"] {
         for nth in 1..=10 {
@@ -117,7 +121,7 @@ async fn a_file_that_can_not_be_opened_is_told() {
         }
     }
     println!("{unopened} openings and {refused} appends were refused");
-    assert!(unopened >= 4 && refused >= 4, "{unopened} openings, {refused} appends");
+    assert!(unopened >= 4 && refused >= 2, "{unopened} openings, {refused} appends");
 }
 
 /// Given calls that are interrupted or that a file system can't do, then nobody notices.
