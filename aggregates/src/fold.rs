@@ -31,6 +31,9 @@ pub enum LoadError {
     /// The stream was deleted for good.
     #[error("stream {0} is deleted")]
     Deleted(StreamName),
+    /// Of what the stream was at that moment of the past, something has been reclaimed.
+    #[error("what stream {0} was at that moment has been reclaimed in part")]
+    Reclaimed(StreamName),
     /// The store can't.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -40,6 +43,7 @@ impl From<ReadError> for LoadError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::StreamDeleted(stream) => Self::Deleted(stream),
+            ReadError::Reclaimed(stream) => Self::Reclaimed(stream),
             // Asking for a whole stream sets no filter, and one that is not there folds to nothing.
             ReadError::StreamNotFound(_) | ReadError::BadFilter(_) => {
                 Self::Store(StoreError::Unavailable { reason: error.to_string().into() })

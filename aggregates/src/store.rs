@@ -139,7 +139,7 @@ fn framework_error<E: std::error::Error>(error: LoadError) -> AggregateError<E> 
     match error {
         LoadError::Unreadable(error) => AggregateError::DeserializationError(Box::new(error)),
         LoadError::Store(error) => AggregateError::DatabaseConnectionError(Box::new(error)),
-        LoadError::Gap { .. } | LoadError::Deleted(_) => {
+        LoadError::Gap { .. } | LoadError::Deleted(_) | LoadError::Reclaimed(_) => {
             AggregateError::UnexpectedError(Box::new(error))
         }
     }

@@ -2,16 +2,19 @@
 //!
 //! One thread writes, with one sync for all appends that are waiting; readers never wait for it.
 //! It is for one process: whoever else wants the events talks to that process. The bytes are in
-//! `FORMAT.md`; how an append is decided is in `decide`, what is visible of a stream in `window`.
+//! `FORMAT.md`; how an append is decided is in `decide`, what is visible of a stream in `window`,
+//! and how what is not goes in `scavenge`.
 
 mod audit;
 mod decide;
 mod indexed;
 mod lock;
 mod open;
+mod past;
 mod reading;
 mod recent;
 mod requests;
+mod scavenge;
 mod sealer;
 mod staging;
 mod store;
@@ -20,6 +23,7 @@ mod writer;
 
 pub use audit::Verified;
 pub use open::{EmbeddedOptions, OpenError};
+pub use scavenge::{ScavengeError, ScavengeOptions, ScavengeProgress, ScavengeStatus, Scavenged};
 pub use store::EmbeddedStore;
 
 pub(crate) use indexed::{FollowFrom, indexed};

@@ -173,6 +173,9 @@ pub enum ReadError {
     /// The stream was tombstoned.
     #[error("stream {0} is deleted")]
     StreamDeleted(StreamName),
+    /// Of what the stream was at that moment of the past, something has been reclaimed.
+    #[error("what stream {0} was at that moment has been reclaimed in part")]
+    Reclaimed(StreamName),
     /// The filter can't be used.
     #[error("the filter is not usable: {0}")]
     BadFilter(Arc<str>),

@@ -14,10 +14,12 @@ mod sealed;
 mod secondary;
 mod table;
 
-pub(crate) use catalog::{Catalog, Place, StreamRuns, Tail};
+/// The hash that sorts streams in an index.
+pub(crate) use crate::log::name_hash as stream_hash;
+pub(crate) use catalog::{Catalog, Located, Page, Place, StreamRuns, Tail};
 pub(crate) use memory::{MemoryIndex, TOMBSTONE_REVISION};
 pub(crate) use sealed::{Remade, Sealed};
-pub(crate) use secondary::{Hashes, IndexKey};
+pub(crate) use secondary::IndexKey;
 
 /// What a run is found by.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +40,21 @@ pub(crate) struct Extent {
     pub(crate) count: u32,
     /// Whether a tombstone ends a stream.
     pub(crate) tombstone: bool,
-    /// Where its postings begin in the index file; `None` when it was found in memory.
-    start: Option<u32>,
+    /// The salt of the index file where it was found, and where its postings begin there; `None`
+    /// when it was found in memory.
+    start: Option<(u32, u32)>,
 }
 
 impl Extent {
+    /// How many of its first events are gone from what is found of the same run now.
+    fn gone_from(&self, found: &Self) -> u32 {
+        if self.tombstone {
+            return self.count.saturating_sub(found.count);
+        }
+        let gone = found.first.saturating_sub(self.first);
+        u32::try_from(gone).unwrap_or(u32::MAX)
+    }
+
     /// The revision of its last event that is no tombstone.
     pub(crate) fn last_revision(&self) -> Option<u64> {
         (self.count > 0).then(|| self.first + u64::from(self.count) - 1)
@@ -57,11 +69,4 @@ impl Extent {
     pub(crate) fn postings(&self) -> u32 {
         self.count + u32::from(self.tombstone)
     }
-}
-
-/// The hash that sorts streams in an index: FNV-1a with 64 bits.
-pub(crate) fn stream_hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -172,8 +172,8 @@ impl ReadIndex {
         Self { as_of: Some(moment), ..self }
     }
 
-    /// The same events, read the other way where that is simpler: at the start backward, or at the end
-    /// forward, there is one at most.
+    /// The same events, read the other way where that is simpler: at the start backward, or at the
+    /// end forward, there is one at most.
     pub(crate) fn turned(self) -> Self {
         let direction = match (self.start, self.direction) {
             (IndexStart::Start, Direction::Backward) => Direction::Forward,

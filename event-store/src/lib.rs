@@ -44,7 +44,10 @@ pub mod subscription;
 mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
-pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError, Verified};
+pub use embedded::{
+    EmbeddedOptions, EmbeddedStore, OpenError, ScavengeError, ScavengeOptions, ScavengeProgress,
+    ScavengeStatus, Scavenged, Verified,
+};
 pub use error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge,
 };

@@ -78,6 +78,14 @@ pub const UNSEALED_MAX: usize = 2;
 /// Streams whose ends the embedded store remembers.
 pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;
 
+/// How much of a segment scavenging must give back to write it anew, in percent, unless asked for
+/// otherwise.
+pub const SCAVENGE_PERCENT: u8 = 10;
+
+/// How fast scavenging reads, in bytes a second, unless asked for otherwise: what is left of the
+/// disk is for appends. A log of 100 GB takes about half an hour.
+pub const SCAVENGE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+
 /// Categories and types of which the embedded store remembers how many events they have.
 pub const INDEX_CACHE_ENTRIES_MAX: u64 = 10_000;
 

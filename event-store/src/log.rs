@@ -10,7 +10,9 @@ mod codec;
 mod disk;
 mod folder;
 mod frame;
+mod mark;
 mod recovery;
+mod rewrite;
 mod segment;
 mod simulated;
 
@@ -21,9 +23,12 @@ pub use folder::Folder;
 pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
-pub(crate) use codec::{array_at, u32_at, u64_at};
-pub(crate) use frame::FrameBuilder;
+pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
+pub(crate) use frame::{FrameBuilder, Kinds, RECLAIMED_RECORD_BYTES, kind_hash};
+pub(crate) use mark::Mark;
 pub(crate) use recovery::{
     ScannedRecord, next_segment, recover_active, recover_sealed, scan_whole, segments_on,
+    try_scan_whole,
 };
+pub(crate) use rewrite::{Rewrite, discard_segment, remove_unfinished, replace_segment};
 pub(crate) use segment::{RecordPlace, Segment, index_name};

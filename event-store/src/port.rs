@@ -16,15 +16,18 @@ use crate::subscription::{SubscribeFrom, Subscription};
 
 /// An event store. One conformance suite holds all implementations to the same behaviour.
 ///
-/// Promises: an acknowledged append is durable and whole; revisions of a stream are gapless;
-/// positions strictly increase; nothing is visible before it is durable; a reader sees every event
-/// that was acknowledged before its read began.
+/// Promises: an acknowledged append is durable and whole; revisions of a stream are gapless, also
+/// where its first events were hidden and reclaimed; positions strictly increase; nothing is
+/// visible before it is durable; a reader sees every event that was acknowledged before its read
+/// began, unless it was hidden and reclaimed since.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     /// Appends the events to one stream, all or none, and returns when they are durable.
     ///
     /// Idempotent by event id, as EventStoreDB defines it: with an exact revision or no stream a
     /// retry is recognised for good; with any or an existing stream, among the ids appended last.
+    /// That holds while the events are there: once they were hidden and reclaimed, a retry with an
+    /// exact revision is refused, and one that expects nothing is new.
     async fn append(
         &self,
         stream: &StreamName,

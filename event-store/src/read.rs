@@ -22,6 +22,10 @@ pub enum Direction {
 }
 
 /// A moment of the log's past: what came after it is as if it had not happened.
+///
+/// What was reclaimed since is gone from the past as well: a read of the whole log passes over it,
+/// and a read of a stream of which something is gone that was seen then is refused as
+/// [`ReadError::Reclaimed`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AsOf {
     /// After the event at this position, that event included.

@@ -159,15 +159,26 @@ async fn a_cut_at_any_length_after_a_close_in_peace_is_refused() {
     }
 }
 
-#[tokio::test]
-async fn a_log_of_another_format_version_is_refused() {
+/// The small store with this byte in the header of its first segment, and the checksum right.
+async fn with_header_byte(at: usize, byte: u8) -> SimDisk {
     let (disk, _) = small_store().await;
     let name = "00000000000000000001.log";
     let mut bytes = disk.contents(name).unwrap();
-    bytes[8] = 77;
+    bytes[at] = byte;
     let crc = crc32c::crc32c(&bytes[..124]);
     bytes[124..128].copy_from_slice(&crc.to_le_bytes());
     disk.put(name, bytes);
-    let error = read_in_every_way(&disk).await.unwrap_err();
-    assert!(error.contains("version"), "{error}");
+    disk
+}
+
+#[tokio::test]
+async fn a_log_of_another_format_version_is_refused() {
+    let error = read_in_every_way(&with_header_byte(8, 77).await).await.unwrap_err();
+    assert!(error.contains("version 77, this build reads up to 3"), "{error}");
+}
+
+#[tokio::test]
+async fn a_segment_with_flags_that_are_not_known_is_refused() {
+    let error = read_in_every_way(&with_header_byte(72, 0x80).await).await.unwrap_err();
+    assert!(error.contains("flags 0x80"), "{error}");
 }

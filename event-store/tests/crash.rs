@@ -1,5 +1,7 @@
 //! Power cuts and failing disks: what was acknowledged stays, what was not is whole or gone.
 
+#[path = "given/coins.rs"]
+mod chance;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/seeds.rs"]
@@ -7,13 +9,14 @@ mod seeds;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use chance::coins;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
     MultiAppendError, RecordedEvent, StoreError,
 };
 use given::{event, everything, stream};
-use seeds::{Dice, seeds};
+use seeds::seeds;
 use simulated::{all_of, open};
 
 const FIRST_SEGMENT: &str = "00000000000000000001.log";
@@ -21,12 +24,6 @@ const FIRST_SEGMENT: &str = "00000000000000000001.log";
 async fn append(store: &EmbeddedStore, name: &str, numbers: &[u64]) -> Result<(), AppendError> {
     let events = numbers.iter().map(|&number| event(number)).collect();
     store.append(&stream(name), ExpectedRevision::Any, events).await.map(drop)
-}
-
-/// Coins thrown from a seed, the same each time.
-fn coins(seed: u64) -> impl FnMut() -> bool {
-    let mut dice = Dice::new(seed);
-    move || dice.below(2) == 0
 }
 
 /// The first segment without the room behind its last frame, which is zeros.

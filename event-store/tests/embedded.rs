@@ -3,6 +3,8 @@
 
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/scavenging.rs"]
+mod scavenging;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -448,6 +450,65 @@ async fn what_is_written_today_has_the_shape_of_the_fixture() {
     assert_eq!(lengths(folder), lengths(Path::new(FIXTURE_NOW)));
 }
 
+/// The same log after what is hidden in it was reclaimed.
+const FIXTURE_RECLAIMED: &str = "tests/fixtures/format-3-reclaimed";
+
+/// Names a folder for a new fixture of that.
+const NEW_FIXTURE_RECLAIMED: &str = "EVENT_STORE_NEW_FIXTURE_RECLAIMED";
+
+#[tokio::test]
+async fn what_is_reclaimed_today_has_the_shape_of_the_fixture() {
+    let here = tempfile::TempDir::new().unwrap();
+    let asked = std::env::var(NEW_FIXTURE_RECLAIMED).ok();
+    let folder = asked.as_deref().map_or(here.path(), Path::new);
+    let store = open_fixture(folder).await;
+    fill_fixture(&store).await;
+    let done = store.scavenge(scavenging::thorough()).await.unwrap();
+    assert_eq!((done.progress.segments_rewritten, done.progress.events_reclaimed), (1, 6));
+    store.close().await.unwrap();
+    fs::remove_file(folder.join("LOCK")).unwrap();
+    assert_eq!(lengths(folder), lengths(Path::new(FIXTURE_RECLAIMED)));
+}
+
+fn copied(fixture: &Path) -> tempfile::TempDir {
+    let folder = tempfile::TempDir::new().unwrap();
+    for file in fs::read_dir(fixture).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    folder
+}
+
+#[tokio::test]
+async fn a_reclaimed_log_is_still_read() {
+    let folder = copied(Path::new(FIXTURE_RECLAIMED));
+    let store = open_fixture(folder.path()).await;
+    let verified = store.verify(None).await.unwrap();
+    assert_eq!((verified.events, verified.reclaimed, verified.indexes_mended), (22, 6, 0));
+    assert_eq!(everything(&store).await.unwrap().len(), 16);
+    append(&store, "user-1", 99).await;
+    let last = store.last_event(&stream("user-1")).await.unwrap().unwrap();
+    assert_eq!((last.id, last.revision.get()), (event(99).id, 10));
+}
+
+/// A log that was written before there was a chain is scavenged as well; the chain is made for it.
+#[tokio::test]
+async fn every_format_version_is_scavenged() {
+    for fixture in [FIXTURE, FIXTURE_INDEX_2, FIXTURE_INDEX_3, FIXTURE_NOW] {
+        let folder = copied(Path::new(fixture));
+        let store = open_fixture(folder.path()).await;
+        let before = store.verify(None).await.unwrap();
+        let done = store.scavenge(scavenging::thorough()).await.unwrap();
+        assert!(done.progress.events_reclaimed > 5, "{fixture}: {done:?}");
+        let after = store.verify(Some(before.head)).await.unwrap();
+        assert_eq!((after.events, after.head), (before.events, before.head));
+        assert_eq!(after.reclaimed, done.progress.events_reclaimed);
+        store.close().await.unwrap();
+        let store = open_fixture(folder.path()).await;
+        assert_eq!(store.verify(Some(before.head)).await.unwrap().reclaimed, after.reclaimed);
+    }
+}
+
 #[tokio::test]
 async fn every_format_version_is_still_read() {
     for fixture in [FIXTURE, FIXTURE_INDEX_2, FIXTURE_INDEX_3, FIXTURE_CHAINED, FIXTURE_NOW] {
@@ -456,11 +517,7 @@ async fn every_format_version_is_still_read() {
 }
 
 async fn is_still_read(fixture: &Path) {
-    let folder = tempfile::TempDir::new().unwrap();
-    for file in fs::read_dir(fixture).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-    }
+    let folder = copied(fixture);
     let indexes = || {
         let names = lengths(folder.path()).into_keys().filter(|name| name.ends_with(".idx"));
         names.map(|name| fs::read(folder.path().join(name)).unwrap()).collect::<Vec<_>>()

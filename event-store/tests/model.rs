@@ -1,10 +1,12 @@
-//! The store against a model of it in a few maps: any sequence of operations, crashes and
-//! reopenings included, leaves both with the same answers and the same events.
+//! The store against a model of it in a few maps: any sequence of operations, crashes, reopenings
+//! and scavenging included, leaves both with the same answers and the same events.
 
 #[path = "given/events.rs"]
 mod given;
 #[path = "model/model.rs"]
 mod model;
+#[path = "given/scavenging.rs"]
+mod scavenging;
 #[path = "given/simulated.rs"]
 mod simulated;
 
@@ -15,7 +17,7 @@ use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, EventType, ExpectedRevision, ExpectedState, Index,
     MultiAppend, MultiAppendError, MultiAppended, Ordinal, ReadError, ReadIndex, ReadStream,
-    Revision, StreamMetadata, StreamState,
+    RecordedEvent, Revision, StreamMetadata, StreamState,
 };
 use futures::TryStreamExt;
 use given::{event, everything, stream};
@@ -40,6 +42,10 @@ enum Operation {
         stream: usize,
         max_count: Option<u64>,
         truncate_before: Option<u64>,
+    },
+    /// Reclaims what is hidden, in segments where it is so many percent.
+    Scavenge {
+        least_percent: u8,
     },
     Reopen,
     Crash {
@@ -128,6 +134,8 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let metadata = (stream(), some(), some()).prop_map(|(stream, max_count, truncate_before)| {
         Operation::Metadata { stream, max_count, truncate_before }
     });
+    let scavenge = prop_oneof![2 => Just(0), 1 => 5..40_u8]
+        .prop_map(|least_percent| Operation::Scavenge { least_percent });
     let crash = (any::<u64>(), any::<bool>())
         .prop_map(|(seed, in_flight)| Operation::Crash { seed, in_flight });
     let one = prop_oneof![
@@ -136,6 +144,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => tombstone,
         3 => metadata,
         2 => Just(Operation::Reopen),
+        3 => scavenge,
         3 => crash,
     ];
     proptest::collection::vec(one, 1..50)
@@ -234,6 +243,13 @@ impl Pair {
                 let got = self.store.set_stream_metadata(&name, any, metadata).await;
                 let told = self.model.set_metadata(STREAMS[at], max_count, truncate_before);
                 assert_eq!(outcome(got), told);
+            }
+            Operation::Scavenge { least_percent } => {
+                let options = scavenging::thorough().least_percent(least_percent);
+                assert!(self.store.scavenge(options).await.unwrap().completed);
+                let left = everything(&self.store).await.unwrap();
+                let left = left.iter().map(|event| event.position.get()).collect();
+                self.model.reclaim_all_but(&left);
             }
             Operation::Reopen => {
                 self.store.close().await.unwrap();
@@ -349,13 +365,10 @@ impl Pair {
     /// Both hold the same.
     async fn compare(&self) {
         let held = everything(&self.store).await.unwrap();
-        let log: Vec<(String, u64)> = held
-            .iter()
-            .map(|event| (event.stream.as_str().to_owned(), event.revision.get()))
-            .collect();
-        assert_eq!(log, self.model.log());
-        let positions: Vec<u64> = held.iter().map(|event| event.position.get()).collect();
-        assert_eq!(positions, (1..=held.len() as u64).collect::<Vec<_>>());
+        let told = |event: &RecordedEvent| {
+            (event.position.get(), event.stream.as_str().to_owned(), event.revision.get())
+        };
+        assert_eq!(held.iter().map(told).collect::<Vec<_>>(), self.model.log());
         for name in STREAMS {
             let told = self.model.visible(name);
             let got = all_of(&self.store, name).await;
@@ -383,15 +396,19 @@ impl Pair {
             (Index::EventType(EventType::new(name).unwrap()), self.model.of_type(name))
         });
         for (index, positions) in categories.into_iter().chain(types) {
-            let told: Vec<(u64, u64)> = (0..).zip(positions).collect();
+            let middle = positions.len() as u64 / 2;
+            // What was reclaimed is counted, and is not given.
+            let left = (0..).zip(positions).filter(|(_, position)| self.model.has(*position));
+            let told: Vec<(u64, u64)> = left.collect();
             let forward = ReadIndex::forward(index.clone());
             assert_eq!(self.indexed(forward.clone()).await, told, "{index}");
             let mut backward = self.indexed(ReadIndex::backward(index.clone())).await;
             backward.reverse();
             assert_eq!(backward, told, "{index} backward");
-            let middle = told.len() / 2;
-            let from = forward.from(Ordinal::new(middle as u64));
-            assert_eq!(self.indexed(from).await, told[middle..], "{index} from {middle}");
+            let behind = told.iter().copied().filter(|(ordinal, _)| *ordinal >= middle);
+            let behind: Vec<(u64, u64)> = behind.collect();
+            let from = forward.from(Ordinal::new(middle));
+            assert_eq!(self.indexed(from).await, behind, "{index} from {middle}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
-use event_store::{EmbeddedStore, EventStore, ReadError, StoreError, StreamName};
+use event_store::{EmbeddedStore, EventStore, ReadError, ScavengeError, StoreError, StreamName};
 use projections::runner::BatchError;
 use projections::{QueryError, RebuildError, is_unreachable};
 use thiserror::Error;
@@ -17,6 +17,7 @@ use crate::output::Output;
 use crate::parked::{ParkedArgs, RetryArgs, parked, retry};
 use crate::rebuild::{RebuildArgs, rebuild};
 use crate::sagas::{SagasArgs, sagas};
+use crate::scavenge::{ScavengeArgs, scavenge};
 use crate::state::{FoldSaga, StateArgs, state};
 use crate::streams::{StreamsArgs, streams};
 use crate::verify::{VerifyArgs, verify};
@@ -47,6 +48,11 @@ pub enum ReplayCommand {
     /// A folder at rest is checked to the last byte, along its hash chain. What is printed as its
     /// head can be kept elsewhere, and given to a later `verify --head`.
     Verify(VerifyArgs),
+    /// Give the bytes of events back that no reader can see any more (only a folder at rest)
+    ///
+    /// What a stream's metadata hides goes, and what was deleted; the last event of a stream that
+    /// can go on stays. It can be stopped at any moment, and then goes on where it was.
+    Scavenge(ScavengeArgs),
 }
 
 /// What can be asked of the read models, and done about them.
@@ -112,6 +118,12 @@ pub enum ReplayError {
     /// The hash chain was asked about, and the store is not a folder at rest.
     #[error("the hash chain can be checked in a folder at rest only: stop the platform first")]
     NoFolder,
+    /// The store was to be scavenged, and is not a folder at rest.
+    #[error("a folder at rest only can be scavenged from here: stop the platform first")]
+    NotAtRest,
+    /// The log could not be scavenged.
+    #[error(transparent)]
+    Scavenge(#[from] ScavengeError),
     /// A read model could not be rebuilt; the live one is as it was.
     #[error("{0}")]
     Rebuild(#[source] RebuildError),
@@ -156,13 +168,15 @@ impl ReplayError {
         let store = match self {
             Self::Read(ReadError::Store(error)) | Self::Store(error) => Some(error),
             Self::State(StateError::Load(LoadError::Store(error))) => Some(error),
+            Self::Scavenge(ScavengeError::Store(error)) => Some(error),
             _ => None,
         };
         match self {
             _ if matches!(store, Some(StoreError::Unavailable { .. })) => UNREACHABLE,
             Self::State(StateError::NoAggregate { .. })
             | Self::NoSuchModel { .. }
-            | Self::NoFolder => USAGE,
+            | Self::NoFolder
+            | Self::NotAtRest => USAGE,
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,
             _ => FOUND_BAD,
         }
@@ -182,6 +196,7 @@ pub async fn run(
         ReplayCommand::Events(args) => events(store, args, output).await?,
         ReplayCommand::State(args) => state(store, fold_saga, args, output).await?,
         ReplayCommand::Verify(args) => return verify(store, folder, args, output).await,
+        ReplayCommand::Scavenge(args) => scavenge(folder, args, output).await?,
     }
     Ok(Verdict::Good)
 }

@@ -1,15 +1,16 @@
 //! The commands of `veza-replay`: the log as it is, as it was, and whether it is sound; and read
 //! models, made anew from it.
 //!
-//! It reads the log by the port and never changes it: the same commands serve a running store over
-//! gRPC and a folder at rest. It is not the wiring: which store and which database are asked, and
-//! which models there are, is chosen by `veza/`.
+//! It reads the log by the port and never changes what can be read of it: the same commands serve a
+//! running store over gRPC and a folder at rest, which alone can be scavenged. It is not the
+//! wiring: which store and which database are asked, and which models there are, is chosen by
+//! `veza/`.
 //!
 //! | module | what is there |
 //! | --- | --- |
 //! | [`command`] | the command line |
 //! | [`moment`] | `--at`: a position or a time of the past |
-//! | [`streams`], [`events`], [`state`], [`verify`] | one file a command on the log |
+//! | [`streams`], [`events`], [`state`], [`verify`], [`scavenge`] | one file a command on the log |
 //! | [`models`], [`rebuild`], [`parked`], [`sagas`] | one file a command on the read models |
 //! | [`output`] | tables for people, JSON lines for programs |
 
@@ -21,6 +22,7 @@ pub mod output;
 pub mod parked;
 pub mod rebuild;
 pub mod sagas;
+pub mod scavenge;
 pub mod state;
 pub mod streams;
 pub mod verify;

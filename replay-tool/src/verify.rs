@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use event_store::log::AuditHead;
 use event_store::{
     EmbeddedStore, EventStore, Position, ReadAll, ReadError, RecordedEvent, Revision, StoreError,
-    StreamName,
+    StreamName, Verified,
 };
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -28,7 +28,8 @@ pub struct VerifyArgs {
 ///
 /// Of a folder at rest every byte, the hash chain and the indexes, which are made again where they
 /// are damaged. Of a store over the network every event as it is read. Of both the order of all
-/// events: positions and times never fall, revisions have no gap, and nothing follows a tombstone.
+/// events: positions and times never fall, revisions have no gap where positions have none, and
+/// nothing follows a tombstone.
 pub async fn verify(
     store: &dyn EventStore,
     folder: Option<&EmbeddedStore>,
@@ -59,7 +60,7 @@ pub async fn verify(
         output.remark(&format!("{indexes} indexes were damaged, and have been made again"))?;
     }
     match in_order(store).await? {
-        Ok(order) => order.good(Some(verified.head), "", output),
+        Ok(order) => order.good(Some(&verified), "", output),
         Err(wrong) => wrong.told(output),
     }
 }
@@ -111,7 +112,8 @@ struct Order {
     events: u64,
     position: Position,
     recorded_at: DateTime<Utc>,
-    revisions: HashMap<StreamName, Revision>,
+    /// The last revision of each stream, and how many positions had been passed over by then.
+    revisions: HashMap<StreamName, (Revision, u64)>,
 }
 
 impl Default for Order {
@@ -128,19 +130,25 @@ impl Default for Order {
 impl Order {
     fn good(
         &self,
-        chain: Option<AuditHead>,
+        verified: Option<&Verified>,
         remark: &str,
         output: &mut Output<'_>,
     ) -> Result<Verdict, ReplayError> {
         let (events, streams) = (self.events, self.revisions.len());
-        let head = chain.map_or(self.position.to_string(), |head| head.to_string());
+        let head = verified.map_or(self.position.to_string(), |verified| verified.head.to_string());
         let mut document = json!({
             "sound": true, "events": events, "streams": streams, "head": self.position.to_string(),
         });
-        if chain.is_some() {
+        let mut reclaimed = String::new();
+        if let Some(verified) = verified {
             document["chain"] = Value::String(head.clone());
+            document["reclaimed"] = verified.reclaimed.into();
+            if verified.reclaimed > 0 {
+                reclaimed = format!(" and {} reclaimed ones", verified.reclaimed);
+            }
         }
-        let line = format!("sound: {events} events, {streams} streams, head {head}{remark}");
+        let line =
+            format!("sound: {events} events{reclaimed}, {streams} streams, head {head}{remark}");
         output.result(&document, &line)?;
         Ok(Verdict::Good)
     }
@@ -152,16 +160,19 @@ impl Order {
         if event.recorded_at < self.recorded_at {
             return Err(format!("time runs backwards at position {}", event.position));
         }
+        // Of a log that was scavenged events are missing, and their positions with them.
+        let passed_over = event.position.get().saturating_sub(self.events + 1);
         match self.revisions.entry(event.stream.clone()) {
             Entry::Vacant(first) => {
-                first.insert(event.revision);
+                first.insert((event.revision, passed_over));
             }
-            Entry::Occupied(mut last) if follows(*last.get(), event.revision) => {
-                last.insert(event.revision);
-            }
-            Entry::Occupied(last) => {
-                let (stream, found, last) = (&event.stream, event.revision, last.get());
-                return Err(format!("stream {stream} goes from revision {last} to {found}"));
+            Entry::Occupied(mut seen) => {
+                let (last, before) = *seen.get();
+                if !follows(last, event.revision, passed_over - before) {
+                    let (stream, found) = (&event.stream, event.revision);
+                    return Err(format!("stream {stream} goes from revision {last} to {found}"));
+                }
+                seen.insert((event.revision, passed_over));
             }
         }
         (self.position, self.recorded_at) = (event.position, event.recorded_at);
@@ -170,9 +181,12 @@ impl Order {
     }
 }
 
-/// Whether a stream may go on so: a tombstone closes it from any revision.
-fn follows(last: Revision, revision: Revision) -> bool {
-    last != Revision::TOMBSTONE && (revision == last.next() || revision == Revision::TOMBSTONE)
+/// Whether a stream may go on so, of which at most so many events are missing between: a tombstone
+/// closes it from any revision.
+fn follows(last: Revision, revision: Revision, missing: u64) -> bool {
+    let gap = revision.get().checked_sub(last.next().get());
+    last != Revision::TOMBSTONE
+        && (revision == Revision::TOMBSTONE || gap.is_some_and(|gap| gap <= missing))
 }
 
 #[cfg(test)]
@@ -206,6 +220,8 @@ mod tests {
     fn a_sound_order_has_nothing_wrong() {
         let log = [event(1, "a-1", 0, 5), event(2, "b-1", 0, 5), event(5, "a-1", 1, 6)];
         assert_eq!(first_wrong(&log), None);
+        let scavenged = [event(1, "a-1", 0, 5), event(4, "a-1", 3, 5), event(5, "a-1", 4, 6)];
+        assert_eq!(first_wrong(&scavenged), None);
     }
 
     #[test]
@@ -228,6 +244,7 @@ mod tests {
             ([event(1, "a-1", 0, 5), event(2, "b-1", 0, 4)], "time runs backwards"),
             ([event(1, "a-1", 0, 5), event(2, "a-1", 2, 5)], "from revision 0 to 2"),
             ([event(1, "a-1", 0, 5), event(2, "a-1", 0, 5)], "from revision 0 to 0"),
+            ([event(1, "a-1", 0, 5), event(3, "a-1", 3, 5)], "from revision 0 to 3"),
         ];
         for (log, expected) in cases {
             let wrong = first_wrong(&log).unwrap_or_default();

@@ -42,7 +42,9 @@ impl<R: std::error::Error + 'static> From<LoadError> for CommandError<R> {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Unreadable(error) => Self::Decode(error),
-            LoadError::Gap { .. } => Self::Stream { reason: error.to_string() },
+            LoadError::Gap { .. } | LoadError::Reclaimed(_) => {
+                Self::Stream { reason: error.to_string() }
+            }
             LoadError::Deleted(stream) => Self::Deleted(stream),
             LoadError::Store(error) => Self::Store(error),
         }

@@ -10,6 +10,9 @@ use crate::position::Position;
 pub struct Verified {
     /// How many events.
     pub events: u64,
+    /// How many of them were reclaimed. Of those only the digests are left, as part of the chain:
+    /// nobody who changes a record can pass it off as reclaimed without changing this number.
+    pub reclaimed: u64,
     /// In how many bytes of segments.
     pub bytes: u64,
     /// How many indexes were damaged, and have been made again from their segments.
@@ -47,7 +50,8 @@ pub(super) fn verify(
         return Err(StoreError::Corrupt { place, reason: reason.into() });
     }
     let head = AuditHead { position: Position::new(audit.last), chain: audit.chain };
-    Ok(Verified { events: audit.events, bytes, indexes_mended, head })
+    let (events, reclaimed) = (audit.events, audit.reclaimed);
+    Ok(Verified { events, reclaimed, bytes, indexes_mended, head })
 }
 
 /// The end of the chain after these segments, which are the first of the log and carry none.
@@ -66,13 +70,14 @@ struct Audit {
     chain: ChainEnd,
     last: u64,
     events: u64,
+    reclaimed: u64,
     /// A head that was not come to yet.
     known: Option<AuditHead>,
 }
 
 impl Default for Audit {
     fn default() -> Self {
-        Self { chain: ChainEnd::START, last: 0, events: 0, known: None }
+        Self { chain: ChainEnd::START, last: 0, events: 0, reclaimed: 0, known: None }
     }
 }
 
@@ -95,7 +100,8 @@ impl Audit {
         let mut broken = None;
         let mut frame_first = segment.first;
         scan_whole(segment, length, |record| {
-            self.chain = self.chain.after(record.bytes);
+            self.chain = self.chain.after(&record.digest());
+            self.reclaimed += u64::from(record.head.reclaimed);
             self.last = record.position;
             self.events += 1;
             if self.is_not_the_known() {

@@ -82,18 +82,16 @@ impl Pages for IndexPages {
         let count = usize::try_from(self.limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
         let places = shared.catalog.indexed(self.key, self.left, self.direction, count)?;
         let positions: Vec<u64> = places.iter().map(|place| place.position).collect();
-        let events = shared.catalog.events(&positions)?;
+        let page = shared.catalog.events(&positions)?;
         // A page has room for some of them; what has none is read by the next.
-        let Some(last) =
-            events.last().map(|event| event.position.get()).or(positions.last().copied())
-        else {
+        let Some(&last) = page.last_of(&positions) else {
             return Ok(None);
         };
         match self.direction {
             Direction::Forward => self.left.0 = last + 1,
             Direction::Backward => self.left.1 = last,
         }
-        let indexed = indexed(&self.index, &places, events);
+        let indexed = indexed(&self.index, &places, page.events);
         self.limit -= indexed.len() as u64;
         Ok(Some(indexed))
     }

@@ -19,7 +19,7 @@ use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active,
-    segments_on,
+    remove_unfinished, segments_on,
 };
 
 /// An opening that takes long, for it makes indexes again, tells so often how far it has come.
@@ -152,6 +152,7 @@ struct Recovered {
 /// Reads what is there.
 fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<Recovered, StoreError> {
     let clean = CleanMark::read(disk)?;
+    remove_unfinished(disk)?;
     let mut firsts = segments_on(disk)?;
     let Some(active_first) = firsts.pop() else {
         if let Some(mark) = clean {

@@ -6,12 +6,13 @@ use chrono::{DateTime, Utc};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
+use super::past::Past;
 use super::store::Shared;
 use super::window::Window;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::filter::Matcher;
-use crate::index::StreamRuns;
+use crate::index::{Located, Page, StreamRuns};
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::StreamName;
@@ -28,6 +29,8 @@ struct StreamPages {
     stream: StreamName,
     runs: StreamRuns,
     window: Window,
+    /// Whether it is as of a moment of the past, which is told whole or not at all.
+    of_past: bool,
     direction: Direction,
     /// What is left to be looked at, as revisions; the second is excluded.
     left: (u64, u64),
@@ -40,6 +43,8 @@ struct AllPages {
     /// What is left to be looked at, as positions; the second is excluded.
     left: (u64, u64),
     limit: u64,
+    /// Where the last page was empty, the next is looked at whole for however few are wanted.
+    sparse: bool,
 }
 
 /// Begins to read a stream; blocks.
@@ -57,18 +62,27 @@ pub(crate) fn read_stream(
     if runs.tail.tombstoned || subject_gone {
         return Err(ReadError::StreamDeleted(stream));
     }
+    let of_past = read.as_of.is_some();
+    // To be asked for after what it is to tell of: meanwhile more may have gone.
+    let past = || Past::of(&shared.catalog, &stream, bound);
     let Some(last) = runs.tail.last else {
-        return Err(ReadError::StreamNotFound(stream));
+        let gone = of_past && !past()?.is_whole_from(0);
+        let error = if gone { ReadError::Reclaimed } else { ReadError::StreamNotFound };
+        return Err(error(stream));
     };
     let now = match read.as_of {
         None => shared.clock.now(),
         Some(AsOf::Time(moment)) => moment,
         Some(AsOf::Position(_)) => moment_of(shared, bound)?,
     };
-    let window = Window::of(&shared.catalog, &stream, &runs, bound, now)?;
+    let window = Window::of(&shared.catalog, &stream, Some(last), bound, now)?;
+    if of_past && !past()?.is_whole_from(window.first) {
+        return Err(ReadError::Reclaimed(stream));
+    }
     if window.deleted {
         return Err(ReadError::StreamNotFound(stream));
     }
+    let first = window.first.max(runs.first().unwrap_or_default());
     let revision_from = |position| shared.catalog.revision_from(stream.as_str(), &runs, position);
     let start = match (read.start, read.direction) {
         (StreamStart::Start, _) => Some(0),
@@ -83,12 +97,12 @@ pub(crate) fn read_stream(
     };
     let left = match (start, read.direction) {
         (None, _) => (0, 0),
-        (Some(start), Direction::Forward) => (start.max(window.first), last + 1),
-        (Some(start), Direction::Backward) => (window.first, start.min(last) + 1),
+        (Some(start), Direction::Forward) => (start.max(first), last + 1),
+        (Some(start), Direction::Backward) => (first, start.min(last) + 1),
     };
     let limit = read.limit.unwrap_or(u64::MAX);
     let direction = read.direction;
-    let pages = StreamPages { stream, runs, window, direction, left, limit };
+    let pages = StreamPages { stream, runs, window, of_past, direction, left, limit };
     Ok(reader(Arc::clone(shared), pages))
 }
 
@@ -107,7 +121,7 @@ pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReade
         }
     };
     let (direction, limit) = (read.direction, read.limit.unwrap_or(u64::MAX));
-    Ok(reader(Arc::clone(shared), AllPages { matcher, direction, left, limit }))
+    Ok(reader(Arc::clone(shared), AllPages { matcher, direction, left, limit, sparse: false }))
 }
 
 /// The last position that a read may see.
@@ -121,11 +135,9 @@ pub(super) fn bound(shared: &Shared, as_of: Option<AsOf>) -> Result<u64, StoreEr
 }
 
 fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<Utc>, StoreError> {
-    if position == 0 {
-        return Ok(shared.clock.now());
-    }
-    let event = shared.catalog.events(&[position])?.pop();
-    Ok(event.map_or_else(|| shared.clock.now(), |event| event.recorded_at))
+    let recorded = shared.catalog.recorded_at_micros(position)?;
+    let moment = recorded.and_then(DateTime::from_timestamp_micros);
+    Ok(moment.unwrap_or_else(|| shared.clock.now()))
 }
 
 /// Reads the pages one after another, each when it is asked for.
@@ -166,18 +178,21 @@ impl Pages for StreamPages {
         };
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let name = self.stream.as_str();
-        let mut positions = shared.catalog.positions(name, &self.runs, from, count)?;
+        let Located { gone, mut positions } =
+            shared.catalog.positions(name, &self.runs, from, count)?;
         if self.direction == Direction::Backward {
             positions.reverse();
         }
-        let mut events = shared.catalog.events(&positions)?;
-        let read = events.len() as u64;
-        if read == 0 {
-            return Ok(None);
+        let Page { mut events, looked_at } = shared.catalog.events(&positions)?;
+        if self.of_past && (gone > 0 || (events.len() as u64) < looked_at) {
+            return Err(ReadError::Reclaimed(self.stream.clone()));
         }
         match self.direction {
-            Direction::Forward => self.left.0 += read,
-            Direction::Backward => self.left.1 -= read,
+            Direction::Forward if gone + looked_at == 0 => return Ok(None),
+            Direction::Forward => self.left.0 += gone + looked_at,
+            // All that is before what is gone is gone as well.
+            Direction::Backward if looked_at == 0 => return Ok(None),
+            Direction::Backward => self.left.1 -= looked_at,
         }
         events.retain(|event| self.window.keeps(event));
         self.limit -= events.len() as u64;
@@ -195,8 +210,9 @@ impl Pages for AllPages {
             return Ok(None);
         }
         let most = (behind - low).min(PAGE_EVENTS_MAX as u64);
-        let most = if self.matcher.is_none() { most.min(self.limit) } else { most };
-        let events = match self.direction {
+        let every = self.matcher.is_none() && !self.sparse;
+        let most = if every { most.min(self.limit) } else { most };
+        let Page { events, looked_at: read } = match self.direction {
             Direction::Forward => {
                 shared.catalog.page(low, usize::try_from(most).unwrap_or(usize::MAX))?
             }
@@ -205,7 +221,6 @@ impl Pages for AllPages {
                 shared.catalog.events(&positions)?
             }
         };
-        let read = events.len() as u64;
         if read == 0 {
             return Ok(None);
         }
@@ -213,6 +228,7 @@ impl Pages for AllPages {
             Direction::Forward => self.left.0 += read,
             Direction::Backward => self.left.1 -= read,
         }
+        self.sparse = events.is_empty();
         let mut kept = Vec::with_capacity(events.len());
         for event in events {
             let keeps = match &self.matcher {

@@ -156,8 +156,8 @@ impl<'a> Staging<'a> {
             Some(event) => Some(event.clone()),
             None => {
                 let runs = self.catalog.runs(stream.as_str(), u64::MAX)?;
-                let positions = self.catalog.positions(stream.as_str(), &runs, revision, 1)?;
-                self.catalog.events(&positions)?.pop()
+                let found = self.catalog.positions(stream.as_str(), &runs, revision, 1)?;
+                self.catalog.events(&found.positions)?.events.pop()
             }
         };
         Ok(event.map(|event| (event.id, (&event).into())))
@@ -177,7 +177,7 @@ impl<'a> Staging<'a> {
         }
         for position in self.recent.candidates(id, hash) {
             // Hashes may agree by chance; what is in the log does not.
-            let event = self.catalog.events(&[position])?.pop();
+            let event = self.catalog.events(&[position])?.events.pop();
             if let Some(event) = event.filter(asked) {
                 return Ok(Some((&event).into()));
             }

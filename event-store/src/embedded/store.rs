@@ -14,6 +14,7 @@ use super::indexed;
 use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
 use super::requests::{Asked, Change, Reply, Request, metadata_event};
+use super::scavenge::Scavenger;
 use super::window::metadata_at;
 use super::writer::Writer;
 use crate::error::{
@@ -38,7 +39,7 @@ use crate::subscriptions::{Checkpoints, Live, subscribe_all, subscribe_index, su
 ///
 /// It needs a Tokio runtime around it. Dropping it closes it as [`EmbeddedStore::close`] does.
 pub struct EmbeddedStore {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     waiting_bytes: Arc<Semaphore>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -50,7 +51,8 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) live: Live,
     pub(crate) clock: Arc<dyn Clock>,
-    disk: Arc<dyn Disk>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(super) scavenger: Scavenger,
     closed: AtomicBool,
     /// Whether the last append found no room on the disk.
     full: AtomicBool,
@@ -60,7 +62,8 @@ impl Shared {
     pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Self {
         let live = Live::new(catalog.head());
         let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { catalog, live, clock, disk, closed, full }
+        let scavenger = Scavenger::new();
+        Self { catalog, live, clock, disk, scavenger, closed, full }
     }
 
     /// Keeps whether an append found no room, and says in the log when that changes.
@@ -147,11 +150,14 @@ impl EmbeddedStore {
     /// Ends what was asked before, ends all subscriptions, and lets go of the folder. What is asked
     /// afterwards is refused.
     pub async fn close(&self) -> Result<(), StoreError> {
+        let scavenger = self.shared.scavenger.close();
+        // The writer lets go of the folder, so it ends last.
+        let scavenged = tokio::task::spawn_blocking(move || scavenger.map(JoinHandle::join)).await;
         let writer = self.stop();
         let joined = tokio::task::spawn_blocking(move || writer.map(JoinHandle::join)).await;
-        match joined {
-            Ok(None | Some(Ok(()))) => Ok(()),
-            _ => Err(io::Error::other("the writer of the event store panicked").into()),
+        match (scavenged, joined) {
+            (Ok(None | Some(Ok(()))), Ok(None | Some(Ok(())))) => Ok(()),
+            _ => Err(io::Error::other("a thread of the event store panicked").into()),
         }
     }
 
@@ -197,8 +203,10 @@ impl EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         // Waits for the last sync, so that the folder can be opened again at once.
-        if let Some(Err(_)) = self.stop().map(JoinHandle::join) {
-            tracing::error!("the writer of the event store panicked");
+        let scavenged = self.shared.scavenger.close().map(JoinHandle::join);
+        let written = self.stop().map(JoinHandle::join);
+        if matches!((scavenged, written), (Some(Err(_)), _) | (_, Some(Err(_)))) {
+            tracing::error!("a thread of the event store panicked");
         }
     }
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::index::{Catalog, StreamRuns};
+use crate::index::Catalog;
 use crate::stream::{Revision, StreamMetadata, StreamName};
 
 /// The events of a stream that are visible.
@@ -14,15 +14,16 @@ pub(crate) struct Window {
     pub(crate) first: u64,
     /// Whether the stream was deleted and not written to again.
     pub(crate) deleted: bool,
-    recorded_after: Option<DateTime<Utc>>,
+    /// Only events recorded after this moment may be read.
+    pub(crate) recorded_after: Option<DateTime<Utc>>,
 }
 
 impl Window {
-    /// What of a stream is visible as of a position, at that moment.
+    /// What of a stream is visible as of a position, at that moment; this is its last revision.
     pub(crate) fn of(
         catalog: &Catalog,
         stream: &StreamName,
-        runs: &StreamRuns,
+        last: Option<u64>,
         bound: u64,
         now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
@@ -31,7 +32,7 @@ impl Window {
             Some(_) => StreamMetadata { max_count: Some(1), ..StreamMetadata::default() },
             None => metadata_at(catalog, stream, bound)?.map_or_else(Default::default, |it| it.0),
         };
-        let behind = runs.tail.last.map_or(0, |last| last + 1);
+        let behind = last.map_or(0, |last| last + 1);
         let truncated = metadata.truncate_before.unwrap_or(0);
         let counted = metadata.max_count.map_or(0, |count| behind.saturating_sub(count));
         let recorded_after = metadata.max_age_seconds.and_then(|seconds| {

@@ -15,9 +15,9 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
-use crate::index::{Hashes, stream_hash};
+use crate::index::stream_hash;
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
-use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Segment, next_segment};
+use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Kinds, Segment, next_segment};
 
 /// All that only the writing thread has.
 pub(crate) struct Writer {
@@ -132,9 +132,9 @@ impl Writer {
                 Err(error) => Err(self.poison(&error.into())),
             };
         }
-        let hashes: Vec<Hashes> = events.iter().map(Hashes::of_event).collect();
+        let kinds: Vec<Kinds> = events.iter().map(Kinds::of_event).collect();
         #[cfg(veza_canary = "visible-before-sync")]
-        self.shared.catalog.publish(&events, &hashes, &frame);
+        self.shared.catalog.publish(&events, &kinds, &frame);
         let began = Instant::now();
         if !cfg!(veza_canary = "acknowledge-before-sync")
             && let Err(error) = file.sync()
@@ -144,12 +144,12 @@ impl Writer {
         metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
         #[cfg(not(veza_canary = "visible-before-sync"))]
-        self.shared.catalog.publish(&events, &hashes, &frame);
+        self.shared.catalog.publish(&events, &kinds, &frame);
         for event in &events {
             let hash = stream_hash(event.stream.as_str());
             self.recent.add(event.id, hash, event.position.get());
         }
-        self.shared.live.publish(&events, &hashes);
+        self.shared.live.publish(&events, &kinds);
         Ok(())
     }
 

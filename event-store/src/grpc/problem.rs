@@ -159,6 +159,7 @@ pub(super) fn of_read(error: &ReadError) -> Status {
             &[("stream-name", stream.to_string())],
         ),
         ReadError::StreamDeleted(stream) => stream_deleted(stream),
+        ReadError::Reclaimed(_) => Status::failed_precondition(error.to_string()),
         ReadError::BadFilter(_) => Status::invalid_argument(error.to_string()),
         ReadError::Store(error) => of_store(error),
     }

@@ -4,6 +4,7 @@
 //! only to publish what is durable already: nobody holds it across input or output.
 
 mod indexed;
+mod streams;
 
 use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -12,15 +13,16 @@ use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 
 pub(crate) use indexed::Place;
+pub(crate) use streams::{Located, StreamRuns, Tail};
 
 use super::sealed::{Sealed, places};
-use super::{Extent, Hashes, IndexKey, Key, MemoryIndex};
+use super::{Extent, IndexKey, Key, MemoryIndex};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::limits::{
     INDEX_CACHE_ENTRIES_MAX, LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX,
 };
-use crate::log::{ChainEnd, FrameBuilder, RecordPlace, Segment};
+use crate::log::{ChainEnd, FrameBuilder, Kinds, RecordPlace, Segment};
 
 /// How far apart events may be for their places to be read in one go: what a block of an index
 /// holds.
@@ -29,35 +31,20 @@ const NEAR_POSITIONS: u64 = 1023;
 /// Of how few postings all are read to find one of them.
 const NEAR_POSTINGS: u32 = 1023;
 
-/// The end of a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tail {
-    /// The revision of its last event, a tombstone not counted.
-    pub(crate) last: Option<u64>,
-    /// Whether it was deleted for good.
-    pub(crate) tombstoned: bool,
+/// What is at positions that were asked for.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The events there, without those that were reclaimed.
+    pub(crate) events: Vec<RecordedEvent>,
+    /// How many of the positions were looked at.
+    pub(crate) looked_at: u64,
 }
 
-/// Where all events of one stream are, from old to new.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct StreamRuns {
-    runs: Vec<(u64, Extent)>,
-    /// The end of the stream.
-    pub(crate) tail: Tail,
-}
-
-impl StreamRuns {
-    /// The first revision of the run that this one is in.
-    pub(crate) fn run_start(&self, revision: u64) -> Option<u64> {
-        self.run(revision).map(|(_, run)| run.first)
-    }
-
-    fn run(&self, revision: u64) -> Option<&(u64, Extent)> {
-        self.runs.iter().find(|(_, run)| {
-            let edge = u64::from(cfg!(veza_canary = "segment-edge"));
-            let behind = run.last_revision().map_or(0, |last| last + 1 - edge);
-            (run.first..behind).contains(&revision)
-        })
+impl Page {
+    /// The last of these positions, which were asked for, that was looked at.
+    pub(crate) fn last_of<'a>(&self, positions: &'a [u64]) -> Option<&'a u64> {
+        let looked_at = usize::try_from(self.looked_at).unwrap_or(usize::MAX);
+        positions.get(looked_at.checked_sub(1)?)
     }
 }
 
@@ -142,6 +129,13 @@ impl Catalog {
         Arc::clone(&self.read().sealed)
     }
 
+    /// The sealed segments before this position, from old to new.
+    pub(crate) fn sealed_before(&self, position: u64) -> Vec<Arc<Sealed>> {
+        let sealed = self.sealed();
+        let before = sealed.iter().take_while(|sealed| sealed.last < position);
+        before.map(Arc::clone).collect()
+    }
+
     /// How many events the active segment has.
     pub(crate) fn active_events(&self) -> usize {
         self.read().index.events()
@@ -158,18 +152,13 @@ impl Catalog {
 
     /// Makes events visible that are durable, with what each is indexed by: a frame at the end of
     /// the active segment.
-    pub(crate) fn publish(
-        &self,
-        events: &[RecordedEvent],
-        hashes: &[Hashes],
-        frame: &FrameBuilder,
-    ) {
+    pub(crate) fn publish(&self, events: &[RecordedEvent], kinds: &[Kinds], frame: &FrameBuilder) {
         let mut state = self.write();
         let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
-        for ((event, &hashes), offset) in events.iter().zip(hashes).zip(frame.record_offsets()) {
+        for ((event, &kinds), offset) in events.iter().zip(kinds).zip(frame.record_offsets()) {
             let at_micros = event.recorded_at.timestamp_micros();
             let (stream, revision) = (event.stream.as_str(), event.revision.get());
-            state.index.add(stream, revision, hashes, frame_start + offset, at_micros);
+            state.index.add(stream, revision, kinds, frame_start + offset, at_micros);
         }
         state.length += frame.bytes().len() as u64;
         state.chain = frame.chain();
@@ -186,131 +175,23 @@ impl Catalog {
         Arc::clone(&state.sealed)
     }
 
-    /// The end of a stream.
-    pub(crate) fn tail(&self, stream: &str) -> Result<Tail, StoreError> {
-        let (found, sealed) = {
-            let state = self.read();
-            (state.index.find(Key::Stream(stream)), Arc::clone(&state.sealed))
-        };
-        match found.map(tail_of) {
-            Some(tail) if !tail.tombstoned => Ok(tail),
-            Some(tail) => {
-                Ok(Tail { last: tail.last.or(self.sealed_tail(stream, &sealed)?.last), ..tail })
-            }
-            None => self.sealed_tail(stream, &sealed),
-        }
+    /// Puts a sealed segment that was written anew in the place of the old one. Whoever reads the
+    /// old one goes on reading it.
+    pub(crate) fn replace(&self, renewed: Arc<Sealed>) {
+        let first = renewed.segment.first;
+        let mut state = self.write();
+        let at = state.sealed.partition_point(|sealed| sealed.segment.first < first);
+        Arc::make_mut(&mut state.sealed)[at] = renewed;
     }
 
-    /// Where a stream's events are, up to this position.
-    pub(crate) fn runs(&self, stream: &str, bound: u64) -> Result<StreamRuns, StoreError> {
-        let (active, active_first, sealed) = {
-            let state = self.read();
-            (state.index.find(Key::Stream(stream)), state.active.first, Arc::clone(&state.sealed))
-        };
-        let mut runs: Vec<(u64, Extent)> = Vec::new();
-        runs.extend(active.map(|extent| (active_first, extent)));
-        if self.sealed_tail(stream, &sealed)? != Tail::default() {
-            for segment in sealed.iter().rev() {
-                if runs.last().is_some_and(|(_, run)| run.count > 0 && run.first == 0) {
-                    break;
-                }
-                let extent = segment.find(Key::Stream(stream))?;
-                runs.extend(extent.map(|extent| (segment.segment.first, extent)));
-            }
-        }
-        runs.reverse();
-        self.cut_at(stream, &mut runs, bound)?;
-        let tail = Tail {
-            last: runs.iter().rev().find_map(|(_, run)| run.last_revision()),
-            tombstoned: runs.last().is_some_and(|(_, run)| run.tombstone),
-        };
-        Ok(StreamRuns { runs, tail })
+    /// Whether any event was ever reclaimed.
+    pub(crate) fn has_reclaimed(&self) -> bool {
+        self.read().sealed.iter().any(|sealed| sealed.segment.reclaimed)
     }
 
-    /// The positions of a stream's events from this revision on, as many as are in one run.
-    /// None before the first event or behind the last.
-    pub(crate) fn positions(
-        &self,
-        stream: &str,
-        runs: &StreamRuns,
-        revision: u64,
-        count: usize,
-    ) -> Result<Vec<u64>, StoreError> {
-        let Some((segment_first, extent)) = runs.run(revision) else {
-            return Ok(Vec::new());
-        };
-        let skip = u32::try_from(revision - extent.first).unwrap_or(u32::MAX);
-        let count = u32::try_from(count).unwrap_or(u32::MAX).min(extent.count - skip);
-        self.positions_in(Key::Stream(stream), *segment_first, extent, skip, count)
-    }
-
-    /// The revision of a stream's first event at this position or behind it; the one behind the
-    /// last where there is none.
-    pub(crate) fn revision_from(
-        &self,
-        stream: &str,
-        runs: &StreamRuns,
-        position: u64,
-    ) -> Result<u64, StoreError> {
-        let later = runs.runs.partition_point(|(segment_first, _)| *segment_first <= position);
-        if let Some((segment_first, extent)) = later.checked_sub(1).map(|at| &runs.runs[at]) {
-            let key = Key::Stream(stream);
-            let before = self.count_before(key, *segment_first, extent, position)?;
-            if before < extent.count {
-                return Ok(extent.first + u64::from(before));
-            }
-        }
-        let next = runs.runs[later..].iter().find(|(_, extent)| extent.count > 0);
-        let behind = runs.tail.last.map_or(0, |last| last + 1);
-        Ok(next.map_or(behind, |(_, extent)| extent.first))
-    }
-
-    /// The position of a stream's tombstone.
-    pub(crate) fn tombstone(
-        &self,
-        stream: &str,
-        runs: &StreamRuns,
-    ) -> Result<Option<u64>, StoreError> {
-        match runs.runs.last() {
-            Some((first, extent)) if extent.tombstone => {
-                Ok(self.positions_in(Key::Stream(stream), *first, extent, extent.count, 1)?.pop())
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// The last event of a stream up to this position, kept in memory afterwards: for streams whose
-    /// last event is asked for again and again.
-    pub(crate) fn last_event(
-        &self,
-        stream: &str,
-        bound: u64,
-    ) -> Result<Option<RecordedEvent>, StoreError> {
-        let known =
-            |last: u64| self.last_events.get(stream).filter(|event| event.revision.get() == last);
-        if bound == u64::MAX {
-            match self.tail(stream)?.last.map(known) {
-                None => return Ok(None),
-                Some(Some(event)) => return Ok(Some(event)),
-                Some(None) => {}
-            }
-        }
-        let runs = self.runs(stream, bound)?;
-        let Some(last) = runs.tail.last else {
-            return Ok(None);
-        };
-        if let Some(event) = known(last) {
-            return Ok(Some(event));
-        }
-        let event = self.events(&self.positions(stream, &runs, last, 1)?)?.pop();
-        if let Some(event) = &event {
-            self.last_events.insert(stream.into(), event.clone());
-        }
-        Ok(event)
-    }
-
-    /// The events at these positions, which rise or fall: as many as fit a page, at least one.
-    pub(crate) fn events(&self, positions: &[u64]) -> Result<Vec<RecordedEvent>, StoreError> {
+    /// The events at these positions, which rise or fall: as many as fit a page, at least one
+    /// position.
+    pub(crate) fn events(&self, positions: &[u64]) -> Result<Page, StoreError> {
         let mut found: Vec<(Arc<Segment>, RecordPlace)> = Vec::new();
         let mut bytes = 0;
         let mut near: Option<(Arc<Segment>, Vec<RecordPlace>)> = None;
@@ -336,28 +217,38 @@ impl Catalog {
             found.reverse();
         }
         let mut events = Vec::with_capacity(found.len());
-        for run in found.chunk_by(|(one, _), (other, _)| one.first == other.first) {
+        for run in found.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)) {
             let places: Vec<RecordPlace> = run.iter().map(|&(_, place)| place).collect();
             events.extend(run[0].0.events(&places)?);
         }
         if falling {
             events.reverse();
         }
-        Ok(events)
+        Ok(Page { events, looked_at: found.len() as u64 })
     }
 
-    /// The events from this position on: at least one unless the log ends, at most so many, and
-    /// no more when a page's bytes are full.
-    pub(crate) fn page(&self, from: u64, count: usize) -> Result<Vec<RecordedEvent>, StoreError> {
+    /// The events from this position on: at least one position unless the log ends, at most so
+    /// many, and no more when a page's bytes are full.
+    pub(crate) fn page(&self, from: u64, count: usize) -> Result<Page, StoreError> {
         if from == 0 || from > self.head() {
-            return Ok(Vec::new());
+            return Ok(Page { events: Vec::new(), looked_at: 0 });
         }
         let (segment, mut places) = self.places(from, count)?;
         let start = places.first().map_or(0, |place| u64::from(place.offset));
         let fitting =
             places.iter().take_while(|place| u64::from(place.end) <= start + PAGE_BYTES).count();
         places.truncate(fitting.max(1));
-        segment.events(&places)
+        Ok(Page { events: segment.events(&places)?, looked_at: places.len() as u64 })
+    }
+
+    /// When the event at this position was recorded, in microseconds since 1970, also when it was
+    /// reclaimed.
+    pub(crate) fn recorded_at_micros(&self, position: u64) -> Result<Option<i64>, StoreError> {
+        if position == 0 || position > self.head() {
+            return Ok(None);
+        }
+        let (segment, places) = self.places(position, 1)?;
+        places.first().map(|place| segment.recorded_at_micros(place)).transpose()
     }
 
     /// The position of the last event recorded up to this time; zero when there is none.
@@ -388,11 +279,7 @@ impl Catalog {
         while low < high {
             let middle = low.midpoint(high) + 1;
             let middle = middle.min(high);
-            let event = self.events(&[middle])?;
-            let early = event
-                .first()
-                .is_some_and(|event| event.recorded_at.timestamp_micros() <= at_micros);
-            if early {
+            if self.recorded_at_micros(middle)?.is_some_and(|recorded| recorded <= at_micros) {
                 low = middle;
             } else {
                 high = middle - 1;
@@ -484,60 +371,17 @@ impl Catalog {
         while high - low > NEAR_POSTINGS {
             let middle = low.midpoint(high);
             let found = self.positions_in(key, segment_first, extent, middle, 1)?;
-            if found.first().is_some_and(|&found| found < position) {
+            // What was reclaimed meanwhile was among the first.
+            if found.first().is_none_or(|&found| found < position) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
         let rest = self.positions_in(key, segment_first, extent, low, high - low)?;
-        let before = rest.partition_point(|&found| found < position);
+        let gone = ((high - low) as usize).saturating_sub(rest.len());
+        let before = gone + rest.partition_point(|&found| found < position);
         Ok(low + u32::try_from(before).unwrap_or(u32::MAX))
-    }
-
-    /// Leaves away what came after this position.
-    fn cut_at(
-        &self,
-        stream: &str,
-        runs: &mut Vec<(u64, Extent)>,
-        bound: u64,
-    ) -> Result<(), StoreError> {
-        runs.retain(|(segment_first, _)| *segment_first <= bound);
-        let Some((segment_first, extent)) = runs.last().copied() else {
-            return Ok(());
-        };
-        let behind = bound.saturating_add(1);
-        let kept = self.count_before(Key::Stream(stream), segment_first, &extent, behind)?;
-        if kept < extent.postings() {
-            runs.pop();
-        }
-        if (1..extent.postings()).contains(&kept) {
-            runs.push((segment_first, Extent { count: kept, tombstone: false, ..extent }));
-        }
-        Ok(())
-    }
-
-    fn sealed_tail(&self, stream: &str, sealed: &[Arc<Sealed>]) -> Result<Tail, StoreError> {
-        let (known, mut tail) = self.sealed_tails.get(stream).unwrap_or_default();
-        if known >= sealed.len() {
-            return Ok(tail);
-        }
-        let mut newer = Tail::default();
-        for segment in sealed[known..].iter().rev() {
-            if let Some(extent) = segment.find(Key::Stream(stream))? {
-                newer.tombstoned |= extent.tombstone;
-                newer.last = extent.last_revision();
-            }
-            if newer.last.is_some() {
-                break;
-            }
-        }
-        tail = Tail {
-            last: newer.last.or(tail.last),
-            tombstoned: newer.tombstoned || tail.tombstoned,
-        };
-        self.sealed_tails.insert(stream.into(), (sealed.len(), tail));
-        Ok(tail)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -558,8 +402,4 @@ fn place(
     let at = position.checked_sub(places.first()?.position)?;
     let place = places.get(usize::try_from(at).ok()?)?;
     Some((Arc::clone(segment), *place))
-}
-
-fn tail_of(extent: Extent) -> Tail {
-    Tail { last: extent.last_revision(), tombstoned: extent.tombstone }
 }

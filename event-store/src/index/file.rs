@@ -26,6 +26,7 @@ const ID_BYTES: usize = 24;
 pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     first: u64,
+    salt: u32,
     /// The length of the segment.
     segment_bytes: u64,
     events: usize,
@@ -75,8 +76,10 @@ impl IndexFile {
             && u64_at(&header, 32) == length;
         let number = |at| u32_at(&header, at) as usize;
         let (events, ids) = (number(24), number(28));
+        let salt = segment.layout.salt;
         let table = |at, counts| {
-            Table::new(Arc::clone(&file), at, number(counts), number(counts + OFFSET_BYTES))
+            let (entries, postings) = (number(counts), number(counts + OFFSET_BYTES));
+            Table::new(Arc::clone(&file), salt, at, entries, postings)
         };
         let streams = table(HEADER_BYTES + events * OFFSET_BYTES, 48);
         let categories = table(streams.end(), 56);
@@ -92,6 +95,7 @@ impl IndexFile {
         let mut index = Self {
             file,
             first,
+            salt,
             segment_bytes: length,
             events,
             last_recorded_at_micros,
@@ -143,6 +147,17 @@ impl IndexFile {
         }
     }
 
+    /// Whether the run was found here.
+    pub(crate) fn has(&self, extent: &Extent) -> bool {
+        extent.start.is_some_and(|(salt, _)| salt == self.salt)
+    }
+
+    /// The runs from this place among the streams on, in the order of their hashes; fewer where
+    /// there are no more.
+    pub(crate) fn extents(&self, from: usize, count: usize) -> Result<Vec<Extent>, Damaged> {
+        self.streams.extents(from, count)
+    }
+
     /// The positions of the events of a run, some skipped; with a tombstone where there is one.
     pub(crate) fn positions(
         &self,
@@ -155,7 +170,20 @@ impl IndexFile {
             Key::Stream(_) => &self.streams,
             Key::Index(key) => self.secondary(key.of),
         };
-        let postings = table.postings(extent, skip, count)?;
+        self.placed(table.postings(extent, skip, count)?)
+    }
+
+    /// The same of a stream of whatever name.
+    pub(crate) fn stream_positions(
+        &self,
+        extent: &Extent,
+        skip: u32,
+        count: u32,
+    ) -> Result<Vec<u64>, Damaged> {
+        self.placed(self.streams.postings(extent, skip, count)?)
+    }
+
+    fn placed(&self, postings: Vec<u32>) -> Result<Vec<u64>, Damaged> {
         let in_segment = postings.last().is_none_or(|&last| (last as usize) < self.events);
         let rising = postings.is_sorted_by(|one, next| one < next);
         let positions = postings.into_iter().map(|posting| self.first + u64::from(posting));

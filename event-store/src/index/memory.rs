@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::secondary::{Postings, Secondary};
-use super::{Extent, Hashes, Key};
-use crate::log::ScannedRecord;
+use super::{Extent, Key};
+use crate::log::{Kinds, ScannedRecord};
 use crate::stream::Revision;
 
 /// The revision of a tombstone.
@@ -47,13 +47,11 @@ impl MemoryIndex {
         &mut self,
         stream: &str,
         revision: u64,
-        hashes: Hashes,
+        kinds: Kinds,
         offset: u32,
         at_micros: i64,
     ) {
-        let posting = u32::try_from(self.offsets.len()).expect("a segment is below 4 GiB");
-        self.offsets.push(offset);
-        self.last_recorded_at_micros = at_micros;
+        let posting = self.place(kinds, offset, at_micros);
         let tombstone = revision == TOMBSTONE_REVISION;
         if let Some(run) = self.runs.get_mut(stream) {
             run.postings.push(posting);
@@ -62,19 +60,31 @@ impl MemoryIndex {
             let run = Run { first_revision: revision, postings: vec![posting], tombstone };
             self.runs.insert(stream.into(), run);
         }
-        for key in hashes.keys() {
+    }
+
+    /// Adds the next event, as a scan of its segment came across it. One that was reclaimed is of
+    /// no stream any more.
+    pub(crate) fn add_scanned(&mut self, record: ScannedRecord<'_>) {
+        let (kinds, at_micros) = (record.kinds(), record.recorded_at_micros);
+        if record.head.reclaimed {
+            self.place(kinds, record.offset, at_micros);
+        } else {
+            self.add(record.stream, record.revision, kinds, record.offset, at_micros);
+        }
+    }
+
+    /// Adds the next event, but not to its stream.
+    fn place(&mut self, kinds: Kinds, offset: u32, at_micros: i64) -> u32 {
+        let posting = u32::try_from(self.offsets.len()).expect("a segment is below 4 GiB");
+        self.offsets.push(offset);
+        self.last_recorded_at_micros = at_micros;
+        for key in kinds.keys() {
             match key.of {
                 Secondary::Category => self.categories.add(key.hash, posting),
                 Secondary::EventType => self.types.add(key.hash, posting),
             }
         }
-    }
-
-    /// Adds the next event, as a scan of its segment came across it.
-    pub(crate) fn add_scanned(&mut self, record: ScannedRecord<'_>) {
-        let hashes = Hashes::of_scanned(&record);
-        let at_micros = record.recorded_at_micros;
-        self.add(record.stream, record.revision, hashes, record.offset, at_micros);
+        posting
     }
 
     /// How many events there are.

@@ -1,7 +1,7 @@
 //! A sealed segment with its index, which is made again when it turns out to be damaged.
 
 use std::error::Error;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::blocks::Damaged;
 use super::file::{Contents, IndexFile};
@@ -10,9 +10,10 @@ use super::ordinals::Ordinals;
 use super::secondary::Secondary;
 use super::{Extent, Key, stream_hash};
 use crate::error::StoreError;
-use crate::event::EventId;
+use crate::event::{EventId, RecordedEvent};
 use crate::limits::RECENT_IDS_MAX;
 use crate::log::{Disk, RecordPlace, ScannedRecord, Segment, recover_sealed, scan_whole};
+use crate::stream::StreamName;
 
 /// How many ids are read from an index in one go.
 const IDS_AT_ONCE: usize = 65_536;
@@ -26,6 +27,8 @@ pub(crate) struct Sealed {
     pub(crate) last_recorded_at_micros: i64,
     length: u64,
     index: RwLock<Arc<Index>>,
+    /// Held while the index is written, which two may want at a time.
+    writing: Mutex<()>,
 }
 
 /// What one scan of a segment makes anew: its index, and the ids of its last events with the hashes
@@ -47,7 +50,7 @@ impl Remade {
         if self.ids.len() == 2 * RECENT_IDS_MAX {
             self.ids.drain(..RECENT_IDS_MAX);
         }
-        self.ids.push((record.id, stream_hash(record.stream)));
+        self.ids.push(id_and_stream(&record));
     }
 
     /// The index, and as many of the last ids as anybody asks for.
@@ -56,6 +59,11 @@ impl Remade {
         ids.drain(..ids.len().saturating_sub(RECENT_IDS_MAX));
         (index, ids)
     }
+}
+
+/// The id of an event and the hash of its stream; nothing that is asked for when it was reclaimed.
+fn id_and_stream(record: &ScannedRecord<'_>) -> (EventId, u64) {
+    (record.id, if record.head.reclaimed { 0 } else { stream_hash(record.stream) })
 }
 
 enum Index {
@@ -112,7 +120,8 @@ impl Sealed {
     /// one in memory. Where the file can't be written the index stays in memory, and the next
     /// opening tries again.
     pub(crate) fn write_index(&self, disk: &dyn Disk, older: &[Arc<Self>]) {
-        if matches!(&*self.index(), Index::File(_)) {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_indexed() {
             return;
         }
         let from = (self.last + 1).saturating_sub(RECENT_IDS_MAX as u64);
@@ -180,6 +189,7 @@ impl Sealed {
             last_recorded_at_micros,
             length,
             index: RwLock::new(Arc::new(index)),
+            writing: Mutex::new(()),
         }
     }
 
@@ -211,6 +221,7 @@ impl Sealed {
     }
 
     /// The positions of the events of a run, some skipped; with a tombstone where there is one.
+    /// Without the first of them where they were reclaimed since the run was found.
     pub(crate) fn positions(
         &self,
         key: Key<'_>,
@@ -218,15 +229,55 @@ impl Sealed {
         skip: u32,
         count: u32,
     ) -> Result<Vec<u64>, StoreError> {
-        self.ask(|index| match index {
-            Index::Memory(index) => Ok(index.positions(key, skip, count)),
-            // What was found in memory may be in the file by now, and is to be found there again.
-            Index::File(file) if extent.start.is_none() => {
-                let found = self.find_in(file, key)?.ok_or(Damaged)?;
-                Ok(file.positions(key, &found, skip, count)?)
+        self.ask(|index| {
+            // What was found in memory may be in the file by now, and what was found in the file
+            // of a segment that was written anew is elsewhere in that of the new one.
+            let found = match index {
+                Index::File(file) if file.has(extent) => {
+                    return Ok(file.positions(key, extent, skip, count)?);
+                }
+                Index::File(file) => self.find_in(file, key)?,
+                Index::Memory(index) => index.find(key),
+            };
+            let Some(found) = found else {
+                return Ok(Vec::new());
+            };
+            let gone = match key {
+                Key::Stream(_) => extent.gone_from(&found),
+                // These count what was reclaimed.
+                Key::Index(_) => 0,
+            };
+            let (from, behind) = (skip.max(gone), skip.saturating_add(count));
+            let (skip, count) = (from - gone, behind.saturating_sub(from));
+            match index {
+                Index::File(file) => Ok(file.positions(key, &found, skip, count)?),
+                Index::Memory(index) => Ok(index.positions(key, skip, count)),
             }
-            Index::File(file) => Ok(file.positions(key, extent, skip, count)?),
         })
+    }
+
+    /// The streams that it has events of, from this place among them on, each with its run; fewer
+    /// where there are no more. Its index must be in its file: until then there are none.
+    pub(crate) fn streams(
+        &self,
+        from: usize,
+        count: usize,
+    ) -> Result<Vec<(StreamName, Extent)>, StoreError> {
+        self.ask(|index| {
+            let Index::File(file) = index else {
+                return Ok(Vec::new());
+            };
+            let named = |extent: Extent| {
+                let first = self.first_event(file, &extent)?.ok_or(Damaged)?;
+                Ok((first.stream, extent))
+            };
+            file.extents(from, count)?.into_iter().map(named).collect()
+        })
+    }
+
+    /// Whether its index is in its file.
+    pub(crate) fn is_indexed(&self) -> bool {
+        matches!(&*self.index(), Index::File(_))
     }
 
     /// The places of so many records from this position on; fewer where the segment ends.
@@ -274,7 +325,8 @@ impl Sealed {
         }
         scan_whole(&self.segment, self.length, |record| {
             if record.position >= next {
-                visit(record.id, stream_hash(record.stream), record.position);
+                let (id, hash) = id_and_stream(&record);
+                visit(id, hash, record.position);
             }
         })
     }
@@ -293,13 +345,22 @@ impl Sealed {
     }
 
     fn is_of(&self, file: &IndexFile, extent: &Extent, stream: &str) -> Result<bool, Fault> {
-        let positions = file.positions(Key::Stream(stream), extent, 0, 1)?;
+        let first = self.first_event(file, extent)?;
+        Ok(first.is_some_and(|event| event.stream.as_str() == stream))
+    }
+
+    /// The first event of a stream's run.
+    fn first_event(
+        &self,
+        file: &IndexFile,
+        extent: &Extent,
+    ) -> Result<Option<RecordedEvent>, Fault> {
+        let positions = file.stream_positions(extent, 0, 1)?;
         let position = *positions.first().ok_or(Damaged)?;
         let skip = usize::try_from(position - self.segment.first).map_err(|_| Damaged)?;
         let offsets = file.offsets(skip, 2)?;
         let place = places(position, 1, &offsets, self.length);
-        let events = self.segment.events(&place)?;
-        Ok(events.first().is_some_and(|event| event.stream.as_str() == stream))
+        Ok(self.segment.events(&place)?.pop())
     }
 
     /// Asks the index, and once more after making it again should it be damaged.

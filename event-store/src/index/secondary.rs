@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::slice;
 
-use super::{Extent, stream_hash};
-use crate::event::RecordedEvent;
-use crate::indexed::{Index, category_of};
-use crate::log::ScannedRecord;
+use super::Extent;
+use crate::indexed::Index;
+use crate::log::{Kinds, kind_hash};
 
 /// What the hashes of a table are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,13 +19,6 @@ pub(crate) enum Secondary {
 pub(crate) struct IndexKey {
     pub(crate) of: Secondary,
     pub(crate) hash: u64,
-}
-
-/// What one event is indexed by; zero is nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hashes {
-    category: u64,
-    event_type: u64,
 }
 
 /// The events of a segment by the hashes of one table, as position minus the segment's first.
@@ -49,29 +41,15 @@ impl Secondary {
 impl IndexKey {
     pub(crate) fn of(index: &Index) -> Self {
         match index {
-            Index::Category(name) => Self { of: Secondary::Category, hash: hash(name) },
-            Index::EventType(name) => Self { of: Secondary::EventType, hash: hash(name.as_str()) },
+            Index::Category(name) => Self { of: Secondary::Category, hash: kind_hash(name) },
+            Index::EventType(name) => {
+                Self { of: Secondary::EventType, hash: kind_hash(name.as_str()) }
+            }
         }
     }
 }
 
-impl Hashes {
-    /// Those of an event of this type in this stream.
-    fn of(stream: &str, event_type: &str) -> Self {
-        let category = category_of(stream).map_or(0, hash);
-        Self { category, event_type: hash(event_type) }
-    }
-
-    /// Those of an event.
-    pub(crate) fn of_event(event: &RecordedEvent) -> Self {
-        Self::of(event.stream.as_str(), event.event_type.as_str())
-    }
-
-    /// Those of a record that a scan came across.
-    pub(crate) fn of_scanned(record: &ScannedRecord<'_>) -> Self {
-        Self::of(record.stream, record.event_type)
-    }
-
+impl Kinds {
     /// By what the event is found.
     pub(crate) fn keys(self) -> impl Iterator<Item = IndexKey> {
         let all = Secondary::ALL.into_iter().zip([self.category, self.event_type]);
@@ -118,9 +96,4 @@ impl Run {
             Self::Several(postings) => postings,
         }
     }
-}
-
-/// The hash of a name, which is never zero.
-fn hash(name: &str) -> u64 {
-    stream_hash(name).max(1)
 }

@@ -24,6 +24,8 @@ const ENTRIES_A_SEARCH: usize = 2048;
 /// A table of a file that is open.
 pub(crate) struct Table {
     file: Arc<dyn DiskFile>,
+    /// Of the file: what is found in it is told by this from what was found in another.
+    salt: u32,
     at: usize,
     entries: usize,
     postings: usize,
@@ -62,8 +64,14 @@ impl Table {
 
     /// The table of so many entries and postings that begins at this place of a payload; its filter
     /// is to be loaded.
-    pub(crate) fn new(file: Arc<dyn DiskFile>, at: usize, entries: usize, postings: usize) -> Self {
-        Self { file, at, entries, postings, filter: Bloom::default() }
+    pub(crate) fn new(
+        file: Arc<dyn DiskFile>,
+        salt: u32,
+        at: usize,
+        entries: usize,
+        postings: usize,
+    ) -> Self {
+        Self { file, salt, at, entries, postings, filter: Bloom::default() }
     }
 
     /// Reads the filter, without which nothing is found.
@@ -131,6 +139,13 @@ impl Table {
         Ok(found)
     }
 
+    /// The runs from this place among them on, in the order of their hashes; fewer where there are
+    /// no more.
+    pub(crate) fn extents(&self, from: usize, count: usize) -> Result<Vec<Extent>, Damaged> {
+        let count = count.min(self.entries.saturating_sub(from));
+        Ok(self.entries(from, count)?.into_iter().map(|(_, extent)| extent).collect())
+    }
+
     /// The postings of a run, some skipped; with a tombstone where there is one.
     pub(crate) fn postings(
         &self,
@@ -138,7 +153,7 @@ impl Table {
         skip: u32,
         count: u32,
     ) -> Result<Vec<u32>, Damaged> {
-        let start = extent.start.ok_or(Damaged)?;
+        let (_, start) = extent.start.ok_or(Damaged)?;
         let count = count.min(extent.postings().saturating_sub(skip)) as usize;
         if count == 0 {
             return Ok(Vec::new());
@@ -163,7 +178,7 @@ impl Table {
                 return Err(Damaged);
             }
             let count = count.saturating_sub(u32::from(tombstone));
-            let extent = Extent { first, start: Some(start), count, tombstone };
+            let extent = Extent { first, start: Some((self.salt, start)), count, tombstone };
             Ok((u64_at(entry, 0), extent))
         });
         entries.collect()
@@ -211,7 +226,7 @@ mod tests {
         disk.put(NAME, into_blocks(&payload));
         let postings = runs.values().map(|(_, postings)| postings.len()).sum();
         let file = disk.open(NAME, false).unwrap();
-        let mut table = Table::new(file, ahead, runs.len(), postings);
+        let mut table = Table::new(file, 7, ahead, runs.len(), postings);
         assert_eq!(table.end(), payload.len());
         table.load_filter().unwrap();
         (disk, table)

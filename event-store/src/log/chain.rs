@@ -16,6 +16,14 @@ const DIGESTED_FROM: usize = 8;
 
 const HASH_BYTES: usize = 32;
 
+/// The digest of an event.
+pub(crate) type Digest = [u8; HASH_BYTES];
+
+/// The digest of the event in this record.
+pub(crate) fn digest(record: &[u8]) -> Digest {
+    *blake3::hash(&record[DIGESTED_FROM..]).as_bytes()
+}
+
 /// The end of the chain after some event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ChainEnd([u8; HASH_BYTES]);
@@ -34,13 +42,12 @@ impl ChainEnd {
         &self.0
     }
 
-    /// The end after the next record, of which these are the bytes.
+    /// The end after the next event, which has this digest.
     #[must_use]
-    pub(crate) fn after(&self, record: &[u8]) -> Self {
-        let digest = blake3::hash(&record[DIGESTED_FROM..]);
+    pub(crate) fn after(&self, digest: &Digest) -> Self {
         let mut link = [0; 2 * HASH_BYTES];
         link[..HASH_BYTES].copy_from_slice(&self.0);
-        link[HASH_BYTES..].copy_from_slice(digest.as_bytes());
+        link[HASH_BYTES..].copy_from_slice(digest);
         Self(*blake3::hash(&link).as_bytes())
     }
 }
@@ -103,17 +110,17 @@ mod tests {
 
     #[test]
     fn every_record_and_their_order_count() {
-        let (one, other) = (b"........first".as_slice(), b"........second".as_slice());
-        let end = ChainEnd::START.after(one).after(other);
-        assert_ne!(end, ChainEnd::START.after(other).after(one));
-        assert_ne!(end, ChainEnd::START.after(other));
-        assert_eq!(end, ChainEnd::START.after(b"checksumfirst").after(other));
+        let (one, other) = (digest(b"........first"), digest(b"........second"));
+        let end = ChainEnd::START.after(&one).after(&other);
+        assert_ne!(end, ChainEnd::START.after(&other).after(&one));
+        assert_ne!(end, ChainEnd::START.after(&other));
+        assert_eq!(end, ChainEnd::START.after(&digest(b"checksumfirst")).after(&other));
     }
 
     #[test]
     fn a_head_is_read_as_it_was_written() {
-        let head =
-            AuditHead { position: Position::new(7), chain: ChainEnd::START.after(b"........x") };
+        let chain = ChainEnd::START.after(&digest(b"........x"));
+        let head = AuditHead { position: Position::new(7), chain };
         assert_eq!(head.to_string().parse(), Ok(head));
         for bad in ["", "7", "7:", "x:00", &format!("7:{}", "é".repeat(32)), &"0".repeat(70)] {
             assert_eq!(bad.parse::<AuditHead>(), Err(NoAuditHead), "{bad:?}");

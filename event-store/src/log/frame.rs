@@ -5,9 +5,10 @@ use chrono::DateTime;
 use crc32c::crc32c_append;
 use uuid::Uuid;
 
-use super::chain::ChainEnd;
-use super::codec::{array_at, i64_at, u16_at, u32_at, u64_at};
+use super::chain::{ChainEnd, Digest, digest};
+use super::codec::{array_at, i64_at, name_hash, u16_at, u32_at, u64_at};
 use crate::event::{ContentType, EventId, EventType, RecordedEvent};
+use crate::indexed::category_of;
 use crate::position::Position;
 use crate::stream::{Revision, StreamName};
 
@@ -18,11 +19,19 @@ pub(crate) const RECORD_HEADER_BYTES: usize = 64;
 pub(crate) const FRAME_HEAD_BYTES: usize = 24;
 const CHAINED_HEAD_BYTES: usize = FRAME_HEAD_BYTES + ChainEnd::BYTES;
 
+const ID_AT: usize = 32;
+
 /// Where the CRC of a frame or a record ends, and what it covers begins.
 const COVERED_FROM: usize = 8;
+const FLAGS_AT: usize = 48;
 const FLAG_JSON: u8 = 1;
 /// The highest revision: that of a tombstone.
 const REVISION_MAX: u64 = i64::MAX as u64;
+/// All that is left of the event is its place, its kinds and its digest.
+const FLAG_RECLAIMED: u8 = 2;
+
+/// The size of the record of a reclaimed event, in bytes.
+pub(crate) const RECLAIMED_RECORD_BYTES: usize = RECORD_HEADER_BYTES + size_of::<Digest>();
 
 /// How the frames of a segment are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +75,39 @@ pub(crate) struct RecordHead {
     pub(crate) revision: u64,
     pub(crate) recorded_at_micros: i64,
     pub(crate) id: EventId,
+    /// Whether the event was reclaimed; the place of its id is taken then.
+    pub(crate) reclaimed: bool,
     json: bool,
     stream_bytes: usize,
     type_bytes: usize,
     metadata_bytes: usize,
+}
+
+/// Of which kinds an event is: what is still known when it was reclaimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kinds {
+    /// The hash of its category; zero where it has none.
+    pub(crate) category: u64,
+    /// The hash of its type.
+    pub(crate) event_type: u64,
+}
+
+impl Kinds {
+    /// Those of an event.
+    pub(crate) fn of_event(event: &RecordedEvent) -> Self {
+        Self::of(event.stream.as_str(), event.event_type.as_str())
+    }
+
+    /// Those of an event of this type in this stream.
+    pub(crate) fn of(stream: &str, event_type: &str) -> Self {
+        let category = category_of(stream).map_or(0, kind_hash);
+        Self { category, event_type: kind_hash(event_type) }
+    }
+}
+
+/// The hash of a category or a type, which is never zero.
+pub(crate) fn kind_hash(name: &str) -> u64 {
+    name_hash(name).max(1)
 }
 
 impl FrameBuilder {
@@ -90,24 +128,55 @@ impl FrameBuilder {
     /// The frame with these events, whose positions follow one another, behind this end of the
     /// chain.
     pub(crate) fn encode(events: &[RecordedEvent], salt: u32, chain: ChainEnd) -> Self {
-        let mut frame = Self {
-            bytes: Vec::with_capacity(Self::frame_bytes(events)),
-            record_offsets: Vec::with_capacity(events.len()),
-            salt,
-            chain,
-        };
         let first = events.first().map_or(0, |event| event.position.get());
-        frame.bytes.extend_from_slice(&FRAME_MAGIC);
-        frame.bytes.extend_from_slice(&[0; 8]);
-        frame.u32(events.len());
-        frame.bytes.extend_from_slice(&first.to_le_bytes());
-        frame.bytes.extend_from_slice(ChainEnd::START.as_bytes());
+        let mut frame = Self::begin(first, salt, chain);
+        frame.bytes.reserve(Self::frame_bytes(events));
+        frame.record_offsets.reserve(events.len());
         for event in events {
             frame.record(event);
         }
-        frame.bytes[FRAME_HEAD_BYTES..CHAINED_HEAD_BYTES].copy_from_slice(frame.chain.as_bytes());
-        frame.seal(0, 8);
+        frame.finish();
         frame
+    }
+
+    /// A frame that is to be filled, from this position on, behind this end of the chain.
+    pub(crate) fn begin(first: u64, salt: u32, chain: ChainEnd) -> Self {
+        let mut frame = Self { bytes: Vec::new(), record_offsets: Vec::new(), salt, chain };
+        frame.bytes.extend_from_slice(&FRAME_MAGIC);
+        frame.bytes.extend_from_slice(&[0; 12]);
+        frame.bytes.extend_from_slice(&first.to_le_bytes());
+        frame.bytes.extend_from_slice(ChainEnd::START.as_bytes());
+        frame
+    }
+
+    /// Adds the record of another segment, as it is there.
+    pub(crate) fn copy(&mut self, head: &RecordHead, record: &[u8]) {
+        let start = self.start_record();
+        self.bytes.extend_from_slice(&record[COVERED_FROM..]);
+        self.seal_record(start, &head.digest(record));
+    }
+
+    /// Adds what is left of the event in this record of another segment when it is reclaimed.
+    pub(crate) fn reclaim(&mut self, head: &RecordHead, record: &[u8]) -> Result<(), &'static str> {
+        const DATA_BYTES: u32 = size_of::<Digest>() as u32;
+        let (kinds, digest) = (head.kinds(record)?, head.digest(record));
+        let start = self.start_record();
+        self.bytes.extend_from_slice(&record[COVERED_FROM..ID_AT]);
+        self.bytes.extend_from_slice(&kinds.category.to_le_bytes());
+        self.bytes.extend_from_slice(&kinds.event_type.to_le_bytes());
+        self.bytes.extend_from_slice(&[FLAG_RECLAIMED, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        self.bytes.extend_from_slice(&DATA_BYTES.to_le_bytes());
+        self.bytes.extend_from_slice(&digest);
+        self.seal_record(start, &digest);
+        Ok(())
+    }
+
+    /// Ends the frame, behind its last record.
+    pub(crate) fn finish(&mut self) {
+        let count = u32::try_from(self.record_offsets.len()).expect("limits keep frames small");
+        self.bytes[12..16].copy_from_slice(&count.to_le_bytes());
+        self.bytes[FRAME_HEAD_BYTES..CHAINED_HEAD_BYTES].copy_from_slice(self.chain.as_bytes());
+        self.seal(0, 8);
     }
 
     /// The end of the chain after its last event.
@@ -136,10 +205,7 @@ impl FrameBuilder {
     }
 
     fn record(&mut self, event: &RecordedEvent) {
-        let start = self.bytes.len();
-        let offset = u32::try_from(start).expect("limits keep frames below 4 GiB");
-        self.record_offsets.push(offset);
-        self.bytes.extend_from_slice(&[0; 8]);
+        let start = self.start_record();
         self.bytes.extend_from_slice(&event.position.get().to_le_bytes());
         self.bytes.extend_from_slice(&event.revision.get().to_le_bytes());
         self.bytes.extend_from_slice(&event.recorded_at.timestamp_micros().to_le_bytes());
@@ -155,15 +221,25 @@ impl FrameBuilder {
         self.bytes.extend_from_slice(event.event_type.as_str().as_bytes());
         self.bytes.extend_from_slice(&event.metadata);
         self.bytes.extend_from_slice(&event.data);
-        self.seal_record(start);
+        let digest = digest(&self.bytes[start..]);
+        self.seal_record(start, &digest);
     }
 
-    fn seal_record(&mut self, start: usize) {
+    /// Leaves room for length and CRC; returns where.
+    fn start_record(&mut self) -> usize {
+        let start = self.bytes.len();
+        let offset = u32::try_from(start).expect("limits keep frames below 4 GiB");
+        self.record_offsets.push(offset);
+        self.bytes.extend_from_slice(&[0; COVERED_FROM]);
+        start
+    }
+
+    fn seal_record(&mut self, start: usize, digest: &Digest) {
         let length = u32::try_from(self.bytes.len() - start).expect("limits keep records small");
         self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
         let crc = crc32c_append(self.salt, &self.bytes[start + COVERED_FROM..]);
         self.bytes[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-        self.chain = self.chain.after(&self.bytes[start..]);
+        self.chain = self.chain.after(digest);
     }
 
     fn seal(&mut self, start: usize, length_at: usize) {
@@ -221,8 +297,9 @@ impl RecordHead {
             position: u64_at(bytes, 8),
             revision: u64_at(bytes, 16),
             recorded_at_micros: i64_at(bytes, 24),
-            id: EventId(Uuid::from_bytes(array_at(bytes, 32))),
-            json: bytes[48] & FLAG_JSON != 0,
+            id: EventId(Uuid::from_bytes(array_at(bytes, ID_AT))),
+            reclaimed: bytes[FLAGS_AT] & FLAG_RECLAIMED != 0,
+            json: bytes[FLAGS_AT] & FLAG_JSON != 0,
             stream_bytes: usize::from(u16_at(bytes, 50)),
             type_bytes: usize::from(u16_at(bytes, 52)),
             metadata_bytes: u32_at(bytes, 56) as usize,
@@ -235,7 +312,29 @@ impl RecordHead {
         if head.revision > REVISION_MAX {
             return Err("the revision of a record is not possible");
         }
+        if head.reclaimed && (length != RECLAIMED_RECORD_BYTES || parts != [0; 3]) {
+            return Err("a reclaimed record is not the size of one");
+        }
         Ok(head)
+    }
+
+    /// The digest of the event in the record with this header.
+    pub(crate) fn digest(&self, record: &[u8]) -> Digest {
+        if self.reclaimed { array_at(record, RECORD_HEADER_BYTES) } else { digest(record) }
+    }
+
+    /// Of which kinds the event in the record with this header was, when it was reclaimed.
+    pub(crate) fn reclaimed_kinds(&self, record: &[u8]) -> Option<Kinds> {
+        let (category, event_type) = (u64_at(record, ID_AT), u64_at(record, ID_AT + 8));
+        self.reclaimed.then_some(Kinds { category, event_type })
+    }
+
+    /// Of which kinds the event in the record with this header is, or was.
+    fn kinds(&self, record: &[u8]) -> Result<Kinds, &'static str> {
+        match self.reclaimed_kinds(record) {
+            Some(kinds) => Ok(kinds),
+            None => Ok(Kinds::of(self.stream(record)?, self.event_type(record)?)),
+        }
     }
 
     /// The name of the stream in the record with this header.
@@ -251,7 +350,7 @@ impl RecordHead {
             .map_err(|_| "the name of an event's type is no text")
     }
 
-    /// The whole event in the record with this header.
+    /// The whole event in the record with this header, which was not reclaimed.
     pub(crate) fn event(&self, record: &Bytes) -> Result<RecordedEvent, &'static str> {
         let metadata_start = RECORD_HEADER_BYTES + self.stream_bytes + self.type_bytes;
         let data_start = metadata_start + self.metadata_bytes;
@@ -308,6 +407,43 @@ mod tests {
             let head = RecordHead::check(&record, 7).unwrap();
             assert_eq!(&head.event(&record).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn a_reclaimed_record_keeps_place_kinds_and_chain() {
+        let whole = frame(&[event(1, "first"), event(2, "second")]);
+        let mut reclaimed = FrameBuilder::begin(1, 9, ChainEnd::START);
+        for (at, &offset) in whole.record_offsets().iter().enumerate() {
+            let rest = &whole.bytes()[offset as usize..];
+            let head = RecordHead::check(rest, LAYOUT.salt).unwrap();
+            let record = &rest[..head.length];
+            match at {
+                0 => reclaimed.reclaim(&head, record).unwrap(),
+                _ => reclaimed.copy(&head, record),
+            }
+        }
+        reclaimed.finish();
+        assert_eq!(reclaimed.chain(), whole.chain());
+        let layout = Layout { salt: 9, ..LAYOUT };
+        let head = FrameHead::of_whole(reclaimed.bytes(), layout).unwrap();
+        assert_eq!((head.count, head.chain), (2, Some(whole.chain())));
+        let [first, second] = reclaimed.record_offsets() else { panic!("two records") };
+        let (record, other) = reclaimed.bytes().split_at(*second as usize);
+        let head = RecordHead::check(&record[*first as usize..], 9).unwrap();
+        assert!(head.reclaimed && head.length == RECLAIMED_RECORD_BYTES);
+        assert_eq!((head.position, head.revision), (1, 0));
+        let kinds = head.kinds(&record[*first as usize..]).unwrap();
+        assert_eq!(kinds, Kinds::of("track-1", "TrackPublished"));
+        let kept = RecordHead::check(other, 9).unwrap();
+        assert_eq!(kept.event(&Bytes::copy_from_slice(other)).unwrap(), event(2, "second"));
+    }
+
+    #[test]
+    fn streams_of_the_system_and_without_a_dash_have_no_category() {
+        for name in ["track", "$ce-track", "$$track-1"] {
+            assert_eq!(Kinds::of(name, "").category, 0, "{name}");
+        }
+        assert_eq!(Kinds::of("a-b-c", "").category, name_hash("a"));
     }
 
     #[test]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::chain::ChainEnd;
+use super::chain::{ChainEnd, Digest};
 use super::clean::CleanMark;
 use super::disk::{Disk, DiskFile};
-use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Layout, RecordHead};
-use super::segment::{SEGMENT_HEADER_BYTES, Segment, segment_name};
+use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Kinds, Layout, RecordHead};
+use super::segment::{NONE_RECLAIMED, SEGMENT_HEADER_BYTES, Segment, segment_name};
 use crate::error::StoreError;
 use crate::event::EventId;
 
@@ -19,10 +19,13 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 /// A record that a scan came across.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScannedRecord<'a> {
+    pub(crate) head: RecordHead,
+    /// The id of the event; nil when it was reclaimed.
     pub(crate) id: EventId,
     pub(crate) position: u64,
     pub(crate) revision: u64,
     pub(crate) recorded_at_micros: i64,
+    /// The name of its stream; empty when it was reclaimed.
     pub(crate) stream: &'a str,
     pub(crate) event_type: &'a str,
     pub(crate) offset: u32,
@@ -30,6 +33,21 @@ pub(crate) struct ScannedRecord<'a> {
     pub(crate) bytes: &'a [u8],
     /// The end of the chain after it, where it is the last of a frame that carries that.
     pub(crate) chain: Option<ChainEnd>,
+}
+
+impl ScannedRecord<'_> {
+    /// Of which kinds the event is, or was.
+    pub(crate) fn kinds(&self) -> Kinds {
+        match self.head.reclaimed_kinds(self.bytes) {
+            Some(kinds) => kinds,
+            None => Kinds::of(self.stream, self.event_type),
+        }
+    }
+
+    /// The digest of the event.
+    pub(crate) fn digest(&self) -> Digest {
+        self.head.digest(self.bytes)
+    }
 }
 
 /// How far the active segment is whole.
@@ -89,11 +107,23 @@ pub(crate) fn next_segment(
 pub(crate) fn scan_whole(
     segment: &Segment,
     length: u64,
-    visit: impl FnMut(ScannedRecord<'_>),
+    mut visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<(), StoreError> {
-    let Scanned { end, .. } = scan(segment, length, visit)?;
+    try_scan_whole(segment, length, |record| {
+        visit(record);
+        Ok(())
+    })
+}
+
+/// The same, until a visit fails.
+pub(crate) fn try_scan_whole<E: From<StoreError>>(
+    segment: &Segment,
+    length: u64,
+    visit: impl FnMut(ScannedRecord<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let Scanned { end, .. } = try_scan(segment, length, visit)?;
     if end < length {
-        return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
+        return Err(segment.corrupt(end, "a frame does not agree with its checksum").into());
     }
     Ok(())
 }
@@ -147,12 +177,23 @@ pub(crate) fn recover_active(
     Ok(Recovered { length: end, torn_bytes: written - end, chain })
 }
 
-/// Visits the records of all whole frames from the beginning.
 fn scan(
     segment: &Segment,
     length: u64,
     mut visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<Scanned, StoreError> {
+    try_scan(segment, length, |record| {
+        visit(record);
+        Ok(())
+    })
+}
+
+/// Visits the records of all whole frames from the beginning, until a visit fails.
+fn try_scan<E: From<StoreError>>(
+    segment: &Segment,
+    length: u64,
+    mut visit: impl FnMut(ScannedRecord<'_>) -> Result<(), E>,
+) -> Result<Scanned, E> {
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = segment.frames_start();
     let mut last_frame = offset;
@@ -161,7 +202,7 @@ fn scan(
         let head = FrameHead::of_whole(frame, segment.layout)
             .ok_or_else(|| segment.corrupt(offset, "a frame changed while it was read"))?;
         if head.first != next {
-            return Err(segment.corrupt(offset, "a frame is missing before this one"));
+            return Err(segment.corrupt(offset, "a frame is missing before this one").into());
         }
         visit_frame(segment, offset, head, frame, &mut visit)?;
         last_frame = offset;
@@ -172,13 +213,13 @@ fn scan(
     Ok(Scanned { end: offset, last_frame, next, chain })
 }
 
-fn visit_frame(
+fn visit_frame<E: From<StoreError>>(
     segment: &Segment,
     frame_offset: u64,
     head: FrameHead,
     frame: &[u8],
-    visit: &mut impl FnMut(ScannedRecord<'_>),
-) -> Result<(), StoreError> {
+    visit: &mut impl FnMut(ScannedRecord<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut at = segment.layout.frame_head_bytes();
     for position in head.first..head.first + u64::from(head.count) {
         let offset = frame_offset + at as u64;
@@ -189,10 +230,14 @@ fn visit_frame(
             checked => checked.map_err(corrupt)?,
         };
         if record.position != position {
-            return Err(corrupt("a record is out of order"));
+            return Err(corrupt("a record is out of order").into());
+        }
+        if record.reclaimed && !segment.reclaimed {
+            return Err(corrupt(NONE_RECLAIMED).into());
         }
         visit(ScannedRecord {
-            id: record.id,
+            head: record,
+            id: if record.reclaimed { EventId(Uuid::nil()) } else { record.id },
             position,
             revision: record.revision,
             recorded_at_micros: record.recorded_at_micros,
@@ -201,11 +246,12 @@ fn visit_frame(
             offset: u32::try_from(offset).map_err(|_| corrupt("the segment is too long"))?,
             bytes: &bytes[..record.length],
             chain: head.chain.filter(|_| at + record.length == head.length),
-        });
+        })?;
         at += record.length;
     }
     if at != head.length {
-        return Err(segment.corrupt(frame_offset, "the records of a frame do not fill it"));
+        let reason = "the records of a frame do not fill it";
+        return Err(segment.corrupt(frame_offset, reason).into());
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use crc32c::crc32c;
 
 use super::chain::ChainEnd;
-use super::codec::{array_at, u32_at, u64_at};
+use super::codec::{array_at, i64_at, u32_at, u64_at};
 use super::disk::{Disk, DiskFile};
 use super::frame::{Layout, RecordHead};
 use crate::error::StoreError;
@@ -19,11 +19,20 @@ pub(crate) const SEGMENT_HEADER_BYTES: usize = 128;
 /// The same in version 1.
 const UNCHAINED_HEADER_BYTES: usize = 64;
 pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"VEZALOG\0";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
+/// Without flags.
+const VERSION_CHAINED: u32 = 2;
 /// Without the chain.
 const VERSION_UNCHAINED: u32 = 1;
+const CREATED_AT: usize = 24;
 const CHAIN_AT: usize = 40;
+const FLAGS_AT: usize = 72;
+/// Events of the segment were reclaimed.
+const FLAG_RECLAIMED: u32 = 2;
 const CRC_BYTES: usize = 4;
+
+/// What is wrong when a segment has a reclaimed record and its header does not say so.
+pub(crate) const NONE_RECLAIMED: &str = "a record is reclaimed where none is";
 
 /// A segment that is open.
 pub(crate) struct Segment {
@@ -35,7 +44,57 @@ pub(crate) struct Segment {
     pub(crate) layout: Layout,
     /// The end of the chain before its first event, where it carries that.
     pub(crate) chain_before: Option<ChainEnd>,
+    /// Whether events of it were reclaimed.
+    pub(crate) reclaimed: bool,
     file: Arc<dyn DiskFile>,
+}
+
+/// What a new segment begins with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewSegment {
+    /// The position of its first event.
+    pub(crate) first: u64,
+    /// Where its checksums begin.
+    pub(crate) salt: u32,
+    /// The end of the chain before its first event.
+    pub(crate) chain: ChainEnd,
+    /// When it was made, in microseconds since 1970.
+    pub(crate) created_micros: i64,
+    /// Whether events of it were reclaimed.
+    pub(crate) reclaimed: bool,
+}
+
+impl NewSegment {
+    /// Writes its header into its file, durable.
+    pub(crate) fn begin(self, file: Arc<dyn DiskFile>) -> Result<Segment, StoreError> {
+        const CRC_AT: usize = SEGMENT_HEADER_BYTES - CRC_BYTES;
+        let Self { first, salt, chain, created_micros, reclaimed } = self;
+        let mut header = [0; SEGMENT_HEADER_BYTES];
+        header[..8].copy_from_slice(&SEGMENT_MAGIC);
+        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        header[12..16].copy_from_slice(&(SEGMENT_HEADER_BYTES as u32).to_le_bytes());
+        header[16..24].copy_from_slice(&first.to_le_bytes());
+        header[CREATED_AT..32].copy_from_slice(&created_micros.to_le_bytes());
+        header[32..36].copy_from_slice(&salt.to_le_bytes());
+        header[CHAIN_AT..CHAIN_AT + ChainEnd::BYTES].copy_from_slice(chain.as_bytes());
+        let flags = if reclaimed { FLAG_RECLAIMED } else { 0 };
+        header[FLAGS_AT..FLAGS_AT + 4].copy_from_slice(&flags.to_le_bytes());
+        let crc = crc32c(&header[..CRC_AT]);
+        header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        file.write_at(&header, 0)?;
+        file.truncate(SEGMENT_HEADER_BYTES as u64)?;
+        file.sync()?;
+        let layout = Layout { salt, chained: true };
+        let (name, chain_before) = (segment_name(first), Some(chain));
+        Ok(Segment { first, name, layout, chain_before, reclaimed, file })
+    }
+}
+
+/// What the header of a segment says.
+struct Header {
+    layout: Layout,
+    chain_before: Option<ChainEnd>,
+    reclaimed: bool,
 }
 
 /// Where a record is.
@@ -74,26 +133,13 @@ impl Segment {
         chain: ChainEnd,
         created: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
-        const CRC_AT: usize = SEGMENT_HEADER_BYTES - CRC_BYTES;
-        let name = segment_name(first);
-        let mut header = [0; SEGMENT_HEADER_BYTES];
-        header[..8].copy_from_slice(&SEGMENT_MAGIC);
-        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        header[12..16].copy_from_slice(&(SEGMENT_HEADER_BYTES as u32).to_le_bytes());
-        header[16..24].copy_from_slice(&first.to_le_bytes());
-        header[24..32].copy_from_slice(&created.timestamp_micros().to_le_bytes());
-        header[32..36].copy_from_slice(&salt.to_le_bytes());
-        header[CHAIN_AT..CHAIN_AT + ChainEnd::BYTES].copy_from_slice(chain.as_bytes());
-        let crc = crc32c(&header[..CRC_AT]);
-        header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        file.write_at(&header, 0)?;
-        file.truncate(SEGMENT_HEADER_BYTES as u64)?;
-        file.sync()?;
+        let created_micros = created.timestamp_micros();
+        let new = NewSegment { first, salt, chain, created_micros, reclaimed: false };
+        let segment = new.begin(file)?;
         if !cfg!(veza_canary = "skip-folder-sync") {
             disk.sync_folder()?;
         }
-        let layout = Layout { salt, chained: true };
-        Ok(Self { first, name, layout, chain_before: Some(chain), file })
+        Ok(segment)
     }
 
     /// Opens a segment and checks its header.
@@ -101,13 +147,17 @@ impl Segment {
         let name = segment_name(first);
         let file = disk.open(&name, false)?;
         let layout = Layout { salt: 0, chained: false };
-        let segment = Self { first, name, layout, chain_before: None, file };
-        let (layout, chain_before) = segment.check_header()?;
-        Ok(Self { layout, chain_before, ..segment })
+        let segment = Self { first, name, layout, chain_before: None, reclaimed: false, file };
+        let Header { layout, chain_before, reclaimed } = segment.header()?;
+        Ok(Self { layout, chain_before, reclaimed, ..segment })
     }
 
-    /// Checks the header as it is on disk; returns the layout and the chain in it.
-    pub(crate) fn check_header(&self) -> Result<(Layout, Option<ChainEnd>), StoreError> {
+    /// Checks the header as it is on disk.
+    pub(crate) fn check_header(&self) -> Result<(), StoreError> {
+        self.header().map(drop)
+    }
+
+    fn header(&self) -> Result<Header, StoreError> {
         let length = usize::try_from(self.length()?).unwrap_or(usize::MAX);
         if length < UNCHAINED_HEADER_BYTES {
             return Err(self.corrupt(0, "the header is cut off"));
@@ -122,17 +172,37 @@ impl Segment {
         if crc_at.is_none_or(|at| crc32c(&header[..at]) != u32_at(&header, at)) {
             return Err(self.corrupt(0, "the header does not agree with its checksum"));
         }
-        let chained = match (u32_at(&header, 8), bytes) {
-            (FORMAT_VERSION, SEGMENT_HEADER_BYTES) => true,
-            (VERSION_UNCHAINED, UNCHAINED_HEADER_BYTES) => false,
-            _ => return Err(self.corrupt(8, "the format is of another version")),
+        let version = u32_at(&header, 8);
+        let (chained, flags) = match (version, bytes) {
+            (FORMAT_VERSION, SEGMENT_HEADER_BYTES) => (true, u32_at(&header, FLAGS_AT)),
+            (VERSION_CHAINED, SEGMENT_HEADER_BYTES) => (true, 0),
+            (VERSION_UNCHAINED, UNCHAINED_HEADER_BYTES) => (false, 0),
+            _ => {
+                let reason = format!(
+                    "the format is of version {version}, this build reads up to {FORMAT_VERSION}"
+                );
+                return Err(self.corrupt(8, &reason));
+            }
         };
+        if flags & !FLAG_RECLAIMED != 0 {
+            let reason = format!("the segment has flags {flags:#x} that this build does not know");
+            return Err(self.corrupt(FLAGS_AT as u64, &reason));
+        }
         if u64_at(&header, 16) != self.first {
             return Err(self.corrupt(16, "the header and the name disagree"));
         }
-        let layout = Layout { salt: u32_at(&header, 32), chained };
         let chain = || ChainEnd::from_bytes(array_at(&header, CHAIN_AT));
-        Ok((layout, chained.then(chain)))
+        Ok(Header {
+            layout: Layout { salt: u32_at(&header, 32), chained },
+            chain_before: chained.then(chain),
+            reclaimed: flags & FLAG_RECLAIMED != 0,
+        })
+    }
+
+    /// When it was made, in microseconds since 1970.
+    pub(crate) fn created_micros(&self) -> Result<i64, StoreError> {
+        let bytes = self.bytes(CREATED_AT as u64, CREATED_AT as u64 + 8)?;
+        Ok(i64_at(&bytes, 0))
     }
 
     /// Where its frames begin.
@@ -175,7 +245,8 @@ impl Segment {
         }
     }
 
-    /// The events at these places, in their order. Neighbours are read in one go.
+    /// The events at these places, in their order, without those that were reclaimed. Neighbours
+    /// are read in one go.
     pub(crate) fn events(&self, places: &[RecordPlace]) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::with_capacity(places.len());
         let mut rest = places;
@@ -185,11 +256,17 @@ impl Segment {
             let end = rest[run - 1].end;
             let bytes = self.bytes(u64::from(start), u64::from(end))?;
             for place in &rest[..run] {
-                events.push(self.event(&bytes, start, place)?);
+                events.extend(self.event(&bytes, start, place)?);
             }
             rest = &rest[run..];
         }
         Ok(events)
+    }
+
+    /// When the event at this place was recorded, in microseconds since 1970.
+    pub(crate) fn recorded_at_micros(&self, place: &RecordPlace) -> Result<i64, StoreError> {
+        let bytes = self.bytes(u64::from(place.offset), u64::from(place.end))?;
+        Ok(self.head(&bytes, place)?.recorded_at_micros)
     }
 
     fn event(
@@ -197,15 +274,24 @@ impl Segment {
         bytes: &Bytes,
         start: u32,
         place: &RecordPlace,
-    ) -> Result<RecordedEvent, StoreError> {
+    ) -> Result<Option<RecordedEvent>, StoreError> {
         let from = (place.offset - start) as usize;
         let record = bytes.slice(from..(place.end - start) as usize);
+        let head = self.head(&record, place)?;
+        let event = (!head.reclaimed).then(|| head.event(&record)).transpose();
+        event.map_err(|reason| self.corrupt(u64::from(place.offset), reason))
+    }
+
+    fn head(&self, record: &[u8], place: &RecordPlace) -> Result<RecordHead, StoreError> {
         let corrupt = |reason| self.corrupt(u64::from(place.offset), reason);
-        let head = RecordHead::check(&record, self.layout.salt).map_err(corrupt)?;
+        let head = RecordHead::check(record, self.layout.salt).map_err(corrupt)?;
         if head.position != place.position {
             return Err(corrupt("another event stands where this one should"));
         }
-        head.event(&record).map_err(corrupt)
+        if head.reclaimed && !self.reclaimed {
+            return Err(corrupt(NONE_RECLAIMED));
+        }
+        Ok(head)
     }
 
     /// The error that names this file and an offset in it.

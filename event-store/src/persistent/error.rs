@@ -96,9 +96,9 @@ impl From<ReadError> for PersistentError {
         match error {
             ReadError::Store(error) => Self::Store(error),
             ReadError::BadFilter(reason) => Self::BadFilter(reason.to_string()),
-            ReadError::StreamDeleted(stream) | ReadError::StreamNotFound(stream) => {
-                Self::StreamDeleted(stream.to_string())
-            }
+            ReadError::StreamDeleted(stream)
+            | ReadError::StreamNotFound(stream)
+            | ReadError::Reclaimed(stream) => Self::StreamDeleted(stream.to_string()),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::embedded::Shared;
 use crate::error::SubscribeError;
 use crate::event::RecordedEvent;
 use crate::filter::{Filter, Matcher};
+use crate::index::Page;
 use crate::limits::{CHECKPOINT_EVENTS, PAGE_EVENTS_MAX};
 use crate::position::Position;
 use crate::subscription::{Delivery, Subscription};
@@ -83,8 +84,8 @@ pub(crate) fn subscribe_all(
                 open(bell.rings().await)?;
                 continue;
             }
-            let events = match shared.live.from(seen + 1, PAGE_EVENTS_MAX) {
-                Some(events) => events,
+            let page = match shared.live.from(seen + 1, PAGE_EVENTS_MAX) {
+                Some(events) => Page { looked_at: events.len() as u64, events },
                 None => {
                     if live {
                         live = false;
@@ -93,7 +94,8 @@ pub(crate) fn subscribe_all(
                     page(&shared, seen + 1).await?
                 }
             };
-            for event in events {
+            let reached = seen + page.looked_at;
+            for event in page.events {
                 seen = event.position.get();
                 let kept = keeps(matcher.as_deref(), &event)?;
                 if kept {
@@ -103,6 +105,8 @@ pub(crate) fn subscribe_all(
                     yield Delivery::Checkpoint(Position::new(seen));
                 }
             }
+            // What was reclaimed is passed over.
+            seen = reached;
         }
     }
     .boxed()
@@ -112,7 +116,7 @@ fn keeps(matcher: Option<&Matcher>, event: &RecordedEvent) -> Result<bool, Subsc
     matcher.map_or(Ok(true), |matcher| matcher.keeps(event).map_err(SubscribeError::BadFilter))
 }
 
-async fn page(shared: &Arc<Shared>, from: u64) -> Result<Vec<RecordedEvent>, SubscribeError> {
-    let events = shared.blocking(move |shared| shared.catalog.page(from, PAGE_EVENTS_MAX)).await?;
-    Ok(events)
+async fn page(shared: &Arc<Shared>, from: u64) -> Result<Page, SubscribeError> {
+    let page = shared.blocking(move |shared| shared.catalog.page(from, PAGE_EVENTS_MAX)).await?;
+    Ok(page)
 }

@@ -70,10 +70,9 @@ fn read_next(shared: &Shared, index: &Index, seen: u64) -> Result<Next, StoreErr
     let (key, unseen) = (IndexKey::of(index), (seen + 1, head + 1));
     let places = shared.catalog.indexed(key, unseen, Direction::Forward, PAGE_EVENTS_MAX)?;
     let positions: Vec<u64> = places.iter().map(|place| place.position).collect();
-    let Some(&last) = positions.last() else {
+    let (page, from_log) = recorded_at(shared, &positions)?;
+    let Some(&seen) = page.last_of(&positions) else {
         return Ok(Next { events: Vec::new(), seen: head, from_log: false, found: false });
     };
-    let (events, from_log) = recorded_at(shared, &positions)?;
-    let seen = events.last().map_or(last, |event| event.position.get());
-    Ok(Next { events: indexed(index, &places, events), seen, from_log, found: true })
+    Ok(Next { events: indexed(index, &places, page.events), seen, from_log, found: true })
 }

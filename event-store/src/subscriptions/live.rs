@@ -8,8 +8,9 @@ use tokio::sync::watch;
 use crate::embedded::Shared;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::index::{Hashes, IndexKey, stream_hash};
+use crate::index::{IndexKey, Page, stream_hash};
 use crate::limits::{LIVE_BYTES_MAX, LIVE_EVENTS_MAX};
+use crate::log::Kinds;
 
 /// Followers of single streams share this many bells, by the hash of the stream's name; those of
 /// categories and types have as many of their own, which ring more often.
@@ -50,7 +51,7 @@ impl Live {
     }
 
     /// Tells of events that can be read by now, with what each is indexed by.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], hashes: &[Hashes]) {
+    pub(crate) fn publish(&self, events: &[RecordedEvent], kinds: &[Kinds]) {
         let Some(last) = events.last() else { return };
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
@@ -67,7 +68,7 @@ impl Live {
         let head = last.position.get();
         self.all.send_replace(head);
         self.streams.ring(events.iter().map(|event| stream_hash(event.stream.as_str())), head);
-        let keys = hashes.iter().flat_map(|hashes| hashes.keys());
+        let keys = kinds.iter().flat_map(|kinds| kinds.keys());
         self.indexes.ring(keys.map(|key| key.hash), head);
     }
 
@@ -150,14 +151,14 @@ pub(super) fn open(open: bool) -> Result<(), StoreError> {
 
 /// The events at these positions, which rise, as many as make a page; out of memory where all of
 /// them are there, and else out of the log, which is told too.
-pub(super) fn recorded_at(
-    shared: &Shared,
-    positions: &[u64],
-) -> Result<(Vec<RecordedEvent>, bool), StoreError> {
+pub(super) fn recorded_at(shared: &Shared, positions: &[u64]) -> Result<(Page, bool), StoreError> {
     let in_ring = |&position: &u64| shared.live.from(position, 1);
     let ring: Option<Vec<_>> = positions.iter().map(in_ring).collect();
     Ok(match ring {
-        Some(events) => (events.into_iter().flatten().collect(), false),
+        Some(events) => {
+            let events = events.into_iter().flatten().collect();
+            (Page { events, looked_at: positions.len() as u64 }, false)
+        }
         None => (shared.catalog.events(positions)?, true),
     })
 }

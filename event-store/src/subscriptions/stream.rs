@@ -9,7 +9,7 @@ use super::live::{open, recorded_at};
 use crate::embedded::{Shared, Window};
 use crate::error::{StoreError, SubscribeError};
 use crate::event::RecordedEvent;
-use crate::index::Tail;
+use crate::index::{Located, Tail};
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::stream::StreamName;
 use crate::subscription::{Delivery, Subscription};
@@ -75,7 +75,7 @@ async fn tombstone(
     let read = move |shared: &Shared| {
         let runs = shared.catalog.runs(stream.as_str(), u64::MAX)?;
         let position = shared.catalog.tombstone(stream.as_str(), &runs)?;
-        Ok::<_, StoreError>(shared.catalog.events(position.as_slice())?.pop())
+        Ok::<_, StoreError>(shared.catalog.events(position.as_slice())?.events.pop())
     };
     Ok(shared.blocking(read).await?)
 }
@@ -92,16 +92,19 @@ async fn next(
 
 fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next, StoreError> {
     let runs = shared.catalog.runs(stream.as_str(), u64::MAX)?;
-    let window = Window::of(&shared.catalog, stream, &runs, u64::MAX, shared.clock.now())?;
-    let last = runs.tail.last.unwrap_or_default();
-    let from = revision.max(window.first);
-    if from > last {
-        return Ok(Next { events: Vec::new(), revision: last + 1, from_log: false });
+    let last = runs.tail.last;
+    let window = Window::of(&shared.catalog, stream, last, u64::MAX, shared.clock.now())?;
+    let from = revision.max(window.first).max(runs.first().unwrap_or_default());
+    if last.is_none_or(|last| from > last) {
+        // Of a stream that was deleted for good the events may be gone by now.
+        let revision = last.map_or(revision, |last| last.max(revision)) + 1;
+        return Ok(Next { events: Vec::new(), revision, from_log: false });
     }
     let name = stream.as_str();
-    let positions = shared.catalog.positions(name, &runs, from, PAGE_EVENTS_MAX)?;
-    let (events, from_log) = recorded_at(shared, &positions)?;
-    let revision = from + events.len() as u64;
-    let events = events.into_iter().filter(|event| window.keeps(event)).collect();
+    let Located { gone, positions } =
+        shared.catalog.positions(name, &runs, from, PAGE_EVENTS_MAX)?;
+    let (page, from_log) = recorded_at(shared, &positions)?;
+    let revision = from + gone + page.looked_at;
+    let events = page.events.into_iter().filter(|event| window.keeps(event)).collect();
     Ok(Next { events, revision, from_log })
 }

@@ -39,16 +39,24 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// One test for each promise; the expression makes a future of a store and of what must live as
 /// long as it. Behind it stands the module that tells what the store does of appends to
 /// streams in one: all of them (`several`, which has indexes of categories and types too), or those
-/// of one stream (`one_at_a_time`, which has none).
+/// of one stream (`one_at_a_time`, which has none). What is hidden may be gone at once
+/// (`several_without_past`).
 #[macro_export]
 macro_rules! conformance_suite {
     ($make:expr, several) => {
+        $crate::conformance_suite!(@past $make);
+        $crate::conformance_suite!(@each $make, several, metadata_is_written_among_others);
+        $crate::conformance_suite!(@each $make, indexed,
+            what_is_hidden_of_a_stream_is_in_its_category);
+        $crate::conformance_suite!($make, several_without_past);
+    };
+    ($make:expr, several_without_past) => {
         $crate::conformance_suite!(@common $make);
         $crate::conformance_suite!(@each $make, several,
             events_of_several_streams_keep_their_order,
             checks_of_streams_that_are_not_written_hold_or_not,
             every_stream_that_is_not_as_expected_is_told, a_deleted_stream_is_opened_among_others,
-            metadata_is_written_among_others, a_retry_to_several_streams_appends_nothing,
+            a_retry_to_several_streams_appends_nothing,
             a_mixture_of_known_and_new_is_refused,
             one_id_may_be_in_several_streams_of_an_append,
             too_much_for_several_streams_is_refused,
@@ -56,11 +64,12 @@ macro_rules! conformance_suite {
         $crate::conformance_suite!(@each $make, indexed,
             a_category_is_read_both_ways_from_anywhere, a_type_is_read_across_all_streams,
             names_without_a_category_are_in_none, the_past_of_an_index_is_read,
-            an_index_is_read_from_a_time, what_is_hidden_of_a_stream_is_in_its_category,
+            an_index_is_read_from_a_time,
             a_long_category_is_read_whole, an_index_is_followed_from_the_past_to_live,
             followers_of_an_index_see_each_event_once_under_load);
     };
     ($make:expr, one_at_a_time) => {
+        $crate::conformance_suite!(@past $make);
         $crate::conformance_suite!(@common $make);
         $crate::conformance_suite!(@each $make, one_at_a_time, several_streams_are_refused,
             indexes_are_refused);
@@ -76,17 +85,21 @@ macro_rules! conformance_suite {
             a_stream_is_read_both_ways_from_anywhere, an_unknown_stream_is_not_found,
             a_long_stream_is_read_whole, the_log_is_read_both_ways,
             filters_keep_what_matches, a_bad_filter_is_refused,
-            the_past_is_read_by_position, the_past_is_read_by_time,
+            the_past_is_read_by_time,
             a_stream_is_read_from_a_time, the_log_is_read_from_a_time,
             a_deleted_stream_is_gone_and_goes_on, what_never_was_can_not_be_deleted,
             a_tombstone_is_for_good, a_tombstone_needs_no_stream,
-            metadata_is_kept_and_versioned, max_count_and_truncation_hide_events,
+            metadata_is_kept_and_versioned,
             a_young_stream_is_read_whole_with_max_age, the_last_event_is_the_last,
             a_subscriber_gets_the_past_and_then_live, a_subscriber_begins_after_a_place,
             a_stream_is_followed_before_it_is_there, a_tombstone_ends_a_subscription,
             filtered_subscribers_get_checkpoints, subscribers_see_each_event_once_under_load,
             too_large_is_refused, an_append_of_one_stream_is_like_any_other,
             an_append_of_one_deleted_stream_is_refused_alike, what_makes_no_sense_is_refused);
+    };
+    (@past $make:expr) => {
+        $crate::conformance_suite!(@each $make, suite,
+            the_past_is_read_by_position, max_count_and_truncation_hide_events);
     };
     (@each $make:expr, $module:ident, $($name:ident),+ $(,)?) => {
         $(

@@ -2,7 +2,7 @@
 
 mod several;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use event_store::ExpectedRevision;
 
@@ -25,6 +25,8 @@ pub enum Refusal {
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     log: Vec<(String, u64)>,
+    /// The positions of events that were reclaimed.
+    reclaimed: BTreeSet<u64>,
     streams: BTreeMap<String, Stream>,
 }
 
@@ -32,6 +34,11 @@ pub struct Model {
 struct Stream {
     /// Number and position of each event; the revision is the place.
     events: Vec<(u64, u64)>,
+    /// Before this revision there is nothing any more: an event was reclaimed, or hidden before one
+    /// that was.
+    first_left: usize,
+    /// The revisions of events that were reclaimed.
+    gone: BTreeSet<u64>,
     tombstoned: bool,
     metadata_events: u64,
     max_count: Option<u64>,
@@ -39,6 +46,13 @@ struct Stream {
 }
 
 impl Stream {
+    /// Before this revision no reader sees anything, by what is said of the stream now.
+    fn first_visible(&self) -> u64 {
+        let behind = self.events.len() as u64;
+        let counted = self.max_count.map_or(0, |count| behind.saturating_sub(count));
+        counted.max(self.truncate_before.unwrap_or(0))
+    }
+
     fn deleted(&self) -> bool {
         self.truncate_before == Some(LARGEST)
     }
@@ -49,9 +63,43 @@ impl Stream {
 }
 
 impl Model {
-    /// Stream and revision of every event.
-    pub fn log(&self) -> Vec<(String, u64)> {
-        self.log.clone()
+    /// Position, stream and revision of every event that was not reclaimed.
+    pub fn log(&self) -> Vec<(u64, String, u64)> {
+        let events = (1..).zip(&self.log);
+        let left = events.filter(|(position, _)| !self.reclaimed.contains(position));
+        left.map(|(position, (name, revision))| (position, name.clone(), *revision)).collect()
+    }
+
+    /// Reclaims all events but those at these positions; they must be hidden.
+    pub fn reclaim_all_but(&mut self, left: &BTreeSet<u64>) {
+        for (position, name, revision) in self.log() {
+            if left.contains(&position) {
+                continue;
+            }
+            assert!(self.may_go(&name, revision), "{name} {revision} was not to go");
+            self.reclaimed.insert(position);
+            if let Some(stream) = self.streams.get_mut(&name) {
+                stream.gone.insert(revision);
+                stream.first_left = stream.first_left.max(revision as usize + 1);
+            }
+        }
+    }
+
+    /// Whether no reader can see this event any more, and nothing needs it.
+    fn may_go(&self, name: &str, revision: u64) -> bool {
+        let stream = &self.streams[name.strip_prefix("$$").unwrap_or(name)];
+        if revision == LARGEST || stream.tombstoned {
+            return revision != LARGEST;
+        }
+        if name.starts_with("$$") {
+            return revision + 1 < stream.metadata_events;
+        }
+        stream.last().is_some_and(|last| revision < last) && revision < stream.first_visible()
+    }
+
+    /// Whether the event at this position was not reclaimed.
+    pub fn has(&self, position: u64) -> bool {
+        !self.reclaimed.contains(&position)
     }
 
     /// The positions of all events of a category.
@@ -99,8 +147,7 @@ impl Model {
             return Err(Refusal::Missing);
         }
         let all = self.numbers(name);
-        let counted = stream.max_count.map_or(0, |count| all.len().saturating_sub(count as usize));
-        let first = counted.max(stream.truncate_before.unwrap_or(0) as usize).min(all.len());
+        let first = (stream.first_visible() as usize).max(stream.first_left).min(all.len());
         Ok(all[first..].to_vec())
     }
 
@@ -113,13 +160,8 @@ impl Model {
         if numbers.is_empty() {
             return Ok((stream.last(), None));
         }
-        if stream.deleted() {
-            self.put_metadata(name, stream.max_count, Some(stream.events.len() as u64));
-        }
         for &number in numbers {
-            let revision = self.behind(name);
-            let position = self.put(name.to_owned(), revision);
-            self.stream(name).events.push((number, position));
+            self.put_event(name, number);
         }
         let stream = self.stream(name);
         Ok((stream.last(), stream.events.last().map(|event| event.1)))
@@ -175,7 +217,14 @@ impl Model {
         if stream.tombstoned {
             return Err(Refusal::Deleted);
         }
-        let place = |number: &u64| stream.events.iter().position(|event| event.0 == *number);
+        let is = |at: u64, event: &(u64, u64), number: &u64| {
+            event.0 == *number && !stream.gone.contains(&at)
+        };
+        // An event may be there twice: appended again with one before it that was reclaimed.
+        let newest = |number: &u64| {
+            let events = stream.events.iter().enumerate();
+            events.rev().find(|(at, event)| is(*at as u64, event, number)).map(|(at, _)| at)
+        };
         let behind = stream.events.len() as u64;
         let from = match expected {
             ExpectedRevision::StreamExists if stream.deleted() => return Err(Refusal::Deleted),
@@ -183,7 +232,7 @@ impl Model {
                 return wrong;
             }
             ExpectedRevision::Any | ExpectedRevision::StreamExists => {
-                let places: Vec<usize> = numbers.iter().map_while(place).collect();
+                let places: Vec<usize> = numbers.iter().map_while(newest).collect();
                 return match places.last() {
                     None => Ok(None),
                     Some(&at) if places.len() == numbers.len() => {
@@ -200,7 +249,8 @@ impl Model {
         }
         let reopens = stream.deleted() && expected == ExpectedRevision::NoStream;
         let there = stream.events.get(from as usize..).unwrap_or_default();
-        let same = there.iter().zip(numbers).take_while(|(event, number)| event.0 == **number);
+        let same = (from..).zip(there.iter().zip(numbers));
+        let same = same.take_while(|(at, (event, number))| is(*at, event, number));
         match same.count() {
             0 if reopens => Ok(None),
             same if same == numbers.len() && same > 0 => {
@@ -209,6 +259,16 @@ impl Model {
             }
             _ => wrong,
         }
+    }
+
+    /// Puts an event behind the last, known or not; a deleted stream is opened by it.
+    fn put_event(&mut self, name: &str, number: u64) {
+        let stream = self.stream(name).clone();
+        if stream.deleted() {
+            self.put_metadata(name, stream.max_count, Some(stream.events.len() as u64));
+        }
+        let position = self.put(name.to_owned(), self.behind(name));
+        self.stream(name).events.push((number, position));
     }
 
     fn put_metadata(

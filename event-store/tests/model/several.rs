@@ -66,8 +66,10 @@ impl Model {
         if half || !known.is_empty() {
             return Err(MultiRefusal::HalfKnown);
         }
+        // Where the first of a stream was reclaimed those behind it are appended with it, known or
+        // not.
         for (name, number) in events {
-            self.append(name, ExpectedRevision::Any, &[*number]).expect("any state will do");
+            self.put_event(name, *number);
         }
         let ends = names.iter().map(|name| ((*name).clone(), self.behind(name) - 1)).collect();
         Ok((ends, self.log.len() as u64))

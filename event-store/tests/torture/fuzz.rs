@@ -25,6 +25,8 @@ use crate::simulated::{all_of, open};
 
 /// A log of two segments, the first with its index; written by the store itself.
 const GOOD: &str = "tests/fixtures/format-2-index-4";
+/// The same, of which the sealed segment is without half of its events.
+const RECLAIMED: &str = "tests/fixtures/format-3-reclaimed";
 const SEALED: &str = "00000000000000000001.log";
 const ACTIVE: &str = "00000000000000000013.log";
 const INDEX: &str = "00000000000000000001.idx";
@@ -40,9 +42,9 @@ const BLOCK_BYTES: usize = 4096;
 const INPUTS: usize = 400;
 const INPUT_BYTES_MAX: usize = 64;
 
-fn good() -> SimDisk {
+fn good(folder: &str) -> SimDisk {
     let disk = SimDisk::new();
-    for file in fs::read_dir(GOOD).unwrap().map(Result::unwrap) {
+    for file in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         disk.put(file.file_name().to_str().unwrap(), fs::read(file.path()).unwrap());
     }
     // Without it the end of the log is judged by its bytes alone.
@@ -139,20 +141,29 @@ macro_rules! target {
     };
 }
 
-target!(records, |runtime, input| {
-    let disk = good();
-    let mut segment = disk.contents(ACTIVE).unwrap();
+target!(records, |runtime, input| edit_records(runtime, &good(GOOD), ACTIVE, input));
+
+target!(reclaimed, |runtime, input| {
+    let disk = good(RECLAIMED);
+    // So that the segment is scanned.
+    disk.remove(INDEX).unwrap();
+    edit_records(runtime, &disk, SEALED, input);
+});
+
+/// Edits the records of a segment, all in one frame then.
+fn edit_records(runtime: &Runtime, disk: &SimDisk, name: &str, input: &[u8]) {
+    let mut segment = disk.contents(name).unwrap();
     let mut records = records_of(&segment);
     segment.truncate(SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
     edit(&mut records, input);
     segment.append(&mut records);
     seal_records(&mut segment);
-    disk.put(ACTIVE, segment);
-    runtime.block_on(is_read_or_refused(&disk));
-});
+    disk.put(name, segment);
+    runtime.block_on(is_read_or_refused(disk));
+}
 
 target!(segments, |runtime, input| {
-    let disk = good();
+    let disk = good(GOOD);
     // The first byte says of which segment, and whether the header's checksum is made to agree.
     let (how, input) = input.split_first().unwrap_or((&0, &[]));
     let name = [SEALED, ACTIVE][usize::from(how % 2)];
@@ -170,7 +181,7 @@ target!(segments, |runtime, input| {
 });
 
 target!(indexes, |runtime, input| {
-    let disk = good();
+    let disk = good(GOOD);
     let mut index = disk.contents(INDEX).unwrap();
     edit(&mut index, input);
     for (number, block) in index.chunks_exact_mut(BLOCK_BYTES).enumerate() {
@@ -195,7 +206,7 @@ async fn read_index(store: &EmbeddedStore, read: ReadIndex) -> Result<usize, Ind
 /// and finds all that it looks for: else the targets would try what nobody writes any more.
 #[tokio::test]
 async fn the_folder_that_is_edited_is_as_the_store_writes_it_now() {
-    let disk = good();
+    let disk = good(GOOD);
     let index = disk.contents(INDEX).unwrap();
     let store = open(&disk).await.unwrap();
     let all = everything(&store).await.unwrap();

@@ -15,6 +15,8 @@ fn counters() {
         ("veza_command_conflicts_total", "Appends that met another's and were decided anew"),
         ("veza_commands_total", "Commands, by what came of them"),
         ("veza_event_store_events_appended_total", "Events made durable by the embedded store"),
+        ("veza_event_store_events_reclaimed_total", "Events that scavenging has reclaimed"),
+        ("veza_event_store_given_back_bytes_total", "Bytes that scavenging gave back to the disk"),
         ("veza_event_store_poisoned_total", "Failures after which the store wrote no more"),
         ("veza_graphql_answers_total", "Answers to GraphQL requests, by whether they had errors"),
         ("veza_http_connections_refused_total", "Connections of clients that had their share"),
