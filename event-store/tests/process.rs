@@ -1,5 +1,7 @@
 //! The store as a process has it: killed at any moment, and wanted by two at once.
 
+#[path = "given/dice.rs"]
+mod dice;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/seeds.rs"]
@@ -11,11 +13,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use dice::Dice;
 use event_store::{
     EmbeddedOptions, EmbeddedStore, EventId, EventStore, ExpectedRevision, NewEvent, OpenError,
 };
 use given::{event, everything, stream};
-use seeds::{Dice, seeds};
+use seeds::seeds;
 use tempfile::TempDir;
 use uuid::Uuid;
 

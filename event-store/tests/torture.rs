@@ -1,6 +1,8 @@
 //! The store under torture: what the machine, the disk and the power can do to it. Each runs short
 //! with all tests, and long in `make torture`; `README.md` beside this file has the list.
 
+#[path = "given/dice.rs"]
+mod dice;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/seeds.rs"]

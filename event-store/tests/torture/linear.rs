@@ -11,8 +11,9 @@ use event_store::{
 use futures::{StreamExt, TryStreamExt};
 
 use super::history::{After, Log, NEVER, Operation, Order, Seen, digest};
+use crate::dice::Dice;
 use crate::given::{event, everything, stream};
-use crate::seeds::{Dice, seeds};
+use crate::seeds::seeds;
 
 const ROUNDS: u64 = 4;
 const STREAMS: usize = 3;

@@ -16,8 +16,9 @@ use event_store::{
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tempfile::TempDir;
 
+use crate::dice::Dice;
 use crate::given::{event, everything, stream};
-use crate::seeds::{Dice, seeds};
+use crate::seeds::seeds;
 
 /// Says to the process that its mounts are its own.
 const INSIDE: &str = "EVENT_STORE_TORTURE_MOUNTS";

@@ -7,8 +7,9 @@ use event_store::{
     EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, NewEvent, OpenError,
 };
 
+use crate::dice::Dice;
 use crate::given::{event, everything, stream};
-use crate::seeds::{Dice, seeds};
+use crate::seeds::seeds;
 
 const CUTS: u64 = 4;
 const APPENDS_MAX: u64 = 6;
