@@ -139,6 +139,8 @@ async fn a_pass_that_fails_does_no_harm() {
 async fn a_full_disk_ends_a_pass_and_nothing_else() {
     let disk = SimDisk::new();
     let store = hidden_in_every_way(&disk).await;
+    // Waits until the segments are indexed: what writes those leaves a file when the disk is full.
+    store.scavenge(thorough().least_percent(90)).await.unwrap();
     let before = log(&store).await;
     disk.set_capacity_bytes(Some(disk.used_bytes() + 600));
     let full = scavenge(&store).await;

@@ -107,21 +107,21 @@ async fn a_file_that_can_not_be_opened_is_told() {
     }
     let (mut refused, mut unopened) = (0, 0);
     for error in ["EMFILE", "EACCES"] {
-        for nth in 1..=10 {
+        for (name, nth) in names.iter().flat_map(|name| [(name, 1), (name, 2)]) {
             let folder = TempDir::new().unwrap();
-            let files: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
+            let files = [folder.path().join(name)];
             let fault = format!("error={error}:when={nth}");
             let life = life_in(folder.path(), "openat", &fault, &files).await;
             for opening in &life.openings {
                 let refusals = opening.appends.iter().filter(|append| append.is_err()).count();
-                assert!(refusals <= 1, "{fault}: {life:?}");
+                assert!(refusals <= 1, "{name} {fault}: {life:?}");
                 refused += refusals;
                 unopened += usize::from(opening.appends.is_empty());
             }
         }
     }
     println!("{unopened} openings and {refused} appends were refused");
-    assert!(unopened >= 4 && refused >= 2, "{unopened} openings, {refused} appends");
+    assert!(unopened >= 6 && refused >= 4, "{unopened} openings, {refused} appends");
 }
 
 /// Given calls that are interrupted or that a file system can't do, then nobody notices.
