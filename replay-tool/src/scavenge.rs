@@ -1,10 +1,16 @@
 //! `scavenge`: gives the bytes of events back that no reader can see any more.
 
-use event_store::{EmbeddedStore, ScavengeOptions};
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use event_store::{EmbeddedStore, ScavengeOptions, ScavengeStatus};
 use serde_json::json;
 
 use crate::command::ReplayError;
 use crate::output::Output;
+
+/// How often progress is told.
+const TOLD_EVERY: Duration = Duration::from_secs(2);
 
 /// How to scavenge.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,7 +34,13 @@ pub async fn scavenge(
     let folder = folder.ok_or(ReplayError::NotAtRest)?;
     let options = ScavengeOptions::default().least_percent(args.least_percent);
     let options = if args.afresh { options.afresh() } else { options };
-    let progress = folder.scavenge(options.bytes_per_second(u64::MAX)).await?.progress;
+    let mut pass = Box::pin(folder.scavenge(options.bytes_per_second(u64::MAX)));
+    let progress = loop {
+        match tokio::time::timeout(TOLD_EVERY, &mut pass).await {
+            Ok(scavenged) => break scavenged?.progress,
+            Err(_) => tell(&folder.scavenge_status()),
+        }
+    };
     let document = json!({
         "segments": progress.segments,
         "segments_rewritten": progress.segments_rewritten,
@@ -44,4 +56,17 @@ pub async fn scavenge(
     );
     output.result(&document, &line)?;
     Ok(())
+}
+
+/// Tells the progress on the error output; whoever closed that does not want to know.
+fn tell(status: &ScavengeStatus) {
+    if let ScavengeStatus::Running(progress) = status {
+        let (done, all) = (progress.segments_done, progress.segments);
+        let given_back = progress.bytes_given_back;
+        let _ = writeln!(
+            io::stderr(),
+            "{done} of {all} segments, {given_back} bytes given back; \
+             a pass that is stopped goes on here the next time"
+        );
+    }
 }

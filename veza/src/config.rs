@@ -17,6 +17,7 @@ pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use access::TrustedProxies;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub event_store_listen: SocketAddr,
     /// Whether it may listen where other machines reach it, who may then do everything.
     pub event_store_insecure: bool,
+    /// How often it is scavenged; none: never.
+    pub event_store_scavenge_every: Option<Duration>,
     /// PostgreSQL by URL; none: the private one.
     pub database_url: Option<String>,
     /// Meilisearch by URL; none: search is PostgreSQL's.
@@ -89,6 +92,8 @@ impl Config {
             event_store: layers.needed("event_store", values::event_store)?,
             event_store_listen: layers.needed("event_store_listen", values::address)?,
             event_store_insecure: layers.needed("event_store_insecure", values::switch)?,
+            event_store_scavenge_every: layers
+                .needed("event_store_scavenge_every", values::period)?,
             database_url: layers.wanted("database_url", values::postgres_url)?,
             meilisearch_url: layers.wanted("meilisearch_url", values::http_url)?,
             meilisearch_key: layers.wanted("meilisearch_key", values::header_text)?,
@@ -205,6 +210,7 @@ mod tests {
         let bad = [
             ("VEZA_HTTP", "8080"),
             ("VEZA_EVENT_STORE", "postgres://a"),
+            ("VEZA_EVENT_STORE_SCAVENGE_EVERY", "daily"),
             ("VEZA_DATABASE_URL", "mysql://u:hush@h"),
             ("VEZA_MEILISEARCH_URL", "hush"),
             ("VEZA_MEILISEARCH_KEY", "hush\nhush"),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use event_store::grpc::{self, ServeOptions};
@@ -15,10 +16,14 @@ use crate::config::{ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
 use crate::run_file::RunFile;
+use crate::scavenging::scavenge_every;
 
 /// The data folder and the address when nobody names others.
 const DATA: &str = "./veza-data";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113);
+
+/// How often it is scavenged then.
+const SCAVENGE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// What the command line says of how the event store is served.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,6 +38,10 @@ pub struct EventStoreArgs {
     /// the address it listens on)
     #[arg(long, value_name = "HOST")]
     advertise_host: Option<String>,
+    /// How often what no reader can see any more is given back to the disk, as 30m, 24h, 7d, or off
+    /// (EVENTSTORE_SCAVENGE_EVERY; by default 24h)
+    #[arg(long, value_name = "TIME")]
+    scavenge_every: Option<String>,
     /// Let everybody who reaches the port do everything, from other machines too
     /// (EVENTSTORE_INSECURE=on)
     #[arg(long)]
@@ -48,6 +57,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The host that discovering clients are told to dial.
     pub advertise_host: Option<String>,
+    /// How often it is scavenged; none: never.
+    pub scavenge_every: Option<Duration>,
     /// Whether other machines may reach it, and then do everything.
     pub insecure: bool,
 }
@@ -69,12 +80,16 @@ impl EventStoreArgs {
         let listen = given(self.listen.map(|value| (value, "--listen")), "EVENTSTORE_LISTEN")?;
         let host = self.advertise_host.map(|value| (value, "--advertise-host"));
         let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
+        let scavenge = self.scavenge_every.map(|value| (value, "--scavenge-every"));
+        let scavenge = given(scavenge, "EVENTSTORE_SCAVENGE_EVERY")?;
         let insecure = set(&variable, "EVENTSTORE_INSECURE")?;
         let insecure = insecure.map(|given| read(given, values::switch)).transpose()?;
         Ok(Settings {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
             listen: listen.map_or(Ok(LISTEN), |given| read(given, values::address))?,
             advertise_host: host.map(|(value, _)| value),
+            scavenge_every: scavenge
+                .map_or(Ok(Some(SCAVENGE_EVERY)), |given| read(given, values::period))?,
             insecure: self.insecure || insecure.unwrap_or(false),
         })
     }
@@ -123,6 +138,10 @@ pub async fn serve(args: Settings, stop: CancellationToken) -> anyhow::Result<()
     data_folder::open(&args.data)?;
     let folder = args.data.join("events");
     let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
+    if let Some(period) = args.scavenge_every {
+        let passes = scavenge_every(Arc::clone(&store), period);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(passes));
+    }
     let options = ServeOptions { advertise_host: args.advertise_host, ..ServeOptions::default() };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();

@@ -43,6 +43,7 @@ pub mod read_side;
 pub mod readiness;
 pub mod replay;
 pub mod run_file;
+pub mod scavenging;
 pub mod serve;
 pub mod signing_keys;
 pub mod stopping;

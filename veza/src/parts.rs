@@ -20,6 +20,7 @@ use crate::config::{Config, EventStore, Role};
 use crate::console::say;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
+use crate::scavenging::scavenge_every;
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
@@ -62,6 +63,10 @@ impl Events {
         let folder = config.data.join("events");
         let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
         let listener = bind(config.event_store_listen, "event_store_listen").await?;
+        if let Some(period) = config.event_store_scavenge_every {
+            let passes = scavenge_every(Arc::clone(&store), period);
+            tokio::spawn(closing.clone().run_until_cancelled_owned(passes));
+        }
         let serving =
             grpc::serve(listener, Arc::clone(&store) as _, ServeOptions::default(), closing)?;
         say(format_args!("event store  {}, gRPC on {}", folder.display(), serving.local_addr()));

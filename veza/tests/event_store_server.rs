@@ -1,13 +1,19 @@
 //! `veza event-store` as an official client meets it, and as an operator does.
 
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use event_store::{
+    ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore as _, EventType,
+    ExpectedRevision, NewEvent, StreamMetadata, StreamName,
+};
 use eventstore::{AppendToStreamOptions, Client, EventData, ReadStreamOptions};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use uuid::Uuid;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -119,6 +125,7 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
     let data = tempfile::tempdir().unwrap();
     let cases = [
         ("EVENTSTORE_LISTEN", "banana", "EVENTSTORE_LISTEN: must be an address and a port"),
+        ("EVENTSTORE_SCAVENGE_EVERY", "daily", "EVENTSTORE_SCAVENGE_EVERY: must be off, or"),
         ("EVENTSTORE_INSECURE", "banana", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "2", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "no", "say --insecure to mean it"),
@@ -140,4 +147,87 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
         assert!(address.starts_with("esdb://0.0.0.0:"), "{address}");
         server.kill().await.unwrap();
     }
+}
+
+/// The bytes of what nobody can see in the log of `given_a_log_of_much_that_is_hidden`, about.
+const HIDDEN_BYTES: u64 = 1_000_000;
+
+/// A log in a few segments, of which nobody can see anything but the last event of one stream.
+async fn given_a_log_of_much_that_is_hidden(data: &TempDir) {
+    let options = EmbeddedOptions::folder(data.path().join("events")).segment_bytes(128 * 1024);
+    let store = EmbeddedStore::open(options).await.unwrap();
+    let (stream, any) = (StreamName::new("song-1").unwrap(), ExpectedRevision::Any);
+    let event = || NewEvent {
+        id: EventId(Uuid::new_v4()),
+        event_type: EventType::new("Heard").unwrap(),
+        content_type: ContentType::Binary,
+        data: vec![7; 1000].into(),
+        metadata: "".into(),
+    };
+    for _ in 0..10 {
+        store.append(&stream, any, (0..100).map(|_| event()).collect()).await.unwrap();
+    }
+    let last = StreamMetadata { max_count: Some(1), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream, any, last).await.unwrap();
+    store.close().await.unwrap();
+}
+
+fn bytes_of(data: &TempDir) -> u64 {
+    let folder: &Path = &data.path().join("events");
+    let files = std::fs::read_dir(folder).unwrap();
+    // A file may be put in the place of another meanwhile.
+    files.filter_map(|file| Some(file.unwrap().metadata().ok()?.len())).sum()
+}
+
+async fn replay(data: &TempDir, arguments: &[&str]) -> Output {
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    replay.arg("--data").arg(data.path()).args(arguments).output().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_nobody_can_see_is_given_back_while_it_serves() {
+    let data = tempfile::tempdir().unwrap();
+    given_a_log_of_much_that_is_hidden(&data).await;
+    let before = bytes_of(&data);
+    assert!(before > HIDDEN_BYTES, "{before} bytes");
+
+    let mut command = command(&data, "127.0.0.1:0");
+    command.env("EVENTSTORE_SCAVENGE_EVERY", "1s");
+    let (mut server, address) = started(command).await;
+    let begun = std::time::Instant::now();
+    while bytes_of(&data) > before / 3 {
+        assert!(begun.elapsed() < PATIENCE, "{} of {before} bytes are left", bytes_of(&data));
+        tokio::time::sleep(Duration::from_millis(50)).await; // poll
+    }
+    let refused = replay(&data, &["scavenge"]).await;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let mut read = client.read_stream("song-1", &ReadStreamOptions::default()).await.unwrap();
+    assert_eq!(read.next().await.unwrap().unwrap().get_original_event().revision, 999);
+    assert!(read.next().await.unwrap().is_none());
+    server.kill().await.unwrap();
+    let verified = replay(&data, &["--json", "verify"]).await;
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[tokio::test]
+async fn a_folder_at_rest_is_scavenged_and_is_sound_afterwards() {
+    let data = tempfile::tempdir().unwrap();
+    given_a_log_of_much_that_is_hidden(&data).await;
+    let done = replay(&data, &["--json", "scavenge", "--least-percent", "0"]).await;
+    assert!(done.status.success(), "{done:?}");
+    let done: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let (reclaimed, given_back) = (&done["events_reclaimed"], &done["bytes_given_back"]);
+    assert!(reclaimed.as_u64().unwrap() > 800, "{done}");
+    assert!(given_back.as_u64().unwrap() > HIDDEN_BYTES / 2, "{done}");
+
+    let sound = replay(&data, &["--json", "verify"]).await;
+    assert!(sound.status.success(), "{sound:?}");
+    let sound: Value = serde_json::from_slice(&sound.stdout).unwrap();
+    assert_eq!(&sound["reclaimed"], reclaimed, "{sound}");
+
+    let again = replay(&data, &["scavenge"]).await;
+    let said = String::from_utf8(again.stdout).unwrap();
+    assert!(said.starts_with("scavenged: 0 events reclaimed, 0 bytes given back"), "{said}");
 }

@@ -55,6 +55,11 @@ pub const SETTINGS: &[Setting] = &[
         "off",
         "Whether it may listen where other machines reach it, who may then do everything: on, off.",
     ),
+    with(
+        "event_store_scavenge_every",
+        "24h",
+        "How often it gives back to the disk what nobody can see any more: 30m, 24h, 7d, off.",
+    ),
     unset("database_url", "PostgreSQL as postgres://…; unset: a private one in the data folder."),
     unset("meilisearch_url", "Meilisearch as http(s)://…; unset: PostgreSQL searches."),
     secret("meilisearch_key", "Meilisearch's API key."),

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use access::TrustedProxies;
 use axum::http::Uri;
@@ -88,6 +89,20 @@ pub fn byte_count(value: &str) -> Result<ByteCount, String> {
     let (number, size) = unit.unwrap_or((value, 1_u64));
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(size).map(ByteCount).ok_or_else(wrong)
+}
+
+/// A time that is not zero; `off` is none.
+pub fn period(value: &str) -> Result<Option<Duration>, String> {
+    let wrong = || "must be off, or a time with its unit, as 30m, 24h or 7d".to_owned();
+    if value == "off" {
+        return Ok(None);
+    }
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    let unit = units.into_iter().find_map(|(name, size)| Some((value.strip_suffix(name)?, size)));
+    let (number, seconds) = unit.ok_or_else(wrong)?;
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    let period = Duration::from_secs(u64::from(number) * seconds);
+    if period.is_zero() { Err(wrong()) } else { Ok(Some(period)) }
 }
 
 pub fn log_format(value: &str) -> Result<LogFormat, String> {
@@ -223,6 +238,17 @@ mod tests {
         assert_eq!(byte_count("512M").unwrap(), ByteCount(512 << 20));
         assert_eq!(byte_count("7").unwrap(), ByteCount(7));
         assert!(byte_count("99999999999G").is_err() && byte_count("M").is_err());
+    }
+
+    #[test]
+    fn periods_have_units_and_are_never_nothing() {
+        for (told, seconds) in [("1s", 1), ("30m", 1800), ("24h", 86_400), ("7d", 604_800)] {
+            assert_eq!(period(told), Ok(Some(Duration::from_secs(seconds))));
+        }
+        assert_eq!(period("off"), Ok(None));
+        for wrong in ["", "24", "h", "0h", "-1h", "1.5h", "99999999999d", "1w"] {
+            assert!(period(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
