@@ -148,6 +148,19 @@ async fn every_changed_byte_of_the_log_and_its_indexes_is_found_by_verifying() {
 }
 
 #[tokio::test]
+async fn a_changed_byte_in_the_middle_of_a_log_closed_in_peace_is_told_as_damage() {
+    let (disk, _) = small_store().await;
+    let last = names(&disk).await.into_iter().rfind(|name| name.ends_with(".log")).unwrap();
+    let whole = disk.contents(&last).unwrap();
+    let frames = whole.windows(4).enumerate().filter(|(_, four)| four == b"VZFR");
+    let frames: Vec<usize> = frames.map(|(at, _)| at).collect();
+    assert!(frames.len() > 2, "the last segment has {} frames", frames.len());
+    disk.put(&last, changed(&whole, frames[0] + 4));
+    let error = read_in_every_way(&disk).await.unwrap_err();
+    assert!(error.contains("a frame is damaged, and a whole one follows"), "{error}");
+}
+
+#[tokio::test]
 async fn a_cut_at_any_length_after_a_close_in_peace_is_refused() {
     let (disk, _) = small_store().await;
     let last = names(&disk).await.into_iter().rfind(|name| name.ends_with(".log")).unwrap();

@@ -400,6 +400,35 @@ async fn closing_ends_followers() {
     }
 }
 
+/// Given a writer that is at its last group, when the store is closed, then followers end all the
+/// same, although that group is published behind the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_ends_followers_while_the_last_group_is_written() {
+    let disk = GatedDisk::default();
+    let options = EmbeddedOptions::disk(Arc::new(disk.clone()));
+    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
+    let mut of_all = store.subscribe_all(SubscribeFrom::End, None).await.unwrap();
+    let mut of_stream = store.subscribe_stream(&stream("last"), SubscribeFrom::End).await.unwrap();
+    for subscription in [&mut of_all, &mut of_stream] {
+        assert_eq!(next(subscription).await, Delivery::CaughtUp);
+    }
+    disk.gate.set_shut(true);
+    let last = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { append(&store, "last", 1).await }
+    });
+    disk.gate.is_waited_at().await;
+    let mut closing = Box::pin(store.close());
+    assert!(futures::poll!(&mut closing).is_pending());
+    disk.gate.set_shut(false);
+    closing.await.unwrap();
+    last.await.unwrap();
+    for subscription in [&mut of_all, &mut of_stream] {
+        let to_its_end = async { while let Some(Ok(_)) = subscription.next().await {} };
+        tokio::time::timeout(PATIENCE, to_its_end).await.expect("it ends");
+    }
+}
+
 /// The log of the first format version, as it was written when that was new.
 const FIXTURE: &str = "tests/fixtures/format-1";
 

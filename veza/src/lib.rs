@@ -42,6 +42,7 @@ pub mod probes;
 pub mod read_side;
 pub mod readiness;
 pub mod replay;
+pub mod resume;
 pub mod run_file;
 pub mod scavenging;
 pub mod serve;
