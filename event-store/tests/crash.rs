@@ -1,15 +1,17 @@
 //! Power cuts and failing disks: what was acknowledged stays, what was not is whole or gone.
 
-#[path = "given/coins.rs"]
-mod chance;
+#[path = "given/dice.rs"]
+mod dice;
 #[path = "given/encrypted.rs"]
 mod encrypted;
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/seeds.rs"]
+mod seeds;
 #[path = "given/simulated.rs"]
 mod simulated;
 
-use chance::coins;
+use dice::Dice;
 use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
@@ -17,6 +19,7 @@ use event_store::{
     MultiAppendError, RecordedEvent, StoreError,
 };
 use given::{event, everything, stream};
+use seeds::seeds;
 use simulated::{all_of, open};
 
 const FIRST_SEGMENT: &str = "00000000000000000001.log";
@@ -91,8 +94,8 @@ async fn a_damaged_frame_before_a_whole_one_is_refused() {
 
 #[tokio::test]
 async fn power_cuts_lose_nothing_that_was_acknowledged() {
-    for seed in 0..200 {
-        let mut throw = coins(seed);
+    for seed in seeds("power_cuts_lose_nothing_that_was_acknowledged", 200) {
+        let mut dice = Dice::new(seed);
         let mut disk = new_disk(seed % 2 == 1).await;
         let mut acknowledged = 0;
         for _ in 0..4 {
@@ -111,7 +114,7 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
             disk.fail(Fault::SegmentSync(1));
             let lost = append(&store, "track-1", &[number, number + 1]).await;
             assert!(matches!(lost, Err(AppendError::Store(StoreError::Poisoned { .. }))));
-            disk = disk.cut_power(&mut throw);
+            disk = disk.cut_power(|| dice.below(2) == 0);
         }
         let store = open(&disk).await.unwrap();
         assert_eq!(everything(&store).await.unwrap().len() as u64 % 2, 0, "seed {seed}: half");
@@ -219,11 +222,11 @@ async fn an_append_to_several_streams_is_whole_or_gone_after_any_step() {
     for (step, disk) in disk.remembered().into_iter().enumerate() {
         let acknowledged = acknowledged_at.iter().filter(|&&at| at <= step + 1).count() as u64;
         for seed in 0..4 {
-            let mut throw = coins(seed + step as u64 * 4);
+            let mut dice = Dice::new(seed + step as u64 * 4);
             let after = disk.cut_power(|| match seed {
                 0 => true,
                 1 => false,
-                _ => throw(),
+                _ => dice.below(2) == 0,
             });
             let store = open(&after).await.unwrap();
             let mut held = numbered(&everything(&store).await.unwrap());
@@ -256,7 +259,8 @@ async fn a_failed_append_to_several_streams_is_not_seen() {
             let poisoned = matches!(&error, MultiAppendError::Store(StoreError::Poisoned { .. }));
             assert!(poisoned, "{error}");
             assert_eq!(everything(&store).await.unwrap().len(), 2, "{fault:?}");
-            let store = open(&disk.cut_power(coins(seed))).await.unwrap();
+            let mut dice = Dice::new(seed);
+            let store = open(&disk.cut_power(|| dice.below(2) == 0)).await.unwrap();
             let held = everything(&store).await.unwrap().len() as u64;
             // The stream that is opened gets an event of its metadata.
             assert!([2, 2 + SEVERAL + 1].contains(&held), "{fault:?}, seed {seed}: {held}");

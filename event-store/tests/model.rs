@@ -470,8 +470,8 @@ fn outcome(got: Result<event_store::Appended, AppendError>) -> Outcome {
 }
 
 proptest! {
+    // 256 cases, or as many as `PROPTEST_CASES` says.
     #![proptest_config(ProptestConfig {
-        cases: 256,
         failure_persistence: None,
         ..Default::default()
     })]

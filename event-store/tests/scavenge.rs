@@ -1,9 +1,9 @@
 //! Scavenging: what no reader can see goes, all else stays as it was, and the hash chain with it.
 
-#[path = "given/coins.rs"]
-mod chance;
 #[path = "scavenge/crashes.rs"]
 mod crashes;
+#[path = "given/dice.rs"]
+mod dice;
 #[path = "given/encrypted.rs"]
 mod encrypted;
 #[path = "given/events.rs"]

@@ -98,12 +98,19 @@ impl Writer {
         for answer in answers {
             answer.give(&committed);
         }
+        #[cfg(veza_canary = "acknowledge-before-sync")]
+        let _ = shared.catalog.active().0.file().sync();
     }
 
     /// Makes the events durable and then visible, or none of them.
     fn commit(&mut self, events: Vec<RecordedEvent>) -> Result<(), StoreError> {
         if events.is_empty() {
             return Ok(());
+        }
+        #[cfg(veza_canary = "write-half-batch")]
+        if events.len() > 1 {
+            let (half, rest) = events.split_at(events.len() / 2);
+            return self.commit(half.to_vec()).and(self.commit(rest.to_vec()));
         }
         let (segment, length) = self.shared.catalog.active();
         let begun = self.shared.catalog.active_events() > 0;
@@ -124,13 +131,18 @@ impl Writer {
             self.must_roll = segment.layout.key.is_some();
             return Err(self.unwritten(&**file, length, error));
         }
+        let kinds: Vec<Kinds> = events.iter().map(Kinds::of_event).collect();
+        #[cfg(veza_canary = "visible-before-sync")]
+        self.shared.catalog.publish(&events, &kinds, &frame);
         let began = Instant::now();
-        if let Err(error) = file.sync() {
+        if !cfg!(veza_canary = "acknowledge-before-sync")
+            && let Err(error) = file.sync()
+        {
             return Err(self.poison(&StoreError::Io(Arc::new(error))));
         }
         metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
-        let kinds: Vec<Kinds> = events.iter().map(Kinds::of_event).collect();
+        #[cfg(not(veza_canary = "visible-before-sync"))]
         self.shared.catalog.publish(&events, &kinds, &frame);
         for event in &events {
             let hash = stream_hash(event.stream.as_str());
@@ -198,7 +210,7 @@ impl Writer {
         };
         tracing::error!(%reason, "the event store stops writing; open it again to recover");
         metrics::counter!("veza_event_store_poisoned_total").increment(1);
-        self.poisoned = Some(Arc::clone(&reason));
+        self.poisoned = (!cfg!(veza_canary = "forgive-failed-sync")).then(|| Arc::clone(&reason));
         StoreError::Poisoned { reason }
     }
 }

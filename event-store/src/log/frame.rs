@@ -31,6 +31,8 @@ const ID_AT: usize = 32;
 const COVERED_FROM: usize = 8;
 const FLAGS_AT: usize = 48;
 const FLAG_JSON: u8 = 1;
+/// The highest revision: that of a tombstone.
+const REVISION_MAX: u64 = i64::MAX as u64;
 /// All that is left of the event is its place, its kinds and its digest.
 const FLAG_RECLAIMED: u8 = 2;
 
@@ -304,7 +306,8 @@ impl FrameHead {
         let first = u64_at(frame, FIRST_AT);
         let chain =
             || layout.hidden(ChainEnd::from_bytes(array_at(frame, FRAME_HEAD_BYTES)), first);
-        (crc32c_append(layout.salt, covered) == u32_at(frame, 4)).then(|| Self {
+        let unchecked = cfg!(veza_canary = "recover-half-batch");
+        (unchecked || crc32c_append(layout.salt, covered) == u32_at(frame, 4)).then(|| Self {
             length,
             count: u32_at(frame, 12),
             first,
@@ -325,7 +328,9 @@ impl RecordHead {
         let Some(covered) = bytes.get(COVERED_FROM..length) else {
             return Err("a record's length is not possible");
         };
-        if length < least || crc32c_append(layout.salt, covered) != u32_at(bytes, 4) {
+        let unchecked = cfg!(veza_canary = "serve-unchecked");
+        let agrees = unchecked || crc32c_append(layout.salt, covered) == u32_at(bytes, 4);
+        if length < least || !agrees {
             return Err("a record does not agree with its checksum");
         }
         let key = layout.key.as_ref();
@@ -349,6 +354,9 @@ impl RecordHead {
         let data_bytes = u32_at(bytes, 60) as usize;
         if RECORD_HEADER_BYTES + parts.iter().sum::<usize>() + data_bytes != head.data_end {
             return Err("the parts of a record do not fill it");
+        }
+        if head.revision > REVISION_MAX {
+            return Err("the revision of a record is not possible");
         }
         if head.reclaimed && (head.data_end != RECLAIMED_RECORD_BYTES || parts != [0; 3]) {
             return Err("a reclaimed record is not the size of one");

@@ -141,20 +141,20 @@ pub(crate) fn recover_active(
     if clean.is_some_and(|mark| mark.segment > segment.first) {
         return Err(segment.corrupt(length, "the segment after this one is missing"));
     }
-    let written = written_end(segment, end, length)?;
-    if end < written
-        && let Some(offset) = whole_frame_behind(segment, end, written, next)?
-    {
-        let reason = format!("a frame is damaged, and a whole one follows at {offset}");
-        return Err(segment.corrupt(end, &reason));
-    }
     if clean.is_some_and(|mark| mark.segment == segment.first && mark.length > end) {
         return Err(segment.corrupt(end, "the log was longer when it was closed"));
     }
+    let written = written_end(segment, end, length)?;
     if end < written {
+        if !cfg!(veza_canary = "cut-damaged-middle")
+            && let Some(offset) = whole_frame_behind(segment, end, written, next)?
+        {
+            let reason = format!("a frame is damaged, and a whole one follows at {offset}");
+            return Err(segment.corrupt(end, &reason));
+        }
         segment.file().truncate(end)?;
     }
-    if clean.is_none() {
+    if clean.is_none() && !cfg!(veza_canary = "unsynced-tail") {
         // It may be in the page cache only, for a process that died or a sync that failed; what a
         // sync failed for counts as synced from then on, so it is written once more.
         segment.file().write_at(&segment.bytes(last_frame, end)?, last_frame)?;
@@ -211,7 +211,10 @@ fn visit_frame<E: From<StoreError>>(
         let offset = frame_offset + at as u64;
         let corrupt = |reason| segment.corrupt(offset, reason);
         let bytes = frame.get_mut(at..head.length).unwrap_or_default();
-        let record = RecordHead::open(bytes, &segment.layout).map_err(corrupt)?;
+        let record = match RecordHead::open(bytes, &segment.layout) {
+            Err(_) if cfg!(veza_canary = "recover-half-batch") => return Ok(()),
+            opened => opened.map_err(corrupt)?,
+        };
         if record.position != position {
             return Err(corrupt("a record is out of order").into());
         }

@@ -153,6 +153,8 @@ async fn a_full_disk_ends_a_pass_and_nothing_else() {
 
 async fn a_full_disk_ends_a_pass_only(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
+    // Waits until the segments are indexed: what writes those leaves a file when the disk is full.
+    store.scavenge(thorough().least_percent(90)).await.unwrap();
     let before = log(&store).await;
     disk.set_capacity_bytes(Some(disk.used_bytes() + 600));
     let full = scavenge(&store).await;
