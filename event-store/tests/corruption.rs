@@ -177,7 +177,7 @@ async fn every_changed_byte_is_found_by_verifying(encrypted: bool) {
 
 #[tokio::test]
 async fn a_changed_byte_in_the_middle_of_a_log_closed_in_peace_is_told_as_damage() {
-    let (disk, _) = small_store().await;
+    let (disk, _) = small_store(true).await;
     let last = names(&disk).await.into_iter().rfind(|name| name.ends_with(".log")).unwrap();
     let whole = disk.contents(&last).unwrap();
     let frames = whole.windows(4).enumerate().filter(|(_, four)| four == b"VZFR");
