@@ -103,14 +103,15 @@ async fn a_file_that_can_not_be_opened_is_told() {
     let mut names = Vec::new();
     for file in fs::read_dir(folder.path()).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
-        names.extend([format!("{name}.tmp"), name]);
+        names.extend(name.ends_with(".idx").then(|| format!("{name}.tmp")));
+        names.push(name);
     }
     let (mut refused, mut unopened) = (0, 0);
     for error in ["EMFILE", "EACCES"] {
-        for (name, nth) in names.iter().flat_map(|name| [(name, 1), (name, 2)]) {
+        for name in &names {
             let folder = TempDir::new().unwrap();
             let files = [folder.path().join(name)];
-            let fault = format!("error={error}:when={nth}");
+            let fault = format!("error={error}:when=1");
             let life = life_in(folder.path(), "openat", &fault, &files).await;
             for opening in &life.openings {
                 let refusals = opening.appends.iter().filter(|append| append.is_err()).count();
@@ -121,7 +122,7 @@ async fn a_file_that_can_not_be_opened_is_told() {
         }
     }
     println!("{unopened} openings and {refused} appends were refused");
-    assert!(unopened >= 6 && refused >= 4, "{unopened} openings, {refused} appends");
+    assert!(unopened >= 4 && refused >= 4, "{unopened} openings, {refused} appends");
 }
 
 /// Given calls that are interrupted or that a file system can't do, then nobody notices.
