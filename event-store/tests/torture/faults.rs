@@ -47,9 +47,9 @@ async fn life_in(folder: &Path, call: &str, fault: &str, files: &[PathBuf]) -> L
     life
 }
 
-/// Given a process that writes, when it is killed as soon as a thread of it makes its nth call of any
-/// kind, for every n until none comes so far, then what it acknowledged is there and no append by
-/// half. (Every step of all threads together is gone through over `SimDisk`, in `crash.rs`.)
+/// Given a process that writes, when it is killed as soon as a thread of it makes its nth call of
+/// any kind, for every n until none comes so far, then what it acknowledged is there and no append
+/// by half. (Every step of all threads together is gone through over `SimDisk`, in `crash.rs`.)
 #[tokio::test]
 async fn a_kill_at_any_call_loses_nothing() {
     if !strace_is_there() {
@@ -90,8 +90,8 @@ async fn a_failed_call_stops_the_writer_until_it_is_opened_again() {
     assert!(stopped >= 8, "most of these are appends, not {stopped}");
 }
 
-/// Given no right or no room to open a file of the store, whichever and whenever, then the opening or
-/// the append is refused, nothing is lost, and the same store goes on once it may.
+/// Given no right or no room to open a file of the store, whichever it is, then the opening or the
+/// append is refused, nothing is lost, and the same store goes on once it may.
 #[tokio::test]
 async fn a_file_that_can_not_be_opened_is_told() {
     if !strace_is_there() {
@@ -103,14 +103,15 @@ async fn a_file_that_can_not_be_opened_is_told() {
     let mut names = Vec::new();
     for file in fs::read_dir(folder.path()).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
-        names.extend([format!("{name}.tmp"), name]);
+        names.extend(name.ends_with(".idx").then(|| format!("{name}.tmp")));
+        names.push(name);
     }
     let (mut refused, mut unopened) = (0, 0);
     for error in ["EMFILE", "EACCES"] {
-        for (name, nth) in names.iter().flat_map(|name| [(name, 1), (name, 2)]) {
+        for name in &names {
             let folder = TempDir::new().unwrap();
             let files = [folder.path().join(name)];
-            let fault = format!("error={error}:when={nth}");
+            let fault = format!("error={error}:when=1");
             let life = life_in(folder.path(), "openat", &fault, &files).await;
             for opening in &life.openings {
                 let refusals = opening.appends.iter().filter(|append| append.is_err()).count();
@@ -121,7 +122,7 @@ async fn a_file_that_can_not_be_opened_is_told() {
         }
     }
     println!("{unopened} openings and {refused} appends were refused");
-    assert!(unopened >= 6 && refused >= 4, "{unopened} openings, {refused} appends");
+    assert!(unopened >= 4 && refused >= 4, "{unopened} openings, {refused} appends");
 }
 
 /// Given calls that are interrupted or that a file system can't do, then nobody notices.

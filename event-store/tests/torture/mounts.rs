@@ -250,8 +250,9 @@ async fn power_cuts_on_a_real_disk_lose_nothing() {
     mount.unmount();
 }
 
-/// Given writers on an ext4, when its journal is given up and it takes no more writes, then they are
-/// told so and readers go on; mounted anew it has all that was acknowledged, and can be written.
+/// Given writers on an ext4, when its journal is given up and it takes no more writes, then they
+/// are told so and readers go on; mounted anew it has all that was acknowledged, and can be
+/// written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_turns_read_only_stops_writers_and_no_readers() {
     if !inside_own_mounts("a_disk_that_turns_read_only_stops_writers_and_no_readers") {
