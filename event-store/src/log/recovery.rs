@@ -141,17 +141,18 @@ pub(crate) fn recover_active(
     if clean.is_some_and(|mark| mark.segment > segment.first) {
         return Err(segment.corrupt(length, "the segment after this one is missing"));
     }
+    let written = written_end(segment, end, length)?;
+    if end < written
+        && !cfg!(veza_canary = "cut-damaged-middle")
+        && let Some(offset) = whole_frame_behind(segment, end, written, next)?
+    {
+        let reason = format!("a frame is damaged, and a whole one follows at {offset}");
+        return Err(segment.corrupt(end, &reason));
+    }
     if clean.is_some_and(|mark| mark.segment == segment.first && mark.length > end) {
         return Err(segment.corrupt(end, "the log was longer when it was closed"));
     }
-    let written = written_end(segment, end, length)?;
     if end < written {
-        if !cfg!(veza_canary = "cut-damaged-middle")
-            && let Some(offset) = whole_frame_behind(segment, end, written, next)?
-        {
-            let reason = format!("a frame is damaged, and a whole one follows at {offset}");
-            return Err(segment.corrupt(end, &reason));
-        }
         segment.file().truncate(end)?;
     }
     if clean.is_none() && !cfg!(veza_canary = "unsynced-tail") {
