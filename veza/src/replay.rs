@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, InvalidConnectionString, OpenError,
-    RecordedEvent, StoreError,
+    ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, RecordedEvent,
+    StoreError, WrappingKeysError,
 };
 use replay_tool::Models;
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
@@ -67,6 +67,9 @@ pub enum PartsError {
         /// What is wrong with the file.
         source: io::Error,
     },
+    /// The keys of the store can't be read.
+    #[error(transparent)]
+    Keys(#[from] WrappingKeysError),
     /// The store in the folder can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -88,6 +91,8 @@ impl PartsError {
             Self::Setting(_)
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
+            | Self::Keys(_)
+            | Self::Store(OpenError::Key(_))
             | Self::DatabaseUrl => USAGE,
             Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
             _ => UNREACHABLE,
@@ -120,16 +125,17 @@ impl Log {
         match (connection, &config.event_store) {
             (Some(connection), _) => Self::over_network(connection).await,
             (None, StoreSetting::Cluster(connection)) => Self::over_network(connection).await,
-            (None, StoreSetting::Embedded) => Self::of_folder(&config.data).await,
+            (None, StoreSetting::Embedded) => Self::of_folder(config).await,
         }
     }
 
-    async fn of_folder(data: &Path) -> Result<Self, PartsError> {
+    async fn of_folder(config: &Config) -> Result<Self, PartsError> {
+        let data = &*config.data;
         let folder = data.join("events");
         if !folder.is_dir() {
             return Err(PartsError::NoStore(data.to_owned()));
         }
-        match EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await {
+        match EmbeddedStore::open(config.encryption.options(&folder)?).await {
             Ok(store) => {
                 let store = Arc::new(store);
                 Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store) })
