@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
+use crate::open_files;
 use crate::run_file::RunFile;
 use crate::scavenging::scavenge_every;
 
@@ -143,7 +144,12 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
         let passes = scavenge_every(Arc::clone(&store), period);
         tokio::spawn(stop.clone().run_until_cancelled_owned(passes));
     }
-    let options = ServeOptions { advertise_host: args.advertise_host, ..ServeOptions::default() };
+    open_files::raise();
+    let options = ServeOptions {
+        advertise_host: args.advertise_host,
+        connections_max: open_files::event_store_connections(),
+        ..ServeOptions::default()
+    };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
