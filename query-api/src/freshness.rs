@@ -53,8 +53,10 @@ impl Freshness {
     /// Returns when the model is fresh enough to be read.
     ///
     /// # Errors
-    /// When it does not get there in time, unless an older answer is welcome.
+    /// When it does not get there in time, unless an older answer is welcome; at once when it is of
+    /// another log, whatever is welcome.
     pub async fn reach(&self, model: ModelId) -> Result<(), Failure> {
+        self.watermarks.check_log(model).await?;
         if let Some(position) = self.min_position {
             let left = self.deadline.saturating_duration_since(Instant::now());
             match self.watermarks.wait_for(&[model], position, left).await {

@@ -178,21 +178,46 @@ pub(crate) async fn load(
     .await
 }
 
-/// How far readers may count on the model; `None` when it was never built, or is of another log.
+/// How far readers may count on a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// It has everything up to here.
+    Position(Position),
+    /// Nothing of it counts: it is of another log.
+    OfAnotherLog,
+}
+
+impl Reached {
+    /// Up to where it has everything of this log.
+    pub(crate) fn position(self) -> Position {
+        match self {
+            Self::Position(position) => position,
+            Self::OfAnotherLog => Position::START,
+        }
+    }
+}
+
+/// How far readers may count on the model; `None` when it was never built.
 pub(crate) async fn reached(
     connection: &mut PgConnection,
     id: ModelId,
-) -> Result<Option<Position>, sqlx::Error> {
-    let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM projection.checkpoints
-         WHERE name = $1 AND version = $2 AND built AND status <> $3",
+) -> Result<Option<Reached>, sqlx::Error> {
+    let row: Option<(i64, bool)> = sqlx::query_as(
+        "SELECT position, status = $3 FROM projection.checkpoints
+         WHERE name = $1 AND version = $2 AND built",
     )
     .bind(id.name)
     .bind(id.version_column())
     .bind(Status::AnotherLog.as_str())
     .fetch_optional(connection)
     .await?;
-    Ok(position.map(position_from_column))
+    Ok(row.map(|(position, is_of_another_log)| {
+        if is_of_another_log {
+            Reached::OfAnotherLog
+        } else {
+            Reached::Position(position_from_column(position))
+        }
+    }))
 }
 
 /// Where it stands, built or not, and nobody else moves it until the transaction ends.

@@ -1,8 +1,8 @@
 //! Watermarks: how far models have come, so that a reader can wait for its own writes.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_store::Position;
@@ -13,10 +13,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::projection::ModelId;
 use crate::query_error::is_undefined;
-use crate::runner::checkpoint::{self, Checkpoint};
+use crate::runner::checkpoint::{self, Checkpoint, Reached};
 
 /// How often a process that does not run the projection looks at its checkpoint.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a process that does not run the projection goes by what it saw of its log.
+const LOG_KNOWN_TIME: Duration = Duration::from_millis(250);
 
 /// How often an idle projection looks at the log, or at its lease, while somebody waits for it.
 pub(crate) const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
@@ -27,6 +30,10 @@ pub struct Watermarks {
     pool: PgPool,
     local: Arc<HashMap<ModelId, watch::Receiver<Position>>>,
     waiting: Arc<AtomicUsize>,
+    /// Which of the local ones are of another log.
+    foreign: Arc<Mutex<HashSet<ModelId>>>,
+    /// The same of the others, and when that was seen.
+    seen: Arc<tokio::sync::Mutex<HashMap<ModelId, (Instant, bool)>>>,
 }
 
 /// Why a wait ended without the position.
@@ -40,6 +47,12 @@ pub enum WaitError {
         /// How far it has come.
         reached: Position,
     },
+    /// What it has is of another log than the one that is there.
+    #[error("{model} is of another log")]
+    AnotherLog {
+        /// The model.
+        model: ModelId,
+    },
     /// The checkpoint can't be read.
     #[error("the checkpoint can't be read")]
     Database(#[from] sqlx::Error),
@@ -52,7 +65,8 @@ impl Watermarks {
     }
 
     pub(crate) fn local(pool: PgPool, local: HashMap<ModelId, watch::Receiver<Position>>) -> Self {
-        Self { pool, local: Arc::new(local), waiting: Arc::default() }
+        let (waiting, foreign, seen) = (Arc::default(), Arc::default(), Arc::default());
+        Self { pool, local: Arc::new(local), waiting, foreign, seen }
     }
 
     /// How far the model has come; [`Position::START`] when it was never built, or is of
@@ -65,8 +79,51 @@ impl Watermarks {
         match checkpoint::reached(&mut connection, model).await {
             // No process has made the runner's tables yet.
             Err(error) if is_undefined(&error) => Ok(Position::START),
-            loaded => Ok(loaded?.unwrap_or(Position::START)),
+            loaded => Ok(loaded?.map_or(Position::START, Reached::position)),
         }
+    }
+
+    /// That the model is of the log that is there, as far as that is known: by who runs it in this
+    /// process, or by its row in PostgreSQL, which is looked at now and then.
+    ///
+    /// # Errors
+    /// [`WaitError::AnotherLog`] when it is not: nothing of it may be answered.
+    pub async fn check_log(&self, model: ModelId) -> Result<(), WaitError> {
+        let is_suspect = !self.local.contains_key(&model)
+            || self.foreign.lock().expect("nobody panics while holding it").contains(&model);
+        // A rebuild beside this process mends the row, and the loop here sees that only later.
+        if is_suspect && self.is_row_foreign(model).await? {
+            return Err(WaitError::AnotherLog { model });
+        }
+        Ok(())
+    }
+
+    /// Whether the model's row says that it is of another log; all who ask at once wait for one
+    /// look.
+    async fn is_row_foreign(&self, model: ModelId) -> Result<bool, sqlx::Error> {
+        let mut seen = self.seen.lock().await;
+        if let Some((at, is_foreign)) = seen.get(&model)
+            && at.elapsed() < LOG_KNOWN_TIME
+        {
+            return Ok(*is_foreign);
+        }
+        let mut connection = self.pool.acquire().await?;
+        let is_foreign = match checkpoint::reached(&mut connection, model).await {
+            Err(error) if is_undefined(&error) => false,
+            reached => reached? == Some(Reached::OfAnotherLog),
+        };
+        seen.insert(model, (Instant::now(), is_foreign));
+        Ok(is_foreign)
+    }
+
+    /// Whoever runs the model has seen that it is of another log.
+    pub(crate) fn mark_foreign(&self, model: ModelId) {
+        self.foreign.lock().expect("nobody panics while holding it").insert(model);
+    }
+
+    /// Whoever runs the model has seen that it is of this log.
+    pub(crate) fn mark_own(&self, model: ModelId) {
+        self.foreign.lock().expect("nobody panics while holding it").remove(&model);
     }
 
     /// All projections and how they fare.

@@ -60,6 +60,8 @@ async fn a_model_of_another_log_is_left_alone_until_it_is_rebuilt() {
     for watermarks in [runner.watermarks(), Watermarks::remote(pool.clone())] {
         let waited = watermarks.wait_for(&[MODEL], first, Duration::from_millis(20)).await;
         assert!(matches!(waited, Err(WaitError::NotYetVisible { .. })), "{waited:?}");
+        let asked = watermarks.check_log(MODEL).await;
+        assert!(matches!(asked, Err(WaitError::AnotherLog { model: MODEL })), "{asked:?}");
     }
     assert_eq!(row(&pool).await.position, Position::new(3), "nothing was applied");
 
@@ -74,6 +76,9 @@ async fn a_model_of_another_log_is_left_alone_until_it_is_rebuilt() {
     assert_eq!((rebuilt.events, rebuilt.position), (5, last));
     let (_, next) = register(&other, "joy");
     reached(&runner, &[MODEL], next).await;
+    for watermarks in [runner.watermarks(), Watermarks::remote(pool.clone())] {
+        watermarks.check_log(MODEL).await.expect("it is of this log now");
+    }
     let profiles = Models::new(&pool).profiles;
     assert!(profiles.by_id(eve).await.expect("it is read").is_some());
     assert!(profiles.by_handle("ada").await.expect("it is read").is_none(), "it was of the other");

@@ -27,6 +27,11 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
         "{detail}"
     );
     assert_eq!(problem["parts"]["projections"]["profiles_v1"], "another log", "{problem}");
+    let query =
+        |handle: &str| json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
+    let (_, answer) = platform.post("/graphql", None, query("nina")).await;
+    assert!(answer["data"]["user"].is_null(), "{answer}");
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
     let rows = replay(data, &["projections"]).await;
     let profiles = rows.iter().find(|row| row["name"] == "profiles").unwrap();
     assert!(profiles["reason"].as_str().unwrap().contains("the log ends at"), "{profiles}");
@@ -34,8 +39,6 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     assert!(!replay(data, &["rebuild", "--all"]).await.is_empty());
     eventually("it is ready again", async || ready(&platform).await).await;
     platform.member("otis", "listener").await;
-    let query =
-        |handle: &str| json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
     eventually("what comes is applied", async || {
         let (_, answer) = platform.post("/graphql", None, query("otis")).await;
         !answer["data"]["user"].is_null()
