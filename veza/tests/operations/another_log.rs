@@ -1,6 +1,7 @@
 //! A log in the place of another: models of the other are not served as if they were of this one.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,8 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     platform.stop().await;
     fs::rename(data.join("events"), data.join("events-elsewhere")).unwrap();
 
-    let platform = Process::logging(data, veza(data, &["serve"]), &log).await;
+    let told = data.join("told");
+    let platform = telling(data, &told, &log).await;
     let answer = platform.get("/readyz").await;
     assert_eq!(answer.status(), 503);
     let problem: Value = answer.json().await.unwrap();
@@ -46,9 +48,53 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     .await;
     let (_, answer) = platform.post("/graphql", None, query("nina")).await;
     assert!(answer["data"]["user"].is_null(), "{answer}");
+    eventually("it says so", async || fs::read_to_string(&told).unwrap().contains("\nready now."))
+        .await;
     platform.stop().await;
 
+    let told = fs::read_to_string(&told).unwrap();
+    let count = |line: &str| told.lines().filter(|told| told.starts_with(line)).count();
+    assert_eq!((count("not ready."), count("ready. "), count("ready now.")), (1, 0, 1), "{told}");
     let said = fs::read_to_string(&log).unwrap();
     let of_profiles = said.lines().filter(|l| l.contains("ERROR") && l.contains("profiles_v1"));
     assert_eq!(of_profiles.count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_put_back_is_served_and_nothing_else_is_said() {
+    let folder = folder();
+    let (data, log, told) = (folder.path(), folder.path().join("log"), folder.path().join("told"));
+    let (events, elsewhere) = (data.join("events"), data.join("events-elsewhere"));
+    let platform = Process::platform(data, &[]).await;
+    platform.member("nina", "artist").await;
+    eventually("she is there", async || knows(&platform, "nina").await).await;
+    platform.stop().await;
+    fs::rename(&events, &elsewhere).unwrap();
+    let platform = telling(data, &told, &log).await;
+    assert_eq!(platform.get("/readyz").await.status(), 503);
+    platform.stop().await;
+    assert!(fs::read_to_string(&told).unwrap().contains("not ready."));
+
+    fs::remove_dir_all(&events).unwrap();
+    fs::rename(&elsewhere, &events).unwrap();
+    let platform = telling(data, &told, &log).await;
+    assert_eq!(platform.get("/readyz").await.status(), 200);
+    assert!(knows(&platform, "nina").await);
+    platform.stop().await;
+    let told = fs::read_to_string(&told).unwrap();
+    assert!(told.contains("\nready. ") && !told.contains("not ready."), "{told}");
+}
+
+/// Starts the whole platform; what it tells goes into one file, its log into another.
+async fn telling(data: &Path, told: &Path, log: &Path) -> Process {
+    let mut command = veza(data, &["serve"]);
+    command.stdout(fs::File::create(told).unwrap()).stderr(fs::File::create(log).unwrap());
+    Process::as_it_is(data, "run.json", command).await
+}
+
+/// Whether somebody of this handle is found.
+async fn knows(platform: &Process, handle: &str) -> bool {
+    let query = json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
+    let (_, answer) = platform.post("/graphql", None, query).await;
+    !answer["data"]["user"].is_null()
 }
