@@ -37,6 +37,7 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     let rows = replay(data, &["projections"]).await;
     let profiles = rows.iter().find(|row| row["name"] == "profiles").unwrap();
     assert!(profiles["reason"].as_str().unwrap().contains("the log ends at"), "{profiles}");
+    assert!(profiles["lag_events"].is_null(), "it is up to date with nothing: {profiles}");
 
     assert!(!replay(data, &["rebuild", "--all"]).await.is_empty());
     eventually("it is ready again", async || ready(&platform).await).await;
