@@ -150,8 +150,8 @@ impl Readiness {
         }
     }
 
-    /// Whether those of another log are so by this process's own look, and not by that of one before
-    /// it, which may have had another log.
+    /// Whether those of another log are so by this process's own look, and not by that of one
+    /// before it, which may have had another log.
     async fn were_looked_at(&self, rows: &[Checkpoint]) -> bool {
         let Some(watermarks) = &self.watermarks else { return true };
         for &model in &self.needed {
