@@ -20,6 +20,7 @@ mod rewrite;
 mod segment;
 mod segment_keys;
 mod simulated;
+mod unfinished;
 
 pub use chain::{AuditHead, ChainEnd, NoAuditHead};
 pub use clock::{Clock, SystemClock};
@@ -33,10 +34,11 @@ pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
 pub(crate) use frame::{FrameBuilder, Kinds, kind_hash};
 pub(crate) use mark::Mark;
-pub(crate) use new_segment::{NewSegment, remove_unfinished};
+pub(crate) use new_segment::NewSegment;
 pub(crate) use recovery::{
     ScannedRecord, recover_active, recover_sealed, scan_whole, segments_on, try_scan_whole,
 };
 pub(crate) use rewrite::{Rewrite, discard_segment, replace_segment};
 pub(crate) use segment::{RecordPlace, Segment, index_name};
 pub(crate) use segment_keys::SegmentKeys;
+pub(crate) use unfinished::{remove_unfinished, unfinished};

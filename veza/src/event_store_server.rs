@@ -15,15 +15,13 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
+use crate::open_files;
 use crate::run_file::RunFile;
-use crate::scavenging::scavenge_every;
+use crate::scavenging::{SCAVENGE_EVERY, scavenge_every};
 
 /// The data folder and the address when nobody names others.
 const DATA: &str = "./veza-data";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113);
-
-/// How often it is scavenged then.
-const SCAVENGE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 /// What the command line says of how the event store is served.
 #[derive(Debug, Clone, clap::Args)]
@@ -81,15 +79,15 @@ impl EventStoreArgs {
         let host = self.advertise_host.map(|value| (value, "--advertise-host"));
         let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
         let scavenge = self.scavenge_every.map(|value| (value, "--scavenge-every"));
-        let scavenge = given(scavenge, "EVENTSTORE_SCAVENGE_EVERY")?;
+        let scavenge = given(scavenge, "EVENTSTORE_SCAVENGE_EVERY")?
+            .unwrap_or_else(|| (SCAVENGE_EVERY.to_owned(), Origin::Default));
         let insecure = set(&variable, "EVENTSTORE_INSECURE")?;
         let insecure = insecure.map(|given| read(given, values::switch)).transpose()?;
         Ok(Settings {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
             listen: listen.map_or(Ok(LISTEN), |given| read(given, values::address))?,
             advertise_host: host.map(|(value, _)| value),
-            scavenge_every: scavenge
-                .map_or(Ok(Some(SCAVENGE_EVERY)), |given| read(given, values::period))?,
+            scavenge_every: read(scavenge, values::period)?,
             insecure: self.insecure || insecure.unwrap_or(false),
         })
     }
@@ -143,7 +141,12 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
         let passes = scavenge_every(Arc::clone(&store), period);
         tokio::spawn(stop.clone().run_until_cancelled_owned(passes));
     }
-    let options = ServeOptions { advertise_host: args.advertise_host, ..ServeOptions::default() };
+    open_files::raise();
+    let options = ServeOptions {
+        advertise_host: args.advertise_host,
+        connections_max: open_files::event_store_connections(),
+        ..ServeOptions::default()
+    };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));

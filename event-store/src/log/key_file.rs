@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::codec::{array_at, u32_at, u64_at};
 use super::disk::{Disk, DiskFile};
+use super::unfinished::unfinished;
 use crate::encryption::{
     ID_BYTES_MAX, KEY_BYTES, KeyBytes, NONCE_BYTES, TAG_BYTES, WrappingKeys, random,
 };
@@ -129,7 +130,7 @@ impl KeyOf {
 
     /// The name that the file has until it is written.
     pub(crate) fn temporary_name(self) -> String {
-        format!("{}.tmp", self.file_name())
+        unfinished(&self.file_name())
     }
 
     fn wrapped(self, key: &KeyBytes, keys: &WrappingKeys) -> [u8; FILE_BYTES] {

@@ -6,8 +6,7 @@ use super::chain::{ChainEnd, Digest};
 use super::clean::CleanMark;
 use super::disk::{Disk, DiskFile};
 use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Kinds, Layout, RecordHead};
-use super::header::SEGMENT_HEADER_BYTES;
-use super::segment::{NONE_RECLAIMED, Segment, read_header, segment_name};
+use super::segment::{NONE_RECLAIMED, Segment, is_unborn, segment_name};
 use crate::error::StoreError;
 use crate::event::EventId;
 
@@ -71,20 +70,17 @@ struct Scanned {
 }
 
 /// The first positions of all segments of the folder, in order. A last one that was cut off while
-/// it was created is removed.
+/// it was created is removed; one that a newer build made is not.
 pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     let mut firsts: Vec<u64> =
         disk.list()?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
     firsts.sort_unstable();
-    if let Some(&last) = firsts.last() {
-        let file = disk.open(&segment_name(last), false)?;
-        let unborn = file.length()? <= SEGMENT_HEADER_BYTES as u64
-            && matches!(read_header(&*file, last), Err(StoreError::Corrupt { .. }));
-        if unborn {
-            disk.remove(&segment_name(last))?;
-            disk.sync_folder()?;
-            firsts.pop();
-        }
+    if let Some(&last) = firsts.last()
+        && is_unborn(&*disk.open(&segment_name(last), false)?)?
+    {
+        disk.remove(&segment_name(last))?;
+        disk.sync_folder()?;
+        firsts.pop();
     }
     Ok(firsts)
 }

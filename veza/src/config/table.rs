@@ -1,5 +1,7 @@
 //! Every setting, in the order in which an operator would look for them.
 
+use crate::scavenging::SCAVENGE_EVERY;
+
 /// One setting: a TOML key, and a variable of the same name.
 #[derive(Debug)]
 pub struct Setting {
@@ -69,7 +71,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     with(
         "event_store_scavenge_every",
-        "24h",
+        SCAVENGE_EVERY,
         "How often it gives back to the disk what nobody can see any more: 30m, 24h, 7d, off.",
     ),
     unset("database_url", "PostgreSQL as postgres://…; unset: a private one in the data folder."),
