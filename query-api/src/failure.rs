@@ -122,6 +122,7 @@ impl From<WaitError> for Failure {
     fn from(error: WaitError) -> Self {
         match error {
             WaitError::NotYetVisible { .. } => Self::NotYetVisible,
+            WaitError::NotLookedAt { .. } => Self::Unavailable,
             WaitError::AnotherLog { .. } => Self::AnotherLog,
             WaitError::Database(cause) if is_unreachable(&cause) => database_away(&cause),
             error => Self::internal(&error),

@@ -150,14 +150,17 @@ impl Readiness {
         }
     }
 
-    /// Whether those of another log are so by this process's own look, and not by that of one
-    /// before it, which may have had another log.
+    /// Whether this process itself has looked at their log, and those of another one are so by that,
+    /// and not by the look of a process before it, which may have had another log.
     async fn were_looked_at(&self, rows: &[Checkpoint]) -> bool {
         let Some(watermarks) = &self.watermarks else { return true };
         for &model in &self.needed {
             let said = of(&[model], rows).any(Checkpoint::is_of_another_log);
-            let seen = watermarks.check_log(model).await;
-            if said && !matches!(seen, Err(WaitError::AnotherLog { .. })) {
+            let was_looked_at = match watermarks.check_log(model, Duration::ZERO).await {
+                Ok(()) => !said,
+                Err(error) => matches!(error, WaitError::AnotherLog { .. }),
+            };
+            if !was_looked_at {
                 return false;
             }
         }

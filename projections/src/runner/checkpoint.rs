@@ -183,6 +183,8 @@ pub(crate) async fn load(
 pub(crate) enum Reached {
     /// It has everything up to here.
     Position(Position),
+    /// The same by the last word of who stopped: who runs it now has not looked at its log yet.
+    AtRest(Position),
     /// Nothing of it counts: it is of another log.
     OfAnotherLog,
 }
@@ -191,7 +193,7 @@ impl Reached {
     /// Up to where it has everything of this log.
     pub(crate) fn position(self) -> Position {
         match self {
-            Self::Position(position) => position,
+            Self::Position(position) | Self::AtRest(position) => position,
             Self::OfAnotherLog => Position::START,
         }
     }
@@ -202,20 +204,22 @@ pub(crate) async fn reached(
     connection: &mut PgConnection,
     id: ModelId,
 ) -> Result<Option<Reached>, sqlx::Error> {
-    let row: Option<(i64, bool)> = sqlx::query_as(
-        "SELECT position, status = $3 FROM projection.checkpoints
+    let row: Option<(i64, String)> = sqlx::query_as(
+        "SELECT position, status FROM projection.checkpoints
          WHERE name = $1 AND version = $2 AND built",
     )
     .bind(id.name)
     .bind(id.version_column())
-    .bind(Status::AnotherLog.as_str())
     .fetch_optional(connection)
     .await?;
-    Ok(row.map(|(position, is_of_another_log)| {
-        if is_of_another_log {
+    Ok(row.map(|(position, status)| {
+        let position = position_from_column(position);
+        if status == Status::AnotherLog.as_str() {
             Reached::OfAnotherLog
+        } else if status == Status::Stopped.as_str() {
+            Reached::AtRest(position)
         } else {
-            Reached::Position(position_from_column(position))
+            Reached::Position(position)
         }
     }))
 }
@@ -322,7 +326,8 @@ pub(crate) async fn pin(
     Ok(())
 }
 
-/// Writes down how the projection fares; only when that changes, never as a heartbeat.
+/// Writes down how the projection fares; only when that changes, never as a heartbeat. One of
+/// another log is of another log still when a look at its log fails.
 pub(crate) async fn set_status(
     connection: &mut PgConnection,
     id: ModelId,
@@ -333,13 +338,15 @@ pub(crate) async fn set_status(
     sqlx::query(
         "UPDATE projection.checkpoints
          SET status = $3, reason = $4, failing_position = $5, updated_at = now()
-         WHERE name = $1 AND version = $2",
+         WHERE name = $1 AND version = $2 AND NOT (status = $6 AND $3 = $7)",
     )
     .bind(id.name)
     .bind(id.version_column())
     .bind(status.as_str())
     .bind(reason)
     .bind(failing_position.map(position_column))
+    .bind(Status::AnotherLog.as_str())
+    .bind(Status::Retrying.as_str())
     .execute(connection)
     .await?;
     Ok(())

@@ -23,7 +23,7 @@ use tracing::{debug, error, warn};
 use crate::projection::ModelId;
 use crate::runner::batch::with_causes;
 use crate::runner::checkpoint::{Reached, Status};
-use crate::runner::watermarks::{AWAITED_INTERVAL, Watermarks};
+use crate::runner::watermarks::{AWAITED_INTERVAL, OfLog, Watermarks};
 use crate::runner::{bookkeeping, checkpoint, lease};
 
 /// The first pause after a failure; it doubles with each further one.
@@ -165,10 +165,11 @@ impl Supervisor {
             let loaded = lease::answered(checkpoint::reached(&mut connection, self.id)).await?;
             let loaded = match loaded {
                 Some(Reached::Position(position)) => {
-                    self.watermarks.mark_own(self.id);
+                    self.watermarks.looked_at(self.id, OfLog::This);
                     self.publish(position);
                     Some(position)
                 }
+                Some(Reached::AtRest(position)) => Some(position),
                 Some(Reached::OfAnotherLog) => {
                     self.withhold();
                     None
@@ -217,7 +218,7 @@ impl Supervisor {
         position: Position,
     ) -> Result<(), sqlx::Error> {
         checkpoint::set_status(connection, self.id, Status::Running, None, None).await?;
-        self.watermarks.mark_own(self.id);
+        self.watermarks.looked_at(self.id, OfLog::This);
         self.publish(position);
         gauge!("veza_projection_running", "projection" => self.id.name).set(1.0);
         debug!(projection = %self.id, %position, "a projection runs");
@@ -247,7 +248,7 @@ impl Supervisor {
     /// Tells readers that the model is of another log. What it had come to is of no worth either to
     /// those who wait for what they have written.
     fn withhold(&self) {
-        self.watermarks.mark_foreign(self.id);
+        self.watermarks.looked_at(self.id, OfLog::Another);
         self.committed.send_replace(Position::START);
     }
 

@@ -1,15 +1,15 @@
 //! Watermarks: how far models have come, so that a reader can wait for its own writes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use event_store::Position;
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::projection::ModelId;
 use crate::query_error::is_undefined;
@@ -30,10 +30,19 @@ pub struct Watermarks {
     pool: PgPool,
     local: Arc<HashMap<ModelId, watch::Receiver<Position>>>,
     waiting: Arc<AtomicUsize>,
-    /// Which of the local ones are of another log.
-    foreign: Arc<Mutex<HashSet<ModelId>>>,
-    /// The same of the others, and when that was seen.
+    /// Of which log the local ones are; those that nobody has looked at yet are not in it.
+    looks: Arc<watch::Sender<HashMap<ModelId, OfLog>>>,
+    /// Whether the rows of the others say another log, and when that was seen.
     seen: Arc<tokio::sync::Mutex<HashMap<ModelId, (Instant, bool)>>>,
+}
+
+/// Of which log a model is, as whoever runs it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfLog {
+    /// Of the one that is there.
+    This,
+    /// Of another one.
+    Another,
 }
 
 /// Why a wait ended without the position.
@@ -46,6 +55,12 @@ pub enum WaitError {
         model: ModelId,
         /// How far it has come.
         reached: Position,
+    },
+    /// Whoever runs it has not come to look yet whether it is of the log that is there.
+    #[error("{model} was not looked at yet")]
+    NotLookedAt {
+        /// The model.
+        model: ModelId,
     },
     /// What it has is of another log than the one that is there.
     #[error("{model} is of another log")]
@@ -65,8 +80,8 @@ impl Watermarks {
     }
 
     pub(crate) fn local(pool: PgPool, local: HashMap<ModelId, watch::Receiver<Position>>) -> Self {
-        let (waiting, foreign, seen) = (Arc::default(), Arc::default(), Arc::default());
-        Self { pool, local: Arc::new(local), waiting, foreign, seen }
+        let (waiting, looks, seen) = (Arc::default(), Arc::default(), Arc::default());
+        Self { pool, local: Arc::new(local), waiting, looks, seen }
     }
 
     /// How far the model has come; [`Position::START`] when it was never built, or is of
@@ -83,19 +98,32 @@ impl Watermarks {
         }
     }
 
-    /// That the model is of the log that is there, as far as that is known: by who runs it in this
-    /// process, or by its row in PostgreSQL, which is looked at now and then.
+    /// That the model is of the log that is there: by who runs it in this process, who after a
+    /// start is waited for until then; elsewhere by its row in PostgreSQL, which is looked at now
+    /// and then.
     ///
     /// # Errors
-    /// [`WaitError::AnotherLog`] when it is not: nothing of it may be answered.
-    pub async fn check_log(&self, model: ModelId) -> Result<(), WaitError> {
-        let is_suspect = !self.local.contains_key(&model)
-            || self.foreign.lock().expect("nobody panics while holding it").contains(&model);
+    /// [`WaitError::AnotherLog`] when it is not, [`WaitError::NotLookedAt`] when the time is up
+    /// before that is known: nothing of it may be answered.
+    pub async fn check_log(&self, model: ModelId, limit: Duration) -> Result<(), WaitError> {
+        if self.local.contains_key(&model) && self.look(model, limit).await? == OfLog::This {
+            return Ok(());
+        }
         // A rebuild beside this process mends the row, and the loop here sees that only later.
-        if is_suspect && self.is_row_foreign(model).await? {
+        if self.is_row_foreign(model).await? {
             return Err(WaitError::AnotherLog { model });
         }
         Ok(())
+    }
+
+    /// What whoever runs the model here has seen of its log, once that is so.
+    async fn look(&self, model: ModelId, limit: Duration) -> Result<OfLog, WaitError> {
+        let mut looks = self.looks.subscribe();
+        let seen = timeout(limit, looks.wait_for(|looks| looks.contains_key(&model))).await;
+        match seen {
+            Ok(Ok(looks)) => Ok(looks[&model]),
+            _ => Err(WaitError::NotLookedAt { model }),
+        }
     }
 
     /// Whether the model's row says that it is of another log; all who ask at once wait for one
@@ -116,14 +144,9 @@ impl Watermarks {
         Ok(is_foreign)
     }
 
-    /// Whoever runs the model has seen that it is of another log.
-    pub(crate) fn mark_foreign(&self, model: ModelId) {
-        self.foreign.lock().expect("nobody panics while holding it").insert(model);
-    }
-
-    /// Whoever runs the model has seen that it is of this log.
-    pub(crate) fn mark_own(&self, model: ModelId) {
-        self.foreign.lock().expect("nobody panics while holding it").remove(&model);
+    /// Whoever runs the model has seen of which log it is.
+    pub(crate) fn looked_at(&self, model: ModelId, log: OfLog) {
+        self.looks.send_if_modified(|looks| looks.insert(model, log) != Some(log));
     }
 
     /// All projections and how they fare.

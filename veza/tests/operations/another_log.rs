@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
-use crate::process::{Process, eventually, folder, replay, veza};
+use crate::process::{Process, database, eventually, folder, free_address, replay, veza};
 
 #[tokio::test]
 async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
@@ -29,9 +30,7 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
         "{detail}"
     );
     assert_eq!(problem["parts"]["projections"]["profiles_v1"], "another log", "{problem}");
-    let query =
-        |handle: &str| json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
-    let (_, answer) = platform.post("/graphql", None, query("nina")).await;
+    let answer = ask(&platform, "nina").await;
     assert!(answer["data"]["user"].is_null(), "{answer}");
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
     let rows = replay(data, &["projections"]).await;
@@ -42,12 +41,8 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     assert!(!replay(data, &["rebuild", "--all"]).await.is_empty());
     eventually("it is ready again", async || ready(&platform).await).await;
     platform.member("otis", "listener").await;
-    eventually("what comes is applied", async || {
-        let (_, answer) = platform.post("/graphql", None, query("otis")).await;
-        !answer["data"]["user"].is_null()
-    })
-    .await;
-    let (_, answer) = platform.post("/graphql", None, query("nina")).await;
+    eventually("what comes is applied", async || knows(&platform, "otis").await).await;
+    let answer = ask(&platform, "nina").await;
     assert!(answer["data"]["user"].is_null(), "{answer}");
     eventually("it says so", async || fs::read_to_string(&told).unwrap().contains("\nready now."))
         .await;
@@ -86,6 +81,52 @@ async fn a_log_that_is_put_back_is_served_and_nothing_else_is_said() {
     assert!(told.contains("\nready. ") && !told.contains("not ready."), "{told}");
 }
 
+#[tokio::test]
+async fn until_a_log_was_looked_at_nothing_is_answered_from_models_that_may_be_of_another() {
+    let folder = folder();
+    let data = folder.path();
+    let url = database().await;
+    let address = free_address();
+    let open = async || {
+        let mut command = veza(data, &["serve"]);
+        command.env("VEZA_DATABASE_URL", &url);
+        Process::opening(data, &address, command).await
+    };
+    let platform = open().await;
+    eventually("it is ready", async || data.join("run.json").exists()).await;
+    platform.member("nina", "artist").await;
+    eventually("she is there", async || knows(&platform, "nina").await).await;
+    platform.stop().await;
+
+    for is_of_it in [true, false] {
+        // Who has the lease and does nothing: nobody comes to look.
+        let mut lease = PgConnection::connect(&url).await.unwrap();
+        let take =
+            "SELECT pg_advisory_lock(hashtextextended('veza projection run profiles_v1', 0))";
+        sqlx::query(take).execute(&mut lease).await.unwrap();
+        if !is_of_it {
+            fs::rename(data.join("events"), data.join("events-elsewhere")).unwrap();
+        }
+        let platform = open().await;
+        let answer = ask(&platform, "nina").await;
+        assert!(answer["data"]["user"].is_null(), "{answer}");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
+        let why = "this can't be answered just now";
+        assert_eq!(answer["errors"][0]["message"], why, "nobody knows yet: {answer}");
+
+        lease.close().await.unwrap();
+        eventually("it is looked at", async || {
+            let answer = ask(&platform, "nina").await;
+            let message = answer["errors"][0]["message"].as_str().unwrap_or_default();
+            assert!(is_of_it || answer["data"]["user"].is_null(), "{answer}");
+            if is_of_it { message.is_empty() } else { message.contains("of another log") }
+        })
+        .await;
+        assert!(!is_of_it || knows(&platform, "nina").await);
+        platform.stop().await;
+    }
+}
+
 /// Starts the whole platform; what it tells goes into one file, its log into another.
 async fn telling(data: &Path, told: &Path, log: &Path) -> Process {
     let mut command = veza(data, &["serve"]);
@@ -93,9 +134,13 @@ async fn telling(data: &Path, told: &Path, log: &Path) -> Process {
     Process::as_it_is(data, "run.json", command).await
 }
 
+/// The answer to who has this handle.
+async fn ask(platform: &Process, handle: &str) -> Value {
+    let query = json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
+    platform.post("/graphql", None, query).await.1
+}
+
 /// Whether somebody of this handle is found.
 async fn knows(platform: &Process, handle: &str) -> bool {
-    let query = json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
-    let (_, answer) = platform.post("/graphql", None, query).await;
-    !answer["data"]["user"].is_null()
+    !ask(platform, handle).await["data"]["user"].is_null()
 }
