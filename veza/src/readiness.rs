@@ -150,8 +150,8 @@ impl Readiness {
         }
     }
 
-    /// Whether this process itself has looked at their log, and those of another one are so by that,
-    /// and not by the look of a process before it, which may have had another log.
+    /// Whether this process itself has looked at their log, and those of another one are so by
+    /// that, and not by the look of a process before it, which may have had another log.
     async fn were_looked_at(&self, rows: &[Checkpoint]) -> bool {
         let Some(watermarks) = &self.watermarks else { return true };
         for &model in &self.needed {
