@@ -34,6 +34,9 @@ pub enum Failure {
     /// A model was never built, or is built for the first time.
     #[error("the model is not built yet")]
     ModelNotBuilt,
+    /// What a model has is of another log than the one that is there.
+    #[error("the model is of another log, until the operator has it rebuilt")]
+    AnotherLog,
     /// The engine or the database that would answer is out of reach.
     #[error("this can't be answered just now")]
     Unavailable,
@@ -79,7 +82,7 @@ impl Failure {
             Self::Forbidden => "FORBIDDEN",
             Self::NotYetVisible => "NOT_YET_VISIBLE",
             Self::ModelNotBuilt => "MODEL_NOT_BUILT",
-            Self::Unavailable => "UNAVAILABLE",
+            Self::AnotherLog | Self::Unavailable => "UNAVAILABLE",
             Self::Timeout => "TIMEOUT",
             Self::Overloaded => "OVERLOADED",
             Self::RateLimited => "RATE_LIMITED",
@@ -119,6 +122,8 @@ impl From<WaitError> for Failure {
     fn from(error: WaitError) -> Self {
         match error {
             WaitError::NotYetVisible { .. } => Self::NotYetVisible,
+            WaitError::NotLookedAt { .. } => Self::Unavailable,
+            WaitError::AnotherLog { .. } => Self::AnotherLog,
             WaitError::Database(cause) if is_unreachable(&cause) => database_away(&cause),
             error => Self::internal(&error),
         }
@@ -135,6 +140,7 @@ impl From<Failure> for Problem {
             Failure::Forbidden => ProblemType::Forbidden,
             Failure::NotYetVisible => ProblemType::NotYetVisible,
             Failure::ModelNotBuilt
+            | Failure::AnotherLog
             | Failure::Unavailable
             | Failure::Timeout
             | Failure::Overloaded => {

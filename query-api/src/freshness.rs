@@ -11,7 +11,7 @@ use projections::{ModelId, WaitError, Watermarks};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
-use crate::limits::FRESHNESS_TIME_MAX;
+use crate::limits::{FRESHNESS_TIME_MAX, LOOK_TIME_MAX};
 
 /// What one request's answer must have seen, and what it surely has.
 pub struct Freshness {
@@ -53,8 +53,10 @@ impl Freshness {
     /// Returns when the model is fresh enough to be read.
     ///
     /// # Errors
-    /// When it does not get there in time, unless an older answer is welcome.
+    /// When it does not get there in time, unless an older answer is welcome; whatever is welcome,
+    /// at once when it is of another log, and soon when nobody comes to look at that.
     pub async fn reach(&self, model: ModelId) -> Result<(), Failure> {
+        self.watermarks.check_log(model, LOOK_TIME_MAX).await?;
         if let Some(position) = self.min_position {
             let left = self.deadline.saturating_duration_since(Instant::now());
             match self.watermarks.wait_for(&[model], position, left).await {

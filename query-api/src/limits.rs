@@ -51,6 +51,9 @@ pub const SEARCH_HITS_MAX: u32 = 1_000;
 /// How long a query waits for models to have what its caller has seen.
 pub const FRESHNESS_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long a query waits for models whose log nobody has looked at yet, as right after a start.
+pub const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// How long a query may take altogether.
 pub const QUERY_TIME_MAX: Duration = Duration::from_secs(15);
 

@@ -126,6 +126,8 @@ fn print(
         (Some(_), None) => "not in use",
         (Some(row), Some(_)) => row.faring(),
     };
+    // How far behind this log a model of another one is, can't be said.
+    let lag = lag.filter(|_| !row.is_some_and(Checkpoint::is_of_another_log));
     let position = row.filter(|row| row.built).map(|row| row.position.to_string());
     let parked = row.map_or(0, |row| row.parked_events);
     let reason = row.and_then(|row| row.reason.as_deref());

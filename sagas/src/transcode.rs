@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! TrackCreated
-//!   transcode     probe the master, store its HLS package
+//!   transcode     probe the master, store its HLS package       undone: remove the package
 //!   record        note on the track that it can be streamed, or why it can't
 //! ```
 //!
-//! Nothing is undone: a package that no track names is never found, and made again in its place.
+//! A track whose master was taken down meanwhile refuses the note, and its package goes again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,13 +39,16 @@ const TRANSCODE: &str = "transcode";
 /// more narrowly.
 const TRANSCODE_TIME_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// Longest that the files of a package may take to be removed; another time goes on with the rest.
+const REMOVE_TIME_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// The making of streams, by this encoder.
 pub fn transcode(commands: Arc<CommandHandler>, encoder: Arc<dyn Encoder>) -> SagaDefinition {
     SagaDefinition {
         kind: KIND,
         version: VERSION,
         steps: vec![
-            Step::action(TRANSCODE, Transcode(encoder)),
+            Step::action(TRANSCODE, Transcode(Arc::clone(&encoder))).undo(Remove(encoder)),
             Step::action("record", Record(commands)),
         ],
         categories: vec![TrackEvent::CATEGORY],
@@ -104,6 +107,25 @@ impl Activity for Transcode {
 
     fn time_max(&self) -> Option<Duration> {
         Some(TRANSCODE_TIME_MAX)
+    }
+}
+
+struct Remove(Arc<dyn Encoder>);
+
+#[async_trait]
+impl Activity for Remove {
+    async fn run(&self, call: &StepCall<'_>) -> Result<Value, ActivityError> {
+        let removed = self.0.remove(created(call)?.track_id).await;
+        removed.map_err(|error| ActivityError::Unavailable(error.to_string()))?;
+        Ok(Value::Null)
+    }
+
+    fn calls_out(&self) -> bool {
+        true
+    }
+
+    fn time_max(&self) -> Option<Duration> {
+        Some(REMOVE_TIME_MAX)
     }
 }
 

@@ -10,7 +10,7 @@ use event_store::{
 };
 use metrics::gauge;
 use projections::runner::{NOT_RUN, Status};
-use projections::{Checkpoint, ModelId, checkpoints, is_undefined};
+use projections::{Checkpoint, ModelId, WaitError, Watermarks, checkpoints, is_undefined};
 use sagas::orchestrator::Held;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -36,6 +36,8 @@ const AT_REST: [&str; 2] = [Status::Stopped.as_str(), NOT_RUN];
 /// How long models may be built before that is worth a line.
 const QUIET_TIME: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
+/// How often models of another log are looked at: an operator mends them, and may take days.
+const MENDED_POLL: Duration = Duration::from_millis(500);
 
 /// What is asked to know it.
 pub struct Readiness {
@@ -45,6 +47,8 @@ pub struct Readiness {
     pub embedded: Option<Arc<EmbeddedStore>>,
     /// PostgreSQL, for roles that need it.
     pub pool: Option<PgPool>,
+    /// How far the models have come, where queries are answered.
+    pub watermarks: Option<Watermarks>,
     /// The models that must have been built: those in PostgreSQL, where queries are answered.
     pub needed: Vec<ModelId>,
     /// Those whose absence degrades queries, and is told: engines outside PostgreSQL hold them.
@@ -79,12 +83,13 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, held, last) = (None, None, None, Mutex::new(None));
-        let (embedded, takes_commands) = (None, false);
+        let (embedded, watermarks, takes_commands) = (None, None, false);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
             store,
             embedded,
             pool,
+            watermarks,
             needed,
             outside,
             takes_commands,
@@ -127,6 +132,7 @@ impl Readiness {
             if let Some(Ok(rows)) = self.models().await
                 && unbuilt(&self.needed, &rows).is_empty()
                 && of(&self.needed, &rows).all(|row| !AT_REST.contains(&row.faring()))
+                && self.were_looked_at(&rows).await
             {
                 return of_another_log(&self.needed, &rows).map_or(Ok(()), Err);
             }
@@ -135,6 +141,30 @@ impl Readiness {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Returns once none of the models is of another log any more.
+    pub async fn models_mended(&self) {
+        while self.models_built().await.is_err() {
+            tokio::time::sleep(MENDED_POLL).await;
+        }
+    }
+
+    /// Whether this process itself has looked at their log, and those of another one are so by
+    /// that, and not by the look of a process before it, which may have had another log.
+    async fn were_looked_at(&self, rows: &[Checkpoint]) -> bool {
+        let Some(watermarks) = &self.watermarks else { return true };
+        for &model in &self.needed {
+            let said = of(&[model], rows).any(Checkpoint::is_of_another_log);
+            let was_looked_at = match watermarks.check_log(model, Duration::ZERO).await {
+                Ok(()) => !said,
+                Err(error) => matches!(error, WaitError::AnotherLog { .. }),
+            };
+            if !was_looked_at {
+                return false;
+            }
+        }
+        true
     }
 
     /// The last report while it holds; else a new one, for all who wait for it.

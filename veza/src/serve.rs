@@ -125,6 +125,7 @@ impl Platform {
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let (models, watermarks) = (Models::new(&queries), background.watermarks());
                 let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(queries));
+                readiness.watermarks = Some(watermarks.clone());
                 let (store, objects) = (following, Arc::clone(&objects));
                 let sources = Sources { models, engines, watermarks, store, objects };
                 let api = query_api(config, keys, sources, draining.clone());
@@ -147,14 +148,14 @@ impl Platform {
         let token = config.metrics_token.clone();
         let routes = routes.merge(probes::router(Arc::clone(&readiness), metrics, token));
         self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
-        self.ready(config, &readiness, (address, event_store)).await
+        self.ready(config, readiness, (address, event_store)).await
     }
 
     /// Waits for what is needed before anybody is told to come, and tells them where.
     async fn ready(
         &mut self,
         config: &Config,
-        readiness: &Readiness,
+        readiness: Arc<Readiness>,
         (address, event_store): (SocketAddr, Option<SocketAddr>),
     ) -> anyhow::Result<()> {
         let mut served = Ok(());
@@ -164,9 +165,18 @@ impl Platform {
         }
         self.run_file =
             Some(RunFile::write(&config.data, &config.roles, Some(address), event_store)?);
+        let next_step = next_step(config, address);
         match served {
-            Ok(()) => say(format_args!("ready. {}", next_step(config, address))),
-            Err(why) => say(format_args!("not ready. The read models are {why}")),
+            Ok(()) => say(format_args!("ready. {next_step}")),
+            Err(why) => {
+                say(format_args!("not ready. The read models are {why}"));
+                tokio::spawn(async move {
+                    let rebuilt = readiness.draining.run_until_cancelled(readiness.models_mended());
+                    if rebuilt.await.is_some() {
+                        say(format_args!("ready now. {next_step}"));
+                    }
+                });
+            }
         }
         Ok(())
     }

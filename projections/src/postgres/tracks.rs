@@ -107,6 +107,9 @@ stored_enum! {
         Ready = "ready",
         /// It could not be made.
         Failed = "failed",
+        /// It can't any more, or never will: its master was taken down. Whatever comes of making it
+        /// then, so this is told of the master, and not kept with the others.
+        TakenDown = "taken_down",
     }
 }
 
@@ -220,17 +223,22 @@ impl Tracks {
 
 fn track(row: &PgRow) -> Result<Track, QueryError> {
     let duration_ms: Option<i64> = row.try_get("duration_ms")?;
+    let master_available = row.try_get("master_available")?;
+    let status = match master_available {
+        true => TrackStatus::read(row, "status")?,
+        false => TrackStatus::TakenDown,
+    };
     Ok(Track {
         track_id: TrackId(row.try_get("track_id")?),
         artist_id: UserId(row.try_get("artist_id")?),
         title: row.try_get("title")?,
         tags: row.try_get("tags")?,
-        status: TrackStatus::read(row, "status")?,
+        status,
         failure: row.try_get("failure")?,
         duration_ms: duration_ms.map(i64::unsigned_abs),
         playlist_key: row.try_get("playlist_key")?,
         master_object_key: row.try_get("master_object_key")?,
-        master_available: row.try_get("master_available")?,
+        master_available,
         published: row.try_get("published")?,
         created_at: row.try_get("created_at")?,
         published_at: row.try_get("published_at")?,

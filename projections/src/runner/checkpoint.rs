@@ -178,21 +178,50 @@ pub(crate) async fn load(
     .await
 }
 
-/// How far readers may count on the model; `None` when it was never built, or is of another log.
+/// How far readers may count on a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// It has everything up to here.
+    Position(Position),
+    /// The same by the last word of who stopped: who runs it now has not looked at its log yet.
+    AtRest(Position),
+    /// Nothing of it counts: it is of another log.
+    OfAnotherLog,
+}
+
+impl Reached {
+    /// Up to where it has everything of this log.
+    pub(crate) fn position(self) -> Position {
+        match self {
+            Self::Position(position) | Self::AtRest(position) => position,
+            Self::OfAnotherLog => Position::START,
+        }
+    }
+}
+
+/// How far readers may count on the model; `None` when it was never built.
 pub(crate) async fn reached(
     connection: &mut PgConnection,
     id: ModelId,
-) -> Result<Option<Position>, sqlx::Error> {
-    let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM projection.checkpoints
-         WHERE name = $1 AND version = $2 AND built AND status <> $3",
+) -> Result<Option<Reached>, sqlx::Error> {
+    let row: Option<(i64, String)> = sqlx::query_as(
+        "SELECT position, status FROM projection.checkpoints
+         WHERE name = $1 AND version = $2 AND built",
     )
     .bind(id.name)
     .bind(id.version_column())
-    .bind(Status::AnotherLog.as_str())
     .fetch_optional(connection)
     .await?;
-    Ok(position.map(position_from_column))
+    Ok(row.map(|(position, status)| {
+        let position = position_from_column(position);
+        if status == Status::AnotherLog.as_str() {
+            Reached::OfAnotherLog
+        } else if status == Status::Stopped.as_str() {
+            Reached::AtRest(position)
+        } else {
+            Reached::Position(position)
+        }
+    }))
 }
 
 /// Where it stands, built or not, and nobody else moves it until the transaction ends.
@@ -297,7 +326,8 @@ pub(crate) async fn pin(
     Ok(())
 }
 
-/// Writes down how the projection fares; only when that changes, never as a heartbeat.
+/// Writes down how the projection fares; only when that changes, never as a heartbeat. One of
+/// another log is of another log still when a look at its log fails.
 pub(crate) async fn set_status(
     connection: &mut PgConnection,
     id: ModelId,
@@ -308,13 +338,15 @@ pub(crate) async fn set_status(
     sqlx::query(
         "UPDATE projection.checkpoints
          SET status = $3, reason = $4, failing_position = $5, updated_at = now()
-         WHERE name = $1 AND version = $2",
+         WHERE name = $1 AND version = $2 AND NOT (status = $6 AND $3 = $7)",
     )
     .bind(id.name)
     .bind(id.version_column())
     .bind(status.as_str())
     .bind(reason)
     .bind(failing_position.map(position_column))
+    .bind(Status::AnotherLog.as_str())
+    .bind(Status::Retrying.as_str())
     .execute(connection)
     .await?;
     Ok(())

@@ -18,7 +18,7 @@ use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
 use crate::runner::checkpoint::{Standing, Status};
 use crate::runner::rebuild::{Rebuild, RebuildError};
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
-use crate::runner::watermarks::AWAITED_INTERVAL;
+use crate::runner::watermarks::{AWAITED_INTERVAL, OfLog};
 use crate::runner::{checkpoint, lease, parked, schemas};
 
 /// Most events in one transaction.
@@ -116,6 +116,8 @@ impl Lane {
         if !lease::kept(connection, has_live).await? {
             // For good, so that a build that is cut off is not taken for the model.
             checkpoint::forget(connection, id).await?;
+            // So there is nothing of another log in it either.
+            self.supervisor.watermarks.looked_at(id, OfLog::This);
         }
         schemas::drop_leftovers(connection, id).await?;
         if checkpoint::load(connection, id).await?.is_some() {

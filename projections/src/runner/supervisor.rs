@@ -22,8 +22,8 @@ use tracing::{debug, error, warn};
 
 use crate::projection::ModelId;
 use crate::runner::batch::with_causes;
-use crate::runner::checkpoint::Status;
-use crate::runner::watermarks::{AWAITED_INTERVAL, Watermarks};
+use crate::runner::checkpoint::{Reached, Status};
+use crate::runner::watermarks::{AWAITED_INTERVAL, OfLog, Watermarks};
 use crate::runner::{bookkeeping, checkpoint, lease};
 
 /// The first pause after a failure; it doubles with each further one.
@@ -143,14 +143,14 @@ impl Supervisor {
             }),
             Err(_panic) => Err(Failure::retrying("it panicked".to_owned())),
         };
-        if ended.as_ref().is_err_and(|failure| failure.status == Status::AnotherLog) {
-            // What it had come to is of no worth to those who wait for what they have written.
-            self.committed.send_replace(Position::START);
-        }
         gauge!("veza_projection_running", "projection" => self.id.name).set(0.0);
         if let Err(error) = lease::answered(self.end(connection, &ended)).await {
             let id = self.id;
             warn!(projection = %id, %error, "the status of a projection could not be written");
+        }
+        // After that: readers look at the status too.
+        if ended.as_ref().is_err_and(|failure| failure.status == Status::AnotherLog) {
+            self.withhold();
         }
         ended
     }
@@ -163,9 +163,19 @@ impl Supervisor {
         while !lease::answered(lease::try_take(&mut connection, self.id, lease::Work::Run)).await? {
             // Readers in this process wait for what the other one commits.
             let loaded = lease::answered(checkpoint::reached(&mut connection, self.id)).await?;
-            if let Some(position) = loaded {
-                self.publish(position);
-            }
+            let loaded = match loaded {
+                Some(Reached::Position(position)) => {
+                    self.watermarks.looked_at(self.id, OfLog::This);
+                    self.publish(position);
+                    Some(position)
+                }
+                Some(Reached::AtRest(position)) => Some(position),
+                Some(Reached::OfAnotherLog) => {
+                    self.withhold();
+                    None
+                }
+                None => None,
+            };
             if seen.at.elapsed() > STANDSTILL {
                 seen = self.look_again(&mut connection, &seen, loaded).await?;
             }
@@ -208,6 +218,7 @@ impl Supervisor {
         position: Position,
     ) -> Result<(), sqlx::Error> {
         checkpoint::set_status(connection, self.id, Status::Running, None, None).await?;
+        self.watermarks.looked_at(self.id, OfLog::This);
         self.publish(position);
         gauge!("veza_projection_running", "projection" => self.id.name).set(1.0);
         debug!(projection = %self.id, %position, "a projection runs");
@@ -232,6 +243,13 @@ impl Supervisor {
         };
         checkpoint::set_status(&mut connection, self.id, status, reason, failing).await?;
         connection.close().await
+    }
+
+    /// Tells readers that the model is of another log. What it had come to is of no worth either to
+    /// those who wait for what they have written.
+    fn withhold(&self) {
+        self.watermarks.looked_at(self.id, OfLog::Another);
+        self.committed.send_replace(Position::START);
     }
 
     /// Tells readers how far it has come.

@@ -9,14 +9,17 @@ use event_store::Position;
 use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::projection::ModelId;
 use crate::query_error::is_undefined;
-use crate::runner::checkpoint::{self, Checkpoint};
+use crate::runner::checkpoint::{self, Checkpoint, Reached};
 
 /// How often a process that does not run the projection looks at its checkpoint.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a process that does not run the projection goes by what it saw of its log.
+const LOG_KNOWN_TIME: Duration = Duration::from_millis(250);
 
 /// How often an idle projection looks at the log, or at its lease, while somebody waits for it.
 pub(crate) const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
@@ -27,6 +30,19 @@ pub struct Watermarks {
     pool: PgPool,
     local: Arc<HashMap<ModelId, watch::Receiver<Position>>>,
     waiting: Arc<AtomicUsize>,
+    /// Of which log the local ones are; those that nobody has looked at yet are not in it.
+    looks: Arc<watch::Sender<HashMap<ModelId, OfLog>>>,
+    /// Whether the rows of the others say another log, and when that was seen.
+    seen: Arc<tokio::sync::Mutex<HashMap<ModelId, (Instant, bool)>>>,
+}
+
+/// Of which log a model is, as whoever runs it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfLog {
+    /// Of the one that is there.
+    This,
+    /// Of another one.
+    Another,
 }
 
 /// Why a wait ended without the position.
@@ -40,6 +56,18 @@ pub enum WaitError {
         /// How far it has come.
         reached: Position,
     },
+    /// Whoever runs it has not come to look yet whether it is of the log that is there.
+    #[error("{model} was not looked at yet")]
+    NotLookedAt {
+        /// The model.
+        model: ModelId,
+    },
+    /// What it has is of another log than the one that is there.
+    #[error("{model} is of another log")]
+    AnotherLog {
+        /// The model.
+        model: ModelId,
+    },
     /// The checkpoint can't be read.
     #[error("the checkpoint can't be read")]
     Database(#[from] sqlx::Error),
@@ -52,7 +80,8 @@ impl Watermarks {
     }
 
     pub(crate) fn local(pool: PgPool, local: HashMap<ModelId, watch::Receiver<Position>>) -> Self {
-        Self { pool, local: Arc::new(local), waiting: Arc::default() }
+        let (waiting, looks, seen) = (Arc::default(), Arc::default(), Arc::default());
+        Self { pool, local: Arc::new(local), waiting, looks, seen }
     }
 
     /// How far the model has come; [`Position::START`] when it was never built, or is of
@@ -65,8 +94,59 @@ impl Watermarks {
         match checkpoint::reached(&mut connection, model).await {
             // No process has made the runner's tables yet.
             Err(error) if is_undefined(&error) => Ok(Position::START),
-            loaded => Ok(loaded?.unwrap_or(Position::START)),
+            loaded => Ok(loaded?.map_or(Position::START, Reached::position)),
         }
+    }
+
+    /// That the model is of the log that is there: by who runs it in this process, who after a
+    /// start is waited for until then; elsewhere by its row in PostgreSQL, which is looked at now
+    /// and then.
+    ///
+    /// # Errors
+    /// [`WaitError::AnotherLog`] when it is not, [`WaitError::NotLookedAt`] when the time is up
+    /// before that is known: nothing of it may be answered.
+    pub async fn check_log(&self, model: ModelId, limit: Duration) -> Result<(), WaitError> {
+        if self.local.contains_key(&model) && self.look(model, limit).await? == OfLog::This {
+            return Ok(());
+        }
+        // A rebuild beside this process mends the row, and the loop here sees that only later.
+        if self.is_row_foreign(model).await? {
+            return Err(WaitError::AnotherLog { model });
+        }
+        Ok(())
+    }
+
+    /// What whoever runs the model here has seen of its log, once that is so.
+    async fn look(&self, model: ModelId, limit: Duration) -> Result<OfLog, WaitError> {
+        let mut looks = self.looks.subscribe();
+        let seen = timeout(limit, looks.wait_for(|looks| looks.contains_key(&model))).await;
+        match seen {
+            Ok(Ok(looks)) => Ok(looks[&model]),
+            _ => Err(WaitError::NotLookedAt { model }),
+        }
+    }
+
+    /// Whether the model's row says that it is of another log; all who ask at once wait for one
+    /// look.
+    async fn is_row_foreign(&self, model: ModelId) -> Result<bool, sqlx::Error> {
+        let mut seen = self.seen.lock().await;
+        if let Some((at, is_foreign)) = seen.get(&model)
+            && at.elapsed() < LOG_KNOWN_TIME
+        {
+            return Ok(*is_foreign);
+        }
+        let mut connection = self.pool.acquire().await?;
+        let is_foreign = match checkpoint::reached(&mut connection, model).await {
+            Err(error) if is_undefined(&error) => false,
+            reached => reached? == Some(Reached::OfAnotherLog),
+        };
+        seen.insert(model, (Instant::now(), is_foreign));
+        Ok(is_foreign)
+    }
+
+    /// Whoever runs the model has seen of which log it is.
+    pub(crate) fn looked_at(&self, model: ModelId, log: OfLog) {
+        self.looks.send_if_modified(|looks| looks.insert(model, log) != Some(log));
     }
 
     /// All projections and how they fare.

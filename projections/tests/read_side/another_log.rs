@@ -9,7 +9,7 @@ use projections::postgres::Models;
 use projections::postgres::profiles::{MODEL, ProfilesProjection};
 use projections::runner::Status;
 use projections::{Checkpoint, OnPoison, Rebuild, WaitError, Watermarks, checkpoints};
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::database;
@@ -60,6 +60,8 @@ async fn a_model_of_another_log_is_left_alone_until_it_is_rebuilt() {
     for watermarks in [runner.watermarks(), Watermarks::remote(pool.clone())] {
         let waited = watermarks.wait_for(&[MODEL], first, Duration::from_millis(20)).await;
         assert!(matches!(waited, Err(WaitError::NotYetVisible { .. })), "{waited:?}");
+        let asked = watermarks.check_log(MODEL, LIMIT).await;
+        assert!(matches!(asked, Err(WaitError::AnotherLog { model: MODEL })), "{asked:?}");
     }
     assert_eq!(row(&pool).await.position, Position::new(3), "nothing was applied");
 
@@ -74,11 +76,64 @@ async fn a_model_of_another_log_is_left_alone_until_it_is_rebuilt() {
     assert_eq!((rebuilt.events, rebuilt.position), (5, last));
     let (_, next) = register(&other, "joy");
     reached(&runner, &[MODEL], next).await;
+    for watermarks in [runner.watermarks(), Watermarks::remote(pool.clone())] {
+        watermarks.check_log(MODEL, LIMIT).await.expect("it is of this log now");
+    }
     let profiles = Models::new(&pool).profiles;
     assert!(profiles.by_id(eve).await.expect("it is read").is_some());
     assert!(profiles.by_handle("ada").await.expect("it is read").is_none(), "it was of the other");
     assert_eq!(row(&pool).await.status, Status::Running.as_str());
     assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn a_model_of_another_log_stays_so_while_the_store_is_away() {
+    let pool = database::fresh().await;
+    filled(&pool).await;
+    let other = MemoryStore::new();
+    let runner = start(&pool, &other, vec![Arc::new(ProfilesProjection)]);
+    refused(&pool, "the log ends at 0, before 3").await;
+    other.away(true);
+    // What the first look came to was written down before the second.
+    until(async || other.refusals() >= 2).await;
+    for watermarks in [runner.watermarks(), Watermarks::remote(pool.clone())] {
+        let asked = watermarks.check_log(MODEL, LIMIT).await;
+        assert!(matches!(asked, Err(WaitError::AnotherLog { model: MODEL })), "{asked:?}");
+    }
+    assert!(row(&pool).await.is_of_another_log());
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn nobody_counts_on_a_model_before_its_log_was_looked_at() {
+    let pool = database::fresh().await;
+    let store = filled(&pool).await;
+    for (log, is_of_it) in [(store, true), (MemoryStore::new(), false)] {
+        let lease = hold_lease(&pool).await;
+        let runner = start(&pool, &log, vec![Arc::new(ProfilesProjection)]);
+        let watermarks = runner.watermarks();
+        // Long enough for a process that waits for the lease to look at the row.
+        let asked = watermarks.check_log(MODEL, Duration::from_secs(1)).await;
+        assert!(matches!(asked, Err(WaitError::NotLookedAt { model: MODEL })), "{asked:?}");
+        let (asked, freed) = tokio::join!(watermarks.check_log(MODEL, LIMIT), lease.close());
+        freed.expect("it closes");
+        match asked {
+            Ok(()) => assert!(is_of_it),
+            Err(error) => assert!(!is_of_it && matches!(error, WaitError::AnotherLog { .. })),
+        }
+        assert!(runner.drain(LIMIT).await);
+    }
+}
+
+/// Another process takes the model's lease, and does nothing with it until it goes.
+async fn hold_lease(pool: &PgPool) -> PgConnection {
+    let mut lease = PgConnection::connect_with(&pool.connect_options()).await.expect("it answers");
+    sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))")
+        .bind(format!("veza projection run {MODEL}"))
+        .execute(&mut lease)
+        .await
+        .expect("the lease is free");
+    lease
 }
 
 #[tokio::test]

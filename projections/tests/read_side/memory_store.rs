@@ -1,6 +1,7 @@
 //! A log in memory behind the event store's port: what projections need of it, made for tests that
 //! must decide when events come and which reads fail.
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -15,13 +16,16 @@ use uuid::Uuid;
 pub struct MemoryStore {
     events: Arc<Mutex<Vec<RecordedEvent>>>,
     head: watch::Sender<u64>,
+    is_away: AtomicBool,
+    refusals: AtomicUsize,
 }
 
 impl MemoryStore {
     /// An empty log.
     pub fn new() -> Arc<Self> {
         let (head, _) = watch::channel(0);
-        Arc::new(Self { events: Arc::default(), head })
+        let (is_away, refusals) = (AtomicBool::default(), AtomicUsize::default());
+        Arc::new(Self { events: Arc::default(), head, is_away, refusals })
     }
 
     /// Appends an event of the platform to the stream of its category and this id.
@@ -47,6 +51,16 @@ impl MemoryStore {
     pub fn remove(&self, position: Position) {
         let mut events = self.events.lock().expect("no test panics with it");
         events.retain(|event| event.position != position);
+    }
+
+    /// From now on, nobody is told where the log ends, or everybody again.
+    pub fn away(&self, is_away: bool) {
+        self.is_away.store(is_away, Ordering::SeqCst);
+    }
+
+    /// How often somebody was not told where the log ends.
+    pub fn refusals(&self) -> usize {
+        self.refusals.load(Ordering::SeqCst)
     }
 
     /// Appends whatever it is given.
@@ -176,6 +190,10 @@ impl EventStore for MemoryStore {
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
+        if self.is_away.load(Ordering::SeqCst) {
+            self.refusals.fetch_add(1, Ordering::SeqCst);
+            return Err(not_here());
+        }
         Ok(Position::new(*self.head.borrow()))
     }
 

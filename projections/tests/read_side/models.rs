@@ -6,7 +6,7 @@ use std::sync::Arc;
 use event_schemas::analytics::{PlayEvent, TrackPlayed};
 use event_schemas::audio::{
     AudioProperties, Master, TrackCreated, TrackEvent, TrackMasterTakenDown, TrackPublished,
-    TrackTranscoded,
+    TrackTranscodeFailed, TrackTranscoded,
 };
 use event_schemas::saga::{SagaCompleted, SagaEvent, SagaStarted, SagaStepFailed};
 use event_schemas::social::*;
@@ -140,12 +140,32 @@ async fn a_track_goes_from_draft_to_published_to_taken_down() {
     stage.store.put::<TrackEvent>(track_id, TrackMasterTakenDown { track_id, by, reason });
     stage.caught_up().await;
     let found = tracks.by_id(track_id).await.expect("it is read").expect("it is there");
-    assert!(!found.master_available);
+    assert_eq!((found.master_available, found.status), (false, TrackStatus::TakenDown));
     assert_eq!(tracks.published(None, size(10)).await.expect("they are read").rows.len(), 0);
     let public = tracks.published_by(&[artist], None, size(10)).await.expect("they are read");
     assert!(public.is_empty(), "{public:?}");
     let theirs = tracks.by_artist(artist, None, size(10)).await.expect("they are read");
     assert_eq!(theirs.rows.len(), 2, "its artist is told of it still");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_track_that_is_taken_down_while_it_is_made_is_that_whatever_comes_of_it() {
+    let stage = Stage::new().await;
+    let by = user();
+    let track_id = track(&stage.store, by, "one");
+    let status = async || {
+        stage.caught_up().await;
+        let found = stage.models.tracks.by_id(track_id).await.expect("it is read");
+        found.expect("it is there").status
+    };
+    assert_eq!(status().await, TrackStatus::Processing);
+    let reason = "a sample was not cleared".to_owned();
+    stage.store.put::<TrackEvent>(track_id, TrackMasterTakenDown { track_id, by, reason });
+    assert_eq!(status().await, TrackStatus::TakenDown);
+    let reason = "there is no sound in it".to_owned();
+    stage.store.put::<TrackEvent>(track_id, TrackTranscodeFailed { track_id, reason });
+    assert_eq!(status().await, TrackStatus::TakenDown);
     stage.end().await;
 }
 

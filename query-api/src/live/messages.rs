@@ -11,7 +11,7 @@ use projections::postgres::{Message, Models, channels};
 use projections::{Envelope, Event, PageSize, Watermarks};
 
 use crate::failure::Failure;
-use crate::limits::{CATCH_UP_ROWS, FRESHNESS_TIME_MAX};
+use crate::limits::{CATCH_UP_ROWS, FRESHNESS_TIME_MAX, LOOK_TIME_MAX};
 use crate::live::{Following, Hub, Next, Topic};
 
 /// One member's view of a channel that goes on.
@@ -127,6 +127,7 @@ impl Feed {
     /// log has not come to, it is waited for in vain.
     async fn check_membership(&mut self) -> Result<(), Failure> {
         let (models, upto) = ([channels::MODEL], self.past_until);
+        self.watermarks.check_log(channels::MODEL, LOOK_TIME_MAX).await?;
         self.watermarks.wait_for(&models, upto, FRESHNESS_TIME_MAX).await?;
         match self.models.channels.is_member(self.channel, self.member).await? {
             true => Ok(()),

@@ -9,7 +9,7 @@ use projections::Watermarks;
 use projections::postgres::{Models, Order, orders};
 
 use crate::failure::Failure;
-use crate::limits::FRESHNESS_TIME_MAX;
+use crate::limits::{FRESHNESS_TIME_MAX, LOOK_TIME_MAX};
 use crate::live::{Following, Hub, Next, Topic};
 
 /// One order that changes.
@@ -88,6 +88,7 @@ async fn as_of(
     order: OrderId,
     position: Position,
 ) -> Result<Option<(Order, Position)>, Failure> {
+    watermarks.check_log(orders::MODEL, LOOK_TIME_MAX).await?;
     watermarks.wait_for(&[orders::MODEL], position, FRESHNESS_TIME_MAX).await?;
     Ok(models.orders.as_of(order).await?)
 }

@@ -59,6 +59,8 @@ pub enum TrackStatus {
     Ready,
     /// Its recording can't be streamed.
     Failed,
+    /// Its master was taken down, so nobody can hear it any more.
+    TakenDown,
 }
 
 /// A track.
@@ -86,7 +88,7 @@ impl Track {
         self.0.status.into()
     }
 
-    /// Why it can't be streamed, when it can't.
+    /// Why its recording can't be streamed, when that failed.
     async fn failure(&self) -> Option<&str> {
         self.0.failure.as_deref()
     }

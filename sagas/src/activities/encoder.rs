@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use event_schemas::TrackId;
 use event_schemas::audio::{AudioProperties, Master};
-use media::{HlsFile, MediaId, ObjectKey, ObjectStorage, Prober, Transcoder};
+use media::{HlsFile, MediaId, ObjectKey, ObjectStorage, Prober, Transcoder, remove_hls};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::Semaphore;
@@ -18,6 +18,9 @@ const PROBES_AT_ONCE_MAX: usize = 8;
 pub trait Encoder: Send + Sync + 'static {
     /// Probes the master and stores its stream.
     async fn encode(&self, track_id: TrackId, master: &Master) -> Result<Encoded, EncoderError>;
+
+    /// Removes the track's stream; one that is not there is removed already.
+    async fn remove(&self, track_id: TrackId) -> Result<(), EncoderError>;
 }
 
 /// A stored stream.
@@ -76,6 +79,11 @@ impl Encoder for MediaEncoder {
         };
         let playlist_key = HlsFile::Master.key(package.media).to_string();
         Ok(Encoded { properties, playlist_key })
+    }
+
+    async fn remove(&self, track_id: TrackId) -> Result<(), EncoderError> {
+        let removed = remove_hls(self.storage.as_ref(), MediaId::from(track_id.0)).await;
+        removed.map_err(|error| failed(true, &error))
     }
 }
 

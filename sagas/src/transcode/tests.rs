@@ -1,12 +1,15 @@
 //! A master becomes a stream, or its track tells why not; also when the process dies meanwhile.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use aggregates::CommandContext;
 use chrono::DateTime;
 use event_schemas::audio::{AudioProperties, Master};
 use event_schemas::{Actor, TrackId, UserId};
 use event_store::{EventStore, StreamName};
 use media::{
-    Ffmpeg, FileStorage, ObjectKey, ObjectStorage, Prober, Scratch, TranscodeLimits, Transcoder,
+    Ffmpeg, FileStorage, MediaId, ObjectKey, ObjectStorage, Prober, Scratch, TranscodeLimits,
+    Transcoder, list_hls,
 };
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -19,16 +22,63 @@ use crate::orchestrator::End;
 use crate::orchestrator::journal::stream_of;
 
 const TRACK: TrackId = TrackId(Uuid::from_u128(3));
+const ARTIST: UserId = UserId(Uuid::from_u128(1));
 const MASTER_KEY: &str = "masters/three";
 
 /// Says what it was made to say.
-struct Scripted(Result<Encoded, EncoderError>);
+struct Scripted {
+    answer: Result<Encoded, EncoderError>,
+    /// Whether it has a stream.
+    stores: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl Encoder for Scripted {
     async fn encode(&self, _: TrackId, _: &Master) -> Result<Encoded, EncoderError> {
-        self.0.clone()
+        self.stores.store(self.answer.is_ok(), Ordering::SeqCst);
+        self.answer.clone()
     }
+
+    async fn remove(&self, _: TrackId) -> Result<(), EncoderError> {
+        self.stores.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// The real one; while it works, the artist takes the master down.
+struct Overtaken {
+    encoder: MediaEncoder,
+    storage: Arc<dyn ObjectStorage>,
+    store: Arc<dyn EventStore>,
+}
+
+#[async_trait]
+impl Encoder for Overtaken {
+    async fn encode(&self, track_id: TrackId, master: &Master) -> Result<Encoded, EncoderError> {
+        let encoded = self.encoder.encode(track_id, master).await;
+        assert!(!files(&self.storage).await.is_empty(), "{encoded:?}");
+        let reason = "not cleared".to_owned();
+        command(&self.store, TrackCommand::TakeDownMaster { by: ARTIST, moderator: false, reason })
+            .await;
+        encoded
+    }
+
+    async fn remove(&self, track_id: TrackId) -> Result<(), EncoderError> {
+        self.encoder.remove(track_id).await
+    }
+}
+
+/// What of the track is stored to be streamed.
+async fn files(storage: &Arc<dyn ObjectStorage>) -> Vec<media::HlsFile> {
+    list_hls(storage.as_ref(), MediaId::from(TRACK.0)).await.unwrap()
+}
+
+/// The artist's command to the track.
+async fn command(store: &Arc<dyn EventStore>, command: TrackCommand) {
+    let actor = Actor::User(ARTIST);
+    let context = CommandContext::first(Uuid::new_v4(), "test", actor, DateTime::UNIX_EPOCH);
+    let commands = CommandHandler::new(store.clone());
+    commands.execute::<Track>(TRACK, command, &context).await.unwrap();
 }
 
 fn encoded() -> Encoded {
@@ -43,19 +93,21 @@ fn encoded() -> Encoded {
     }
 }
 
-struct Upload(Arc<dyn Encoder>);
+struct Upload {
+    encoder: Arc<dyn Encoder>,
+    stores: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl Scenario for Upload {
     fn saga(&self, store: Arc<dyn EventStore>) -> SagaDefinition {
-        transcode(Arc::new(CommandHandler::new(store)), self.0.clone())
+        transcode(Arc::new(CommandHandler::new(store)), self.encoder.clone())
     }
 
     async fn begin(&self, store: Arc<dyn EventStore>) {
-        let artist_id = UserId(Uuid::from_u128(1));
         let create = TrackCommand::Create {
             track_id: TRACK,
-            artist_id,
+            artist_id: ARTIST,
             title: "Three".to_owned(),
             tags: vec![],
             master: Master {
@@ -65,10 +117,7 @@ impl Scenario for Upload {
                 media_type: "audio/wav".to_owned(),
             },
         };
-        let actor = Actor::User(artist_id);
-        let context = CommandContext::first(TRACK.0, "test", actor, DateTime::UNIX_EPOCH);
-        let commands = CommandHandler::new(store);
-        commands.execute::<Track>(TRACK, create, &context).await.unwrap();
+        command(&store, create).await;
     }
 
     fn stream(&self) -> StreamName {
@@ -78,10 +127,12 @@ impl Scenario for Upload {
     async fn is_done(&self, store: Arc<dyn EventStore>) {
         let track = track(store).await;
         assert_eq!(track.transcoded.unwrap().playlist_key, encoded().playlist_key);
+        assert!(self.stores.load(Ordering::SeqCst), "the stream is there");
     }
 
     async fn is_clean(&self, store: Arc<dyn EventStore>) {
         assert_eq!(track(store).await.transcoded, None);
+        assert!(!self.stores.load(Ordering::SeqCst), "no stream is left");
     }
 }
 
@@ -90,19 +141,29 @@ async fn track(store: Arc<dyn EventStore>) -> Track {
     commands.inspect::<Track, _>(TRACK, Track::clone).await.unwrap()
 }
 
-fn good() -> Upload {
-    Upload(Arc::new(Scripted(Ok(encoded()))))
+/// An upload whose encoder answers so.
+fn scripted(answer: Result<Encoded, EncoderError>) -> Upload {
+    let stores = Arc::new(AtomicBool::new(false));
+    Upload { encoder: Arc::new(Scripted { answer, stores: stores.clone() }), stores }
 }
 
-/// The track, after the saga has run with this encoder.
-async fn run(encoder: impl Encoder) -> Track {
-    let scenario = Upload(Arc::new(encoder));
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+fn good() -> Upload {
+    scripted(Ok(encoded()))
+}
+
+/// The track, after the saga has come to this end with this encoder.
+async fn run_on(store: Arc<dyn EventStore>, encoder: impl Encoder, end: End) -> Track {
+    let scenario = Upload { encoder: Arc::new(encoder), stores: Arc::default() };
     scenario.begin(store.clone()).await;
     let clock = SkippingClock::new(chrono::TimeDelta::hours(1));
     let _running = Running::start(store.clone(), vec![scenario.saga(store.clone())], clock);
-    until(&store, &scenario.stream(), |run| run.state.end == Some(End::Completed)).await;
+    until(&store, &scenario.stream(), |run| run.state.end == Some(end)).await;
     track(store).await
+}
+
+/// The same, where it is completed.
+async fn run(encoder: impl Encoder) -> Track {
+    run_on(Arc::new(MemoryStore::new()), encoder, End::Completed).await
 }
 
 /// Half a second of a tone, as a WAV file of 8 kHz, 16 bits, mono.
@@ -166,9 +227,19 @@ async fn what_is_no_sound_is_told() {
 }
 
 #[tokio::test]
+async fn of_a_master_that_was_taken_down_meanwhile_no_stream_is_left() {
+    let (_folder, storage, encoder) = with_master(tone()).await;
+    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+    let overtaken = Overtaken { encoder, storage: storage.clone(), store: store.clone() };
+    let track = run_on(store, overtaken, End::Compensated).await;
+    assert_eq!((track.transcoded, track.failed_because), (None, None));
+    assert_eq!(files(&storage).await, []);
+}
+
+#[tokio::test]
 async fn an_encoder_that_stays_away_pauses_the_run() {
     let away = EncoderError::Unavailable("the disk is full".to_owned());
-    let scenario = Upload(Arc::new(Scripted(Err(away))));
+    let scenario = scripted(Err(away));
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
     scenario.begin(store.clone()).await;
     let clock = SkippingClock::new(chrono::TimeDelta::hours(1));
@@ -190,6 +261,13 @@ async fn every_step_can_fail() {
 
 #[tokio::test]
 async fn it_survives_every_crash() {
-    let places = harness::survives_every_crash(good, None).await;
-    assert!(places > 10, "only {places} places were tried");
+    for refused in [None, Some("record")] {
+        let places = harness::survives_every_crash(good, refused).await;
+        assert!(places > 10, "only {places} places were tried");
+    }
+}
+
+#[tokio::test]
+async fn it_is_undone_once_in_effect() {
+    harness::undo_is_idempotent(good).await;
 }

@@ -212,6 +212,17 @@ pub async fn search(
     Ok(best["title"].as_str().unwrap_or_default().to_owned())
 }
 
+/// Searches for a track by its title, which others may have given to theirs as well.
+pub async fn find_again(stage: &Stage, (id, title): (&str, &str)) -> anyhow::Result<()> {
+    let hits = stage.query(None, None, SEARCH, json!({ "text": title })).await?;
+    let nodes = hits["search"]["nodes"].as_array().context("no hits")?;
+    // More of the same title than are asked for: then it need not be among them.
+    let is_found = nodes.iter().any(|hit| hit["id"] == id)
+        || !nodes.is_empty() && nodes.iter().all(|hit| hit["title"] == title);
+    ensure!(is_found, "“{title}” is not found: {hits}");
+    Ok(())
+}
+
 /// Searches for a track whose master was taken down at this position.
 pub async fn find_no_more(stage: &Stage, track: &Track, position: &str) -> anyhow::Result<()> {
     let asked = json!({ "text": track.title });

@@ -66,7 +66,7 @@ pub async fn rebuild_search(stage: &Stage) -> anyhow::Result<()> {
     let searches = AtomicU32::new(0);
     let searching = async {
         loop {
-            music::search(stage, None, &title, (&id, &title)).await?;
+            music::find_again(stage, (&id, &title)).await?;
             searches.fetch_add(1, Ordering::Relaxed);
         }
     };
@@ -77,7 +77,7 @@ pub async fn rebuild_search(stage: &Stage) -> anyhow::Result<()> {
     let rebuilt = rebuilt?;
     let searches = searches.into_inner();
     ensure!(searches > 0, "nobody searched while the model was rebuilt");
-    music::search(stage, None, &title, (&id, &title)).await?;
+    music::find_again(stage, (&id, &title)).await?;
     stage.step("veza-replay rebuild search", rebuilt.last().unwrap_or(&Value::Null));
     stage.step("searches answered meanwhile", searches);
     Ok(())

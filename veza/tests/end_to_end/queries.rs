@@ -82,7 +82,7 @@ async fn what_is_published_is_seen_at_once_found_played_and_heard() {
         json!({ "upload_id": upload["id"], "title": "Moonlight over Żnin", "tags": ["night"] });
     let draft = command(&platform, &nina, "/api/v1/tracks", new).await;
     let (id, at) = (draft["id"].as_str().unwrap(), &draft["position"]);
-    let track = "query($id: UUID!) { track(id: $id) { title published playlistUrl plays
+    let track = "query($id: UUID!) { track(id: $id) { title status published playlistUrl plays
         artist { handle } statistics { plays listeners listenedMs days { plays } } } }";
     let asked = json!({ "id": id });
     let seen = ask(&platform, Some(&nina), Some(at), track, asked.clone()).await;
@@ -121,6 +121,7 @@ async fn what_is_published_is_seen_at_once_found_played_and_heard() {
     let at = Some(&down["position"]);
     let gone = ask(&platform, None, at, track, asked).await["track"].take();
     assert_eq!((&gone["published"], &gone["playlistUrl"]), (&json!(true), &Value::Null));
+    assert_eq!((&seen["status"], &gone["status"]), (&json!("READY"), &json!("TAKEN_DOWN")));
     assert_eq!(ask(&platform, None, at, search, Value::Null).await["search"]["nodes"], json!([]));
     let list = "{ tracks { nodes { id } } }";
     assert_eq!(ask(&platform, None, at, list, Value::Null).await["tracks"]["nodes"], json!([]));

@@ -1,10 +1,12 @@
 //! A log in the place of another: models of the other are not served as if they were of this one.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
+use sqlx::{Connection as _, PgConnection};
 
-use crate::process::{Process, eventually, folder, replay, veza};
+use crate::process::{Process, database, eventually, folder, free_address, replay, veza};
 
 #[tokio::test]
 async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
@@ -17,7 +19,8 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     platform.stop().await;
     fs::rename(data.join("events"), data.join("events-elsewhere")).unwrap();
 
-    let platform = Process::logging(data, veza(data, &["serve"]), &log).await;
+    let told = data.join("told");
+    let platform = telling(data, &told, &log).await;
     let answer = platform.get("/readyz").await;
     assert_eq!(answer.status(), 503);
     let problem: Value = answer.json().await.unwrap();
@@ -27,25 +30,117 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
         "{detail}"
     );
     assert_eq!(problem["parts"]["projections"]["profiles_v1"], "another log", "{problem}");
+    let answer = ask(&platform, "nina").await;
+    assert!(answer["data"]["user"].is_null(), "{answer}");
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
     let rows = replay(data, &["projections"]).await;
     let profiles = rows.iter().find(|row| row["name"] == "profiles").unwrap();
     assert!(profiles["reason"].as_str().unwrap().contains("the log ends at"), "{profiles}");
+    assert!(profiles["lag_events"].is_null(), "it is up to date with nothing: {profiles}");
 
     assert!(!replay(data, &["rebuild", "--all"]).await.is_empty());
     eventually("it is ready again", async || ready(&platform).await).await;
     platform.member("otis", "listener").await;
-    let query =
-        |handle: &str| json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
-    eventually("what comes is applied", async || {
-        let (_, answer) = platform.post("/graphql", None, query("otis")).await;
-        !answer["data"]["user"].is_null()
-    })
-    .await;
-    let (_, answer) = platform.post("/graphql", None, query("nina")).await;
+    eventually("what comes is applied", async || knows(&platform, "otis").await).await;
+    let answer = ask(&platform, "nina").await;
     assert!(answer["data"]["user"].is_null(), "{answer}");
+    eventually("it says so", async || fs::read_to_string(&told).unwrap().contains("\nready now."))
+        .await;
     platform.stop().await;
 
+    let told = fs::read_to_string(&told).unwrap();
+    let count = |line: &str| told.lines().filter(|told| told.starts_with(line)).count();
+    assert_eq!((count("not ready."), count("ready. "), count("ready now.")), (1, 0, 1), "{told}");
     let said = fs::read_to_string(&log).unwrap();
     let of_profiles = said.lines().filter(|l| l.contains("ERROR") && l.contains("profiles_v1"));
     assert_eq!(of_profiles.count(), 1, "{said}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_put_back_is_served_and_nothing_else_is_said() {
+    let folder = folder();
+    let (data, log, told) = (folder.path(), folder.path().join("log"), folder.path().join("told"));
+    let (events, elsewhere) = (data.join("events"), data.join("events-elsewhere"));
+    let platform = Process::platform(data, &[]).await;
+    platform.member("nina", "artist").await;
+    eventually("she is there", async || knows(&platform, "nina").await).await;
+    platform.stop().await;
+    fs::rename(&events, &elsewhere).unwrap();
+    let platform = telling(data, &told, &log).await;
+    assert_eq!(platform.get("/readyz").await.status(), 503);
+    platform.stop().await;
+    assert!(fs::read_to_string(&told).unwrap().contains("not ready."));
+
+    fs::remove_dir_all(&events).unwrap();
+    fs::rename(&elsewhere, &events).unwrap();
+    let platform = telling(data, &told, &log).await;
+    assert_eq!(platform.get("/readyz").await.status(), 200);
+    assert!(knows(&platform, "nina").await);
+    platform.stop().await;
+    let told = fs::read_to_string(&told).unwrap();
+    assert!(told.contains("\nready. ") && !told.contains("not ready."), "{told}");
+}
+
+#[tokio::test]
+async fn until_a_log_was_looked_at_nothing_is_answered_from_models_that_may_be_of_another() {
+    let folder = folder();
+    let data = folder.path();
+    let url = database().await;
+    let address = free_address();
+    let open = async || {
+        let mut command = veza(data, &["serve"]);
+        command.env("VEZA_DATABASE_URL", &url);
+        Process::opening(data, &address, command).await
+    };
+    let platform = open().await;
+    eventually("it is ready", async || data.join("run.json").exists()).await;
+    platform.member("nina", "artist").await;
+    eventually("she is there", async || knows(&platform, "nina").await).await;
+    platform.stop().await;
+
+    for is_of_it in [true, false] {
+        // Who has the lease and does nothing: nobody comes to look.
+        let mut lease = PgConnection::connect(&url).await.unwrap();
+        let take =
+            "SELECT pg_advisory_lock(hashtextextended('veza projection run profiles_v1', 0))";
+        sqlx::query(take).execute(&mut lease).await.unwrap();
+        if !is_of_it {
+            fs::rename(data.join("events"), data.join("events-elsewhere")).unwrap();
+        }
+        let platform = open().await;
+        let answer = ask(&platform, "nina").await;
+        assert!(answer["data"]["user"].is_null(), "{answer}");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
+        let why = "this can't be answered just now";
+        assert_eq!(answer["errors"][0]["message"], why, "nobody knows yet: {answer}");
+
+        lease.close().await.unwrap();
+        eventually("it is looked at", async || {
+            let answer = ask(&platform, "nina").await;
+            let message = answer["errors"][0]["message"].as_str().unwrap_or_default();
+            assert!(is_of_it || answer["data"]["user"].is_null(), "{answer}");
+            if is_of_it { message.is_empty() } else { message.contains("of another log") }
+        })
+        .await;
+        assert!(!is_of_it || knows(&platform, "nina").await);
+        platform.stop().await;
+    }
+}
+
+/// Starts the whole platform; what it tells goes into one file, its log into another.
+async fn telling(data: &Path, told: &Path, log: &Path) -> Process {
+    let mut command = veza(data, &["serve"]);
+    command.stdout(fs::File::create(told).unwrap()).stderr(fs::File::create(log).unwrap());
+    Process::as_it_is(data, "run.json", command).await
+}
+
+/// The answer to who has this handle.
+async fn ask(platform: &Process, handle: &str) -> Value {
+    let query = json!({ "query": format!("{{ user(handle: \"{handle}\") {{ id }} }}") });
+    platform.post("/graphql", None, query).await.1
+}
+
+/// Whether somebody of this handle is found.
+async fn knows(platform: &Process, handle: &str) -> bool {
+    !ask(platform, handle).await["data"]["user"].is_null()
 }

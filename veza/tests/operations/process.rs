@@ -1,7 +1,7 @@
 //! Processes of the real binary, each in a folder that the test owns.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
@@ -33,6 +35,23 @@ pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     folder
+}
+
+/// An address that nobody listens on.
+pub fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// The URL of an empty database of one's own, on a server that outlives the processes of a test.
+pub async fn database() -> String {
+    let server = std::env::var("VEZA_TEST_DATABASE_URL").expect("set by make test");
+    let name = format!("operations_{}", uuid::Uuid::new_v4().simple());
+    let options: PgConnectOptions = server.parse().unwrap();
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query(&format!("CREATE DATABASE {name}")).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let (server, _) = server.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
 }
 
 /// `veza ARGS` on the data folder, on any free ports, with no setting from outside.
@@ -109,6 +128,18 @@ impl Process {
         assert_eq!(run["pid"], child.id().unwrap(), "the run file is its own");
         let url = format!("http://{}", run["http"].as_str().unwrap());
         Self { child: Some(child), data: data.to_owned(), url, client: Client::new() }
+    }
+
+    /// Starts it with its door at this address, and waits until that is open: it may not be ready.
+    pub async fn opening(data: &Path, address: &str, mut command: Command) -> Self {
+        command.env("VEZA_HTTP", address).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let (child, url) = (Some(command.spawn().unwrap()), format!("http://{address}"));
+        let process = Self { child, data: data.to_owned(), url, client: Client::new() };
+        eventually("its door is open", async || {
+            process.request(Method::GET, "/healthz", None).send().await.is_ok()
+        })
+        .await;
+        process
     }
 
     /// The whole platform.

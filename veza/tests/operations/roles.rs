@@ -1,18 +1,17 @@
 //! Every role as a process of its own: the shortest story through all of them, and each killed.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::process::{PATIENCE, Process, ended, eventually, folder, postgres_runs_in, veza};
+use crate::process::{
+    PATIENCE, Process, database, ended, eventually, folder, free_address, postgres_runs_in, veza,
+};
 
 const ROLES: [&str; 5] = ["event-store", "projector", "saga", "query-api", "command-api"];
 
@@ -25,16 +24,9 @@ struct Shared {
 
 impl Shared {
     async fn new(data: &Path) -> Self {
-        let server = std::env::var("VEZA_TEST_DATABASE_URL").expect("set by make test");
-        let name = format!("roles_{}", uuid::Uuid::new_v4().simple());
-        let options: PgConnectOptions = server.parse().unwrap();
-        let mut connection = options.connect().await.unwrap();
-        sqlx::query(&format!("CREATE DATABASE {name}")).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-        let (server, _) = server.rsplit_once('/').unwrap();
-        let listens = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let listens = free_address();
         let settings = vec![
-            ("VEZA_DATABASE_URL", format!("{server}/{name}")),
+            ("VEZA_DATABASE_URL", database().await),
             ("VEZA_OBJECTS", format!("file://{}", data.join("objects").display())),
             ("VEZA_KEYS", data.join("keys").display().to_string()),
         ];
