@@ -3,11 +3,15 @@
 //! One thread writes, with one sync for all appends that are waiting; readers never wait for it.
 //! It is for one process: whoever else wants the events talks to that process. The bytes are in
 //! `FORMAT.md`; how an append is decided is in `decide`, what is visible of a stream in `window`,
-//! and how what is not goes in `scavenge`.
+//! and how what is not goes in
+//! `scavenge`. Beside it: [`backup`] of a store that serves, and putting it back; and [`inspect`],
+//! which looks at a folder from outside.
 
 mod audit;
+pub mod backup;
 mod decide;
 mod indexed;
+pub mod inspect;
 mod lock;
 mod open;
 mod past;

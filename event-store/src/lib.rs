@@ -44,6 +44,7 @@ pub mod subscription;
 mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
+pub use embedded::{backup, inspect};
 pub use embedded::{
     EmbeddedOptions, EmbeddedStore, OpenError, ScavengeError, ScavengeOptions, ScavengeProgress,
     ScavengeStatus, Scavenged, Verified,

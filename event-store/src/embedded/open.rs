@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::audit;
+use super::backup::unfit_as_store;
 use super::lock::FolderLock;
 use super::recent::RecentIds;
 use super::sealer::Sealer;
@@ -66,6 +67,9 @@ pub enum OpenError {
         /// The largest possible, in bytes.
         max: u64,
     },
+    /// There is something else in the folder: a backup, or a restore that was not finished.
+    #[error("there is no event store in the folder: {0}")]
+    Unfit(&'static str),
     /// The log can't be read, or is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -117,6 +121,9 @@ impl EmbeddedOptions {
             }
             Place::Disk(disk) => (disk, None),
         };
+        if let Some(reason) = unfit_as_store(&disk.list().map_err(StoreError::from)?) {
+            return Err(OpenError::Unfit(reason));
+        }
         let Recovered { catalog, recent, torn_bytes } = recover(&*disk, &*self.clock)?;
         let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock), Arc::clone(&disk)));
         let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
@@ -127,7 +134,7 @@ impl EmbeddedOptions {
 }
 
 /// Makes the folder and those above it that are missing, and each one's entry durable.
-fn make_folder(path: &Path) -> io::Result<()> {
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

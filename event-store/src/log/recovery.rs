@@ -61,6 +61,23 @@ pub(crate) struct Recovered {
     pub(crate) chain: Option<ChainEnd>,
 }
 
+/// What there is to be seen of a segment, from its beginning to the end of its file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Where its last whole frame ends.
+    pub(crate) end: u64,
+    /// Where the bytes end behind it that are not room only; the same when there are none.
+    pub(crate) written: u64,
+    /// How long the file is.
+    pub(crate) length: u64,
+    /// Where the last whole frame begins.
+    last_frame: u64,
+    /// The position that comes next.
+    pub(crate) next: u64,
+    /// The end of the chain there, where the segment carries that.
+    chain: Option<ChainEnd>,
+}
+
 /// How far a scan came.
 struct Scanned {
     /// Where the last whole frame ends.
@@ -128,19 +145,67 @@ pub(crate) fn try_scan_whole<E: From<StoreError>>(
     Ok(())
 }
 
+/// Visits every record up to the first bytes that are no whole frame, until a visit fails; returns
+/// where they begin.
+pub(crate) fn scan_written<E: From<StoreError>>(
+    segment: &Segment,
+    length: u64,
+    visit: impl FnMut(ScannedRecord<'_>) -> Result<(), E>,
+) -> Result<u64, E> {
+    Ok(try_scan(segment, length, visit)?.end)
+}
+
+/// Visits every record of a segment, and looks at what is behind them; changes nothing.
+pub(crate) fn look(
+    segment: &Segment,
+    visit: impl FnMut(ScannedRecord<'_>),
+) -> Result<Look, StoreError> {
+    let length = segment.length()?;
+    let Scanned { end, last_frame, next, chain } = scan(segment, length, visit)?;
+    let written = written_end(segment, end, length)?;
+    Ok(Look { end, written, length, last_frame, next, chain })
+}
+
+/// That nothing is behind the frames of a sealed segment but room.
+pub(crate) fn check_sealed(segment: &Segment, look: &Look) -> Result<(), StoreError> {
+    if look.written > look.end {
+        return Err(segment.corrupt(look.end, "a frame does not agree with its checksum"));
+    }
+    Ok(())
+}
+
+/// That what is behind the frames of the active segment can be a torn write, and no more.
+pub(crate) fn check_active(
+    segment: &Segment,
+    clean: Option<CleanMark>,
+    look: &Look,
+) -> Result<(), StoreError> {
+    let &Look { end, written, length, next, .. } = look;
+    if clean.is_some_and(|mark| mark.segment > segment.first) {
+        return Err(segment.corrupt(length, "the segment after this one is missing"));
+    }
+    if clean.is_some_and(|mark| mark.segment == segment.first && mark.length > end) {
+        return Err(segment.corrupt(end, "the log was longer when it was closed"));
+    }
+    if end < written
+        && let Some(offset) = whole_frame_behind(segment, end, written, next)?
+    {
+        let reason = format!("a frame is damaged, and a whole one follows at {offset}");
+        return Err(segment.corrupt(end, &reason));
+    }
+    Ok(())
+}
+
 /// Visits every record of a sealed segment, and gives back the room behind its last one that a
 /// crash kept; returns its length.
 pub(crate) fn recover_sealed(
     segment: &Segment,
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<u64, StoreError> {
-    let length = segment.length()?;
-    let Scanned { end, .. } = scan(segment, length, visit)?;
-    if written_end(segment, end, length)? > end {
-        return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
-    }
-    segment.give_back(end)?;
-    Ok(end)
+    let found = look(segment, visit)?;
+    check_sealed(segment, &found)?;
+    segment.give_back(found.end)?;
+    Ok(found.end)
 }
 
 /// Visits every record of the active segment, cuts a torn write off its end, and makes durable what
@@ -150,20 +215,10 @@ pub(crate) fn recover_active(
     clean: Option<CleanMark>,
     visit: impl FnMut(ScannedRecord<'_>),
 ) -> Result<Recovered, StoreError> {
-    let length = segment.length()?;
-    let Scanned { end, last_frame, next, chain } = scan(segment, length, visit)?;
-    if clean.is_some_and(|mark| mark.segment > segment.first) {
-        return Err(segment.corrupt(length, "the segment after this one is missing"));
-    }
-    if clean.is_some_and(|mark| mark.segment == segment.first && mark.length > end) {
-        return Err(segment.corrupt(end, "the log was longer when it was closed"));
-    }
-    let written = written_end(segment, end, length)?;
+    let found = look(segment, visit)?;
+    check_active(segment, clean, &found)?;
+    let Look { end, written, last_frame, chain, .. } = found;
     if end < written {
-        if let Some(offset) = whole_frame_behind(segment, end, written, next)? {
-            let reason = format!("a frame is damaged, and a whole one follows at {offset}");
-            return Err(segment.corrupt(end, &reason));
-        }
         segment.file().truncate(end)?;
     }
     if clean.is_none() {

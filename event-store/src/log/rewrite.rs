@@ -13,7 +13,7 @@ use super::segment::{NewSegment, Segment, segment_name};
 use crate::error::StoreError;
 
 /// What the names of files end with that are not finished.
-const UNFINISHED: &str = ".tmp";
+pub(crate) const UNFINISHED: &str = ".tmp";
 
 /// A frame takes no further record beyond this, in bytes. Nothing needs the frames of the appends
 /// any more: what they hold together is durable.

@@ -1,0 +1,80 @@
+//! The folder that a backup or a restore fills, and the file in it that says that this is not done.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use super::error::BackupError;
+use super::manifest::MANIFEST;
+use crate::embedded::lock::FolderLock;
+use crate::embedded::open::{OpenError, make_folder};
+use crate::log::{Disk, Folder};
+
+/// Where a backup is that is being made; it becomes the manifest at the end.
+pub(super) const BACKUP_UNFINISHED: &str = "BACKUP.unfinished";
+/// Where a log is being put back.
+pub(super) const RESTORE_UNFINISHED: &str = "RESTORE.unfinished";
+const LOCK: &str = "LOCK";
+
+/// A folder to be filled, made if need be, and locked as a store's is for as long as this lives.
+#[derive(Debug)]
+pub struct TargetFolder {
+    folder: Folder,
+    _lock: FolderLock,
+}
+
+impl TargetFolder {
+    /// The folder at this path.
+    ///
+    /// # Errors
+    /// When it can't be made or another process fills it or has a store there.
+    pub fn make(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+        let path = path.into();
+        make_folder(&path)
+            .map_err(|source| OpenError::Folder { path: path.clone().into(), source })?;
+        let lock = FolderLock::take(&path)?;
+        Ok(Self { folder: Folder::new(path), _lock: lock })
+    }
+}
+
+impl Deref for TargetFolder {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.folder
+    }
+}
+
+/// Why a folder with these files is no store, when it is none.
+pub(in crate::embedded) fn unfit_as_store(names: &[String]) -> Option<&'static str> {
+    let is_there = |name: &str| names.iter().any(|there| there == name);
+    if is_there(RESTORE_UNFINISHED) {
+        return Some("a restore into it was not finished: restore once more");
+    }
+    if is_there(MANIFEST) || is_there(BACKUP_UNFINISHED) {
+        return Some("it is a backup: restore it into another folder");
+    }
+    None
+}
+
+/// Begins to fill an empty folder: the file of this name says so, durably. What an earlier beginning
+/// left is removed.
+pub(super) fn begin(disk: &dyn Disk, unfinished: &str) -> Result<(), BackupError> {
+    let names = disk.list()?;
+    let begun_before = names.iter().any(|name| name == unfinished);
+    let ours = |name: &str| {
+        name == unfinished
+            || name == LOCK
+            || begun_before && [".log", ".idx", ".key", ".tmp"].iter().any(|end| name.ends_with(end))
+            || begun_before && name == "CLEAN"
+    };
+    if let Some(name) = names.iter().find(|name| !ours(name)) {
+        return Err(BackupError::NotEmpty { name: name.clone() });
+    }
+    disk.open(unfinished, true)?.sync()?;
+    disk.sync_folder()?;
+    let left = names.iter().filter(|name| *name != unfinished && *name != LOCK);
+    for name in left {
+        disk.remove(name)?;
+    }
+    Ok(disk.sync_folder()?)
+}

@@ -1,0 +1,248 @@
+//! Looking at a data folder from outside: what is in it, and what opening it would do.
+//!
+//! Nothing is changed and no lock is taken, so a folder may be looked at while a store has it open:
+//! then what is told of its last segment is that of a moment.
+
+mod counting;
+mod recovery;
+
+use std::io;
+
+use chrono::{DateTime, Utc};
+
+use crate::error::StoreError;
+use crate::index::look_at_index;
+use crate::log::{
+    AuditHead, ChainEnd, CleanMark, Disk, Look, Segment, check_active, check_sealed, look,
+    segment_name, u32_at,
+};
+use crate::position::Position;
+use counting::Counting;
+
+pub use crate::index::IndexState;
+pub use counting::{Largest, Statistics};
+pub use recovery::RecoveryStep;
+
+/// What there is to be seen of a data folder.
+#[derive(Clone, Debug)]
+pub struct Inspected {
+    /// Its segments, from old to new.
+    pub segments: Vec<InspectedSegment>,
+    /// How long the log was when its store was last closed in peace.
+    pub clean: Option<CleanEnd>,
+    /// What is in the log.
+    pub statistics: Statistics,
+    /// The hash chain up to the last event; `None` where a segment is damaged.
+    pub head: Option<AuditHead>,
+    /// What the next opening would do, in this order; a refusal is the last.
+    pub recovery: Vec<RecoveryStep>,
+}
+
+impl Inspected {
+    /// Whether a store opens on it, and every byte of every segment is as it was written.
+    pub fn is_good(&self) -> bool {
+        self.segments.iter().all(|segment| segment.wrong.is_none())
+            && !self.recovery.iter().any(|step| matches!(step, RecoveryStep::Refuse(_)))
+    }
+}
+
+/// The end of the log at a close in peace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanEnd {
+    /// The first position of the last segment.
+    pub segment: Position,
+    /// Its length, in bytes.
+    pub length: u64,
+}
+
+/// One segment.
+#[derive(Clone, Debug)]
+pub struct InspectedSegment {
+    /// The name of its file.
+    pub name: String,
+    /// The first position that belongs in it.
+    pub first: Position,
+    /// The position of its last event; `None` when it has none.
+    pub last: Option<Position>,
+    /// How many of its events were reclaimed.
+    pub reclaimed: u64,
+    /// Its length up to the end of its last whole frame, in bytes.
+    pub bytes: u64,
+    /// How much room the file has behind that, in bytes.
+    pub room_bytes: u64,
+    /// How many bytes stand behind its last whole frame that are no room: a torn write.
+    pub torn_bytes: u64,
+    /// What its header says; `None` where that is damaged.
+    pub header: Option<InspectedHeader>,
+    /// When its first event was recorded, and its last.
+    pub recorded: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    /// Whether another one follows it.
+    pub sealed: bool,
+    /// Its index; `None` of the last segment, whose index is in memory.
+    pub index: Option<IndexState>,
+    /// What is wrong with it, with file and offset.
+    pub wrong: Option<String>,
+}
+
+/// What the header of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InspectedHeader {
+    /// The version of its format.
+    pub version: u32,
+    /// Where its checksums begin.
+    pub salt: u32,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+}
+
+/// Looks at every byte of the segments and indexes of a folder.
+///
+/// # Errors
+/// When the folder can't be read. What is damaged is no error, but told.
+pub fn inspect(disk: &dyn Disk) -> Result<Inspected, StoreError> {
+    let names = disk.list()?;
+    let clean = CleanMark::read(disk)?;
+    let mut firsts: Vec<u64> =
+        names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    firsts.sort_unstable();
+    let mut walk = Walk { counting: Counting::default(), chain: Some(ChainEnd::START), next: 1 };
+    let mut segments = Vec::with_capacity(firsts.len());
+    for (number, &first) in firsts.iter().enumerate() {
+        let place = Place { first, sealed: number + 1 < firsts.len(), clean };
+        segments.push(walk.segment(disk, place)?);
+    }
+    let head = walk.chain.map(|chain| AuditHead { position: Position::new(walk.next - 1), chain });
+    let recovery = recovery::steps(&names, &segments, clean);
+    let clean = clean.map(|mark| CleanEnd {
+        segment: Position::new(mark.segment),
+        length: mark.length,
+    });
+    Ok(Inspected { segments, clean, statistics: walk.counting.done(), head, recovery })
+}
+
+/// Where a segment stands among the others.
+#[derive(Clone, Copy)]
+struct Place {
+    first: u64,
+    sealed: bool,
+    clean: Option<CleanMark>,
+}
+
+/// The way through the segments.
+struct Walk {
+    counting: Counting,
+    /// The end of the chain, as long as nothing was damaged.
+    chain: Option<ChainEnd>,
+    next: u64,
+}
+
+impl Walk {
+    fn segment(&mut self, disk: &dyn Disk, place: Place) -> Result<InspectedSegment, StoreError> {
+        let mut told = InspectedSegment {
+            name: segment_name(place.first),
+            first: Position::new(place.first),
+            last: None,
+            reclaimed: 0,
+            bytes: 0,
+            room_bytes: 0,
+            torn_bytes: 0,
+            header: None,
+            recorded: None,
+            sealed: place.sealed,
+            index: None,
+            wrong: None,
+        };
+        let segment = match Segment::open(disk, place.first) {
+            Ok(segment) => segment,
+            Err(error) => {
+                told.bytes = disk.open(&told.name, false)?.length()?;
+                if !told.is_unborn() {
+                    self.damaged(&mut told, error)?;
+                }
+                return Ok(told);
+            }
+        };
+        told.header = Some(InspectedHeader {
+            version: u32_at(&segment.bytes(8, 12)?, 0),
+            salt: segment.layout.salt,
+            created: DateTime::from_timestamp_micros(segment.created_micros()?).unwrap_or_default(),
+        });
+        if place.first != self.next {
+            let reason = format!("it begins at position {}, not at {}", place.first, self.next);
+            self.damaged(&mut told, segment.corrupt(0, &reason))?;
+        }
+        match self.records(&segment, &mut told) {
+            Ok(found) => self.end(disk, &segment, place, found, &mut told)?,
+            Err(error) => self.damaged(&mut told, error)?,
+        }
+        Ok(told)
+    }
+
+    /// Goes through the records, as far as they are whole.
+    fn records(
+        &mut self,
+        segment: &Segment,
+        told: &mut InspectedSegment,
+    ) -> Result<Look, StoreError> {
+        let (mut chain, mut recorded) = (self.chain, None);
+        let mut broken = segment.chain_before.zip(chain).and_then(|(carried, chain)| {
+            let reason = "the chain before this segment is not that of the segments before it";
+            (carried != chain).then(|| segment.corrupt(0, reason))
+        });
+        self.next = segment.first;
+        let found = look(segment, |record| {
+            let at = DateTime::from_timestamp_micros(record.recorded_at_micros).unwrap_or_default();
+            recorded = Some((recorded.map_or(at, |(from, _)| from), at));
+            told.last = Some(Position::new(record.position));
+            told.reclaimed += u64::from(record.head.reclaimed);
+            chain = chain.map(|chain| chain.after(&record.digest()));
+            if record.chain.zip(chain).is_some_and(|(carried, chain)| carried != chain) {
+                let reason = "the events up to this one are not those that were recorded";
+                let offset = u64::from(record.offset);
+                broken.get_or_insert_with(|| segment.corrupt(offset, reason));
+            }
+            self.counting.add(&record);
+        });
+        (told.recorded, self.chain) = (recorded, chain);
+        self.next = told.last.map_or(segment.first, |last| last.get() + 1);
+        let found = found?;
+        broken.map_or(Ok(found), Err)
+    }
+
+    fn end(
+        &mut self,
+        disk: &dyn Disk,
+        segment: &Segment,
+        place: Place,
+        found: Look,
+        told: &mut InspectedSegment,
+    ) -> Result<(), StoreError> {
+        told.bytes = found.end;
+        told.room_bytes = found.length - found.written;
+        let checked = if place.sealed {
+            told.index = Some(look_at_index(disk, segment, found.end));
+            check_sealed(segment, &found)
+        } else {
+            told.torn_bytes = found.written - found.end;
+            check_active(segment, place.clean, &found)
+        };
+        checked.or_else(|error| self.damaged(told, error))
+    }
+
+    /// Keeps what is wrong; only what could not be read at all is an error.
+    fn damaged(
+        &mut self,
+        told: &mut InspectedSegment,
+        error: StoreError,
+    ) -> Result<(), StoreError> {
+        // Behind it nobody knows the chain; a segment that has shrunk meanwhile is one in use.
+        self.chain = None;
+        match error {
+            StoreError::Corrupt { .. } => {}
+            StoreError::Io(ref source) if source.kind() == io::ErrorKind::UnexpectedEof => {}
+            error => return Err(error),
+        }
+        told.wrong.get_or_insert(error.to_string());
+        Ok(())
+    }
+}
