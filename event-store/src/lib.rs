@@ -44,11 +44,11 @@ pub mod subscription;
 mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
-pub use embedded::{backup, inspect};
 pub use embedded::{
-    EmbeddedOptions, EmbeddedStore, OpenError, ScavengeError, ScavengeOptions, ScavengeProgress,
-    ScavengeStatus, Scavenged, Verified,
+    EmbeddedOptions, EmbeddedStore, OpenError, Rot, ScavengeError, ScavengeOptions,
+    ScavengeProgress, ScavengeStatus, Scavenged, ScrubOptions, Scrubbed, Verified,
 };
+pub use embedded::{backup, inspect};
 pub use error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge,
 };

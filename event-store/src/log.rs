@@ -27,12 +27,10 @@ pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
 pub(crate) use frame::{FrameBuilder, Kinds, RECLAIMED_RECORD_BYTES, kind_hash};
 pub(crate) use mark::Mark;
 pub(crate) use recovery::{
-    Look, ScannedRecord, check_active, check_sealed, look, next_segment, recover_active, recover_sealed,
-    scan_whole, scan_written, segments_on, try_scan_whole,
+    Look, ScannedRecord, check_active, check_sealed, look, next_segment, recover_active,
+    recover_sealed, scan_whole, scan_written, segments_on, try_scan_whole,
 };
 pub(crate) use rewrite::{
     Rewrite, UNFINISHED, discard_segment, remove_unfinished, replace_segment,
 };
-pub(crate) use segment::{
-    RecordPlace, SEGMENT_HEADER_BYTES, Segment, index_name, segment_name,
-};
+pub(crate) use segment::{RecordPlace, SEGMENT_HEADER_BYTES, Segment, index_name, segment_name};

@@ -17,6 +17,7 @@ use crate::console::say;
 use crate::data_folder;
 use crate::run_file::RunFile;
 use crate::scavenging::scavenge_every;
+use crate::scrubbing::scrub_every;
 
 /// The data folder and the address when nobody names others.
 const DATA: &str = "./veza-data";
@@ -24,6 +25,9 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113
 
 /// How often it is scavenged then.
 const SCAVENGE_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// How often it is scrubbed.
+const SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What the command line says of how the event store is served.
 #[derive(Debug, Clone, clap::Args)]
@@ -142,6 +146,8 @@ pub async fn serve(args: Settings, stop: CancellationToken) -> anyhow::Result<()
         let passes = scavenge_every(Arc::clone(&store), period);
         tokio::spawn(stop.clone().run_until_cancelled_owned(passes));
     }
+    let scrubs = scrub_every(Arc::clone(&store), SCRUB_EVERY);
+    tokio::spawn(stop.clone().run_until_cancelled_owned(scrubs));
     let options = ServeOptions { advertise_host: args.advertise_host, ..ServeOptions::default() };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();

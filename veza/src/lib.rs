@@ -44,6 +44,7 @@ pub mod readiness;
 pub mod replay;
 pub mod run_file;
 pub mod scavenging;
+pub mod scrubbing;
 pub mod serve;
 pub mod signing_keys;
 pub mod stopping;

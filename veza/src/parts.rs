@@ -21,6 +21,7 @@ use crate::console::say;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 use crate::scavenging::scavenge_every;
+use crate::scrubbing::scrub_every;
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
@@ -66,6 +67,10 @@ impl Events {
         if let Some(period) = config.event_store_scavenge_every {
             let passes = scavenge_every(Arc::clone(&store), period);
             tokio::spawn(closing.clone().run_until_cancelled_owned(passes));
+        }
+        if let Some(period) = config.event_store_scrub_every {
+            let scrubs = scrub_every(Arc::clone(&store), period);
+            tokio::spawn(closing.clone().run_until_cancelled_owned(scrubs));
         }
         let serving =
             grpc::serve(listener, Arc::clone(&store) as _, ServeOptions::default(), closing)?;

@@ -169,6 +169,12 @@ impl Readiness {
             let state = if sagas.is_finished() { "ended" } else { "running" };
             parts.insert("sagas", json!(state));
         }
+        let rot = self.embedded.as_ref().map(|store| store.rot()).unwrap_or_default();
+        if let Some(first) = rot.first() {
+            // What is whole is served, so this takes nobody out of service.
+            let why = format!("degraded: {} segments have rotted; {}", rot.len(), first.what);
+            parts.insert("event_log", json!(why));
+        }
         let is_full = self.embedded.as_ref().is_some_and(|store| store.is_full());
         let disk = match (is_full, self.reserve.is_short()) {
             (true, _) => "full",

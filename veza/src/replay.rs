@@ -107,6 +107,8 @@ fn plain(error: &io::Error) -> String {
 pub struct Log {
     store: Arc<dyn EventStore>,
     embedded: Option<Arc<EmbeddedStore>>,
+    /// Where its segments are, when that is on this machine.
+    events_folder: Option<PathBuf>,
 }
 
 impl Log {
@@ -132,7 +134,11 @@ impl Log {
         match EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await {
             Ok(store) => {
                 let store = Arc::new(store);
-                Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store) })
+                Ok(Self {
+                    store: Arc::clone(&store) as _,
+                    embedded: Some(store),
+                    events_folder: Some(folder),
+                })
             }
             Err(OpenError::Locked { .. }) => {
                 let address = run_file::event_store(data)
@@ -140,7 +146,8 @@ impl Log {
                 // The official client first waits as long as between two attempts to find a node,
                 // by default half a second, which on this machine would be most of any command.
                 let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
-                Self::over_network(&connection).await
+                let log = Self::over_network(&connection).await?;
+                Ok(Self { events_folder: Some(folder), ..log })
             }
             Err(error) => Err(error.into()),
         }
@@ -149,12 +156,17 @@ impl Log {
     async fn over_network(connection: &str) -> Result<Self, PartsError> {
         let store = ClientStore::new(connection)?;
         someone_answers(&store).await?;
-        Ok(Self { store: Arc::new(store), embedded: None })
+        Ok(Self { store: Arc::new(store), embedded: None, events_folder: None })
     }
 
     /// The store itself, when it is that of a folder at rest.
     pub fn folder(&self) -> Option<&EmbeddedStore> {
         self.embedded.as_deref()
+    }
+
+    /// Where its segments are, when that is on this machine.
+    pub fn events_folder(&self) -> Option<&Path> {
+        self.events_folder.as_deref()
     }
 
     /// The store.

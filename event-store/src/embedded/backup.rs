@@ -20,9 +20,7 @@ pub use making::{BackedUp, Backup, back_up};
 pub use manifest::{FileEntry, Manifest, SegmentEntry};
 pub use originals::Originals;
 pub use restore::{Restored, restore};
-pub use target::TargetFolder;
-
-pub(super) use target::unfit_as_store;
+pub use target::{TargetFolder, Unfit};
 
 /// How far a backup or a restore has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

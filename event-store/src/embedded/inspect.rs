@@ -39,7 +39,7 @@ pub struct Inspected {
 }
 
 impl Inspected {
-    /// Whether a store opens on it, and every byte of every segment is as it was written.
+    /// Whether a store opens on it, or it is a backup, and every byte of every segment is as it was written.
     pub fn is_good(&self) -> bool {
         self.segments.iter().all(|segment| segment.wrong.is_none())
             && !self.recovery.iter().any(|step| matches!(step, RecoveryStep::Refuse(_)))
@@ -113,10 +113,8 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspected, StoreError> {
     }
     let head = walk.chain.map(|chain| AuditHead { position: Position::new(walk.next - 1), chain });
     let recovery = recovery::steps(&names, &segments, clean);
-    let clean = clean.map(|mark| CleanEnd {
-        segment: Position::new(mark.segment),
-        length: mark.length,
-    });
+    let clean =
+        clean.map(|mark| CleanEnd { segment: Position::new(mark.segment), length: mark.length });
     Ok(Inspected { segments, clean, statistics: walk.counting.done(), head, recovery })
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::audit;
-use super::backup::unfit_as_store;
+use super::backup::Unfit;
 use super::lock::FolderLock;
 use super::recent::RecentIds;
 use super::sealer::Sealer;
@@ -69,7 +69,7 @@ pub enum OpenError {
     },
     /// There is something else in the folder: a backup, or a restore that was not finished.
     #[error("there is no event store in the folder: {0}")]
-    Unfit(&'static str),
+    Unfit(Unfit),
     /// The log can't be read, or is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -121,8 +121,8 @@ impl EmbeddedOptions {
             }
             Place::Disk(disk) => (disk, None),
         };
-        if let Some(reason) = unfit_as_store(&disk.list().map_err(StoreError::from)?) {
-            return Err(OpenError::Unfit(reason));
+        if let Some(unfit) = Unfit::of(&disk.list().map_err(StoreError::from)?) {
+            return Err(OpenError::Unfit(unfit));
         }
         let Recovered { catalog, recent, torn_bytes } = recover(&*disk, &*self.clock)?;
         let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock), Arc::clone(&disk)));

@@ -15,6 +15,7 @@ use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
 use super::requests::{Asked, Change, Reply, Request, metadata_event};
 use super::scavenge::Scavenger;
+use super::scrub::Scrubber;
 use super::window::metadata_at;
 use super::writer::Writer;
 use crate::error::{
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(super) scavenger: Scavenger,
+    pub(super) scrubber: Scrubber,
     closed: AtomicBool,
     /// Whether the last append found no room on the disk.
     full: AtomicBool,
@@ -62,8 +64,8 @@ impl Shared {
     pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Self {
         let live = Live::new(catalog.head());
         let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
-        let scavenger = Scavenger::new();
-        Self { catalog, live, clock, disk, scavenger, closed, full }
+        let (scavenger, scrubber) = (Scavenger::new(), Scrubber::default());
+        Self { catalog, live, clock, disk, scavenger, scrubber, closed, full }
     }
 
     /// Keeps whether an append found no room, and says in the log when that changes.
@@ -152,7 +154,12 @@ impl EmbeddedStore {
     pub async fn close(&self) -> Result<(), StoreError> {
         let scavenger = self.shared.scavenger.close();
         // The writer lets go of the folder, so it ends last.
-        let scavenged = tokio::task::spawn_blocking(move || scavenger.map(JoinHandle::join)).await;
+        let shared = Arc::clone(&self.shared);
+        let ended = move || {
+            shared.scrubber.close();
+            scavenger.map(JoinHandle::join)
+        };
+        let scavenged = tokio::task::spawn_blocking(ended).await;
         let writer = self.stop();
         let joined = tokio::task::spawn_blocking(move || writer.map(JoinHandle::join)).await;
         match (scavenged, joined) {
@@ -204,6 +211,7 @@ impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         // Waits for the last sync, so that the folder can be opened again at once.
         let scavenged = self.shared.scavenger.close().map(JoinHandle::join);
+        self.shared.scrubber.close();
         let written = self.stop().map(JoinHandle::join);
         if matches!((scavenged, written), (Some(Err(_)), _) | (_, Some(Err(_)))) {
             tracing::error!("a thread of the event store panicked");

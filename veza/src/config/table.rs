@@ -60,6 +60,11 @@ pub const SETTINGS: &[Setting] = &[
         "24h",
         "How often it gives back to the disk what nobody can see any more: 30m, 24h, 7d, off.",
     ),
+    with(
+        "event_store_scrub_every",
+        "7d",
+        "How often it is read whole, slowly, to find what has rotted on the disk: 24h, 7d, off.",
+    ),
     unset("database_url", "PostgreSQL as postgres://…; unset: a private one in the data folder."),
     unset("meilisearch_url", "Meilisearch as http(s)://…; unset: PostgreSQL searches."),
     secret("meilisearch_key", "Meilisearch's API key."),

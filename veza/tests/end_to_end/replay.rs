@@ -1,5 +1,6 @@
 //! `veza-replay` as an operator uses it: beside a running platform, and on its folder at rest.
 
+mod backups;
 mod meddling;
 mod models;
 mod moments;

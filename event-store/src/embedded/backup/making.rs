@@ -186,7 +186,8 @@ struct Former<'a> {
 impl<'a> Former<'a> {
     fn read(disk: &'a dyn Disk) -> Result<Self, BackupError> {
         let manifest = Manifest::read(disk)?;
-        let ends = manifest.segments.iter().map(|segment| (segment.end.position, segment.end.chain));
+        let ends =
+            manifest.segments.iter().map(|segment| (segment.end.position, segment.end.chain));
         let ends = ends.collect();
         Ok(Self { disk, manifest, ends })
     }

@@ -1,5 +1,7 @@
 //! The manifest of a backup: what is in it, written last.
 
+use std::io;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +63,11 @@ pub struct FileEntry {
 }
 
 impl Manifest {
-    pub(super) fn new(made_at: DateTime<Utc>, head: AuditHead, segments: Vec<SegmentEntry>) -> Self {
+    pub(super) fn new(
+        made_at: DateTime<Utc>,
+        head: AuditHead,
+        segments: Vec<SegmentEntry>,
+    ) -> Self {
         Self { format: FORMAT, made_at, head, segments }
     }
 
@@ -70,7 +76,12 @@ impl Manifest {
     /// # Errors
     /// When there is none, or it is not as it was written.
     pub fn read(disk: &dyn Disk) -> Result<Self, BackupError> {
-        let names = disk.list()?;
+        let names = match disk.list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(BackupError::NoBackup { unfinished: false });
+            }
+            names => names?,
+        };
         if !names.iter().any(|name| name == MANIFEST) {
             let unfinished = names.iter().any(|name| name == BACKUP_UNFINISHED);
             return Err(BackupError::NoBackup { unfinished });
@@ -129,7 +140,7 @@ impl Manifest {
 
     /// Ends a backup: from here on it is one.
     pub(super) fn write(&self, disk: &dyn Disk) -> Result<(), BackupError> {
-        let mut text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
+        let mut text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
         text.push('\n');
         text.push_str(&digest_line(&text));
         let file = disk.open(BACKUP_UNFINISHED, true)?;

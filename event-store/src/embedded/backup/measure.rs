@@ -84,7 +84,8 @@ fn measured(
     match scanned {
         Err(Halt::Failed(error)) => return Err(error),
         Ok(end) if so_far.end.position.get() < bound => {
-            let reason = format!("a frame does not agree with its checksum before position {bound}");
+            let reason =
+                format!("a frame does not agree with its checksum before position {bound}");
             return Err(segment.corrupt(end, &reason));
         }
         Ok(_) | Err(Halt::Enough) => {}

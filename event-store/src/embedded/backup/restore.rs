@@ -127,8 +127,7 @@ impl<'a> Restoring<'a> {
     /// Makes the index of the last segment, as another follows.
     fn seal_last(&mut self) {
         if let Some(Last { segment, length, remade }) = self.last.take() {
-            let sealed =
-                Sealed::scanned(self.to, Arc::new(segment), length, remade, &self.sealed);
+            let sealed = Sealed::scanned(self.to, Arc::new(segment), length, remade, &self.sealed);
             self.sealed.push(Arc::new(sealed));
         }
     }

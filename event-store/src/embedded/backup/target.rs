@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::path::PathBuf;
 
+use thiserror::Error;
+
 use super::error::BackupError;
 use super::manifest::MANIFEST;
 use crate::embedded::lock::FolderLock;
@@ -44,16 +46,31 @@ impl Deref for TargetFolder {
     }
 }
 
-/// Why a folder with these files is no store, when it is none.
-pub(in crate::embedded) fn unfit_as_store(names: &[String]) -> Option<&'static str> {
-    let is_there = |name: &str| names.iter().any(|there| there == name);
-    if is_there(RESTORE_UNFINISHED) {
-        return Some("a restore into it was not finished: restore once more");
+/// What a folder is where no store may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unfit {
+    /// A backup.
+    #[error("it is a backup: restore it into another folder")]
+    Backup,
+    /// A backup that was not finished.
+    #[error("it is a backup that was not finished")]
+    BackupUnfinished,
+    /// A restore that was not finished.
+    #[error("a restore into it was not finished: restore once more")]
+    RestoreUnfinished,
+}
+
+impl Unfit {
+    /// What a folder with these files is, when it is no store's.
+    pub(in crate::embedded) fn of(names: &[String]) -> Option<Self> {
+        let kinds = [
+            (RESTORE_UNFINISHED, Self::RestoreUnfinished),
+            (MANIFEST, Self::Backup),
+            (BACKUP_UNFINISHED, Self::BackupUnfinished),
+        ];
+        let is_there = |name: &str| names.iter().any(|there| there == name);
+        kinds.into_iter().find_map(|(name, kind)| is_there(name).then_some(kind))
     }
-    if is_there(MANIFEST) || is_there(BACKUP_UNFINISHED) {
-        return Some("it is a backup: restore it into another folder");
-    }
-    None
 }
 
 /// Begins to fill an empty folder: the file of this name says so, durably. What an earlier beginning
@@ -64,7 +81,8 @@ pub(super) fn begin(disk: &dyn Disk, unfinished: &str) -> Result<(), BackupError
     let ours = |name: &str| {
         name == unfinished
             || name == LOCK
-            || begun_before && [".log", ".idx", ".key", ".tmp"].iter().any(|end| name.ends_with(end))
+            || begun_before
+                && [".log", ".idx", ".key", ".tmp"].iter().any(|end| name.ends_with(end))
             || begun_before && name == "CLEAN"
     };
     if let Some(name) = names.iter().find(|name| !ours(name)) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{IndexState, InspectedSegment};
-use crate::embedded::backup::unfit_as_store;
+use crate::embedded::backup::Unfit;
 use crate::log::{CleanMark, SEGMENT_HEADER_BYTES, UNFINISHED};
 
 /// One thing that opening a store would do.
@@ -26,6 +26,8 @@ pub enum RecoveryStep {
     WriteLastFrameAgain,
     /// Begin a new log.
     BeginLog,
+    /// Refuse, because the folder is a whole backup.
+    RefuseBackup,
     /// Refuse, for this reason.
     Refuse(String),
 }
@@ -41,6 +43,7 @@ impl fmt::Display for RecoveryStep {
             }
             Self::WriteLastFrameAgain => formatter.write_str("write the last frame once more"),
             Self::BeginLog => formatter.write_str("begin a new log"),
+            Self::RefuseBackup => write!(formatter, "refuse to open: {}", Unfit::Backup),
             Self::Refuse(reason) => write!(formatter, "refuse to open: {reason}"),
         }
     }
@@ -52,8 +55,10 @@ pub(super) fn steps(
     segments: &[InspectedSegment],
     clean: Option<CleanMark>,
 ) -> Vec<RecoveryStep> {
-    if let Some(reason) = unfit_as_store(names) {
-        return vec![RecoveryStep::Refuse(reason.to_owned())];
+    match Unfit::of(names) {
+        Some(Unfit::Backup) => return vec![RecoveryStep::RefuseBackup],
+        Some(unfit) => return vec![RecoveryStep::Refuse(unfit.to_string())],
+        None => {}
     }
     let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED)).cloned();
     let mut steps: Vec<_> = unfinished.map(RecoveryStep::RemoveUnfinished).collect();

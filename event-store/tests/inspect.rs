@@ -1,0 +1,161 @@
+//! Looking at a folder from outside: all is told, nothing is changed.
+
+#[path = "given/events.rs"]
+mod given;
+#[path = "given/scavenging.rs"]
+mod scavenging;
+#[path = "given/simulated.rs"]
+mod simulated;
+
+use std::path::Path;
+
+use event_store::inspect::{IndexState, Inspected, RecoveryStep, inspect};
+use event_store::log::{Disk, Folder, SimDisk};
+use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata};
+use given::{event, everything, stream};
+use simulated::open;
+
+async fn append(store: &EmbeddedStore, name: &str, number: u64) {
+    store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
+}
+
+async fn thirty_events() -> (SimDisk, EmbeddedStore) {
+    let disk = SimDisk::new();
+    let store = open(&disk).await.unwrap();
+    for number in 0..30 {
+        append(&store, ["track-1", "track-2", "user-1"][number as usize % 3], number).await;
+    }
+    (disk, store)
+}
+
+/// What is found, and that looking has left every byte as it was.
+fn looked_at(disk: &SimDisk) -> Inspected {
+    let all = |disk: &SimDisk| {
+        let names = disk.list().unwrap();
+        names.iter().map(|name| (name.clone(), disk.contents(name).unwrap())).collect::<Vec<_>>()
+    };
+    let before = all(disk);
+    let found = inspect(disk).unwrap();
+    assert!(all(disk) == before, "looking has changed something");
+    found
+}
+
+fn recovery(found: &Inspected) -> String {
+    found.recovery.iter().map(RecoveryStep::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[tokio::test]
+async fn a_log_is_told_as_its_store_has_it() {
+    let (disk, store) = thirty_events().await;
+    let found = looked_at(&disk);
+    assert!(found.is_good() && found.clean.is_none(), "{found:?}");
+    assert_eq!(found.head, Some(store.audit_head()));
+    assert_eq!(recovery(&found), "write the last frame once more");
+    let statistics = &found.statistics;
+    assert_eq!((statistics.events, statistics.streams), (30, 3));
+    assert!(statistics.all_streams_counted);
+    let largest: Vec<_> =
+        statistics.largest_categories.iter().map(|it| (it.name.as_str(), it.events)).collect();
+    assert_eq!(largest, [("track", 20), ("user", 10)]);
+    let (last, sealed) = found.segments.split_last().unwrap();
+    assert!(!last.sealed && last.index.is_none() && last.last == Some(Position::new(30)));
+    assert!(last.room_bytes > 0, "room is ahead of the writing");
+    assert!(sealed.len() > 1);
+    for segment in sealed {
+        assert!(matches!(segment.index, Some(IndexState::Fits { .. })), "{segment:?}");
+        assert!(segment.header.unwrap().version == 3 && segment.room_bytes == 0);
+    }
+
+    store.close().await.unwrap();
+    let found = looked_at(&disk);
+    assert!(found.clean.is_some() && found.is_good());
+    assert_eq!(recovery(&found), "");
+}
+
+#[tokio::test]
+async fn what_was_reclaimed_is_counted_apart() {
+    let (disk, store) = thirty_events().await;
+    let hides = StreamMetadata { max_count: Some(1), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream("track-1"), ExpectedRevision::Any, hides).await.unwrap();
+    let scavenged = store.scavenge(scavenging::thorough()).await.unwrap().progress;
+    let found = looked_at(&disk);
+    assert_eq!(found.statistics.reclaimed, scavenged.events_reclaimed);
+    assert_eq!(found.statistics.events, everything(&store).await.unwrap().len() as u64);
+    assert!(found.is_good() && found.head == Some(store.audit_head()));
+}
+
+#[tokio::test]
+async fn a_torn_write_is_told_and_not_cut() {
+    let (disk, store) = thirty_events().await;
+    let last = looked_at(&disk).segments.pop().unwrap();
+    drop(store);
+    disk.remove("CLEAN").unwrap();
+    let mut bytes = disk.contents(&last.name).unwrap();
+    bytes.truncate(usize::try_from(last.bytes).unwrap() - 10);
+    disk.put(&last.name, bytes);
+    disk.put("00000000000000000001.log.tmp", b"half".to_vec());
+    let found = looked_at(&disk);
+    let torn = found.segments.last().unwrap().torn_bytes;
+    assert!(found.is_good() && torn > 0);
+    let told = recovery(&found);
+    assert!(told.starts_with("remove 00000000000000000001.log.tmp"), "{told}");
+    assert!(told.contains(&format!("cut {torn} bytes of a torn write")), "{told}");
+    assert_eq!(open(&disk).await.unwrap().torn_bytes(), torn);
+}
+
+#[tokio::test]
+async fn damage_is_named_and_whether_a_store_would_open() {
+    let (disk, store) = thirty_events().await;
+    store.close().await.unwrap();
+    let segments = looked_at(&disk).segments;
+    let active = &segments.last().unwrap().name;
+    let with = |name: &str, at: usize| {
+        let damaged = disk.copy();
+        let mut bytes = disk.contents(name).unwrap();
+        bytes[at] ^= 1;
+        damaged.put(name, bytes);
+        damaged
+    };
+    for (name, at, refuses) in [
+        ("00000000000000000001.log", 300, false),
+        ("00000000000000000001.log", 20, true),
+        (active.as_str(), 200, true),
+    ] {
+        let damaged = with(name, at);
+        let found = looked_at(&damaged);
+        assert!(!found.is_good() && found.head.is_none());
+        let wrong: Vec<_> = found.segments.iter().filter_map(|it| it.wrong.as_deref()).collect();
+        assert!(wrong[0].contains(name) && wrong[0].contains("offset"), "{wrong:?}");
+        let told = recovery(&found).contains("refuse to open");
+        assert_eq!((told, open(&damaged).await.is_err()), (refuses, refuses), "{name} {at}");
+    }
+    let index = with("00000000000000000001.idx", 100);
+    let found = looked_at(&index);
+    assert_eq!(found.segments[0].index, Some(IndexState::Damaged));
+    assert!(found.is_good());
+    assert_eq!(recovery(&found), "make the index of 00000000000000000001.log again");
+    index.remove("00000000000000000001.idx").unwrap();
+    assert_eq!(looked_at(&index).segments[0].index, Some(IndexState::Missing));
+    disk.remove(active).unwrap();
+    let found = looked_at(&disk);
+    assert!(!found.is_good() && recovery(&found).contains("is missing"), "{found:?}");
+}
+
+/// Every format that was ever written is looked at, on the real disk and read-only.
+#[test]
+fn old_formats_are_looked_at() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for (name, version, index) in [
+        ("format-1", 1, None),
+        ("format-2-index-3", 2, Some(3)),
+        ("format-2-index-4", 2, None),
+        ("format-3-reclaimed", 3, None),
+    ] {
+        let found = inspect(&Folder::read_only(fixtures.join(name))).unwrap();
+        assert!(found.is_good(), "{name}: {found:?}");
+        assert_eq!(found.segments[0].header.unwrap().version, version, "{name}");
+        if let Some(index) = index {
+            assert_eq!(found.segments[0].index, Some(IndexState::OtherVersion(index)), "{name}");
+        }
+    }
+}

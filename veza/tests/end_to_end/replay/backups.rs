@@ -1,0 +1,88 @@
+//! Backups of a running platform, put back into the folder of another.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::{Said, busy_platform, models, replay};
+use crate::platform::Platform;
+
+/// Events of a folder, of which no platform need know.
+async fn events(data: &Path) -> Vec<Value> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    command.args(["--json", "events", "--data"]).arg(data);
+    Said::by(command).await.documents()
+}
+
+async fn ends_with(platform: &Platform, args: &[&str], code: i32, words: &str) {
+    let said = replay(platform, args).await;
+    assert_eq!(said.code, Some(code), "{args:?}: {said:?}");
+    assert!(format!("{}{}", said.out, said.err).contains(words), "{args:?}: {said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_running_platform_is_put_back_up_to_any_moment() {
+    let (platform, crowd) = busy_platform().await;
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+    let (first, second) = (path("first"), path("second"));
+    // While commands flow.
+    let made = replay(&platform, &["backup", "--to", &first]).await.documents().remove(0);
+    let head = made["head"].as_str().unwrap().to_owned();
+    crowd.pause().await;
+    models::at_rest(&platform).await;
+    let more = replay(&platform, &["backup", "--to", &second, "--since", &first]).await;
+    let more = more.documents().remove(0);
+    assert!(more["segments"].as_u64() >= made["segments"].as_u64());
+    let looked = replay(&platform, &["inspect"]).await;
+    assert_eq!(looked.code, Some(0), "beside the running platform: {looked:?}");
+
+    let restored = path("restored");
+    let to = format!("{restored}/events");
+    let all = replay(&platform, &["events"]).await.documents();
+    let put = replay(&platform, &["restore", "--from", &second, "--to", &to]).await.documents();
+    assert_eq!(put[0]["chain"], more["chain"]);
+    assert_eq!(events(Path::new(&restored)).await, all);
+    let verified = Command::new(env!("CARGO_BIN_EXE_veza-replay"))
+        .args(["verify", "--head", made["chain"].as_str().unwrap(), "--data", &restored])
+        .output()
+        .await
+        .unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+
+    // Up to the head of the first backup, out of the second.
+    let earlier = path("earlier");
+    let to = format!("{earlier}/events");
+    let args = ["restore", "--from", &second, "--to", &to, "--until", &head];
+    assert_eq!(replay(&platform, &args).await.documents()[0]["chain"], made["chain"]);
+    let kept = events(Path::new(&earlier)).await;
+    assert_eq!(kept, all[..kept.len()]);
+
+    let closed = "esdb://127.0.0.1:1?tls=false";
+    let nowhere = path("nowhere");
+    let empty = path("empty");
+    ends_with(&platform, &["backup", "--to", &first], 2, "is in the folder").await;
+    ends_with(&platform, &["backup"], 2, "--to").await;
+    ends_with(&platform, &["backup", "--to", &empty, "--store", closed], 3, "can't reach").await;
+    let args = ["restore", "--from", &nowhere, "--to", &empty];
+    ends_with(&platform, &args, 2, "there is no backup").await;
+    let args = ["restore", "--from", &restored, "--to", &empty];
+    ends_with(&platform, &args, 2, "there is no backup").await;
+    let args = ["restore", "--from", &first, "--to", &empty, "--until", "999999999"];
+    ends_with(&platform, &args, 2, "the backup ends at position").await;
+    ends_with(&platform, &["inspect", &nowhere], 2, "there is no folder").await;
+
+    ends_with(&platform, &["inspect", &first], 0, "it is a backup").await;
+
+    let segment = Path::new(&first).join("00000000000000000001.log");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let args = ["restore", "--from", &first, "--to", &empty];
+    ends_with(&platform, &args, 1, "00000000000000000001.log").await;
+    ends_with(&platform, &["inspect", &first], 1, "00000000000000000001.log").await;
+    ends_with(&platform, &["inspect", &empty], 1, "was not finished").await;
+    platform.stop().await;
+}
