@@ -24,7 +24,7 @@ use event_store::backup::{BackedUp, Backup, BackupError, Originals, Restored, ba
 use event_store::log::{Disk, SimDisk};
 use event_store::{AsOf, EmbeddedStore, EventStore, ExpectedRevision, Position, RecordedEvent};
 use given::{event, everything, stream};
-use simulated::open;
+use simulated::{all_of, open};
 
 /// Backs up what the disk has up to this head.
 fn back_up_to(
@@ -70,5 +70,9 @@ async fn is_log_of(disk: &SimDisk, restored: &Restored, events: &[RecordedEvent]
     let verified = store.verify(Some(restored.head)).await.unwrap();
     assert_eq!((verified.head, verified.indexes_mended), (restored.head, 0));
     append(&store, "afterwards", 900..901).await;
+    assert_eq!(
+        all_of(&store, "afterwards").await.unwrap(),
+        everything(&store).await.unwrap()[events.len()..]
+    );
     store.close().await.unwrap();
 }

@@ -13,7 +13,7 @@ use event_store::inspect::{IndexState, Inspected, RecoveryStep, inspect};
 use event_store::log::{Disk, Folder, SimDisk};
 use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata};
 use given::{event, everything, stream};
-use simulated::open;
+use simulated::{all_of, open};
 
 async fn append(store: &EmbeddedStore, name: &str, number: u64) {
     store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
@@ -82,6 +82,7 @@ async fn what_was_reclaimed_is_counted_apart() {
     assert_eq!(found.statistics.reclaimed, scavenged.events_reclaimed);
     assert_eq!(found.statistics.events, everything(&store).await.unwrap().len() as u64);
     assert!(found.is_good() && found.head == Some(store.audit_head()));
+    assert_eq!(all_of(&store, "track-1").await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -171,7 +171,11 @@ impl Walk {
         }
         match self.records(&segment, &mut told) {
             Ok(found) => self.end(disk, &segment, place, found, &mut told)?,
-            Err(error) => self.damaged(&mut told, error)?,
+            Err(error) => {
+                told.bytes = segment.length()?;
+                told.index = place.sealed.then(|| look_at_index(disk, &segment, told.bytes));
+                self.damaged(&mut told, error)?;
+            }
         }
         Ok(told)
     }
@@ -218,7 +222,9 @@ impl Walk {
         told.bytes = found.end;
         told.room_bytes = found.length - found.written;
         let checked = if place.sealed {
-            told.index = Some(look_at_index(disk, segment, found.end));
+            // Its index knows how long it was, also where a frame is damaged.
+            let length = if found.written > found.end { found.length } else { found.end };
+            told.index = Some(look_at_index(disk, segment, length));
             check_sealed(segment, &found)
         } else {
             told.torn_bytes = found.written - found.end;
