@@ -28,7 +28,7 @@ pub(crate) use frame::{FrameBuilder, Kinds, RECLAIMED_RECORD_BYTES, kind_hash};
 pub(crate) use mark::Mark;
 pub(crate) use recovery::{
     Look, ScannedRecord, check_active, check_sealed, look, next_segment, recover_active,
-    recover_sealed, scan_whole, scan_written, segments_on, try_scan_whole,
+    recover_sealed, scan_whole, scan_written, segment_files, segments_on, try_scan_whole,
 };
 pub(crate) use rewrite::{
     Rewrite, UNFINISHED, discard_segment, remove_unfinished, replace_segment,

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::index::look_at_index;
 use crate::log::{
     AuditHead, ChainEnd, CleanMark, Disk, Look, Segment, check_active, check_sealed, look,
-    segment_name, u32_at,
+    segment_files, segment_name, u32_at,
 };
 use crate::position::Position;
 use counting::Counting;
@@ -102,9 +102,7 @@ pub struct InspectedHeader {
 pub fn inspect(disk: &dyn Disk) -> Result<Inspected, StoreError> {
     let names = disk.list()?;
     let clean = CleanMark::read(disk)?;
-    let mut firsts: Vec<u64> =
-        names.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
-    firsts.sort_unstable();
+    let firsts = segment_files(disk)?;
     let mut walk = Walk { counting: Counting::default(), chain: Some(ChainEnd::START), next: 1 };
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, &first) in firsts.iter().enumerate() {

@@ -89,12 +89,18 @@ struct Scanned {
     chain: Option<ChainEnd>,
 }
 
-/// The first positions of all segments of the folder, in order. A last one that was cut off while
-/// it was created is removed.
-pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
+/// The first positions of all segments that a folder has files of, in order.
+pub(crate) fn segment_files(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     let mut firsts: Vec<u64> =
         disk.list()?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
     firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// The first positions of all segments of the folder, in order. A last one that was cut off while
+/// it was created is removed.
+pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
+    let mut firsts = segment_files(disk)?;
     if let Some(&last) = firsts.last() {
         let length = disk.open(&segment_name(last), false)?.length()?;
         let unborn = length <= SEGMENT_HEADER_BYTES as u64

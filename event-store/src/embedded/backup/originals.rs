@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::error::StoreError;
-use crate::log::{Disk, DiskFile, SEGMENT_HEADER_BYTES, Segment, segment_name};
+use crate::log::{Disk, DiskFile, SEGMENT_HEADER_BYTES, Segment, segment_files, segment_name};
 use crate::position::Position;
 
 /// The segments of a log, each open.
@@ -30,7 +30,7 @@ impl Originals {
     /// # Errors
     /// When one can't be read, or its header is damaged.
     pub fn open(disk: &dyn Disk) -> Result<Self, StoreError> {
-        let firsts = firsts(disk)?;
+        let firsts = segment_files(disk)?;
         let mut all = Vec::with_capacity(firsts.len());
         for (number, &first) in firsts.iter().enumerate() {
             match Segment::open(disk, first) {
@@ -54,7 +54,7 @@ impl Originals {
     /// When the folder can't be read.
     pub fn reach(&self, disk: &dyn Disk, head: Position) -> Result<bool, StoreError> {
         let last = self.all.last().map_or(0, |last| last.segment.first);
-        Ok(!firsts(disk)?.into_iter().any(|first| first > last && first <= head.get()))
+        Ok(!segment_files(disk)?.into_iter().any(|first| first > last && first <= head.get()))
     }
 }
 
@@ -65,13 +65,6 @@ fn key_file(disk: &dyn Disk, segment: &Segment) -> io::Result<Option<(String, Ar
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => Ok(Some((name, opened?))),
     }
-}
-
-fn firsts(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
-    let mut firsts: Vec<u64> =
-        disk.list()?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
-    firsts.sort_unstable();
-    Ok(firsts)
 }
 
 fn is_new(disk: &dyn Disk, first: u64) -> Result<bool, StoreError> {
