@@ -3,9 +3,9 @@
 //! One thread writes, with one sync for all appends that are waiting; readers never wait for it.
 //! It is for one process: whoever else wants the events talks to that process. The bytes are in
 //! `FORMAT.md`; how an append is decided is in `decide`, what is visible of a stream in `window`,
-//! and how what is not goes in
-//! `scavenge`; what rots on the disk is found by `scrub`. Beside it: [`backup`] of a store that serves, and putting it back; and [`inspect`],
-//! which looks at a folder from outside.
+//! and how what is not goes in `scavenge`; what rots on the disk is found by `scrub`. Beside it:
+//! [`backup`] of a store that serves, and putting it back; and [`inspect`], which looks at a folder
+//! from outside.
 
 mod audit;
 pub mod backup;

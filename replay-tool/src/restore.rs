@@ -47,7 +47,7 @@ pub async fn restore(args: &RestoreArgs, output: &mut Output<'_>) -> Result<(), 
         "backup_end": restored.backup_end.to_string(),
     });
     let line = format!(
-        "restored up to position {}: {} bytes in {} segments, all of them checked; its head is {head}",
+        "restored up to position {}: {} bytes in {} segments, all checked; its head is {head}",
         head.position, restored.bytes, restored.segments,
     );
     output.result(&document, &line)?;

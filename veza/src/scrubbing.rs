@@ -1,4 +1,5 @@
-//! The log is read whole now and then, so that what rots on the disk is found while a backup has it.
+//! The log is read whole now and then, so that what rots on the disk is found while a backup has
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;

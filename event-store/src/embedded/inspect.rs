@@ -39,7 +39,8 @@ pub struct Inspected {
 }
 
 impl Inspected {
-    /// Whether a store opens on it, or it is a backup, and every byte of every segment is as it was written.
+    /// Whether a store opens on it, or it is a backup, and every byte of every segment is as it was
+    /// written.
     pub fn is_good(&self) -> bool {
         self.segments.iter().all(|segment| segment.wrong.is_none())
             && !self.recovery.iter().any(|step| matches!(step, RecoveryStep::Refuse(_)))

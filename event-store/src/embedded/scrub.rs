@@ -48,7 +48,8 @@ pub struct Scrubbed {
     pub bytes: u64,
     /// How many of the segments are damaged.
     pub rotten: u64,
-    /// Whether it came to the end of the log; else the store was closed, and the next goes on there.
+    /// Whether it came to the end of the log; else the store was closed, and the next goes on
+    /// there.
     pub completed: bool,
 }
 
@@ -112,10 +113,10 @@ impl Scrubber {
 }
 
 impl EmbeddedStore {
-    /// Reads every sealed segment once, from where the last scrub was when its store was closed, and
-    /// checks every byte and the hash chain of each, while the store serves. What is damaged is told
-    /// in the log and by [`rot`](Self::rot), and is no error. Does nothing when another scrub is on
-    /// its way.
+    /// Reads every sealed segment once, from where the last scrub was when its store was closed,
+    /// and checks every byte and the hash chain of each, while the store serves. What is damaged is
+    /// told in the log and by [`rot`](Self::rot), and is no error. Does nothing when another scrub
+    /// is on its way.
     ///
     /// # Errors
     /// When a file can't be read.
@@ -134,8 +135,8 @@ impl EmbeddedStore {
         self.shared.scrubber.lock().rot.clone()
     }
 
-    /// When the last scrub came to the end of a log that was whole; `None` when none did, or one was
-    /// begun since.
+    /// When the last scrub came to the end of a log that was whole; `None` when none did, or one
+    /// was begun since.
     ///
     /// # Errors
     /// When the folder can't be read.

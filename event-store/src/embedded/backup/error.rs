@@ -16,7 +16,7 @@ pub enum BackupError {
         name: String,
     },
     /// There is no whole backup in the folder that is to be read.
-    #[error("there is no backup in the folder{}", if *.unfinished { ": it was not finished" } else { "" })]
+    #[error("there is no backup in the folder{}", begun(*.unfinished))]
     NoBackup {
         /// Whether one was begun.
         unfinished: bool,
@@ -52,6 +52,10 @@ pub enum BackupError {
     /// A file can't be read or written, or the log is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn begun(unfinished: bool) -> &'static str {
+    if unfinished { ": it was not finished" } else { "" }
 }
 
 impl From<std::io::Error> for BackupError {

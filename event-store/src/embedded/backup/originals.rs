@@ -1,10 +1,10 @@
 //! The segments of a log that is to be backed up, which may be written meanwhile.
 //!
 //! What of the last segment is durable can't be seen in its file: a frame may be whole in the page
-//! cache that no sync has returned for. So whoever makes a backup asks the store for its head, which
-//! it tells of events only that are durable, and takes the frames up to that. The files are opened
-//! before: what scavenging takes out of a segment afterwards is still in the file that is open, and
-//! whatever it has taken out before is hidden by metadata that the head covers.
+//! cache that no sync has returned for. So whoever makes a backup asks the store for its head,
+//! which it tells of events only that are durable, and takes the frames up to that. The files are
+//! opened before: what scavenging takes out of a segment afterwards is still in the file that is
+//! open, and whatever it has taken out before is hidden by metadata that the head covers.
 
 use std::io;
 use std::sync::Arc;

@@ -30,7 +30,8 @@ pub struct Restored {
 /// Makes the folder of a store out of a backup, up to its end, or to a moment.
 ///
 /// All of it is checked: the manifest, each file by its digest, each frame and record, and the hash
-/// chain to the head. The indexes are made again. A store opens on the folder only when all is done.
+/// chain to the head. The indexes are made again. A store opens on the folder only when all is
+/// done.
 ///
 /// A moment never parts an append. All events of an append were recorded at one time, so up to a
 /// time the log is exactly what was recorded until then; up to a position it may end before that,

@@ -73,8 +73,8 @@ impl Unfit {
     }
 }
 
-/// Begins to fill an empty folder: the file of this name says so, durably. What an earlier beginning
-/// left is removed.
+/// Begins to fill an empty folder: the file of this name says so, durably. What an earlier
+/// beginning left is removed.
 pub(super) fn begin(disk: &dyn Disk, unfinished: &str) -> Result<(), BackupError> {
     let names = disk.list()?;
     let begun_before = names.iter().any(|name| name == unfinished);

@@ -65,8 +65,8 @@ impl<'a> Pass<'a> {
         Ok(self.scrubbed)
     }
 
-    /// Keeps how far it is. Not beyond a segment that is damaged: so the first scrub after a restart
-    /// finds it at once.
+    /// Keeps how far it is. Not beyond a segment that is damaged: so the first scrub after a
+    /// restart finds it at once.
     fn mark(&self, next: u64) -> Result<(), StoreError> {
         Ok(ScrubMark::new(self.shared.clock.now(), next).write(&*self.shared.disk)?)
     }
