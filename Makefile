@@ -6,7 +6,11 @@ PARTS := deploy/local/test-parts deploy/local/kafka-broker deploy/local/clickhou
 BENCHES := bench-store bench-grpc bench-command bench-query bench-projections
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run run-roles demo test lint bench $(BENCHES)
+.PHONY: help setup run run-roles demo test torture canaries lint bench $(BENCHES)
+
+# How long `make torture` takes: two of its eleven long tests run at a time.
+TORTURE_MINUTES ?= 30
+TORTURE := TORTURE_SECONDS=$$(($(TORTURE_MINUTES) * 11)) PROPTEST_CASES=$$(($(TORTURE_MINUTES) * 100))
 
 # With CI=true a skipped test fails, and so does one that passes only when tried again.
 PROFILE := $(if $(filter true,$(CI)),ci,default)
@@ -36,6 +40,12 @@ test: setup ## every test, with real parts
 	  $(PARTS) cargo test --workspace --lib --bins --tests; \
 	fi
 	@cargo test --quiet --workspace --doc
+
+torture: setup ## the event store's tests gone through for long (TORTURE_MINUTES=30 in all)
+	@$(TORTURE) cargo nextest run -p event-store --profile torture
+
+canaries: setup ## plant bugs in the event store, each of which its tests must catch
+	@exec .ci/canaries
 
 bench: setup ## every figure beside its baseline; a part alone: bench-store, -grpc, -command, …
 	@exec cargo bench --quiet -p veza --bench performance

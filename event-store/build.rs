@@ -1,7 +1,12 @@
-//! Compiles the protocol's definitions without a `protoc` on the machine.
+//! Compiles the protocol's definitions without a `protoc` on the machine; and plants the bug that
+//! `VEZA_CANARY` names, which the tests must catch (`make canaries`).
 
 use std::error::Error;
 use std::path::Path;
+use std::{env, fs};
+
+/// The bugs that can be planted, a line each: its name, and what is wrong then.
+const CANARIES: &str = "tests/canaries.txt";
 
 const FILES: [&str; 5] = [
     "google/rpc/status.proto",
@@ -12,6 +17,30 @@ const FILES: [&str; 5] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
+    plant_canary()?;
+    compile_protocol()
+}
+
+fn plant_canary() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={CANARIES}");
+    println!("cargo::rerun-if-env-changed=VEZA_CANARY");
+    let lines = fs::read_to_string(CANARIES)?;
+    let names: Vec<&str> = lines.lines().filter_map(|line| line.split(' ').next()).collect();
+    let values = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    println!("cargo::rustc-check-cfg=cfg(veza_canary, values({values}))");
+    let Ok(name) = env::var("VEZA_CANARY") else {
+        return Ok(());
+    };
+    if !names.contains(&name.as_str()) || env::var("PROFILE")? == "release" {
+        return Err(
+            format!("`{name}` of VEZA_CANARY is not in {CANARIES}, or not for tests").into()
+        );
+    }
+    println!("cargo::rustc-cfg=veza_canary={name:?}");
+    Ok(())
+}
+
+fn compile_protocol() -> Result<(), Box<dyn Error>> {
     let root = Path::new("proto");
     for file in FILES {
         println!("cargo::rerun-if-changed={}", root.join(file).display());

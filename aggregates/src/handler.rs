@@ -14,6 +14,7 @@ use event_store::{
     StoreError, StreamName,
 };
 use futures::TryStreamExt;
+use futures_timer::Delay;
 use uuid::Uuid;
 
 use crate::context::CommandContext;
@@ -52,6 +53,14 @@ pub struct Outcome<E> {
     /// The store may have noticed that by itself, when this handler was behind: the outcome is the
     /// same, and this is false.
     pub repeated: bool,
+}
+
+/// A command's own, while it is carried out.
+struct Asked<'a, A: Decider> {
+    id: A::Id,
+    stream: &'a StreamName,
+    slot: &'a Slot<A>,
+    context: &'a CommandContext,
 }
 
 type Executed<A> = Result<
@@ -101,9 +110,10 @@ impl CommandHandler {
         let stream = stream_of::<A>(id);
         let slot = self.cache.slot::<A>(&stream);
         let mut folded = slot.lock().await;
+        let asked = Asked { id, stream: &stream, slot: &slot, context };
         // A cached state may be behind. That is found out by the append, and looked up before
         // anything is refused because of it.
-        let mut fresh = folded.revision.is_none();
+        let fresh = folded.revision.is_none();
         if fresh {
             self.refresh(&stream, &slot, &mut folded).await?;
         }
@@ -111,41 +121,70 @@ impl CommandHandler {
         if let Claim::Unchanged(at) = claim {
             return self.unchanged_before::<A>(id, &stream, at).await;
         }
+        let executed = self.carry_out(&asked, command, &mut folded, fresh, &mut claim).await;
+        // What is kept after a failure of the store is not known; after all others it is nothing.
+        if let Err(error) = &executed
+            && !matches!(error, CommandError::Store(_))
+            && let Err(error) = claim.withdraw::<A::Error>(&*self.store, context).await
+        {
+            tracing::warn!(%error, %stream, "what was refused keeps its key");
+        }
+        executed
+    }
+
+    /// Decides until the append goes through, or somebody says no.
+    async fn carry_out<A: Decider>(
+        &self,
+        asked: &Asked<'_, A>,
+        command: A::Command,
+        folded: &mut Folded<A>,
+        mut fresh: bool,
+        claim: &mut Claim,
+    ) -> Executed<A> {
+        let Asked { id, stream, slot, context } = *asked;
         let mut conflicts = 0;
         loop {
             if let Some(first) = folded.commands.get(&context.command_id) {
-                return self.repeat::<A>(id, &stream, *first, context).await;
+                return self.repeat::<A>(id, stream, *first, context).await;
             }
             let events = match folded.state.decide(command.clone()) {
-                Ok(events) if !events.is_empty() => events,
+                // One that was claimed may have been carried out elsewhere since the last look.
+                Ok(events)
+                    if !events.is_empty() && (fresh || !matches!(claim, Claim::Found(_))) =>
+                {
+                    events
+                }
                 settled if fresh => {
                     settled.map_err(CommandError::Rejected)?;
-                    claim.make(&*self.store, &stream, folded.revision, context).await?;
-                    return Ok(unchanged::<A>(id, &folded));
+                    claim.settle(&*self.store, stream, folded.revision, context).await?;
+                    return Ok(unchanged::<A>(id, folded));
                 }
                 _ => {
-                    self.refresh(&stream, &slot, &mut folded).await?;
+                    self.refresh(stream, slot, folded).await?;
                     fresh = true;
                     continue;
                 }
             };
-            claim.make(&*self.store, &stream, None, context).await?;
+            claim.make(&*self.store, stream, context).await?;
+            if let Claim::Unchanged(at) = *claim {
+                return self.unchanged_before::<A>(id, stream, at).await;
+            }
             let expected =
                 folded.revision.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
-            let encoded = encode(&stream, &events, context);
-            match self.store.append(&stream, expected, encoded).await {
+            let encoded = encode(stream, &events, context);
+            match self.store.append(stream, expected, encoded).await {
                 Ok(appended) => {
-                    let at = placed(&stream, appended).map_err(CommandError::Store)?;
+                    let at = placed(stream, appended).map_err(CommandError::Store)?;
                     let (revision, position) = at;
                     folded.fold_appended(context.command_id, &events, position);
-                    self.keep(&stream, &slot, &mut folded, revision);
-                    let outcome = unchanged::<A>(id, &folded);
+                    self.keep(stream, slot, folded, revision);
+                    let outcome = unchanged::<A>(id, folded);
                     let revision = Some(revision);
                     return Ok(Outcome { events, position, revision, ..outcome });
                 }
                 Err(AppendError::WrongExpectedRevision { .. }) => {
                     conflicts += 1;
-                    self.after_conflict(&stream, &mut folded, conflicts, context).await?;
+                    self.after_conflict(stream, folded, conflicts, context).await?;
                     fresh = true;
                 }
                 Err(error) => return Err(error.into()),
@@ -195,7 +234,7 @@ impl CommandHandler {
         if conflicts >= ATTEMPTS_MAX {
             return Err(CommandError::Conflict { attempts: conflicts });
         }
-        tokio::time::sleep(pause(context.command_id, conflicts)).await;
+        Delay::new(pause(context.command_id, conflicts)).await;
         if !folded.refresh(&*self.store, stream, None).await? {
             // Nothing came after what was folded, and yet it is not the end: begin anew.
             *folded = Folded::default();

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use access::extract::JSON_BODY_BYTES_MAX;
 use access::rate::limit_rate;
 use access::token::Clock;
-use access::{DigestKey, Problem, ProblemType, RateGate, RouteClass, TokenIssuer, TokenVerifier};
+use access::{DigestKey, Problem, ProblemType, RateGate, TokenIssuer, TokenVerifier};
 use aggregates::CommandHandler;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use chrono::{DateTime, Utc};
 use media::{ObjectStorage, StorageError, Uploads};
@@ -19,7 +18,7 @@ use crate::identity::{Accounts, PasswordHasher};
 use crate::in_progress::InProgress;
 use crate::mail::Mailer;
 use crate::openapi;
-use crate::routes;
+use crate::routes::{Group, groups};
 use crate::uploaded;
 
 /// What the endpoints are made of; chosen by whoever wires them.
@@ -63,20 +62,12 @@ impl CommandApi {
 
     /// The router with every endpoint, and the document that describes exactly those.
     pub fn router(&self) -> (Router, OpenApi) {
-        let class = |class| from_fn_with_state(self.parts.rates.state(class), limit_rate);
-        let commands = routes::commands()
-            .layer(DefaultBodyLimit::max(JSON_BODY_BYTES_MAX))
-            .layer(class(RouteClass::Write));
-        let credentials = routes::credentials()
-            .layer(DefaultBodyLimit::max(JSON_BODY_BYTES_MAX))
-            .layer(class(RouteClass::Credential));
-        let uploads =
-            routes::uploads().layer(DefaultBodyLimit::disable()).layer(class(RouteClass::Upload));
-        let (router, mut document) = OpenApiRouter::with_openapi(openapi::document())
-            .merge(commands)
-            .merge(credentials)
-            .merge(uploads)
-            .split_for_parts();
+        let mut all = OpenApiRouter::with_openapi(openapi::document());
+        for Group { class, limit, routes } in groups() {
+            let rate = from_fn_with_state(self.parts.rates.state(class), limit_rate);
+            all = all.merge(routes.layer(limit).layer(rate));
+        }
+        let (router, mut document) = all.split_for_parts();
         openapi::complete(&mut document);
         let router = router
             .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))

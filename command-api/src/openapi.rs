@@ -220,14 +220,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::routes;
+    use crate::routes::groups;
 
     fn whole() -> Value {
-        let (_, mut document) = utoipa_axum::router::OpenApiRouter::with_openapi(document())
-            .merge(routes::commands())
-            .merge(routes::credentials())
-            .merge(routes::uploads())
-            .split_for_parts();
+        let empty = utoipa_axum::router::OpenApiRouter::with_openapi(document());
+        let all = groups().into_iter().fold(empty, |all, group| all.merge(group.routes));
+        let (_, mut document) = all.split_for_parts();
         complete(&mut document);
         serde_json::to_value(document).expect("plain data")
     }

@@ -1,4 +1,4 @@
-//! The endpoints, one file a resource.
+//! The endpoints, one file a resource, and the list of them all: none is added elsewhere.
 
 mod channels;
 mod email_confirmations;
@@ -9,13 +9,38 @@ mod tracks;
 mod uploads;
 mod users;
 
+use access::RouteClass;
+use access::extract::JSON_BODY_BYTES_MAX;
+use axum::extract::DefaultBodyLimit;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::CommandApi;
 
+/// Endpoints that have their limits in common.
+pub struct Group {
+    /// How often they may be asked.
+    pub class: RouteClass,
+    /// How large a body may be.
+    pub limit: DefaultBodyLimit,
+    /// The endpoints.
+    pub routes: OpenApiRouter<CommandApi>,
+}
+
+/// Every endpoint.
+pub fn groups() -> [Group; 3] {
+    let json = DefaultBodyLimit::max(JSON_BODY_BYTES_MAX);
+    // An upload has a bound of its own, which it knows before it is read.
+    let audio = DefaultBodyLimit::disable();
+    [
+        Group { class: RouteClass::Write, limit: json, routes: commands() },
+        Group { class: RouteClass::Credential, limit: json, routes: credentials() },
+        Group { class: RouteClass::Upload, limit: audio, routes: uploads() },
+    ]
+}
+
 /// The commands of people who are logged in.
-pub(crate) fn commands() -> OpenApiRouter<CommandApi> {
+fn commands() -> OpenApiRouter<CommandApi> {
     OpenApiRouter::new()
         .routes(routes!(users::change_profile))
         .routes(routes!(users::grant_role))
@@ -35,7 +60,7 @@ pub(crate) fn commands() -> OpenApiRouter<CommandApi> {
 }
 
 /// What people do to become known; counted by address.
-pub(crate) fn credentials() -> OpenApiRouter<CommandApi> {
+fn credentials() -> OpenApiRouter<CommandApi> {
     OpenApiRouter::new()
         .routes(routes!(users::sign_up))
         .routes(routes!(email_confirmations::confirm))
@@ -44,6 +69,6 @@ pub(crate) fn credentials() -> OpenApiRouter<CommandApi> {
 }
 
 /// What carries audio.
-pub(crate) fn uploads() -> OpenApiRouter<CommandApi> {
+fn uploads() -> OpenApiRouter<CommandApi> {
     OpenApiRouter::new().routes(routes!(uploads::receive))
 }

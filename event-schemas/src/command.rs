@@ -10,10 +10,11 @@ event_family! {
     /// What happens to a command whose sender chose its identity; streams `command-<id>`.
     CommandEvent in "command":
         CommandClaimed v 1,
+        CommandWithdrawn v 1,
 }
 
-/// A command was given its identity for good, before it changed anything. What was asked is told
-/// by the digest in the metadata.
+/// A command was given its identity, before it changed anything: for good, unless it is withdrawn.
+/// What was asked is told by the digest in the metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandClaimed {
     /// Which command.
@@ -23,4 +24,12 @@ pub struct CommandClaimed {
     /// Where that stream ended, when nothing followed because what was asked for was so already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unchanged_at: Option<u64>,
+}
+
+/// A command that was claimed changed nothing after all, as it was refused: its identity is free
+/// again, also for another request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommandWithdrawn {
+    /// Which command.
+    pub command_id: Uuid,
 }

@@ -51,12 +51,15 @@ pub struct SagaStepCompleted {
 pub struct SagaStepFailed {
     /// Which step.
     pub step: String,
-    /// How often it has failed now.
+    /// How often it has failed now; not counted is what only had to wait for somebody else.
     pub attempt: u32,
     /// Why.
     pub reason: String,
     /// Not tried again before this.
     pub retry_at: DateTime<Utc>,
+    /// Since when somebody is waited for who can't be reached, where that is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<DateTime<Utc>>,
 }
 
 /// A step was refused for good; what was done before is to be undone.

@@ -56,7 +56,9 @@ fn shape(schema: &Value) -> Value {
 const COMPARED_OTHERWISE: [&str; 6] =
     ["title", "description", "default", "required", "properties", "$defs"];
 
-/// What of `new` data of `old` would not bear; empty when the change is compatible. A keyword that
+/// What of `new` data or readers of `old` would not bear; empty when the change is compatible. Data
+/// of `old` may be without what became required; readers of `old`, such as processes that are not
+/// updated yet, find no data where something is required no more. A keyword that
 /// is not known here may forbid anything, so none may come, go or change.
 fn incompatibilities(old: &Value, new: &Value, at: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -79,6 +81,9 @@ fn incompatibilities(old: &Value, new: &Value, at: &str) -> Vec<String> {
     };
     for name in required(new).difference(&required(old)) {
         found.push(format!("{at}.{name}: became required"));
+    }
+    for name in required(old).difference(&required(new)) {
+        found.push(format!("{at}.{name}: is not required any more"));
     }
     for section in ["properties", "$defs"] {
         let Some(parts) = old[section].as_object() else {
@@ -186,6 +191,9 @@ fn incompatible_changes_are_found() {
         json!({
             "properties": { "a": { "type": "string" }, "b": { "type": "integer" } },
             "required": ["a", "b"],
+        }),
+        json!({
+            "properties": { "a": { "type": "string" }, "b": { "type": "integer" } },
         }),
     ];
     for change in changes {

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`embedded`] | the engine of our own: [`EmbeddedStore`], on a folder of this machine |
 //! | [`log`] | its bytes on disk: segments, frames, records, recovery; all below [`log::Disk`] |
+//! | [`encryption`] | encryption at rest: the keys that an operator keeps |
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
 //! | [`persistent`] | [`PersistentSubscriptions`]: consumers that compete, over any engine |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
@@ -25,6 +26,7 @@
 
 pub mod client;
 pub mod embedded;
+pub mod encryption;
 pub mod error;
 pub mod event;
 pub mod filter;
@@ -49,6 +51,7 @@ pub use embedded::{
     ScavengeProgress, ScavengeStatus, Scavenged, ScrubOptions, Scrubbed, Verified,
 };
 pub use embedded::{backup, inspect};
+pub use encryption::{WrappingKeys, WrappingKeysError};
 pub use error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge,
 };

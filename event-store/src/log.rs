@@ -7,30 +7,39 @@ mod chain;
 mod clean;
 mod clock;
 mod codec;
+mod data_key;
 mod disk;
 mod folder;
 mod frame;
+mod header;
+mod key_file;
 mod mark;
+mod new_segment;
 mod recovery;
 mod rewrite;
 mod segment;
+mod segment_keys;
 mod simulated;
 
 pub use chain::{AuditHead, ChainEnd, NoAuditHead};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile};
 pub use folder::Folder;
+pub use key_file::KeyError;
+pub use segment_keys::RotatedKeys;
 pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
-pub(crate) use frame::{FrameBuilder, Kinds, RECLAIMED_RECORD_BYTES, kind_hash};
+pub(crate) use frame::{FrameBuilder, Kinds, kind_hash};
+pub(crate) use header::SEGMENT_HEADER_BYTES;
+pub(crate) use key_file::KeyOf;
 pub(crate) use mark::Mark;
+pub(crate) use new_segment::{NewSegment, UNFINISHED, remove_unfinished};
 pub(crate) use recovery::{
-    Look, ScannedRecord, check_active, check_sealed, look, next_segment, recover_active,
+    Look, ScannedRecord, check_active, check_sealed, look, look_locked, recover_active,
     recover_sealed, scan_whole, scan_written, segment_files, segments_on, try_scan_whole,
 };
-pub(crate) use rewrite::{
-    Rewrite, UNFINISHED, discard_segment, remove_unfinished, replace_segment,
-};
-pub(crate) use segment::{RecordPlace, SEGMENT_HEADER_BYTES, Segment, index_name, segment_name};
+pub(crate) use rewrite::{Rewrite, discard_segment, replace_segment};
+pub(crate) use segment::{RecordPlace, Segment, index_name, segment_name};
+pub(crate) use segment_keys::SegmentKeys;

@@ -1,10 +1,13 @@
 //! The hash chain: what was changed or cut by somebody who knows the format is found as well.
 
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use encrypted::new_disk;
 use event_store::log::{AuditHead, ChainEnd, Disk, SimDisk};
 use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, Verified};
 use given::{event, everything, stream};
@@ -20,7 +23,10 @@ async fn append(store: &EmbeddedStore, numbers: std::ops::Range<u64>) {
 
 /// A store of several segments, closed in peace, and the head that was exported after some events.
 async fn exported(after: u64) -> (SimDisk, AuditHead) {
-    let disk = SimDisk::new();
+    exported_from(SimDisk::new(), after).await
+}
+
+async fn exported_from(disk: SimDisk, after: u64) -> (SimDisk, AuditHead) {
     let store = open(&disk).await.unwrap();
     append(&store, 0..1).await;
     append(&store, 1..after).await;
@@ -110,6 +116,15 @@ async fn a_good_log_goes_through_every_head_that_was_exported() {
         assert_eq!((verified.events, verified.head.position), (30, Position::new(30)));
         let start = AuditHead { position: Position::START, chain: ChainEnd::START };
         assert_eq!(verify(&disk, Some(start)).await.unwrap().head, verified.head);
+    }
+}
+
+#[tokio::test]
+async fn an_encrypted_log_goes_through_every_head_that_was_exported() {
+    for after in [2, 5, 29] {
+        let (disk, head) = exported_from(new_disk(true).await, after).await;
+        let verified = verify(&disk, Some(head)).await.unwrap();
+        assert_eq!((verified.events, verified.head.position), (30, Position::new(30)));
     }
 }
 

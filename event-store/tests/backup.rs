@@ -1,15 +1,19 @@
 //! Backups while writers write, putting them back, and what is found wrong with them.
 
-#[path = "given/coins.rs"]
-mod chance;
 #[path = "backup/damage.rs"]
 mod damage;
+#[path = "given/dice.rs"]
+mod dice;
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "backup/increments.rs"]
 mod increments;
 #[path = "backup/kills.rs"]
 mod kills;
+#[path = "backup/locked.rs"]
+mod locked;
 #[path = "backup/moments.rs"]
 mod moments;
 #[path = "given/scavenging.rs"]
@@ -19,12 +23,22 @@ mod simulated;
 #[path = "backup/writing.rs"]
 mod writing;
 
+use std::sync::Arc;
+
 use chrono::DateTime;
+use encrypted::new_disk;
 use event_store::backup::{BackedUp, Backup, BackupError, Originals, Restored, back_up, restore};
 use event_store::log::{Disk, SimDisk};
-use event_store::{AsOf, EmbeddedStore, EventStore, ExpectedRevision, Position, RecordedEvent};
+use event_store::{
+    AsOf, EmbeddedStore, EventStore, ExpectedRevision, Position, RecordedEvent, WrappingKeys,
+};
 use given::{event, everything, stream};
-use simulated::{all_of, open};
+use simulated::{all_of, keys, open};
+
+/// The keys of all logs here that are encrypted.
+fn given_keys() -> Option<Arc<WrappingKeys>> {
+    Some(Arc::new(keys()))
+}
 
 /// Backs up what the disk has up to this head.
 fn back_up_to(
@@ -33,14 +47,14 @@ fn back_up_to(
     to: &dyn Disk,
     since: Option<&dyn Disk>,
 ) -> Result<BackedUp, BackupError> {
-    let originals = Originals::open(from)?;
+    let originals = Originals::open(from, given_keys())?;
     assert!(originals.reach(from, head)?);
     let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
     back_up(&Backup { originals: &originals, head, to, since, now }, &mut |_| {})
 }
 
 fn put_back(from: &dyn Disk, to: &dyn Disk, until: Option<AsOf>) -> Result<Restored, BackupError> {
-    restore(from, to, until, &mut |_| {})
+    restore(from, to, given_keys(), until, &mut |_| {})
 }
 
 async fn append(store: &EmbeddedStore, name: &str, numbers: std::ops::Range<u64>) {
@@ -50,7 +64,11 @@ async fn append(store: &EmbeddedStore, name: &str, numbers: std::ops::Range<u64>
 
 /// A log of several segments: appends of one to four events each. And its events.
 async fn small_log() -> (SimDisk, EmbeddedStore, Vec<RecordedEvent>) {
-    let disk = SimDisk::new();
+    log_on(SimDisk::new()).await
+}
+
+/// The same on this disk.
+async fn log_on(disk: SimDisk) -> (SimDisk, EmbeddedStore, Vec<RecordedEvent>) {
     let store = open(&disk).await.unwrap();
     let mut number = 0;
     for turn in 0..16 {

@@ -13,8 +13,9 @@ mod suite;
 use std::sync::Arc;
 
 use event_store::log::SimDisk;
-use event_store::{EmbeddedOptions, EmbeddedStore};
+use event_store::{EmbeddedOptions, EmbeddedStore, WrappingKeys};
 use tempfile::TempDir;
+use tokio_util::task::AbortOnDropHandle;
 
 async fn in_a_folder() -> (suite::Store, TempDir) {
     let folder = TempDir::new().unwrap();
@@ -23,16 +24,27 @@ async fn in_a_folder() -> (suite::Store, TempDir) {
 }
 
 async fn in_many_segments() -> (suite::Store, SimDisk) {
-    const SEGMENT_BYTES: u64 = 1500;
     let disk = SimDisk::new();
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(SEGMENT_BYTES);
+    (Arc::new(EmbeddedStore::open(small_segments(&disk)).await.unwrap()), disk)
+}
+
+async fn encrypted() -> (suite::Store, SimDisk) {
+    let disk = SimDisk::new();
+    let options = small_segments(&disk).encryption(new_keys());
     (Arc::new(EmbeddedStore::open(options).await.unwrap()), disk)
 }
 
-/// A store of many segments that is scavenged again and again, until the guard is dropped.
-async fn always_scavenged() -> (suite::Store, tokio_util::task::AbortOnDropHandle<()>) {
+fn small_segments(disk: &SimDisk) -> EmbeddedOptions {
     const SEGMENT_BYTES: u64 = 1500;
-    let options = EmbeddedOptions::disk(Arc::new(SimDisk::new())).segment_bytes(SEGMENT_BYTES);
+    EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(SEGMENT_BYTES)
+}
+
+fn new_keys() -> WrappingKeys {
+    WrappingKeys::from_text(&WrappingKeys::new_line("key").unwrap()).unwrap()
+}
+
+/// A store of many segments that is scavenged again and again, until the guard is dropped.
+async fn always_scavenged(options: EmbeddedOptions) -> (suite::Store, AbortOnDropHandle<()>) {
     let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
     let scavenged = Arc::clone(&store);
     let again = tokio::spawn(async move {
@@ -41,7 +53,7 @@ async fn always_scavenged() -> (suite::Store, tokio_util::task::AbortOnDropHandl
             tokio::task::yield_now().await;
         }
     });
-    (store, tokio_util::task::AbortOnDropHandle::new(again))
+    (store, AbortOnDropHandle::new(again))
 }
 
 mod folder {
@@ -56,8 +68,26 @@ mod many_segments {
     crate::conformance_suite!(in_many_segments(), several);
 }
 
+mod encrypted_segments {
+    //! With the same, encrypted.
+    use super::encrypted;
+    crate::conformance_suite!(encrypted(), several);
+}
+
 mod scavenged {
     //! While what is hidden is reclaimed.
-    use super::always_scavenged;
-    crate::conformance_suite!(always_scavenged(), several_without_past);
+    use super::{SimDisk, always_scavenged, small_segments};
+    crate::conformance_suite!(
+        always_scavenged(small_segments(&SimDisk::new())),
+        several_without_past
+    );
+}
+
+mod encrypted_and_scavenged {
+    //! While what is hidden is reclaimed from encrypted segments.
+    use super::{SimDisk, always_scavenged, new_keys, small_segments};
+    crate::conformance_suite!(
+        always_scavenged(small_segments(&SimDisk::new()).encryption(new_keys())),
+        several_without_past
+    );
 }

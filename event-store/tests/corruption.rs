@@ -1,10 +1,13 @@
 //! Changed and missing bytes: reported or repaired, never served.
 
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use encrypted::new_disk;
 use event_store::log::SimDisk;
 use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Index, ReadIndex, RecordedEvent};
 use futures::TryStreamExt;
@@ -13,9 +16,9 @@ use simulated::{all_of, open};
 
 const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
 
-/// A small store of several segments, closed in peace; and all that is in it.
-async fn small_store() -> (SimDisk, Vec<RecordedEvent>) {
-    let disk = SimDisk::new();
+/// A small store of several segments, encrypted or not, closed in peace; and all that is in it.
+async fn small_store(encrypted: bool) -> (SimDisk, Vec<RecordedEvent>) {
+    let disk = new_disk(encrypted).await;
     let store = open(&disk).await.unwrap();
     for number in 0..30 {
         let name = STREAMS[usize::try_from(number).unwrap() % STREAMS.len()];
@@ -61,13 +64,29 @@ async fn verify(disk: &SimDisk) -> Result<u64, String> {
 
 #[tokio::test]
 async fn a_good_log_verifies() {
-    let (disk, all) = small_store().await;
-    assert_eq!(verify(&disk).await, Ok(all.len() as u64));
+    for encrypted in [false, true] {
+        let (disk, all) = small_store(encrypted).await;
+        assert_eq!(verify(&disk).await, Ok(all.len() as u64));
+    }
+}
+
+/// Whether a file can be made again when it is lost.
+fn can_be_made_again(name: &str) -> bool {
+    !name.ends_with(".log") && !name.ends_with(".key")
 }
 
 #[tokio::test]
 async fn one_changed_byte_anywhere_is_noticed_or_makes_no_difference() {
-    let (disk, all) = small_store().await;
+    changed_bytes_are_noticed_or_make_no_difference(false).await;
+}
+
+#[tokio::test]
+async fn one_changed_byte_anywhere_in_an_encrypted_store_is_noticed_too() {
+    changed_bytes_are_noticed_or_make_no_difference(true).await;
+}
+
+async fn changed_bytes_are_noticed_or_make_no_difference(encrypted: bool) {
+    let (disk, all) = small_store(encrypted).await;
     let (mut reported, mut harmless) = (0, 0);
     for name in names(&disk).await {
         let whole = disk.contents(&name).unwrap();
@@ -82,11 +101,11 @@ async fn one_changed_byte_anywhere_is_noticed_or_makes_no_difference() {
                 Ok(read) => {
                     assert_eq!(read, all, "{name} byte {at}");
                     let found = verify(&damaged).await;
-                    assert_eq!(found.is_err(), name.ends_with(".log"), "{name} byte {at}");
+                    assert_ne!(found.is_err(), can_be_made_again(&name), "{name} byte {at}");
                     harmless += 1;
                 }
                 Err(_) => {
-                    assert!(name.ends_with(".log"), "{name} byte {at} can be made again");
+                    assert!(!can_be_made_again(&name), "{name} byte {at} can be made again");
                     reported += 1;
                 }
             }
@@ -96,20 +115,20 @@ async fn one_changed_byte_anywhere_is_noticed_or_makes_no_difference() {
 }
 
 #[tokio::test]
-async fn a_missing_segment_is_refused_and_a_missing_index_made_again() {
-    let (disk, all) = small_store().await;
+async fn a_missing_segment_or_key_is_refused_and_a_missing_index_made_again() {
+    let (disk, all) = small_store(true).await;
     for name in names(&disk).await {
         let damaged = disk.copy();
         event_store::log::Disk::remove(&damaged, &name).unwrap();
         match read_in_every_way(&damaged).await {
             Ok(read) => {
-                assert!(!name.ends_with(".log"), "{name} is missed");
+                assert!(can_be_made_again(&name), "{name} is missed");
                 assert_eq!(read, all, "without {name}");
             }
-            Err(error) => assert!(name.ends_with(".log"), "without {name}: {error}"),
+            Err(error) => assert!(!can_be_made_again(&name), "without {name}: {error}"),
         }
         let again = damaged.contents(&name).is_some();
-        assert_eq!(again, !name.ends_with(".log"), "{name} is there again");
+        assert_eq!(again, can_be_made_again(&name), "{name} is there again");
     }
 }
 
@@ -121,10 +140,19 @@ fn changed(whole: &[u8], at: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn every_changed_byte_of_the_log_and_its_indexes_is_found_by_verifying() {
-    let (disk, all) = small_store().await;
+    every_changed_byte_is_found_by_verifying(false).await;
+}
+
+#[tokio::test]
+async fn every_changed_byte_of_an_encrypted_store_is_found_by_verifying() {
+    every_changed_byte_is_found_by_verifying(true).await;
+}
+
+async fn every_changed_byte_is_found_by_verifying(encrypted: bool) {
+    let (disk, all) = small_store(encrypted).await;
     let files = names(&disk).await;
     let store = open(&disk).await.unwrap();
-    for name in files.iter().filter(|name| name.ends_with(".log")) {
+    for name in files.iter().filter(|name| name.ends_with(".log") || name.ends_with(".key")) {
         let whole = disk.contents(name).unwrap();
         for at in 0..whole.len() {
             disk.put_into(name, &changed(&whole, at));
@@ -148,8 +176,21 @@ async fn every_changed_byte_of_the_log_and_its_indexes_is_found_by_verifying() {
 }
 
 #[tokio::test]
+async fn a_changed_byte_in_the_middle_of_a_log_closed_in_peace_is_told_as_damage() {
+    let (disk, _) = small_store(true).await;
+    let last = names(&disk).await.into_iter().rfind(|name| name.ends_with(".log")).unwrap();
+    let whole = disk.contents(&last).unwrap();
+    let frames = whole.windows(4).enumerate().filter(|(_, four)| four == b"VZFR");
+    let frames: Vec<usize> = frames.map(|(at, _)| at).collect();
+    assert!(frames.len() > 2, "the last segment has {} frames", frames.len());
+    disk.put(&last, changed(&whole, frames[0] + 4));
+    let error = read_in_every_way(&disk).await.unwrap_err();
+    assert!(error.contains("a frame is damaged, and a whole one follows"), "{error}");
+}
+
+#[tokio::test]
 async fn a_cut_at_any_length_after_a_close_in_peace_is_refused() {
-    let (disk, _) = small_store().await;
+    let (disk, _) = small_store(true).await;
     let last = names(&disk).await.into_iter().rfind(|name| name.ends_with(".log")).unwrap();
     let whole = disk.contents(&last).unwrap();
     for length in 0..whole.len() {
@@ -161,7 +202,7 @@ async fn a_cut_at_any_length_after_a_close_in_peace_is_refused() {
 
 /// The small store with this byte in the header of its first segment, and the checksum right.
 async fn with_header_byte(at: usize, byte: u8) -> SimDisk {
-    let (disk, _) = small_store().await;
+    let (disk, _) = small_store(false).await;
     let name = "00000000000000000001.log";
     let mut bytes = disk.contents(name).unwrap();
     bytes[at] = byte;

@@ -1,19 +1,25 @@
 //! Power cuts and failing disks: what was acknowledged stays, what was not is whole or gone.
 
-#[path = "given/coins.rs"]
-mod chance;
+#[path = "given/dice.rs"]
+mod dice;
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/seeds.rs"]
+mod seeds;
 #[path = "given/simulated.rs"]
 mod simulated;
 
-use chance::coins;
+use dice::Dice;
+use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
     MultiAppendError, RecordedEvent, StoreError,
 };
 use given::{event, everything, stream};
+use seeds::seeds;
 use simulated::{all_of, open};
 
 const FIRST_SEGMENT: &str = "00000000000000000001.log";
@@ -21,6 +27,11 @@ const FIRST_SEGMENT: &str = "00000000000000000001.log";
 async fn append(store: &EmbeddedStore, name: &str, numbers: &[u64]) -> Result<(), AppendError> {
     let events = numbers.iter().map(|&number| event(number)).collect();
     store.append(&stream(name), ExpectedRevision::Any, events).await.map(drop)
+}
+
+/// A disk with an empty store, in plain and encrypted.
+async fn new_disks() -> [SimDisk; 2] {
+    [new_disk(false).await, new_disk(true).await]
 }
 
 /// The first segment without the room behind its last frame, which is zeros.
@@ -31,8 +42,7 @@ fn written(disk: &SimDisk) -> Vec<u8> {
 }
 
 /// A log of three commits that was not closed, and its length after the second.
-async fn three_commits() -> (SimDisk, usize) {
-    let disk = SimDisk::new();
+async fn three_commits(disk: SimDisk) -> (SimDisk, usize) {
     let store = open(&disk).await.unwrap();
     append(&store, "track-1", &[0]).await.unwrap();
     append(&store, "track-1", &[1, 2]).await.unwrap();
@@ -44,7 +54,12 @@ async fn three_commits() -> (SimDisk, usize) {
 
 #[tokio::test]
 async fn a_tail_torn_at_any_byte_is_cut() {
-    let (disk, second) = three_commits().await;
+    for disk in new_disks().await {
+        tails_are_cut(three_commits(disk).await).await;
+    }
+}
+
+async fn tails_are_cut((disk, second): (SimDisk, usize)) {
     let whole = written(&disk);
     for length in second..whole.len() {
         let torn = disk.copy();
@@ -65,7 +80,7 @@ async fn a_tail_torn_at_any_byte_is_cut() {
 
 #[tokio::test]
 async fn a_damaged_frame_before_a_whole_one_is_refused() {
-    let (disk, second) = three_commits().await;
+    let (disk, second) = three_commits(SimDisk::new()).await;
     let whole = written(&disk);
     for at in 64..second {
         let damaged = disk.copy();
@@ -79,9 +94,9 @@ async fn a_damaged_frame_before_a_whole_one_is_refused() {
 
 #[tokio::test]
 async fn power_cuts_lose_nothing_that_was_acknowledged() {
-    for seed in 0..200 {
-        let mut throw = coins(seed);
-        let mut disk = SimDisk::new();
+    for seed in seeds("power_cuts_lose_nothing_that_was_acknowledged", 200) {
+        let mut dice = Dice::new(seed);
+        let mut disk = new_disk(seed % 2 == 1).await;
         let mut acknowledged = 0;
         for _ in 0..4 {
             let store = open(&disk).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -99,7 +114,7 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
             disk.fail(Fault::SegmentSync(1));
             let lost = append(&store, "track-1", &[number, number + 1]).await;
             assert!(matches!(lost, Err(AppendError::Store(StoreError::Poisoned { .. }))));
-            disk = disk.cut_power(&mut throw);
+            disk = disk.cut_power(|| dice.below(2) == 0);
         }
         let store = open(&disk).await.unwrap();
         assert_eq!(everything(&store).await.unwrap().len() as u64 % 2, 0, "seed {seed}: half");
@@ -110,7 +125,12 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
 /// next opening: so it is durable by then.
 #[tokio::test]
 async fn what_an_opening_shows_survives_a_power_cut() {
-    let disk = SimDisk::new();
+    for disk in new_disks().await {
+        what_is_shown_survives(disk).await;
+    }
+}
+
+async fn what_is_shown_survives(disk: SimDisk) {
     let store = open(&disk).await.unwrap();
     append(&store, "track-1", &[0]).await.unwrap();
     disk.fail(Fault::SegmentSync(1));
@@ -129,7 +149,12 @@ async fn what_an_opening_shows_survives_a_power_cut() {
 /// is found by stream as well.
 #[tokio::test]
 async fn a_power_cut_after_any_step_loses_nothing_that_was_acknowledged() {
-    let disk = SimDisk::new();
+    for disk in new_disks().await {
+        no_step_loses_what_was_acknowledged(disk).await;
+    }
+}
+
+async fn no_step_loses_what_was_acknowledged(disk: SimDisk) {
     let store = open(&disk).await.unwrap();
     disk.remember();
     let mut acknowledged_at = Vec::new();
@@ -182,7 +207,7 @@ fn numbered(held: &[RecordedEvent]) -> Vec<event_store::EventId> {
 /// those that were acknowledged are; the stream that it opens is open if and only if it is there.
 #[tokio::test]
 async fn an_append_to_several_streams_is_whole_or_gone_after_any_step() {
-    let disk = SimDisk::new();
+    let disk = new_disk(true).await;
     let store = open(&disk).await.unwrap();
     disk.remember();
     let mut acknowledged_at = Vec::new();
@@ -197,11 +222,11 @@ async fn an_append_to_several_streams_is_whole_or_gone_after_any_step() {
     for (step, disk) in disk.remembered().into_iter().enumerate() {
         let acknowledged = acknowledged_at.iter().filter(|&&at| at <= step + 1).count() as u64;
         for seed in 0..4 {
-            let mut throw = coins(seed + step as u64 * 4);
+            let mut dice = Dice::new(seed + step as u64 * 4);
             let after = disk.cut_power(|| match seed {
                 0 => true,
                 1 => false,
-                _ => throw(),
+                _ => dice.below(2) == 0,
             });
             let store = open(&after).await.unwrap();
             let mut held = numbered(&everything(&store).await.unwrap());
@@ -234,7 +259,8 @@ async fn a_failed_append_to_several_streams_is_not_seen() {
             let poisoned = matches!(&error, MultiAppendError::Store(StoreError::Poisoned { .. }));
             assert!(poisoned, "{error}");
             assert_eq!(everything(&store).await.unwrap().len(), 2, "{fault:?}");
-            let store = open(&disk.cut_power(coins(seed))).await.unwrap();
+            let mut dice = Dice::new(seed);
+            let store = open(&disk.cut_power(|| dice.below(2) == 0)).await.unwrap();
             let held = everything(&store).await.unwrap().len() as u64;
             // The stream that is opened gets an event of its metadata.
             assert!([2, 2 + SEVERAL + 1].contains(&held), "{fault:?}, seed {seed}: {held}");
@@ -258,9 +284,15 @@ async fn retries_without_a_revision_are_known_after_reopening() {
 
 #[tokio::test]
 async fn after_any_failed_sync_nothing_is_acknowledged_until_reopened() {
+    for encrypted in [false, true] {
+        failed_syncs_acknowledge_nothing(encrypted).await;
+    }
+}
+
+async fn failed_syncs_acknowledge_nothing(encrypted: bool) {
     let mut poisonings = 0;
     for nth in 1..30 {
-        let disk = SimDisk::new();
+        let disk = new_disk(encrypted).await;
         let store = open(&disk).await.unwrap();
         disk.fail(Fault::Sync(nth));
         let mut acknowledged = Vec::new();
@@ -302,8 +334,14 @@ async fn a_failed_write_poisons_too() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_and_goes_on_once_there_is_room() {
+    for encrypted in [false, true] {
+        a_full_disk_refuses_and_goes_on(encrypted).await;
+    }
+}
+
+async fn a_full_disk_refuses_and_goes_on(encrypted: bool) {
     for room in (0..1500).step_by(3) {
-        let disk = SimDisk::new();
+        let disk = new_disk(encrypted).await;
         let store = open(&disk).await.unwrap();
         append(&store, "track-1", &[0]).await.unwrap();
         disk.set_capacity_bytes(Some(disk.used_bytes() + room));

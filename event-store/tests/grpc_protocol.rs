@@ -7,6 +7,8 @@ mod arriving;
 mod interruptions;
 #[path = "grpc_protocol/links.rs"]
 mod links;
+#[path = "grpc_protocol/lost_answers.rs"]
+mod lost_answers;
 #[path = "grpc_protocol/official_client.rs"]
 mod official_client;
 #[path = "conformance/one_at_a_time.rs"]

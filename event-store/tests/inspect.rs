@@ -1,5 +1,7 @@
 //! Looking at a folder from outside: all is told, nothing is changed.
 
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/scavenging.rs"]
@@ -8,19 +10,30 @@ mod scavenging;
 mod simulated;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use event_store::inspect::{IndexState, Inspected, RecoveryStep, inspect};
+use encrypted::new_disk;
+use event_store::inspect::{IndexState, Inspected, InspectedSegment, RecoveryStep, inspect};
 use event_store::log::{Disk, Folder, SimDisk};
-use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata};
+use event_store::{
+    EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata, WrappingKeys,
+};
 use given::{event, everything, stream};
-use simulated::{all_of, open};
+use simulated::{all_of, keys, open};
 
 async fn append(store: &EmbeddedStore, name: &str, number: u64) {
     store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
 }
 
+fn given_keys() -> Option<Arc<WrappingKeys>> {
+    Some(Arc::new(keys()))
+}
+
 async fn thirty_events() -> (SimDisk, EmbeddedStore) {
-    let disk = SimDisk::new();
+    thirty_on(SimDisk::new()).await
+}
+
+async fn thirty_on(disk: SimDisk) -> (SimDisk, EmbeddedStore) {
     let store = open(&disk).await.unwrap();
     for number in 0..30 {
         append(&store, ["track-1", "track-2", "user-1"][number as usize % 3], number).await;
@@ -35,7 +48,7 @@ fn looked_at(disk: &SimDisk) -> Inspected {
         names.iter().map(|name| (name.clone(), disk.contents(name).unwrap())).collect::<Vec<_>>()
     };
     let before = all(disk);
-    let found = inspect(disk).unwrap();
+    let found = inspect(disk, given_keys()).unwrap();
     assert!(all(disk) == before, "looking has changed something");
     found
 }
@@ -142,6 +155,60 @@ async fn damage_is_named_and_whether_a_store_would_open() {
     assert!(!found.is_good() && recovery(&found).contains("is missing"), "{found:?}");
 }
 
+/// Given an encrypted log, then all is told with its keys; without, what the headers and the frames
+/// say, which segments are locked, and that this is not found bad but where no key opens it.
+#[tokio::test]
+async fn an_encrypted_log_is_told_as_far_as_the_keys_go() {
+    let (disk, store) = thirty_on(new_disk(true).await).await;
+    store.close().await.unwrap();
+    let whole = looked_at(&disk);
+    assert!(whole.is_good() && whole.head == Some(store.audit_head()));
+    assert!(whole.segments.iter().all(|it| it.header.unwrap().encrypted && it.locked.is_none()));
+    assert_eq!((whole.statistics.events, recovery(&whole).as_str()), (30, ""));
+
+    let other = WrappingKeys::from_text(&format!("other:{}", "07".repeat(32))).unwrap();
+    for (keys, words) in [(None, "no key was given"), (Some(other), "not among those given")] {
+        let found = inspect(&disk, keys.map(Arc::new)).unwrap();
+        assert!(found.is_good() && found.head.is_none());
+        assert_eq!(found.statistics.events, 0);
+        for (locked, known) in found.segments.iter().zip(&whole.segments) {
+            assert!(locked.locked.as_ref().unwrap().contains(words), "{locked:?}");
+            let seen = |it: &InspectedSegment| (it.last, it.bytes, it.room_bytes, it.header);
+            assert_eq!(seen(locked), seen(known));
+            assert_eq!((&locked.index, locked.recorded), (&known.index, None));
+        }
+        let told = recovery(&found);
+        assert!(told.starts_with("refuse to open: ") && told.contains(words), "{told}");
+    }
+
+    let damaged = |name: &str, at: usize| {
+        let (damaged, mut bytes) = (disk.copy(), disk.contents(name).unwrap());
+        bytes[at] ^= 1;
+        damaged.put(name, bytes);
+        damaged
+    };
+    // The frames are checked without keys.
+    let first = "00000000000000000001.log";
+    let found = inspect(&damaged(first, 300), None).unwrap();
+    assert!(!found.is_good() && found.segments[0].wrong.as_ref().unwrap().contains(first));
+    let name = disk.list().unwrap().into_iter().find(|it| it.ends_with(".key")).unwrap();
+    let missing = disk.copy();
+    missing.remove(&name).unwrap();
+    let another = WrappingKeys::from_text(&format!("key:{}", "08".repeat(32))).unwrap();
+    for (disk, keys) in [
+        (&missing, given_keys()),
+        (&damaged(&name, 110), given_keys()),
+        (&disk, Some(Arc::new(another))),
+    ] {
+        let found = inspect(disk, keys).unwrap();
+        let segment = &found.segments[0];
+        assert!(!found.is_good() && segment.locked.is_some(), "{segment:?}");
+        let wrong = segment.wrong.as_ref().unwrap();
+        assert!(wrong.contains(&name) && wrong.lines().count() == 1, "{wrong}");
+        assert!(recovery(&found).contains(wrong), "{}", recovery(&found));
+    }
+}
+
 /// Every format that was ever written is looked at, on the real disk and read-only.
 #[test]
 fn old_formats_are_looked_at() {
@@ -152,7 +219,7 @@ fn old_formats_are_looked_at() {
         ("format-2-index-4", 2, None),
         ("format-3-reclaimed", 3, None),
     ] {
-        let found = inspect(&Folder::read_only(fixtures.join(name))).unwrap();
+        let found = inspect(&Folder::read_only(fixtures.join(name)), None).unwrap();
         assert!(found.is_good(), "{name}: {found:?}");
         assert_eq!(found.segments[0].header.unwrap().version, version, "{name}");
         if let Some(index) = index {

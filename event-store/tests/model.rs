@@ -1,6 +1,8 @@
 //! The store against a model of it in a few maps: any sequence of operations, crashes, reopenings
 //! and scavenging included, leaves both with the same answers and the same events.
 
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "model/model.rs"]
@@ -13,6 +15,7 @@ mod simulated;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, EventType, ExpectedRevision, ExpectedState, Index,
@@ -177,8 +180,8 @@ enum Answer {
 type Answering = Pin<Box<dyn Future<Output = Answer>>>;
 
 impl Pair {
-    async fn new() -> Self {
-        let disk = SimDisk::new();
+    async fn new(encrypted: bool) -> Self {
+        let disk = new_disk(encrypted).await;
         let store = Arc::new(open(&disk).await.unwrap());
         Self { disk, store, model: Model::default(), next_id: 0, sent: Vec::new() }
     }
@@ -467,26 +470,35 @@ fn outcome(got: Result<event_store::Appended, AppendError>) -> Outcome {
 }
 
 proptest! {
+    // 256 cases, or as many as `PROPTEST_CASES` says.
     #![proptest_config(ProptestConfig {
-        cases: 256,
         failure_persistence: None,
         ..Default::default()
     })]
 
     #[test]
     fn the_store_does_what_the_model_does(operations in operations()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut pair = Pair::new().await;
-            for operation in operations {
-                let opens = matches!(operation, Operation::Reopen | Operation::Crash { .. });
-                pair.apply(operation).await;
-                pair.compare().await;
-                if opens {
-                    pair.compare_indexes().await;
-                }
-            }
-            pair.compare_indexes().await;
-        });
+        does_what_the_model_does(operations, false);
     }
+
+    #[test]
+    fn the_encrypted_store_does_what_the_model_does(operations in operations()) {
+        does_what_the_model_does(operations, true);
+    }
+}
+
+fn does_what_the_model_does(operations: Vec<Operation>, encrypted: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let mut pair = Pair::new(encrypted).await;
+        for operation in operations {
+            let opens = matches!(operation, Operation::Reopen | Operation::Crash { .. });
+            pair.apply(operation).await;
+            pair.compare().await;
+            if opens {
+                pair.compare_indexes().await;
+            }
+        }
+        pair.compare_indexes().await;
+    });
 }

@@ -1,9 +1,11 @@
 //! Scavenging: what no reader can see goes, all else stays as it was, and the hash chain with it.
 
-#[path = "given/coins.rs"]
-mod chance;
 #[path = "scavenge/crashes.rs"]
 mod crashes;
+#[path = "given/dice.rs"]
+mod dice;
+#[path = "given/encrypted.rs"]
+mod encrypted;
 #[path = "given/events.rs"]
 mod given;
 #[path = "scavenge/passes.rs"]
@@ -59,6 +61,17 @@ async fn seal(store: &EmbeddedStore, disk: &SimDisk) {
     while segments() == before {
         append(store, "filler", NUMBER.fetch_add(1, Ordering::Relaxed)).await;
     }
+}
+
+/// Whether each encrypted segment has its key beside it, and there are no others.
+fn keys_are_those_of_segments(disk: &SimDisk) -> bool {
+    let logs = names(disk, ".log").into_iter();
+    let header = logs.map(|name| disk.contents(&name).unwrap());
+    let encrypted = header.filter(|bytes| bytes[72] & 1 == 1);
+    let salts = encrypted.map(|bytes| u32::from_le_bytes(bytes[32..36].try_into().unwrap()));
+    let keys = names(disk, ".key");
+    keys.len() == names(disk, ".log").len() * usize::from(!keys.is_empty())
+        && salts.zip(&keys).all(|(salt, key)| key.ends_with(&format!(".{salt:08x}.key")))
 }
 
 fn names(disk: &SimDisk, ending: &str) -> Vec<String> {

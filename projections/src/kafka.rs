@@ -30,7 +30,7 @@ use event_schemas::commerce::{EscrowEvent, ListingEvent, OrderEvent, PaymentEven
 use event_schemas::saga::SagaEvent;
 use event_schemas::social::{ChannelEvent, MessageEvent};
 use event_schemas::user::UserEvent;
-use event_store::{EventStore, Filter, ReadError, RecordedEvent, StoreError};
+use event_store::{EventStore, Filter, ReadError, RecordedEvent};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -120,12 +120,6 @@ pub enum EventBusError {
     /// The work was given up in the middle.
     #[error("publishing was cut off")]
     CutOff,
-}
-
-impl From<StoreError> for EventBusError {
-    fn from(error: StoreError) -> Self {
-        Self::Read(error.into())
-    }
 }
 
 impl EventBus {

@@ -8,6 +8,7 @@
 //! | [`projection`] | the port of a projection: the events it takes, how they change its model |
 //! | [`envelope`] | recorded events, opened |
 //! | [`runner`] | batches, checkpoints, parked events, leases, rebuilds, waiting for a position |
+//! | `mark` | an event by which a log is known again |
 //! | [`page`], [`query_error`] | pages of rows, and what can go wrong with a query |
 //! | [`analytics`] | the port of counts of listenings |
 //! | [`postgres`] | the models in PostgreSQL, each with its queries |
@@ -23,6 +24,7 @@ pub mod analytics;
 pub mod clickhouse;
 pub mod envelope;
 pub mod kafka;
+mod mark;
 pub mod page;
 pub mod postgres;
 pub mod projection;

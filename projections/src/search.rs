@@ -29,7 +29,7 @@ pub const QUERY_CHARS_MAX: usize = 200;
 /// What a document is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// A published track.
+    /// A published track whose master was not taken down.
     Track(TrackId),
     /// A person.
     Person(UserId),

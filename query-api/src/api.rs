@@ -9,7 +9,6 @@ use access::{Problem, ProblemType, RateGate, RouteClass, TokenVerifier};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 use event_store::EventStore;
 use media::ObjectStorage;
 use projections::analytics::PlayStatistics;
@@ -21,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Engine;
 use crate::limits::BODY_BYTES_MAX;
 use crate::live::Hub;
+use crate::routes::routes;
 use crate::socket::Sockets;
-use crate::{graphql, socket, streaming};
 
 /// What the doors are made of; chosen by whoever wires them.
 pub struct QueryApiParts {
@@ -74,10 +73,7 @@ impl QueryApi {
     /// The router with every door.
     pub fn router(&self) -> Router {
         let rate = from_fn_with_state(self.parts.rates.state(RouteClass::Read), limit_rate);
-        Router::new()
-            .route("/graphql", post(graphql::post).get(socket::open).fallback(socket::not_allowed))
-            .route("/media/tracks/{track_id}/{*file}", get(streaming::track::file))
-            .route("/media/orders/{order_id}/master", get(streaming::order::master))
+        routes()
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(rate)
             .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))

@@ -6,6 +6,7 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | [`api`] | the parts the doors work with, and the router |
+//! | [`routes`] | every door, in one list |
 //! | [`schema`] | what can be asked, one file a domain |
 //! | [`engine`], [`document`], [`nul`] | a request carried out, and what is refused before |
 //! | [`reader`], [`rows`], [`freshness`] | one request's view of the models |
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod live;
 pub mod nul;
 pub mod reader;
+pub mod routes;
 pub mod rows;
 pub mod schema;
 pub mod socket;

@@ -1,12 +1,13 @@
 //! `backup`: copies the log to another folder, also while a platform writes it.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_store::backup::{Backup, BackupError, CopyProgress, Originals, TargetFolder, back_up};
 use event_store::log::{Clock as _, Disk, Folder, SystemClock};
-use event_store::{EventStore, Position};
+use event_store::{EventStore, Position, WrappingKeys};
 use serde_json::json;
 
 use crate::command::ReplayError;
@@ -27,14 +28,24 @@ pub struct BackupArgs {
     since: Option<PathBuf>,
 }
 
-/// Backs up the log in this folder, which the store has open; what it tells of is durable.
+/// The files of a log.
+#[derive(Clone, Debug)]
+pub struct LogFiles {
+    /// The folder they are in.
+    pub folder: PathBuf,
+    /// What the keys of its segments are wrapped by, where those are encrypted.
+    pub keys: Option<Arc<WrappingKeys>>,
+}
+
+/// Backs up these files, which the store has open; what it tells of is durable. Encrypted segments
+/// are copied as they are, with their keys as they are wrapped.
 pub async fn backup(
     store: &dyn EventStore,
-    events: &Path,
+    files: &LogFiles,
     args: &BackupArgs,
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
-    let (originals, head) = originals(store, events).await?;
+    let (originals, head) = originals(store, files).await?;
     let args = args.clone();
     let work = move || {
         let to = TargetFolder::make(args.to)?;
@@ -71,11 +82,11 @@ pub async fn backup(
 /// The segments of the log, and a head asked for after they were opened that is in them.
 async fn originals(
     store: &dyn EventStore,
-    events: &Path,
+    files: &LogFiles,
 ) -> Result<(Originals, Position), ReplayError> {
-    let folder = Folder::read_only(events);
+    let folder = Folder::read_only(&files.folder);
     loop {
-        let originals = Originals::open(&folder)?;
+        let originals = Originals::open(&folder, files.keys.clone())?;
         let head = store.head().await?;
         if originals.reach(&folder, head)? {
             return Ok((originals, head));
@@ -106,5 +117,6 @@ pub(crate) fn is_usage(error: &BackupError) -> bool {
         BackupError::NotEmpty { .. }
             | BackupError::NoBackup { unfinished: false }
             | BackupError::EndsBefore { .. }
+            | BackupError::Key(_)
     )
 }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
 use event_store::backup::BackupError;
-use event_store::{EmbeddedStore, EventStore, ReadError, ScavengeError, StoreError, StreamName};
+use event_store::{
+    EmbeddedStore, EventStore, ReadError, ScavengeError, StoreError, StreamName, WrappingKeys,
+};
 use projections::runner::BatchError;
 use projections::{QueryError, RebuildError, is_unreachable};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::backup::{BackupArgs, backup, is_usage};
+use crate::backup::{BackupArgs, LogFiles, backup, is_usage};
 use crate::events::{EventsArgs, events};
 use crate::inspect::{InspectArgs, inspect};
 use crate::models::{Models, models};
@@ -224,11 +226,11 @@ impl ReplayError {
 }
 
 /// Carries out a command on the log; `folder` is the store itself where it is a folder at rest, and
-/// `events_folder` where its segments are, where that is on this machine.
+/// `files` those of its log, where they are on this machine.
 pub async fn run(
     store: &dyn EventStore,
     folder: Option<&EmbeddedStore>,
-    events_folder: Option<&Path>,
+    files: Option<&LogFiles>,
     fold_saga: FoldSaga,
     command: &ReplayCommand,
     output: &mut Output<'_>,
@@ -240,22 +242,24 @@ pub async fn run(
         ReplayCommand::Verify(args) => return verify(store, folder, args, output).await,
         ReplayCommand::Scavenge(args) => scavenge(folder, args, output).await?,
         ReplayCommand::Backup(args) => {
-            let events_folder = events_folder.ok_or(ReplayError::NotHere)?;
-            backup(store, events_folder, args, output).await?;
+            let files = files.ok_or(ReplayError::NotHere)?;
+            backup(store, files, args, output).await?;
         }
     }
     Ok(Verdict::Good)
 }
 
-/// Carries out a command on a folder; `data` is the data folder, where none is named.
+/// Carries out a command on a folder; `data` is the data folder, where none is named, and `keys` are
+/// those that a log is encrypted with.
 pub async fn run_on_folder(
     data: &Path,
+    keys: Option<Arc<WrappingKeys>>,
     command: &FolderCommand,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
     match command {
-        FolderCommand::Restore(args) => restore(args, output).await?,
-        FolderCommand::Inspect(args) => return inspect(args, data, output).await,
+        FolderCommand::Restore(args) => restore(args, keys, output).await?,
+        FolderCommand::Inspect(args) => return inspect(args, data, keys, output).await,
     }
     Ok(Verdict::Good)
 }

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use event_store::WrappingKeys;
 use event_store::inspect::{
     IndexState, Inspected, InspectedSegment, Largest, RecoveryStep, inspect as look,
 };
@@ -22,13 +24,15 @@ pub struct InspectArgs {
 }
 
 /// Looks at every byte of a folder and changes nothing; `data` is looked at when none is named.
+/// What is encrypted is looked into with these keys.
 pub async fn inspect(
     args: &InspectArgs,
     data: &Path,
+    keys: Option<Arc<WrappingKeys>>,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
     let folder = log_folder(args.folder.as_deref().unwrap_or(data))?;
-    let work = move || look(&Folder::read_only(folder));
+    let work = move || look(&Folder::read_only(folder), keys);
     let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
     for segment in &found.segments {
         output.result(&segment_document(segment), &segment_line(segment))?;
@@ -75,6 +79,8 @@ fn segment_document(segment: &InspectedSegment) -> Value {
         "version": segment.header.map(|header| header.version),
         "salt": segment.header.map(|header| format!("{:08x}", header.salt)),
         "created": segment.header.map(|header| time(header.created)),
+        "encrypted": segment.header.map(|header| header.encrypted),
+        "locked": segment.locked,
         "recorded_from": segment.recorded.map(|(from, _)| time(from)),
         "recorded_until": segment.recorded.map(|(_, until)| time(until)),
         "sealed": segment.sealed,
@@ -101,8 +107,14 @@ fn segment_line(segment: &InspectedSegment) -> String {
         segment.bytes,
         segment.room_bytes,
     );
+    if segment.header.is_some_and(|header| header.encrypted) {
+        line.push_str("  encrypted");
+    }
     if segment.reclaimed > 0 {
         line.push_str(&format!("  {} reclaimed", segment.reclaimed));
+    }
+    if let Some(locked) = &segment.locked {
+        line.push_str(&format!("\n  records not checked: {locked}"));
     }
     if let Some(wrong) = &segment.wrong {
         line.push_str(&format!("\n  bad: {wrong}"));
@@ -123,6 +135,7 @@ fn document(found: &Inspected) -> Value {
     json!({
         "good": found.is_good(),
         "segments": found.segments.len(),
+        "segments_locked": locked(found),
         "events": statistics.events,
         "reclaimed": statistics.reclaimed,
         "record_bytes": statistics.bytes,
@@ -157,6 +170,13 @@ fn lines(found: &Inspected) -> Vec<String> {
     if let Some(head) = found.head {
         lines.push(format!("the head of its hash chain is {head}"));
     }
+    if locked(found) > 0 {
+        lines.push(format!(
+            "{} segments are locked: their events are not in these numbers, and neither their \
+             records nor the hash chain could be checked",
+            locked(found)
+        ));
+    }
     let closed = if found.clean.is_some() { "was closed" } else { "is open, or was not closed" };
     lines.push(format!("its store {closed} in peace"));
     if found.recovery.is_empty() {
@@ -164,6 +184,11 @@ fn lines(found: &Inspected) -> Vec<String> {
     }
     lines.extend(found.recovery.iter().map(|step| format!("opening it would {step}")));
     lines
+}
+
+/// Of how many segments the records can't be read.
+fn locked(found: &Inspected) -> usize {
+    found.segments.iter().filter(|segment| segment.locked.is_some()).count()
 }
 
 fn share(share: &Largest) -> Value {

@@ -32,6 +32,7 @@ pub mod state;
 pub mod streams;
 pub mod verify;
 
+pub use backup::LogFiles;
 pub use command::{
     FolderCommand, ModelCommand, ReplayCommand, ReplayError, Verdict, run, run_on_folder,
     run_on_models,

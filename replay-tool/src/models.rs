@@ -51,7 +51,8 @@ struct Lag {
 }
 
 /// Prints every model: those of the settings, and those of earlier versions that are still there.
-/// Bad is one that fails, that nobody runs though it was not stopped, or that has parked events.
+/// Bad is one that fails, that is of another log, that nobody runs though it was not stopped, or
+/// that has parked events.
 pub async fn models(
     store: &dyn EventStore,
     read_models: &Models,
@@ -69,7 +70,9 @@ pub async fn models(
         let position = row.map_or(Position::START, |row| row.position);
         let lag = lag(store, projection, position).await?;
         let is_bad = |row: &Checkpoint| {
-            row.parked_events > 0 || ["retrying", NOT_RUN, SILENT].contains(&row.faring())
+            row.parked_events > 0
+                || row.is_of_another_log()
+                || ["retrying", NOT_RUN, SILENT].contains(&row.faring())
         };
         if row.is_some_and(is_bad) {
             verdict = Verdict::Bad;

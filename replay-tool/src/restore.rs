@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use event_store::backup::{TargetFolder, restore as put_back};
 use event_store::log::Folder;
-use event_store::{AsOf, Position};
+use event_store::{AsOf, Position, WrappingKeys};
 use serde_json::json;
 
 use crate::backup::telling;
@@ -29,13 +30,17 @@ pub struct RestoreArgs {
     until: Option<Moment>,
 }
 
-/// Puts a backup back, and checks all of it.
-pub async fn restore(args: &RestoreArgs, output: &mut Output<'_>) -> Result<(), ReplayError> {
+/// Puts a backup back, and checks all of it, what is encrypted with these keys.
+pub async fn restore(
+    args: &RestoreArgs,
+    keys: Option<Arc<WrappingKeys>>,
+    output: &mut Output<'_>,
+) -> Result<(), ReplayError> {
     let until = args.until.map(|moment| moment.0);
     let args = args.clone();
     let work = move || {
         let to = TargetFolder::make(args.to)?;
-        put_back(&Folder::read_only(args.from), &*to, until, &mut telling())
+        put_back(&Folder::read_only(args.from), &*to, keys, until, &mut telling())
     };
     let restored = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
     let head = restored.head;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_store::{EventStore, StreamName};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -18,8 +19,8 @@ use crashing::{Crash, CrashingActivity, CrashingStore};
 use memory_store::MemoryStore;
 
 use crate::orchestrator::{
-    Activity, ActivityError, Clock, End, Journal, Run, SagaDefinition, SagaRuntime, SagaSettings,
-    StepCall, StepKind, Way, resume,
+    Activity, ActivityError, Clock, End, Held, Journal, RetryPolicy, Run, SagaDefinition,
+    SagaRuntime, SagaSettings, StepCall, StepKind, Way, resume,
 };
 
 /// Longest that a run may take in a test.
@@ -86,6 +87,7 @@ impl Clock for SkippingClock {
 pub(crate) struct Running {
     task: tokio::task::JoinHandle<()>,
     stop: CancellationToken,
+    held: watch::Receiver<Held>,
 }
 
 impl Running {
@@ -94,13 +96,32 @@ impl Running {
         sagas: Vec<SagaDefinition>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let settings =
-            SagaSettings { checkpoint_every: Duration::from_millis(2), ..SagaSettings::default() };
+        // Each look for somebody who is away is a place to crash in.
+        let outage_max = Duration::from_secs(10 * 60);
+        let retry = RetryPolicy { outage_max, ..RetryPolicy::default() };
+        Self::retrying(store, sagas, clock, retry)
+    }
+
+    /// The same, with another policy of trying again.
+    pub(crate) fn retrying(
+        store: Arc<dyn EventStore>,
+        sagas: Vec<SagaDefinition>,
+        clock: Arc<dyn Clock>,
+        retry: RetryPolicy,
+    ) -> Self {
+        let checkpoint_every = Duration::from_millis(2);
+        let settings = SagaSettings { checkpoint_every, retry, ..SagaSettings::default() };
         let runtime = SagaRuntime::new(store, sagas, settings).clock(clock);
+        let held = runtime.held();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let task = tokio::spawn(async move { runtime.run(stopped).await.unwrap() });
-        Self { task, stop }
+        Self { task, stop, held }
+    }
+
+    /// How many runs wait for others.
+    pub(crate) fn held(&self) -> watch::Receiver<Held> {
+        self.held.clone()
     }
 
     pub(crate) async fn drain(mut self) {

@@ -15,6 +15,7 @@
 //! | [`journal`] | runs in the event store: loading and recording |
 //! | [`checkpoint`] | how far the log was followed, and which runs are not over |
 //! | `agenda`, `lane` | which runs are at work, which wait until when, and how many at once |
+//! | `outages` | who is away that steps need, told when it begins and ends |
 //! | [`instance`] | one run, driven to its end |
 //! | [`operator`] | what an operator can do about a run |
 //! | [`runtime`] | follows the log, starts runs, hands signals over, drains |
@@ -30,11 +31,13 @@ pub mod instance;
 pub mod journal;
 mod lane;
 pub mod operator;
+mod outages;
 pub mod retry;
 pub mod runtime;
 pub mod state;
 
 pub use activity::{Activity, ActivityError, IdempotencyKey, StepCall, Way};
+pub use agenda::Held;
 pub use clock::{Clock, SystemClock};
 pub use command::execute;
 pub use decide::{NextAction, can_go_back, next};

@@ -92,7 +92,7 @@ impl Activity for Transcode {
             // For the track this is an answer like any other, and the saga goes on with it.
             Err(EncoderError::BadMaster(reason)) => Verdict::BadMaster(reason),
             Err(EncoderError::Unavailable(reason)) => {
-                return Err(ActivityError::Transient(reason));
+                return Err(ActivityError::Unavailable(reason));
             }
         };
         serde_json::to_value(verdict).map_err(|error| ActivityError::Refused(error.to_string()))

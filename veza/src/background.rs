@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use event_store::EventStore;
 use media::{Ffmpeg, ObjectStorage, Prober, Scratch, TranscodeLimits, Transcoder};
 use projections::{Runner, Watermarks};
+use sagas::orchestrator::Held;
 use sagas::orchestrator::checkpoint::CheckpointError;
 use sagas::{CheckoutSettings, MediaEncoder, SagaRuntime, SagaSettings, SandboxGateway};
 use sagas::{checkout, transcode};
 use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +37,7 @@ pub const PROBE_COMMAND: &str = "probe";
 pub struct Background {
     projectors: Option<Runner>,
     sagas: Option<JoinHandle<Result<(), CheckpointError>>>,
+    held: Option<watch::Receiver<Held>>,
     scratch: Option<Scratch>,
     stop: CancellationToken,
 }
@@ -53,12 +56,14 @@ impl Background {
         read_side: ReadSide,
     ) -> anyhow::Result<Self> {
         let stop = CancellationToken::new();
-        let mut started = Self { projectors: None, sagas: None, scratch: None, stop: stop.clone() };
+        let mut started =
+            Self { projectors: None, sagas: None, held: None, scratch: None, stop: stop.clone() };
         if config.does(Role::Saga) {
             let scratch = Scratch::open(config.data.join("scratch"))
                 .with_context(|| format!("can't use the folder {}", config.data.display()))?;
             started.scratch = Some(scratch.clone());
             let runtime = sagas(config, Arc::clone(&store), handler, objects, scratch).await?;
+            started.held = Some(runtime.held());
             started.sagas = Some(tokio::spawn(drive(runtime, stop.clone())));
         }
         if config.does(Role::Projector) {
@@ -82,6 +87,12 @@ impl Background {
     #[must_use]
     pub fn sagas(&self) -> Option<AbortHandle> {
         self.sagas.as_ref().map(JoinHandle::abort_handle)
+    }
+
+    /// How many runs of sagas wait for others; none where the process runs none.
+    #[must_use]
+    pub fn held(&self) -> Option<watch::Receiver<Held>> {
+        self.held.clone()
     }
 
     /// The files of transcodes; none where the process does none.
@@ -135,7 +146,8 @@ async fn sagas(
     Ok(SagaRuntime::new(store, definitions, SagaSettings::default()))
 }
 
-/// Runs the sagas until `stop`; a store that is away as they begin is waited for.
+/// Runs the sagas until `stop`; a store that is away as they begin is waited for. On another log
+/// than theirs they do not run: an operator has to look.
 async fn drive(runtime: SagaRuntime, stop: CancellationToken) -> Result<(), CheckpointError> {
     loop {
         let ended = runtime.run(stop.clone()).await;
@@ -143,6 +155,10 @@ async fn drive(runtime: SagaRuntime, stop: CancellationToken) -> Result<(), Chec
             return ended;
         };
         if stop.is_cancelled() {
+            return ended;
+        }
+        if matches!(error, CheckpointError::AnotherLog { .. }) {
+            tracing::error!(%error, "the sagas do not run");
             return ended;
         }
         tracing::warn!(?error, "the sagas can't begin yet");

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 use access::TrustedProxies;
 
+use crate::encryption::{Encryption, KeySource};
+
 pub use error::ConfigError;
 pub use layers::{Flags, Layers, Origin, PLATFORM, PlaceFlags};
 pub use listing::listing;
@@ -44,6 +46,8 @@ pub struct Config {
     pub event_store_listen: SocketAddr,
     /// Whether it may listen where other machines reach it, who may then do everything.
     pub event_store_insecure: bool,
+    /// Whether the embedded event store is encrypted.
+    pub encryption: Encryption,
     /// How often it is scavenged; none: never.
     pub event_store_scavenge_every: Option<Duration>,
     /// How often it is read whole to find what has rotted; none: never.
@@ -94,6 +98,7 @@ impl Config {
             event_store: layers.needed("event_store", values::event_store)?,
             event_store_listen: layers.needed("event_store_listen", values::address)?,
             event_store_insecure: layers.needed("event_store_insecure", values::switch)?,
+            encryption: encryption(layers)?,
             event_store_scavenge_every: layers
                 .needed("event_store_scavenge_every", values::period)?,
             event_store_scrub_every: layers.needed("event_store_scrub_every", values::period)?,
@@ -181,6 +186,22 @@ impl Config {
     }
 }
 
+/// The keys of the event store stand in one place.
+fn encryption(layers: &Layers) -> Result<Encryption, ConfigError> {
+    let file = layers.wanted("event_store_key_file", values::path)?.map(KeySource::File);
+    let text = layers.wanted("event_store_key", values::wrapping_keys)?.map(KeySource::Text);
+    let encrypts = layers.needed("event_store_encryption", values::switch)?;
+    match (file, text) {
+        (Some(_), Some(_)) => {
+            let (_, origin) = layers.get("event_store_key").expect("it was read");
+            let file = table::setting("event_store_key_file").variable();
+            let why = format!("must not be set together with {file}");
+            Err(ConfigError::Bad { origin, why })
+        }
+        (file, text) => Ok(Encryption { keys: file.or(text), encrypts }),
+    }
+}
+
 /// A folder that is named, or else has the setting's name in the data folder.
 fn folder(
     layers: &Layers,
@@ -218,6 +239,8 @@ mod tests {
             ("VEZA_DATABASE_URL", "mysql://u:hush@h"),
             ("VEZA_MEILISEARCH_URL", "hush"),
             ("VEZA_MEILISEARCH_KEY", "hush\nhush"),
+            ("VEZA_EVENT_STORE_KEY", "a:hush"),
+            ("VEZA_EVENT_STORE_ENCRYPTION", "hush"),
             ("VEZA_CLICKHOUSE_URL", "http://u:%zzhush@ch:8123"),
             ("VEZA_KAFKA_BROKERS", "a"),
             ("VEZA_OBJECTS", "s3://hush"),
@@ -259,6 +282,21 @@ mod tests {
             // Where it does not listen, the setting says nothing.
             listen(open, &[("VEZA_EVENT_STORE", "esdb://store:2113")]).unwrap();
         }
+    }
+
+    #[test]
+    fn the_keys_of_the_event_store_stand_in_one_place_and_are_not_shown() {
+        let digits = "0e".repeat(32);
+        let key = format!("a:{digits}");
+        let file = ("VEZA_EVENT_STORE_KEY_FILE", "/run/keys");
+        assert!(matches!(read(&[file]).unwrap().encryption.keys, Some(KeySource::File(_))));
+        let config = read(&[("VEZA_EVENT_STORE_KEY", &key)]).unwrap();
+        let Some(KeySource::Text(_)) = &config.encryption.keys else { panic!("{config:?}") };
+        assert!(!format!("{config:?}").contains(&digits));
+        let said = read(&[file, ("VEZA_EVENT_STORE_KEY", &key)]).unwrap_err().to_string();
+        assert!(said.contains("VEZA_EVENT_STORE_KEY_FILE") && !said.contains(&digits), "{said}");
+        let none = read(&[]).unwrap().encryption;
+        assert!(none.keys.is_none() && none.encrypts);
     }
 
     #[test]

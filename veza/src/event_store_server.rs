@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use event_store::EmbeddedStore;
 use event_store::grpc::{self, ServeOptions};
-use event_store::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ConfigError, Flags, Origin, Role, values};
+use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
 use crate::run_file::RunFile;
@@ -128,11 +128,11 @@ impl Settings {
     }
 }
 
-/// Serves until `stop`, then drains.
+/// Serves until `stop`, then drains. Of the settings it goes by those of encryption.
 ///
 /// # Errors
 /// When it would be open to other machines without being told so, or can't start.
-pub async fn serve(args: Settings, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     if !args.insecure && !args.listen.ip().is_loopback() {
         bail!("{} can be reached from other machines: say --insecure to mean it", args.listen);
     }
@@ -141,7 +141,8 @@ pub async fn serve(args: Settings, stop: CancellationToken) -> anyhow::Result<()
         .with_context(|| format!("can't listen on {}", args.listen))?;
     data_folder::open(&args.data)?;
     let folder = args.data.join("events");
-    let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
+    let store = Arc::new(EmbeddedStore::open(config.encryption.options(&folder)?).await?);
+    config.encryption.rotate_by_signal(&store)?;
     if let Some(period) = args.scavenge_every {
         let passes = scavenge_every(Arc::clone(&store), period);
         tokio::spawn(stop.clone().run_until_cancelled_owned(passes));

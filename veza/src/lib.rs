@@ -18,6 +18,7 @@
 //!   accounts and keys, on the server's own machine.
 //! - [`sweeping`]: what is left behind, removed.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
+//! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
 //! - [`keys`]: what signs tokens and tells requests apart.
 //! - [`outbox`]: mails as files, where no mail server is.
 
@@ -31,6 +32,8 @@ pub mod data_folder;
 pub mod disk_reserve;
 pub mod docs;
 pub mod doors;
+pub mod encryption;
+pub mod event_store_keys;
 pub mod event_store_server;
 pub mod keys;
 pub mod open_files;
@@ -42,6 +45,7 @@ pub mod probes;
 pub mod read_side;
 pub mod readiness;
 pub mod replay;
+pub mod resume;
 pub mod run_file;
 pub mod scavenging;
 pub mod scrubbing;

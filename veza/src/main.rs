@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use veza::background::PROBE_COMMAND;
 use veza::config::{Config, Flags, Layers, PlaceFlags, listing};
 use veza::console::{complain, say};
+use veza::event_store_keys::{self, EventStoreKeysArgs};
 use veza::event_store_server::{self, EventStoreArgs};
 use veza::signing_keys::{self, KeysArgs};
 use veza::stopping::Stopping;
@@ -50,6 +51,8 @@ enum Command {
     /// It takes the variables named below, and of the platform's settings those of the log
     /// (VEZA_LOG, VEZA_LOG_FORMAT).
     EventStore(EventStoreArgs),
+    /// Make and change the keys that the event store is encrypted with
+    EventStoreKeys(EventStoreKeysArgs),
     /// Run the private PostgreSQL alone, for roles that are processes of their own
     Postgres(PlaceFlags),
     /// Probe the master on standard input, for the platform itself
@@ -102,8 +105,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::EventStore(args) => {
             let settings = args.read(|name| std::env::var_os(name))?;
-            telemetry::start(&Config::read(&gather(&settings.flags())?)?)?;
-            until_stopped(|stopping| event_store_server::serve(settings, stopping.gently))
+            let config = Config::read(&gather(&settings.flags())?)?;
+            telemetry::start(&config)?;
+            until_stopped(|stopping| event_store_server::serve(settings, config, stopping.gently))
+        }
+        Command::EventStoreKeys(args) => {
+            let config = Config::read(&gather(&args.place.flags())?)?;
+            telemetry::start(&config)?;
+            until_stopped(|_| event_store_keys::run(args, config))
         }
         Command::Probe => {
             media::answer_probe().context("the master was not probed")?;

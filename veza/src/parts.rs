@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use event_store::grpc::{self, ServeOptions, Serving};
-use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore as _, OpenError};
+use event_store::{ClientStore, EmbeddedStore, EventStore as _, OpenError};
 use media::{FileStorage, ObjectStorage};
 use projections::postgres::query_pool;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -62,7 +62,9 @@ impl Events {
             return Ok(Self::Elsewhere(Arc::new(store)));
         }
         let folder = config.data.join("events");
-        let store = Arc::new(EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await?);
+        let options = config.encryption.options(&folder)?;
+        let store = Arc::new(EmbeddedStore::open(options).await?);
+        config.encryption.rotate_by_signal(&store)?;
         let listener = bind(config.event_store_listen, "event_store_listen").await?;
         if let Some(period) = config.event_store_scavenge_every {
             let passes = scavenge_every(Arc::clone(&store), period);
@@ -89,7 +91,7 @@ impl Events {
             return Ok(Self::Elsewhere(Arc::new(store)));
         }
         let folder = config.data.join("events");
-        match EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await {
+        match EmbeddedStore::open(config.encryption.options(&folder)?).await {
             Ok(store) => Ok(Self::Embedded { store: Arc::new(store), serving: None }),
             Err(OpenError::Locked { .. }) => {
                 let address = run_file::event_store(&config.data).context(

@@ -9,10 +9,12 @@ use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError, StreamName,
 };
 use metrics::gauge;
+use projections::runner::{NOT_RUN, Status};
 use projections::{Checkpoint, ModelId, checkpoints, is_undefined};
+use sagas::orchestrator::Held;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,9 @@ const ANSWER_LIFE: Duration = Duration::from_millis(250);
 
 /// What is said of a disk on which commands are refused.
 const DISK_SHORT: &str = "below its reserve";
+
+/// How a model fares that nobody has begun to run since a process ended.
+const AT_REST: [&str; 2] = [Status::Stopped.as_str(), NOT_RUN];
 
 /// How long models may be built before that is worth a line.
 const QUIET_TIME: Duration = Duration::from_secs(2);
@@ -48,6 +53,8 @@ pub struct Readiness {
     pub takes_commands: bool,
     /// The sagas, where they run here.
     pub sagas: Option<AbortHandle>,
+    /// How many of their runs wait for others.
+    pub held: Option<watch::Receiver<Held>>,
     /// The disks.
     pub reserve: DiskReserve,
     /// Cancelled when the process begins to drain.
@@ -71,7 +78,7 @@ impl Readiness {
         reserve: DiskReserve,
         draining: CancellationToken,
     ) -> Self {
-        let (pool, sagas, last) = (None, None, Mutex::new(None));
+        let (pool, sagas, held, last) = (None, None, None, Mutex::new(None));
         let (embedded, takes_commands) = (None, false);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
@@ -82,6 +89,7 @@ impl Readiness {
             outside,
             takes_commands,
             sagas,
+            held,
             reserve,
             draining,
             last,
@@ -109,13 +117,19 @@ impl Readiness {
         Err(problem.with("parts", report.parts).with_retry_after(ANSWER_TIME_MAX))
     }
 
-    /// Returns once every model that is needed was built, however long the log is; whoever asks
-    /// meanwhile is told that it is not ready.
-    pub async fn models_built(&self) {
+    /// Returns once every model that is needed was built, however long the log is, and was looked
+    /// at by whoever runs it; whoever asks meanwhile is told that it is not ready. An error names
+    /// models that can't be served, as they are of another log.
+    pub async fn models_built(&self) -> Result<(), String> {
         let began = Instant::now();
         let mut told = false;
-        let all_built = |rows: Vec<Checkpoint>| unbuilt(&self.needed, &rows).is_empty();
-        while !self.models().await.is_some_and(|rows| rows.is_ok_and(all_built)) {
+        loop {
+            if let Some(Ok(rows)) = self.models().await
+                && unbuilt(&self.needed, &rows).is_empty()
+                && of(&self.needed, &rows).all(|row| !AT_REST.contains(&row.faring()))
+            {
+                return of_another_log(&self.needed, &rows).map_or(Ok(()), Err);
+            }
             if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
                 say("read models  being built from the log; not ready yet");
             }
@@ -139,7 +153,8 @@ impl Readiness {
     async fn look(&self) -> Report {
         let (store, models) = tokio::join!(self.store(), self.models());
         let mut parts = BTreeMap::new();
-        let mut missing = Vec::new();
+        let (mut missing, mut degraded) = (Vec::new(), self.held_up());
+        degraded.extend(self.rotten());
         let mut needed = |part, answer: Result<(), String>| {
             part_up(part, answer.is_ok());
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
@@ -155,10 +170,13 @@ impl Readiness {
                 if !missing.is_empty() {
                     needed("read_models", Err(format!("not built yet: {}", missing.join(", "))));
                 }
-                let degraded = unbuilt(&self.outside, &rows);
-                if !degraded.is_empty() {
-                    let why = format!("not built yet: {}", degraded.join(", "));
-                    parts.insert("degraded", json!(why));
+                if let Some(why) = of_another_log(&self.needed, &rows) {
+                    needed("read_models", Err(why));
+                }
+                degraded.extend(of_another_log(&self.outside, &rows));
+                let missing = unbuilt(&self.outside, &rows);
+                if !missing.is_empty() {
+                    degraded.push(format!("not built yet: {}", missing.join(", ")));
                 }
                 rows.iter().for_each(measure);
                 let states = rows.iter().map(|row| (name(row), row.faring()));
@@ -169,11 +187,8 @@ impl Readiness {
             let state = if sagas.is_finished() { "ended" } else { "running" };
             parts.insert("sagas", json!(state));
         }
-        let rot = self.embedded.as_ref().map(|store| store.rot()).unwrap_or_default();
-        if let Some(first) = rot.first() {
-            // What is whole is served, so this takes nobody out of service.
-            let why = format!("degraded: {} segments have rotted; {}", rot.len(), first.what);
-            parts.insert("event_log", json!(why));
+        if !degraded.is_empty() {
+            parts.insert("degraded", json!(degraded.join("; ")));
         }
         let is_full = self.embedded.as_ref().is_some_and(|store| store.is_full());
         let disk = match (is_full, self.reserve.is_short()) {
@@ -187,6 +202,32 @@ impl Readiness {
             missing.push(("disk", disk.to_owned()));
         }
         Report { missing, parts: json!(parts) }
+    }
+
+    /// What sagas can't go on with by themselves.
+    fn held_up(&self) -> Vec<String> {
+        let mut degraded = Vec::new();
+        let Held { paused, outside } =
+            self.held.as_ref().map_or_else(Held::default, |it| *it.borrow());
+        if paused > 0 {
+            degraded.push(format!(
+                "{paused} runs of sagas wait for an operator: `veza-replay sagas --status paused`"
+            ));
+        }
+        if outside > 0 {
+            degraded.push(format!("{outside} runs of sagas wait for somebody who is away"));
+        }
+        if self.sagas.as_ref().is_some_and(AbortHandle::is_finished) {
+            degraded.push("no sagas are run: the log says why".to_owned());
+        }
+        degraded
+    }
+
+    /// What is damaged in sealed segments of the log; all else of it is served.
+    fn rotten(&self) -> Option<String> {
+        let rot = self.embedded.as_ref()?.rot();
+        let first = rot.first()?;
+        Some(format!("{} segments of the log have rotted: {}", rot.len(), first.what))
     }
 
     async fn store(&self) -> Result<(), String> {
@@ -243,6 +284,24 @@ impl Readiness {
             }
         })
     }
+}
+
+/// The rows of these models.
+fn of<'r>(models: &[ModelId], rows: &'r [Checkpoint]) -> impl Iterator<Item = &'r Checkpoint> {
+    let names: BTreeSet<String> = models.iter().map(ModelId::to_string).collect();
+    rows.iter().filter(move |row| names.contains(&name(row)))
+}
+
+/// Which of the models can't be served because the log is not theirs, and what to do.
+fn of_another_log(models: &[ModelId], rows: &[Checkpoint]) -> Option<String> {
+    let foreign: Vec<&str> = of(models, rows)
+        .filter(|row| row.is_of_another_log())
+        .map(|row| row.name.as_str())
+        .collect();
+    (!foreign.is_empty()).then(|| {
+        let foreign = foreign.join(" ");
+        format!("of another log than this one: `veza-replay rebuild {foreign}` makes them anew")
+    })
 }
 
 fn part_up(part: &'static str, is_up: bool) {

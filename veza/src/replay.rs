@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, InvalidConnectionString, OpenError,
-    RecordedEvent, StoreError,
+    ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, RecordedEvent,
+    StoreError, WrappingKeysError,
 };
-use replay_tool::Models;
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
+use replay_tool::{LogFiles, Models};
 use sagas::orchestrator::SagaState;
 use sagas::orchestrator::journal::decode;
 use serde_json::Value;
@@ -67,6 +67,9 @@ pub enum PartsError {
         /// What is wrong with the file.
         source: io::Error,
     },
+    /// The keys of the store can't be read.
+    #[error(transparent)]
+    Keys(#[from] WrappingKeysError),
     /// The store in the folder can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -88,6 +91,8 @@ impl PartsError {
             Self::Setting(_)
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
+            | Self::Keys(_)
+            | Self::Store(OpenError::Key(_))
             | Self::DatabaseUrl => USAGE,
             Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
             _ => UNREACHABLE,
@@ -107,8 +112,8 @@ fn plain(error: &io::Error) -> String {
 pub struct Log {
     store: Arc<dyn EventStore>,
     embedded: Option<Arc<EmbeddedStore>>,
-    /// Where its segments are, when that is on this machine.
-    events_folder: Option<PathBuf>,
+    /// The files of its log, when they are on this machine.
+    files: Option<LogFiles>,
 }
 
 impl Log {
@@ -122,23 +127,22 @@ impl Log {
         match (connection, &config.event_store) {
             (Some(connection), _) => Self::over_network(connection).await,
             (None, StoreSetting::Cluster(connection)) => Self::over_network(connection).await,
-            (None, StoreSetting::Embedded) => Self::of_folder(&config.data).await,
+            (None, StoreSetting::Embedded) => Self::of_folder(config).await,
         }
     }
 
-    async fn of_folder(data: &Path) -> Result<Self, PartsError> {
+    async fn of_folder(config: &Config) -> Result<Self, PartsError> {
+        let data = &*config.data;
         let folder = data.join("events");
         if !folder.is_dir() {
             return Err(PartsError::NoStore(data.to_owned()));
         }
-        match EmbeddedStore::open(EmbeddedOptions::folder(&folder)).await {
+        let options = config.encryption.options(&folder)?;
+        let files = Some(LogFiles { folder, keys: config.encryption.keys()? });
+        match EmbeddedStore::open(options).await {
             Ok(store) => {
                 let store = Arc::new(store);
-                Ok(Self {
-                    store: Arc::clone(&store) as _,
-                    embedded: Some(store),
-                    events_folder: Some(folder),
-                })
+                Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store), files })
             }
             Err(OpenError::Locked { .. }) => {
                 let address = run_file::event_store(data)
@@ -147,7 +151,7 @@ impl Log {
                 // by default half a second, which on this machine would be most of any command.
                 let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
                 let log = Self::over_network(&connection).await?;
-                Ok(Self { events_folder: Some(folder), ..log })
+                Ok(Self { files, ..log })
             }
             Err(error) => Err(error.into()),
         }
@@ -156,7 +160,7 @@ impl Log {
     async fn over_network(connection: &str) -> Result<Self, PartsError> {
         let store = ClientStore::new(connection)?;
         someone_answers(&store).await?;
-        Ok(Self { store: Arc::new(store), embedded: None, events_folder: None })
+        Ok(Self { store: Arc::new(store), embedded: None, files: None })
     }
 
     /// The store itself, when it is that of a folder at rest.
@@ -164,9 +168,9 @@ impl Log {
         self.embedded.as_deref()
     }
 
-    /// Where its segments are, when that is on this machine.
-    pub fn events_folder(&self) -> Option<&Path> {
-        self.events_folder.as_deref()
+    /// The files of its log, when they are on this machine.
+    pub fn files(&self) -> Option<&LogFiles> {
+        self.files.as_ref()
     }
 
     /// The store.

@@ -120,7 +120,7 @@ impl Platform {
             let background =
                 Background::start(config, store, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
-            readiness.sagas = background.sagas();
+            (readiness.sagas, readiness.held) = (background.sagas(), background.held());
             let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let (models, watermarks) = (Models::new(&queries), background.watermarks());
@@ -157,13 +157,17 @@ impl Platform {
         readiness: &Readiness,
         (address, event_store): (SocketAddr, Option<SocketAddr>),
     ) -> anyhow::Result<()> {
+        let mut served = Ok(());
         if config.does(Role::QueryApi) && config.does(Role::Projector) {
             // Queries are served from models that this process itself is still making.
-            readiness.models_built().await;
+            served = readiness.models_built().await;
         }
         self.run_file =
             Some(RunFile::write(&config.data, &config.roles, Some(address), event_store)?);
-        say(format_args!("ready. {}", next_step(config, address)));
+        match served {
+            Ok(()) => say(format_args!("ready. {}", next_step(config, address))),
+            Err(why) => say(format_args!("not ready. The read models are {why}")),
+        }
         Ok(())
     }
 

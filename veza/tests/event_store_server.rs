@@ -120,6 +120,123 @@ async fn a_second_server_and_an_open_door_are_refused_in_one_line() {
     assert!(said.contains("can't listen on"), "{said}");
 }
 
+/// The name of the key that wraps all of the log, as its key files have it.
+fn wrapped_by(data: &TempDir) -> Vec<String> {
+    let files = std::fs::read_dir(data.path().join("events")).unwrap().map(Result::unwrap);
+    let keys =
+        files.map(|file| file.path()).filter(|path| path.extension() == Some("key".as_ref()));
+    let name =
+        |file: Vec<u8>| file[40..104].iter().copied().take_while(|&byte| byte != 0).collect();
+    keys.map(|path| String::from_utf8(name(std::fs::read(path).unwrap())).unwrap()).collect()
+}
+
+async fn keys_command(data: &TempDir, arguments: &[&str]) -> std::process::Output {
+    let mut keys = Command::new(env!("CARGO_BIN_EXE_veza"));
+    keys.arg("event-store-keys").args(arguments).arg("--data").arg(data.path());
+    keys.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys")).output().await.unwrap()
+}
+
+/// An operator's way: makes a key, serves with it, makes another, changes to it while serving and
+/// at rest; and whoever has not the keys is told so in one line.
+#[tokio::test]
+async fn the_log_is_encrypted_by_a_key_file_which_is_changed_while_it_serves() {
+    let data = tempfile::tempdir().unwrap();
+    let made = keys_command(&data, &["new", "--name", "first"]).await;
+    assert!(made.status.success(), "{made:?}");
+    let encrypted = || {
+        let mut command = command(&data, "127.0.0.1:0");
+        command.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+        command
+    };
+    let (server, address) = started(encrypted()).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let event = EventData::json("Heard", &json!({ "n": 1 })).unwrap();
+    let options = AppendToStreamOptions::default();
+    client.append_to_stream("song-1", &options, event).await.unwrap();
+    assert_eq!(wrapped_by(&data), ["first"]);
+
+    assert!(keys_command(&data, &["new", "--name", "second"]).await.status.success());
+    let refused = keys_command(&data, &["rotate"]).await;
+    let pid = server.id().unwrap().to_string();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains(&format!("SIGUSR1 to {pid}")), "{said}");
+    Command::new("kill").args(["-USR1", &pid]).status().await.unwrap();
+    let changed = async {
+        while wrapped_by(&data) != ["second"] {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, changed).await.expect("the key is changed");
+    Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+    assert!(server.wait_with_output().await.unwrap().status.success());
+
+    assert!(keys_command(&data, &["new", "--name", "third"]).await.status.success());
+    let rotated = keys_command(&data, &["rotate"]).await;
+    assert!(rotated.status.success(), "{rotated:?}");
+    assert!(wrapped_by(&data).iter().all(|name| name == "third"));
+    let said = refusal(command(&data, "127.0.0.1:0")).await;
+    assert!(said.contains("is encrypted, and no key was given"), "{said}");
+    let replay = |with_keys: bool| {
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        replay.arg("--data").arg(data.path()).arg("events");
+        if with_keys {
+            replay.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+        }
+        replay
+    };
+    let found = replay(true).output().await.unwrap();
+    assert!(String::from_utf8(found.stdout).unwrap().contains("song-1@0  Heard"));
+    assert_eq!(replay(false).output().await.unwrap().status.code(), Some(2));
+}
+
+/// An operator's way with an encrypted log: backed up, looked at and put back with the keys; and
+/// whoever has not the keys is told so in one line.
+#[tokio::test]
+async fn an_encrypted_log_is_backed_up_and_put_back_with_its_keys() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(keys_command(&data, &["new", "--name", "first"]).await.status.success());
+    let mut server = command(&data, "127.0.0.1:0");
+    server.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+    let (server, address) = started(server).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let event = EventData::json("Heard", &json!({ "n": 1 })).unwrap();
+    let options = AppendToStreamOptions::default();
+    client.append_to_stream("song-1", &options, event).await.unwrap();
+    Command::new("kill").args(["-TERM", &server.id().unwrap().to_string()]).status().await.unwrap();
+    assert!(server.wait_with_output().await.unwrap().status.success());
+
+    let replay = async |with_keys: bool, arguments: &[&str]| {
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        replay.args(arguments).arg("--data").arg(data.path());
+        if with_keys {
+            replay.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+        }
+        let output = replay.output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let path = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+    let (backup, restored) = (path("backup"), path("restored/events"));
+    let backing_up = ["backup", "--to", &backup];
+    let restoring = ["restore", "--from", &backup, "--to", &restored];
+    for arguments in [&backing_up[..], &restoring] {
+        let (code, _, said) = replay(false, arguments).await;
+        assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.contains("is encrypted, and no key was given"), "{said}");
+        assert_eq!(replay(true, arguments).await.0, Some(0));
+    }
+    let restored = path("restored");
+    let (code, told, _) = replay(false, &["inspect", &restored]).await;
+    assert!(code == Some(0) && told.contains("records not checked"), "{code:?} {told}");
+    let (code, told, _) = replay(true, &["inspect", &restored]).await;
+    assert!(code == Some(0) && told.contains("  encrypted\n"), "{code:?} {told}");
+    let mut events = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    events.arg("--data").arg(&restored).arg("events");
+    events.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+    let found = events.output().await.unwrap();
+    assert!(String::from_utf8(found.stdout).unwrap().contains("song-1@0  Heard"));
+}
+
 #[tokio::test]
 async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() {
     let data = tempfile::tempdir().unwrap();

@@ -99,6 +99,11 @@ fn the_domain_sees_no_clock_and_no_chance() {
 }
 
 #[test]
+fn routes_are_added_where_they_are_listed() {
+    all_obey(".rs", rules::routes);
+}
+
+#[test]
 fn no_merge_is_left_half_done() {
     all_obey("", rules::merged);
 }

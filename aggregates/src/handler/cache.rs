@@ -5,9 +5,9 @@
 use std::any::{Any, TypeId};
 use std::sync::Arc;
 
+use async_lock::Mutex;
 use event_store::{Revision, StreamName};
 use moka::sync::Cache;
-use tokio::sync::Mutex;
 
 use crate::decider::Decider;
 use crate::fold::Folded;

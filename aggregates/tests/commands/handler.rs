@@ -177,6 +177,22 @@ async fn a_refusal_uses_up_no_key() {
 }
 
 #[tokio::test]
+async fn a_refusal_after_a_conflict_uses_up_no_key() {
+    let (store, _, _folder) = two_listings().await;
+    // Somebody else reserves after the first decision, and before what it decided is appended.
+    let handler = CommandHandler::new(Arc::new(Meddled::new(store.clone(), 1, 0)));
+    let taken = handler.execute::<Listing>(LISTING, reserve(1), &keyed(2, "this")).await;
+    let Err(CommandError::Rejected(ListingRejection::LicenceTaken)) = taken else {
+        panic!("{taken:?}")
+    };
+    assert_eq!(handler.claimed::<Listing>(&keyed(2, "that")).await.unwrap(), None);
+    let there = CommandHandler::new(store);
+    there.execute::<Listing>(OTHER, reserve(1), &keyed(2, "that")).await.unwrap();
+    let late = handler.execute::<Listing>(LISTING, reserve(1), &keyed(2, "this")).await;
+    assert!(matches!(late, Err(CommandError::DigestMismatch)), "{late:?}");
+}
+
+#[tokio::test]
 async fn a_command_that_changed_nothing_is_carried_out_once_too() {
     let (_store, [here, there], _folder) = two_listings().await;
     here.execute::<Listing>(LISTING, reserve(1), &context(2)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use crate::error::StoreError;
 use crate::index::{Catalog, Remade};
-use crate::log::{AuditHead, ChainEnd, Disk, ScannedRecord, Segment, scan_whole};
+use crate::log::{AuditHead, ChainEnd, Disk, ScannedRecord, Segment, SegmentKeys, scan_whole};
 use crate::position::Position;
 
 /// What [`EmbeddedStore::verify`](crate::EmbeddedStore::verify) found to be good.
@@ -21,10 +21,12 @@ pub struct Verified {
     pub head: AuditHead,
 }
 
-/// Checks every segment, the whole chain, that it went through `known`, and the indexes.
+/// Checks every segment and its key, the whole chain, that it went through `known`, and the
+/// indexes.
 pub(super) fn verify(
     catalog: &Catalog,
     disk: &dyn Disk,
+    keys: &SegmentKeys,
     known: Option<AuditHead>,
 ) -> Result<Verified, StoreError> {
     let mut audit = Audit { known, ..Audit::default() };
@@ -32,7 +34,7 @@ pub(super) fn verify(
     // Before the segments: what is sealed meanwhile is then looked at without its index.
     let all_sealed = catalog.sealed();
     for (number, (segment, length)) in catalog.segments().into_iter().enumerate() {
-        segment.check_header()?;
+        segment.check(disk, keys)?;
         let sealed = all_sealed.get(number);
         let mut remade = sealed.map(|_| Remade::new(&segment));
         audit.segment(&segment, length, |record| {

@@ -7,14 +7,16 @@ mod counting;
 mod recovery;
 
 use std::io;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::look_at_index;
 use crate::log::{
-    AuditHead, ChainEnd, CleanMark, Disk, Look, Segment, check_active, check_sealed, look,
-    segment_files, segment_name, u32_at,
+    AuditHead, ChainEnd, CleanMark, Disk, KeyError, Look, Segment, SegmentKeys, check_active,
+    check_sealed, look, look_locked, segment_files, segment_name, u32_at,
 };
 use crate::position::Position;
 use counting::Counting;
@@ -30,9 +32,9 @@ pub struct Inspected {
     pub segments: Vec<InspectedSegment>,
     /// How long the log was when its store was last closed in peace.
     pub clean: Option<CleanEnd>,
-    /// What is in the log.
+    /// What is in the log, as far as it can be read.
     pub statistics: Statistics,
-    /// The hash chain up to the last event; `None` where a segment is damaged.
+    /// The hash chain up to the last event; `None` where a segment is damaged or locked.
     pub head: Option<AuditHead>,
     /// What the next opening would do, in this order; a refusal is the last.
     pub recovery: Vec<RecoveryStep>,
@@ -40,7 +42,7 @@ pub struct Inspected {
 
 impl Inspected {
     /// Whether a store opens on it, or it is a backup, and every byte of every segment is as it was
-    /// written.
+    /// written. Of a segment that is locked it says so of the header and the frames.
     pub fn is_good(&self) -> bool {
         self.segments.iter().all(|segment| segment.wrong.is_none())
             && !self.recovery.iter().any(|step| matches!(step, RecoveryStep::Refuse(_)))
@@ -65,7 +67,7 @@ pub struct InspectedSegment {
     pub first: Position,
     /// The position of its last event; `None` when it has none.
     pub last: Option<Position>,
-    /// How many of its events were reclaimed.
+    /// How many of its events were reclaimed, as far as it can be read.
     pub reclaimed: u64,
     /// Its length up to the end of its last whole frame, in bytes.
     pub bytes: u64,
@@ -75,7 +77,10 @@ pub struct InspectedSegment {
     pub torn_bytes: u64,
     /// What its header says; `None` where that is damaged.
     pub header: Option<InspectedHeader>,
-    /// When its first event was recorded, and its last.
+    /// Why its key can't be had, where it is encrypted. Its header, the checksums of its frames and
+    /// its index were checked; its records were not, nor was the hash chain from there on.
+    pub locked: Option<String>,
+    /// When its first event was recorded, and its last; `None` also where it is locked.
     pub recorded: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Whether another one follows it.
     pub sealed: bool,
@@ -92,15 +97,19 @@ pub struct InspectedHeader {
     pub version: u32,
     /// Where its checksums begin.
     pub salt: u32,
+    /// Whether its records are encrypted.
+    pub encrypted: bool,
     /// When it was made.
     pub created: DateTime<Utc>,
 }
 
-/// Looks at every byte of the segments and indexes of a folder.
+/// Looks at every byte of the segments and indexes of a folder, into those segments that are
+/// encrypted with these keys.
 ///
 /// # Errors
-/// When the folder can't be read. What is damaged is no error, but told.
-pub fn inspect(disk: &dyn Disk) -> Result<Inspected, StoreError> {
+/// When the folder can't be read. What is damaged is no error, but told; so is what is locked.
+pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspected, StoreError> {
+    let keys = SegmentKeys::new(keys, false);
     let names = disk.list()?;
     let clean = CleanMark::read(disk)?;
     let firsts = segment_files(disk)?;
@@ -108,7 +117,7 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspected, StoreError> {
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, &first) in firsts.iter().enumerate() {
         let place = Place { first, sealed: number + 1 < firsts.len(), clean };
-        segments.push(walk.segment(disk, place)?);
+        segments.push(walk.segment(disk, &keys, place)?);
     }
     let head = walk.chain.map(|chain| AuditHead { position: Position::new(walk.next - 1), chain });
     let recovery = recovery::steps(&names, &segments, clean);
@@ -134,7 +143,12 @@ struct Walk {
 }
 
 impl Walk {
-    fn segment(&mut self, disk: &dyn Disk, place: Place) -> Result<InspectedSegment, StoreError> {
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        keys: &SegmentKeys,
+        place: Place,
+    ) -> Result<InspectedSegment, StoreError> {
         let mut told = InspectedSegment {
             name: segment_name(place.first),
             first: Position::new(place.first),
@@ -144,12 +158,13 @@ impl Walk {
             room_bytes: 0,
             torn_bytes: 0,
             header: None,
+            locked: None,
             recorded: None,
             sealed: place.sealed,
             index: None,
             wrong: None,
         };
-        let segment = match Segment::open(disk, place.first) {
+        let segment = match Self::opened(disk, keys, &mut told) {
             Ok(segment) => segment,
             Err(error) => {
                 told.bytes = disk.open(&told.name, false)?.length()?;
@@ -162,13 +177,18 @@ impl Walk {
         told.header = Some(InspectedHeader {
             version: u32_at(&segment.bytes(8, 12)?, 0),
             salt: segment.layout.salt,
+            encrypted: told.locked.is_some() || segment.salt_of_key().is_some(),
             created: DateTime::from_timestamp_micros(segment.created_micros()?).unwrap_or_default(),
         });
         if place.first != self.next {
             let reason = format!("it begins at position {}, not at {}", place.first, self.next);
             self.damaged(&mut told, segment.corrupt(0, &reason))?;
         }
-        match self.records(&segment, &mut told) {
+        let looked = match told.locked {
+            Some(_) => self.frames(&segment, &mut told),
+            None => self.records(&segment, &mut told),
+        };
+        match looked {
             Ok(found) => self.end(disk, &segment, place, found, &mut told)?,
             Err(error) => {
                 told.bytes = segment.length()?;
@@ -177,6 +197,45 @@ impl Walk {
             }
         }
         Ok(told)
+    }
+
+    /// Opens a segment, also where its key can't be had.
+    fn opened(
+        disk: &dyn Disk,
+        keys: &SegmentKeys,
+        told: &mut InspectedSegment,
+    ) -> Result<Segment, StoreError> {
+        let first = told.first.get();
+        let error = match Segment::open_beside(disk, first, keys, Ok) {
+            Ok(segment) => return Ok(segment),
+            Err(error) => error,
+        };
+        // Where it is the header that is damaged, this fails for that.
+        let segment = Segment::open_locked(disk, first)?;
+        let locked = error.to_string();
+        match error {
+            KeyError::NoKeys { .. } | KeyError::NotGiven { .. } => {}
+            // With no other keys would it open.
+            KeyError::Missing { .. } | KeyError::Refused { .. } | KeyError::Store(_) => {
+                told.wrong = Some(locked.clone());
+            }
+        }
+        told.locked = Some(locked);
+        Ok(segment)
+    }
+
+    /// Goes through the frames of a segment whose records can't be read.
+    fn frames(
+        &mut self,
+        segment: &Segment,
+        told: &mut InspectedSegment,
+    ) -> Result<Look, StoreError> {
+        // What is in it, and so the chain behind it, nobody knows.
+        self.chain = None;
+        let found = look_locked(segment)?;
+        self.next = found.next;
+        told.last = (found.next > segment.first).then(|| Position::new(found.next - 1));
+        Ok(found)
     }
 
     /// Goes through the records, as far as they are whole.

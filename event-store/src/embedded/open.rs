@@ -15,12 +15,13 @@ use super::recent::RecentIds;
 use super::sealer::Sealer;
 use super::store::{EmbeddedStore, Shared};
 use super::writer::Writer;
+use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
-    ChainEnd, CleanMark, Clock, Disk, Folder, Segment, SystemClock, next_segment, recover_active,
-    remove_unfinished, segments_on,
+    ChainEnd, CleanMark, Clock, Disk, Folder, KeyError, NewSegment, Segment, SegmentKeys,
+    SystemClock, recover_active, remove_unfinished, segments_on,
 };
 
 /// An opening that takes long, for it makes indexes again, tells so often how far it has come.
@@ -32,6 +33,8 @@ pub struct EmbeddedOptions {
     place: Place,
     clock: Arc<dyn Clock>,
     segment_bytes: u64,
+    keys: Option<Arc<WrappingKeys>>,
+    encrypts: bool,
 }
 
 #[derive(Clone)]
@@ -70,9 +73,21 @@ pub enum OpenError {
     /// There is something else in the folder: a backup, or a restore that was not finished.
     #[error("there is no event store in the folder: {0}")]
     Unfit(Unfit),
+    /// A segment is encrypted and its key can't be had.
+    #[error(transparent)]
+    Key(KeyError),
     /// The log can't be read, or is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<KeyError> for OpenError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => Self::Store(error),
+            error => Self::Key(error),
+        }
+    }
 }
 
 fn process(pid: Option<u32>) -> String {
@@ -91,7 +106,8 @@ impl EmbeddedOptions {
     }
 
     fn at(place: Place) -> Self {
-        Self { place, clock: Arc::new(SystemClock), segment_bytes: SEGMENT_BYTES }
+        let (clock, segment_bytes) = (Arc::new(SystemClock), SEGMENT_BYTES);
+        Self { place, clock, segment_bytes, keys: None, encrypts: false }
     }
 
     /// The same, with another clock.
@@ -104,6 +120,19 @@ impl EmbeddedOptions {
     #[must_use]
     pub fn segment_bytes(self, segment_bytes: u64) -> Self {
         Self { segment_bytes, ..self }
+    }
+
+    /// The same, encrypted from the next append on: what is in the log stays as it is. Every
+    /// segment has a key of its own, which the first of these wraps.
+    #[must_use]
+    pub fn encryption(self, keys: WrappingKeys) -> Self {
+        Self { keys: Some(Arc::new(keys)), encrypts: true, ..self }
+    }
+
+    /// The same, able to read what is encrypted; what is appended from now on is not.
+    #[must_use]
+    pub fn decryption(self, keys: WrappingKeys) -> Self {
+        Self { keys: Some(Arc::new(keys)), encrypts: false, ..self }
     }
 
     /// Opens the store; blocks while it recovers.
@@ -124,11 +153,14 @@ impl EmbeddedOptions {
         if let Some(unfit) = Unfit::of(&disk.list().map_err(StoreError::from)?) {
             return Err(OpenError::Unfit(unfit));
         }
-        let Recovered { catalog, recent, torn_bytes } = recover(&*disk, &*self.clock)?;
-        let shared = Arc::new(Shared::new(catalog, Arc::clone(&self.clock), Arc::clone(&disk)));
+        let keys = SegmentKeys::new(self.keys, self.encrypts);
+        let Recovered { catalog, recent, torn_bytes, must_roll } =
+            recover(&*disk, &*self.clock, &keys)?;
+        let shared = Shared::new(catalog, Arc::clone(&self.clock), Arc::clone(&disk), keys);
+        let shared = Arc::new(shared);
         let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
-        let writer =
-            Writer::new(disk, sealer, lock, Arc::clone(&shared), recent, self.segment_bytes);
+        let (writing, segment_bytes) = (Arc::clone(&shared), self.segment_bytes);
+        let writer = Writer::new(disk, sealer, lock, writing, recent, segment_bytes, must_roll);
         Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
     }
 }
@@ -154,32 +186,30 @@ struct Recovered {
     recent: RecentIds,
     /// How many bytes of a torn write were cut.
     torn_bytes: u64,
+    /// Whether the next append must go into a new segment.
+    must_roll: bool,
 }
 
 /// Reads what is there.
-fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<Recovered, StoreError> {
+fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Recovered, KeyError> {
     let clean = CleanMark::read(disk)?;
     remove_unfinished(disk)?;
     let mut firsts = segments_on(disk)?;
     let Some(active_first) = firsts.pop() else {
         if let Some(mark) = clean {
-            return Err(StoreError::Corrupt {
-                place: "the folder".into(),
-                reason: format!("the segment {} is missing", mark.segment).into(),
-            });
+            let reason = format!("the segment {} is missing", mark.segment).into();
+            return Err(StoreError::Corrupt { place: "the folder".into(), reason }.into());
         }
-        let file = Segment::new_file(disk, 1)?;
-        let active = Arc::new(next_segment(disk, file, 1, ChainEnd::START, clock.now())?);
-        let (index, length) = (MemoryIndex::new(1), active.length()?);
-        let catalog = Catalog::new(Vec::new(), active, index, length, ChainEnd::START);
-        return Ok(Recovered { catalog, recent: RecentIds::new(RECENT_IDS_MAX), torn_bytes: 0 });
+        let catalog = begun(disk, clock, keys, Vec::new(), ChainEnd::START)?;
+        let recent = RecentIds::new(RECENT_IDS_MAX);
+        return Ok(Recovered { catalog, recent, torn_bytes: 0, must_roll: false });
     };
     let mut sealed = Vec::new();
     let mut next = 1;
     let all = firsts.len();
     let mut told = Instant::now();
     for first in firsts {
-        let segment = Arc::new(Segment::open(disk, first)?);
+        let segment = Arc::new(Segment::open(disk, first, keys)?);
         follows(&segment, next)?;
         let one = Sealed::open(disk, segment, &sealed)?;
         next = one.last + 1;
@@ -189,7 +219,7 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<Recovered, StoreError> 
             tracing::info!(done = sealed.len(), all, "opening the segments of the log");
         }
     }
-    let active = Arc::new(Segment::open(disk, active_first)?);
+    let active = Arc::new(Segment::open(disk, active_first, keys)?);
     follows(&active, next)?;
     let mut index = MemoryIndex::new(active_first);
     let mut recent = remember(&sealed)?;
@@ -203,31 +233,52 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock) -> Result<Recovered, StoreError> 
     }
     CleanMark::remove(disk)?;
     let torn_bytes = end.torn_bytes;
-    let catalog = match end.chain {
-        Some(chain) => Catalog::new(sealed, active, index, end.length, chain),
-        None => renewed(disk, clock, sealed, Sealed::new(active, end.length, index))?,
+    let (catalog, must_roll) = match end.chain {
+        Some(chain) => {
+            // What was cut off, now or by a power cut, may have been seen: its key is used no more.
+            let must_roll = keys.encrypts() || active.layout.key.is_some();
+            (Catalog::new(sealed, active, index, end.length, chain), must_roll)
+        }
+        None => {
+            let last = Sealed::new(active, end.length, index);
+            (renewed(disk, clock, keys, sealed, last)?, false)
+        }
     };
-    Ok(Recovered { catalog, recent, torn_bytes })
+    let segments = catalog.segments();
+    let salts = segments.iter().map(|(segment, _)| (segment.first, segment.salt_of_key()));
+    SegmentKeys::remove_others(disk, &salts.collect::<Vec<_>>());
+    Ok(Recovered { catalog, recent, torn_bytes, must_roll })
 }
 
 /// Lets a log that was written before there was a chain go on in a segment that carries one.
 fn renewed(
     disk: &dyn Disk,
     clock: &dyn Clock,
+    keys: &SegmentKeys,
     mut sealed: Vec<Arc<Sealed>>,
     last: Sealed,
 ) -> Result<Catalog, StoreError> {
-    let next = last.last + 1;
     if last.last >= last.segment.first {
         last.write_index(disk, &sealed);
         sealed.push(Arc::new(last));
     }
     tracing::info!("the log is of an older format; its hash chain is made, which reads all of it");
     let chain = audit::chain_after(sealed.iter().map(|one| (&*one.segment, one.length())))?;
-    let file = Segment::new_file(disk, next)?;
-    let active = Arc::new(next_segment(disk, file, next, chain, clock.now())?);
-    let length = active.length()?;
-    Ok(Catalog::new(sealed, active, MemoryIndex::new(next), length, chain))
+    begun(disk, clock, keys, sealed, chain)
+}
+
+/// The catalog of a log that goes on in a new segment, behind these.
+fn begun(
+    disk: &dyn Disk,
+    clock: &dyn Clock,
+    keys: &SegmentKeys,
+    sealed: Vec<Arc<Sealed>>,
+    chain: ChainEnd,
+) -> Result<Catalog, StoreError> {
+    let first = sealed.last().map_or(0, |last| last.last) + 1;
+    let segment = NewSegment::open(disk, first, keys)?.create(disk, keys, chain, clock.now())?;
+    let length = segment.length()?;
+    Ok(Catalog::new(sealed, Arc::new(segment), MemoryIndex::new(first), length, chain))
 }
 
 fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {

@@ -201,13 +201,13 @@ pub(crate) mod tests {
     use super::*;
     use crate::event::{ContentType, EventType};
     use crate::index::MemoryIndex;
-    use crate::log::{ChainEnd, Segment, SimDisk, next_segment};
+    use crate::log::{ChainEnd, NewSegment, SegmentKeys, SimDisk};
 
     /// The catalog of an empty log.
     pub(crate) fn catalog() -> Catalog {
-        let (disk, chain) = (SimDisk::new(), ChainEnd::START);
-        let file = Segment::new_file(&disk, 1).unwrap();
-        let segment = next_segment(&disk, file, 1, chain, DateTime::UNIX_EPOCH).unwrap();
+        let (disk, chain, keys) = (SimDisk::new(), ChainEnd::START, SegmentKeys::default());
+        let segment = NewSegment::open(&disk, 1, &keys).unwrap();
+        let segment = segment.create(&disk, &keys, chain, DateTime::UNIX_EPOCH).unwrap();
         let length = segment.length().unwrap();
         Catalog::new(Vec::new(), Arc::new(segment), MemoryIndex::new(1), length, chain)
     }

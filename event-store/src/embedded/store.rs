@@ -18,6 +18,7 @@ use super::scavenge::Scavenger;
 use super::scrub::Scrubber;
 use super::window::metadata_at;
 use super::writer::Writer;
+use crate::encryption::WrappingKeys;
 use crate::error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError,
 };
@@ -26,7 +27,7 @@ use crate::filter::{Filter, Matcher};
 use crate::index::Catalog;
 use crate::indexed::{Index, IndexReader, IndexSubscription, Ordinal, ReadIndex};
 use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
-use crate::log::{AuditHead, Clock, Disk};
+use crate::log::{AuditHead, Clock, Disk, KeyError, RotatedKeys, SegmentKeys};
 use crate::multi::{MultiAppend, MultiAppended};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) live: Live,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) keys: SegmentKeys,
     pub(crate) disk: Arc<dyn Disk>,
     pub(super) scavenger: Scavenger,
     pub(super) scrubber: Scrubber,
@@ -61,11 +63,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(catalog: Catalog, clock: Arc<dyn Clock>, disk: Arc<dyn Disk>) -> Self {
+    pub(crate) fn new(
+        catalog: Catalog,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+        keys: SegmentKeys,
+    ) -> Self {
         let live = Live::new(catalog.head());
         let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
         let (scavenger, scrubber) = (Scavenger::new(), Scrubber::default());
-        Self { catalog, live, clock, disk, scavenger, scrubber, closed, full }
+        Self { catalog, live, clock, keys, disk, scavenger, scrubber, closed, full }
     }
 
     /// Keeps whether an append found no room, and says in the log when that changes.
@@ -139,8 +146,21 @@ impl EmbeddedStore {
     /// With a head that was kept elsewhere, that the log still goes through it: what was changed or
     /// cut since, by whom ever, is found.
     pub async fn verify(&self, known: Option<AuditHead>) -> Result<Verified, StoreError> {
-        let verify = move |shared: &Shared| audit::verify(&shared.catalog, &*shared.disk, known);
+        let verify = move |shared: &Shared| {
+            audit::verify(&shared.catalog, &*shared.disk, &shared.keys, known)
+        };
         self.shared.blocking(verify).await
+    }
+
+    /// Wraps the keys of all segments by the first of these keys, while the store serves, and those
+    /// of new segments from now on. All of these must together open what is wrapped now, else
+    /// nothing is changed. Once it returns the first key is enough; if it fails, or the process
+    /// dies, the old and the new keys are needed until it was done again.
+    ///
+    /// It does not change whether new segments are encrypted.
+    pub async fn rotate_keys(&self, keys: WrappingKeys) -> Result<RotatedKeys, KeyError> {
+        let rotate = move |shared: &Shared| shared.keys.rotate(&*shared.disk, Arc::new(keys));
+        self.shared.blocking(rotate).await
     }
 
     /// The hash chain up to the last event, to be kept elsewhere.

@@ -17,7 +17,7 @@ use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
 use crate::index::stream_hash;
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
-use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Kinds, Segment, next_segment};
+use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Kinds, NewSegment};
 
 /// All that only the writing thread has.
 pub(crate) struct Writer {
@@ -30,7 +30,8 @@ pub(crate) struct Writer {
     segment_bytes: u64,
     /// Up to where the active segment has room on the disk, as far as is known.
     allocated: u64,
-    /// A new segment was begun and could not be finished: nothing more goes into the old one.
+    /// Nothing more goes into the active segment: a new one was begun and could not be finished, or
+    /// what was encrypted with its key may have been cut off, or it is not encrypted as it should.
     must_roll: bool,
     poisoned: Option<Arc<str>>,
 }
@@ -44,8 +45,9 @@ impl Writer {
         shared: Arc<Shared>,
         recent: RecentIds,
         segment_bytes: u64,
+        must_roll: bool,
     ) -> Self {
-        let (allocated, must_roll, poisoned) = (0, false, None);
+        let (allocated, poisoned) = (0, None);
         Self { disk, sealer, lock, shared, recent, segment_bytes, allocated, must_roll, poisoned }
     }
 
@@ -96,6 +98,8 @@ impl Writer {
         for answer in answers {
             answer.give(&committed);
         }
+        #[cfg(veza_canary = "acknowledge-before-sync")]
+        let _ = shared.catalog.active().0.file().sync();
     }
 
     /// Makes the events durable and then visible, or none of them.
@@ -103,35 +107,42 @@ impl Writer {
         if events.is_empty() {
             return Ok(());
         }
-        let frame_bytes = FrameBuilder::frame_bytes(&events) as u64;
-        let (_, length) = self.shared.catalog.active();
+        #[cfg(veza_canary = "write-half-batch")]
+        if events.len() > 1 {
+            let (half, rest) = events.split_at(events.len() / 2);
+            return self.commit(half.to_vec()).and(self.commit(rest.to_vec()));
+        }
+        let (segment, length) = self.shared.catalog.active();
         let begun = self.shared.catalog.active_events() > 0;
+        let frame_bytes = FrameBuilder::frame_bytes(&events, &segment.layout) as u64;
         if self.must_roll || (begun && length + frame_bytes > self.segment_bytes) {
             self.roll()?;
         }
         let (segment, length) = self.shared.catalog.active();
-        let (_, chain) = self.shared.catalog.chain();
-        let frame = FrameBuilder::encode(&events, segment.layout.salt, chain);
         let file = segment.file();
-        let room = self.make_room(&**file, length + frame.bytes().len() as u64);
-        if let Err(error) = room.and_then(|()| file.write_at(frame.bytes(), length)) {
-            let error = StoreError::from(error);
-            if !matches!(error, StoreError::StorageFull) {
-                return Err(self.poison(&error));
-            }
-            self.allocated = 0;
-            return match file.truncate(length) {
-                Ok(()) => Err(error),
-                Err(error) => Err(self.poison(&error.into())),
-            };
+        let frame_bytes = FrameBuilder::frame_bytes(&events, &segment.layout) as u64;
+        if let Err(error) = self.make_room(&**file, length + frame_bytes) {
+            return Err(self.unwritten(&**file, length, error));
         }
+        let (_, chain) = self.shared.catalog.chain();
+        let frame = FrameBuilder::encode(&events, &segment.layout, chain);
+        if let Err(error) = file.write_at(frame.bytes(), length) {
+            // Other bytes must not be encrypted for where these may be.
+            self.must_roll = segment.layout.key.is_some();
+            return Err(self.unwritten(&**file, length, error));
+        }
+        let kinds: Vec<Kinds> = events.iter().map(Kinds::of_event).collect();
+        #[cfg(veza_canary = "visible-before-sync")]
+        self.shared.catalog.publish(&events, &kinds, &frame);
         let began = Instant::now();
-        if let Err(error) = file.sync() {
+        if !cfg!(veza_canary = "acknowledge-before-sync")
+            && let Err(error) = file.sync()
+        {
             return Err(self.poison(&StoreError::Io(Arc::new(error))));
         }
         metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
-        let kinds: Vec<Kinds> = events.iter().map(Kinds::of_event).collect();
+        #[cfg(not(veza_canary = "visible-before-sync"))]
         self.shared.catalog.publish(&events, &kinds, &frame);
         for event in &events {
             let hash = stream_hash(event.stream.as_str());
@@ -139,6 +150,19 @@ impl Writer {
         }
         self.shared.live.publish(&events, &kinds);
         Ok(())
+    }
+
+    /// Takes back what was not written whole, where the disk was only full.
+    fn unwritten(&mut self, file: &dyn DiskFile, length: u64, error: io::Error) -> StoreError {
+        let error = StoreError::from(error);
+        if !matches!(error, StoreError::StorageFull) {
+            return self.poison(&error);
+        }
+        self.allocated = 0;
+        match file.truncate(length) {
+            Ok(()) => error,
+            Err(error) => self.poison(&error.into()),
+        }
     }
 
     /// Finds room for the active segment up to this length, and ahead of it where the disk has it.
@@ -158,20 +182,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins the next segment and seals the one before.
+    /// Begins the next segment, and seals the one before unless it is empty.
     fn roll(&mut self) -> Result<(), StoreError> {
         self.must_roll = true;
-        let (head, chain) = self.shared.catalog.chain();
+        let shared = Arc::clone(&self.shared);
+        let (head, chain) = shared.catalog.chain();
         // Nothing was written yet, so nothing is in doubt: a later append may have more luck.
-        let file = Segment::new_file(&*self.disk, head + 1)?;
-        let now = self.shared.clock.now();
-        let next = match next_segment(&*self.disk, file, head + 1, chain, now) {
+        let next = NewSegment::open(&*self.disk, head + 1, &shared.keys)?;
+        let next = match next.create(&*self.disk, &shared.keys, chain, shared.clock.now()) {
             Ok(segment) => segment,
             Err(StoreError::StorageFull) => return Err(StoreError::StorageFull),
             Err(error) => return Err(self.poison(&error)),
         };
         let length = next.length().map_err(|error| self.poison(&error))?;
-        self.sealer.seal(self.shared.catalog.roll(Arc::new(next), length));
+        if let Some(sealed) = shared.catalog.roll(Arc::new(next), length) {
+            self.sealer.seal(sealed);
+        }
         (self.allocated, self.must_roll) = (0, false);
         Ok(())
     }
@@ -184,7 +210,7 @@ impl Writer {
         };
         tracing::error!(%reason, "the event store stops writing; open it again to recover");
         metrics::counter!("veza_event_store_poisoned_total").increment(1);
-        self.poisoned = Some(Arc::clone(&reason));
+        self.poisoned = (!cfg!(veza_canary = "forgive-failed-sync")).then(|| Arc::clone(&reason));
         StoreError::Poisoned { reason }
     }
 }

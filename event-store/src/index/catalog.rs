@@ -164,15 +164,23 @@ impl Catalog {
         state.chain = frame.chain();
     }
 
-    /// Seals the active segment and goes on in the next one, which is empty. The index of the last
-    /// of the sealed ones that are returned is in memory until it is written.
-    pub(crate) fn roll(&self, next: Arc<Segment>, next_length: u64) -> Arc<Vec<Arc<Sealed>>> {
+    /// Goes on in the next segment, which is empty, and seals the active one, unless that is empty
+    /// too: then the next has taken its place. The index of the last of the sealed ones that are
+    /// returned is in memory until it is written.
+    pub(crate) fn roll(
+        &self,
+        next: Arc<Segment>,
+        next_length: u64,
+    ) -> Option<Arc<Vec<Arc<Sealed>>>> {
         let mut state = self.write();
         let index = mem::replace(&mut state.index, MemoryIndex::new(next.first));
         let segment = mem::replace(&mut state.active, next);
         let length = mem::replace(&mut state.length, next_length);
+        if index.events() == 0 {
+            return None;
+        }
         Arc::make_mut(&mut state.sealed).push(Arc::new(Sealed::new(segment, length, index)));
-        Arc::clone(&state.sealed)
+        Some(Arc::clone(&state.sealed))
     }
 
     /// Puts a sealed segment that was written anew in the place of the old one. Whoever reads the

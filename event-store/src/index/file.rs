@@ -27,6 +27,8 @@ pub(crate) struct IndexFile {
     file: Arc<dyn DiskFile>,
     first: u64,
     salt: u32,
+    /// The length of the segment.
+    segment_bytes: u64,
     events: usize,
     last_recorded_at_micros: i64,
     streams: Table,
@@ -94,6 +96,7 @@ impl IndexFile {
             file,
             first,
             salt,
+            segment_bytes: length,
             events,
             last_recorded_at_micros,
             streams,
@@ -167,7 +170,7 @@ impl IndexFile {
             Key::Stream(_) => &self.streams,
             Key::Index(key) => self.secondary(key.of),
         };
-        Ok(self.placed(table.postings(extent, skip, count)?))
+        self.placed(table.postings(extent, skip, count)?)
     }
 
     /// The same of a stream of whatever name.
@@ -177,11 +180,14 @@ impl IndexFile {
         skip: u32,
         count: u32,
     ) -> Result<Vec<u64>, Damaged> {
-        Ok(self.placed(self.streams.postings(extent, skip, count)?))
+        self.placed(self.streams.postings(extent, skip, count)?)
     }
 
-    fn placed(&self, postings: Vec<u32>) -> Vec<u64> {
-        postings.into_iter().map(|posting| self.first + u64::from(posting)).collect()
+    fn placed(&self, postings: Vec<u32>) -> Result<Vec<u64>, Damaged> {
+        let in_segment = postings.last().is_none_or(|&last| (last as usize) < self.events);
+        let rising = postings.is_sorted_by(|one, next| one < next);
+        let positions = postings.into_iter().map(|posting| self.first + u64::from(posting));
+        (rising && in_segment).then(|| positions.collect()).ok_or(Damaged)
     }
 
     /// The offsets of the records from this place in the segment on; fewer where it ends.
@@ -189,7 +195,11 @@ impl IndexFile {
         let count = count.min(self.events.saturating_sub(from));
         let at = HEADER_BYTES + from * OFFSET_BYTES;
         let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
-        Ok((0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect())
+        let offsets: Vec<u32> =
+            (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect();
+        let in_segment = offsets.last().is_none_or(|&last| u64::from(last) < self.segment_bytes);
+        let rising = offsets.is_sorted_by(|one, next| one < next);
+        (rising && in_segment).then_some(offsets).ok_or(Damaged)
     }
 
     /// Whether it has the ids of all events from this position on.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Disk, DiskFile};
 
@@ -93,7 +93,7 @@ impl DiskFile for File {
     }
 
     fn allocate(&self, length: u64) -> io::Result<()> {
-        match fallocate(self, FallocateFlags::empty(), 0, length) {
+        match retry_on_intr(|| fallocate(self, FallocateFlags::empty(), 0, length)) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             outcome => Ok(outcome?),
         }

@@ -3,17 +3,14 @@
 
 use std::io;
 
-use uuid::Uuid;
-
 use super::chain::ChainEnd;
 use super::disk::Disk;
 use super::frame::FrameBuilder;
+use super::new_segment::{NewSegment, temporary_name};
 use super::recovery::ScannedRecord;
-use super::segment::{NewSegment, Segment, segment_name};
+use super::segment::{Segment, segment_name};
+use super::segment_keys::SegmentKeys;
 use crate::error::StoreError;
-
-/// What the names of files end with that are not finished.
-pub(crate) const UNFINISHED: &str = ".tmp";
 
 /// A frame takes no further record beyond this, in bytes. Nothing needs the frames of the appends
 /// any more: what they hold together is durable.
@@ -32,24 +29,18 @@ pub(crate) struct Rewrite {
 }
 
 impl Rewrite {
-    /// Begins to write a segment anew, behind this end of the chain. Its salt is another: whoever
-    /// has an index of the old one knows that it does not fit.
+    /// Begins to write a segment anew, behind this end of the chain, with a key of its own where it
+    /// is encrypted.
     pub(crate) fn begin(
         disk: &dyn Disk,
         old: &Segment,
+        keys: &SegmentKeys,
         chain: ChainEnd,
     ) -> Result<Self, StoreError> {
-        let salt = loop {
-            let salt = Uuid::new_v4().as_fields().0;
-            if salt != old.layout.salt {
-                break salt;
-            }
-        };
-        let (first, created_micros) = (old.first, old.created_micros()?);
-        let new = NewSegment { first, salt, chain, created_micros, reclaimed: true };
-        let segment = new.begin(disk.open(&unfinished(first), true)?)?;
+        let new = NewSegment::open_anew(disk, old, keys)?;
+        let segment = new.begin(disk, keys, chain, old.created_micros()?)?;
         let (length, unsynced_bytes) = (segment.length()?, 0);
-        let frame = FrameBuilder::begin(first, salt, chain);
+        let frame = FrameBuilder::begin(old.first, &segment.layout, chain);
         Ok(Self { segment, length, unsynced_bytes, frame })
     }
 
@@ -63,8 +54,8 @@ impl Rewrite {
         let mut written = 0;
         if self.frame.bytes().len() >= FRAME_BYTES {
             written = self.write_frame()?;
-            let salt = self.segment.layout.salt;
-            self.frame = FrameBuilder::begin(record.position, salt, self.frame.chain());
+            let (layout, chain) = (&self.segment.layout, self.frame.chain());
+            self.frame = FrameBuilder::begin(record.position, layout, chain);
         }
         if reclaim && !record.head.reclaimed {
             let added = self.frame.reclaim(&record.head, record.bytes);
@@ -101,28 +92,24 @@ impl Rewrite {
     }
 }
 
-/// Puts the segment that was written anew in the place of the old one, durable.
-pub(crate) fn replace_segment(disk: &dyn Disk, first: u64) -> io::Result<()> {
-    disk.rename(&unfinished(first), &segment_name(first))?;
-    disk.sync_folder()
+/// Puts the segment that was written anew in the place of the old one, durable. The old one's key,
+/// if it had any, is removed: those who read the old one on have it in memory.
+pub(crate) fn replace_segment(disk: &dyn Disk, new: &Segment) -> io::Result<()> {
+    disk.rename(&temporary_name(new.first), &segment_name(new.first))?;
+    disk.sync_folder()?;
+    SegmentKeys::remove_others(disk, &[(new.first, new.salt_of_key())]);
+    Ok(())
 }
 
-/// Removes the segment that was being written anew, if there is one.
-pub(crate) fn discard_segment(disk: &dyn Disk, first: u64) -> io::Result<()> {
-    match disk.remove(&unfinished(first)) {
+/// Removes what was being written in the place of this segment, if there is anything.
+pub(crate) fn discard_segment(disk: &dyn Disk, old: &Segment) -> io::Result<()> {
+    match disk.remove(&temporary_name(old.first)) {
+        // It may have the old one's name, and that be durable or not: either may need its key.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
+        Err(error) => Err(error),
+        Ok(()) => {
+            SegmentKeys::remove_others(disk, &[(old.first, old.salt_of_key())]);
+            Ok(())
+        }
     }
-}
-
-/// Removes what a process that died left unfinished.
-pub(crate) fn remove_unfinished(disk: &dyn Disk) -> io::Result<()> {
-    let mut names = disk.list()?;
-    names.retain(|name| name.ends_with(UNFINISHED));
-    names.iter().try_for_each(|name| disk.remove(name))?;
-    if names.is_empty() { Ok(()) } else { disk.sync_folder() }
-}
-
-fn unfinished(first: u64) -> String {
-    format!("{}{UNFINISHED}", segment_name(first))
 }

@@ -4,32 +4,16 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
-use crc32c::crc32c;
 
 use super::chain::ChainEnd;
-use super::codec::{array_at, i64_at, u32_at, u64_at};
+use super::data_key::{ChainPlace, DataKey};
 use super::disk::{Disk, DiskFile};
 use super::frame::{Layout, RecordHead};
+use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::key_file::{KeyError, KeyOf};
+use super::segment_keys::SegmentKeys;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-
-/// The size of a segment's header, in bytes.
-pub(crate) const SEGMENT_HEADER_BYTES: usize = 128;
-/// The same in version 1.
-const UNCHAINED_HEADER_BYTES: usize = 64;
-pub(crate) const SEGMENT_MAGIC: [u8; 8] = *b"VEZALOG\0";
-const FORMAT_VERSION: u32 = 3;
-/// Without flags.
-const VERSION_CHAINED: u32 = 2;
-/// Without the chain.
-const VERSION_UNCHAINED: u32 = 1;
-const CREATED_AT: usize = 24;
-const CHAIN_AT: usize = 40;
-const FLAGS_AT: usize = 72;
-/// Events of the segment were reclaimed.
-const FLAG_RECLAIMED: u32 = 2;
-const CRC_BYTES: usize = 4;
 
 /// What is wrong when a segment has a reclaimed record and its header does not say so.
 pub(crate) const NONE_RECLAIMED: &str = "a record is reclaimed where none is";
@@ -41,60 +25,13 @@ pub(crate) struct Segment {
     /// The name of its file.
     pub(crate) name: String,
     /// How its frames are laid out.
-    pub(crate) layout: Layout,
+    pub(crate) layout: Arc<Layout>,
     /// The end of the chain before its first event, where it carries that.
     pub(crate) chain_before: Option<ChainEnd>,
+    frames_start: u64,
     /// Whether events of it were reclaimed.
     pub(crate) reclaimed: bool,
     file: Arc<dyn DiskFile>,
-}
-
-/// What a new segment begins with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NewSegment {
-    /// The position of its first event.
-    pub(crate) first: u64,
-    /// Where its checksums begin.
-    pub(crate) salt: u32,
-    /// The end of the chain before its first event.
-    pub(crate) chain: ChainEnd,
-    /// When it was made, in microseconds since 1970.
-    pub(crate) created_micros: i64,
-    /// Whether events of it were reclaimed.
-    pub(crate) reclaimed: bool,
-}
-
-impl NewSegment {
-    /// Writes its header into its file, durable.
-    pub(crate) fn begin(self, file: Arc<dyn DiskFile>) -> Result<Segment, StoreError> {
-        const CRC_AT: usize = SEGMENT_HEADER_BYTES - CRC_BYTES;
-        let Self { first, salt, chain, created_micros, reclaimed } = self;
-        let mut header = [0; SEGMENT_HEADER_BYTES];
-        header[..8].copy_from_slice(&SEGMENT_MAGIC);
-        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        header[12..16].copy_from_slice(&(SEGMENT_HEADER_BYTES as u32).to_le_bytes());
-        header[16..24].copy_from_slice(&first.to_le_bytes());
-        header[CREATED_AT..32].copy_from_slice(&created_micros.to_le_bytes());
-        header[32..36].copy_from_slice(&salt.to_le_bytes());
-        header[CHAIN_AT..CHAIN_AT + ChainEnd::BYTES].copy_from_slice(chain.as_bytes());
-        let flags = if reclaimed { FLAG_RECLAIMED } else { 0 };
-        header[FLAGS_AT..FLAGS_AT + 4].copy_from_slice(&flags.to_le_bytes());
-        let crc = crc32c(&header[..CRC_AT]);
-        header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        file.write_at(&header, 0)?;
-        file.truncate(SEGMENT_HEADER_BYTES as u64)?;
-        file.sync()?;
-        let layout = Layout { salt, chained: true };
-        let (name, chain_before) = (segment_name(first), Some(chain));
-        Ok(Segment { first, name, layout, chain_before, reclaimed, file })
-    }
-}
-
-/// What the header of a segment says.
-struct Header {
-    layout: Layout,
-    chain_before: Option<ChainEnd>,
-    reclaimed: bool,
 }
 
 /// Where a record is.
@@ -119,97 +56,93 @@ pub(crate) fn index_name(first: u64) -> String {
 }
 
 impl Segment {
-    /// Opens the file of a segment that is not part of the log yet.
-    pub(crate) fn new_file(disk: &dyn Disk, first: u64) -> io::Result<Arc<dyn DiskFile>> {
-        disk.open(&segment_name(first), true)
-    }
-
-    /// Makes a new segment in its file; its header and its name are durable afterwards.
-    pub(crate) fn create(
-        disk: &dyn Disk,
+    /// The segment in this file, whose header says this and whose key is this.
+    pub(crate) fn with(
+        header: SegmentHeader,
+        key: Option<DataKey>,
         file: Arc<dyn DiskFile>,
-        first: u64,
-        salt: u32,
-        chain: ChainEnd,
-        created: DateTime<Utc>,
-    ) -> Result<Self, StoreError> {
-        let created_micros = created.timestamp_micros();
-        let new = NewSegment { first, salt, chain, created_micros, reclaimed: false };
-        let segment = new.begin(file)?;
-        disk.sync_folder()?;
-        Ok(segment)
-    }
-
-    /// Opens a segment and checks its header.
-    pub(crate) fn open(disk: &dyn Disk, first: u64) -> Result<Self, StoreError> {
-        let name = segment_name(first);
-        let file = disk.open(&name, false)?;
-        let layout = Layout { salt: 0, chained: false };
-        let segment = Self { first, name, layout, chain_before: None, reclaimed: false, file };
-        let Header { layout, chain_before, reclaimed } = segment.header()?;
-        Ok(Self { layout, chain_before, reclaimed, ..segment })
-    }
-
-    /// Checks the header as it is on disk.
-    pub(crate) fn check_header(&self) -> Result<(), StoreError> {
-        self.header().map(drop)
-    }
-
-    fn header(&self) -> Result<Header, StoreError> {
-        let length = usize::try_from(self.length()?).unwrap_or(usize::MAX);
-        if length < UNCHAINED_HEADER_BYTES {
-            return Err(self.corrupt(0, "the header is cut off"));
-        }
-        let mut header = vec![0; length.min(SEGMENT_HEADER_BYTES)];
-        self.file.read_at(&mut header, 0)?;
-        if header[..8] != SEGMENT_MAGIC {
-            return Err(self.corrupt(0, "this is no segment"));
-        }
-        let bytes = u32_at(&header, 12) as usize;
-        let crc_at = bytes.checked_sub(CRC_BYTES).filter(|_| bytes <= header.len());
-        if crc_at.is_none_or(|at| crc32c(&header[..at]) != u32_at(&header, at)) {
-            return Err(self.corrupt(0, "the header does not agree with its checksum"));
-        }
-        let version = u32_at(&header, 8);
-        let (chained, flags) = match (version, bytes) {
-            (FORMAT_VERSION, SEGMENT_HEADER_BYTES) => (true, u32_at(&header, FLAGS_AT)),
-            (VERSION_CHAINED, SEGMENT_HEADER_BYTES) => (true, 0),
-            (VERSION_UNCHAINED, UNCHAINED_HEADER_BYTES) => (false, 0),
-            _ => {
-                let reason = format!(
-                    "the format is of version {version}, this build reads up to {FORMAT_VERSION}"
-                );
-                return Err(self.corrupt(8, &reason));
-            }
+    ) -> Self {
+        let layout = Layout { salt: header.salt, chained: header.chain_before.is_some(), key };
+        let first = header.first;
+        let shown = |chain| match &layout.key {
+            Some(key) => key.hide(chain, first, ChainPlace::Segment),
+            None => chain,
         };
-        if flags & !FLAG_RECLAIMED != 0 {
-            let reason = format!("the segment has flags {flags:#x} that this build does not know");
-            return Err(self.corrupt(FLAGS_AT as u64, &reason));
+        let chain_before = header.chain_before.map(shown);
+        let (name, frames_start) = (segment_name(first), header.bytes() as u64);
+        let (layout, reclaimed) = (Arc::new(layout), header.reclaimed);
+        Self { first, name, layout, chain_before, frames_start, reclaimed, file }
+    }
+
+    /// Opens a segment: checks its header, and reads its key where it has one.
+    pub(crate) fn open(disk: &dyn Disk, first: u64, keys: &SegmentKeys) -> Result<Self, KeyError> {
+        let file = disk.open(&segment_name(first), false).map_err(StoreError::from)?;
+        let header = read_header(&*file, first)?;
+        let of = KeyOf { first, salt: header.salt };
+        let key = header.encrypted.then(|| keys.of(disk, of)).transpose()?;
+        Ok(Self::with(header, key, file))
+    }
+
+    /// The same beside a store, which may put another segment in its place meanwhile; does this with
+    /// it, which may find its key gone.
+    pub(crate) fn open_beside<T>(
+        disk: &dyn Disk,
+        first: u64,
+        keys: &SegmentKeys,
+        with: impl Fn(Self) -> Result<T, KeyError>,
+    ) -> Result<T, KeyError> {
+        let mut missed = None;
+        loop {
+            match Self::open(disk, first, keys).and_then(&with) {
+                // The one that took its place has another key.
+                Err(KeyError::Missing { file, .. }) if missed.as_ref() != Some(&file) => {
+                    missed = Some(file);
+                }
+                opened => return opened,
+            }
         }
-        if u64_at(&header, 16) != self.first {
-            return Err(self.corrupt(16, "the header and the name disagree"));
+    }
+
+    /// Opens a segment whose key is not at hand: its header and its frames can be looked at.
+    pub(crate) fn open_locked(disk: &dyn Disk, first: u64) -> Result<Self, StoreError> {
+        let file = disk.open(&segment_name(first), false)?;
+        Ok(Self::with(read_header(&*file, first)?, None, file))
+    }
+
+    /// Checks, as they are on disk, its header and, where it has one, the file with its key.
+    pub(crate) fn check(&self, disk: &dyn Disk, keys: &SegmentKeys) -> Result<(), StoreError> {
+        let header = read_header(&*self.file, self.first)?;
+        if header.salt != self.layout.salt || header.encrypted != self.layout.key.is_some() {
+            return Err(self.corrupt(0, "the header is another one than it was"));
         }
-        let chain = || ChainEnd::from_bytes(array_at(&header, CHAIN_AT));
-        Ok(Header {
-            layout: Layout { salt: u32_at(&header, 32), chained },
-            chain_before: chained.then(chain),
-            reclaimed: flags & FLAG_RECLAIMED != 0,
-        })
+        let of = KeyOf { first: self.first, salt: header.salt };
+        match header.encrypted.then(|| keys.of(disk, of)) {
+            None | Some(Ok(_)) => Ok(()),
+            Some(Err(KeyError::Missing { .. })) if self.is_replaced(disk)? => Ok(()),
+            Some(Err(KeyError::Store(error))) => Err(error),
+            Some(Err(other)) => Err(self.corrupt(0, &other.to_string())),
+        }
+    }
+
+    /// Whether another segment has taken its place, which was written anew with its own key.
+    pub(crate) fn is_replaced(&self, disk: &dyn Disk) -> Result<bool, StoreError> {
+        let named = read_header(&*disk.open(&self.name, false)?, self.first)?;
+        Ok(named.salt != self.layout.salt)
     }
 
     /// When it was made, in microseconds since 1970.
     pub(crate) fn created_micros(&self) -> Result<i64, StoreError> {
-        let bytes = self.bytes(CREATED_AT as u64, CREATED_AT as u64 + 8)?;
-        Ok(i64_at(&bytes, 0))
+        Ok(read_header(&*self.file, self.first)?.created_micros)
+    }
+
+    /// Its salt, where it has a key.
+    pub(crate) fn salt_of_key(&self) -> Option<u32> {
+        self.layout.key.as_ref().map(|_| self.layout.salt)
     }
 
     /// Where its frames begin.
     pub(crate) fn frames_start(&self) -> u64 {
-        if self.layout.chained {
-            SEGMENT_HEADER_BYTES as u64
-        } else {
-            UNCHAINED_HEADER_BYTES as u64
-        }
+        self.frames_start
     }
 
     /// The length of the file, in bytes.
@@ -231,11 +164,11 @@ impl Segment {
     }
 
     /// The bytes from `start` to `end`.
-    pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Bytes, StoreError> {
+    pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Vec<u8>, StoreError> {
         let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
         match self.file.read_at(&mut bytes, start) {
-            Ok(()) => Ok(bytes.into()),
+            Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.corrupt(start, "the file is shorter than it was"))
             }
@@ -249,40 +182,40 @@ impl Segment {
         let mut events = Vec::with_capacity(places.len());
         let mut rest = places;
         while let Some(first) = rest.first() {
-            let run = neighbours(rest);
+            let (run, behind) = rest.split_at(neighbours(rest));
             let start = first.offset;
-            let end = rest[run - 1].end;
-            let bytes = self.bytes(u64::from(start), u64::from(end))?;
-            for place in &rest[..run] {
-                events.extend(self.event(&bytes, start, place)?);
+            let mut bytes = self.bytes(u64::from(start), u64::from(run[run.len() - 1].end))?;
+            let mut heads = Vec::with_capacity(run.len());
+            for place in run {
+                heads.push(self.head(&mut bytes, start, place)?);
             }
-            rest = &rest[run..];
+            let bytes = Bytes::from(bytes);
+            for (place, head) in run.iter().zip(heads).filter(|(_, head)| !head.reclaimed) {
+                let record = bytes.slice((place.offset - start) as usize..);
+                let corrupt = |reason| self.corrupt(u64::from(place.offset), reason);
+                events.push(head.event(&record).map_err(corrupt)?);
+            }
+            rest = behind;
         }
         Ok(events)
     }
 
     /// When the event at this place was recorded, in microseconds since 1970.
     pub(crate) fn recorded_at_micros(&self, place: &RecordPlace) -> Result<i64, StoreError> {
-        let bytes = self.bytes(u64::from(place.offset), u64::from(place.end))?;
-        Ok(self.head(&bytes, place)?.recorded_at_micros)
+        let mut bytes = self.bytes(u64::from(place.offset), u64::from(place.end))?;
+        Ok(self.head(&mut bytes, place.offset, place)?.recorded_at_micros)
     }
 
-    fn event(
+    /// Checks the record at this place in bytes that begin at `start`, and decrypts it there.
+    fn head(
         &self,
-        bytes: &Bytes,
+        bytes: &mut [u8],
         start: u32,
         place: &RecordPlace,
-    ) -> Result<Option<RecordedEvent>, StoreError> {
-        let from = (place.offset - start) as usize;
-        let record = bytes.slice(from..(place.end - start) as usize);
-        let head = self.head(&record, place)?;
-        let event = (!head.reclaimed).then(|| head.event(&record)).transpose();
-        event.map_err(|reason| self.corrupt(u64::from(place.offset), reason))
-    }
-
-    fn head(&self, record: &[u8], place: &RecordPlace) -> Result<RecordHead, StoreError> {
+    ) -> Result<RecordHead, StoreError> {
+        let record = &mut bytes[(place.offset - start) as usize..(place.end - start) as usize];
         let corrupt = |reason| self.corrupt(u64::from(place.offset), reason);
-        let head = RecordHead::check(record, self.layout.salt).map_err(corrupt)?;
+        let head = RecordHead::open(record, &self.layout).map_err(corrupt)?;
         if head.position != place.position {
             return Err(corrupt("another event stands where this one should"));
         }
@@ -294,10 +227,7 @@ impl Segment {
 
     /// The error that names this file and an offset in it.
     pub(crate) fn corrupt(&self, offset: u64, reason: &str) -> StoreError {
-        StoreError::Corrupt {
-            place: format!("{} offset {offset}", self.name).into(),
-            reason: reason.into(),
-        }
+        corrupt_at(self.first, offset, reason)
     }
 }
 
@@ -311,4 +241,23 @@ fn neighbours(places: &[RecordPlace]) -> usize {
                 && pair[1].offset.saturating_sub(pair[0].end) <= GAP_BYTES_MAX
         })
         .count()
+}
+
+/// The header in the file of the segment that begins with this position.
+pub(crate) fn read_header(file: &dyn DiskFile, first: u64) -> Result<SegmentHeader, StoreError> {
+    let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; length.min(SEGMENT_HEADER_BYTES)];
+    file.read_at(&mut bytes, 0)?;
+    match SegmentHeader::from_bytes(&bytes) {
+        Ok(header) if header.first == first => Ok(header),
+        Ok(_) => Err(corrupt_at(first, 16, "the header and the name disagree")),
+        Err((offset, reason)) => Err(corrupt_at(first, offset, &reason)),
+    }
+}
+
+fn corrupt_at(first: u64, offset: u64, reason: &str) -> StoreError {
+    StoreError::Corrupt {
+        place: format!("{} offset {offset}", segment_name(first)).into(),
+        reason: reason.into(),
+    }
 }

@@ -1,10 +1,10 @@
 //! A disk in memory that fails and loses power on demand, for tests of the engine.
 //!
 //! The fault model: what was written but not synced may survive a power cut in any subset of its
-//! sectors of 512 bytes; files created, renamed or removed without a folder sync may be as before;
-//! what was synced survives whole. After a sync that failed, what it was for counts as synced, as
-//! Linux has it: a later sync makes only that durable which was written anew. An operation can be
-//! told to fail, and the disk to be full.
+//! sectors of 512 bytes; of the files created, renamed or removed without a folder sync each may be
+//! as before, whatever became of the others; what was synced survives whole. After a sync that
+//! failed, what it was for counts as synced, as Linux has it: a later sync makes only that durable
+//! which was written anew. An operation can be told to fail, and the disk to be full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -38,6 +38,8 @@ struct State {
     inodes: Vec<Inode>,
     live: BTreeMap<String, usize>,
     durable: BTreeMap<String, usize>,
+    /// What the next folder sync makes durable, in order.
+    unsynced: Vec<EntryChange>,
     capacity_bytes: Option<usize>,
     faults: Vec<Fault>,
     syncs: u64,
@@ -56,10 +58,17 @@ struct Inode {
     dirty: BTreeSet<usize>,
 }
 
+/// A change of the folder: of which name, and which file it is about.
+#[derive(Clone, Debug)]
+enum EntryChange {
+    Created(String, usize),
+    Renamed(String, String, usize),
+    Removed(String, usize),
+}
+
 struct SimFile {
     state: Arc<Mutex<State>>,
     inode: usize,
-    is_segment: bool,
 }
 
 /// What a fault may concern.
@@ -163,22 +172,46 @@ impl SimDisk {
     }
 
     /// Cuts the power. The disk fails from now on; what is returned is the disk as it is found
-    /// when the power is back: of what was not synced, `survives` is asked for the folder's
-    /// entries and for each sector.
+    /// when the power is back: of what was not synced, `survives` is asked for each change of the
+    /// folder and for each sector.
     #[must_use]
     pub fn cut_power(&self, mut survives: impl FnMut() -> bool) -> Self {
         let mut state = self.lock();
         state.dead = true;
-        let names = if survives() { &state.live } else { &state.durable };
+        let mut names = state.durable.clone();
+        for change in &state.unsynced {
+            if survives() {
+                change.make(&mut names);
+            }
+        }
         let after = Self::new();
-        for (name, &inode) in names {
-            after.put(name, state.inodes[inode].after_power_cut(&mut survives));
+        for (name, inode) in names {
+            after.put(&name, state.inodes[inode].after_power_cut(&mut survives));
         }
         after
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics inside the disk")
+    }
+}
+
+impl EntryChange {
+    /// Makes the change, as far as those before it were made.
+    fn make(&self, names: &mut BTreeMap<String, usize>) {
+        let (gone, new, inode) = match self {
+            Self::Created(name, inode) => (None, Some(name), *inode),
+            Self::Renamed(from, to, inode) => (Some(from), Some(to), *inode),
+            Self::Removed(name, inode) => (Some(name), None, *inode),
+        };
+        if let Some(name) = gone
+            && names.get(name) == Some(&inode)
+        {
+            names.remove(name);
+        }
+        if let Some(name) = new {
+            names.insert(name.clone(), inode);
+        }
     }
 }
 
@@ -215,6 +248,13 @@ impl State {
             history.push(self.clone());
             self.history = Some(history);
         }
+    }
+
+    /// Changes the folder.
+    fn change(&mut self, change: EntryChange) {
+        change.make(&mut self.live);
+        self.unsynced.push(change);
+        self.changed();
     }
 
     fn faulty(&mut self, act: Act) -> bool {
@@ -265,33 +305,27 @@ impl Disk for SimDisk {
             None if create => {
                 let inode = state.inodes.len();
                 state.inodes.push(Inode::default());
-                state.live.insert(name.to_owned(), inode);
-                state.changed();
+                state.change(EntryChange::Created(name.to_owned(), inode));
                 inode
             }
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        Ok(Arc::new(SimFile {
-            state: Arc::clone(&self.state),
-            inode,
-            is_segment: name.ends_with(".log"),
-        }))
+        Ok(Arc::new(SimFile { state: Arc::clone(&self.state), inode }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.powered()?;
-        let inode = state.live.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.live.insert(to.to_owned(), inode);
-        state.changed();
+        let inode = *state.live.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.change(EntryChange::Renamed(from.to_owned(), to.to_owned(), inode));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.powered()?;
-        state.live.remove(name).ok_or(io::ErrorKind::NotFound)?;
-        state.changed();
+        let inode = *state.live.get(name).ok_or(io::ErrorKind::NotFound)?;
+        state.change(EntryChange::Removed(name.to_owned(), inode));
         Ok(())
     }
 
@@ -300,6 +334,7 @@ impl Disk for SimDisk {
         state.powered()?;
         state.sync_allowed(Act::Sync)?;
         state.durable = state.live.clone();
+        state.unsynced.clear();
         state.changed();
         Ok(())
     }
@@ -360,7 +395,10 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state| {
-            let act = if self.is_segment { Act::SegmentSync } else { Act::Sync };
+            // By the name that it has now: a segment that is being made has another.
+            let mut names = state.live.iter().filter(|(_, inode)| **inode == self.inode);
+            let is_segment = names.any(|(name, _)| name.ends_with(".log"));
+            let act = if is_segment { Act::SegmentSync } else { Act::Sync };
             let allowed = state.sync_allowed(act);
             let inode = &mut state.inodes[self.inode];
             let dirty = mem::take(&mut inode.dirty);

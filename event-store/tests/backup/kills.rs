@@ -1,7 +1,7 @@
 //! Kills and power cuts at any step of a backup and of a restore.
 
 use super::*;
-use crate::chance::coins;
+use crate::dice::Dice;
 
 /// The disk as it is found after a kill, or a power cut that leaves these sectors, at each step.
 fn cuts(disk: &SimDisk) -> impl Iterator<Item = (usize, SimDisk)> {
@@ -9,11 +9,11 @@ fn cuts(disk: &SimDisk) -> impl Iterator<Item = (usize, SimDisk)> {
     assert!(steps.len() > 20, "{} steps", steps.len());
     steps.into_iter().enumerate().flat_map(|(step, disk)| {
         (0..3).map(move |seed| {
-            let mut throw = coins(seed + step as u64 * 3);
+            let mut dice = Dice::new(seed + step as u64 * 3);
             let survives = || match seed {
                 0 => true,
                 1 => false,
-                _ => throw(),
+                _ => dice.below(2) == 0,
             };
             (step, disk.cut_power(survives))
         })
@@ -22,7 +22,12 @@ fn cuts(disk: &SimDisk) -> impl Iterator<Item = (usize, SimDisk)> {
 
 #[tokio::test]
 async fn a_backup_that_is_killed_is_none_and_can_be_begun_again() {
-    let (disk, store, all) = small_log().await;
+    for encrypted in [false, true] {
+        killed_backups_of(log_on(new_disk(encrypted).await).await).await;
+    }
+}
+
+async fn killed_backups_of((disk, store, all): (SimDisk, EmbeddedStore, Vec<RecordedEvent>)) {
     let head = store.head().await.unwrap();
     let backup = SimDisk::new();
     backup.remember();
@@ -51,7 +56,12 @@ async fn a_backup_that_is_killed_is_none_and_can_be_begun_again() {
 /// next restore into the same folder is whole.
 #[tokio::test]
 async fn a_restore_that_is_killed_opens_whole_or_not_at_all() {
-    let (disk, store, all) = small_log().await;
+    for encrypted in [false, true] {
+        killed_restores_of(log_on(new_disk(encrypted).await).await).await;
+    }
+}
+
+async fn killed_restores_of((disk, store, all): (SimDisk, EmbeddedStore, Vec<RecordedEvent>)) {
     let backup = SimDisk::new();
     back_up_to(&disk, store.head().await.unwrap(), &backup, None).unwrap();
     for until in [None, Some(AsOf::Position(Position::new(23)))] {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
+use event_store::StreamMetadata;
 use event_store::log::Clock;
-use event_store::{EmbeddedOptions, StreamMetadata};
 
+use super::locked::{files, is_encrypted};
 use super::*;
 use crate::scavenging::thorough;
+use crate::simulated::options;
 
 /// A clock that a test moves.
 #[derive(Default)]
-struct Hand(AtomicI64);
+pub struct Hand(AtomicI64);
 
 impl Clock for Hand {
     fn now(&self) -> DateTime<Utc> {
@@ -21,10 +23,15 @@ impl Clock for Hand {
 }
 
 /// A log of appends of one to four events, each at a time of its own, and where each append ends.
-async fn told(clock: &Arc<Hand>, step_micros: i64) -> (SimDisk, EmbeddedStore, Vec<u64>) {
+pub async fn told(
+    clock: &Arc<Hand>,
+    step_micros: i64,
+    encrypted: bool,
+) -> (SimDisk, EmbeddedStore, Vec<u64>) {
     let disk = SimDisk::new();
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(2000);
-    let store = EmbeddedStore::open(options.clock(Arc::clone(clock) as _)).await.unwrap();
+    let options = options(&disk).clock(Arc::clone(clock) as _);
+    let options = if encrypted { options.encryption(keys()) } else { options };
+    let store = EmbeddedStore::open(options).await.unwrap();
     let (mut number, mut ends) = (0, vec![0]);
     for turn in 0..16 {
         clock.0.fetch_add(step_micros, Ordering::Relaxed);
@@ -40,8 +47,8 @@ async fn told(clock: &Arc<Hand>, step_micros: i64) -> (SimDisk, EmbeddedStore, V
 /// where the last append ended that is there as a whole.
 #[tokio::test]
 async fn every_position_keeps_the_appends_that_are_whole_there() {
-    for step in [10, 0] {
-        let (disk, store, ends) = told(&Arc::default(), step).await;
+    for (step, encrypted) in [(10, false), (0, false), (10, true)] {
+        let (disk, store, ends) = told(&Arc::default(), step, encrypted).await;
         let all = everything(&store).await.unwrap();
         let backup = SimDisk::new();
         let end = store.audit_head().position;
@@ -62,7 +69,7 @@ async fn every_position_keeps_the_appends_that_are_whole_there() {
 
 #[tokio::test]
 async fn every_time_keeps_exactly_what_was_recorded_until_then() {
-    let (disk, store, _) = told(&Arc::default(), 10).await;
+    let (disk, store, _) = told(&Arc::default(), 10, false).await;
     let all = everything(&store).await.unwrap();
     let backup = SimDisk::new();
     back_up_to(&disk, store.audit_head().position, &backup, None).unwrap();
@@ -79,8 +86,14 @@ async fn every_time_keeps_exactly_what_was_recorded_until_then() {
 /// no position parts an append, and the chain is the same.
 #[tokio::test]
 async fn what_was_scavenged_is_cut_between_appends_too() {
+    for encrypted in [false, true] {
+        cuts_of_a_scavenged_log(encrypted).await;
+    }
+}
+
+async fn cuts_of_a_scavenged_log(encrypted: bool) {
     let clock = Arc::default();
-    let (disk, store, ends) = told(&clock, 10).await;
+    let (disk, store, ends) = told(&clock, 10, encrypted).await;
     clock.0.fetch_add(10, Ordering::Relaxed);
     let hides = StreamMetadata { max_count: Some(1), ..StreamMetadata::default() };
     store.set_stream_metadata(&stream("track-2"), ExpectedRevision::Any, hides).await.unwrap();
@@ -93,7 +106,7 @@ async fn what_was_scavenged_is_cut_between_appends_too() {
     assert!(left.len() < whole.len());
     let backup = SimDisk::new();
     back_up_to(&disk, store.audit_head().position, &backup, None).unwrap();
-    let mut exact = 0;
+    let (mut exact, mut other_keys) = (0, 0);
     for position in 0..=*ends.last().unwrap() {
         let to = SimDisk::new();
         let until = AsOf::Position(Position::new(position));
@@ -101,9 +114,20 @@ async fn what_was_scavenged_is_cut_between_appends_too() {
         let kept = restored.head.position;
         assert!(kept.get() <= position && ends.contains(&kept.get()), "{position}: {kept}");
         exact += u32::from(kept.get() == position);
+        other_keys += usize::from(is_locked_by_itself(&to, &backup, encrypted));
         let events: Vec<_> = left.iter().filter(|event| event.position <= kept).cloned().collect();
         is_log_of(&to, &restored, &events).await;
         store.verify(Some(restored.head)).await.expect("the log goes through that head");
     }
     assert_eq!(exact as usize, ends.len(), "every end of an append can be had");
+    assert_eq!(other_keys > 0, encrypted, "some of the segments were written anew");
+}
+
+/// That each segment that was put back is encrypted as the log was, with the key beside it; and
+/// whether one of the keys is not in the backup.
+fn is_locked_by_itself(to: &SimDisk, backup: &SimDisk, encrypted: bool) -> bool {
+    let (logs, put_back) = (files(to, ".log"), files(to, ".key"));
+    assert!(logs.iter().all(|name| is_encrypted(to, name) == encrypted), "{logs:?}");
+    assert_eq!(put_back.len(), if encrypted { logs.len() } else { 0 }, "{put_back:?}");
+    put_back.iter().any(|key| !files(backup, ".key").contains(key))
 }

@@ -40,7 +40,7 @@ async fn a_backup_while_eight_writers_write_is_a_prefix_of_the_log() {
         }
         let from = Folder::read_only(&events);
         let (originals, head) = loop {
-            let originals = Originals::open(&from).unwrap();
+            let originals = Originals::open(&from, given_keys()).unwrap();
             let head = store.head().await.unwrap();
             if originals.reach(&from, head).unwrap() {
                 break (originals, head);
@@ -109,7 +109,8 @@ async fn an_empty_log_is_backed_up_and_put_back() {
 async fn what_is_scavenged_meanwhile_is_backed_up_as_it_was() {
     let (disk, store, before) = small_log().await;
     let hides = StreamMetadata { max_count: Some(1), ..StreamMetadata::default() };
-    let (originals, head) = (Originals::open(&disk).unwrap(), store.head().await.unwrap());
+    let (originals, head) =
+        (Originals::open(&disk, given_keys()).unwrap(), store.head().await.unwrap());
     store.set_stream_metadata(&stream("track-1"), ExpectedRevision::Any, hides).await.unwrap();
     for number in 100..130 {
         append(&store, "filler", number..number + 1).await;

@@ -217,13 +217,11 @@ impl Model {
         if stream.tombstoned {
             return Err(Refusal::Deleted);
         }
-        let is = |at: u64, event: &(u64, u64), number: &u64| {
-            event.0 == *number && !stream.gone.contains(&at)
-        };
         // An event may be there twice: appended again with one before it that was reclaimed.
         let newest = |number: &u64| {
             let events = stream.events.iter().enumerate();
-            events.rev().find(|(at, event)| is(*at as u64, event, number)).map(|(at, _)| at)
+            let is = |at: usize| !stream.gone.contains(&(at as u64));
+            events.rev().find(|(at, event)| event.0 == *number && is(*at)).map(|(at, _)| at)
         };
         let behind = stream.events.len() as u64;
         let from = match expected {
@@ -250,7 +248,9 @@ impl Model {
         let reopens = stream.deleted() && expected == ExpectedRevision::NoStream;
         let there = stream.events.get(from as usize..).unwrap_or_default();
         let same = (from..).zip(there.iter().zip(numbers));
-        let same = same.take_while(|(at, (event, number))| is(*at, event, number));
+        let same = same.take_while(|(at, (event, number))| {
+            *at >= stream.first_left as u64 && event.0 == **number
+        });
         match same.count() {
             0 if reopens => Ok(None),
             same if same == numbers.len() && same > 0 => {

@@ -2,8 +2,9 @@
 
 use event_store::log::SimDisk;
 
-use super::{STREAMS, everything, hidden_in_every_way, names, seen};
-use crate::chance::coins;
+use super::{STREAMS, everything, hidden_in_every_way, keys_are_those_of_segments, names, seen};
+use crate::dice::Dice;
+use crate::encrypted::new_disk;
 use crate::scavenge;
 use crate::simulated::open;
 
@@ -12,7 +13,16 @@ use crate::simulated::open;
 /// the head that was exported before, and the next pass comes to the same end.
 #[tokio::test]
 async fn nothing_that_can_be_seen_is_lost_at_any_step() {
-    let disk = SimDisk::new();
+    nothing_is_lost_at_any_step(SimDisk::new()).await;
+}
+
+/// The same where each segment that is written anew gets a key of its own.
+#[tokio::test]
+async fn nothing_of_an_encrypted_log_is_lost_at_any_step() {
+    nothing_is_lost_at_any_step(new_disk(true).await).await;
+}
+
+async fn nothing_is_lost_at_any_step(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
     let (head, whole) = (store.audit_head(), everything(&store).await.unwrap());
     let before = futures::future::join_all(STREAMS.map(|name| seen(&store, name))).await;
@@ -26,14 +36,15 @@ async fn nothing_that_can_be_seen_is_lost_at_any_step() {
     let mut half_way = 0;
     for (step, disk) in steps.into_iter().enumerate() {
         for seed in 0..4 {
-            let mut throw = coins(seed + step as u64 * 4);
+            let mut dice = Dice::new(seed + step as u64 * 4);
             let after = disk.cut_power(|| match seed {
                 0 => true,
                 1 => false,
-                _ => throw(),
+                _ => dice.below(2) == 0,
             });
             let store = open(&after).await.unwrap_or_else(|error| panic!("step {step}: {error}"));
             assert!(names(&after, ".tmp").is_empty(), "step {step}");
+            assert!(keys_are_those_of_segments(&after), "step {step}");
             let read = futures::future::join_all(STREAMS.map(|name| seen(&store, name))).await;
             assert_eq!(read, before, "step {step}");
             let left = everything(&store).await.unwrap();

@@ -6,7 +6,10 @@ use std::time::Duration;
 use event_store::log::{Fault, SimDisk};
 use event_store::{EmbeddedStore, ScavengeError, ScavengeProgress, ScavengeStatus, StoreError};
 
-use super::{append, hidden_in_every_way, left, log, max_count, names, seal, set};
+use super::{
+    append, hidden_in_every_way, keys_are_those_of_segments, left, log, max_count, names, seal, set,
+};
+use crate::encrypted::new_disk;
 use crate::scavenge;
 use crate::scavenging::thorough;
 use crate::simulated::open;
@@ -113,10 +116,16 @@ async fn a_store_that_is_closed_stops_its_pass() {
 /// appends go on, and the next pass comes to its end.
 #[tokio::test]
 async fn a_pass_that_fails_does_no_harm() {
+    for encrypted in [false, true] {
+        passes_that_fail_do_no_harm(encrypted).await;
+    }
+}
+
+async fn passes_that_fail_do_no_harm(encrypted: bool) {
     let mut failed = 0;
     for nth in 1..40 {
         for fault in [Fault::Sync(nth), Fault::Write(nth)] {
-            let disk = SimDisk::new();
+            let disk = new_disk(encrypted).await;
             let store = hidden_in_every_way(&disk).await;
             let before = super::seen(&store, "counted").await;
             disk.fail(fault);
@@ -137,13 +146,20 @@ async fn a_pass_that_fails_does_no_harm() {
 
 #[tokio::test]
 async fn a_full_disk_ends_a_pass_and_nothing_else() {
-    let disk = SimDisk::new();
+    for encrypted in [false, true] {
+        a_full_disk_ends_a_pass_only(new_disk(encrypted).await).await;
+    }
+}
+
+async fn a_full_disk_ends_a_pass_only(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
+    // Waits until the segments are indexed: what writes those leaves a file when the disk is full.
+    store.scavenge(thorough().least_percent(90)).await.unwrap();
     let before = log(&store).await;
     disk.set_capacity_bytes(Some(disk.used_bytes() + 600));
     let full = scavenge(&store).await;
     assert!(matches!(full, Err(ScavengeError::Store(StoreError::StorageFull))), "{full:?}");
-    assert!(names(&disk, ".tmp").is_empty());
+    assert!(names(&disk, ".tmp").is_empty() && keys_are_those_of_segments(&disk));
     assert_eq!(log(&store).await, before);
     append(&store, "whole", 600).await;
     disk.set_capacity_bytes(None);

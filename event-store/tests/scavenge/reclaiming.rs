@@ -11,9 +11,10 @@ use event_store::{
 };
 
 use super::{
-    STREAMS, append, event, everything, hidden_in_every_way, left, log, max_count, names, seal,
-    seen, set, stream, truncate_before,
+    STREAMS, append, event, everything, hidden_in_every_way, keys_are_those_of_segments, left, log,
+    max_count, names, seal, seen, set, stream, truncate_before,
 };
+use crate::encrypted::new_disk;
 use crate::scavenge;
 use crate::scavenging::thorough;
 use crate::simulated::open;
@@ -22,7 +23,12 @@ const LARGEST: u64 = i64::MAX as u64;
 
 #[tokio::test]
 async fn what_is_hidden_goes_and_all_else_stays() {
-    let disk = SimDisk::new();
+    for encrypted in [false, true] {
+        hidden_goes_and_all_else_stays(new_disk(encrypted).await).await;
+    }
+}
+
+async fn hidden_goes_and_all_else_stays(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
     let whole = everything(&store).await.unwrap();
     let before = futures::future::join_all(STREAMS.map(|name| seen(&store, name))).await;
@@ -54,6 +60,7 @@ async fn what_is_hidden_goes_and_all_else_stays() {
         store.close().await.unwrap();
     }
     assert!(names(&disk, ".tmp").is_empty() && disk.contents("SCAVENGE").is_none());
+    assert!(keys_are_those_of_segments(&disk));
 }
 
 #[tokio::test]
@@ -227,7 +234,12 @@ async fn what_a_deleted_holder_of_metadata_says_counts_on() {
 
 #[tokio::test]
 async fn a_lost_index_of_a_scavenged_segment_is_made_again() {
-    let disk = SimDisk::new();
+    for encrypted in [false, true] {
+        a_lost_index_is_made_again(new_disk(encrypted).await).await;
+    }
+}
+
+async fn a_lost_index_is_made_again(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
     scavenge(&store).await.unwrap();
     let before = log(&store).await;
@@ -245,12 +257,17 @@ async fn a_lost_index_of_a_scavenged_segment_is_made_again() {
 
 #[tokio::test]
 async fn every_changed_byte_of_a_scavenged_segment_is_found() {
-    let disk = SimDisk::new();
+    for (encrypted, flags) in [(false, 2), (true, 3)] {
+        every_changed_byte_is_found(new_disk(encrypted).await, flags).await;
+    }
+}
+
+async fn every_changed_byte_is_found(disk: SimDisk, flags: u8) {
     let store = hidden_in_every_way(&disk).await;
     scavenge(&store).await.unwrap();
     let name = &names(&disk, ".log")[1];
     let whole = disk.contents(name).unwrap();
-    assert_eq!((whole[8], whole[72]), (3, 2), "it was written anew");
+    assert_eq!((whole[8], whole[72]), (3, flags), "it was written anew");
     for at in 0..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x04;
@@ -263,7 +280,12 @@ async fn every_changed_byte_of_a_scavenged_segment_is_found() {
 
 #[tokio::test]
 async fn a_damaged_segment_is_not_written_anew() {
-    let disk = SimDisk::new();
+    for encrypted in [false, true] {
+        damaged_is_not_written_anew(new_disk(encrypted).await).await;
+    }
+}
+
+async fn damaged_is_not_written_anew(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
     // Waits until the segments are indexed.
     store.scavenge(thorough().least_percent(90)).await.unwrap();
@@ -276,7 +298,7 @@ async fn a_damaged_segment_is_not_written_anew() {
         let error = scavenge(&store).await.expect_err("it is damaged").to_string();
         assert!(error.contains(&**name) && error.contains("corrupt"), "{error}");
         assert_eq!(disk.contents(name).unwrap(), bytes, "it is left as it is");
-        assert!(names(&disk, ".tmp").is_empty());
+        assert!(names(&disk, ".tmp").is_empty() && keys_are_those_of_segments(&disk));
     }
     disk.put_into(name, &whole);
     assert!(scavenge(&store).await.unwrap().completed);

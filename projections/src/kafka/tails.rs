@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Instant;
 
-use event_store::{EventId, EventStore, Position, ReadAll};
-use futures::StreamExt as _;
+use event_store::{EventId, EventStore, Position};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -13,19 +12,13 @@ use uuid::Uuid;
 
 use crate::kafka::record::{ID, POSITION};
 use crate::kafka::{EventBusError, REQUEST_TIMEOUT};
+use crate::mark::Mark;
 
 /// How many records are looked at from a partition's end, at first and when none of them is ours.
 const LOOKS: [i64; 2] = [1, 1_000];
 
 /// The last event in each partition of each topic; `None` in an empty one.
-pub(crate) struct Tails(HashMap<String, BTreeMap<i32, Option<Tail>>>);
-
-/// An event that is in a topic.
-#[derive(Clone, Copy)]
-struct Tail {
-    position: Position,
-    id: EventId,
-}
+pub(crate) struct Tails(HashMap<String, BTreeMap<i32, Option<Mark>>>);
 
 impl Tails {
     pub(crate) fn has_topic(&self, topic: &str) -> bool {
@@ -55,23 +48,13 @@ impl Tails {
                 let Some(tail) = tail else {
                     continue;
                 };
-                if !is_in(store, tail).await? {
+                if !tail.is_in(store).await? {
                     return Err(EventBusError::AnotherLog { topic: topic.clone(), partition });
                 }
             }
         }
         Ok(())
     }
-}
-
-/// Whether the log has this event, or had it before it was deleted.
-async fn is_in(store: &dyn EventStore, tail: &Tail) -> Result<bool, EventBusError> {
-    let read = ReadAll::forward().from(tail.position).limit(1);
-    Ok(match store.read_all(read).await?.next().await.transpose()? {
-        Some(event) if event.position == tail.position => event.id == tail.id,
-        Some(_) => true,
-        None => store.head().await? >= tail.position,
-    })
 }
 
 fn no_topic(topic: &str) -> EventBusError {
@@ -117,7 +100,7 @@ fn all(consumer: &BaseConsumer, topics: Vec<String>) -> Result<Tails, EventBusEr
 fn of_topic(
     consumer: &BaseConsumer,
     topic: &str,
-) -> Result<BTreeMap<i32, Option<Tail>>, EventBusError> {
+) -> Result<BTreeMap<i32, Option<Mark>>, EventBusError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let found = found.filter(|found| !found.partitions().is_empty());
@@ -153,7 +136,7 @@ fn last_of_ours(
     topic: &str,
     ends: &BTreeMap<i32, (i64, i64)>,
     look: i64,
-) -> Result<BTreeMap<i32, Tail>, EventBusError> {
+) -> Result<BTreeMap<i32, Mark>, EventBusError> {
     let mut assigned = TopicPartitionList::with_capacity(ends.len());
     for (&partition, &(low, high)) in ends {
         let from = Offset::Offset(low.max(high - look));
@@ -168,7 +151,7 @@ fn last_of_ours(
         match consumer.poll(left) {
             Some(Ok(message)) => {
                 deadline = Instant::now() + REQUEST_TIMEOUT;
-                if let Some(tail) = Tail::of(&message) {
+                if let Some(tail) = event_of(&message) {
                     tails.insert(message.partition(), tail);
                 }
             }
@@ -186,15 +169,14 @@ fn last_of_ours(
     Ok(tails)
 }
 
-impl Tail {
-    fn of(message: &BorrowedMessage<'_>) -> Option<Self> {
-        let headers = message.headers()?;
-        let text = |key| {
-            let header = headers.iter().find(|header| header.key == key)?;
-            str::from_utf8(header.value?).ok()
-        };
-        let position = Position::new(text(POSITION)?.parse().ok()?);
-        let id = EventId(text(ID)?.parse::<Uuid>().ok()?);
-        Some(Self { position, id })
-    }
+/// The event that the record is of.
+fn event_of(message: &BorrowedMessage<'_>) -> Option<Mark> {
+    let headers = message.headers()?;
+    let text = |key| {
+        let header = headers.iter().find(|header| header.key == key)?;
+        str::from_utf8(header.value?).ok()
+    };
+    let position = Position::new(text(POSITION)?.parse().ok()?);
+    let id = EventId(text(ID)?.parse::<Uuid>().ok()?);
+    Some(Mark { position, id })
 }

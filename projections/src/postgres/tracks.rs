@@ -182,7 +182,7 @@ impl Tracks {
         Page::of(rows, size, track)
     }
 
-    /// Every published track, the one published last first.
+    /// Every published track whose master was not taken down, the one published last first.
     pub async fn published(
         &self,
         after: Option<Cursor>,
@@ -190,7 +190,7 @@ impl Tracks {
     ) -> Result<Page<Track>, QueryError> {
         let rows = query(
             "SELECT *, published_position AS position FROM tracks_v2.tracks
-             WHERE published AND published_position < $1
+             WHERE published AND master_available AND published_position < $1
              ORDER BY published_position DESC LIMIT $2",
         )
         .bind(Cursor::column(after))
@@ -200,8 +200,8 @@ impl Tracks {
         Page::of(rows, size, track)
     }
 
-    /// The published tracks of several artists, each artist's last published first; those without
-    /// any are left out.
+    /// The same of several artists, each artist's last published first; those without any are left
+    /// out.
     pub async fn published_by(
         &self,
         artists: &[UserId],
@@ -210,7 +210,8 @@ impl Tracks {
     ) -> Result<HashMap<Uuid, Page<Track>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
                        SELECT *, published_position AS position FROM tracks_v2.tracks
-                       WHERE artist_id = wanted.id AND published AND published_position < $2
+                       WHERE artist_id = wanted.id AND published AND master_available
+                         AND published_position < $2
                        ORDER BY published_position DESC LIMIT $3) AS of_one";
         let artists = artists.iter().map(|artist| artist.0).collect();
         pages(&self.pool, sql, "artist_id", artists, (after, size), track).await

@@ -20,6 +20,8 @@ CREATE TABLE IF NOT EXISTS projection.checkpoints (
     failing_position bigint,
     updated_at timestamptz NOT NULL DEFAULT now(),
     built boolean NOT NULL DEFAULT true,
+    mark_position bigint,
+    mark_event uuid,
     PRIMARY KEY (name, version)
 );
 CREATE TABLE IF NOT EXISTS projection.parked (
@@ -40,6 +42,11 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attname = 'built'
                    AND attrelid = 'projection.checkpoints'::regclass) THEN
         ALTER TABLE projection.checkpoints ADD COLUMN built boolean NOT NULL DEFAULT true;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attname = 'mark_event'
+                   AND attrelid = 'projection.checkpoints'::regclass) THEN
+        ALTER TABLE projection.checkpoints
+            ADD COLUMN mark_position bigint, ADD COLUMN mark_event uuid;
     END IF;
     IF to_regclass('projection.parked_by_key') IS NULL THEN
         CREATE INDEX parked_by_key

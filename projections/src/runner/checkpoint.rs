@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use event_store::Position;
+use event_store::{EventId, Position};
 use sqlx::{FromRow, PgConnection, PgPool, Row, postgres::PgRow};
+use uuid::Uuid;
 
 use crate::envelope::{position_column, position_from_column};
+use crate::mark::Mark;
 use crate::projection::ModelId;
 use crate::runner::lease;
 
@@ -19,15 +21,19 @@ pub enum Status {
     Retrying,
     /// It was stopped in good order.
     Stopped,
+    /// The log is not the one that the model was filled from. It is looked at again, as a store may
+    /// only be behind; nothing is applied to the model, and it is not made anew unasked.
+    AnotherLog,
 }
 
 impl Status {
     /// Its name, as it is kept.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Retrying => "retrying",
             Self::Stopped => "stopped",
+            Self::AnotherLog => "another log",
         }
     }
 }
@@ -73,12 +79,17 @@ impl Checkpoint {
         if self.batch_time.is_some_and(|time| time > lease::WORK_TIME_MAX) {
             return SILENT;
         }
-        let at_rest = [Status::Retrying, Status::Stopped].map(Status::as_str);
+        let at_rest = [Status::Retrying, Status::Stopped, Status::AnotherLog].map(Status::as_str);
         if self.is_leased || at_rest.contains(&self.status.as_str()) {
             &self.status
         } else {
             NOT_RUN
         }
+    }
+
+    /// Whether the model is of another log than the one that is there.
+    pub fn is_of_another_log(&self) -> bool {
+        self.status == Status::AnotherLog.as_str()
     }
 }
 
@@ -124,34 +135,79 @@ pub async fn checkpoints(pool: &PgPool) -> Result<Vec<Checkpoint>, sqlx::Error> 
     .await
 }
 
+/// Where a model stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Everything up to here is in the model, or parked.
+    pub(crate) position: Position,
+    /// An event there or before it, by which the log is known again; `None` where none was seen.
+    pub(crate) mark: Option<Mark>,
+}
+
+impl Standing {
+    /// Before everything.
+    pub(crate) const START: Self = Self { position: Position::START, mark: None };
+}
+
+impl FromRow<'_, PgRow> for Standing {
+    fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let marked: (Option<i64>, Option<Uuid>) =
+            (row.try_get("mark_position")?, row.try_get("mark_event")?);
+        let mark = match marked {
+            (Some(position), Some(id)) => {
+                Some(Mark { position: position_from_column(position), id: EventId(id) })
+            }
+            _ => None,
+        };
+        Ok(Self { position: position_from_column(row.try_get("position")?), mark })
+    }
+}
+
 /// Where the model stands; `None` when it was never built.
 pub(crate) async fn load(
     connection: &mut PgConnection,
     id: ModelId,
-) -> Result<Option<Position>, sqlx::Error> {
-    let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2 AND built",
+) -> Result<Option<Standing>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT position, mark_position, mark_event FROM projection.checkpoints
+         WHERE name = $1 AND version = $2 AND built",
     )
     .bind(id.name)
     .bind(id.version_column())
+    .fetch_optional(connection)
+    .await
+}
+
+/// How far readers may count on the model; `None` when it was never built, or is of another log.
+pub(crate) async fn reached(
+    connection: &mut PgConnection,
+    id: ModelId,
+) -> Result<Option<Position>, sqlx::Error> {
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM projection.checkpoints
+         WHERE name = $1 AND version = $2 AND built AND status <> $3",
+    )
+    .bind(id.name)
+    .bind(id.version_column())
+    .bind(Status::AnotherLog.as_str())
     .fetch_optional(connection)
     .await?;
     Ok(position.map(position_from_column))
 }
 
-/// The same, and nobody else moves it until the transaction ends.
+/// Where it stands, built or not, and nobody else moves it until the transaction ends.
 pub(crate) async fn lock(
     connection: &mut PgConnection,
     id: ModelId,
-) -> Result<Option<Position>, sqlx::Error> {
-    let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM projection.checkpoints WHERE name = $1 AND version = $2 FOR UPDATE",
+) -> Result<Option<Standing>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT position, mark_position, mark_event FROM projection.checkpoints
+         WHERE name = $1 AND version = $2 FOR UPDATE",
     )
     .bind(id.name)
     .bind(id.version_column())
     .fetch_optional(connection)
-    .await?;
-    Ok(position.map(position_from_column))
+    .await
 }
 
 /// Moves the checkpoint to here, in the transaction of what it stands for. What moves it is at
@@ -159,19 +215,22 @@ pub(crate) async fn lock(
 pub(crate) async fn advance(
     connection: &mut PgConnection,
     id: ModelId,
-    position: Position,
+    to: Standing,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO projection.checkpoints (name, version, position, status)
-         VALUES ($1, $2, $3, 'running')
+        "INSERT INTO projection.checkpoints
+             (name, version, position, status, mark_position, mark_event)
+         VALUES ($1, $2, $3, 'running', $4, $5)
          ON CONFLICT (name, version) DO UPDATE
-         SET position = $3, built = true, pinned_position = NULL, updated_at = now(),
-             reason = NULL, failing_position = NULL,
+         SET position = $3, mark_position = $4, mark_event = $5, built = true,
+             pinned_position = NULL, updated_at = now(), reason = NULL, failing_position = NULL,
              status = CASE checkpoints.status WHEN 'stopped' THEN 'stopped' ELSE 'running' END",
     )
     .bind(id.name)
     .bind(id.version_column())
-    .bind(position_column(position))
+    .bind(position_column(to.position))
+    .bind(to.mark.map(|mark| position_column(mark.position)))
+    .bind(to.mark.map(|mark| mark.id.0))
     .execute(connection)
     .await?;
     Ok(())
@@ -181,7 +240,8 @@ pub(crate) async fn advance(
 pub(crate) async fn forget(connection: &mut PgConnection, id: ModelId) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE projection.checkpoints
-         SET built = false, position = 0, pinned_position = NULL, status = 'building'
+         SET built = false, position = 0, mark_position = NULL, mark_event = NULL,
+             pinned_position = NULL, status = 'building'
          WHERE name = $1 AND version = $2",
     )
     .bind(id.name)
@@ -317,6 +377,7 @@ mod tests {
             (Status::Retrying, false, None, "retrying"),
             (Status::Retrying, true, Some(limit + 1), SILENT),
             (Status::Stopped, false, None, "stopped"),
+            (Status::AnotherLog, false, None, "another log"),
         ] {
             assert_eq!(of(status, is_leased, batch_seconds).faring(), faring, "{status:?}");
         }

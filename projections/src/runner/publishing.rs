@@ -16,7 +16,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::kafka::{EventBus, EventBusError, Link};
-use crate::runner::checkpoint::Status;
+use crate::mark::{self, LogError, Mark};
+use crate::runner::checkpoint::{Standing, Status};
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
 use crate::runner::{checkpoint, lease};
 
@@ -44,6 +45,8 @@ pub(crate) enum PublishError {
     SubscriptionEnded,
     #[error(transparent)]
     Look(#[from] LookError),
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// The publisher of this process.
@@ -57,6 +60,8 @@ struct Session<'c> {
     connection: &'c mut PgConnection,
     link: Link,
     position: Position,
+    /// The last event at or before the position that was seen.
+    mark: Option<Mark>,
 }
 
 #[async_trait]
@@ -84,17 +89,34 @@ impl Publisher {
         connection: &'c mut PgConnection,
     ) -> Result<Option<Session<'c>>, PublishError> {
         let (id, cancel) = (self.supervisor.id, &self.supervisor.cancel);
-        let position = match checkpoint::load(connection, id).await? {
-            Some(position) => position,
+        let standing = match checkpoint::load(connection, id).await? {
+            Some(standing) => standing,
             None => {
-                checkpoint::advance(connection, id, Position::START).await?;
-                Position::START
+                checkpoint::advance(connection, id, Standing::START).await?;
+                Standing::START
             }
         };
         let link = cancel.run_until_cancelled(self.bus.connect(&*self.supervisor.store));
         let link = async { Ok::<_, PublishError>(link.await.transpose()?) };
-        let link = lease::kept(connection, link).await?;
-        Ok(link.map(|link| Session { connection, link, position }))
+        let Some(link) = lease::kept(connection, link).await? else {
+            return Ok(None);
+        };
+        let standing = async { Ok::<_, PublishError>(self.of_this_log(standing).await?) };
+        let Standing { position, mark } = lease::kept(connection, standing).await?;
+        Ok(Some(Session { connection, link, position, mark }))
+    }
+
+    /// Where to go on. The topics were looked at before: what they have is of this log. So where
+    /// the checkpoint is of another one, it is as good as lost, and nothing is sent twice.
+    async fn of_this_log(&self, standing: Standing) -> Result<Standing, LogError> {
+        let Supervisor { id, store, .. } = &self.supervisor;
+        match mark::check(&**store, standing.position, standing.mark).await {
+            Err(why) if why.is_of_the_log() => {
+                warn!(projection = %id, %why, "another log is published, from its beginning");
+                Ok(Standing::START)
+            }
+            checked => checked.map(|()| standing),
+        }
     }
 
     async fn follow(&self, session: &mut Session<'_>) -> Result<(), PublishError> {
@@ -113,7 +135,7 @@ impl Publisher {
                     let look = look.err_into::<PublishError>();
                     let head = lease::kept(session.connection, look).await?;
                     if let Some(head) = head {
-                        self.advance(session, head).await?;
+                        self.advance(session, head, None).await?;
                     }
                     continue;
                 }
@@ -123,7 +145,9 @@ impl Publisher {
                 return Ok(());
             }
             if upto > session.position {
-                self.advance(session, upto).await?;
+                let last = events.last();
+                let last = last.map(|event| Mark { position: event.position, id: event.id });
+                self.advance(session, upto, last).await?;
             }
         }
     }
@@ -172,10 +196,15 @@ impl Publisher {
         Ok(true)
     }
 
-    async fn advance(&self, session: &mut Session<'_>, upto: Position) -> Result<(), PublishError> {
-        let advanced = checkpoint::advance(session.connection, self.supervisor.id, upto);
-        lease::answered(advanced).await?;
-        session.position = upto;
+    async fn advance(
+        &self,
+        session: &mut Session<'_>,
+        upto: Position,
+        last: Option<Mark>,
+    ) -> Result<(), PublishError> {
+        let to = Standing { position: upto, mark: last.or(session.mark) };
+        lease::answered(checkpoint::advance(session.connection, self.supervisor.id, to)).await?;
+        (session.position, session.mark) = (to.position, to.mark);
         self.supervisor.publish(upto);
         Ok(())
     }

@@ -12,8 +12,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::mark::{self, LogError, Mark};
 use crate::projection::{ApplyError, ModelId, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
+use crate::runner::checkpoint::Standing;
 use crate::runner::{bookkeeping, checkpoint, lease, parked, schemas};
 
 /// Most events in one transaction of a rebuild.
@@ -231,7 +233,12 @@ impl Rebuild {
             live => live?,
         };
         schemas::run_script(&mut transaction, "SET LOCAL lock_timeout = 0").await?;
-        if let Some(live) = live.filter(|live| *live > filling.told.position) {
+        let live = match live {
+            Some(live) if self.is_of_this_log(live).await? => live.position,
+            // What a model of another log has, need not and can't be caught up with.
+            _ => Position::START,
+        };
+        if live > filling.told.position {
             let mut chunks = self.events_after(filling.told.position).await?;
             while let Some(chunk) = chunks.next().await {
                 let Some((events, more)) = up_to(chunk, filling.told.position, live)? else {
@@ -257,10 +264,20 @@ impl Rebuild {
         );
         schemas::run_script(&mut transaction, &away).await?;
         parked::swap(&mut transaction, id).await?;
-        checkpoint::advance(&mut transaction, id, filling.told.position).await?;
+        let position = filling.told.position;
+        let mark = Mark::at(&*self.store, position).await?;
+        checkpoint::advance(&mut transaction, id, Standing { position, mark }).await?;
         self.projection.swap_shadow().await?;
         transaction.commit().await?;
         Ok(true)
+    }
+
+    async fn is_of_this_log(&self, live: Standing) -> Result<bool, RebuildError> {
+        match mark::check(&*self.store, live.position, live.mark).await {
+            Ok(()) => Ok(true),
+            Err(LogError::Read(error)) => Err(error.into()),
+            Err(LogError::Behind { .. } | LogError::Another(_)) => Ok(false),
+        }
     }
 }
 

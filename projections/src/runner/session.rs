@@ -12,8 +12,10 @@ use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info};
 
+use crate::mark::{self, LogError, Mark};
 use crate::projection::{ApplyError, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
+use crate::runner::checkpoint::{Standing, Status};
 use crate::runner::rebuild::{Rebuild, RebuildError};
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
 use crate::runner::watermarks::AWAITED_INTERVAL;
@@ -47,6 +49,13 @@ pub(crate) enum SessionError {
     Look(#[from] LookError),
     #[error(transparent)]
     Sink(#[from] ApplyError),
+    #[error(
+        "the model is of another log, or of more of this one than is there: {why}; where this is \
+         the log to go on with, `veza-replay rebuild {model}` makes it anew"
+    )]
+    AnotherLog { model: &'static str, why: LogError },
+    #[error(transparent)]
+    Log(LogError),
 }
 
 /// A projection in this process.
@@ -60,6 +69,8 @@ struct Session<'c> {
     connection: &'c mut PgConnection,
     writer: BatchWriter,
     position: Position,
+    /// The last event at or before the position that was seen.
+    mark: Option<Mark>,
     pinned: Option<Position>,
 }
 
@@ -74,6 +85,13 @@ impl Leased for Lane {
         self.supervisor.begun(session.connection, session.position).await?;
         self.follow(&mut session).await
     }
+
+    fn status_after(&self, error: &SessionError) -> Status {
+        match error {
+            SessionError::AnotherLog { .. } => Status::AnotherLog,
+            _ => Status::Retrying,
+        }
+    }
 }
 
 impl Lane {
@@ -82,7 +100,12 @@ impl Lane {
         self.supervisor.run(&self).await;
     }
 
-    /// Builds the model where it was never built. `None` when cancelled.
+    /// Builds the model where it was never built, and looks whether it is of this log. `None` when
+    /// cancelled.
+    ///
+    /// A model that is of another log is left as it is, and not made anew: a store that was set
+    /// back or is behind for a while has the events again later, and what is right is the
+    /// operator's to say.
     async fn begin<'c>(
         &self,
         connection: &'c mut PgConnection,
@@ -112,11 +135,20 @@ impl Lane {
                 built => built?,
             };
         }
-        let position = checkpoint::load(connection, id).await?.unwrap_or(Position::START);
+        let Standing { position, mark } =
+            checkpoint::load(connection, id).await?.unwrap_or(Standing::START);
+        let checked = mark::check(&*self.supervisor.store, position, mark).map_err(|why| {
+            if why.is_of_the_log() {
+                SessionError::AnotherLog { model: id.name, why }
+            } else {
+                SessionError::Log(why)
+            }
+        });
+        lease::kept(connection, checked).await?;
         let pinned = checkpoint::pinned(connection, id).await?;
         let projection = Arc::clone(&self.projection);
         let writer = BatchWriter::new(projection, Target::Live, OnPoison::Park);
-        Ok(Some(Session { connection, writer, position, pinned }))
+        Ok(Some(Session { connection, writer, position, mark, pinned }))
     }
 
     async fn follow(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
@@ -188,6 +220,8 @@ impl Lane {
     ) -> Result<(), SessionError> {
         let id = self.supervisor.id;
         let started = Instant::now();
+        let mark = self.mark(session.mark, &events, upto);
+        let mark = lease::kept(session.connection, mark.err_into::<SessionError>()).await?;
         // Pinned at an event: where no event is, no subscription need stop again.
         if let Some(last) = events.last().filter(|_| self.projection.pins_batches())
             && session.pinned.is_none()
@@ -196,21 +230,38 @@ impl Lane {
         }
         // Waits for nobody: it shows whether there still is a server at the other end.
         let mut transaction = lease::answered(session.connection.begin()).await?;
-        let reached = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Position::START);
+        let live = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Standing::START);
         // A rebuild that went live in between may have come further than this loop.
-        events.retain(|event| event.position > reached);
-        let (count, upto) = (events.len() as u64, upto.max(reached));
+        events.retain(|event| event.position > live.position);
+        let to = if upto > live.position { Standing { position: upto, mark } } else { live };
+        let count = events.len() as u64;
         if !events.is_empty() {
             session.writer.write(&mut transaction, events).await?;
         }
-        checkpoint::advance(&mut transaction, id, upto).await?;
+        checkpoint::advance(&mut transaction, id, to).await?;
         transaction.commit().await?;
-        (session.position, session.pinned) = (upto, None);
-        self.supervisor.publish(upto);
+        (session.position, session.mark, session.pinned) = (to.position, to.mark, None);
+        self.supervisor.publish(to.position);
         histogram!("veza_projection_batch_seconds", "projection" => id.name)
             .record(started.elapsed());
         counter!("veza_projection_events_total", "projection" => id.name).increment(count);
         Ok(())
+    }
+
+    /// What the log is known by once these events are applied, which end at `upto` or before.
+    async fn mark(
+        &self,
+        seen: Option<Mark>,
+        events: &[RecordedEvent],
+        upto: Position,
+    ) -> Result<Option<Mark>, ReadError> {
+        let last = events.last().map(|event| Mark { position: event.position, id: event.id });
+        if last.is_some_and(|last| last.position == upto) {
+            return Ok(last);
+        }
+        // What is there is of others, or gone; then what was seen before it has to do.
+        let there = Mark::at(&*self.supervisor.store, upto).await?;
+        Ok(there.or(last).or(seen))
     }
 
     /// While no event comes: the checkpoint follows the log over events of others.

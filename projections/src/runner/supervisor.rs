@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::projection::ModelId;
 use crate::runner::batch::with_causes;
@@ -68,6 +68,23 @@ pub(crate) trait Leased: Send + Sync {
 
     /// Works on the connection that has the lease, until cancelled.
     async fn session(&self, connection: &mut PgConnection) -> Result<(), Self::Error>;
+
+    /// How it fares when a session ended so.
+    fn status_after(&self, _error: &Self::Error) -> Status {
+        Status::Retrying
+    }
+}
+
+/// Why a session ended before it was to, and how the loop fares by that.
+struct Failure {
+    status: Status,
+    reason: String,
+}
+
+impl Failure {
+    fn retrying(reason: String) -> Self {
+        Self { status: Status::Retrying, reason }
+    }
 }
 
 /// What a loop from the log to somewhere stands on.
@@ -90,7 +107,7 @@ impl Supervisor {
         let mut told = String::new();
         while !self.cancel.is_cancelled() {
             let before = *self.committed.borrow();
-            let Err(reason) = self.session(work).await else {
+            let Err(Failure { status, reason }) = self.session(work).await else {
                 break;
             };
             if *self.committed.borrow() > before {
@@ -99,6 +116,8 @@ impl Supervisor {
             }
             if reason == told {
                 debug!(projection = %id, reason, "a projection failed and begins again");
+            } else if status == Status::AnotherLog {
+                error!(projection = %id, reason, "a projection does not run: this is another log");
             } else {
                 warn!(projection = %id, reason, "a projection failed and begins again");
             }
@@ -111,15 +130,23 @@ impl Supervisor {
     }
 
     /// One session under the lease; an error is why it failed.
-    async fn session(&self, work: &impl Leased) -> Result<(), String> {
+    async fn session(&self, work: &impl Leased) -> Result<(), Failure> {
         let leased = self.cancel.run_until_cancelled(self.lease()).await;
-        let Some(mut connection) = leased.transpose().map_err(|error| with_causes(&error))? else {
+        let leased = leased.transpose().map_err(|error| Failure::retrying(with_causes(&error)))?;
+        let Some(mut connection) = leased else {
             return Ok(());
         };
         let ended = match AssertUnwindSafe(work.session(&mut connection)).catch_unwind().await {
-            Ok(ended) => ended.map_err(|error| with_causes(&error)),
-            Err(_panic) => Err("it panicked".to_owned()),
+            Ok(ended) => ended.map_err(|error| Failure {
+                status: work.status_after(&error),
+                reason: with_causes(&error),
+            }),
+            Err(_panic) => Err(Failure::retrying("it panicked".to_owned())),
         };
+        if ended.as_ref().is_err_and(|failure| failure.status == Status::AnotherLog) {
+            // What it had come to is of no worth to those who wait for what they have written.
+            self.committed.send_replace(Position::START);
+        }
         gauge!("veza_projection_running", "projection" => self.id.name).set(0.0);
         if let Err(error) = lease::answered(self.end(connection, &ended)).await {
             let id = self.id;
@@ -135,7 +162,7 @@ impl Supervisor {
         let mut seen = Seen { at: Instant::now(), position: None, next: None };
         while !lease::answered(lease::try_take(&mut connection, self.id, lease::Work::Run)).await? {
             // Readers in this process wait for what the other one commits.
-            let loaded = lease::answered(checkpoint::load(&mut connection, self.id)).await?;
+            let loaded = lease::answered(checkpoint::reached(&mut connection, self.id)).await?;
             if let Some(position) = loaded {
                 self.publish(position);
             }
@@ -192,11 +219,16 @@ impl Supervisor {
     async fn end(
         &self,
         mut connection: PgConnection,
-        ended: &Result<(), String>,
+        ended: &Result<(), Failure>,
     ) -> Result<(), sqlx::Error> {
         let (status, reason, failing) = match ended {
             Ok(()) => (Status::Stopped, None, None),
-            Err(reason) => (Status::Retrying, Some(reason.as_str()), self.next_event().await),
+            Err(Failure { status: Status::AnotherLog, reason }) => {
+                (Status::AnotherLog, Some(reason.as_str()), None)
+            }
+            Err(Failure { status, reason }) => {
+                (*status, Some(reason.as_str()), self.next_event().await)
+            }
         };
         checkpoint::set_status(&mut connection, self.id, status, reason, failing).await?;
         connection.close().await

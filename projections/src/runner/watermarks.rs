@@ -55,13 +55,14 @@ impl Watermarks {
         Self { pool, local: Arc::new(local), waiting: Arc::default() }
     }
 
-    /// How far the model has come; [`Position::START`] when it was never built.
+    /// How far the model has come; [`Position::START`] when it was never built, or is of
+    /// another log.
     pub async fn position(&self, model: ModelId) -> Result<Position, sqlx::Error> {
         if let Some(receiver) = self.local.get(&model) {
             return Ok(*receiver.borrow());
         }
         let mut connection = self.pool.acquire().await?;
-        match checkpoint::load(&mut connection, model).await {
+        match checkpoint::reached(&mut connection, model).await {
             // No process has made the runner's tables yet.
             Err(error) if is_undefined(&error) => Ok(Position::START),
             loaded => Ok(loaded?.unwrap_or(Position::START)),

@@ -143,21 +143,26 @@ async fn track(
             touched.tracks.insert(event.track_id.0);
             query("UPDATE tracks SET published = true WHERE track_id = $1").bind(event.track_id.0)
         }
-        TrackEvent::TrackTranscoded(_)
-        | TrackEvent::TrackTranscodeFailed(_)
-        | TrackEvent::TrackMasterTakenDown(_) => return Ok(()),
+        // It is found no more, and nothing that happens to it afterwards makes it found again.
+        TrackEvent::TrackMasterTakenDown(event) => {
+            touched.tracks.insert(event.track_id.0);
+            query("DELETE FROM tracks WHERE track_id = $1").bind(event.track_id.0)
+        }
+        TrackEvent::TrackTranscoded(_) | TrackEvent::TrackTranscodeFailed(_) => return Ok(()),
     };
     statement.execute(to).await?;
     Ok(())
 }
 
-/// The documents of what was touched; an artist's new name is in those of their tracks, too.
+/// The documents of what was touched; an artist's new name is in those of their tracks, too. A
+/// track that was touched and has none is to be found no more.
 async fn documents(
     from: &mut PgConnection,
     touched: Touched,
 ) -> Result<Vec<SearchChange>, ApplyError> {
     let people: Vec<Uuid> = touched.people.into_iter().collect();
-    let tracks: Vec<Uuid> = touched.tracks.into_iter().collect();
+    let mut gone = touched.tracks;
+    let tracks: Vec<Uuid> = gone.iter().copied().collect();
     let mut changes = Vec::new();
     if !people.is_empty() {
         let sql = "SELECT user_id, handle, display_name FROM people WHERE user_id = ANY ($1)";
@@ -180,11 +185,15 @@ async fn documents(
     .fetch_all(from)
     .await?;
     for row in rows {
+        let track_id = row.try_get("track_id")?;
+        gone.remove(&track_id);
         changes.push(SearchChange::Put(SearchDocument {
-            subject: Subject::Track(TrackId(row.try_get("track_id")?)),
+            subject: Subject::Track(TrackId(track_id)),
             title: row.try_get("title")?,
             words: row.try_get("words")?,
         }));
     }
+    let gone = gone.into_iter().map(|track_id| Subject::Track(TrackId(track_id)));
+    changes.extend(gone.map(SearchChange::Remove));
     Ok(changes)
 }

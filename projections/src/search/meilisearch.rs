@@ -23,7 +23,7 @@ use crate::query_error::QueryError;
 use crate::search::{HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject};
 
 /// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.
-pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 1 };
+pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 2 };
 
 /// How long the server may take to answer a writer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ use crate::search::{
 };
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "search", version: 1 };
+pub const MODEL: ModelId = ModelId { name: "search", version: 2 };
 
 /// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it; and no
 /// compilation of plans, which takes longer than the search itself.

@@ -99,8 +99,7 @@ fn launch(address: &str) -> Child {
     let deadline = Instant::now() + LIMIT;
     while !answers(address) {
         assert!(Instant::now() < deadline, "the broker does not answer");
-        // poll
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20)); // poll
     }
     process
 }

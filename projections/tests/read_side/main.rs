@@ -1,5 +1,6 @@
 //! The read side on a real PostgreSQL: runner, rebuilds and models.
 
+mod another_log;
 mod broker;
 mod clickhouse;
 mod database;

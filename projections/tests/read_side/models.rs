@@ -141,6 +141,11 @@ async fn a_track_goes_from_draft_to_published_to_taken_down() {
     stage.caught_up().await;
     let found = tracks.by_id(track_id).await.expect("it is read").expect("it is there");
     assert!(!found.master_available);
+    assert_eq!(tracks.published(None, size(10)).await.expect("they are read").rows.len(), 0);
+    let public = tracks.published_by(&[artist], None, size(10)).await.expect("they are read");
+    assert!(public.is_empty(), "{public:?}");
+    let theirs = tracks.by_artist(artist, None, size(10)).await.expect("they are read");
+    assert_eq!(theirs.rows.len(), 2, "its artist is told of it still");
     stage.end().await;
 }
 
@@ -255,7 +260,9 @@ async fn a_saga_tells_what_it_waits_for() {
     put(SagaStarted { kind, version: 1, subject: subject.clone(), input }.into());
     let (step, reason) = ("capture".to_owned(), "the gateway is away".to_owned());
     let retry_at = chrono::Utc::now();
-    put(SagaStepFailed { step, attempt: 2, reason: reason.clone(), retry_at }.into());
+    let waiting_since = None;
+    let reason_of = reason.clone();
+    put(SagaStepFailed { step, attempt: 2, reason: reason_of, retry_at, waiting_since }.into());
     stage.caught_up().await;
     let sagas = &stage.models.sagas;
     let found = sagas.latest_of(std::slice::from_ref(&subject)).await.expect("they are read");

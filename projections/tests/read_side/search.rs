@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_schemas::audio::{Master, TrackCreated, TrackEvent, TrackPublished};
+use event_schemas::audio::{
+    Master, TrackCreated, TrackEvent, TrackMasterTakenDown, TrackPublished,
+};
 use event_schemas::user::{UserEvent, UserProfileChanged, UserRegistered};
 use event_schemas::{TrackId, UserId};
 use projections::Target;
@@ -48,7 +50,7 @@ async fn postgresql_does_what_an_index_must() {
     let runner = start(&pool, &store, vec![feed(&pool)]);
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v1, public").await.expect("it is set");
+    connection.execute("SET search_path = search_v2, public").await.expect("it is set");
     conformance::holds(&PostgresSearch::new(pool.clone()), &mut connection).await;
     assert!(runner.drain(LIMIT).await);
 }
@@ -65,7 +67,7 @@ async fn what_matches_everything_is_neither_ranked_whole_nor_done_for_nobody() {
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let index = PostgresSearch::new(pool.clone());
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v1, public").await.expect("it is set");
+    connection.execute("SET search_path = search_v2, public").await.expect("it is set");
     let mut songs: Vec<_> = (0..3000).map(|number| song(format!("a song {number}"))).collect();
     songs.push(song("A".to_owned()));
     let SearchChange::Put(named) = songs[3000].clone() else { unreachable!("it is put") };
@@ -94,7 +96,7 @@ async fn what_matches_everything_is_neither_ranked_whole_nor_done_for_nobody() {
 }
 
 #[tokio::test]
-async fn only_published_tracks_are_found_also_by_their_artists_new_name() {
+async fn tracks_are_found_while_they_are_published_also_by_their_artists_new_name() {
     let (pool, store) = (database::fresh().await, MemoryStore::new());
     let user_id = UserId(Uuid::new_v4());
     let (handle, display_name) = ("ada".to_owned(), "Ada".to_owned());
@@ -114,5 +116,16 @@ async fn only_published_tracks_are_found_also_by_their_artists_new_name() {
     reached(&runner, &[MODEL], renamed).await;
     let hits = found(&pool, "countess").await;
     assert_eq!(hits, [Subject::Person(user_id), Subject::Track(track_id)]);
+
+    let (by, reason) = (user_id, "a sample was not cleared".to_owned());
+    let down = TrackMasterTakenDown { track_id, by, reason };
+    let down = store.put::<TrackEvent>(track_id, down);
+    reached(&runner, &[MODEL], down).await;
+    assert_eq!(found(&pool, "analytical engine").await, []);
+    let (display_name, bio) = ("Baroness".to_owned(), String::new());
+    let renamed =
+        store.put::<UserEvent>(user_id, UserProfileChanged { user_id, display_name, bio });
+    reached(&runner, &[MODEL], renamed).await;
+    assert_eq!(found(&pool, "baroness").await, [Subject::Person(user_id)]);
     assert!(runner.drain(LIMIT).await);
 }

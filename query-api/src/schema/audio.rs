@@ -22,7 +22,8 @@ pub struct AudioQuery;
 
 #[Object]
 impl AudioQuery {
-    /// A track; one that is not published is there for its artist and moderators alone.
+    /// A track; one that is not published is there for its artist and moderators alone, and one
+    /// whose master was taken down still is there by its id, which orders and listings have.
     async fn track(&self, context: &Context<'_>, id: Uuid) -> Nullable<Track> {
         async {
             let reader = Reader::of(context);
@@ -33,7 +34,7 @@ impl AudioQuery {
         .transpose()
     }
 
-    /// What is published, the last first.
+    /// What is published and can be heard, the last first.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn tracks(
         &self,

@@ -1,6 +1,7 @@
 //! Search: tracks and people by words, spelled well or badly.
 
 use async_graphql::{Context, Enum, Object, Union};
+use projections::postgres;
 use projections::search::{self, Subject};
 
 use crate::failure::Failure;
@@ -100,7 +101,9 @@ async fn results(
         tokio::try_join!(rows.load_many(tracks), rows.load_many(people))?;
     let result = |subject| match subject {
         Subject::Track(track) => {
-            let track = tracks.remove(&track).filter(|track| reader.sees_track(track));
+            let is_there =
+                |track: &postgres::Track| track.master_available && reader.sees_track(track);
+            let track = tracks.remove(&track).filter(is_there);
             track.map(|track| SearchResult::Track(Track(track)))
         }
         Subject::Person(user) => {

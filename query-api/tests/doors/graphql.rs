@@ -102,6 +102,10 @@ async fn a_search_pages_and_forgives() {
 
 static STATEMENTS: LazyLock<Arc<AtomicUsize>> = LazyLock::new(Arc::default);
 
+/// The page, its plays, artists and listings, the artists' tracks, and the listings' tracks; the
+/// sellers are artists, who were loaded before.
+const STATEMENTS_EXPECTED: usize = 6;
+
 /// Counts the statements that are sent to PostgreSQL from this thread.
 struct Statements;
 
@@ -125,25 +129,25 @@ async fn rows_are_loaded_in_batches() {
         stage.listing(artist, track).await;
     }
     stage.caught_up().await;
-    let mut counts = Vec::new();
     for first in [3, 20] {
         let query = "query($first: Int!) { tracks(first: $first) { nodes { title plays
             artist { handle tracks(first: 2) { nodes { title } } }
             listings(first: 2) { nodes { kind seller { handle } track { title } } } } } }";
-        // What the projections do by themselves is none of it: the least of some tries counts.
+        // What the projections do by themselves meanwhile is none of it: the least of some tries
+        // counts.
         let mut least = usize::MAX;
-        for _ in 0..5 {
+        for _ in 0..100 {
             STATEMENTS.store(0, Ordering::Relaxed);
             let data = stage.data(None, query, json!({ "first": first })).await;
             let listed = &data["tracks"]["nodes"][0]["listings"]["nodes"];
             assert_eq!(listed.as_array().unwrap().len(), 2, "{data}");
             least = least.min(STATEMENTS.load(Ordering::Relaxed));
+            if least <= STATEMENTS_EXPECTED {
+                break;
+            }
         }
-        counts.push(least);
+        assert_eq!(least, STATEMENTS_EXPECTED, "of the first {first}");
     }
-    // The page, its plays, artists and listings, the artists' tracks, and the listings' tracks; the
-    // sellers are artists, who were loaded before.
-    assert_eq!(counts, [6, 6]);
     drop(counting);
     stage.end().await;
 }

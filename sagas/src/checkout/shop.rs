@@ -223,7 +223,7 @@ impl Shop {
     pub(super) async fn find(&self, call: &StepCall<'_>) -> Result<Option<Outcome>, ActivityError> {
         let found = self.gateway.find(call.key()).await;
         // Asking changes nothing, so an answer that is lost is asked for again.
-        found.map_err(|error| ActivityError::Transient(error.to_string()))
+        found.map_err(not_answered)
     }
 
     /// Has the gateway never carry the request of this step out; what came of it, when it did.
@@ -232,8 +232,7 @@ impl Shop {
         call: &StepCall<'_>,
         deal: &LicenceReserved,
     ) -> Result<Option<Outcome>, ActivityError> {
-        let found = self.gateway.give_up(call.key(), deal.order_id).await;
-        found.map_err(|error| ActivityError::Transient(error.to_string()))
+        self.gateway.give_up(call.key(), deal.order_id).await.map_err(not_answered)
     }
 
     /// Notes what the gateway has done. It is a fact by now: a refusal to note it must not look as
@@ -276,12 +275,22 @@ fn answered(answer: Result<Receipt, GatewayError>) -> Result<Outcome, ActivityEr
         Ok(receipt) => Ok(Outcome::Done(receipt)),
         Err(GatewayError::Declined { reason }) => Ok(Outcome::Declined(reason)),
         Err(error @ GatewayError::Unavailable { .. }) => {
-            Err(ActivityError::Transient(error.to_string()))
+            Err(ActivityError::Unavailable(error.to_string()))
         }
         Err(error @ GatewayError::Timeout) => Err(ActivityError::Ambiguous(error.to_string())),
         Err(error @ (GatewayError::KeyReused | GatewayError::NotPossible { .. })) => {
             Err(ActivityError::Refused(error.to_string()))
         }
+    }
+}
+
+/// Why a question that changes nothing was not answered.
+fn not_answered(error: GatewayError) -> ActivityError {
+    match error {
+        GatewayError::Unavailable { .. } | GatewayError::Timeout => {
+            ActivityError::Unavailable(error.to_string())
+        }
+        _ => ActivityError::Transient(error.to_string()),
     }
 }
 

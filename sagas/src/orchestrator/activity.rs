@@ -111,6 +111,10 @@ pub enum ActivityError {
     /// Not now; nothing was done, or doing it again does no harm.
     #[error("{0}")]
     Transient(String),
+    /// Somebody who is needed can't be reached, has no room, or does not answer; nothing was done,
+    /// or doing it again does no harm. They are waited for, for long.
+    #[error("{0}")]
+    Unavailable(String),
     /// It may or may not have been done: it is asked for before anything else happens.
     #[error("{0}")]
     Ambiguous(String),

@@ -3,7 +3,7 @@
 //! A run that waits is an entry here and nothing else: no task, and no look at its stream until
 //! its time has come or something has come in for it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use event_store::StreamName;
@@ -17,6 +17,19 @@ pub(crate) enum Pace {
     Asleep,
     /// Then, or when something comes in.
     Until(DateTime<Utc>),
+    /// Then, as somebody outside can't be reached before.
+    Outside(DateTime<Utc>),
+    /// When an operator lets it go on.
+    Paused,
+}
+
+/// How many runs go on only by what others do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Those that wait for an operator.
+    pub paused: usize,
+    /// Those that wait for somebody outside who can't be reached.
+    pub outside: usize,
 }
 
 /// What is at work, and what waits until when.
@@ -26,6 +39,9 @@ pub(crate) struct Agenda {
     working: HashMap<StreamName, bool>,
     waiting: HashMap<StreamName, DateTime<Utc>>,
     by_time: BTreeSet<(DateTime<Utc>, StreamName)>,
+    /// As each had come to a stop the last time.
+    paused: HashSet<StreamName>,
+    outside: HashSet<StreamName>,
 }
 
 impl Agenda {
@@ -48,11 +64,23 @@ impl Agenda {
         if self.working.remove(run) == Some(true) {
             return self.begin(run);
         }
-        if let Pace::Until(at) = pace {
+        self.paused.remove(run);
+        self.outside.remove(run);
+        match pace {
+            Pace::Paused => self.paused.insert(run.clone()),
+            Pace::Outside(_) => self.outside.insert(run.clone()),
+            _ => false,
+        };
+        if let Pace::Until(at) | Pace::Outside(at) = pace {
             self.waiting.insert(run.clone(), at);
             self.by_time.insert((at, run.clone()));
         }
         false
+    }
+
+    /// How many wait for others.
+    pub(crate) fn held(&self) -> Held {
+        Held { paused: self.paused.len(), outside: self.outside.len() }
     }
 
     /// When the first of those that wait is due.
@@ -71,6 +99,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn those_that_wait_for_others_are_counted_until_they_come_to_another_stop() {
+        let mut agenda = Agenda::default();
+        let [ada, bob] = ["saga-ada", "saga-bob"].map(|name| StreamName::new(name).unwrap());
+        assert!(agenda.begin(&ada) && agenda.begin(&bob));
+        agenda.stopped(&ada, Pace::Paused);
+        agenda.stopped(&bob, Pace::Outside(DateTime::UNIX_EPOCH));
+        assert_eq!(agenda.held(), Held { paused: 1, outside: 1 });
+        assert_eq!(agenda.due(DateTime::UNIX_EPOCH), Some(bob.clone()));
+        assert!(agenda.begin(&ada) && agenda.begin(&bob));
+        assert_eq!(agenda.held(), Held { paused: 1, outside: 1 }, "it may well stop there again");
+        agenda.stopped(&ada, Pace::Over);
+        agenda.stopped(&bob, Pace::Asleep);
+        assert_eq!(agenda.held(), Held::default());
+    }
 
     proptest! {
         #[test]

@@ -62,6 +62,21 @@ pub enum CheckpointError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// It tells of more than was in the log before it: it was written to another one. Runs are not
+    /// begun by it, as what they have done outside would be done again, or be left out.
+    #[error(
+        "the checkpoint in {stream} was written to another log: it stands at {at} and tells of \
+         {position}; when the log is the right one, delete that stream, and runs go on from its \
+         beginning"
+    )]
+    AnotherLog {
+        /// Where it is kept.
+        stream: StreamName,
+        /// Where the event is that tells it.
+        at: Position,
+        /// Up to where it says that the log was followed.
+        position: Position,
+    },
     /// It could not be read.
     #[error("reading the checkpoint failed")]
     Read(#[source] ReadError),
@@ -86,11 +101,23 @@ impl Checkpoint {
         let mut checkpoint = Self::START;
         let mut changes: Vec<Change> = Vec::new();
         while let Some(event) = events.try_next().await.map_err(CheckpointError::Read)? {
-            if event.event_type.as_str() == WHOLE_TYPE {
+            let told = if event.event_type.as_str() == WHOLE_TYPE {
                 checkpoint = read(&event)?;
+                checkpoint.position
+            } else {
+                let change: Change = read(&event)?;
+                let told = change.position;
+                changes.push(change);
+                told
+            };
+            // It is in the log that it is of, so it comes behind all that it tells of.
+            if told >= event.position {
+                let (stream, at) = (stream.clone(), event.position);
+                return Err(CheckpointError::AnotherLog { stream, at, position: told });
+            }
+            if event.event_type.as_str() == WHOLE_TYPE {
                 break;
             }
-            changes.push(read(&event)?);
         }
         for change in changes.into_iter().rev() {
             checkpoint.position = change.position;

@@ -2,6 +2,7 @@
 
 use aggregates::{CommandContext, CommandError, CommandHandler, Decider};
 use event_schemas::Actor;
+use event_store::StoreError;
 use uuid::Uuid;
 
 use crate::orchestrator::activity::{ActivityError, StepCall};
@@ -9,8 +10,9 @@ use crate::orchestrator::activity::{ActivityError, StepCall};
 /// Sends a command of a step; a step sends at most one to each kind of aggregate.
 ///
 /// # Errors
-/// [`ActivityError::Refused`] when the aggregate refuses; else as the store fails, and it can be
-/// sent again without harm, because it carries the same identity each time.
+/// [`ActivityError::Refused`] when the aggregate refuses, [`ActivityError::Unavailable`] when the
+/// store can't be reached or is full; else as the store fails. It can be sent again without harm,
+/// because it carries the same identity each time.
 pub async fn execute<A: Decider>(
     commands: &CommandHandler,
     call: &StepCall<'_>,
@@ -34,6 +36,10 @@ pub async fn execute<A: Decider>(
         Err(CommandError::Rejected(rejection)) => {
             Err(ActivityError::Refused(rejection.to_string()))
         }
+        // A disk that is full is somebody else's matter, and not over in minutes.
+        Err(
+            error @ CommandError::Store(StoreError::StorageFull | StoreError::Unavailable { .. }),
+        ) => Err(ActivityError::Unavailable(error.to_string())),
         Err(error) => Err(ActivityError::Transient(error.to_string())),
     }
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_schemas::saga::{
@@ -27,6 +27,9 @@ use crate::orchestrator::runtime::{SagaSettings, parked};
 /// First and longest wait after the store failed; it doubles between them.
 const STORE_RETRY_FIRST: Duration = Duration::from_millis(50);
 const STORE_RETRY_LONGEST: Duration = Duration::from_secs(5);
+
+/// What is said of an activity that panicked.
+const PANICKED: &str = "the activity panicked";
 
 /// How long a run rests that broke outside of its activities.
 const BROKEN_REST: TimeDelta = TimeDelta::minutes(1);
@@ -104,9 +107,10 @@ impl Instance {
                 NextAction::Record(event) | NextAction::Finish(event) => {
                     self.journal.record(&mut run, event, now).await?;
                 }
+                NextAction::RetryAt(at) if is_waited_for(&run) => return Ok(Pace::Outside(at)),
                 NextAction::RetryAt(at) | NextAction::WaitUntil(at) => return Ok(Pace::Until(at)),
                 NextAction::Nothing if run.state.end.is_some() => return Ok(Pace::Over),
-                NextAction::Nothing => return Ok(Pace::Asleep),
+                NextAction::Nothing => return Ok(Pace::Paused),
             }
         }
         Ok(Pace::Asleep)
@@ -137,21 +141,15 @@ impl Instance {
             }
             Some(activity) => self.attempt(activity, run, saga, (name, way)).await,
         };
-        let label = match &outcome {
-            Ok(_) => "done",
-            Err(ActivityError::Refused(_)) => "refused",
-            Err(_) => "failed",
-        };
-        let direction = match way {
-            Way::Do => "forward",
-            Way::Undo => "back",
-        };
-        metrics::counter!("veza_saga_steps_total", "saga" => saga.kind, "step" => name,
-            "way" => direction, "outcome" => label)
-        .increment(1);
+        self.tell(saga, name, &outcome);
+        count(saga, (name, way), &outcome);
         loop {
             let now = self.clock.now();
             let event = self.verdict(run, saga, (name, way), &outcome, now);
+            let pause = match &event {
+                SagaEvent::SagaPaused(pause) => Some(pause.reason.clone()),
+                _ => None,
+            };
             match self.journal.record(run, event, now).await {
                 Err(JournalError::Conflict(stream)) => {
                     // Most likely a signal came in: what was done here still stands.
@@ -167,12 +165,44 @@ impl Instance {
                         return Ok(());
                     }
                 }
-                recorded => return recorded,
+                recorded => {
+                    if let (Ok(()), Some(reason)) = (&recorded, pause) {
+                        tracing::error!(
+                            saga = %run.stream, step = name, reason,
+                            "a run waits for an operator: `veza-replay resume`, of all `--all`"
+                        );
+                    }
+                    return recorded;
+                }
             }
         }
     }
 
-    /// Calls the activity; where the outcome is not known, finds out.
+    /// Says that somebody can't be reached any more, or can again.
+    fn tell(&self, saga: &SagaDefinition, step: StepName, outcome: &Result<Value, ActivityError>) {
+        match outcome {
+            Err(ActivityError::Unavailable(reason)) => {
+                if self.lane.outages.failed(step, Instant::now()) {
+                    tracing::warn!(
+                        saga = saga.kind,
+                        step,
+                        reason,
+                        "somebody who is needed is away; runs of this kind wait for them"
+                    );
+                }
+            }
+            Ok(_) | Err(ActivityError::Refused(_)) => {
+                if let Some(away) = self.lane.outages.answered(step, Instant::now()) {
+                    let away_seconds = away.as_secs();
+                    tracing::info!(saga = saga.kind, step, away_seconds, "they answer again");
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Calls the activity; where the outcome is not known, finds out. Who is outside and does not
+    /// answer counts as away.
     async fn act(
         &self,
         activity: &dyn Activity,
@@ -182,15 +212,26 @@ impl Instance {
     ) -> Result<Value, ActivityError> {
         let call = self.call(run, step, way);
         let time_max = self.time_max(activity);
-        match self.bounded(time_max, activity.run(&call)).await {
+        let outcome = match self.bounded(time_max, activity.run(&call)).await {
             Err(ActivityError::Ambiguous(reason)) => {
                 tracing::warn!(saga = %run.stream, step, reason, "the outcome is not known");
                 let found = self.bounded(time_max, activity.find(&call)).await;
                 match found {
                     Ok(Some(output)) => Ok(output),
-                    Ok(None) => Err(ActivityError::Transient(reason)),
+                    Ok(None) if reason == PANICKED => Err(ActivityError::Transient(reason)),
+                    Ok(None) => Err(ActivityError::Ambiguous(reason)),
                     Err(error) => Err(error),
                 }
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Err(ActivityError::Ambiguous(reason)) if reason != PANICKED => {
+                Err(if activity.calls_out() {
+                    ActivityError::Unavailable(reason)
+                } else {
+                    ActivityError::Transient(reason)
+                })
             }
             outcome => outcome,
         }
@@ -213,7 +254,14 @@ impl Instance {
             Ok(_) | Err(ActivityError::Refused(_)) => return outcome,
             Err(error) => error.to_string(),
         };
-        let last = self.settings.retry.is_last(run.state.attempts(name) + 1);
+        let retry = &self.settings.retry;
+        let last = match &outcome {
+            Err(ActivityError::Unavailable(_)) => {
+                let since = run.state.waiting_since(name);
+                since.is_some_and(|since| retry.is_given_up(since, self.clock.now()))
+            }
+            _ => retry.is_last(run.state.attempts(name) + 1),
+        };
         if way == Way::Undo || !last || !can_go_back(&run.state, saga) {
             return outcome;
         }
@@ -252,7 +300,7 @@ impl Instance {
         let call = AssertUnwindSafe(call).catch_unwind();
         match tokio::time::timeout(time_max, call).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(ActivityError::Ambiguous("the activity panicked".to_owned())),
+            Ok(Err(_)) => Err(ActivityError::Ambiguous(PANICKED.to_owned())),
             Err(_) => Err(ActivityError::Ambiguous("no answer in time".to_owned())),
         }
     }
@@ -286,13 +334,30 @@ impl Instance {
             }
             Err(error) => error.to_string(),
         };
-        let attempt = run.state.attempts(name) + 1;
+        let (state, retry) = (&run.state, &self.settings.retry);
         let key = StepCall::key_of(&run.stream, name, way);
-        match self.settings.retry.retry_at(key, attempt, now) {
-            Some(retry_at) => SagaStepFailed { step, attempt, reason, retry_at }.into(),
+        let (attempt, waiting_since, retry_at) = match outcome {
+            Err(ActivityError::Unavailable(_)) => {
+                let since = state.waiting_since(name).unwrap_or(now);
+                (state.attempts(name), Some(since), retry.look_at(key, since, now))
+            }
+            _ => {
+                let attempt = state.attempts(name) + 1;
+                (attempt, None, retry.retry_at(key, attempt, now))
+            }
+        };
+        match retry_at {
+            Some(retry_at) => {
+                SagaStepFailed { step, attempt, reason, retry_at, waiting_since }.into()
+            }
             None => SagaPaused { step, reason }.into(),
         }
     }
+}
+
+/// Whether the run waits for somebody who can't be reached.
+fn is_waited_for(run: &Run) -> bool {
+    run.state.failure.as_ref().is_some_and(|failure| failure.waiting_since.is_some())
 }
 
 fn definition<'a>(sagas: &'a [SagaDefinition], run: &Run) -> Option<&'a SagaDefinition> {
@@ -305,4 +370,25 @@ fn activity(step: &Step, way: Way) -> Option<&dyn Activity> {
         (Way::Do, StepKind::Action(activity)) => Some(activity.as_ref()),
         (Way::Do, StepKind::Wait(_)) => None,
     }
+}
+
+/// Counts a step that was tried.
+fn count(
+    saga: &SagaDefinition,
+    (name, way): (StepName, Way),
+    outcome: &Result<Value, ActivityError>,
+) {
+    let label = match outcome {
+        Ok(_) => "done",
+        Err(ActivityError::Refused(_)) => "refused",
+        Err(ActivityError::Unavailable(_)) => "unavailable",
+        Err(_) => "failed",
+    };
+    let direction = match way {
+        Way::Do => "forward",
+        Way::Undo => "back",
+    };
+    metrics::counter!("veza_saga_steps_total", "saga" => saga.kind, "step" => name,
+        "way" => direction, "outcome" => label)
+    .increment(1);
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
+use crate::orchestrator::outages::Outages;
 use crate::orchestrator::runtime::SagaSettings;
 
 /// The limits of one kind of saga.
@@ -20,6 +21,8 @@ pub(crate) struct Lane {
     calling: Semaphore,
     calling_of_owner_max: usize,
     owners: Mutex<HashMap<String, Arc<Semaphore>>>,
+    /// Who is away that steps of this kind need.
+    pub(crate) outages: Outages,
 }
 
 /// Leave to call the outer world, until it is dropped.
@@ -36,6 +39,7 @@ impl Lane {
             calling: Semaphore::new(settings.calling_max),
             calling_of_owner_max: settings.calling_of_owner_max,
             owners: Mutex::default(),
+            outages: Outages::default(),
         }
     }
 

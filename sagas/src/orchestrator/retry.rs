@@ -1,4 +1,5 @@
-//! When a failed step is tried again: later each time, spread out, and not for ever.
+//! When a failed step is tried again: later each time, spread out, and not for ever. Somebody who
+//! can't be reached is waited for much longer than what fails is tried.
 
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ pub struct RetryPolicy {
     pub longest: Duration,
     /// After so many failures the saga pauses.
     pub attempts_max: u32,
+    /// The longest wait between two looks whether somebody can be reached again.
+    pub longest_outage_wait: Duration,
+    /// So long they are waited for; then it counts as having failed too often.
+    pub outage_max: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -24,6 +29,8 @@ impl Default for RetryPolicy {
             first: Duration::from_millis(200),
             longest: Duration::from_secs(60),
             attempts_max: 12,
+            longest_outage_wait: Duration::from_secs(5 * 60),
+            outage_max: Duration::from_secs(24 * 60 * 60),
         }
     }
 }
@@ -48,11 +55,37 @@ impl RetryPolicy {
             return None;
         }
         let doubled = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(30));
-        let wait = doubled.min(self.longest);
-        let share = Uuid::new_v5(&key.0, &attempt.to_be_bytes()).as_bytes()[0];
-        let wait = wait / 2 + wait / 2 * u32::from(share) / 256;
-        Some(now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX))
+        Some(spread(doubled.min(self.longest), key, &attempt.to_be_bytes(), now))
     }
+
+    /// Whether somebody has been waited for since then for too long.
+    pub fn is_given_up(&self, since: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        (now - since).to_std().is_ok_and(|waited| waited >= self.outage_max)
+    }
+
+    /// When to look again for somebody who is waited for since then; `None` when to give up.
+    ///
+    /// The wait is as long as they have been waited for until now, so it doubles each time.
+    pub fn look_at(
+        &self,
+        key: IdempotencyKey,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Option<DateTime<Utc>> {
+        if self.is_given_up(since, now) {
+            return None;
+        }
+        let waited = (now - since).to_std().unwrap_or_default();
+        let wait = waited.clamp(self.first, self.longest_outage_wait.max(self.first));
+        Some(spread(wait, key, &now.timestamp_millis().to_be_bytes(), now))
+    }
+}
+
+/// Between half of the wait and all of it from now on.
+fn spread(wait: Duration, key: IdempotencyKey, of: &[u8], now: DateTime<Utc>) -> DateTime<Utc> {
+    let share = Uuid::new_v5(&key.0, of).as_bytes()[0];
+    let wait = wait / 2 + wait / 2 * u32::from(share) / 256;
+    now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
 }
 
 #[cfg(test)]
@@ -70,6 +103,21 @@ mod tests {
             full = (full * 2).min(policy.longest);
         }
         assert_eq!(policy.retry_at(key, policy.attempts_max, now), None);
+    }
+
+    #[test]
+    fn somebody_who_is_away_is_waited_for_a_day_and_not_asked_too_often() {
+        let policy = RetryPolicy::default();
+        let key = IdempotencyKey(Uuid::from_u128(7));
+        let since = DateTime::UNIX_EPOCH;
+        let (mut now, mut looks) = (since, 0);
+        while let Some(at) = policy.look_at(key, since, now) {
+            let wait = (at - now).to_std().unwrap();
+            assert!(wait >= policy.first / 2 && wait <= policy.longest_outage_wait, "{wait:?}");
+            (now, looks) = (at, looks + 1);
+        }
+        assert!((now - since).to_std().unwrap() >= policy.outage_max);
+        assert!((280..700).contains(&looks), "{looks}");
     }
 
     #[test]

@@ -13,10 +13,11 @@ use event_store::{
 use futures::StreamExt;
 use futures::future::try_join_all;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::orchestrator::agenda::{Agenda, Pace};
+use crate::orchestrator::agenda::{Agenda, Held, Pace};
 use crate::orchestrator::checkpoint::{CheckpointError, Keeper};
 use crate::orchestrator::clock::{Clock, SystemClock};
 use crate::orchestrator::definition::SagaDefinition;
@@ -71,6 +72,7 @@ pub struct SagaRuntime {
     sagas: Arc<[SagaDefinition]>,
     clock: Arc<dyn Clock>,
     settings: Arc<SagaSettings>,
+    held: watch::Sender<Held>,
 }
 
 /// Why following stopped; it is taken up again.
@@ -106,6 +108,7 @@ impl SagaRuntime {
             sagas: sagas.into(),
             clock: Arc::new(SystemClock),
             settings: Arc::new(settings),
+            held: watch::Sender::default(),
         }
     }
 
@@ -113,6 +116,11 @@ impl SagaRuntime {
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// How many runs go on only by what others do, as it changes.
+    pub fn held(&self) -> watch::Receiver<Held> {
+        self.held.subscribe()
     }
 
     /// Runs until `stop`: steps under way are then ended and recorded, and a checkpoint is saved.
@@ -181,6 +189,7 @@ impl SagaRuntime {
                         if follower.agenda.stopped(&stream, pace) {
                             self.spawn(follower, stream, stop);
                         }
+                        self.count(follower.agenda.held());
                     }
                     // Runs tell by themselves that they broke; this one was ended from outside.
                     Err(error) => tracing::error!(%error, "the task of a run broke"),
@@ -196,6 +205,12 @@ impl SagaRuntime {
                 _ = ticks.tick() => self.save(follower).await,
             }
         }
+    }
+
+    fn count(&self, held: Held) {
+        metrics::gauge!("veza_saga_runs_paused").set(held.paused as f64);
+        metrics::gauge!("veza_saga_runs_waiting_outside").set(held.outside as f64);
+        self.held.send_if_modified(|told| std::mem::replace(told, held) != held);
     }
 
     async fn sleep_until(&self, at: Option<DateTime<Utc>>) {

@@ -56,6 +56,9 @@ pub struct Failure {
     pub reason: String,
     /// Not tried again before this.
     pub retry_at: DateTime<Utc>,
+    /// Since when somebody is waited for who can't be reached, where that is why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<DateTime<Utc>>,
 }
 
 /// A step waits.
@@ -132,8 +135,8 @@ impl SagaState {
             }
             SagaEvent::SagaStepFailed(it) => {
                 let (attempt, retry_at) = (it.attempt, it.retry_at);
-                let (step, reason) = (it.step, it.reason);
-                self.failure = Some(Failure { step, attempt, reason, retry_at });
+                let (step, reason, waiting_since) = (it.step, it.reason, it.waiting_since);
+                self.failure = Some(Failure { step, attempt, reason, retry_at, waiting_since });
             }
             SagaEvent::SagaStepRefused(it) => {
                 self.failure = None;
@@ -175,6 +178,11 @@ impl SagaState {
             .as_ref()
             .filter(|failure| failure.step == step)
             .map_or(0, |failure| failure.attempt)
+    }
+
+    /// Since when somebody is waited for without whom this step can't be done.
+    pub fn waiting_since(&self, step: &str) -> Option<DateTime<Utc>> {
+        self.failure.as_ref().filter(|failure| failure.step == step)?.waiting_since
     }
 
     // Whichever of signal and timer was recorded first has decided; the other comes too late.

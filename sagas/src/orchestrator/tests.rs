@@ -29,6 +29,7 @@ enum Fault {
     Hangs,
     Panics,
     LosesItsAnswer,
+    Fails,
     IsAway,
 }
 
@@ -65,7 +66,8 @@ impl Activity for Shared {
                 *self.0.world.lock().unwrap().entry(call.key()).or_default() += 1;
                 Err(ActivityError::Ambiguous("no answer".to_owned()))
             }
-            Fault::IsAway => Err(ActivityError::Transient("away".to_owned())),
+            Fault::Fails => Err(ActivityError::Transient("not now".to_owned())),
+            Fault::IsAway => Err(ActivityError::Unavailable("away".to_owned())),
         }
     }
 
@@ -104,6 +106,14 @@ async fn begin(faulty: &Arc<Faulty>) -> (Arc<dyn EventStore>, StreamName, Runnin
 }
 
 async fn begin_saga(saga: SagaDefinition) -> (Arc<dyn EventStore>, StreamName, Running) {
+    begin_skipping(saga, TimeDelta::days(1)).await
+}
+
+/// The same, with waits of this length skipped at most.
+async fn begin_skipping(
+    saga: SagaDefinition,
+    skip_max: TimeDelta,
+) -> (Arc<dyn EventStore>, StreamName, Running) {
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
     let event = NewEvent {
         id: EventId(Uuid::new_v4()),
@@ -114,14 +124,14 @@ async fn begin_saga(saga: SagaDefinition) -> (Arc<dyn EventStore>, StreamName, R
     };
     let stream = StreamName::new("trigger-1").unwrap();
     store.append(&stream, ExpectedRevision::Any, vec![event]).await.unwrap();
-    let clock = SkippingClock::new(TimeDelta::days(1));
-    let running = Running::start(store.clone(), vec![saga], clock);
+    let clock = SkippingClock::new(skip_max);
+    let running = Running::retrying(store.clone(), vec![saga], clock, RetryPolicy::default());
     (store, journal::stream_of("faulty", SUBJECT), running)
 }
 
 #[tokio::test]
 async fn a_step_that_fails_a_few_times_is_done_in_the_end() {
-    for fault in [Fault::Hangs, Fault::Panics, Fault::IsAway] {
+    for fault in [Fault::Hangs, Fault::Panics, Fault::Fails, Fault::IsAway] {
         let faulty = Faulty::new(fault, 3);
         let (store, stream, _running) = begin(&faulty).await;
         let run = until(&store, &stream, |run| run.state.end == Some(End::Completed)).await;
@@ -154,9 +164,9 @@ async fn a_lost_answer_is_asked_for_and_nothing_is_done_again() {
 }
 
 #[tokio::test]
-async fn a_step_that_stays_away_pauses_until_an_operator_resumes_it() {
+async fn a_step_that_goes_on_failing_pauses_until_an_operator_resumes_it() {
     let attempts = RetryPolicy::default().attempts_max as usize;
-    let faulty = Faulty::new(Fault::IsAway, attempts);
+    let faulty = Faulty::new(Fault::Fails, attempts);
     let (store, stream, _running) = begin(&faulty).await;
     let now = DateTime::UNIX_EPOCH;
     until(&store, &stream, |run| run.state.pause.is_some()).await;
@@ -168,6 +178,44 @@ async fn a_step_that_stays_away_pauses_until_an_operator_resumes_it() {
     let nobody = StreamName::new("saga-faulty-nobody").unwrap();
     let nobody = resume(store, &nobody, now).await;
     assert!(matches!(nobody, Err(ResumeError::NotThere(_))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn somebody_who_is_away_or_silent_is_waited_for_and_no_operator_is_needed() {
+    let attempts = RetryPolicy::default().attempts_max as usize;
+    for fault in [Fault::IsAway, Fault::Hangs] {
+        let faulty = Faulty::new(fault, 3 * attempts);
+        let (store, stream, running) = begin(&faulty).await;
+        let over = |run: &Run| run.state.end.is_some() || run.state.pause.is_some();
+        let run = until(&store, &stream, over).await;
+        assert_eq!((run.state.end, run.state.pause), (Some(End::Completed), None), "{fault:?}");
+        assert_eq!(faulty.calls(), 3 * attempts + 1, "{fault:?}");
+        let mut held = running.held();
+        held.wait_for(|held| *held == Held::default()).await.unwrap();
+        running.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_somebody_is_counted() {
+    let faulty = Faulty::new(Fault::IsAway, 1);
+    let (_, _, running) = begin_skipping(saga(&faulty), TimeDelta::zero()).await;
+    let mut held = running.held();
+    held.wait_for(|held| *held == Held { paused: 0, outside: 1 }).await.unwrap();
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn somebody_who_stays_away_for_a_day_is_left_to_an_operator() {
+    let faulty = Faulty::new(Fault::IsAway, usize::MAX);
+    let (store, stream, running) = begin(&faulty).await;
+    let run = until(&store, &stream, |run| run.state.pause.is_some()).await;
+    assert_eq!(run.state.pause.unwrap().reason, "away");
+    let calls = faulty.calls();
+    assert!((280..700).contains(&calls), "{calls}");
+    let mut held = running.held();
+    held.wait_for(|held| *held == Held { paused: 1, outside: 0 }).await.unwrap();
+    running.drain().await;
 }
 
 #[tokio::test]

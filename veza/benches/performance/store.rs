@@ -2,6 +2,7 @@
 
 mod appends;
 mod categories;
+mod encryption;
 mod long;
 mod openings;
 mod postgres;
@@ -38,6 +39,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     rows.push(reads::points(scale, folder.path(), Log::filled(events), "").await?);
     rows.extend(openings::rows(scale, folder.path(), events, "").await?);
     rows.push(categories::row(scale, events).await?);
+    rows.extend(encryption::rows(scale).await?);
     if scale.is_full() {
         drop(folder);
         rows.extend(long::measure(scale).await?);

@@ -187,11 +187,14 @@ async fn count_published(stage: &Stage) -> anyhow::Result<usize> {
     }
 }
 
+const SEARCH: &str = "query($text: String!) { search(text: $text, kind: TRACK, first: 5) {
+    nodes { ... on Track { id title } } } }";
+
 /// Searches for the track with a slip of the pen.
 pub async fn find(stage: &Stage, listener: &Person, track: &Track) -> anyhow::Result<()> {
     let (first, second) = track.title.split_once(' ').context("a title of two words")?;
     let typed = format!("{} {}", misspelled(first), second.to_lowercase());
-    let title = search(stage, Some(listener), &typed, track).await?;
+    let title = search(stage, Some(listener), &typed, (&track.id, &track.title)).await?;
     stage.step(&format!("the listener searches for “{typed}”"), format!("finds “{title}” first"));
     Ok(())
 }
@@ -201,14 +204,32 @@ pub async fn search(
     stage: &Stage,
     who: Option<&Person>,
     text: &str,
-    track: &Track,
+    (id, title): (&str, &str),
 ) -> anyhow::Result<String> {
-    let query = "query($text: String!) { search(text: $text, kind: TRACK, first: 5) {
-        nodes { ... on Track { id title } } } }";
-    let hits = stage.query(who, None, query, json!({ "text": text })).await?;
+    let hits = stage.query(who, None, SEARCH, json!({ "text": text })).await?;
     let best = &hits["search"]["nodes"][0];
-    ensure!(best["id"] == track.id.as_str(), "“{text}” does not find “{}”: {hits}", track.title);
+    ensure!(best["id"] == id, "“{text}” does not find “{title}”: {hits}");
     Ok(best["title"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Searches for a track whose master was taken down at this position.
+pub async fn find_no_more(stage: &Stage, track: &Track, position: &str) -> anyhow::Result<()> {
+    let asked = json!({ "text": track.title });
+    let hits = stage.query(None, Some(position), SEARCH, asked).await?;
+    let nodes = hits["search"]["nodes"].as_array().context("no hits")?;
+    let is_found = nodes.iter().any(|hit| hit["id"] == track.id.as_str());
+    ensure!(!is_found, "“{}” is still found: {hits}", track.title);
+    stage.step("who searches for the track", "does not find it any more");
+    Ok(())
+}
+
+/// The id and the title of the track that was published last and can be heard.
+pub async fn newest(stage: &Stage) -> anyhow::Result<(String, String)> {
+    let query = "{ tracks(first: 1) { nodes { id title } } }";
+    let seen = stage.query(None, None, query, Value::Null).await?;
+    let newest = &seen["tracks"]["nodes"][0];
+    let text = |field| newest[field].as_str().map(str::to_owned);
+    text("id").zip(text("title")).with_context(|| format!("no track is there: {seen}"))
 }
 
 /// Plays the track, and asks how often it was played.

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::music::{self, Track};
+use super::music;
 use super::stage::Stage;
 
 impl Stage {
@@ -61,11 +61,12 @@ pub async fn look_back(stage: &Stage, order: &str) -> anyhow::Result<()> {
 }
 
 /// Makes the search model again from the log, and searches all the while.
-pub async fn rebuild_search(stage: &Stage, track: &Track) -> anyhow::Result<()> {
+pub async fn rebuild_search(stage: &Stage) -> anyhow::Result<()> {
+    let (id, title) = music::newest(stage).await?;
     let searches = AtomicU32::new(0);
     let searching = async {
         loop {
-            music::search(stage, None, &track.title, track).await?;
+            music::search(stage, None, &title, (&id, &title)).await?;
             searches.fetch_add(1, Ordering::Relaxed);
         }
     };
@@ -76,7 +77,7 @@ pub async fn rebuild_search(stage: &Stage, track: &Track) -> anyhow::Result<()> 
     let rebuilt = rebuilt?;
     let searches = searches.into_inner();
     ensure!(searches > 0, "nobody searched while the model was rebuilt");
-    music::search(stage, None, &track.title, track).await?;
+    music::search(stage, None, &title, (&id, &title)).await?;
     stage.step("veza-replay rebuild search", rebuilt.last().unwrap_or(&Value::Null));
     stage.step("searches answered meanwhile", searches);
     Ok(())

@@ -45,7 +45,7 @@ pub async fn tell(stage: &Stage) -> anyhow::Result<()> {
 
     stage.chapter("The log remembers");
     replay::look_back(stage, &bought).await.context("looking back")?;
-    replay::rebuild_search(stage, &track).await.context("rebuilding the search model")?;
+    replay::rebuild_search(stage).await.context("rebuilding the search model")?;
 
     stage.end();
     Ok(())

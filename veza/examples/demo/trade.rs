@@ -4,7 +4,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use super::gateway::Books;
-use super::music::Track;
+use super::music::{self, Track};
 use super::people::Person;
 use super::sound;
 use super::stage::Stage;
@@ -100,8 +100,9 @@ pub async fn buy_in_vain(stage: &Stage, deal: &Deal<'_>, track: &Track) -> anyho
     see(stage, deal, &order, "authorise, escrow", &before).await?;
     let reason = json!({ "reason": "a sample in it was not cleared" });
     let take_down = format!("/api/v1/tracks/{}/take-down", track.id);
-    stage.command(Some(deal.seller), &take_down, &reason).await?;
+    let down = stage.command(Some(deal.seller), &take_down, &reason).await?;
     stage.step("the master is taken down", &reason["reason"]);
+    music::find_no_more(stage, track, &down.position).await?;
     let approval = format!("/api/v1/orders/{order}/approval");
     stage.command(Some(deal.seller), &approval, &Value::Null).await?;
     let undone = Expected {

@@ -5,22 +5,19 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chrono::Utc;
 use clap::{Parser, Subcommand};
-use event_schemas::EventFamily as _;
-use event_schemas::saga::SagaEvent;
-use event_store::{EmbeddedStore, OpenError, StoreError, StreamName};
+use event_store::{EmbeddedStore, OpenError, StoreError};
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
     FolderCommand, Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, corrupt, run,
     run_on_folder, run_on_models,
 };
-use sagas::orchestrator::{ResumeError, resume};
-use serde_json::json;
+use sagas::orchestrator::ResumeError;
 use thiserror::Error;
 use veza::config::{Config, Flags, Layers, PLATFORM};
 use veza::data_folder;
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
+use veza::resume::{NotResumed, ResumeArgs, resume_all, resume_one};
 use veza::stopping::Stopping;
 
 /// Look into the event log, and make read models anew from it.
@@ -63,19 +60,8 @@ enum Command {
     Folder(FolderCommand),
     #[command(flatten)]
     Models(ModelCommand),
-    /// Let a paused run of a saga go on: the step it paused at is tried again
-    Resume {
-        /// Its stream, such as saga-checkout-<id> (`sagas --status paused` lists them)
-        #[arg(value_parser = run_of_a_saga)]
-        stream: StreamName,
-    },
-}
-
-/// The stream of a run on the command line.
-fn run_of_a_saga(text: &str) -> Result<StreamName, String> {
-    let stream = StreamName::new(text).map_err(|error| error.to_string())?;
-    let is_one = stream.category() == SagaEvent::CATEGORY;
-    is_one.then_some(stream).ok_or_else(|| "it is no run of a saga".to_owned())
+    /// Let a paused run of a saga, or all of them, go on: the step it paused at is tried again
+    Resume(ResumeArgs),
 }
 
 /// Why the command was not carried out.
@@ -89,6 +75,15 @@ enum Failure {
     Resume(#[from] ResumeError),
     #[error("signals can't be heard")]
     Signals(#[source] io::Error),
+}
+
+impl From<NotResumed> for Failure {
+    fn from(error: NotResumed) -> Self {
+        match error {
+            NotResumed::Run(error) => Self::Resume(error),
+            NotResumed::Replay(error) => Self::Replay(error),
+        }
+    }
 }
 
 impl Failure {
@@ -150,7 +145,8 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
     let mut stdout = io::BufWriter::new(io::stdout());
     let mut output = Output::new(&mut stdout, format);
     if let Command::Folder(command) = &cli.command {
-        let verdict = run_on_folder(&config.data, command, &mut output).await?;
+        let keys = config.encryption.keys().map_err(PartsError::Keys)?;
+        let verdict = run_on_folder(&config.data, keys, command, &mut output).await?;
         stdout.flush().map_err(ReplayError::from)?;
         return Ok(verdict);
     }
@@ -171,27 +167,38 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
     }
     let outcome = match &cli.command {
         Command::Log(command) => {
-            let (store, folder, events) = (log.store(), log.folder(), log.events_folder());
-            let outcome = run(&*store, folder, events, fold_saga, command, &mut output).await;
+            let (store, folder, files) = (log.store(), log.folder(), log.files());
+            let outcome = run(&*store, folder, files, fold_saga, command, &mut output).await;
             outcome.map_err(Failure::from)
         }
         // Carried out above, without a store.
         Command::Folder(_) => Ok(Verdict::Good),
         Command::Models(command) => on_models(cli, config, &log, command, &mut output).await,
-        Command::Resume { stream } => {
-            let resumed = resume(log.store(), stream, Utc::now()).await;
-            resumed.map_err(Failure::from).and_then(|()| {
-                let document = json!({ "stream": stream.as_str(), "resumed": true });
-                let printed = output.result(&document, &format!("{stream} goes on"));
-                printed.map_err(ReplayError::from)?;
-                Ok(Verdict::Good)
-            })
-        }
+        Command::Resume(args) => on_runs(cli, config, &log, args, &mut output).await,
     };
     log.close().await;
     let verdict = outcome?;
     stdout.flush().map_err(ReplayError::from)?;
     Ok(verdict)
+}
+
+async fn on_runs(
+    cli: &Cli,
+    config: &Config,
+    log: &Log,
+    args: &ResumeArgs,
+    output: &mut Output<'_>,
+) -> Result<Verdict, Failure> {
+    if let Some(stream) = &args.stream {
+        resume_one(log.store(), stream, output).await?;
+        return Ok(Verdict::Good);
+    }
+    let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
+    let kind = args.saga.as_deref();
+    let outcome = resume_all(log.store(), read_side.models(), kind, output).await;
+    read_side.close().await?;
+    outcome?;
+    Ok(Verdict::Good)
 }
 
 /// On Ctrl-C a rebuild is given up in good order, and a server that was started is stopped.

@@ -56,6 +56,7 @@ mod tests {
             ("VEZA_CLICKHOUSE_URL", "http://u:hu/sh@ch:8123"),
             ("VEZA_METRICS_TOKEN", "hush"),
             ("VEZA_MEILISEARCH_KEY", "hush"),
+            ("VEZA_EVENT_STORE_KEY", "a:hush"),
         ];
         let variables = variables.map(|(name, value)| (name.into(), value.into())).into_iter();
         let listed = listing(&Layers::gather(&Flags::default(), variables).unwrap());

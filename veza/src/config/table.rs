@@ -55,6 +55,18 @@ pub const SETTINGS: &[Setting] = &[
         "off",
         "Whether it may listen where other machines reach it, who may then do everything: on, off.",
     ),
+    unset(
+        "event_store_key_file",
+        "The file with the keys that encrypt the embedded event store, <name>:<32 bytes> a line; \
+         the first wraps, all unwrap; unset: it is not encrypted.",
+    ),
+    secret("event_store_key", "The same keys themselves, in place of a file."),
+    with(
+        "event_store_encryption",
+        "on",
+        "Whether new events are encrypted where there are keys, or what is encrypted is only read: \
+         on, off.",
+    ),
     with(
         "event_store_scavenge_every",
         "24h",

@@ -11,6 +11,8 @@ use projections::clickhouse::ClickHouse;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::encryption::KeyText;
+
 /// What a process can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -68,6 +70,10 @@ pub struct ByteCount(pub u64);
 
 pub fn path(value: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(value))
+}
+
+pub fn wrapping_keys(value: &str) -> Result<KeyText, String> {
+    KeyText::read(value)
 }
 
 pub fn address(value: &str) -> Result<SocketAddr, String> {

@@ -46,6 +46,8 @@ fn gauges() {
         ("veza_part_up", "1 while a part serves, else 0"),
         ("veza_projection_position", "The position that a projection in this process has reached"),
         ("veza_projection_running", "1 while a projection runs in this process, else 0"),
+        ("veza_saga_runs_paused", "Runs of sagas that wait for an operator"),
+        ("veza_saga_runs_waiting_outside", "Runs of sagas that wait for somebody who is away"),
         ("veza_saga_runs_unfinished", "Runs of sagas that are not over"),
     ] {
         describe_gauge!(name, words);

@@ -1,5 +1,8 @@
-//! Who may do what: every command of the live router and every field that a query or subscription
+//! Who may do what: every route of the live routers, and every field that a query or subscription
 //! may begin with. A door that is missing from the tables fails the test.
+
+mod files;
+mod live_routes;
 
 use std::collections::BTreeSet;
 
@@ -180,6 +183,9 @@ fn commerce(scene: &Scene) -> Vec<Command<'_>> {
     ]
 }
 
+/// Who may see what there, the tables of fields say.
+const GRAPHQL: &[&str] = &["GET /graphql", "POST /graphql"];
+
 /// What people who are not known yet do.
 const PUBLIC: &[&str] = &[
     "POST /api/v1/users",
@@ -216,7 +222,10 @@ async fn every_command_is_refused_to_whoever_may_not_give_it() {
         }
     }
     let listed = commands.iter().map(|command| command.route).chain(PUBLIC.iter().copied());
-    assert_eq!(routes, listed.map(str::to_owned).collect(), "each route has its row");
+    let mut listed: BTreeSet<String> = listed.map(str::to_owned).collect();
+    assert_eq!(routes, listed, "each command of the document has its row");
+    listed.extend([GRAPHQL, files::ROUTES].concat().into_iter().map(str::to_owned));
+    assert_eq!(live_routes::all(), listed, "each route has its row");
 
     let told = |command: &Command<'_>, status: u16| {
         let (method, path) = command.route.split_once(' ').unwrap();
@@ -263,6 +272,7 @@ enum Sees {
 }
 
 struct Field<'a> {
+    /// Where it is in the answer, from the field that the query begins with.
     name: &'static str,
     query: String,
     seen: Vec<(Option<&'a Person>, Sees)>,
@@ -274,15 +284,6 @@ fn fields(scene: &Scene) -> Vec<Field<'_>> {
     let Scene { track, draft, listing, order, channel, .. } = scene;
     let unknown = Refusal("UNAUTHENTICATED");
     let everybody = || vec![(None, Something), (Some(stranger), Something)];
-    let operators = || {
-        let refused = Refusal("FORBIDDEN");
-        vec![
-            (None, unknown),
-            (Some(stranger), refused),
-            (Some(artist), refused),
-            (Some(administrator), Something),
-        ]
-    };
     let field = |name, query: String, seen| Field { name, query, seen };
     vec![
         field(
@@ -303,9 +304,16 @@ fn fields(scene: &Scene) -> Vec<Field<'_>> {
             ],
         ),
         field(
-            "track",
+            "track.statistics",
             format!("{{ track(id: \"{track}\") {{ statistics {{ plays }} }} }}"),
-            vec![(Some(artist), Something)],
+            vec![
+                (None, Nothing),
+                (Some(stranger), Nothing),
+                (Some(rival), Nothing),
+                (Some(buyer), Nothing),
+                (Some(administrator), Nothing),
+                (Some(artist), Something),
+            ],
         ),
         field("tracks", "{ tracks { nodes { id } } }".to_owned(), everybody()),
         field(
@@ -330,8 +338,19 @@ fn fields(scene: &Scene) -> Vec<Field<'_>> {
                 (Some(administrator), Something),
             ],
         ),
-        field("sagas", "{ sagas { nodes { status } } }".to_owned(), operators()),
-        field("models", "{ models { name } }".to_owned(), operators()),
+        field("sagas", "{ sagas { nodes { status } } }".to_owned(), operators(scene)),
+        field("models", "{ models { name } }".to_owned(), operators(scene)),
+    ]
+}
+
+/// What operators alone see.
+fn operators(scene: &Scene) -> Vec<(Option<&Person>, Sees)> {
+    let refused = Sees::Refusal("FORBIDDEN");
+    vec![
+        (None, Sees::Refusal("UNAUTHENTICATED")),
+        (Some(&scene.stranger), refused),
+        (Some(&scene.artist), refused),
+        (Some(&scene.administrator), Sees::Something),
     ]
 }
 
@@ -374,7 +393,7 @@ async fn sees(platform: &Platform, field: &Field<'_>, who: Option<&Person>) -> S
         return Sees::Refusal(known(code));
     }
     assert_eq!(status, 200, "{}: {answer}", field.query);
-    let seen = &answer["data"][field.name];
+    let seen = field.name.split('.').fold(&answer["data"], |seen, name| &seen[name]);
     if seen.is_null() { Sees::Nothing } else { Sees::Something }
 }
 
@@ -392,7 +411,8 @@ async fn every_field_is_seen_by_whoever_may_see_it_only() {
     for (kind, rows) in [("queryType", &fields), ("subscriptionType", &subscriptions)] {
         let known = schema[kind]["fields"].as_array().unwrap().iter();
         let known: BTreeSet<&str> = known.map(|field| field["name"].as_str().unwrap()).collect();
-        let listed: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
+        let first = |row: &Field<'_>| row.name.split('.').next();
+        let listed: BTreeSet<&str> = rows.iter().filter_map(first).collect();
         assert_eq!(known, listed, "each field of {kind} has its row");
     }
     for field in &fields {

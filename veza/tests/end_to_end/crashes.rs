@@ -29,7 +29,7 @@ const KILLS: usize = 10;
 /// How many people send commands, each the next one when the last is answered.
 const PEOPLE: usize = 24;
 
-/// How many commands a second must be answered or in flight before each kill.
+/// How many commands a second must be answered before each kill.
 const COMMANDS_A_SECOND_MIN: f64 = 50.0;
 
 fn seed() -> u64 {
@@ -53,7 +53,7 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
         let mut rate = 0.0;
         // A machine that is busy with something else for a while is given another chance.
         for _ in 0..5 {
-            rate = rate_in(&crowd, Duration::from_millis(rng.random_range(700..2000))).await;
+            rate = rate_in(&crowd, Duration::from_millis(rng.random_range(2000..4000))).await;
             if rate >= COMMANDS_A_SECOND_MIN {
                 break;
             }
@@ -68,7 +68,7 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
             postgres::kill(platform.data());
             // And once more, while one recovers and the other starts.
             platform.begin_restart();
-            sleep(Duration::from_millis(rng.random_range(0..1200))).await; // As above: no poll.
+            sleep(Duration::from_millis(rng.random_range(0..1200))).await;
             platform.kill().await;
             postgres::kill(platform.data());
         }
@@ -98,12 +98,12 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
     platform.stop().await;
 }
 
-/// How many commands a second were answered in this time, or are in flight at its end, which is the
-/// random moment: it is not waited for anything, so there is nothing to poll.
+/// How many commands a second were answered in this time, whose end is the random moment. Those in
+/// flight then are not counted: nobody knows yet what becomes of them.
 async fn rate_in(crowd: &Crowd, window: Duration) -> f64 {
     let (began, answered) = (Instant::now(), crowd.answered());
-    sleep(window).await; // No poll.
-    let commands = crowd.answered() - answered + crowd.in_flight();
+    sleep(window).await;
+    let commands = crowd.answered() - answered;
     commands as f64 / began.elapsed().as_secs_f64()
 }
 
@@ -188,7 +188,7 @@ async fn killed_while_it_starts_it_starts_all_the_same() {
     let mut platform = Platform::begin_start(&[]);
     // The first starts make PostgreSQL's data; later ones find what the last one left.
     for _ in 0..12 {
-        sleep(Duration::from_millis(rng.random_range(20..1500))).await; // At random: no poll.
+        sleep(Duration::from_millis(rng.random_range(20..1500))).await;
         platform.kill().await;
         if rng.random_range(0..3) == 0 {
             postgres::kill(platform.data());

@@ -30,8 +30,7 @@ pub struct Platform {
 pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let polling = async {
         while !condition().await {
-            // poll
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL).await; // poll
         }
     };
     tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("not in time: {what}"));
@@ -218,8 +217,7 @@ async fn ready(data: &Path, process: &mut Child) -> String {
         while !file.exists() {
             let ended = process.try_wait().unwrap();
             assert!(ended.is_none(), "the platform did not start: {ended:?}");
-            // poll
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL).await; // poll
         }
     };
     tokio::time::timeout(PATIENCE, polling).await.expect("the platform is ready in time");

@@ -118,8 +118,12 @@ async fn what_is_published_is_seen_at_once_found_played_and_heard() {
     is_heard(&platform, seen["playlistUrl"].as_str().unwrap()).await;
     let take_down = format!("/api/v1/tracks/{id}/take-down");
     let down = command(&platform, &nina, &take_down, json!({ "reason": "not cleared" })).await;
-    let gone = ask(&platform, None, Some(&down["position"]), track, asked).await["track"].take();
-    assert_eq!(gone["playlistUrl"], Value::Null);
+    let at = Some(&down["position"]);
+    let gone = ask(&platform, None, at, track, asked).await["track"].take();
+    assert_eq!((&gone["published"], &gone["playlistUrl"]), (&json!(true), &Value::Null));
+    assert_eq!(ask(&platform, None, at, search, Value::Null).await["search"]["nodes"], json!([]));
+    let list = "{ tracks { nodes { id } } }";
+    assert_eq!(ask(&platform, None, at, list, Value::Null).await["tracks"]["nodes"], json!([]));
     let (status, problem) = platform.get(seen["playlistUrl"].as_str().unwrap()).await;
     assert_eq!((status, &problem["type"]), (404, &json!("urn:veza:problem:not-found")));
     platform.stop().await;

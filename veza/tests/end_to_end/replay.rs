@@ -345,7 +345,11 @@ async fn a_paused_run_is_listed_and_goes_on_when_it_is_resumed() {
     eventually("it is listed", async || paused().await.len() == 1).await;
     assert_eq!(paused().await[0]["stream"], run.as_str());
     assert_eq!(platform.ledger(order), ["authorise", "capture"], "it went on by itself");
-    assert_eq!(replay(&platform, &["resume", &run]).await.documents()[0]["resumed"], true);
+    let others = replay(&platform, &["resume", "--all", "--saga", "transcode"]).await;
+    assert!(others.documents().is_empty(), "it is of another kind");
+    let resumed = replay(&platform, &["resume", "--all", "--saga", "checkout"]).await.documents();
+    assert_eq!(resumed.len(), 1, "{resumed:?}");
+    assert_eq!((&resumed[0]["stream"], &resumed[0]["resumed"]), (&json!(run), &json!(true)));
     eventually("the order is completed", async || {
         let state = platform.replay(&["state", &format!("order-{order}")]).await;
         state["state"]["status"] == "completed"

@@ -45,7 +45,7 @@ async fn what_has_rotted_is_told_by_readiness_while_all_is_served() {
     platform.restart().await;
     eventually("the rot is told", async || {
         let (status, report) = platform.get("/readyz").await;
-        let told = report["parts"]["event_log"].as_str().unwrap_or_default().to_owned();
+        let told = report["parts"]["degraded"].as_str().unwrap_or_default().to_owned();
         status == 200 && told.contains("00000000000000000001.log offset 128")
     })
     .await;

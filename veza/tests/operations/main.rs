@@ -4,6 +4,7 @@
 //! should, unused uploads, machines that lack something.
 
 mod accounts;
+mod another_log;
 mod bodies;
 mod console;
 mod disks;

@@ -22,8 +22,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let polling = async {
         while !condition().await {
-            // poll
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL).await; // poll
         }
     };
     tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("not in time: {what}"));
@@ -102,8 +101,7 @@ impl Process {
         let polling = async {
             while !file.exists() {
                 assert!(child.try_wait().unwrap().is_none(), "it ended before it was ready");
-                // poll
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(POLL).await; // poll
             }
         };
         tokio::time::timeout(PATIENCE, polling).await.expect("ready in time");
@@ -211,8 +209,9 @@ impl Drop for Process {
             let _ = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status();
             let gone = || !Path::new(&format!("/proc/{pid}/exe")).exists();
             let tries = PATIENCE.as_millis() / POLL.as_millis();
-            // poll
-            (0..tries).take_while(|_| !gone()).for_each(|_| std::thread::sleep(POLL));
+            for _ in (0..tries).take_while(|_| !gone()) {
+                std::thread::sleep(POLL); // poll
+            }
         }
     }
 }

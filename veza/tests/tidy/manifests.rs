@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sagas", &["event-schemas", "event-store", "aggregates", "media"]),
 ];
 
-/// What the domain must not see: HTTP, SQL, gRPC and randomness.
+/// What the domain must not see: HTTP, SQL, gRPC, a runtime and randomness.
 const NOT_IN_THE_DOMAIN: &[&str] = &[
     "axum",
     "clickhouse",
@@ -28,6 +28,7 @@ const NOT_IN_THE_DOMAIN: &[&str] = &[
     "rdkafka",
     "reqwest",
     "sqlx",
+    "tokio",
     "tonic",
     "tower",
     "tower-http",
@@ -59,7 +60,7 @@ pub fn complaints(path: &str, text: &str) -> Vec<String> {
 
 fn forbidden(name: &str, dependency: &str) -> Option<&'static str> {
     if DOMAIN.contains(&name) && NOT_IN_THE_DOMAIN.contains(&dependency) {
-        return Some("the domain never sees HTTP, SQL, gRPC or randomness");
+        return Some("the domain never sees HTTP, SQL, gRPC, a runtime or randomness");
     }
     let is_ours = dependency == "veza" || MAY_IMPORT.iter().any(|(ours, _)| *ours == dependency);
     if name == "veza" || !is_ours {
@@ -78,6 +79,7 @@ fn a_forbidden_import_and_a_version_are_caught() {
     };
     assert_eq!(manifest("query-api", "command-api.workspace = true").len(), 1);
     assert_eq!(manifest("aggregates", "sqlx.workspace = true").len(), 1);
+    assert_eq!(manifest("aggregates", "tokio.workspace = true").len(), 1);
     assert_eq!(manifest("media", "serde = \"1\"").len(), 1);
     assert_eq!(manifest("command-api", "aggregates.workspace = true").len(), 0);
     assert_eq!(manifest("veza", "query-api.workspace = true").len(), 0);

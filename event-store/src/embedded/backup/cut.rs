@@ -7,7 +7,8 @@
 use super::measure::measure;
 use crate::error::StoreError;
 use crate::log::{
-    AuditHead, ChainEnd, Disk, Rewrite, ScannedRecord, Segment, replace_segment, try_scan_whole,
+    AuditHead, ChainEnd, Disk, Rewrite, ScannedRecord, Segment, SegmentKeys, replace_segment,
+    try_scan_whole,
 };
 use crate::read::AsOf;
 
@@ -27,6 +28,7 @@ struct Place {
 /// left of it. `None` when nothing is: then it is as it was.
 pub(super) fn cut(
     disk: &dyn Disk,
+    keys: &SegmentKeys,
     segment: Segment,
     chain: ChainEnd,
     last: u64,
@@ -40,7 +42,7 @@ pub(super) fn cut(
         segment.file().sync()?;
         return Ok(Some((segment, place.head)));
     }
-    Ok(Some((written_anew(disk, &segment, chain, place.head)?, place.head)))
+    Ok(Some((written_anew(disk, keys, &segment, chain, place.head)?, place.head)))
 }
 
 /// Whether the event was not yet there at that moment.
@@ -79,14 +81,16 @@ fn last_place(
     Ok(if is_past { good } else { before })
 }
 
-/// Writes the segment anew up to this event, in the place of the old one.
+/// Writes the segment anew up to this event, in the place of the old one; with a key of its own
+/// where that is encrypted.
 fn written_anew(
     disk: &dyn Disk,
+    keys: &SegmentKeys,
     segment: &Segment,
     chain: ChainEnd,
     head: AuditHead,
 ) -> Result<Segment, StoreError> {
-    let mut rewrite = Rewrite::begin(disk, segment, chain)?;
+    let mut rewrite = Rewrite::begin(disk, segment, keys, chain)?;
     try_scan_whole::<StoreError>(segment, segment.length()?, |record| {
         if record.position <= head.position.get() {
             rewrite.add(&record, false)?;
@@ -98,6 +102,6 @@ fn written_anew(
     if written.end != head {
         return Err(renewed.corrupt(0, "it was not written as it was read"));
     }
-    replace_segment(disk, segment.first)?;
+    replace_segment(disk, &renewed)?;
     Ok(renewed)
 }

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::embedded::open::OpenError;
 use crate::error::StoreError;
+use crate::log::KeyError;
 use crate::position::Position;
 
 /// Why a backup was not made, or not put back. What was begun counts as not there.
@@ -49,6 +50,9 @@ pub enum BackupError {
     /// The folder to be filled can't be made or is in use.
     #[error(transparent)]
     Target(#[from] OpenError),
+    /// A segment is encrypted and its key can't be had.
+    #[error(transparent)]
+    Key(KeyError),
     /// A file can't be read or written, or the log is corrupt.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -56,6 +60,15 @@ pub enum BackupError {
 
 fn begun(unfinished: bool) -> &'static str {
     if unfinished { ": it was not finished" } else { "" }
+}
+
+impl From<KeyError> for BackupError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => Self::Store(error),
+            error => Self::Key(error),
+        }
+    }
 }
 
 impl From<std::io::Error> for BackupError {

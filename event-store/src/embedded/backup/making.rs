@@ -9,7 +9,7 @@ use super::copying::{Linked, copy, link_checked};
 use super::error::BackupError;
 use super::manifest::{Manifest, SegmentEntry};
 use super::measure::{Measured, measure};
-use super::originals::{Original, Originals};
+use super::originals::{KeyFile, Original, Originals};
 use super::target::{BACKUP_UNFINISHED, begin};
 use crate::log::{AuditHead, ChainEnd, Disk, Segment};
 use crate::position::Position;
@@ -110,7 +110,7 @@ impl Making<'_> {
         };
         // A key may be wrapped anew at any time, so it is always the log's own.
         entry.key = None;
-        if let Some((name, file)) = &original.key {
+        if let Some(KeyFile { name, file }) = &original.key {
             entry.key = Some(copy(&**file, file.length()?, self.backup.to, name)?);
         }
         self.told.head = entry.end;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::BackupError;
 use super::target::BACKUP_UNFINISHED;
 use crate::limits::MANIFEST_BYTES_MAX;
-use crate::log::{AuditHead, Disk, segment_name};
+use crate::log::{AuditHead, Disk, KeyOf, segment_name};
 
 /// The name of its file.
 pub(super) const MANIFEST: &str = "BACKUP";
@@ -118,14 +118,11 @@ impl Manifest {
     fn check(&self) -> Result<(), String> {
         let mut next = 1;
         for segment in &self.segments {
-            let is_named = |key: &FileEntry| {
-                let number = segment.file.name.trim_end_matches("log");
-                key.name.starts_with(number) && !key.name.contains(['/', '\\'])
-            };
+            let key_name = KeyOf { first: segment.first, salt: segment.salt }.file_name();
             if segment.first != next
                 || segment.end.position.get() < segment.first
                 || segment.file.name != segment_name(segment.first)
-                || !segment.key.as_ref().is_none_or(is_named)
+                || segment.key.as_ref().is_some_and(|key| key.name != key_name)
             {
                 return Err(format!("its segment {} is not the next one", segment.file.name));
             }

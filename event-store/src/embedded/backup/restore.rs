@@ -9,8 +9,9 @@ use super::error::BackupError;
 use super::manifest::{Manifest, SegmentEntry};
 use super::measure::measure;
 use super::target::{RESTORE_UNFINISHED, begin};
+use crate::encryption::WrappingKeys;
 use crate::index::{Remade, Sealed};
-use crate::log::{AuditHead, ChainEnd, CleanMark, Disk, Segment};
+use crate::log::{AuditHead, ChainEnd, CleanMark, Disk, Segment, SegmentKeys};
 use crate::position::Position;
 use crate::read::AsOf;
 
@@ -31,18 +32,19 @@ pub struct Restored {
 ///
 /// All of it is checked: the manifest, each file by its digest, each frame and record, and the hash
 /// chain to the head. The indexes are made again. A store opens on the folder only when all is
-/// done.
+/// done. What is encrypted is read with these keys, and stays encrypted.
 ///
 /// A moment never parts an append. All events of an append were recorded at one time, so up to a
 /// time the log is exactly what was recorded until then; up to a position it may end before that,
 /// where the append goes on behind it.
 ///
 /// # Errors
-/// When the backup is not whole, or ends before the position, the folder is not empty, or a file
-/// can't be read or written. Then no store opens on the folder, and it can be begun again.
+/// When the backup is not whole, or ends before the position, its keys can't be had, the folder is
+/// not empty, or a file can't be read or written. Then no store opens on the folder, and it can be begun again.
 pub fn restore(
     from: &dyn Disk,
     to: &dyn Disk,
+    keys: Option<Arc<WrappingKeys>>,
     until: Option<AsOf>,
     tell: &mut dyn FnMut(CopyProgress),
 ) -> Result<Restored, BackupError> {
@@ -59,7 +61,7 @@ pub fn restore(
     let entries = &manifest.segments;
     let entries = &entries[..entries.iter().position(is_later).unwrap_or(entries.len())];
     begin(to, RESTORE_UNFINISHED)?;
-    let mut restoring = Restoring::new(from, to, until);
+    let mut restoring = Restoring::new(from, to, keys, until);
     let (mut bytes_copied, segments) = (0, entries.len() as u64);
     for (entry, segments_done) in entries.iter().zip(1..) {
         restoring.segment(entry)?;
@@ -72,6 +74,7 @@ pub fn restore(
 struct Restoring<'a> {
     from: &'a dyn Disk,
     to: &'a dyn Disk,
+    keys: SegmentKeys,
     until: Option<AsOf>,
     head: AuditHead,
     sealed: Vec<Arc<Sealed>>,
@@ -87,16 +90,22 @@ struct Last {
 }
 
 impl<'a> Restoring<'a> {
-    fn new(from: &'a dyn Disk, to: &'a dyn Disk, until: Option<AsOf>) -> Self {
+    fn new(
+        from: &'a dyn Disk,
+        to: &'a dyn Disk,
+        keys: Option<Arc<WrappingKeys>>,
+        until: Option<AsOf>,
+    ) -> Self {
+        let keys = SegmentKeys::new(keys, false);
         let head = AuditHead { position: Position::START, chain: ChainEnd::START };
-        Self { from, to, until, head, sealed: Vec::new(), last: None, bytes: 0 }
+        Self { from, to, keys, until, head, sealed: Vec::new(), last: None, bytes: 0 }
     }
 
     fn segment(&mut self, entry: &SegmentEntry) -> Result<(), BackupError> {
         for file in std::iter::once(&entry.file).chain(&entry.key) {
             copy_checked(self.from, file, self.to)?;
         }
-        let mut segment = Segment::open(self.to, entry.first)?;
+        let mut segment = Segment::open(self.to, entry.first, &self.keys)?;
         let mut remade = Remade::new(&segment);
         let (before, bound) = (self.head.chain, entry.end.position.get());
         let measured = measure(&segment, before, bound, |record, _| remade.add(*record))?;
@@ -108,7 +117,7 @@ impl<'a> Restoring<'a> {
         if let Some(until) = self.until
             && is_after(until, bound, entry.recorded_until)
         {
-            match cut(self.to, segment, before, bound, until)? {
+            match cut(self.to, &self.keys, segment, before, bound, until)? {
                 Some(left) => (segment, head) = left,
                 None => {
                     let files = std::iter::once(&entry.file).chain(&entry.key);

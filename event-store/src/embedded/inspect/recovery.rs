@@ -28,6 +28,8 @@ pub enum RecoveryStep {
     BeginLog,
     /// Refuse, because the folder is a whole backup.
     RefuseBackup,
+    /// Refuse, unless it is opened with other keys than it was looked at with.
+    RefuseLocked(String),
     /// Refuse, for this reason.
     Refuse(String),
 }
@@ -44,7 +46,9 @@ impl fmt::Display for RecoveryStep {
             Self::WriteLastFrameAgain => formatter.write_str("write the last frame once more"),
             Self::BeginLog => formatter.write_str("begin a new log"),
             Self::RefuseBackup => write!(formatter, "refuse to open: {}", Unfit::Backup),
-            Self::Refuse(reason) => write!(formatter, "refuse to open: {reason}"),
+            Self::RefuseLocked(reason) | Self::Refuse(reason) => {
+                write!(formatter, "refuse to open: {reason}")
+            }
         }
     }
 }
@@ -68,6 +72,12 @@ pub(super) fn steps(
     };
     steps.extend(unborn.map(|last| RecoveryStep::RemoveUnborn(last.name.clone())));
     for (number, segment) in segments.iter().enumerate() {
+        if let Some(locked) = segment.locked.clone() {
+            let is_wrong = segment.wrong.is_some();
+            let refuse = if is_wrong { RecoveryStep::Refuse } else { RecoveryStep::RefuseLocked };
+            steps.push(refuse(locked));
+            return steps;
+        }
         // Damage in a sealed segment that has its index is met by whoever reads there.
         let fits = matches!(segment.index, Some(IndexState::Fits { .. }));
         if let Some(wrong) = segment.wrong.as_ref().filter(|_| !fits || segment.header.is_none()) {

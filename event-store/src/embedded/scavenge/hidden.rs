@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use crate::embedded::window::Window;
 use crate::error::StoreError;
 use crate::index::{Catalog, Key, Sealed, TOMBSTONE_REVISION};
-use crate::log::RECLAIMED_RECORD_BYTES;
 use crate::stream::StreamName;
 
 /// How many places are looked up in one go.
@@ -64,13 +63,13 @@ impl Hidden {
     /// is left of an event is more than a very small one.
     pub(super) fn bytes(&self, sealed: &Sealed) -> Result<i64, StoreError> {
         let first = sealed.segment.first;
+        let left_bytes = i64::from(sealed.segment.layout.reclaimed_record_bytes());
         let mut bytes = 0;
         for from in (first..=sealed.last).step_by(PLACES_AT_ONCE) {
             let places = sealed.places(from, PLACES_AT_ONCE)?;
             let hidden = places.iter().filter(|place| self.has(place.position - first));
-            bytes += hidden
-                .map(|place| i64::from(place.end - place.offset) - RECLAIMED_RECORD_BYTES as i64)
-                .sum::<i64>();
+            bytes +=
+                hidden.map(|place| i64::from(place.end - place.offset) - left_bytes).sum::<i64>();
         }
         Ok(bytes)
     }

@@ -90,7 +90,7 @@ impl<'a> Pass<'a> {
         }
         let rewritten = self.rewrite(sealed, &older, &hidden);
         if rewritten.is_err() {
-            discard_segment(self.disk, sealed.segment.first)?;
+            discard_segment(self.disk, &sealed.segment)?;
         }
         let renewed = rewritten?;
         let bytes = sealed.length().saturating_sub(renewed.length());
@@ -133,7 +133,8 @@ impl<'a> Pass<'a> {
         hidden: &Hidden,
     ) -> Result<Sealed, Halt> {
         let old = &*sealed.segment;
-        let mut rewrite = Rewrite::begin(self.disk, old, self.chain_before(old)?)?;
+        let chain = self.chain_before(old)?;
+        let mut rewrite = Rewrite::begin(self.disk, old, &self.shared.keys, chain)?;
         let pace = &mut self.pace;
         try_scan_whole(old, sealed.length(), |record| {
             if !pace.goes_on(record.bytes.len()) {
@@ -157,7 +158,7 @@ impl<'a> Pass<'a> {
             let reason = "it was not written anew with as many events as it has";
             return Err(old.corrupt(0, reason).into());
         }
-        replace_segment(self.disk, old.first)?;
+        replace_segment(self.disk, &renewed.segment)?;
         Ok(renewed)
     }
 

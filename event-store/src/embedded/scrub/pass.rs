@@ -74,7 +74,7 @@ impl<'a> Pass<'a> {
     /// Reads a segment; the chain after it must be this one, where that is known.
     fn segment(&mut self, sealed: &Sealed, behind: Option<ChainEnd>) -> Result<(), Halt> {
         let segment = &*sealed.segment;
-        segment.check_header()?;
+        segment.check(&*self.shared.disk, &self.shared.keys)?;
         let mut chain = segment.chain_before;
         let pace = &mut self.pace;
         try_scan_whole(segment, sealed.length(), |record| {

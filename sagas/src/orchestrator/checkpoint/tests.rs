@@ -16,6 +16,42 @@ fn stream() -> StreamName {
     StreamName::new("sagacheckpoint-test").unwrap()
 }
 
+/// Appends so many events of others, for a checkpoint to tell of.
+async fn grow(store: &dyn EventStore, count: usize) {
+    let other = StreamName::new("elsewhere-1").unwrap();
+    let event = |_| NewEvent {
+        id: EventId(Uuid::now_v7()),
+        event_type: EventType::new("Noted").unwrap(),
+        content_type: ContentType::Json,
+        data: Bytes::from_static(b"{}"),
+        metadata: Bytes::new(),
+    };
+    let events = (0..count).map(event).collect();
+    store.append(&other, ExpectedRevision::Any, events).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_tells_of_more_than_was_before_it_is_of_another_log() {
+    let store = MemoryStore::new();
+    grow(&store, 5).await;
+    let mut checkpoint = Checkpoint { position: Position::new(5), ..Checkpoint::START };
+    checkpoint.save(&store, &stream()).await.unwrap();
+    assert_eq!(Checkpoint::load(&store, &stream()).await.unwrap(), checkpoint);
+    checkpoint.position = Position::new(700);
+    checkpoint.save(&store, &stream()).await.unwrap();
+    let refused = Checkpoint::load(&store, &stream()).await;
+    let Err(CheckpointError::AnotherLog { position, .. }) = &refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(*position, checkpoint.position);
+
+    let name = "test".to_owned();
+    let settings = SagaSettings { name, ..SagaSettings::default() };
+    let runtime = SagaRuntime::new(Arc::new(store), Vec::new(), settings);
+    let ended = runtime.run(CancellationToken::new()).await;
+    assert!(matches!(ended, Err(CheckpointError::AnotherLog { .. })), "{ended:?}");
+}
+
 /// What happens to a runtime.
 #[derive(Clone, Debug)]
 enum Step {
@@ -41,6 +77,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 async fn play(steps: Vec<Step>) {
     let store = MemoryStore::new();
+    grow(&store, 60).await;
     let mut keeper = Keeper::load(&store, stream()).await.unwrap();
     let mut saved = Checkpoint::START;
     for (step, at) in steps.into_iter().zip(1..) {
@@ -82,6 +119,7 @@ proptest! {
 async fn a_saving_costs_what_has_changed_however_many_runs_wait() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(EmbeddedOptions::folder(folder.path())).await.unwrap();
+    grow(&store, 4_500).await;
     let mut keeper = Keeper::load(&store, stream()).await.unwrap();
     let run = |number| format!("saga-checkout-{}", Uuid::from_u128(number));
     for number in 0..3_000 {
@@ -110,6 +148,7 @@ async fn a_saving_costs_what_has_changed_however_many_runs_wait() {
 async fn one_that_kept_a_single_event_is_gone_on_from() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(EmbeddedOptions::folder(folder.path())).await.unwrap();
+    grow(&store, 8).await;
     // As earlier releases left it.
     let old = br#"{"position":7,"unfinished":["saga-a"]}"#.to_vec();
     append(&store, &stream(), ExpectedRevision::Any, WHOLE_TYPE, old).await.unwrap();

@@ -116,6 +116,7 @@ fn did(step: &str, answer: Option<Answer>, now: DateTime<Utc>, forwards: bool) -
             attempt: 1,
             reason: "not now".to_owned(),
             retry_at: now + TimeDelta::seconds(1),
+            waiting_since: None,
         }
         .into(),
         (Some(Answer::Refuses), true) => {

@@ -144,7 +144,7 @@ impl Clock for Nervous {
     }
 
     async fn sleep_until(&self, _: DateTime<chrono::Utc>) {
-        tokio::time::sleep(Duration::from_millis(1)).await; // poll
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -165,7 +165,7 @@ async fn runs_that_wait_are_not_read_until_something_comes() {
     let first = journal::stream_of("many", Uuid::from_u128(0));
     until(&store, &first, completed).await;
     let before = memory.reads();
-    tokio::time::sleep(Duration::from_millis(100)).await; // poll: that nothing is read
+    tokio::time::sleep(Duration::from_millis(100)).await; // what was not read by then, is not
     assert_eq!(memory.reads() - before, 0, "runs are read that wait for days");
     for run in 1..100 {
         signal(&store, run).await;

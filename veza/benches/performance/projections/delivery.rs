@@ -194,8 +194,7 @@ async fn through_notify(database: &Database, span: Span) -> anyhow::Result<Laten
         while sent < total {
             let due = ((began.elapsed().as_secs_f64() * RATE) as i64 + 1).min(total);
             if due == sent {
-                // It polls the clock.
-                tokio::time::sleep(LOOK_INTERVAL).await;
+                tokio::time::sleep(LOOK_INTERVAL).await; // poll
                 continue;
             }
             let keep = sqlx::query(KEEP).bind(sent + 1).bind(due).bind(&body);

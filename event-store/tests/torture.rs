@@ -1,0 +1,23 @@
+//! The store under torture: what the machine, the disk and the power can do to it. Each runs short
+//! with all tests, and long in `make torture`; `README.md` beside this file has the list.
+
+#[path = "given/dice.rs"]
+mod dice;
+#[path = "given/events.rs"]
+mod given;
+#[path = "given/seeds.rs"]
+mod seeds;
+#[path = "given/simulated.rs"]
+mod simulated;
+
+mod torture {
+    //! One file a torment.
+    mod faults;
+    mod flips;
+    mod fuzz;
+    mod history;
+    mod linear;
+    mod mounts;
+    mod process;
+    mod sectors;
+}

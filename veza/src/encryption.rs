@@ -1,0 +1,129 @@
+//! Whether the embedded event store is encrypted, and with which keys: as the settings say it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use event_store::{EmbeddedOptions, EmbeddedStore, WrappingKeys, WrappingKeysError};
+use tokio::signal::unix::{SignalKind, signal};
+use zeroize::Zeroizing;
+
+/// Where the wrapping keys are, and whether they encrypt.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    /// Where they are; none: the store is not encrypted.
+    pub keys: Option<KeySource>,
+    /// Whether new events are encrypted, or only what is already is read.
+    pub encrypts: bool,
+}
+
+/// Where the wrapping keys are.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In a file.
+    File(PathBuf),
+    /// In the settings themselves.
+    Text(KeyText),
+}
+
+/// Keys as text, which is shown to nobody.
+#[derive(Clone)]
+pub struct KeyText(Zeroizing<String>);
+
+impl fmt::Debug for KeyText {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeyText(..)")
+    }
+}
+
+impl KeyText {
+    /// Checks that the text holds keys.
+    ///
+    /// # Errors
+    /// What is wrong with it, without any of it.
+    pub fn read(text: &str) -> Result<Self, String> {
+        WrappingKeys::from_text(text).map_err(|error| error.to_string())?;
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl KeySource {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// When the file can't be read, is open to everybody, or holds no keys.
+    pub fn read(&self) -> Result<WrappingKeys, WrappingKeysError> {
+        match self {
+            Self::File(path) => WrappingKeys::from_file(path),
+            Self::Text(text) => WrappingKeys::from_text(&text.0),
+        }
+    }
+}
+
+impl Encryption {
+    /// The keys, where there are any.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn keys(&self) -> Result<Option<Arc<WrappingKeys>>, WrappingKeysError> {
+        Ok(self.keys.as_ref().map(KeySource::read).transpose()?.map(Arc::new))
+    }
+
+    /// How the store in this folder is to be opened.
+    ///
+    /// # Errors
+    /// When the keys can't be read.
+    pub fn options(&self, folder: &Path) -> Result<EmbeddedOptions, WrappingKeysError> {
+        let options = EmbeddedOptions::folder(folder);
+        Ok(match &self.keys {
+            None => options,
+            Some(keys) if self.encrypts => options.encryption(keys.read()?),
+            Some(keys) => options.decryption(keys.read()?),
+        })
+    }
+
+    /// Lets SIGUSR1 read the keys anew and wrap everything by the first of them, as long as the
+    /// store is there. What fails is told in the log, and changes nothing.
+    ///
+    /// # Errors
+    /// When the system does not let this process hear the signal.
+    pub fn rotate_by_signal(&self, store: &Arc<EmbeddedStore>) -> std::io::Result<()> {
+        let mut signals = signal(SignalKind::user_defined1())?;
+        let (keys, store) = (self.keys.clone(), Arc::downgrade(store));
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                let Some(store) = Weak::upgrade(&store) else {
+                    return;
+                };
+                match rotate(keys.as_ref(), &store).await {
+                    Ok(told) => tracing::info!("{told}"),
+                    Err(error) => {
+                        let error = format!("{error:#}");
+                        tracing::error!(error, "the keys of the event store were not changed");
+                    }
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Wraps the keys of all segments by the first key that is there now; says what was done.
+///
+/// # Errors
+/// When there are no keys, they can't be read, or they do not open everything.
+pub async fn rotate(keys: Option<&KeySource>, store: &EmbeddedStore) -> anyhow::Result<String> {
+    let keys =
+        keys.ok_or_else(|| anyhow::anyhow!("the event store has no keys (setting {KEY})"))?;
+    let keys = keys.read()?;
+    let first = keys.first().to_owned();
+    let rotated = store.rotate_keys(keys).await?;
+    let (all, rewrapped) = (rotated.keys, rotated.rewrapped);
+    Ok(format!(
+        "all {all} keys of segments are wrapped by {first}, {rewrapped} of them anew; no other key \
+         is needed any more"
+    ))
+}
+
+/// The setting that most have them by.
+const KEY: &str = "event_store_key_file";
