@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use event_store::log::{Folder, SimDisk};
 use event_store::{EmbeddedOptions, EmbeddedStore, EventStore, Position, StreamMetadata};
 
+use super::locked::files;
 use super::*;
 use crate::scavenging::thorough;
 
@@ -134,16 +135,16 @@ async fn what_is_scavenged_meanwhile_is_backed_up_as_it_was() {
 
 #[tokio::test]
 async fn the_file_with_a_segments_key_goes_with_it() {
-    let (disk, store, all) = small_log().await;
-    let first = disk.list().unwrap().into_iter().find(|name| name.ends_with(".log")).unwrap();
-    let salt = disk.contents(&first).unwrap()[32..36].try_into().unwrap();
-    let key = first.replace("log", &format!("{:08x}.key", u32::from_le_bytes(salt)));
-    disk.put(&key, b"wrapped".to_vec());
-    disk.put(&first.replace("log", "0badc0de.key"), b"of another file".to_vec());
+    let (disk, store, all) = log_on(new_disk(true).await).await;
+    let keys = files(&disk, ".key");
+    assert!(keys.len() > 2);
+    disk.put("00000000000000000001.0badc0de.key", b"of another file".to_vec());
     let (backup, to) = (SimDisk::new(), SimDisk::new());
     back_up_to(&disk, store.head().await.unwrap(), &backup, None).unwrap();
     let restored = put_back(&backup, &to, None).unwrap();
-    assert_eq!(to.contents(&key).as_deref(), Some(&b"wrapped"[..]));
-    assert_eq!(to.list().unwrap().iter().filter(|name| name.ends_with(".key")).count(), 1);
+    for copy in [&backup, &to] {
+        assert_eq!(files(copy, ".key"), keys);
+        assert!(keys.iter().all(|key| copy.contents(key) == disk.contents(key)));
+    }
     is_log_of(&to, &restored, &all).await;
 }
