@@ -249,8 +249,8 @@ pub async fn run(
     Ok(Verdict::Good)
 }
 
-/// Carries out a command on a folder; `data` is the data folder, where none is named, and `keys` are
-/// those that a log is encrypted with.
+/// Carries out a command on a folder; `data` is the data folder, where none is named, and `keys`
+/// are those that a log is encrypted with.
 pub async fn run_on_folder(
     data: &Path,
     keys: Option<Arc<WrappingKeys>>,

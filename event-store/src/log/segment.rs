@@ -83,8 +83,8 @@ impl Segment {
         Ok(Self::with(header, key, file))
     }
 
-    /// The same beside a store, which may put another segment in its place meanwhile; does this with
-    /// it, which may find its key gone.
+    /// The same beside a store, which may put another segment in its place meanwhile; does this
+    /// with it, which may find its key gone.
     pub(crate) fn open_beside<T>(
         disk: &dyn Disk,
         first: u64,

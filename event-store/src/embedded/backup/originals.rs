@@ -58,8 +58,8 @@ impl Originals {
     }
 
     /// Whether every event up to this head, which was asked for after they were opened, is in them;
-    /// else another segment was begun meanwhile, also in the place of an empty one, and they must be
-    /// opened once more.
+    /// else another segment was begun meanwhile, also in the place of an empty one, and they must
+    /// be opened once more.
     ///
     /// # Errors
     /// When the folder can't be read.

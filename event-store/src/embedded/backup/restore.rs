@@ -40,7 +40,8 @@ pub struct Restored {
 ///
 /// # Errors
 /// When the backup is not whole, or ends before the position, its keys can't be had, the folder is
-/// not empty, or a file can't be read or written. Then no store opens on the folder, and it can be begun again.
+/// not empty, or a file can't be read or written. Then no store opens on the folder, and it can be
+/// begun again.
 pub fn restore(
     from: &dyn Disk,
     to: &dyn Disk,
