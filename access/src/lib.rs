@@ -7,6 +7,7 @@
 //! - [`digest_key`]: the key by which secrets and addresses are compared, kept in a folder
 //! - [`extract`]: bodies, paths and queries whose rejections are problems
 //! - [`headers`]: the names and the parsing of the headers the platform defines
+//! - [`key_folder`]: private files that are written whole or not at all
 //! - [`key_ring`]: the keys of access tokens in a running process, which notices a rotation
 //! - [`key_set`]: the same as they stand in their folder: made, listed, rotated
 //! - [`principal`]: the caller of a request, and the extractor that demands one
@@ -22,7 +23,7 @@ pub mod client_address;
 pub mod digest_key;
 pub mod extract;
 pub mod headers;
-mod key_folder;
+pub mod key_folder;
 pub mod key_ring;
 pub mod key_set;
 pub mod principal;
@@ -36,6 +37,7 @@ pub use client_address::{ClientAddress, TrustedProxies};
 pub use digest_key::DigestKey;
 pub use extract::{ValidJson, ValidPath, ValidQuery};
 pub use headers::{Consistency, IdempotencyKey, PositionToken};
+pub use key_folder::{KeyFolder, Put};
 pub use key_ring::KeyRing;
 pub use key_set::KeySet;
 pub use principal::{Authenticated, Principal, SessionId};

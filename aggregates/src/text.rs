@@ -91,6 +91,8 @@ pub fn optional_lines(
 /// of which flags of regions are made.
 fn hides(line: &str) -> bool {
     const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
+    /// The separators of lines and paragraphs; the other ends of lines are control characters.
+    const ENDS_LINE: [char; 2] = ['\u{2028}', '\u{2029}'];
     const HEBREW: char = '\u{590}';
     const EARLY_EMOJI: [char; 2] = ['©', '®'];
     const KEYCAP: char = '\u{20e3}';
@@ -104,7 +106,8 @@ fn hides(line: &str) -> bool {
         } else if is_selector(character) {
             is_shown(before) || EARLY_EMOJI.contains(&before) || after == KEYCAP
         } else {
-            !shows_nothing(character) || character.is_whitespace()
+            !shows_nothing(character)
+                || (character.is_whitespace() && !ENDS_LINE.contains(&character))
         };
         if !is_fine {
             return true;
@@ -122,7 +125,7 @@ fn shows_nothing(character: char) -> bool {
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn checked(
@@ -203,6 +206,9 @@ mod tests {
             "👩\u{200d} 🎤",
             "👩\u{200d}a",
             "\u{43d}\u{200d}\u{43d}",
+            "ni\u{2028}na",
+            "ni\u{2029}na",
+            "ni\u{fff9}na",
         ] {
             assert_eq!(line("name", hiding, 20), unseen, "{hiding:?}");
             assert_eq!(lines("text", hiding, 20), Ok(hiding.trim().to_owned()));

@@ -1,5 +1,7 @@
 //! Backups while writers write, putting them back, and what is found wrong with them.
 
+#[path = "given/cuts.rs"]
+mod cuts;
 #[path = "backup/damage.rs"]
 mod damage;
 #[path = "given/dice.rs"]
@@ -12,6 +14,8 @@ mod given;
 mod increments;
 #[path = "backup/kills.rs"]
 mod kills;
+#[path = "backup/folders.rs"]
+mod folders;
 #[path = "backup/locked.rs"]
 mod locked;
 #[path = "backup/moments.rs"]

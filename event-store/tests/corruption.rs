@@ -212,6 +212,28 @@ async fn with_header_byte(at: usize, byte: u8) -> SimDisk {
     disk
 }
 
+/// Given a last segment of nothing but a header that a newer build made, then the store does not
+/// open, and the segment stays.
+#[tokio::test]
+async fn an_empty_segment_of_a_newer_build_is_left_as_it_is() {
+    for (at, byte) in [(8, 77), (72, 0x80)] {
+        let disk = SimDisk::new();
+        let store = open(&disk).await.unwrap();
+        store.append(&stream("track-1"), ExpectedRevision::Any, vec![event(1)]).await.unwrap();
+        drop(store);
+        let name = "00000000000000000001.log";
+        let mut bytes = disk.contents(name).unwrap()[..128].to_vec();
+        bytes[at] = byte;
+        let crc = crc32c::crc32c(&bytes[..124]);
+        bytes[124..].copy_from_slice(&crc.to_le_bytes());
+        let disk = SimDisk::new();
+        disk.put(name, bytes.clone());
+        let error = read_in_every_way(&disk).await.unwrap_err();
+        assert!(error.contains("version 77") || error.contains("flags 0x80"), "{error}");
+        assert_eq!(disk.contents(name), Some(bytes));
+    }
+}
+
 #[tokio::test]
 async fn a_log_of_another_format_version_is_refused() {
     let error = read_in_every_way(&with_header_byte(8, 77).await).await.unwrap_err();

@@ -1,5 +1,7 @@
 //! Power cuts and failing disks: what was acknowledged stays, what was not is whole or gone.
 
+#[path = "given/cuts.rs"]
+mod cuts;
 #[path = "given/dice.rs"]
 mod dice;
 #[path = "given/encrypted.rs"]
@@ -11,6 +13,7 @@ mod seeds;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use cuts::{SEEDS, cut};
 use dice::Dice;
 use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
@@ -221,13 +224,8 @@ async fn an_append_to_several_streams_is_whole_or_gone_after_any_step() {
     let several = |id| (0..10 * SEVERAL).any(|number| event(number).id == id);
     for (step, disk) in disk.remembered().into_iter().enumerate() {
         let acknowledged = acknowledged_at.iter().filter(|&&at| at <= step + 1).count() as u64;
-        for seed in 0..4 {
-            let mut dice = Dice::new(seed + step as u64 * 4);
-            let after = disk.cut_power(|| match seed {
-                0 => true,
-                1 => false,
-                _ => dice.below(2) == 0,
-            });
+        for seed in 0..SEEDS {
+            let after = cut(&disk, step, seed);
             let store = open(&after).await.unwrap();
             let mut held = numbered(&everything(&store).await.unwrap());
             let last = held.last().copied();

@@ -5,47 +5,39 @@
 mod given;
 #[path = "given/scavenging.rs"]
 mod scavenging;
+#[path = "given/watched.rs"]
+mod watched;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
-use std::{fs, io};
 
 use chrono::{DateTime, Utc};
 use event_store::limits::LIVE_EVENTS_MAX;
-use event_store::log::{Clock, Disk, DiskFile, Fault, SimDisk};
+use event_store::log::{Clock, Disk, Fault, SimDisk};
 use event_store::{
     AppendError, Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Index,
     ReadIndex, ReadStream, StoreError, StreamMetadata, SubscribeFrom, Subscription, WrappingKeys,
 };
 use futures::{StreamExt, TryStreamExt};
 use given::{event, everything, stream};
+use watched::{Watch, WatchedDisk};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A disk whose syncs wait while its gate is shut.
-#[derive(Clone, Default)]
-struct GatedDisk {
-    disk: SimDisk,
-    gate: Arc<Gate>,
-    /// How the names of the files end that wait; of all, unless said.
-    ending: &'static str,
-}
-
+/// What syncs wait at while it is shut.
 #[derive(Default)]
 struct Gate {
+    /// How the names of the files end that wait; of all, unless said.
+    ending: &'static str,
     shut: Mutex<bool>,
     opened: Condvar,
     waiting: AtomicU64,
     file_syncs: AtomicU64,
-}
-
-struct GatedFile {
-    file: Arc<dyn DiskFile>,
-    gate: Option<Arc<Gate>>,
 }
 
 impl Gate {
@@ -62,8 +54,14 @@ impl Gate {
         };
         tokio::time::timeout(PATIENCE, waited).await.expect("something comes to the gate");
     }
+}
 
-    fn pass(&self) {
+impl Watch for Gate {
+    fn concerns(&self, name: &str) -> bool {
+        name.ends_with(self.ending)
+    }
+
+    fn syncs(&self) {
         self.file_syncs.fetch_add(1, Ordering::SeqCst);
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let shut = self.shut.lock().unwrap();
@@ -72,57 +70,10 @@ impl Gate {
     }
 }
 
-impl Disk for GatedDisk {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(name, create)?;
-        let gate = name.ends_with(self.ending).then(|| Arc::clone(&self.gate));
-        Ok(Arc::new(GatedFile { file, gate }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        self.disk.sync_folder()
-    }
-}
-
-impl DiskFile for GatedFile {
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        if let Some(gate) = &self.gate {
-            gate.pass();
-        }
-        self.file.sync()
-    }
-
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        self.file.allocate(length)
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
-    }
+/// A disk whose syncs wait while its gate is shut.
+fn behind(gate: &Arc<Gate>, disk: &SimDisk) -> EmbeddedOptions {
+    let disk = WatchedDisk { disk: disk.clone(), watch: Arc::clone(gate) };
+    EmbeddedOptions::disk(Arc::new(disk))
 }
 
 /// A clock that is set by hand.
@@ -154,16 +105,15 @@ async fn next(subscription: &mut Subscription) -> Delivery {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
     const WAITING: u64 = 63;
-    let disk = GatedDisk::default();
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone()));
-    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
+    let (disk, gate) = (SimDisk::new(), Arc::new(Gate::default()));
+    let store = Arc::new(EmbeddedStore::open(behind(&gate, &disk)).await.unwrap());
     append(&store, "before", 0).await;
-    disk.gate.set_shut(true);
+    gate.set_shut(true);
     let first = tokio::spawn({
         let store = Arc::clone(&store);
         async move { append(&store, "first", 1).await }
     });
-    disk.gate.is_waited_at().await;
+    gate.is_waited_at().await;
     let mut waiting: Vec<_> = (0..WAITING)
         .map(|number| {
             let store = Arc::clone(&store);
@@ -176,11 +126,11 @@ async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
     let seen = everything(&store).await.unwrap();
     assert_eq!(seen.len(), 1, "what is not synced is not seen, and the read does not wait");
     assert!(!first.is_finished(), "nothing is acknowledged before its sync");
-    let syncs = disk.gate.file_syncs.load(Ordering::SeqCst);
-    disk.gate.set_shut(false);
+    let syncs = gate.file_syncs.load(Ordering::SeqCst);
+    gate.set_shut(false);
     futures::future::join_all(waiting).await;
     first.await.unwrap();
-    assert_eq!(disk.gate.file_syncs.load(Ordering::SeqCst) - syncs, 1, "one sync for all");
+    assert_eq!(gate.file_syncs.load(Ordering::SeqCst) - syncs, 1, "one sync for all");
     assert_eq!(everything(&store).await.unwrap().len() as u64, 2 + WAITING);
 }
 
@@ -189,14 +139,13 @@ async fn appends_that_wait_share_one_sync_and_readers_do_not_wait() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_segment_holds_no_writer_up() {
     const EVENTS: u64 = 25;
-    let disk = GatedDisk { ending: ".idx.tmp", ..GatedDisk::default() };
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(2000);
-    let store = EmbeddedStore::open(options).await.unwrap();
-    disk.gate.set_shut(true);
+    let (disk, gate) = (SimDisk::new(), Arc::new(Gate { ending: ".idx.tmp", ..Gate::default() }));
+    let store = EmbeddedStore::open(behind(&gate, &disk).segment_bytes(2000)).await.unwrap();
+    gate.set_shut(true);
     for number in 0..EVENTS {
         append(&store, ["track-1", "track-2"][(number % 2) as usize], number).await;
     }
-    disk.gate.is_waited_at().await;
+    gate.is_waited_at().await;
     let indexes = || disk.list().unwrap().iter().filter(|name| name.ends_with(".idx")).count();
     assert_eq!(indexes(), 0);
     let read_both = async || {
@@ -208,7 +157,7 @@ async fn a_full_segment_holds_no_writer_up() {
         read
     };
     assert_eq!(read_both().await, EVENTS);
-    disk.gate.set_shut(false);
+    gate.set_shut(false);
     let written = async {
         while indexes() == 0 {
             tokio::task::yield_now().await;
@@ -269,21 +218,20 @@ async fn a_stream_among_others_is_read_in_runs() {
 /// be made durable, then neither was: the refusal would tell of a revision that never was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_because_of_what_never_was_is_not_told() {
-    let disk = GatedDisk::default();
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone()));
-    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
-    disk.gate.set_shut(true);
+    let (disk, gate) = (SimDisk::new(), Arc::new(Gate::default()));
+    let store = Arc::new(EmbeddedStore::open(behind(&gate, &disk)).await.unwrap());
+    gate.set_shut(true);
     let first = tokio::spawn({
         let store = Arc::clone(&store);
         async move { append(&store, "first", 1).await }
     });
-    disk.gate.is_waited_at().await;
-    disk.disk.fail(Fault::SegmentSync(2));
+    gate.is_waited_at().await;
+    disk.fail(Fault::SegmentSync(2));
     let (expected, name) = (ExpectedRevision::NoStream, stream("track-1"));
     let mut staged = Box::pin(store.append(&name, expected, vec![event(2)]));
     let mut refused = Box::pin(store.append(&name, expected, vec![event(3)]));
     assert!(futures::poll!(&mut staged).is_pending() && futures::poll!(&mut refused).is_pending());
-    disk.gate.set_shut(false);
+    gate.set_shut(false);
     first.await.unwrap();
     for outcome in [staged.await, refused.await] {
         let poisoned = AppendError::Store(StoreError::Poisoned { reason: "".into() });
@@ -404,23 +352,22 @@ async fn closing_ends_followers() {
 /// same, although that group is published behind the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_ends_followers_while_the_last_group_is_written() {
-    let disk = GatedDisk::default();
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone()));
-    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
+    let (disk, gate) = (SimDisk::new(), Arc::new(Gate::default()));
+    let store = Arc::new(EmbeddedStore::open(behind(&gate, &disk)).await.unwrap());
     let mut of_all = store.subscribe_all(SubscribeFrom::End, None).await.unwrap();
     let mut of_stream = store.subscribe_stream(&stream("last"), SubscribeFrom::End).await.unwrap();
     for subscription in [&mut of_all, &mut of_stream] {
         assert_eq!(next(subscription).await, Delivery::CaughtUp);
     }
-    disk.gate.set_shut(true);
+    gate.set_shut(true);
     let last = tokio::spawn({
         let store = Arc::clone(&store);
         async move { append(&store, "last", 1).await }
     });
-    disk.gate.is_waited_at().await;
+    gate.is_waited_at().await;
     let mut closing = Box::pin(store.close());
     assert!(futures::poll!(&mut closing).is_pending());
-    disk.gate.set_shut(false);
+    gate.set_shut(false);
     closing.await.unwrap();
     last.await.unwrap();
     for subscription in [&mut of_all, &mut of_stream] {

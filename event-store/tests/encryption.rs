@@ -1,5 +1,7 @@
 //! Encryption at rest: what the disk shows, what is noticed, and how keys come and go.
 
+#[path = "given/dice.rs"]
+mod dice;
 #[path = "given/events.rs"]
 mod given;
 #[path = "encryption/nonces.rs"]
@@ -12,6 +14,8 @@ mod scavenged;
 mod scavenging;
 #[path = "encryption/tampering.rs"]
 mod tampering;
+#[path = "given/watched.rs"]
+mod watched;
 
 use std::sync::Arc;
 

@@ -16,7 +16,8 @@ use encrypted::new_disk;
 use event_store::inspect::{IndexState, Inspected, InspectedSegment, RecoveryStep, inspect};
 use event_store::log::{Disk, Folder, SimDisk};
 use event_store::{
-    EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata, WrappingKeys,
+    EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata,
+    WrappingKeys,
 };
 use given::{event, everything, stream};
 use simulated::{all_of, keys, open};
@@ -226,4 +227,100 @@ fn old_formats_are_looked_at() {
             assert_eq!(found.segments[0].index, Some(IndexState::OtherVersion(index)), "{name}");
         }
     }
+}
+
+/// Given garbage under names that are nearly those of segments, then it is nobody's; under the name
+/// of one it is named.
+#[tokio::test]
+async fn garbage_is_told_from_segments() {
+    let empty = SimDisk::new();
+    let found = looked_at(&empty);
+    assert!(found.is_good() && found.segments.is_empty());
+    assert_eq!(recovery(&found), "begin a new log");
+
+    let (disk, store) = thirty_events().await;
+    store.close().await.unwrap();
+    for name in ["7.log", "+0000000000000000009.log", "99999999999999999999.log", ".log", "x.log"] {
+        disk.put(name, b"garbage".to_vec());
+    }
+    let found = looked_at(&disk);
+    assert!(found.is_good() && found.statistics.events == 30, "{found:?}");
+    assert_eq!(everything(&open(&disk).await.unwrap()).await.unwrap().len(), 30);
+
+    let garbage = SimDisk::new();
+    garbage.put("00000000000000000001.log", vec![7; 5000]);
+    let found = looked_at(&garbage);
+    let wrong = found.segments[0].wrong.as_ref().unwrap();
+    assert!(!found.is_good() && wrong.contains("00000000000000000001.log"), "{wrong}");
+    assert!(recovery(&found).starts_with("refuse to open: "), "{}", recovery(&found));
+    assert!(open(&garbage).await.is_err());
+    // No longer than a header: cut off while it was made.
+    garbage.put("00000000000000000001.log", vec![7; 100]);
+    let found = looked_at(&garbage);
+    assert!(found.is_good());
+    let told = "remove 00000000000000000001.log, cut off at its creation; begin a new log";
+    assert_eq!(recovery(&found), told);
+    open(&garbage).await.unwrap();
+}
+
+/// A last segment that a newer build has just made has no event yet, and is not for this one to
+/// remove.
+#[tokio::test]
+async fn a_new_segment_of_a_newer_build_is_bad_and_stays() {
+    let disk = SimDisk::new();
+    open(&disk).await.unwrap().close().await.unwrap();
+    let name = "00000000000000000001.log";
+    let mut header = disk.contents(name).unwrap()[..128].to_vec();
+    header[8] = 99;
+    let crc = crc32c::crc32c(&header[..124]);
+    header[124..].copy_from_slice(&crc.to_le_bytes());
+    disk.put(name, header);
+    let found = looked_at(&disk);
+    assert!(!found.is_good(), "{found:?}");
+    let told = recovery(&found);
+    assert!(told.starts_with("refuse to open: ") && told.contains("version 99"), "{told}");
+    let refused = open(&disk).await.err().unwrap().to_string();
+    assert!(refused.contains("version 99"), "{refused}");
+}
+
+/// Given writers, rolls, scavenging and closings, then whoever looks meanwhile never finds anything
+/// bad, for nothing is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_found_bad_beside_a_store_that_works() {
+    const LOOKS: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let options = || EmbeddedOptions::folder(&path).segment_bytes(100_000).encryption(keys());
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    append(&store, "track-1", 0).await;
+    let hides = StreamMetadata { max_count: Some(3), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream("track-1"), ExpectedRevision::Any, hides).await.unwrap();
+    let looks = path.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let looks = (0..LOOKS).map(|_| inspect(&Folder::read_only(&looks), given_keys()).unwrap());
+        looks.map(|found| (found.segments.len(), found.is_good().then_some(()).ok_or(found))).fold(
+            (0, 0),
+            |(rolls, most), (segments, good)| {
+                good.unwrap_or_else(|found| panic!("{:?}; {:?}", found.recovery, found.segments));
+                (rolls + usize::from(segments > most), most.max(segments))
+            },
+        )
+    });
+    let mut store = store;
+    let mut number = 1;
+    while !looking.is_finished() {
+        for turn in 0..40 {
+            let events = (number..number + 5).map(event).collect();
+            let name = stream(if turn % 2 == 0 { "track-1" } else { "track-2" });
+            store.append(&name, ExpectedRevision::Any, events).await.unwrap();
+            number += 5;
+        }
+        store.scavenge(scavenging::thorough()).await.unwrap();
+        if number % 3 == 0 {
+            store.close().await.unwrap();
+            store = EmbeddedStore::open(options()).await.unwrap();
+        }
+    }
+    let (rolls, segments) = looking.await.unwrap();
+    assert!(rolls > 2 && segments > 2, "{rolls} rolls seen, {segments} segments");
 }

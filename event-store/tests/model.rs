@@ -1,6 +1,8 @@
 //! The store against a model of it in a few maps: any sequence of operations, crashes, reopenings
 //! and scavenging included, leaves both with the same answers and the same events.
 
+#[path = "given/dice.rs"]
+mod dice;
 #[path = "given/encrypted.rs"]
 mod encrypted;
 #[path = "given/events.rs"]
@@ -15,6 +17,7 @@ mod simulated;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use dice::Dice;
 use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
@@ -344,11 +347,7 @@ impl Pair {
 
     /// Cuts the power; an append in flight is there whole afterwards, or not at all.
     async fn crash(&mut self, seed: u64, in_flight: bool) {
-        let mut state = seed | 1;
-        let throw = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            state >> 63 == 1
-        };
+        let mut dice = Dice::new(seed);
         let mut with_it = self.model.clone();
         if in_flight {
             let streams = [0, 1, 0, 2].map(|at| STREAMS[at].to_owned());
@@ -358,7 +357,7 @@ impl Pair {
             self.disk.fail(Fault::SegmentSync(1));
             self.store.append_to_streams(asked).await.expect_err("the sync fails");
         }
-        self.disk = self.disk.cut_power(throw);
+        self.disk = self.disk.cut_power(|| dice.below(2) == 0);
         self.store = Arc::new(open(&self.disk).await.unwrap());
         if everything(&self.store).await.unwrap().len() > self.model.log().len() {
             self.model = with_it;

@@ -2,6 +2,10 @@
 
 #[path = "scavenge/crashes.rs"]
 mod crashes;
+#[path = "given/cuts.rs"]
+mod cuts;
+#[path = "given/deliveries.rs"]
+mod deliveries;
 #[path = "given/dice.rs"]
 mod dice;
 #[path = "given/encrypted.rs"]

@@ -1,7 +1,7 @@
 //! Marks: an event by which a log is known again. Positions say nothing across logs, as each counts
 //! its own.
 
-use event_store::{EventId, EventStore, Position, ReadAll, ReadError};
+use event_store::{EventId, EventStore, Position, ReadAll, ReadError, RecordedEvent};
 use futures::StreamExt as _;
 use thiserror::Error;
 
@@ -33,6 +33,11 @@ impl LogError {
 }
 
 impl Mark {
+    /// This event.
+    pub(crate) fn of(event: &RecordedEvent) -> Self {
+        Self { position: event.position, id: event.id }
+    }
+
     /// The event at this position; `None` when it is gone, or there never was one.
     pub(crate) async fn at(
         store: &dyn EventStore,
@@ -71,5 +76,5 @@ pub(crate) async fn check(
 async fn first_from(store: &dyn EventStore, position: Position) -> Result<Option<Mark>, ReadError> {
     let read = ReadAll::forward().from(position).limit(1);
     let found = store.read_all(read).await?.next().await.transpose()?;
-    Ok(found.map(|event| Mark { position: event.position, id: event.id }))
+    Ok(found.as_ref().map(Mark::of))
 }

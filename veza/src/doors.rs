@@ -78,7 +78,8 @@ impl Door {
         let under_way = TaskTracker::new();
         let admission = Admission { draining, reserve, under_way: under_way.clone() };
         let router = with_manners(routes, admission, &config.cors_origins)?;
-        let places = Places::new(open_files::limit(), config.trusted_proxies.clone());
+        let left = open_files::limit().saturating_sub(open_files::event_store_connections() as u64);
+        let places = Places::new(left, config.trusted_proxies.clone());
         let closing = CancellationToken::new();
         let serving = tokio::spawn(server::serve(listener, router, places, closing.clone()));
         Ok(Self { serving, under_way, closing })

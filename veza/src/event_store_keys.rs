@@ -1,11 +1,11 @@
 //! `veza event-store-keys`: makes the keys that the event store is encrypted with, and changes them
 //! on a folder at rest.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::ffi::OsStr;
 use std::path::Path;
+use std::{fs, io};
 
+use access::{KeyFolder, Put};
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use event_store::{EmbeddedStore, OpenError, WrappingKeys};
@@ -33,8 +33,10 @@ enum KeysCommand {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Wrap the whole log by the first key, so that the others can go: of a folder at rest; a
+    /// Wrap the whole log by the first key, so that it needs no other: of a folder at rest; a
     /// running platform does it when it gets SIGUSR1
+    ///
+    /// Backups stay as they are: keep an old key for as long as there is a backup made with it.
     Rotate,
 }
 
@@ -73,19 +75,9 @@ fn put_first(line: &str, path: &Path) -> anyhow::Result<()> {
     WrappingKeys::from_text(&after)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = folder.join(name);
-    // One that was left by a crash is not trusted: others may have it open.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(after.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    Ok(File::open(folder)?.sync_all()?)
+    let name = path.file_name().and_then(OsStr::to_str).context("it is no name of a file")?;
+    KeyFolder::at(folder).write(name, after.as_bytes(), Put::Replace)?;
+    Ok(())
 }
 
 async fn rotate_at_rest(config: &Config) -> anyhow::Result<()> {

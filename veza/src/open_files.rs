@@ -5,6 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// As many as the process has a use for. More would only make it slow to start others.
 const WANTED: u64 = 65_536;
 
+/// More clients than that at once an event store hardly has: each needs one connection.
+const EVENT_STORE_CONNECTIONS_MAX: usize = 4_096;
+
 /// Raises the limit as far as is wanted and may be: what shells and service managers begin with is
 /// kept low for programs that can't count further.
 pub fn raise() {
@@ -17,6 +20,12 @@ pub fn raise() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, wanted, "the limit of open files could not be raised");
     }
+}
+
+/// How many of them the connections to the event store's port may be at once: an eighth of all.
+#[must_use]
+pub fn event_store_connections() -> usize {
+    usize::try_from(limit() / 8).unwrap_or(usize::MAX).clamp(16, EVENT_STORE_CONNECTIONS_MAX)
 }
 
 /// The limit as it is now.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, EventStore, Role};
 use crate::console::say;
+use crate::open_files;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 use crate::scavenging::scavenge_every;
@@ -74,8 +75,9 @@ impl Events {
             let scrubs = scrub_every(Arc::clone(&store), period);
             tokio::spawn(closing.clone().run_until_cancelled_owned(scrubs));
         }
-        let serving =
-            grpc::serve(listener, Arc::clone(&store) as _, ServeOptions::default(), closing)?;
+        let connections_max = open_files::event_store_connections();
+        let options = ServeOptions { connections_max, ..ServeOptions::default() };
+        let serving = grpc::serve(listener, Arc::clone(&store) as _, options, closing)?;
         say(format_args!("event store  {}, gRPC on {}", folder.display(), serving.local_addr()));
         Ok(Self::Embedded { store, serving: Some(serving) })
     }

@@ -1,5 +1,6 @@
 //! `veza-replay resume`: paused runs of sagas are let go on, one or all of them.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use chrono::Utc;
@@ -9,7 +10,7 @@ use event_store::{EventStore, StreamName};
 use projections::postgres::Sagas;
 use projections::postgres::sagas::SagaStatus;
 use projections::{Cursor, PageSize};
-use replay_tool::{Models, Output, ReplayError};
+use replay_tool::{Models, Output, ReplayError, Verdict};
 use sagas::orchestrator::{ResumeError, resume};
 use serde_json::json;
 use thiserror::Error;
@@ -64,8 +65,9 @@ pub async fn resume_one(
     Ok(())
 }
 
-/// Lets every paused run go on, of one kind or of all, and says so of each. One that is not paused
-/// any more is passed over: the read model may be behind.
+/// Lets every paused run go on, of one kind or of all, and says so of each, or that there was none.
+/// One that is not paused any more is passed over: the read model may be behind. So is one whose
+/// stream can't be read, which is told on the error output and is no good outcome.
 ///
 /// # Errors
 /// As the store and the read model fail; those that were named go on all the same.
@@ -74,7 +76,8 @@ pub async fn resume_all(
     models: &Models,
     kind: Option<&str>,
     output: &mut Output<'_>,
-) -> Result<(), NotResumed> {
+) -> Result<Verdict, NotResumed> {
+    let (mut resumed, mut verdict) = (0_u64, Verdict::Good);
     let runs = Sagas::new(models.pool.clone());
     let size = PageSize::clamped(PAGE_ROWS);
     let mut after: Option<Cursor> = None;
@@ -89,11 +92,20 @@ pub async fn resume_all(
             let stream = StreamName::new(run.stream).expect("it was the name of a stream");
             match resume_one(Arc::clone(&store), &stream, output).await {
                 Err(NotResumed::Run(ResumeError::NotPaused(_) | ResumeError::NotThere(_))) => {}
-                resumed => resumed?,
+                Err(NotResumed::Run(ResumeError::Journal(error))) if error.is_of_the_stream() => {
+                    // Whoever closed the error output does not want to know.
+                    let _ = writeln!(io::stderr(), "veza-replay: {stream} does not go on: {error}");
+                    verdict = Verdict::Bad;
+                }
+                Ok(()) => resumed += 1,
+                Err(error) => return Err(error),
             }
         }
         if after.is_none() {
-            return Ok(());
+            if resumed == 0 {
+                output.remark("no run that is paused was found").map_err(ReplayError::from)?;
+            }
+            return Ok(verdict);
         }
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use event_store::{EmbeddedStore, ScavengeOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+/// How often that is, unless it is set, as a setting has it.
+pub const SCAVENGE_EVERY: &str = "24h";
+
 /// The first pass begins so long after the start at the latest: a process that is started anew each
 /// day is scavenged too.
 const FIRST_AFTER_MAX: Duration = Duration::from_secs(3600);

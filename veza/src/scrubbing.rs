@@ -8,6 +8,9 @@ use event_store::log::{Clock as _, SystemClock};
 use event_store::{EmbeddedStore, ScrubOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+/// How often that is, unless it is set, as a setting has it.
+pub const SCRUB_EVERY: &str = "7d";
+
 /// A scrub that is due when the process starts begins so long after at the latest.
 const FIRST_AFTER_MAX: Duration = Duration::from_secs(600);
 

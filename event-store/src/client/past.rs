@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::connection::Connection;
-use super::read::{is_before, is_visible, stream_now};
+use super::read::{count, is_before, is_visible, stream_now};
 use super::subscribe;
 use crate::error::{ReadError, SubscribeError};
 use crate::event::RecordedEvent;
@@ -48,7 +48,7 @@ async fn cut(
     mut read: ReadStream,
     moment: AsOf,
 ) -> Result<EventReader, ReadError> {
-    let limit = limit(&read);
+    let limit = count(read.limit);
     read.limit = None;
     // The last event now need not have been the last then.
     let from_last = read.direction == Direction::Forward && read.start == StreamStart::End;
@@ -106,7 +106,7 @@ async fn gathered(
     if read.direction == Direction::Backward {
         events.reverse();
     }
-    events.truncate(limit(&read));
+    events.truncate(count(read.limit));
     Ok(stream::iter(events.into_iter().map(Ok)).boxed())
 }
 
@@ -138,10 +138,6 @@ async fn history(
 
 fn is_past(position: Position, moment: AsOf) -> bool {
     matches!(moment, AsOf::Position(moment) if moment <= position)
-}
-
-fn limit(read: &ReadStream) -> usize {
-    usize::try_from(read.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
 }
 
 fn of_read(error: SubscribeError) -> ReadError {

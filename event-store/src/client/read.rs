@@ -179,7 +179,6 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
             events.try_skip_while(move |event| ready(Ok(!visible(event)))).boxed()
         }
     };
-    let limit = usize::try_from(read.limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
     Ok(events
         .try_filter_map(move |event| {
             let kept = filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&event));
@@ -188,7 +187,7 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
                 Err(reason) => Err(ReadError::BadFilter(reason)),
             })
         })
-        .take(limit)
+        .take(count(read.limit))
         .boxed())
 }
 

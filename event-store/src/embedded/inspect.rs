@@ -6,7 +6,6 @@
 mod counting;
 mod recovery;
 
-use std::io;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,8 +14,8 @@ use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::look_at_index;
 use crate::log::{
-    AuditHead, ChainEnd, CleanMark, Disk, KeyError, Look, Segment, SegmentKeys, check_active,
-    check_sealed, look, look_locked, segment_files, segment_name, u32_at,
+    AuditHead, ChainEnd, CleanMark, Disk, Look, Segment, SegmentKeys, check_active,
+    check_sealed, is_unborn, is_written, look, look_locked, segment_files, segment_name, u32_at,
 };
 use crate::position::Position;
 use counting::Counting;
@@ -167,8 +166,9 @@ impl Walk {
         let segment = match Self::opened(disk, keys, &mut told) {
             Ok(segment) => segment,
             Err(error) => {
-                told.bytes = disk.open(&told.name, false)?.length()?;
-                if !told.is_unborn() {
+                let file = disk.open(&told.name, false)?;
+                told.bytes = file.length()?;
+                if place.sealed || !is_unborn(&*file)? {
                     self.damaged(&mut told, error)?;
                 }
                 return Ok(told);
@@ -213,12 +213,8 @@ impl Walk {
         // Where it is the header that is damaged, this fails for that.
         let segment = Segment::open_locked(disk, first)?;
         let locked = error.to_string();
-        match error {
-            KeyError::NoKeys { .. } | KeyError::NotGiven { .. } => {}
-            // With no other keys would it open.
-            KeyError::Missing { .. } | KeyError::Refused { .. } | KeyError::Store(_) => {
-                told.wrong = Some(locked.clone());
-            }
+        if !error.is_for_want_of_keys() {
+            told.wrong = Some(locked.clone());
         }
         told.locked = Some(locked);
         Ok(segment)
@@ -279,15 +275,27 @@ impl Walk {
     ) -> Result<(), StoreError> {
         told.bytes = found.end;
         told.room_bytes = found.length - found.written;
+        let mut torn_bytes = found.written - found.end;
         let checked = if place.sealed {
             // Its index knows how long it was, also where a frame is damaged.
             let length = if found.written > found.end { found.length } else { found.end };
             told.index = Some(look_at_index(disk, segment, length));
+            torn_bytes = 0;
             check_sealed(segment, &found)
         } else {
-            told.torn_bytes = found.written - found.end;
-            check_active(segment, place.clean, &found)
+            match check_active(segment, place.clean, &found) {
+                // A store has opened meanwhile, and the mark says nothing of its segments.
+                Err(_) if CleanMark::read(disk)? != place.clean => {
+                    check_active(segment, None, &found)
+                }
+                checked => checked,
+            }
         };
+        // What looks torn, or damaged, may just have been written by a store that has it open.
+        if (torn_bytes > 0 || checked.is_err()) && !place.sealed && is_written(segment, &found)? {
+            return Ok(());
+        }
+        told.torn_bytes = torn_bytes;
         checked.or_else(|error| self.damaged(told, error))
     }
 
@@ -297,13 +305,11 @@ impl Walk {
         told: &mut InspectedSegment,
         error: StoreError,
     ) -> Result<(), StoreError> {
-        // Behind it nobody knows the chain; a segment that has shrunk meanwhile is one in use.
+        // Behind it nobody knows the chain.
         self.chain = None;
-        match error {
-            StoreError::Corrupt { .. } => {}
-            StoreError::Io(ref source) if source.kind() == io::ErrorKind::UnexpectedEof => {}
-            error => return Err(error),
-        }
+        let StoreError::Corrupt { .. } = error else {
+            return Err(error);
+        };
         told.wrong.get_or_insert(error.to_string());
         Ok(())
     }

@@ -154,8 +154,9 @@ impl EmbeddedStore {
 
     /// Wraps the keys of all segments by the first of these keys, while the store serves, and those
     /// of new segments from now on. All of these must together open what is wrapped now, else
-    /// nothing is changed. Once it returns the first key is enough; if it fails, or the process
-    /// dies, the old and the new keys are needed until it was done again.
+    /// nothing is changed. Once it returns the first key is enough for this log, but each backup
+    /// made before needs those it was made with; if it fails, or the process dies, the old and the
+    /// new keys are needed until it was done again.
     ///
     /// It does not change whether new segments are encrypted.
     pub async fn rotate_keys(&self, keys: WrappingKeys) -> Result<RotatedKeys, KeyError> {

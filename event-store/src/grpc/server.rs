@@ -35,6 +35,9 @@ const DRAIN_SECONDS_MAX: u64 = 5;
 /// How long accepting pauses after the system refused a connection (no descriptors left, say).
 const ACCEPT_PAUSE_MILLIS: u64 = 100;
 
+/// Most connections at once, unless configured; more wait to be accepted.
+const CONNECTIONS_MAX: usize = 1024;
+
 /// Most calls at once on one connection.
 const CALLS_PER_CONNECTION_MAX: u32 = 4096;
 
@@ -59,6 +62,8 @@ pub struct ServeOptions {
     pub arrival_time_max: Duration,
     /// How long a connection may be without its first call.
     pub first_call_time_max: Duration,
+    /// How many connections there may be at once; more wait to be accepted.
+    pub connections_max: usize,
 }
 
 impl Default for ServeOptions {
@@ -68,6 +73,7 @@ impl Default for ServeOptions {
             held_bytes_max: HELD_BYTES_MAX,
             arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
             first_call_time_max: Duration::from_secs(FIRST_CALL_SECONDS_MAX),
+            connections_max: CONNECTIONS_MAX,
         }
     }
 }
@@ -106,31 +112,44 @@ pub fn serve(
     let node = Arc::new(Node::new(address, options.advertise_host));
     let reception = Reception::new(options.held_bytes_max, options.arrival_time_max);
     let router = Router::new(store, node, reception, shutdown.clone());
-    let first_call_time_max = options.first_call_time_max;
-    let task = tokio::spawn(accept(listener, router, first_call_time_max, shutdown));
-    Ok(Serving { address, task })
+    let (first_call_time_max, connections_max) =
+        (options.first_call_time_max, options.connections_max.max(1));
+    let serving = accept(listener, router, first_call_time_max, connections_max, shutdown);
+    Ok(Serving { address, task: tokio::spawn(serving) })
 }
 
 async fn accept(
     listener: TcpListener,
     router: Router,
     first_call_time_max: Duration,
+    connections_max: usize,
     shutdown: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
+    // Each is said once, until it is over.
+    let (mut is_full, mut fails) = (false, false);
     loop {
+        let has_place = connections.len() < connections_max;
+        if !has_place && !is_full {
+            tracing::warn!(connections_max, "as many connections as may be are open; others wait");
+        }
+        is_full = !has_place || (is_full && connections.len() > connections_max / 2);
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if has_place => accepted,
             Some(_) = connections.join_next() => continue,
             () = shutdown.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
+                fails = false;
                 let (router, shutdown) = (router.clone(), shutdown.clone());
                 connections.spawn(connection(stream, peer, router, first_call_time_max, shutdown));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                if !fails {
+                    tracing::warn!(%error, "connections can't be accepted just now");
+                }
+                fails = true;
                 tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MILLIS)).await;
             }
         }

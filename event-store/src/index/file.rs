@@ -12,7 +12,7 @@ use super::secondary::Secondary;
 use super::table::{Entry, Table, small};
 use super::{Extent, Key, stream_hash};
 use crate::event::EventId;
-use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at};
+use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at, unfinished};
 
 pub(super) const MAGIC: [u8; 8] = *b"VEZAIDX\0";
 /// What older versions lack is in the segments only, so of those the index is made again.
@@ -55,7 +55,7 @@ impl IndexFile {
         contents: &Contents<'_>,
     ) -> io::Result<()> {
         let name = index_name(segment.first);
-        let temporary = format!("{name}.tmp");
+        let temporary = unfinished(&name);
         let blocks = into_blocks(&contents.payload(segment, length));
         let file = disk.open(&temporary, true)?;
         file.truncate(0)?;

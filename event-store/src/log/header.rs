@@ -40,6 +40,19 @@ pub(crate) struct SegmentHeader {
     pub(crate) reclaimed: bool,
 }
 
+/// Why a header can't be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum HeaderError {
+    /// It is not as it was written, or was not written whole.
+    Damaged(&'static str),
+    /// It is as it was written, and says what this build does not know.
+    Unknown {
+        /// Where it says so, in bytes.
+        offset: u64,
+        reason: String,
+    },
+}
+
 impl SegmentHeader {
     /// Its bytes, in the version of today.
     pub(crate) fn to_bytes(self) -> [u8; SEGMENT_HEADER_BYTES] {
@@ -62,19 +75,18 @@ impl SegmentHeader {
     }
 
     /// Reads it from the first bytes of a segment, as many as there are but no more than a header
-    /// has; the error says at which offset what is wrong.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, (u64, String)> {
-        let header_is_bad = |reason: &str| Err((0, reason.to_owned()));
+    /// has.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, HeaderError> {
         if bytes.len() < UNCHAINED_HEADER_BYTES {
-            return header_is_bad("the header is cut off");
+            return Err(HeaderError::Damaged("the header is cut off"));
         }
         if bytes[..8] != SEGMENT_MAGIC {
-            return header_is_bad("this is no segment");
+            return Err(HeaderError::Damaged("this is no segment"));
         }
         let length = u32_at(bytes, 12) as usize;
         let crc_at = length.checked_sub(CRC_BYTES).filter(|_| length <= bytes.len());
         if crc_at.is_none_or(|at| crc32c(&bytes[..at]) != u32_at(bytes, at)) {
-            return header_is_bad("the header does not agree with its checksum");
+            return Err(HeaderError::Damaged("the header does not agree with its checksum"));
         }
         let version = u32_at(bytes, 8);
         let (chained, flags) = match (version, length) {
@@ -85,12 +97,12 @@ impl SegmentHeader {
                 let reason = format!(
                     "the format is of version {version}, this build reads up to {FORMAT_VERSION}"
                 );
-                return Err((8, reason));
+                return Err(HeaderError::Unknown { offset: 8, reason });
             }
         };
         if flags & !(FLAG_ENCRYPTED | FLAG_RECLAIMED) != 0 {
             let reason = format!("the segment has flags {flags:#x} that this build does not know");
-            return Err((FLAGS_AT as u64, reason));
+            return Err(HeaderError::Unknown { offset: FLAGS_AT as u64, reason });
         }
         let chain = || ChainEnd::from_bytes(array_at(bytes, CHAIN_AT));
         Ok(Self {
@@ -131,6 +143,7 @@ mod tests {
         bytes[FLAGS_AT + 3] = 0x80;
         let crc = crc32c(&bytes[..SEGMENT_HEADER_BYTES - CRC_BYTES]);
         bytes[SEGMENT_HEADER_BYTES - CRC_BYTES..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::from_bytes(&bytes).unwrap_err().0, FLAGS_AT as u64);
+        let refused = SegmentHeader::from_bytes(&bytes).unwrap_err();
+        assert!(matches!(refused, HeaderError::Unknown { offset: 72, .. }), "{refused:?}");
     }
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::codec::{array_at, u32_at, u64_at};
 use super::disk::{Disk, DiskFile};
+use super::unfinished::unfinished;
 use crate::encryption::{
     ID_BYTES_MAX, KEY_BYTES, KeyBytes, NONCE_BYTES, TAG_BYTES, WrappingKeys, random,
 };
@@ -63,6 +64,14 @@ pub enum KeyError {
     /// The file is damaged, or the disk fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl KeyError {
+    /// Whether it may be had with other keys than were given; else something is wrong with the
+    /// files, or a given key is not what its name says.
+    pub fn is_for_want_of_keys(&self) -> bool {
+        matches!(self, Self::NoKeys { .. } | Self::NotGiven { .. })
+    }
 }
 
 impl From<io::Error> for KeyError {
@@ -129,7 +138,7 @@ impl KeyOf {
 
     /// The name that the file has until it is written.
     pub(crate) fn temporary_name(self) -> String {
-        format!("{}.tmp", self.file_name())
+        unfinished(&self.file_name())
     }
 
     fn wrapped(self, key: &KeyBytes, keys: &WrappingKeys) -> [u8; FILE_BYTES] {

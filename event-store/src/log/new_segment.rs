@@ -13,10 +13,8 @@ use super::header::SegmentHeader;
 use super::key_file::KeyOf;
 use super::segment::{Segment, segment_name};
 use super::segment_keys::SegmentKeys;
+use super::unfinished::unfinished;
 use crate::error::StoreError;
-
-/// What the names of files end with that are not finished.
-pub(crate) const UNFINISHED: &str = ".tmp";
 
 /// The files of a new segment, under names that no segment has.
 pub(crate) struct NewSegment {
@@ -30,10 +28,7 @@ pub(crate) struct NewSegment {
 impl NewSegment {
     /// Opens the files of a segment that begins with this position.
     pub(crate) fn open(disk: &dyn Disk, first: u64, keys: &SegmentKeys) -> io::Result<Self> {
-        let salt = Uuid::new_v4().as_fields().0;
-        let file = disk.open(&temporary_name(first), true)?;
-        let key_file = keys.encrypts().then(|| KeyOf { first, salt }.new_file(disk)).transpose()?;
-        Ok(Self { first, salt, reclaimed: false, file, key_file })
+        Self::with(disk, (first, new_salt()), keys.encrypts(), false)
     }
 
     /// Opens the files of a segment that is to take the place of this one, with some of its events
@@ -44,13 +39,21 @@ impl NewSegment {
         old: &Segment,
         keys: &SegmentKeys,
     ) -> io::Result<Self> {
-        let first = old.first;
-        let mut salts = iter::repeat_with(|| Uuid::new_v4().as_fields().0);
+        let mut salts = iter::repeat_with(new_salt);
         let salt = salts.find(|&salt| salt != old.layout.salt).unwrap_or_default();
-        let file = disk.open(&temporary_name(first), true)?;
         let encrypted = keys.encrypts() || old.layout.key.is_some();
+        Self::with(disk, (old.first, salt), encrypted, true)
+    }
+
+    fn with(
+        disk: &dyn Disk,
+        (first, salt): (u64, u32),
+        encrypted: bool,
+        reclaimed: bool,
+    ) -> io::Result<Self> {
+        let file = disk.open(&temporary_name(first), true)?;
         let key_file = encrypted.then(|| KeyOf { first, salt }.new_file(disk)).transpose()?;
-        Ok(Self { first, salt, reclaimed: true, file, key_file })
+        Ok(Self { first, salt, reclaimed, file, key_file })
     }
 
     /// Makes the segment, behind this end of the chain; in the place of an empty one with its name.
@@ -135,13 +138,9 @@ impl NewSegment {
 
 /// The name that a segment has until it is part of the log.
 pub(super) fn temporary_name(first: u64) -> String {
-    format!("{}{UNFINISHED}", segment_name(first))
+    unfinished(&segment_name(first))
 }
 
-/// Removes what a process that died left unfinished: the log has no part of it.
-pub(crate) fn remove_unfinished(disk: &dyn Disk) -> io::Result<()> {
-    let mut names = disk.list()?;
-    names.retain(|name| name.ends_with(UNFINISHED));
-    names.iter().try_for_each(|name| disk.remove(name))?;
-    if names.is_empty() { Ok(()) } else { disk.sync_folder() }
+fn new_salt() -> u32 {
+    Uuid::new_v4().as_fields().0
 }

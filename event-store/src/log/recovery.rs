@@ -1,13 +1,14 @@
 //! Reading segments when the store is opened: what is whole, what is torn, what is corrupt.
 
+use std::io;
+
 use uuid::Uuid;
 
 use super::chain::{ChainEnd, Digest};
 use super::clean::CleanMark;
 use super::disk::{Disk, DiskFile};
 use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Kinds, Layout, RecordHead};
-use super::header::SEGMENT_HEADER_BYTES;
-use super::segment::{NONE_RECLAIMED, Segment, read_header, segment_name};
+use super::segment::{NONE_RECLAIMED, Segment, is_unborn, segment_name};
 use crate::error::StoreError;
 use crate::event::EventId;
 
@@ -89,25 +90,26 @@ struct Scanned {
 
 /// The first positions of all segments that a folder has files of, in order.
 pub(crate) fn segment_files(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
-    let mut firsts: Vec<u64> =
-        disk.list()?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
+    let first_of = |name: &String| {
+        let first = name.strip_suffix(".log")?.parse().ok()?;
+        // `7.log` is somebody else's.
+        (segment_name(first) == *name).then_some(first)
+    };
+    let mut firsts: Vec<u64> = disk.list()?.iter().filter_map(first_of).collect();
     firsts.sort_unstable();
     Ok(firsts)
 }
 
 /// The first positions of all segments of the folder, in order. A last one that was cut off while
-/// it was created is removed.
+/// it was created is removed; one that a newer build made is not.
 pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
     let mut firsts = segment_files(disk)?;
-    if let Some(&last) = firsts.last() {
-        let file = disk.open(&segment_name(last), false)?;
-        let unborn = file.length()? <= SEGMENT_HEADER_BYTES as u64
-            && matches!(read_header(&*file, last), Err(StoreError::Corrupt { .. }));
-        if unborn {
-            disk.remove(&segment_name(last))?;
-            disk.sync_folder()?;
-            firsts.pop();
-        }
+    if let Some(&last) = firsts.last()
+        && is_unborn(&*disk.open(&segment_name(last), false)?)?
+    {
+        disk.remove(&segment_name(last))?;
+        disk.sync_folder()?;
+        firsts.pop();
     }
     Ok(firsts)
 }
@@ -165,8 +167,14 @@ pub(crate) fn look_locked(segment: &Segment) -> Result<Look, StoreError> {
 
 fn look_behind(segment: &Segment, length: u64, scanned: Scanned) -> Result<Look, StoreError> {
     let Scanned { end, last_frame, next, chain } = scanned;
-    let written = written_end(segment, end, length)?;
+    let (written, length) = written_end(segment, end, length)?;
     Ok(Look { end, written, length, last_frame, next, chain })
+}
+
+/// Whether by now a whole frame stands where the last one ended: then a store writes the segment.
+pub(crate) fn is_written(segment: &Segment, look: &Look) -> Result<bool, StoreError> {
+    let mut window = Window::new(&**segment.file(), segment.length()?);
+    Ok(window.whole_frame(look.end, &segment.layout)?.is_some())
 }
 
 /// That nothing is behind the frames of a sealed segment but room.
@@ -324,12 +332,12 @@ fn visit_frame<E: From<StoreError>>(
     Ok(())
 }
 
-/// Where the bytes end that are not room only, which is zeros; `from` at least.
-fn written_end(segment: &Segment, from: u64, length: u64) -> Result<u64, StoreError> {
+/// Where the bytes end that are not room only, which is zeros, `from` at least; and the file.
+fn written_end(segment: &Segment, from: u64, length: u64) -> Result<(u64, u64), StoreError> {
     const ROOM: [u8; 4096] = [0; 4096];
     let (mut window, mut offset, mut written) =
         (Window::new(&**segment.file(), length), from, from);
-    while offset < length {
+    while offset < window.length {
         let bytes = window.at_least(offset, 1)?;
         let part = &bytes[..bytes.len().min(ROOM.len())];
         if part != &ROOM[..part.len()] {
@@ -338,7 +346,7 @@ fn written_end(segment: &Segment, from: u64, length: u64) -> Result<u64, StoreEr
         }
         offset += part.len() as u64;
     }
-    Ok(written)
+    Ok((written, window.length))
 }
 
 /// Where a whole frame begins behind the first byte of a damaged one, in whose place the position
@@ -351,7 +359,7 @@ fn whole_frame_behind(
 ) -> Result<Option<u64>, StoreError> {
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = damaged + 1;
-    while offset + (FRAME_HEAD_BYTES as u64) <= length {
+    while offset + (FRAME_HEAD_BYTES as u64) <= window.length {
         let bytes = window.at_least(offset, FRAME_HEAD_BYTES)?;
         let magic = bytes.windows(FRAME_MAGIC.len()).position(|four| four == FRAME_MAGIC);
         match magic {
@@ -364,7 +372,7 @@ fn whole_frame_behind(
                 }
                 offset += 1;
             }
-            None => offset += (bytes.len() - (FRAME_MAGIC.len() - 1)) as u64,
+            None => offset += bytes.len().saturating_sub(FRAME_MAGIC.len() - 1) as u64,
         }
     }
     Ok(None)
@@ -384,17 +392,27 @@ impl<'a> Window<'a> {
     }
 
     /// The bytes from this offset on, as many as are at hand, but at least so many; fewer only
-    /// where the file ends.
+    /// where the file ends, which is earlier once a store beside has given its room back.
     fn at_least(&mut self, offset: u64, count: usize) -> Result<&mut [u8], StoreError> {
-        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let count = count.min(left);
-        let end = self.start + self.bytes.len() as u64;
-        if offset < self.start || offset + count as u64 > end {
+        loop {
+            let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let count = count.min(left);
+            let end = self.start + self.bytes.len() as u64;
+            if offset >= self.start && offset + count as u64 <= end {
+                let at = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+                return Ok(&mut self.bytes[at..]);
+            }
             self.bytes.resize(count.max(WINDOW_BYTES).min(left), 0);
-            self.file.read_at(&mut self.bytes, offset)?;
             self.start = offset;
+            if let Err(error) = self.file.read_at(&mut self.bytes, offset) {
+                self.bytes.clear();
+                let length = self.file.length()?;
+                if error.kind() != io::ErrorKind::UnexpectedEof || length >= self.length {
+                    return Err(error.into());
+                }
+                self.length = length;
+            }
         }
-        Ok(&mut self.bytes[usize::try_from(offset - self.start).unwrap_or(usize::MAX)..])
     }
 
     /// The frame that begins at this offset, when it is whole. What is changed of it is so for
@@ -411,7 +429,7 @@ impl<'a> Window<'a> {
         if length as u64 > self.length - offset {
             return Ok(None);
         }
-        let frame = &mut self.at_least(offset, length)?[..length];
-        Ok(FrameHead::of_whole(frame, layout).map(|_| frame))
+        let frame = self.at_least(offset, length)?.get_mut(..length);
+        Ok(frame.filter(|frame| FrameHead::of_whole(frame, layout).is_some()))
     }
 }

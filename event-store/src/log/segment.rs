@@ -9,7 +9,7 @@ use super::chain::ChainEnd;
 use super::data_key::{ChainPlace, DataKey};
 use super::disk::{Disk, DiskFile};
 use super::frame::{Layout, RecordHead};
-use super::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::header::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::key_file::{KeyError, KeyOf};
 use super::segment_keys::SegmentKeys;
 use crate::error::StoreError;
@@ -245,14 +245,26 @@ fn neighbours(places: &[RecordPlace]) -> usize {
 
 /// The header in the file of the segment that begins with this position.
 pub(crate) fn read_header(file: &dyn DiskFile, first: u64) -> Result<SegmentHeader, StoreError> {
+    match header_in(file)? {
+        Ok(header) if header.first == first => Ok(header),
+        Ok(_) => Err(corrupt_at(first, 16, "the header and the name disagree")),
+        Err(HeaderError::Damaged(reason)) => Err(corrupt_at(first, 0, reason)),
+        Err(HeaderError::Unknown { offset, reason }) => Err(corrupt_at(first, offset, &reason)),
+    }
+}
+
+/// Whether this is the file of a segment whose header was not written whole, and nothing behind it.
+/// One that this build can't read, for its version or its flags, was.
+pub(crate) fn is_unborn(file: &dyn DiskFile) -> Result<bool, StoreError> {
+    Ok(file.length()? <= SEGMENT_HEADER_BYTES as u64
+        && matches!(header_in(file)?, Err(HeaderError::Damaged(_))))
+}
+
+fn header_in(file: &dyn DiskFile) -> io::Result<Result<SegmentHeader, HeaderError>> {
     let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; length.min(SEGMENT_HEADER_BYTES)];
     file.read_at(&mut bytes, 0)?;
-    match SegmentHeader::from_bytes(&bytes) {
-        Ok(header) if header.first == first => Ok(header),
-        Ok(_) => Err(corrupt_at(first, 16, "the header and the name disagree")),
-        Err((offset, reason)) => Err(corrupt_at(first, offset, &reason)),
-    }
+    Ok(SegmentHeader::from_bytes(&bytes))
 }
 
 fn corrupt_at(first: u64, offset: u64, reason: &str) -> StoreError {

@@ -1,5 +1,7 @@
 //! Damaged backups: refused, with the name of the file, and no store opens on what was begun.
 
+use serde_json::{Value, json};
+
 use super::*;
 
 async fn a_backup() -> SimDisk {
@@ -55,26 +57,86 @@ async fn files_that_are_missing_cut_or_longer_are_named() {
     }
 }
 
+/// What a manifest says.
+fn body(disk: &SimDisk) -> Value {
+    let text = String::from_utf8(disk.contents("BACKUP").unwrap()).unwrap();
+    let digest_at = text.rfind("blake3 ").unwrap();
+    serde_json::from_str(&text[..digest_at]).unwrap()
+}
+
+/// The backup with a manifest that says this, whose digest is right.
+fn forged(backup: &SimDisk, manifest: &Value) -> SimDisk {
+    let text = format!("{manifest:#}\n");
+    let digest = blake3::hash(text.as_bytes()).to_hex();
+    let forged = backup.copy();
+    forged.put("BACKUP", format!("{text}blake3 {digest}\n").into_bytes());
+    forged
+}
+
 /// Somebody who changes a segment and puts all digests of the manifest right is found by the chain.
 #[tokio::test]
 async fn segments_that_agree_with_the_manifest_and_not_with_each_other_are_refused() {
     let (backup, other) = (a_backup().await, a_backup().await);
-    let body = |disk: &SimDisk| {
-        let text = String::from_utf8(disk.contents("BACKUP").unwrap()).unwrap();
-        let digest_at = text.rfind("blake3 ").unwrap();
-        serde_json::from_str::<serde_json::Value>(&text[..digest_at]).unwrap()
-    };
     let (mut manifest, foreign) = (body(&backup), body(&other));
     let name = manifest["segments"][1]["name"].as_str().unwrap().to_owned();
     for field in ["bytes", "blake3", "salt"] {
         manifest["segments"][1][field] = foreign["segments"][1][field].clone();
     }
-    let text = format!("{manifest:#}\n");
-    let digest = blake3::hash(text.as_bytes()).to_hex();
-    let forged = backup.copy();
-    forged.put("BACKUP", format!("{text}blake3 {digest}\n").into_bytes());
+    let forged = forged(&backup, &manifest);
     forged.put(&name, other.contents(&name).unwrap());
     is_refused(&forged, &name, "a segment of another log").await;
+}
+
+/// Given a manifest whose digest is right and that says something else than what is there, or leads
+/// out of the folder, then it is refused, naming the file.
+#[tokio::test]
+async fn a_manifest_that_lies_is_refused() {
+    let backup = a_backup().await;
+    let whole = body(&backup);
+    let max = u64::MAX;
+    let head = whole["head"].as_str().unwrap();
+    let (_, chain) = head.split_once(':').unwrap();
+    let last = whole["segments"].as_array().unwrap().len() - 1;
+    let segment = |number: usize| whole["segments"][number]["name"].as_str().unwrap().to_owned();
+    let (first, last_name) = (segment(0), segment(last));
+    for (pointer, value, names) in [
+        ("/segments/0/name", json!("../00000000000000000001.log"), "BACKUP"),
+        ("/segments/0/name", json!("/etc/passwd"), "BACKUP"),
+        ("/segments/0/name", json!(""), "BACKUP"),
+        ("/segments/0/key", json!({ "name": "../x.key", "bytes": 1, "blake3": "" }), "BACKUP"),
+        ("/segments/0/first", json!(2), "BACKUP"),
+        ("/segments/0/first", json!(-1), "BACKUP"),
+        ("/segments/0/end", json!(format!("{max}:{chain}")), "BACKUP"),
+        ("/segments/0/bytes", json!(max), &first),
+        ("/segments/0/bytes", json!(0), &first),
+        ("/segments/0/blake3", json!(""), &first),
+        ("/segments/0/recorded_from", json!(i64::MAX), &first),
+        ("/segments/0/recorded_until", json!(0), &first),
+        ("/segments", json!([]), "BACKUP"),
+        ("/head", json!(format!("{max}:{chain}")), "BACKUP"),
+        ("/head", json!("banana"), "BACKUP"),
+        ("/format", json!(2), "this build reads 1"),
+        ("/made_at", json!("yesterday"), "BACKUP"),
+    ] {
+        let mut manifest = whole.clone();
+        match (manifest.pointer_mut(pointer), pointer.rsplit_once('/')) {
+            (Some(there), _) => *there = value.clone(),
+            (None, Some((above, field))) => {
+                manifest.pointer_mut(above).unwrap()[field] = value.clone();
+            }
+            (None, None) => unreachable!("pointers begin with a slash"),
+        }
+        is_refused(&forged(&backup, &manifest), names, &format!("{pointer} = {value}")).await;
+    }
+    // The last position there can be, of a head that is the end of the last segment too.
+    let mut manifest = whole.clone();
+    let end = json!(format!("{max}:{chain}"));
+    (manifest["head"], manifest["segments"][last]["end"]) = (end.clone(), end);
+    is_refused(&forged(&backup, &manifest), &last_name, "a head out of reach").await;
+    // No event, and yet a head.
+    let mut manifest = whole.clone();
+    (manifest["head"], manifest["segments"]) = (json!(format!("0:{chain}")), json!([]));
+    is_refused(&forged(&backup, &manifest), "BACKUP", "a chain of nothing").await;
 }
 
 #[tokio::test]

@@ -1,23 +1,14 @@
 //! Kills and power cuts at any step of a backup and of a restore.
 
 use super::*;
-use crate::dice::Dice;
+use crate::cuts::{SEEDS, cut};
 
-/// The disk as it is found after a kill, or a power cut that leaves these sectors, at each step.
+/// The disk as it is found after a kill, or a power cut, at each step.
 fn cuts(disk: &SimDisk) -> impl Iterator<Item = (usize, SimDisk)> {
     let steps = disk.remembered();
     assert!(steps.len() > 20, "{} steps", steps.len());
-    steps.into_iter().enumerate().flat_map(|(step, disk)| {
-        (0..3).map(move |seed| {
-            let mut dice = Dice::new(seed + step as u64 * 3);
-            let survives = || match seed {
-                0 => true,
-                1 => false,
-                _ => dice.below(2) == 0,
-            };
-            (step, disk.cut_power(survives))
-        })
-    })
+    let steps = steps.into_iter().enumerate();
+    steps.flat_map(|(step, disk)| (0..SEEDS).map(move |seed| (step, cut(&disk, step, seed))))
 }
 
 #[tokio::test]
@@ -92,4 +83,49 @@ async fn killed_restores_of((disk, store, all): (SimDisk, EmbeddedStore, Vec<Rec
         }
         assert!(whole > 0 && refused > 50, "{whole} whole, {refused} refused");
     }
+}
+
+/// Given a disk that is full at some byte, then neither a backup nor a restore counts as there, and
+/// each can be begun again in the same folder once there is room.
+#[tokio::test]
+async fn a_full_disk_leaves_nothing_that_counts_and_it_can_be_begun_again() {
+    let (disk, store, all) = log_on(new_disk(true).await).await;
+    let head = store.head().await.unwrap();
+    let (backup, to) = (SimDisk::new(), SimDisk::new());
+    back_up_to(&disk, head, &backup, None).unwrap();
+    put_back(&backup, &to, None).unwrap();
+    let mut tried = 0;
+    for capacity in (0..backup.used_bytes()).step_by(97) {
+        let full = SimDisk::new();
+        full.set_capacity_bytes(Some(capacity));
+        let refused = back_up_to(&disk, head, &full, None).unwrap_err();
+        assert!(refused.to_string().contains("the disk is full"), "{capacity}: {refused}");
+        let none = put_back(&full, &SimDisk::new(), None).unwrap_err();
+        assert!(matches!(none, BackupError::NoBackup { .. }), "{capacity}: {none}");
+        full.set_capacity_bytes(None);
+        back_up_to(&disk, head, &full, None).unwrap();
+        assert_eq!(put_back(&full, &SimDisk::new(), None).unwrap().backup_end, head);
+        tried += 1;
+    }
+    for capacity in (0..to.used_bytes()).step_by(97) {
+        let full = SimDisk::new();
+        full.set_capacity_bytes(Some(capacity));
+        let outcome = put_back(&backup, &full, None);
+        full.set_capacity_bytes(None);
+        let restored = match outcome {
+            // An index that finds no room is made by the first opening.
+            Ok(restored) => restored,
+            Err(refused) => {
+                tried += 1;
+                assert!(refused.to_string().contains("the disk is full"), "{capacity}: {refused}");
+                let error = open(&full).await.err().expect("it opens").to_string();
+                assert!(error.contains("was not finished"), "{capacity}: {error}");
+                put_back(&backup, &full, None).unwrap()
+            }
+        };
+        let store = open(&full).await.unwrap();
+        assert_eq!(everything(&store).await.unwrap(), all, "{capacity}");
+        store.verify(Some(restored.head)).await.unwrap();
+    }
+    assert!(tried > 100, "{tried}");
 }

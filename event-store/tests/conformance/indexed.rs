@@ -6,9 +6,10 @@ use event_store::{
     AsOf, Delivery, EventType, ExpectedRevision, Index, IndexStart, IndexSubscription, Indexed,
     NewEvent, Ordinal, ReadIndex, StreamName, SubscribeFrom,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use uuid::Uuid;
 
+use crate::suite::deliveries::{self, next};
 use crate::suite::{PATIENCE, Store, event, events, recorded_later};
 
 /// A category that no other test has.
@@ -183,28 +184,17 @@ pub async fn a_long_category_is_read_whole(store: Store) {
     assert_eq!(read(&store, ReadIndex::backward(Index::category(name))).await, forward);
 }
 
-async fn next(subscription: &mut IndexSubscription) -> Delivery<Indexed> {
-    let next = tokio::time::timeout(PATIENCE, subscription.next()).await;
-    next.expect("a delivery comes").expect("a subscription has no end").unwrap()
-}
-
 async fn next_ordinal(subscription: &mut IndexSubscription) -> u64 {
     loop {
-        if let Delivery::Event(indexed) = next(subscription).await {
+        if let Delivery::Event(indexed) = next(subscription).await.unwrap() {
             return indexed.ordinal.get();
         }
     }
 }
 
 async fn until_caught_up(subscription: &mut IndexSubscription) -> Vec<u64> {
-    let mut ordinals = Vec::new();
-    loop {
-        match next(subscription).await {
-            Delivery::Event(indexed) => ordinals.push(indexed.ordinal.get()),
-            Delivery::CaughtUp => return ordinals,
-            Delivery::Checkpoint(_) | Delivery::FellBehind => {}
-        }
-    }
+    let indexed = deliveries::until_caught_up(subscription).await;
+    indexed.iter().map(|indexed| indexed.ordinal.get()).collect()
 }
 
 /// Given a category, when it is followed from each place, then first what is there and then what

@@ -3,6 +3,8 @@
 //! Each takes a store that may be shared with others, so it uses streams of its own.
 
 mod appending;
+#[path = "../given/deliveries.rs"]
+pub mod deliveries;
 mod following;
 mod hiding;
 pub mod multi;
@@ -24,11 +26,12 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use event_store::{
     AppendError, ContentType, Delivery, EventId, EventStore, EventType, ExpectedRevision, NewEvent,
-    ReadAll, ReadError, ReadStream, RecordedEvent, Revision, StreamName, SubscribeError,
-    Subscription,
+    ReadAll, ReadError, ReadStream, RecordedEvent, Revision, StreamName, Subscription,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use uuid::Uuid;
+
+use deliveries::{next, until_caught_up};
 
 /// A store under test.
 pub type Store = Arc<dyn EventStore>;
@@ -167,27 +170,11 @@ pub async fn recorded_later(store: &Store, stream: &StreamName) -> DateTime<Utc>
     last
 }
 
-async fn next(subscription: &mut Subscription) -> Result<Delivery, SubscribeError> {
-    let next = tokio::time::timeout(PATIENCE, subscription.next()).await;
-    next.expect("a delivery comes").expect("a subscription has no end")
-}
-
-/// The next event, and whether the subscription said before it that it was live.
+/// The next event, whatever the subscription says before it.
 async fn next_event(subscription: &mut Subscription) -> RecordedEvent {
     loop {
         if let Delivery::Event(event) = next(subscription).await.unwrap() {
             return event;
-        }
-    }
-}
-
-async fn until_caught_up(subscription: &mut Subscription) -> Vec<RecordedEvent> {
-    let mut events = Vec::new();
-    loop {
-        match next(subscription).await.unwrap() {
-            Delivery::Event(event) => events.push(event),
-            Delivery::CaughtUp => return events,
-            Delivery::Checkpoint(_) | Delivery::FellBehind => {}
         }
     }
 }

@@ -4,11 +4,10 @@
 //! away the key stream, and two records with one key stream have one key and one nonce.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use event_store::log::{Disk, DiskFile, Fault, SimDisk};
+use event_store::log::{Fault, SimDisk};
 use event_store::{
     ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore, EventType, ExpectedRevision,
     NewEvent, StreamMetadata,
@@ -17,7 +16,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{everything, keys, stream};
+use crate::dice::Dice;
 use crate::scavenging::thorough;
+use crate::watched::{Watch, WatchedDisk};
 
 const DATA: [u8; 32] = [0x5a; 32];
 const STREAM: &str = "track-1";
@@ -26,69 +27,22 @@ const FRAME_HEADER_BYTES: usize = 56;
 /// Where the data of a record begin.
 const DATA_AT: usize = 64 + STREAM.len() + TYPE.len();
 
-/// A disk without room ahead, so that a full one is met in the midst of a write; it keeps all that
-/// was ever to be written into segments.
-#[derive(Clone)]
-struct Recorder {
-    disk: SimDisk,
-    written: Arc<Mutex<Vec<Vec<u8>>>>,
-}
+/// Keeps all that was ever to be written into segments. There is no room ahead, so that a full disk
+/// is met in the midst of a write.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<Vec<u8>>>);
 
-struct RecordedFile {
-    file: Arc<dyn DiskFile>,
-    written: Option<Arc<Mutex<Vec<Vec<u8>>>>>,
-}
-
-impl Disk for Recorder {
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
+impl Watch for Recorder {
+    fn concerns(&self, name: &str) -> bool {
+        name.contains(".log")
     }
 
-    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(name, create)?;
-        let written = name.contains(".log").then(|| Arc::clone(&self.written));
-        Ok(Arc::new(RecordedFile { file, written }))
+    fn writes(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().push(bytes.to_vec());
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        self.disk.sync_folder()
-    }
-}
-
-impl DiskFile for RecordedFile {
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if let Some(written) = &self.written {
-            written.lock().unwrap().push(bytes.to_vec());
-        }
-        self.file.write_at(bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn allocate(&self, _length: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.file.truncate(length)
+    fn has_room_ahead(&self) -> bool {
+        false
     }
 }
 
@@ -118,8 +72,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..30)
 }
 
-async fn open(disk: &Recorder) -> EmbeddedStore {
-    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(2000);
+async fn open(disk: &SimDisk, recorder: &Arc<Recorder>) -> EmbeddedStore {
+    let disk = WatchedDisk { disk: disk.clone(), watch: Arc::clone(recorder) };
+    let options = EmbeddedOptions::disk(Arc::new(disk)).segment_bytes(2000);
     EmbeddedStore::open(options.encryption(keys(&["a"]))).await.unwrap()
 }
 
@@ -166,49 +121,46 @@ fn each_is_used_once(written: &[Vec<u8>]) -> usize {
 }
 
 async fn go(steps: Vec<Step>) -> usize {
-    let mut disk = Recorder { disk: SimDisk::new(), written: Arc::default() };
-    let mut store = open(&disk).await;
+    let (mut disk, recorder) = (SimDisk::new(), Arc::default());
+    let mut store = open(&disk, &recorder).await;
     let few = StreamMetadata { max_count: Some(2), ..StreamMetadata::default() };
     store.set_stream_metadata(&stream(STREAM), ExpectedRevision::Any, few).await.unwrap();
     for step in steps {
         match step {
             Step::Append(count) => drop(append(&store, count).await),
             Step::Full(room) => {
-                disk.disk.set_capacity_bytes(Some(disk.disk.used_bytes() + room));
+                disk.set_capacity_bytes(Some(disk.used_bytes() + room));
                 append(&store, 2).await;
                 append(&store, 1).await;
-                disk.disk.set_capacity_bytes(None);
+                disk.set_capacity_bytes(None);
             }
             Step::FailedWrite | Step::FailedSync => {
                 let is_write = matches!(step, Step::FailedWrite);
-                disk.disk.fail(if is_write { Fault::Write(1) } else { Fault::SegmentSync(1) });
+                disk.fail(if is_write { Fault::Write(1) } else { Fault::SegmentSync(1) });
                 append(&store, 2).await;
-                disk.disk = disk.disk.copy();
-                store = open(&disk).await;
+                disk = disk.copy();
+                store = open(&disk, &recorder).await;
             }
             Step::Scavenge(room) => {
-                disk.disk.set_capacity_bytes(Some(disk.disk.used_bytes() + room));
+                disk.set_capacity_bytes(Some(disk.used_bytes() + room));
                 // Reclaims nothing, or less, where there is no room.
                 let _ = store.scavenge(thorough()).await;
-                disk.disk.set_capacity_bytes(None);
+                disk.set_capacity_bytes(None);
             }
             Step::Reopen => {
                 store.close().await.unwrap();
-                store = open(&disk).await;
+                store = open(&disk, &recorder).await;
             }
             Step::PowerCut(seed) => {
-                let mut state = seed | 1;
-                disk.disk = disk.disk.cut_power(|| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    state >> 63 == 1
-                });
-                store = open(&disk).await;
+                let mut dice = Dice::new(seed);
+                disk = disk.cut_power(|| dice.below(2) == 0);
+                store = open(&disk, &recorder).await;
             }
         }
     }
     assert!(append(&store, 1).await);
     everything(&store).await.unwrap();
-    let written = disk.written.lock().unwrap();
+    let written = recorder.0.lock().unwrap();
     each_is_used_once(&written)
 }
 
@@ -232,14 +184,14 @@ proptest! {
 async fn what_a_full_disk_cut_off_is_not_encrypted_over() {
     let mut cut_short = 0;
     for room in (0..800).step_by(10) {
-        let disk = Recorder { disk: SimDisk::new(), written: Arc::default() };
-        let store = open(&disk).await;
+        let (disk, recorder) = (SimDisk::new(), Arc::default());
+        let store = open(&disk, &recorder).await;
         append(&store, 1).await;
-        disk.disk.set_capacity_bytes(Some(disk.disk.used_bytes() + room));
+        disk.set_capacity_bytes(Some(disk.used_bytes() + room));
         let fits = append(&store, 3).await;
-        disk.disk.set_capacity_bytes(None);
+        disk.set_capacity_bytes(None);
         assert!(append(&store, 3).await);
-        let used = each_is_used_once(&disk.written.lock().unwrap());
+        let used = each_is_used_once(&recorder.0.lock().unwrap());
         cut_short += usize::from(!fits && used == 7);
     }
     assert!(cut_short > 20, "{cut_short} writes were cut short");

@@ -87,3 +87,20 @@ async fn who_never_calls_is_let_go_and_who_has_called_is_not() {
     }
     call().await;
 }
+
+#[tokio::test]
+async fn more_connections_than_may_be_wait_for_their_turn() {
+    let options = ServeOptions { connections_max: 2, ..ServeOptions::default() };
+    let server = Server::start_with(options).await;
+    let silent = TcpStream::connect(server.address()).await.expect("connect");
+    assert!(ask(&server, "GET", "/ping").await.0.contains(" 200 "), "there is a place left");
+    let other = TcpStream::connect(server.address()).await.expect("connect");
+    let waits = ask(&server, "GET", "/ping");
+    tokio::pin!(waits);
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut waits).await;
+    assert!(waited.is_err(), "both places are taken");
+    drop(silent);
+    let answered = tokio::time::timeout(Duration::from_secs(30), waits).await;
+    assert!(answered.expect("a place became free").0.contains(" 200 "));
+    drop(other);
+}

@@ -3,7 +3,7 @@
 use event_store::log::SimDisk;
 
 use super::{STREAMS, everything, hidden_in_every_way, keys_are_those_of_segments, names, seen};
-use crate::dice::Dice;
+use crate::cuts::{SEEDS, cut};
 use crate::encrypted::new_disk;
 use crate::scavenge;
 use crate::simulated::open;
@@ -35,13 +35,8 @@ async fn nothing_is_lost_at_any_step(disk: SimDisk) {
     assert!(steps.len() > 60, "{} steps", steps.len());
     let mut half_way = 0;
     for (step, disk) in steps.into_iter().enumerate() {
-        for seed in 0..4 {
-            let mut dice = Dice::new(seed + step as u64 * 4);
-            let after = disk.cut_power(|| match seed {
-                0 => true,
-                1 => false,
-                _ => dice.below(2) == 0,
-            });
+        for seed in 0..SEEDS {
+            let after = cut(&disk, step, seed);
             let store = open(&after).await.unwrap_or_else(|error| panic!("step {step}: {error}"));
             assert!(names(&after, ".tmp").is_empty(), "step {step}");
             assert!(keys_are_those_of_segments(&after), "step {step}");

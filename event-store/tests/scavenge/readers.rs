@@ -1,20 +1,16 @@
 //! Readers and followers that are on their way while segments are written anew.
 
-use std::time::Duration;
-
 use event_store::log::SimDisk;
 use event_store::{
     AsOf, Delivery, EmbeddedStore, EventReader, EventStore, ExpectedRevision, ReadAll, ReadError,
-    ReadStream, RecordedEvent, SubscribeError, SubscribeFrom, Subscription,
+    ReadStream, RecordedEvent, SubscribeError, SubscribeFrom,
 };
 use futures::{StreamExt, TryStreamExt};
 
 use super::{append, max_count, seal, set, stream, truncate_before};
+use crate::deliveries::{next, until_caught_up};
 use crate::scavenge;
 use crate::simulated::open;
-
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two streams side by side over many segments, of which one is to be hidden.
 async fn two_streams(disk: &SimDisk) -> EmbeddedStore {
@@ -66,22 +62,6 @@ async fn a_read_that_is_on_its_way_goes_on() {
     let all: Vec<RecordedEvent> = all.try_collect().await.unwrap();
     let whole = [first].into_iter().chain(all).filter(|event| event.stream.as_str() == "whole");
     assert_eq!(whole.count(), 100);
-}
-
-async fn next(subscription: &mut Subscription) -> Result<Delivery, SubscribeError> {
-    let next = tokio::time::timeout(PATIENCE, subscription.next()).await;
-    next.expect("a delivery comes").expect("a subscription has no end")
-}
-
-async fn until_caught_up(subscription: &mut Subscription) -> Vec<RecordedEvent> {
-    let mut events = Vec::new();
-    loop {
-        match next(subscription).await.unwrap() {
-            Delivery::Event(event) => events.push(event),
-            Delivery::CaughtUp => return events,
-            Delivery::Checkpoint(_) | Delivery::FellBehind => {}
-        }
-    }
 }
 
 /// Given a store that was opened anew, so that nothing is in memory, when its segments are written

@@ -50,7 +50,6 @@ pub(crate) struct BatchWriter {
     projection: Arc<dyn Projection>,
     target: Target,
     on_poison: OnPoison,
-    parked: HashSet<String>,
 }
 
 impl BatchWriter {
@@ -60,28 +59,31 @@ impl BatchWriter {
         target: Target,
         on_poison: OnPoison,
     ) -> Self {
-        Self { projection, target, on_poison, parked: HashSet::new() }
+        Self { projection, target, on_poison }
     }
 
     /// Applies or parks the events. The connection is in a transaction that the caller commits.
     pub(crate) async fn write(
-        &mut self,
+        &self,
         connection: &mut PgConnection,
         events: Vec<RecordedEvent>,
     ) -> Result<(), BatchError> {
         // Read anew each time: a rebuild, a retry or a batch that failed may have changed them.
-        self.parked = parked::keys(connection, self.id(), self.target).await?;
+        let mut parked = parked::keys(connection, self.id(), self.target).await?;
         schemas::search_in(connection, self.id(), self.target).await?;
         let mut open = Vec::with_capacity(events.len());
         for event in events {
             let key = self.projection.key(&event);
-            if self.parked.contains(&key) {
+            if parked.contains(&key) {
                 self.park(connection, &event, None).await?;
                 continue;
             }
             match Envelope::open(event.clone()) {
                 Ok(envelope) => open.push(envelope),
-                Err(error) => self.poisoned(connection, &event, &error).await?,
+                Err(error) => {
+                    self.poisoned(connection, &event, &error).await?;
+                    parked.insert(key);
+                }
             }
         }
         if open.is_empty() {
@@ -126,27 +128,34 @@ impl BatchWriter {
         }
     }
 
+    /// Applies what can be. Keys of which an event could not be opened are not parked here: all of
+    /// their events here came before that.
     async fn one_by_one(
-        &mut self,
+        &self,
         connection: &mut PgConnection,
         events: Vec<Envelope>,
     ) -> Result<(), BatchError> {
+        let mut parked = HashSet::new();
         for envelope in events {
-            if self.parked.contains(&self.projection.key(&envelope.recorded)) {
+            let key = self.projection.key(&envelope.recorded);
+            if parked.contains(&key) {
                 self.park(connection, &envelope.recorded, None).await?;
                 continue;
             }
             match self.apply(connection, std::slice::from_ref(&envelope)).await {
                 Ok(()) => {}
                 Err(ApplyError::Transient(error)) => return Err(BatchError::Transient(error)),
-                Err(poison) => self.poisoned(connection, &envelope.recorded, &poison).await?,
+                Err(poison) => {
+                    self.poisoned(connection, &envelope.recorded, &poison).await?;
+                    parked.insert(key);
+                }
             }
         }
         Ok(())
     }
 
     async fn poisoned(
-        &mut self,
+        &self,
         connection: &mut PgConnection,
         event: &RecordedEvent,
         why: &(dyn Error + Sync),
@@ -162,9 +171,7 @@ impl BatchWriter {
             "a projection parked an event that can't be applied"
         );
         counter!("veza_projection_parked_keys_total", "projection" => self.id().name).increment(1);
-        self.park(connection, event, Some(&reason)).await?;
-        self.parked.insert(key);
-        Ok(())
+        self.park(connection, event, Some(&reason)).await
     }
 
     async fn park(

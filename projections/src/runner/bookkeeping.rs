@@ -1,8 +1,6 @@
 //! The runner's own tables, in the schema `projection`: checkpoints and parked events.
 
-use sqlx::PgPool;
-
-use crate::runner::schemas::run_script;
+use sqlx::{Executor, PgPool};
 
 /// Lets one process at a time make the runner's tables: `CREATE … IF NOT EXISTS` can collide.
 /// (A model's own schemas are changed by whoever has a lease of it.)
@@ -80,13 +78,11 @@ $do$;
 ";
 
 /// Makes the runner's tables where they are not there yet. Harmless to repeat.
+///
+/// One query, which PostgreSQL takes for one transaction: whoever gives up waiting for it, as a loop
+/// that is stopped does, leaves none behind that is half ended.
 pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(SCHEMA_LOCK)
-        .execute(&mut *transaction)
-        .await?;
-    run_script(&mut transaction, TABLES).await?;
-    run_script(&mut transaction, FOLD).await?;
-    transaction.commit().await
+    let script = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK});\n{TABLES}{FOLD}");
+    pool.execute(script.as_str()).await?;
+    Ok(())
 }

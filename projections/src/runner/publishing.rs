@@ -145,8 +145,7 @@ impl Publisher {
                 return Ok(());
             }
             if upto > session.position {
-                let last = events.last();
-                let last = last.map(|event| Mark { position: event.position, id: event.id });
+                let last = events.last().map(Mark::of);
                 self.advance(session, upto, last).await?;
             }
         }

@@ -255,7 +255,7 @@ impl Lane {
         events: &[RecordedEvent],
         upto: Position,
     ) -> Result<Option<Mark>, ReadError> {
-        let last = events.last().map(|event| Mark { position: event.position, id: event.id });
+        let last = events.last().map(Mark::of);
         if last.is_some_and(|last| last.position == upto) {
             return Ok(last);
         }

@@ -165,6 +165,23 @@ fn moody(refuses: bool, fails: bool, panics: bool) -> (Arc<Moody>, Arc<AtomicBoo
 }
 
 #[tokio::test]
+async fn what_comes_before_poison_of_its_key_is_applied_whatever_else_is_in_the_batch() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let (good, _) = register(&store, "good");
+    let unreadable =
+        store.put_raw("user", &good.to_string(), "UserEmailConfirmed", b"{\"user_id\":7}".to_vec());
+    let (_, refused) = register(&store, "refused");
+    let (projection, _) = moody(true, false, false);
+    let runner = start(&pool, &store, vec![projection]);
+    reached(&runner, &[MODEL], refused).await;
+    assert!(Models::new(&pool).profiles.by_id(good).await.expect("it is read").is_some());
+    let parked = parked_events(&pool, MODEL).await.expect("they are read");
+    let positions: Vec<Position> = parked.iter().map(|event| event.position).collect();
+    assert_eq!(positions, [unreadable, refused]);
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
 async fn a_parked_key_is_tried_again_when_asked_for() {
     let (pool, store) = (database::fresh().await, MemoryStore::new());
     let (first, _) = register(&store, "first");

@@ -197,8 +197,7 @@ async fn on_runs(
     let kind = args.saga.as_deref();
     let outcome = resume_all(log.store(), read_side.models(), kind, output).await;
     read_side.close().await?;
-    outcome?;
-    Ok(Verdict::Good)
+    Ok(outcome?)
 }
 
 /// On Ctrl-C a rebuild is given up in good order, and a server that was started is stopped.

@@ -90,9 +90,8 @@ pub fn switch(value: &str) -> Result<bool, String> {
 
 pub fn byte_count(value: &str) -> Result<ByteCount, String> {
     let wrong = || "must be a number of bytes, as 536870912 or 512M".to_owned();
-    let units = [("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
-    let unit = units.into_iter().find_map(|(name, size)| Some((value.strip_suffix(name)?, size)));
-    let (number, size) = unit.unwrap_or((value, 1_u64));
+    let unit = in_units(value, &[("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)]);
+    let (number, size) = unit.unwrap_or((value, 1));
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(size).map(ByteCount).ok_or_else(wrong)
 }
@@ -103,8 +102,7 @@ pub fn period(value: &str) -> Result<Option<Duration>, String> {
     if value == "off" {
         return Ok(None);
     }
-    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-    let unit = units.into_iter().find_map(|(name, size)| Some((value.strip_suffix(name)?, size)));
+    let unit = in_units(value, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]);
     let (number, seconds) = unit.ok_or_else(wrong)?;
     let number: u32 = number.parse().map_err(|_| wrong())?;
     let period = Duration::from_secs(u64::from(number) * seconds);
@@ -220,6 +218,11 @@ pub fn proxies(value: &str) -> Result<TrustedProxies, String> {
 pub fn file_url(value: &str) -> Result<PathBuf, String> {
     let path = value.strip_prefix("file://").filter(|path| path.starts_with('/'));
     path.map(PathBuf::from).ok_or_else(|| "must be a folder, as file:///srv/objects".to_owned())
+}
+
+/// What stands before the unit at its end, and the size of that.
+fn in_units<'a>(value: &'a str, units: &[(&str, u64)]) -> Option<(&'a str, u64)> {
+    units.iter().find_map(|(unit, size)| Some((value.strip_suffix(unit)?, *size)))
 }
 
 fn parts(value: &str) -> impl Iterator<Item = &str> {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::error::BackupError;
 use super::target::BACKUP_UNFINISHED;
 use crate::limits::MANIFEST_BYTES_MAX;
-use crate::log::{AuditHead, Disk, KeyOf, segment_name};
+use crate::log::{AuditHead, ChainEnd, Disk, KeyOf, segment_name};
+use crate::position::Position;
 
 /// The name of its file.
 pub(super) const MANIFEST: &str = "BACKUP";
@@ -77,7 +78,12 @@ impl Manifest {
     /// When there is none, or it is not as it was written.
     pub fn read(disk: &dyn Disk) -> Result<Self, BackupError> {
         let names = match disk.list() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Err(BackupError::NoBackup { unfinished: false });
             }
             names => names?,
@@ -126,10 +132,10 @@ impl Manifest {
             {
                 return Err(format!("its segment {} is not the next one", segment.file.name));
             }
-            next = segment.end.position.get() + 1;
+            next = segment.end.position.get().saturating_add(1);
         }
-        let end = self.segments.last().map(|last| last.end);
-        if end.is_some_and(|end| end != self.head) || next != self.head.position.get() + 1 {
+        let start = AuditHead { position: Position::START, chain: ChainEnd::START };
+        if self.segments.last().map_or(start, |last| last.end) != self.head {
             return Err("its head is not the end of its segments".to_owned());
         }
         Ok(())

@@ -1,7 +1,5 @@
 //! Going through a segment up to some position, and along the chain.
 
-use std::io;
-
 use crate::error::StoreError;
 use crate::log::{AuditHead, ChainEnd, ScannedRecord, Segment, scan_written};
 use crate::position::Position;
@@ -41,28 +39,10 @@ pub(super) fn measure(
         let reason = "the chain before this segment is not that of the segments before it";
         return Err(segment.corrupt(0, reason));
     }
-    loop {
-        let length = segment.length()?;
-        match measured(segment, length, chain, bound, &mut visit) {
-            // Its room was given back meanwhile: whoever writes has gone on in the next one.
-            Err(StoreError::Io(error))
-                if error.kind() == io::ErrorKind::UnexpectedEof && segment.length()? < length => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-fn measured(
-    segment: &Segment,
-    length: u64,
-    chain: ChainEnd,
-    bound: u64,
-    visit: &mut impl FnMut(&ScannedRecord<'_>, AuditHead),
-) -> Result<Measured, StoreError> {
     let start = AuditHead { position: Position::new(segment.first - 1), chain };
     let mut so_far = Measured { length: segment.frames_start(), end: start, recorded: (0, 0) };
     let mut frame_ends = true;
-    let scanned = scan_written(segment, length, |record| {
+    let scanned = scan_written(segment, segment.length()?, |record| {
         let last = so_far.end.position.get();
         if last >= bound && frame_ends {
             return Err(Halt::Enough);

@@ -13,8 +13,7 @@ use super::error::BackupError;
 use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::log::{
-    Disk, DiskFile, KeyError, KeyOf, SEGMENT_HEADER_BYTES, Segment, SegmentKeys, segment_files,
-    segment_name,
+    Disk, DiskFile, KeyError, KeyOf, Segment, SegmentKeys, is_unborn, segment_files, segment_name,
 };
 use crate::position::Position;
 
@@ -50,7 +49,8 @@ impl Originals {
                 Ok(original) => all.push(original),
                 // It is being made, and has no event.
                 Err(KeyError::Store(StoreError::Corrupt { .. }))
-                    if number + 1 == firsts.len() && is_new(disk, first)? => {}
+                    if number + 1 == firsts.len()
+                        && is_unborn(&*disk.open(&segment_name(first), false)?)? => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -95,8 +95,4 @@ fn key_file(disk: &dyn Disk, segment: &Segment) -> Result<Option<KeyFile>, KeyEr
         }
         opened => Ok(Some(KeyFile { name, file: opened? })),
     }
-}
-
-fn is_new(disk: &dyn Disk, first: u64) -> Result<bool, StoreError> {
-    Ok(disk.open(&segment_name(first), false)?.length()? <= SEGMENT_HEADER_BYTES as u64)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::CopyProgress;
 use super::copying::copy_checked;
 use super::cut::{cut, is_after};
@@ -22,6 +24,8 @@ pub struct Restored {
     pub head: AuditHead,
     /// The position of the last event in the backup.
     pub backup_end: Position,
+    /// When the backup was made.
+    pub made_at: DateTime<Utc>,
     /// How many segments it has.
     pub segments: u64,
     /// How many bytes they have.
@@ -69,7 +73,7 @@ pub fn restore(
         bytes_copied += entry.file.bytes;
         tell(CopyProgress { segments_done, segments, bytes_copied });
     }
-    restoring.finish(end)
+    restoring.finish(&manifest)
 }
 
 struct Restoring<'a> {
@@ -110,8 +114,11 @@ impl<'a> Restoring<'a> {
         let mut remade = Remade::new(&segment);
         let (before, bound) = (self.head.chain, entry.end.position.get());
         let measured = measure(&segment, before, bound, |record, _| remade.add(*record))?;
-        if measured.end != entry.end || measured.length != entry.file.bytes {
-            let (file, reason) = (entry.file.name.clone(), "its end is not that of the manifest");
+        let recorded = (entry.recorded_from, entry.recorded_until);
+        if (measured.end, measured.length, measured.recorded)
+            != (entry.end, entry.file.bytes, recorded)
+        {
+            let (file, reason) = (entry.file.name.clone(), "it is not what the manifest tells");
             return Err(BackupError::Damaged { file, reason: reason.to_owned() });
         }
         let mut head = entry.end;
@@ -143,7 +150,7 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    fn finish(self, backup_end: Position) -> Result<Restored, BackupError> {
+    fn finish(self, manifest: &Manifest) -> Result<Restored, BackupError> {
         if let Some(Last { segment, length, .. }) = &self.last {
             CleanMark { segment: segment.first, length: *length }.write(self.to)?;
         }
@@ -152,6 +159,7 @@ impl<'a> Restoring<'a> {
         self.to.remove(RESTORE_UNFINISHED)?;
         self.to.sync_folder()?;
         let segments = self.sealed.len() as u64 + u64::from(self.last.is_some());
-        Ok(Restored { head: self.head, backup_end, segments, bytes: self.bytes })
+        let (backup_end, made_at) = (manifest.head.position, manifest.made_at);
+        Ok(Restored { head: self.head, backup_end, made_at, segments, bytes: self.bytes })
     }
 }

@@ -1,7 +1,9 @@
 //! The folder that a backup or a restore fills, and the file in it that says that this is not done.
 
+use std::ffi::OsStr;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use thiserror::Error;
 
@@ -25,14 +27,18 @@ pub struct TargetFolder {
 }
 
 impl TargetFolder {
-    /// The folder at this path.
+    /// The folder at this path; what is in it already is left as it is.
     ///
     /// # Errors
-    /// When it can't be made or another process fills it or has a store there.
-    pub fn make(path: impl Into<PathBuf>) -> Result<Self, OpenError> {
+    /// When it can't be made, another process fills it or has a store there, or something is in it
+    /// that no earlier beginning left.
+    pub fn make(path: impl Into<PathBuf>) -> Result<Self, BackupError> {
         let path = path.into();
-        make_folder(&path)
-            .map_err(|source| OpenError::Folder { path: path.clone().into(), source })?;
+        let failed = |source| OpenError::Folder { path: path.as_path().into(), source };
+        make_folder(&path).map_err(failed)?;
+        if let Some(name) = foreign(&path).map_err(failed)? {
+            return Err(BackupError::NotEmpty { name });
+        }
         let lock = FolderLock::take(&path)?;
         Ok(Self { folder: Folder::new(path), _lock: lock })
     }
@@ -44,6 +50,20 @@ impl Deref for TargetFolder {
     fn deref(&self) -> &Folder {
         &self.folder
     }
+}
+
+/// The name of something in a folder that no beginning of a backup or a restore can have left there,
+/// where there is such a thing: among others what leads out of the folder.
+fn foreign(path: &Path) -> io::Result<Option<String>> {
+    let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    let is_mark = |name: &OsStr| name == BACKUP_UNFINISHED || name == RESTORE_UNFINISHED;
+    let begun_before = entries.iter().any(|entry| is_mark(&entry.file_name()));
+    for entry in entries {
+        if !entry.file_type()?.is_file() || !begun_before && entry.file_name() != LOCK {
+            return Ok(Some(entry.file_name().to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// What a folder is where no store may open.

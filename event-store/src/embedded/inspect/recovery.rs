@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{IndexState, InspectedSegment};
 use crate::embedded::backup::Unfit;
-use crate::log::{CleanMark, SEGMENT_HEADER_BYTES, UNFINISHED};
+use crate::log::{CleanMark, is_unfinished};
 
 /// One thing that opening a store would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(super) fn steps(
         Some(unfit) => return vec![RecoveryStep::Refuse(unfit.to_string())],
         None => {}
     }
-    let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED)).cloned();
+    let unfinished = names.iter().filter(|name| is_unfinished(name)).cloned();
     let mut steps: Vec<_> = unfinished.map(RecoveryStep::RemoveUnfinished).collect();
     let (unborn, segments) = match segments.split_last() {
         Some((last, older)) if last.is_unborn() => (Some(last), older),
@@ -109,6 +109,6 @@ pub(super) fn steps(
 impl InspectedSegment {
     /// Whether it was cut off while it was made: then it is not part of the log.
     pub(super) fn is_unborn(&self) -> bool {
-        !self.sealed && self.header.is_none() && self.bytes <= SEGMENT_HEADER_BYTES as u64
+        !self.sealed && self.header.is_none() && self.wrong.is_none()
     }
 }
