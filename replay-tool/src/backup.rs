@@ -1,13 +1,13 @@
 //! `backup`: copies the log to another folder, also while a platform writes it.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_store::backup::{Backup, BackupError, CopyProgress, Originals, TargetFolder, back_up};
 use event_store::log::{Clock as _, Disk, Folder, SystemClock};
-use event_store::{EventStore, Position, WrappingKeys};
+use event_store::{EventStore, OpenError, Position, WrappingKeys};
 use serde_json::json;
 
 use crate::command::ReplayError;
@@ -45,6 +45,8 @@ pub async fn backup(
     args: &BackupArgs,
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
+    apart(&args.to, &files.folder)?;
+    args.since.iter().try_for_each(|since| apart(&args.to, since))?;
     let (originals, head) = originals(store, files).await?;
     let args = args.clone();
     let work = move || {
@@ -110,13 +112,32 @@ pub(crate) fn telling() -> impl FnMut(CopyProgress) {
     }
 }
 
+/// That a folder to be filled is not in one that is read. A store might not open any more with a
+/// stranger among its files, and a backup is to stay as it is.
+pub(crate) fn apart(to: &Path, read: &Path) -> Result<(), ReplayError> {
+    if real(to)?.starts_with(real(read)?) {
+        return Err(ReplayError::NotApart { to: to.to_owned(), read: read.to_owned() });
+    }
+    Ok(())
+}
+
+/// Where a path leads, which need not be there yet.
+fn real(path: &Path) -> io::Result<PathBuf> {
+    let path = path::absolute(path)?;
+    let is_there = |above: &&Path| above.exists();
+    let above = path.ancestors().find(is_there).unwrap_or(Path::new("/"));
+    let below = path.strip_prefix(above).unwrap_or(Path::new(""));
+    Ok(above.canonicalize()?.join(below))
+}
+
 /// Whether what was asked for makes no sense, rather than was found bad.
 pub(crate) fn is_usage(error: &BackupError) -> bool {
-    matches!(
-        error,
+    match error {
         BackupError::NotEmpty { .. }
-            | BackupError::NoBackup { unfinished: false }
-            | BackupError::EndsBefore { .. }
-            | BackupError::Key(_)
-    )
+        | BackupError::NoBackup { unfinished: false }
+        | BackupError::EndsBefore { .. }
+        | BackupError::Target(OpenError::Locked { .. }) => true,
+        BackupError::Key(error) => error.is_for_want_of_keys(),
+        _ => false,
+    }
 }

@@ -64,6 +64,10 @@ pub enum ReplayCommand {
     ///
     /// Each segment is checked on the way. It holds all that was acknowledged before it began. One
     /// that is interrupted is no backup, and can be begun again.
+    ///
+    /// An encrypted log is backed up as it is, but checking it takes the keys that it is opened with
+    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY). They are not in the backup, which can't
+    /// be put back without them: keep each for as long as there is a backup made with it.
     Backup(BackupArgs),
 }
 
@@ -73,12 +77,17 @@ pub enum FolderCommand {
     /// Make the folder of an event store out of a backup, up to its end or to a moment
     ///
     /// All of it is checked before a store opens on it. The backup is only read.
+    ///
+    /// A backup of an encrypted log takes the keys that wrapped the log's when it was made
+    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY), also when they were changed since. What
+    /// is put back is as encrypted and wrapped as it was.
     Restore(RestoreArgs),
     /// Show what is in a folder with a log: segments, indexes, the largest streams, and what
     /// opening it would do
     ///
     /// It looks at every byte and changes nothing. Beside a running store it tells what is on the
-    /// disk at that moment.
+    /// disk at that moment. Of an encrypted log the events are looked into with its keys only
+    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY).
     Inspect(InspectArgs),
 }
 
@@ -156,6 +165,14 @@ pub enum ReplayError {
         "only the store of a data folder on this machine can be backed up: name it with --data"
     )]
     NotHere,
+    /// A folder is to be filled that is, or is inside of, one that is read.
+    #[error("{} is in {}, which is read: name a folder apart from it", to.display(), read.display())]
+    NotApart {
+        /// The folder to be filled.
+        to: PathBuf,
+        /// The folder that is read.
+        read: PathBuf,
+    },
     /// There is no such folder.
     #[error("there is no folder {}", .0.display())]
     NoSuchFolder(PathBuf),
@@ -217,6 +234,7 @@ impl ReplayError {
             | Self::NoFolder
             | Self::NotAtRest
             | Self::NotHere
+            | Self::NotApart { .. }
             | Self::NoSuchFolder(_) => USAGE,
             Self::Backup(error) if is_usage(error) => USAGE,
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,

@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use event_store::WrappingKeys;
 use event_store::inspect::{
     IndexState, Inspected, InspectedSegment, Largest, RecoveryStep, inspect as look,
@@ -13,7 +12,7 @@ use event_store::log::{Disk as _, Folder};
 use serde_json::{Value, json};
 
 use crate::command::{ReplayError, Verdict};
-use crate::output::Output;
+use crate::output::{Output, time};
 
 /// What to look at.
 #[derive(Clone, Debug, clap::Args)]
@@ -193,8 +192,4 @@ fn locked(found: &Inspected) -> usize {
 
 fn share(share: &Largest) -> Value {
     json!({ "name": share.name, "events": share.events, "bytes": share.bytes })
-}
-
-fn time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

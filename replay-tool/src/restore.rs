@@ -9,10 +9,10 @@ use event_store::log::Folder;
 use event_store::{AsOf, Position, WrappingKeys};
 use serde_json::json;
 
-use crate::backup::telling;
+use crate::backup::{apart, telling};
 use crate::command::ReplayError;
 use crate::moment::Moment;
-use crate::output::Output;
+use crate::output::{Output, time};
 
 /// What to put back, and where.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,6 +36,7 @@ pub async fn restore(
     keys: Option<Arc<WrappingKeys>>,
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
+    apart(&args.to, &args.from)?;
     let until = args.until.map(|moment| moment.0);
     let args = args.clone();
     let work = move || {
@@ -50,19 +51,23 @@ pub async fn restore(
         "segments": restored.segments,
         "bytes": restored.bytes,
         "backup_end": restored.backup_end.to_string(),
+        "backup_made_at": time(restored.made_at),
     });
     let line = format!(
         "restored up to position {}: {} bytes in {} segments, all checked; its head is {head}",
         head.position, restored.bytes, restored.segments,
     );
     output.result(&document, &line)?;
-    if let Some(AsOf::Position(asked)) = until
-        && asked > head.position
-    {
-        output.remark(&format!(
+    match until {
+        Some(AsOf::Position(asked)) if asked > head.position => output.remark(&format!(
             "(the events from {} to {asked} are of an append that goes on behind {asked})",
             Position::new(head.position.get() + 1)
-        ))?;
+        ))?,
+        Some(AsOf::Time(asked)) if asked > restored.made_at => output.remark(&format!(
+            "(the backup was made at {}: nothing that came after is in it)",
+            time(restored.made_at)
+        ))?,
+        _ => {}
     }
     Ok(())
 }

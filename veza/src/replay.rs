@@ -92,8 +92,9 @@ impl PartsError {
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
             | Self::Keys(_)
-            | Self::Store(OpenError::Key(_))
             | Self::DatabaseUrl => USAGE,
+            Self::Store(OpenError::Key(error)) if error.is_for_want_of_keys() => USAGE,
+            Self::Store(OpenError::Key(_) | OpenError::Unfit(_)) => FOUND_BAD,
             Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
             _ => UNREACHABLE,
         }
