@@ -8,14 +8,14 @@ mod damage;
 mod dice;
 #[path = "given/encrypted.rs"]
 mod encrypted;
+#[path = "backup/folders.rs"]
+mod folders;
 #[path = "given/events.rs"]
 mod given;
 #[path = "backup/increments.rs"]
 mod increments;
 #[path = "backup/kills.rs"]
 mod kills;
-#[path = "backup/folders.rs"]
-mod folders;
 #[path = "backup/locked.rs"]
 mod locked;
 #[path = "backup/moments.rs"]

@@ -243,6 +243,7 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
     let cases = [
         ("EVENTSTORE_LISTEN", "banana", "EVENTSTORE_LISTEN: must be an address and a port"),
         ("EVENTSTORE_SCAVENGE_EVERY", "daily", "EVENTSTORE_SCAVENGE_EVERY: must be off, or"),
+        ("EVENTSTORE_SCRUB_EVERY", "weekly", "EVENTSTORE_SCRUB_EVERY: must be off, or"),
         ("EVENTSTORE_INSECURE", "banana", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "2", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "no", "say --insecure to mean it"),

@@ -14,8 +14,8 @@ use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::look_at_index;
 use crate::log::{
-    AuditHead, ChainEnd, CleanMark, Disk, Look, Segment, SegmentKeys, check_active,
-    check_sealed, is_unborn, is_written, look, look_locked, segment_files, segment_name, u32_at,
+    AuditHead, ChainEnd, CleanMark, Disk, Look, Segment, SegmentKeys, check_active, check_sealed,
+    is_unborn, is_written, look, look_locked, segment_files, segment_name, u32_at,
 };
 use crate::position::Position;
 use counting::Counting;
