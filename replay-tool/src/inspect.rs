@@ -176,8 +176,11 @@ fn lines(found: &Inspected) -> Vec<String> {
             locked(found)
         ));
     }
-    let closed = if found.clean.is_some() { "was closed" } else { "is open, or was not closed" };
-    lines.push(format!("its store {closed} in peace"));
+    if !matches!(found.recovery[..], [RecoveryStep::RefuseBackup | RecoveryStep::BeginLog]) {
+        let closed =
+            if found.clean.is_some() { "was closed" } else { "is open, or was not closed" };
+        lines.push(format!("its store {closed} in peace"));
+    }
     if found.recovery.is_empty() {
         lines.push("opening it has nothing to mend".to_owned());
     }

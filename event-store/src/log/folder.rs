@@ -47,12 +47,17 @@ impl Disk for Folder {
     }
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path.join(name);
+        // Else a pipe of that name would be waited for, and a folder give an error without a name.
+        if fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+            return Err(io::Error::other(format!("{name} is no file")));
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(!self.read_only)
             .create(create && !self.read_only)
             .truncate(false)
-            .open(self.path.join(name))?;
+            .open(path)?;
         Ok(Arc::new(file))
     }
 

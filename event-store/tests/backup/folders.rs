@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use event_store::backup::TargetFolder;
 use event_store::log::Folder;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 
@@ -71,6 +72,31 @@ async fn a_folder_is_filled_through_a_link_and_by_one_at_a_time() {
     let full = TargetFolder::make(&folder);
     drop(target);
     assert!(matches!(full, Err(BackupError::NotEmpty { .. })), "{full:?}");
+}
+
+/// Given a folder or a pipe where a file of the backup should be, then it is named, and nobody waits.
+#[tokio::test]
+async fn what_is_no_file_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let (disk, store, _) = small_log().await;
+    let (folder, to) = (root.path().join("backup"), root.path().join("to"));
+    let target = TargetFolder::make(&folder).unwrap();
+    back_up_to(&disk, store.head().await.unwrap(), &*target, None).unwrap();
+    for name in ["00000000000000000001.log", "BACKUP"] {
+        let file = folder.join(name);
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        for _ in 0..2 {
+            let to = TargetFolder::make(&to).unwrap();
+            let refused = put_back(&Folder::read_only(&folder), &*to, None).unwrap_err();
+            let said = format!("{refused:?}");
+            assert!(said.contains(&format!("{name} is no file")), "{said}");
+            if file.is_dir() {
+                fs::remove_dir(&file).unwrap();
+                mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            }
+        }
+    }
 }
 
 /// A file where the folder of a backup should be is no backup.

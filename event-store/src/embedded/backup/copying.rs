@@ -85,7 +85,11 @@ fn open(disk: &dyn Disk, entry: &FileEntry) -> Result<Arc<dyn DiskFile>, BackupE
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(damaged(entry, "it is missing"));
         }
-        opened => opened?,
+        Err(error) => {
+            let named = format!("{}: {error}", entry.name);
+            return Err(io::Error::new(error.kind(), named).into());
+        }
+        Ok(file) => file,
     };
     let length = file.length()?;
     if length != entry.bytes {
