@@ -65,9 +65,9 @@ pub enum ReplayCommand {
     /// Each segment is checked on the way. It holds all that was acknowledged before it began. One
     /// that is interrupted is no backup, and can be begun again.
     ///
-    /// An encrypted log is backed up as it is, but checking it takes the keys that it is opened with
-    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY). They are not in the backup, which can't
-    /// be put back without them: keep each for as long as there is a backup made with it.
+    /// An encrypted log is backed up as it is, but checking it takes the keys that it is opened
+    /// with (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY). They are not in the backup, which
+    /// can't be put back without them: keep each for as long as there is a backup made with it.
     Backup(BackupArgs),
 }
 
@@ -166,7 +166,7 @@ pub enum ReplayError {
     )]
     NotHere,
     /// A folder is to be filled that is, or is inside of, one that is read.
-    #[error("{} is in {}, which is read: name a folder apart from it", to.display(), read.display())]
+    #[error("{} is in {}, which is read: name a folder apart", to.display(), read.display())]
     NotApart {
         /// The folder to be filled.
         to: PathBuf,

@@ -120,8 +120,8 @@ pub async fn rotate(keys: Option<&KeySource>, store: &EmbeddedStore) -> anyhow::
     let rotated = store.rotate_keys(keys).await?;
     let (all, rewrapped) = (rotated.keys, rotated.rewrapped);
     Ok(format!(
-        "all {all} keys of segments are wrapped by {first}, {rewrapped} of them anew; the log needs \
-         no other key any more, but each backup made before needs those it was made with"
+        "all {all} keys of segments are wrapped by {first}, {rewrapped} of them anew; the log \
+         needs no other key any more, but each backup made before needs those it was made with"
     ))
 }
 

@@ -74,7 +74,8 @@ async fn a_folder_is_filled_through_a_link_and_by_one_at_a_time() {
     assert!(matches!(full, Err(BackupError::NotEmpty { .. })), "{full:?}");
 }
 
-/// Given a folder or a pipe where a file of the backup should be, then it is named, and nobody waits.
+/// Given a folder or a pipe where a file of the backup should be, then it is named, and nobody
+/// waits.
 #[tokio::test]
 async fn what_is_no_file_is_named() {
     let root = tempfile::tempdir().unwrap();

@@ -52,8 +52,8 @@ impl Deref for TargetFolder {
     }
 }
 
-/// The name of something in a folder that no beginning of a backup or a restore can have left there,
-/// where there is such a thing: among others what leads out of the folder.
+/// The name of something in a folder that no beginning of a backup or a restore can have left
+/// there, where there is such a thing: among others what leads out of the folder.
 fn foreign(path: &Path) -> io::Result<Option<String>> {
     let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     let is_mark = |name: &OsStr| name == BACKUP_UNFINISHED || name == RESTORE_UNFINISHED;

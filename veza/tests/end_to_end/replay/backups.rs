@@ -73,46 +73,8 @@ async fn a_backup_of_a_running_platform_is_put_back_up_to_any_moment() {
     ends_with(&platform, &args, 2, "the backup ends at position").await;
     ends_with(&platform, &["inspect", &nowhere], 2, "there is no folder").await;
 
-    // Folders that are read are not filled, nor is anything inside of them.
-    let data = platform.data().to_str().unwrap();
-    let link = path("link");
-    std::os::unix::fs::symlink(data, &link).unwrap();
-    for to in ["/events", "/events/backup", "/events/1/../backup"] {
-        for data in [data, &link] {
-            let to = format!("{data}{to}");
-            ends_with(&platform, &["backup", "--to", &to], 2, "name a folder apart").await;
-            assert!(!Path::new(data).join("events/backup").exists());
-        }
-    }
-    let inside = format!("{first}/inside");
-    let args = ["restore", "--from", &first, "--to", &inside];
-    ends_with(&platform, &args, 2, "name a folder apart").await;
-    let args = ["backup", "--to", &inside, "--since", &first];
-    ends_with(&platform, &args, 2, "name a folder apart").await;
-    // A store's own folder, and one with something in it, stay as they are.
-    let running = format!("{data}/events");
-    let args = ["restore", "--from", &first, "--to", &running];
-    ends_with(&platform, &args, 2, "is in the folder").await;
-    ends_with(&platform, &["restore", "--from", &first, "--to", data], 2, "is in the folder").await;
-    assert!(!platform.data().join("LOCK").exists());
-    let file = path("file");
-    std::fs::write(&file, "a file").unwrap();
-    ends_with(&platform, &["backup", "--to", &file], 1, "can't use the folder").await;
-    ends_with(&platform, &["restore", "--from", &file, "--to", &empty], 2, "no backup in").await;
-    ends_with(&platform, &["backup", "--to", &empty, "--since", &file], 2, "no backup in").await;
-    ends_with(&platform, &["inspect", &file], 2, "there is no folder").await;
-
-    // Before the first event there is a log without events; later than the backup, all of it.
-    let (none, later) = (path("none"), path("later"));
-    let to = format!("{none}/events");
-    let args = ["restore", "--from", &first, "--to", &to, "--until", "2001-01-31T12:00:00Z"];
-    assert_eq!(replay(&platform, &args).await.documents()[0]["head"], "0");
-    assert!(events(Path::new(&none)).await.is_empty());
-    let to = format!("{later}/events");
-    let restore = ["restore", "--from", &first, "--to", &to, "--until", "2999-01-31T12:00:00Z"];
-    let said = Said::by(platform.replay_command(&restore)).await;
-    assert!(said.code == Some(0) && said.out.contains("(the backup was made at "), "{said:?}");
-    assert_eq!(events(Path::new(&later)).await.len().to_string(), head);
+    leaves_what_it_reads(&platform, root.path(), &first).await;
+    ends_anywhere(&platform, root.path(), &first, &head).await;
 
     ends_with(&platform, &["inspect", &first], 0, "it is a backup").await;
 
@@ -126,4 +88,54 @@ async fn a_backup_of_a_running_platform_is_put_back_up_to_any_moment() {
     ends_with(&platform, &["inspect", &first], 1, "00000000000000000001.log").await;
     ends_with(&platform, &["inspect", &empty], 1, "was not finished").await;
     platform.stop().await;
+}
+
+/// That no folder that is read is filled, nor one inside of it, nor one with something in it.
+async fn leaves_what_it_reads(platform: &Platform, root: &Path, first: &str) {
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    let empty = path("empty");
+    // Folders that are read are not filled, nor is anything inside of them.
+    let data = platform.data().to_str().unwrap();
+    let link = path("link");
+    std::os::unix::fs::symlink(data, &link).unwrap();
+    for to in ["/events", "/events/backup", "/events/1/../backup"] {
+        for data in [data, &link] {
+            let to = format!("{data}{to}");
+            ends_with(platform, &["backup", "--to", &to], 2, "name a folder apart").await;
+            assert!(!Path::new(data).join("events/backup").exists());
+        }
+    }
+    let inside = format!("{first}/inside");
+    let args = ["restore", "--from", first, "--to", &inside];
+    ends_with(platform, &args, 2, "name a folder apart").await;
+    let args = ["backup", "--to", &inside, "--since", first];
+    ends_with(platform, &args, 2, "name a folder apart").await;
+    // A store's own folder, and one with something in it, stay as they are.
+    let running = format!("{data}/events");
+    let args = ["restore", "--from", first, "--to", &running];
+    ends_with(platform, &args, 2, "is in the folder").await;
+    ends_with(platform, &["restore", "--from", first, "--to", data], 2, "is in the folder").await;
+    assert!(!platform.data().join("LOCK").exists());
+    let file = path("file");
+    std::fs::write(&file, "a file").unwrap();
+    ends_with(platform, &["backup", "--to", &file], 1, "can't use the folder").await;
+    ends_with(platform, &["restore", "--from", &file, "--to", &empty], 2, "no backup in").await;
+    ends_with(platform, &["backup", "--to", &empty, "--since", &file], 2, "no backup in").await;
+    ends_with(platform, &["inspect", &file], 2, "there is no folder").await;
+}
+
+/// That a backup with this head is put back up to moments before and after all of it.
+async fn ends_anywhere(platform: &Platform, root: &Path, first: &str, head: &str) {
+    let path = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    // Before the first event there is a log without events; later than the backup, all of it.
+    let (none, later) = (path("none"), path("later"));
+    let to = format!("{none}/events");
+    let args = ["restore", "--from", first, "--to", &to, "--until", "2001-01-31T12:00:00Z"];
+    assert_eq!(replay(platform, &args).await.documents()[0]["head"], "0");
+    assert!(events(Path::new(&none)).await.is_empty());
+    let to = format!("{later}/events");
+    let restore = ["restore", "--from", first, "--to", &to, "--until", "2999-01-31T12:00:00Z"];
+    let said = Said::by(platform.replay_command(&restore)).await;
+    assert!(said.code == Some(0) && said.out.contains("(the backup was made at "), "{said:?}");
+    assert_eq!(events(Path::new(&later)).await.len().to_string(), head);
 }
