@@ -8,6 +8,7 @@ mod blocks;
 mod bloom;
 mod catalog;
 mod file;
+mod look;
 mod memory;
 mod ordinals;
 mod sealed;
@@ -17,6 +18,8 @@ mod table;
 /// The hash that sorts streams in an index.
 pub(crate) use crate::log::name_hash as stream_hash;
 pub(crate) use catalog::{Catalog, Located, Page, Place, StreamRuns, Tail};
+pub use look::IndexState;
+pub(crate) use look::look_at_index;
 pub(crate) use memory::{MemoryIndex, TOMBSTONE_REVISION};
 pub(crate) use sealed::{Remade, Sealed};
 pub(crate) use secondary::IndexKey;

@@ -47,9 +47,10 @@ mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{
-    EmbeddedOptions, EmbeddedStore, OpenError, ScavengeError, ScavengeOptions, ScavengeProgress,
-    ScavengeStatus, Scavenged, Verified,
+    EmbeddedOptions, EmbeddedStore, OpenError, Rot, ScavengeError, ScavengeOptions,
+    ScavengeProgress, ScavengeStatus, Scavenged, ScrubOptions, Scrubbed, Verified,
 };
+pub use embedded::{backup, inspect};
 pub use encryption::{WrappingKeys, WrappingKeysError};
 pub use error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError, TooLarge,

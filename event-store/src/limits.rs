@@ -130,3 +130,16 @@ pub const PARKED_BATCH_MAX: usize = 512;
 
 /// Latencies that the statistics of one consumer go by.
 pub const LATENCIES_MAX: usize = 1000;
+
+/// Streams, and categories, of which inspecting a folder counts the events.
+pub const INSPECTED_NAMES_MAX: usize = 1_000_000;
+
+/// How fast a scrub reads, in bytes a second, unless asked for otherwise: a log of 1 TB takes a day
+/// and a half.
+pub const SCRUB_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
+
+/// Damaged places that are remembered of the last scrub.
+pub const ROT_REMEMBERED_MAX: usize = 100;
+
+/// The largest manifest of a backup that is read, in bytes: that of a log of some 40 TB.
+pub const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -33,12 +33,14 @@ pub use simulated::{Fault, SimDisk};
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
 pub(crate) use frame::{FrameBuilder, Kinds, kind_hash};
+pub(crate) use key_file::KeyOf;
 pub(crate) use mark::Mark;
 pub(crate) use new_segment::NewSegment;
 pub(crate) use recovery::{
-    ScannedRecord, recover_active, recover_sealed, scan_whole, segments_on, try_scan_whole,
+    Look, ScannedRecord, check_active, check_sealed, is_written, look, look_locked, recover_active,
+    recover_sealed, scan_whole, scan_written, segment_files, segments_on, try_scan_whole,
 };
 pub(crate) use rewrite::{Rewrite, discard_segment, replace_segment};
-pub(crate) use segment::{RecordPlace, Segment, index_name};
+pub(crate) use segment::{RecordPlace, Segment, index_name, is_unborn, segment_name};
 pub(crate) use segment_keys::SegmentKeys;
-pub(crate) use unfinished::{remove_unfinished, unfinished};
+pub(crate) use unfinished::{is_unfinished, remove_unfinished, unfinished};

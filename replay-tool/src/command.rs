@@ -1,21 +1,28 @@
 //! The command line of `veza-replay`, and what its commands end with.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aggregates::{LoadError, StateError};
-use event_store::{EmbeddedStore, EventStore, ReadError, ScavengeError, StoreError, StreamName};
+use event_store::backup::BackupError;
+use event_store::{
+    EmbeddedStore, EventStore, ReadError, ScavengeError, StoreError, StreamName, WrappingKeys,
+};
 use projections::runner::BatchError;
 use projections::{QueryError, RebuildError, is_unreachable};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::{BackupArgs, LogFiles, backup, is_usage};
 use crate::events::{EventsArgs, events};
+use crate::inspect::{InspectArgs, inspect};
 use crate::models::{Models, models};
 use crate::moment::Moment;
 use crate::output::Output;
 use crate::parked::{ParkedArgs, RetryArgs, parked, retry};
 use crate::rebuild::{RebuildArgs, rebuild};
+use crate::restore::{RestoreArgs, restore};
 use crate::sagas::{SagasArgs, sagas};
 use crate::scavenge::{ScavengeArgs, scavenge};
 use crate::state::{FoldSaga, StateArgs, state};
@@ -53,6 +60,35 @@ pub enum ReplayCommand {
     /// What a stream's metadata hides goes, and what was deleted; the last event of a stream that
     /// can go on stays. It can be stopped at any moment, and then goes on where it was.
     Scavenge(ScavengeArgs),
+    /// Copy the log to another folder, also while the platform writes it (on its machine)
+    ///
+    /// Each segment is checked on the way. It holds all that was acknowledged before it began. One
+    /// that is interrupted is no backup, and can be begun again.
+    ///
+    /// An encrypted log is backed up as it is, but checking it takes the keys that it is opened
+    /// with (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY). They are not in the backup, which
+    /// can't be put back without them: keep each for as long as there is a backup made with it.
+    Backup(BackupArgs),
+}
+
+/// What can be asked of a folder, without a store that has it open.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum FolderCommand {
+    /// Make the folder of an event store out of a backup, up to its end or to a moment
+    ///
+    /// All of it is checked before a store opens on it. The backup is only read.
+    ///
+    /// A backup of an encrypted log takes the keys that wrapped the log's when it was made
+    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY), also when they were changed since. What
+    /// is put back is as encrypted and wrapped as it was.
+    Restore(RestoreArgs),
+    /// Show what is in a folder with a log: segments, indexes, the largest streams, and what
+    /// opening it would do
+    ///
+    /// It looks at every byte and changes nothing. Beside a running store it tells what is on the
+    /// disk at that moment. Of an encrypted log the events are looked into with its keys only
+    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY).
+    Inspect(InspectArgs),
 }
 
 /// What can be asked of the read models, and done about them.
@@ -124,6 +160,25 @@ pub enum ReplayError {
     /// The log could not be scavenged.
     #[error(transparent)]
     Scavenge(#[from] ScavengeError),
+    /// The store was to be backed up, and its folder is not on this machine.
+    #[error(
+        "only the store of a data folder on this machine can be backed up: name it with --data"
+    )]
+    NotHere,
+    /// A folder is to be filled that is, or is inside of, one that is read.
+    #[error("{} is in {}, which is read: name a folder apart", to.display(), read.display())]
+    NotApart {
+        /// The folder to be filled.
+        to: PathBuf,
+        /// The folder that is read.
+        read: PathBuf,
+    },
+    /// There is no such folder.
+    #[error("there is no folder {}", .0.display())]
+    NoSuchFolder(PathBuf),
+    /// A backup could not be made, or not be put back.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A read model could not be rebuilt; the live one is as it was.
     #[error("{0}")]
     Rebuild(#[source] RebuildError),
@@ -169,6 +224,7 @@ impl ReplayError {
             Self::Read(ReadError::Store(error)) | Self::Store(error) => Some(error),
             Self::State(StateError::Load(LoadError::Store(error))) => Some(error),
             Self::Scavenge(ScavengeError::Store(error)) => Some(error),
+            Self::Backup(BackupError::Store(error)) => Some(error),
             _ => None,
         };
         match self {
@@ -176,17 +232,23 @@ impl ReplayError {
             Self::State(StateError::NoAggregate { .. })
             | Self::NoSuchModel { .. }
             | Self::NoFolder
-            | Self::NotAtRest => USAGE,
+            | Self::NotAtRest
+            | Self::NotHere
+            | Self::NotApart { .. }
+            | Self::NoSuchFolder(_) => USAGE,
+            Self::Backup(error) if is_usage(error) => USAGE,
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,
             _ => FOUND_BAD,
         }
     }
 }
 
-/// Carries out a command on the log; `folder` is the store itself where it is a folder at rest.
+/// Carries out a command on the log; `folder` is the store itself where it is a folder at rest, and
+/// `files` those of its log, where they are on this machine.
 pub async fn run(
     store: &dyn EventStore,
     folder: Option<&EmbeddedStore>,
+    files: Option<&LogFiles>,
     fold_saga: FoldSaga,
     command: &ReplayCommand,
     output: &mut Output<'_>,
@@ -197,6 +259,25 @@ pub async fn run(
         ReplayCommand::State(args) => state(store, fold_saga, args, output).await?,
         ReplayCommand::Verify(args) => return verify(store, folder, args, output).await,
         ReplayCommand::Scavenge(args) => scavenge(folder, args, output).await?,
+        ReplayCommand::Backup(args) => {
+            let files = files.ok_or(ReplayError::NotHere)?;
+            backup(store, files, args, output).await?;
+        }
+    }
+    Ok(Verdict::Good)
+}
+
+/// Carries out a command on a folder; `data` is the data folder, where none is named, and `keys`
+/// are those that a log is encrypted with.
+pub async fn run_on_folder(
+    data: &Path,
+    keys: Option<Arc<WrappingKeys>>,
+    command: &FolderCommand,
+    output: &mut Output<'_>,
+) -> Result<Verdict, ReplayError> {
+    match command {
+        FolderCommand::Restore(args) => restore(args, keys, output).await?,
+        FolderCommand::Inspect(args) => return inspect(args, data, keys, output).await,
     }
     Ok(Verdict::Good)
 }

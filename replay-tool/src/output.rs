@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use event_store::{ContentType, RecordedEvent};
 use serde_json::{Value, json};
 
@@ -66,6 +67,11 @@ impl<'a> Output<'a> {
             Format::Json => Ok(()),
         }
     }
+}
+
+/// A time, for people and programs.
+pub fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 /// An event as a document.

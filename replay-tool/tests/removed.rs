@@ -68,7 +68,7 @@ async fn told(
     let mut said = Vec::new();
     let mut output = Output::new(&mut said, format);
     let fold = |_: &[_]| Err("no run of a saga is looked at".to_owned());
-    let verdict = run(store, folder, fold, &command, &mut output).await.unwrap();
+    let verdict = run(store, folder, None, fold, &command, &mut output).await.unwrap();
     (String::from_utf8(said).unwrap(), verdict)
 }
 

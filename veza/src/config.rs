@@ -50,6 +50,8 @@ pub struct Config {
     pub encryption: Encryption,
     /// How often it is scavenged; none: never.
     pub event_store_scavenge_every: Option<Duration>,
+    /// How often it is read whole to find what has rotted; none: never.
+    pub event_store_scrub_every: Option<Duration>,
     /// PostgreSQL by URL; none: the private one.
     pub database_url: Option<String>,
     /// Meilisearch by URL; none: search is PostgreSQL's.
@@ -99,6 +101,7 @@ impl Config {
             encryption: encryption(layers)?,
             event_store_scavenge_every: layers
                 .needed("event_store_scavenge_every", values::period)?,
+            event_store_scrub_every: layers.needed("event_store_scrub_every", values::period)?,
             database_url: layers.wanted("database_url", values::postgres_url)?,
             meilisearch_url: layers.wanted("meilisearch_url", values::http_url)?,
             meilisearch_key: layers.wanted("meilisearch_key", values::header_text)?,
@@ -232,6 +235,7 @@ mod tests {
             ("VEZA_HTTP", "8080"),
             ("VEZA_EVENT_STORE", "postgres://a"),
             ("VEZA_EVENT_STORE_SCAVENGE_EVERY", "daily"),
+            ("VEZA_EVENT_STORE_SCRUB_EVERY", "weekly"),
             ("VEZA_DATABASE_URL", "mysql://u:hush@h"),
             ("VEZA_MEILISEARCH_URL", "hush"),
             ("VEZA_MEILISEARCH_KEY", "hush\nhush"),

@@ -61,6 +61,14 @@ impl KeySource {
 }
 
 impl Encryption {
+    /// The keys, where there are any.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn keys(&self) -> Result<Option<Arc<WrappingKeys>>, WrappingKeysError> {
+        Ok(self.keys.as_ref().map(KeySource::read).transpose()?.map(Arc::new))
+    }
+
     /// How the store in this folder is to be opened.
     ///
     /// # Errors
@@ -112,8 +120,8 @@ pub async fn rotate(keys: Option<&KeySource>, store: &EmbeddedStore) -> anyhow::
     let rotated = store.rotate_keys(keys).await?;
     let (all, rewrapped) = (rotated.keys, rotated.rewrapped);
     Ok(format!(
-        "all {all} keys of segments are wrapped by {first}, {rewrapped} of them anew; no other key \
-         is needed any more"
+        "all {all} keys of segments are wrapped by {first}, {rewrapped} of them anew; the log \
+         needs no other key any more, but each backup made before needs those it was made with"
     ))
 }
 

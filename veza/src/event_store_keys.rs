@@ -33,8 +33,10 @@ enum KeysCommand {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Wrap the whole log by the first key, so that the others can go: of a folder at rest; a
+    /// Wrap the whole log by the first key, so that it needs no other: of a folder at rest; a
     /// running platform does it when it gets SIGUSR1
+    ///
+    /// Backups stay as they are: keep an old key for as long as there is a backup made with it.
     Rotate,
 }
 

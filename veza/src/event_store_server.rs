@@ -18,6 +18,7 @@ use crate::data_folder;
 use crate::open_files;
 use crate::run_file::RunFile;
 use crate::scavenging::{SCAVENGE_EVERY, scavenge_every};
+use crate::scrubbing::{SCRUB_EVERY, scrub_every};
 
 /// The data folder and the address when nobody names others.
 const DATA: &str = "./veza-data";
@@ -40,6 +41,10 @@ pub struct EventStoreArgs {
     /// (EVENTSTORE_SCAVENGE_EVERY; by default 24h)
     #[arg(long, value_name = "TIME")]
     scavenge_every: Option<String>,
+    /// How often the log is read whole, slowly, to find what has rotted on the disk, as 24h, 7d, or
+    /// off (EVENTSTORE_SCRUB_EVERY; by default 7d)
+    #[arg(long, value_name = "TIME")]
+    scrub_every: Option<String>,
     /// Let everybody who reaches the port do everything, from other machines too
     /// (EVENTSTORE_INSECURE=on)
     #[arg(long)]
@@ -57,6 +62,8 @@ pub struct Settings {
     pub advertise_host: Option<String>,
     /// How often it is scavenged; none: never.
     pub scavenge_every: Option<Duration>,
+    /// How often it is scrubbed; none: never.
+    pub scrub_every: Option<Duration>,
     /// Whether other machines may reach it, and then do everything.
     pub insecure: bool,
 }
@@ -78,16 +85,20 @@ impl EventStoreArgs {
         let listen = given(self.listen.map(|value| (value, "--listen")), "EVENTSTORE_LISTEN")?;
         let host = self.advertise_host.map(|value| (value, "--advertise-host"));
         let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
+        let every = |flag, name: &str, default: &str| {
+            let given = given(flag, name)?.unwrap_or_else(|| (default.to_owned(), Origin::Default));
+            read(given, values::period)
+        };
         let scavenge = self.scavenge_every.map(|value| (value, "--scavenge-every"));
-        let scavenge = given(scavenge, "EVENTSTORE_SCAVENGE_EVERY")?
-            .unwrap_or_else(|| (SCAVENGE_EVERY.to_owned(), Origin::Default));
+        let scrub = self.scrub_every.map(|value| (value, "--scrub-every"));
         let insecure = set(&variable, "EVENTSTORE_INSECURE")?;
         let insecure = insecure.map(|given| read(given, values::switch)).transpose()?;
         Ok(Settings {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
             listen: listen.map_or(Ok(LISTEN), |given| read(given, values::address))?,
             advertise_host: host.map(|(value, _)| value),
-            scavenge_every: read(scavenge, values::period)?,
+            scavenge_every: every(scavenge, "EVENTSTORE_SCAVENGE_EVERY", SCAVENGE_EVERY)?,
+            scrub_every: every(scrub, "EVENTSTORE_SCRUB_EVERY", SCRUB_EVERY)?,
             insecure: self.insecure || insecure.unwrap_or(false),
         })
     }
@@ -140,6 +151,10 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     if let Some(period) = args.scavenge_every {
         let passes = scavenge_every(Arc::clone(&store), period);
         tokio::spawn(stop.clone().run_until_cancelled_owned(passes));
+    }
+    if let Some(period) = args.scrub_every {
+        let scrubs = scrub_every(Arc::clone(&store), period);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(scrubs));
     }
     open_files::raise();
     let options = ServeOptions {

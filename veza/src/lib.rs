@@ -48,6 +48,7 @@ pub mod replay;
 pub mod resume;
 pub mod run_file;
 pub mod scavenging;
+pub mod scrubbing;
 pub mod serve;
 pub mod signing_keys;
 pub mod stopping;

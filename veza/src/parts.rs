@@ -22,6 +22,7 @@ use crate::open_files;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 use crate::scavenging::scavenge_every;
+use crate::scrubbing::scrub_every;
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
@@ -69,6 +70,10 @@ impl Events {
         if let Some(period) = config.event_store_scavenge_every {
             let passes = scavenge_every(Arc::clone(&store), period);
             tokio::spawn(closing.clone().run_until_cancelled_owned(passes));
+        }
+        if let Some(period) = config.event_store_scrub_every {
+            let scrubs = scrub_every(Arc::clone(&store), period);
+            tokio::spawn(closing.clone().run_until_cancelled_owned(scrubs));
         }
         let connections_max = open_files::event_store_connections();
         let options = ServeOptions { connections_max, ..ServeOptions::default() };

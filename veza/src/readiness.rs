@@ -184,6 +184,7 @@ impl Readiness {
         let (store, models) = tokio::join!(self.store(), self.models());
         let mut parts = BTreeMap::new();
         let (mut missing, mut degraded) = (Vec::new(), self.held_up());
+        degraded.extend(self.rotten());
         let mut needed = |part, answer: Result<(), String>| {
             part_up(part, answer.is_ok());
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
@@ -250,6 +251,13 @@ impl Readiness {
             degraded.push("no sagas are run: the log says why".to_owned());
         }
         degraded
+    }
+
+    /// What is damaged in sealed segments of the log; all else of it is served.
+    fn rotten(&self) -> Option<String> {
+        let rot = self.embedded.as_ref()?.rot();
+        let first = rot.first()?;
+        Some(format!("{} segments of the log have rotted: {}", rot.len(), first.what))
     }
 
     async fn store(&self) -> Result<(), String> {

@@ -10,8 +10,8 @@ use event_store::{
     ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, RecordedEvent,
     StoreError, WrappingKeysError,
 };
-use replay_tool::Models;
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
+use replay_tool::{LogFiles, Models};
 use sagas::orchestrator::SagaState;
 use sagas::orchestrator::journal::decode;
 use serde_json::Value;
@@ -92,8 +92,9 @@ impl PartsError {
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
             | Self::Keys(_)
-            | Self::Store(OpenError::Key(_))
             | Self::DatabaseUrl => USAGE,
+            Self::Store(OpenError::Key(error)) if error.is_for_want_of_keys() => USAGE,
+            Self::Store(OpenError::Key(_) | OpenError::Unfit(_)) => FOUND_BAD,
             Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
             _ => UNREACHABLE,
         }
@@ -112,6 +113,8 @@ fn plain(error: &io::Error) -> String {
 pub struct Log {
     store: Arc<dyn EventStore>,
     embedded: Option<Arc<EmbeddedStore>>,
+    /// The files of its log, when they are on this machine.
+    files: Option<LogFiles>,
 }
 
 impl Log {
@@ -135,10 +138,12 @@ impl Log {
         if !folder.is_dir() {
             return Err(PartsError::NoStore(data.to_owned()));
         }
-        match EmbeddedStore::open(config.encryption.options(&folder)?).await {
+        let options = config.encryption.options(&folder)?;
+        let files = Some(LogFiles { folder, keys: config.encryption.keys()? });
+        match EmbeddedStore::open(options).await {
             Ok(store) => {
                 let store = Arc::new(store);
-                Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store) })
+                Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store), files })
             }
             Err(OpenError::Locked { .. }) => {
                 let address = run_file::event_store(data)
@@ -146,7 +151,8 @@ impl Log {
                 // The official client first waits as long as between two attempts to find a node,
                 // by default half a second, which on this machine would be most of any command.
                 let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
-                Self::over_network(&connection).await
+                let log = Self::over_network(&connection).await?;
+                Ok(Self { files, ..log })
             }
             Err(error) => Err(error.into()),
         }
@@ -155,12 +161,17 @@ impl Log {
     async fn over_network(connection: &str) -> Result<Self, PartsError> {
         let store = ClientStore::new(connection)?;
         someone_answers(&store).await?;
-        Ok(Self { store: Arc::new(store), embedded: None })
+        Ok(Self { store: Arc::new(store), embedded: None, files: None })
     }
 
     /// The store itself, when it is that of a folder at rest.
     pub fn folder(&self) -> Option<&EmbeddedStore> {
         self.embedded.as_deref()
+    }
+
+    /// The files of its log, when they are on this machine.
+    pub fn files(&self) -> Option<&LogFiles> {
+        self.files.as_ref()
     }
 
     /// The store.

@@ -189,12 +189,61 @@ async fn the_log_is_encrypted_by_a_key_file_which_is_changed_while_it_serves() {
     assert_eq!(replay(false).output().await.unwrap().status.code(), Some(2));
 }
 
+/// An operator's way with an encrypted log: backed up, looked at and put back with the keys; and
+/// whoever has not the keys is told so in one line.
+#[tokio::test]
+async fn an_encrypted_log_is_backed_up_and_put_back_with_its_keys() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(keys_command(&data, &["new", "--name", "first"]).await.status.success());
+    let mut server = command(&data, "127.0.0.1:0");
+    server.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+    let (server, address) = started(server).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let event = EventData::json("Heard", &json!({ "n": 1 })).unwrap();
+    let options = AppendToStreamOptions::default();
+    client.append_to_stream("song-1", &options, event).await.unwrap();
+    Command::new("kill").args(["-TERM", &server.id().unwrap().to_string()]).status().await.unwrap();
+    assert!(server.wait_with_output().await.unwrap().status.success());
+
+    let replay = async |with_keys: bool, arguments: &[&str]| {
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        replay.args(arguments).arg("--data").arg(data.path());
+        if with_keys {
+            replay.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+        }
+        let output = replay.output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let path = |name: &str| data.path().join(name).to_str().unwrap().to_owned();
+    let (backup, restored) = (path("backup"), path("restored/events"));
+    let backing_up = ["backup", "--to", &backup];
+    let restoring = ["restore", "--from", &backup, "--to", &restored];
+    for arguments in [&backing_up[..], &restoring] {
+        let (code, _, said) = replay(false, arguments).await;
+        assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+        assert!(said.contains("is encrypted, and no key was given"), "{said}");
+        assert_eq!(replay(true, arguments).await.0, Some(0));
+    }
+    let restored = path("restored");
+    let (code, told, _) = replay(false, &["inspect", &restored]).await;
+    assert!(code == Some(0) && told.contains("records not checked"), "{code:?} {told}");
+    let (code, told, _) = replay(true, &["inspect", &restored]).await;
+    assert!(code == Some(0) && told.contains("  encrypted\n"), "{code:?} {told}");
+    let mut events = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    events.arg("--data").arg(&restored).arg("events");
+    events.env("VEZA_EVENT_STORE_KEY_FILE", data.path().join("keys"));
+    let found = events.output().await.unwrap();
+    assert!(String::from_utf8(found.stdout).unwrap().contains("song-1@0  Heard"));
+}
+
 #[tokio::test]
 async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() {
     let data = tempfile::tempdir().unwrap();
     let cases = [
         ("EVENTSTORE_LISTEN", "banana", "EVENTSTORE_LISTEN: must be an address and a port"),
         ("EVENTSTORE_SCAVENGE_EVERY", "daily", "EVENTSTORE_SCAVENGE_EVERY: must be off, or"),
+        ("EVENTSTORE_SCRUB_EVERY", "weekly", "EVENTSTORE_SCRUB_EVERY: must be off, or"),
         ("EVENTSTORE_INSECURE", "banana", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "2", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "no", "say --insecure to mean it"),

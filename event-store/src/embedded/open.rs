@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use super::audit;
+use super::backup::Unfit;
 use super::lock::FolderLock;
 use super::recent::RecentIds;
 use super::sealer::Sealer;
@@ -69,6 +70,9 @@ pub enum OpenError {
         /// The largest possible, in bytes.
         max: u64,
     },
+    /// There is something else in the folder: a backup, or a restore that was not finished.
+    #[error("there is no event store in the folder: {0}")]
+    Unfit(Unfit),
     /// A segment is encrypted and its key can't be had.
     #[error(transparent)]
     Key(KeyError),
@@ -146,6 +150,9 @@ impl EmbeddedOptions {
             }
             Place::Disk(disk) => (disk, None),
         };
+        if let Some(unfit) = Unfit::of(&disk.list().map_err(StoreError::from)?) {
+            return Err(OpenError::Unfit(unfit));
+        }
         let keys = SegmentKeys::new(self.keys, self.encrypts);
         let Recovered { catalog, recent, torn_bytes, must_roll } =
             recover(&*disk, &*self.clock, &keys)?;
@@ -159,7 +166,7 @@ impl EmbeddedOptions {
 }
 
 /// Makes the folder and those above it that are missing, and each one's entry durable.
-fn make_folder(path: &Path) -> io::Result<()> {
+pub(super) fn make_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }

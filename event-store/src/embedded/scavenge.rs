@@ -3,11 +3,10 @@
 //!
 //! A pass goes through the sealed segments from old to new. Of each it asks which events are hidden
 //! (`hidden`), and writes it anew without them where that is worth it (`pass`). It has a thread of
-//! its own (`running`), which works no faster than it may (`pace`).
+//! its own (`running`), which works no faster than it may.
 
 mod hidden;
 mod mark;
-mod pace;
 mod pass;
 mod running;
 

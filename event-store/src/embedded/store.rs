@@ -15,6 +15,7 @@ use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
 use super::requests::{Asked, Change, Reply, Request, metadata_event};
 use super::scavenge::Scavenger;
+use super::scrub::Scrubber;
 use super::window::metadata_at;
 use super::writer::Writer;
 use crate::encryption::WrappingKeys;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     pub(crate) keys: SegmentKeys,
     pub(crate) disk: Arc<dyn Disk>,
     pub(super) scavenger: Scavenger,
+    pub(super) scrubber: Scrubber,
     closed: AtomicBool,
     /// Whether the last append found no room on the disk.
     full: AtomicBool,
@@ -69,8 +71,8 @@ impl Shared {
     ) -> Self {
         let live = Live::new(catalog.head());
         let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
-        let scavenger = Scavenger::new();
-        Self { catalog, live, clock, keys, disk, scavenger, closed, full }
+        let (scavenger, scrubber) = (Scavenger::new(), Scrubber::default());
+        Self { catalog, live, clock, keys, disk, scavenger, scrubber, closed, full }
     }
 
     /// Keeps whether an append found no room, and says in the log when that changes.
@@ -152,8 +154,9 @@ impl EmbeddedStore {
 
     /// Wraps the keys of all segments by the first of these keys, while the store serves, and those
     /// of new segments from now on. All of these must together open what is wrapped now, else
-    /// nothing is changed. Once it returns the first key is enough; if it fails, or the process
-    /// dies, the old and the new keys are needed until it was done again.
+    /// nothing is changed. Once it returns the first key is enough for this log, but each backup
+    /// made before needs those it was made with; if it fails, or the process dies, the old and the
+    /// new keys are needed until it was done again.
     ///
     /// It does not change whether new segments are encrypted.
     pub async fn rotate_keys(&self, keys: WrappingKeys) -> Result<RotatedKeys, KeyError> {
@@ -172,7 +175,12 @@ impl EmbeddedStore {
     pub async fn close(&self) -> Result<(), StoreError> {
         let scavenger = self.shared.scavenger.close();
         // The writer lets go of the folder, so it ends last.
-        let scavenged = tokio::task::spawn_blocking(move || scavenger.map(JoinHandle::join)).await;
+        let shared = Arc::clone(&self.shared);
+        let ended = move || {
+            shared.scrubber.close();
+            scavenger.map(JoinHandle::join)
+        };
+        let scavenged = tokio::task::spawn_blocking(ended).await;
         let writer = self.stop();
         let joined = tokio::task::spawn_blocking(move || writer.map(JoinHandle::join)).await;
         match (scavenged, joined) {
@@ -224,6 +232,7 @@ impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         // Waits for the last sync, so that the folder can be opened again at once.
         let scavenged = self.shared.scavenger.close().map(JoinHandle::join);
+        self.shared.scrubber.close();
         let written = self.stop().map(JoinHandle::join);
         if matches!((scavenged, written), (Some(Err(_)), _) | (_, Some(Err(_)))) {
             tracing::error!("a thread of the event store panicked");

@@ -5,7 +5,7 @@ use crc32c::crc32c_append;
 use crate::log::{DiskFile, u32_at};
 
 const BLOCK_BYTES: usize = 4096;
-const PAYLOAD_BYTES: usize = BLOCK_BYTES - 4;
+pub(super) const PAYLOAD_BYTES: usize = BLOCK_BYTES - 4;
 
 /// Why bytes of an index could not be had: it is damaged, or can't be read.
 #[derive(Debug)]

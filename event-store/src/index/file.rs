@@ -14,10 +14,10 @@ use super::{Extent, Key, stream_hash};
 use crate::event::EventId;
 use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at, unfinished};
 
-const MAGIC: [u8; 8] = *b"VEZAIDX\0";
+pub(super) const MAGIC: [u8; 8] = *b"VEZAIDX\0";
 /// What older versions lack is in the segments only, so of those the index is made again.
-const VERSION: u32 = 4;
-const HEADER_BYTES: usize = 72;
+pub(super) const VERSION: u32 = 4;
+pub(super) const HEADER_BYTES: usize = 72;
 const OFFSET_BYTES: usize = 4;
 /// An event's id and the hash of its stream.
 const ID_BYTES: usize = 24;

@@ -103,12 +103,24 @@ impl Sealed {
             Err(Damaged) => {
                 let mut remade = Remade::new(&segment);
                 let length = recover_sealed(&segment, |record| remade.add(record))?;
-                let (index, ids) = remade.parts();
-                let sealed = Self::new(segment, length, index);
-                sealed.write_index_with(disk, older, &ids);
-                Ok(sealed)
+                Ok(Self::scanned(disk, segment, length, remade, older))
             }
         }
+    }
+
+    /// A segment of this length that comes behind these, whose index a scan has just made; it is
+    /// written into its file.
+    pub(crate) fn scanned(
+        disk: &dyn Disk,
+        segment: Arc<Segment>,
+        length: u64,
+        remade: Remade,
+        older: &[Arc<Self>],
+    ) -> Self {
+        let (index, ids) = remade.parts();
+        let sealed = Self::new(segment, length, index);
+        sealed.write_index_with(disk, older, &ids);
+        sealed
     }
 
     /// A segment whose index is in memory still.

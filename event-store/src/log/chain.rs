@@ -7,6 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::position::Position;
@@ -66,7 +67,8 @@ impl fmt::Debug for ChainEnd {
 
 /// The chain up to some event, to be kept elsewhere and compared later. As text it is
 /// `<position>:<64 hexadecimal digits>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct AuditHead {
     /// The position of that event; [`Position::START`] when there is none.
     pub position: Position,
@@ -82,6 +84,20 @@ pub struct NoAuditHead;
 impl fmt::Display for AuditHead {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}", self.position, self.chain)
+    }
+}
+
+impl From<AuditHead> for String {
+    fn from(head: AuditHead) -> Self {
+        head.to_string()
+    }
+}
+
+impl TryFrom<String> for AuditHead {
+    type Error = NoAuditHead;
+
+    fn try_from(text: String) -> Result<Self, NoAuditHead> {
+        text.parse()
     }
 }
 

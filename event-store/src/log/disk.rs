@@ -1,6 +1,7 @@
 //! The narrow door to the disk: all input and output of the engine.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// One flat folder of files.
@@ -19,6 +20,11 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Makes creations, renamings and removals durable.
     fn sync_folder(&self) -> io::Result<()>;
+
+    /// Where it is, when it is a folder of the file system: files of two of them may be linked.
+    fn folder(&self) -> Option<&Path> {
+        None
+    }
 }
 
 /// One open file.

@@ -15,12 +15,22 @@ use super::disk::{Disk, DiskFile};
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    read_only: bool,
 }
 
 impl Folder {
     /// The folder at this path, which must be there.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), read_only: false }
+    }
+
+    /// The same, of which nothing can be changed, also where the file system would let it.
+    pub fn read_only(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), read_only: true }
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
     }
 
     /// Where it is.
@@ -37,25 +47,36 @@ impl Disk for Folder {
     }
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let path = self.path.join(name);
+        // Else a pipe of that name would be waited for, and a folder give an error without a name.
+        if fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+            return Err(io::Error::other(format!("{name} is no file")));
+        }
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
-            .create(create)
+            .write(!self.read_only)
+            .create(create && !self.read_only)
             .truncate(false)
-            .open(self.path.join(name))?;
+            .open(path)?;
         Ok(Arc::new(file))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.writable()?;
         fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.writable()?;
         fs::remove_file(self.path.join(name))
     }
 
     fn sync_folder(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
+    }
+
+    fn folder(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 }
 

@@ -66,6 +66,14 @@ pub enum KeyError {
     Store(#[from] StoreError),
 }
 
+impl KeyError {
+    /// Whether it may be had with other keys than were given; else something is wrong with the
+    /// files, or a given key is not what its name says.
+    pub fn is_for_want_of_keys(&self) -> bool {
+        matches!(self, Self::NoKeys { .. } | Self::NotGiven { .. })
+    }
+}
+
 impl From<io::Error> for KeyError {
     fn from(error: io::Error) -> Self {
         Self::Store(error.into())

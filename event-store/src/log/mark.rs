@@ -39,7 +39,11 @@ impl Mark {
         if !self.is_there(disk)? {
             return Ok(None);
         }
-        let file = disk.open(self.name, false)?;
+        let file = match disk.open(self.name, false) {
+            // A store that opens beside has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
         let mut bytes = [0; MARK_BYTES];
         if file.length()? != MARK_BYTES as u64 {
             return Ok(None);

@@ -1,5 +1,7 @@
 //! Reading segments when the store is opened: what is whole, what is torn, what is corrupt.
 
+use std::io;
+
 use uuid::Uuid;
 
 use super::chain::{ChainEnd, Digest};
@@ -58,6 +60,23 @@ pub(crate) struct Recovered {
     pub(crate) chain: Option<ChainEnd>,
 }
 
+/// What there is to be seen of a segment, from its beginning to the end of its file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    /// Where its last whole frame ends.
+    pub(crate) end: u64,
+    /// Where the bytes end behind it that are not room only; the same when there are none.
+    pub(crate) written: u64,
+    /// How long the file is.
+    pub(crate) length: u64,
+    /// Where the last whole frame begins.
+    last_frame: u64,
+    /// The position that comes next.
+    pub(crate) next: u64,
+    /// The end of the chain there, where the segment carries that.
+    chain: Option<ChainEnd>,
+}
+
 /// How far a scan came.
 struct Scanned {
     /// Where the last whole frame ends.
@@ -69,12 +88,22 @@ struct Scanned {
     chain: Option<ChainEnd>,
 }
 
+/// The first positions of all segments that a folder has files of, in order.
+pub(crate) fn segment_files(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
+    let first_of = |name: &String| {
+        let first = name.strip_suffix(".log")?.parse().ok()?;
+        // `7.log` is somebody else's.
+        (segment_name(first) == *name).then_some(first)
+    };
+    let mut firsts: Vec<u64> = disk.list()?.iter().filter_map(first_of).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
 /// The first positions of all segments of the folder, in order. A last one that was cut off while
 /// it was created is removed; one that a newer build made is not.
 pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
-    let mut firsts: Vec<u64> =
-        disk.list()?.iter().filter_map(|name| name.strip_suffix(".log")?.parse().ok()).collect();
-    firsts.sort_unstable();
+    let mut firsts = segment_files(disk)?;
     if let Some(&last) = firsts.last()
         && is_unborn(&*disk.open(&segment_name(last), false)?)?
     {
@@ -110,34 +139,62 @@ pub(crate) fn try_scan_whole<E: From<StoreError>>(
     Ok(())
 }
 
-/// Visits every record of a sealed segment, and gives back the room behind its last one that a
-/// crash kept; returns its length.
-pub(crate) fn recover_sealed(
+/// Visits every record up to the first bytes that are no whole frame, until a visit fails; returns
+/// where they begin.
+pub(crate) fn scan_written<E: From<StoreError>>(
     segment: &Segment,
-    visit: impl FnMut(ScannedRecord<'_>),
-) -> Result<u64, StoreError> {
-    let length = segment.length()?;
-    let Scanned { end, .. } = scan(segment, length, visit)?;
-    if written_end(segment, end, length)? > end {
-        return Err(segment.corrupt(end, "a frame does not agree with its checksum"));
-    }
-    segment.give_back(end)?;
-    Ok(end)
+    length: u64,
+    visit: impl FnMut(ScannedRecord<'_>) -> Result<(), E>,
+) -> Result<u64, E> {
+    Ok(try_scan(segment, length, visit)?.end)
 }
 
-/// Visits every record of the active segment, cuts a torn write off its end, and makes durable what
-/// is left of it.
-pub(crate) fn recover_active(
+/// Visits every record of a segment, and looks at what is behind them; changes nothing.
+pub(crate) fn look(
+    segment: &Segment,
+    visit: impl FnMut(ScannedRecord<'_>),
+) -> Result<Look, StoreError> {
+    let length = segment.length()?;
+    look_behind(segment, length, scan(segment, length, visit)?)
+}
+
+/// The same of a segment whose key is not at hand: the frames are checked, and no record is read.
+pub(crate) fn look_locked(segment: &Segment) -> Result<Look, StoreError> {
+    let length = segment.length()?;
+    let scanned = scan_frames::<StoreError>(segment, length, |_, _, _| Ok(()))?;
+    look_behind(segment, length, scanned)
+}
+
+fn look_behind(segment: &Segment, length: u64, scanned: Scanned) -> Result<Look, StoreError> {
+    let Scanned { end, last_frame, next, chain } = scanned;
+    let (written, length) = written_end(segment, end, length)?;
+    Ok(Look { end, written, length, last_frame, next, chain })
+}
+
+/// Whether by now a whole frame stands where the last one ended: then a store writes the segment.
+pub(crate) fn is_written(segment: &Segment, look: &Look) -> Result<bool, StoreError> {
+    let mut window = Window::new(&**segment.file(), segment.length()?);
+    Ok(window.whole_frame(look.end, &segment.layout)?.is_some())
+}
+
+/// That nothing is behind the frames of a sealed segment but room.
+pub(crate) fn check_sealed(segment: &Segment, look: &Look) -> Result<(), StoreError> {
+    if look.written > look.end {
+        return Err(segment.corrupt(look.end, "a frame does not agree with its checksum"));
+    }
+    Ok(())
+}
+
+/// That what is behind the frames of the active segment can be a torn write, and no more.
+pub(crate) fn check_active(
     segment: &Segment,
     clean: Option<CleanMark>,
-    visit: impl FnMut(ScannedRecord<'_>),
-) -> Result<Recovered, StoreError> {
-    let length = segment.length()?;
-    let Scanned { end, last_frame, next, chain } = scan(segment, length, visit)?;
+    look: &Look,
+) -> Result<(), StoreError> {
+    let &Look { end, written, length, next, .. } = look;
     if clean.is_some_and(|mark| mark.segment > segment.first) {
         return Err(segment.corrupt(length, "the segment after this one is missing"));
     }
-    let written = written_end(segment, end, length)?;
     if end < written
         && !cfg!(veza_canary = "cut-damaged-middle")
         && let Some(offset) = whole_frame_behind(segment, end, written, next)?
@@ -148,6 +205,31 @@ pub(crate) fn recover_active(
     if clean.is_some_and(|mark| mark.segment == segment.first && mark.length > end) {
         return Err(segment.corrupt(end, "the log was longer when it was closed"));
     }
+    Ok(())
+}
+
+/// Visits every record of a sealed segment, and gives back the room behind its last one that a
+/// crash kept; returns its length.
+pub(crate) fn recover_sealed(
+    segment: &Segment,
+    visit: impl FnMut(ScannedRecord<'_>),
+) -> Result<u64, StoreError> {
+    let found = look(segment, visit)?;
+    check_sealed(segment, &found)?;
+    segment.give_back(found.end)?;
+    Ok(found.end)
+}
+
+/// Visits every record of the active segment, cuts a torn write off its end, and makes durable what
+/// is left of it.
+pub(crate) fn recover_active(
+    segment: &Segment,
+    clean: Option<CleanMark>,
+    visit: impl FnMut(ScannedRecord<'_>),
+) -> Result<Recovered, StoreError> {
+    let found = look(segment, visit)?;
+    check_active(segment, clean, &found)?;
+    let Look { end, written, last_frame, chain, .. } = found;
     if end < written {
         segment.file().truncate(end)?;
     }
@@ -177,6 +259,17 @@ fn try_scan<E: From<StoreError>>(
     length: u64,
     mut visit: impl FnMut(ScannedRecord<'_>) -> Result<(), E>,
 ) -> Result<Scanned, E> {
+    scan_frames(segment, length, |offset, head, frame| {
+        visit_frame(segment, offset, head, frame, &mut visit)
+    })
+}
+
+/// Visits all whole frames from the beginning, each with where it begins, until a visit fails.
+fn scan_frames<E: From<StoreError>>(
+    segment: &Segment,
+    length: u64,
+    mut visit: impl FnMut(u64, FrameHead, &mut [u8]) -> Result<(), E>,
+) -> Result<Scanned, E> {
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = segment.frames_start();
     let mut last_frame = offset;
@@ -187,7 +280,7 @@ fn try_scan<E: From<StoreError>>(
         if head.first != next {
             return Err(segment.corrupt(offset, "a frame is missing before this one").into());
         }
-        visit_frame(segment, offset, head, frame, &mut visit)?;
+        visit(offset, head, frame)?;
         last_frame = offset;
         offset += head.length as u64;
         next += u64::from(head.count);
@@ -239,12 +332,12 @@ fn visit_frame<E: From<StoreError>>(
     Ok(())
 }
 
-/// Where the bytes end that are not room only, which is zeros; `from` at least.
-fn written_end(segment: &Segment, from: u64, length: u64) -> Result<u64, StoreError> {
+/// Where the bytes end that are not room only, which is zeros, `from` at least; and the file.
+fn written_end(segment: &Segment, from: u64, length: u64) -> Result<(u64, u64), StoreError> {
     const ROOM: [u8; 4096] = [0; 4096];
     let (mut window, mut offset, mut written) =
         (Window::new(&**segment.file(), length), from, from);
-    while offset < length {
+    while offset < window.length {
         let bytes = window.at_least(offset, 1)?;
         let part = &bytes[..bytes.len().min(ROOM.len())];
         if part != &ROOM[..part.len()] {
@@ -253,7 +346,7 @@ fn written_end(segment: &Segment, from: u64, length: u64) -> Result<u64, StoreEr
         }
         offset += part.len() as u64;
     }
-    Ok(written)
+    Ok((written, window.length))
 }
 
 /// Where a whole frame begins behind the first byte of a damaged one, in whose place the position
@@ -266,7 +359,7 @@ fn whole_frame_behind(
 ) -> Result<Option<u64>, StoreError> {
     let mut window = Window::new(&**segment.file(), length);
     let mut offset = damaged + 1;
-    while offset + (FRAME_HEAD_BYTES as u64) <= length {
+    while offset + (FRAME_HEAD_BYTES as u64) <= window.length {
         let bytes = window.at_least(offset, FRAME_HEAD_BYTES)?;
         let magic = bytes.windows(FRAME_MAGIC.len()).position(|four| four == FRAME_MAGIC);
         match magic {
@@ -279,7 +372,7 @@ fn whole_frame_behind(
                 }
                 offset += 1;
             }
-            None => offset += (bytes.len() - (FRAME_MAGIC.len() - 1)) as u64,
+            None => offset += bytes.len().saturating_sub(FRAME_MAGIC.len() - 1) as u64,
         }
     }
     Ok(None)
@@ -299,17 +392,27 @@ impl<'a> Window<'a> {
     }
 
     /// The bytes from this offset on, as many as are at hand, but at least so many; fewer only
-    /// where the file ends.
+    /// where the file ends, which is earlier once a store beside has given its room back.
     fn at_least(&mut self, offset: u64, count: usize) -> Result<&mut [u8], StoreError> {
-        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let count = count.min(left);
-        let end = self.start + self.bytes.len() as u64;
-        if offset < self.start || offset + count as u64 > end {
+        loop {
+            let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let count = count.min(left);
+            let end = self.start + self.bytes.len() as u64;
+            if offset >= self.start && offset + count as u64 <= end {
+                let at = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+                return Ok(&mut self.bytes[at..]);
+            }
             self.bytes.resize(count.max(WINDOW_BYTES).min(left), 0);
-            self.file.read_at(&mut self.bytes, offset)?;
             self.start = offset;
+            if let Err(error) = self.file.read_at(&mut self.bytes, offset) {
+                self.bytes.clear();
+                let length = self.file.length()?;
+                if error.kind() != io::ErrorKind::UnexpectedEof || length >= self.length {
+                    return Err(error.into());
+                }
+                self.length = length;
+            }
         }
-        Ok(&mut self.bytes[usize::try_from(offset - self.start).unwrap_or(usize::MAX)..])
     }
 
     /// The frame that begins at this offset, when it is whole. What is changed of it is so for
@@ -326,7 +429,7 @@ impl<'a> Window<'a> {
         if length as u64 > self.length - offset {
             return Ok(None);
         }
-        let frame = &mut self.at_least(offset, length)?[..length];
-        Ok(FrameHead::of_whole(frame, layout).map(|_| frame))
+        let frame = self.at_least(offset, length)?.get_mut(..length);
+        Ok(frame.filter(|frame| FrameHead::of_whole(frame, layout).is_some()))
     }
 }

@@ -83,6 +83,32 @@ impl Segment {
         Ok(Self::with(header, key, file))
     }
 
+    /// The same beside a store, which may put another segment in its place meanwhile; does this
+    /// with it, which may find its key gone.
+    pub(crate) fn open_beside<T>(
+        disk: &dyn Disk,
+        first: u64,
+        keys: &SegmentKeys,
+        with: impl Fn(Self) -> Result<T, KeyError>,
+    ) -> Result<T, KeyError> {
+        let mut missed = None;
+        loop {
+            match Self::open(disk, first, keys).and_then(&with) {
+                // The one that took its place has another key.
+                Err(KeyError::Missing { file, .. }) if missed.as_ref() != Some(&file) => {
+                    missed = Some(file);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Opens a segment whose key is not at hand: its header and its frames can be looked at.
+    pub(crate) fn open_locked(disk: &dyn Disk, first: u64) -> Result<Self, StoreError> {
+        let file = disk.open(&segment_name(first), false)?;
+        Ok(Self::with(read_header(&*file, first)?, None, file))
+    }
+
     /// Checks, as they are on disk, its header and, where it has one, the file with its key.
     pub(crate) fn check(&self, disk: &dyn Disk, keys: &SegmentKeys) -> Result<(), StoreError> {
         let header = read_header(&*self.file, self.first)?;
@@ -99,7 +125,7 @@ impl Segment {
     }
 
     /// Whether another segment has taken its place, which was written anew with its own key.
-    fn is_replaced(&self, disk: &dyn Disk) -> Result<bool, StoreError> {
+    pub(crate) fn is_replaced(&self, disk: &dyn Disk) -> Result<bool, StoreError> {
         let named = read_header(&*disk.open(&self.name, false)?, self.first)?;
         Ok(named.salt != self.layout.salt)
     }

@@ -82,7 +82,8 @@ impl SegmentKeys {
     }
 
     /// Wraps all keys by the first of these, which must open all, and those of new segments from
-    /// now on. Once it returns, no other is needed. After it was cut off anywhere, every key is
+    /// now on. Once it returns, this log needs no other, but each backup made before needs those it
+    /// was made with. After it was cut off anywhere, every key is
     /// wrapped by the one of before or by the new one, and it can be done again.
     pub(crate) fn rotate(
         &self,

@@ -9,7 +9,8 @@ use clap::{Parser, Subcommand};
 use event_store::{EmbeddedStore, OpenError, StoreError};
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
-    Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, corrupt, run, run_on_models,
+    FolderCommand, Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, corrupt, run,
+    run_on_folder, run_on_models,
 };
 use sagas::orchestrator::ResumeError;
 use thiserror::Error;
@@ -55,6 +56,8 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Log(ReplayCommand),
+    #[command(flatten)]
+    Folder(FolderCommand),
     #[command(flatten)]
     Models(ModelCommand),
     /// Let a paused run of a saga, or all of them, go on: the step it paused at is tried again
@@ -141,6 +144,12 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
     let format = if cli.json { Format::Json } else { Format::Text };
     let mut stdout = io::BufWriter::new(io::stdout());
     let mut output = Output::new(&mut stdout, format);
+    if let Command::Folder(command) = &cli.command {
+        let keys = config.encryption.keys().map_err(PartsError::Keys)?;
+        let verdict = run_on_folder(&config.data, keys, command, &mut output).await?;
+        stdout.flush().map_err(ReplayError::from)?;
+        return Ok(verdict);
+    }
     let verifying = matches!(cli.command, Command::Log(ReplayCommand::Verify(_)));
     let log = match Log::open(cli.store.as_deref(), config).await {
         Err(PartsError::Store(OpenError::Store(error @ StoreError::Corrupt { .. })))
@@ -158,10 +167,12 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
     }
     let outcome = match &cli.command {
         Command::Log(command) => {
-            let folder = log.folder();
-            let outcome = run(&*log.store(), folder, fold_saga, command, &mut output).await;
+            let (store, folder, files) = (log.store(), log.folder(), log.files());
+            let outcome = run(&*store, folder, files, fold_saga, command, &mut output).await;
             outcome.map_err(Failure::from)
         }
+        // Carried out above, without a store.
+        Command::Folder(_) => Ok(Verdict::Good),
         Command::Models(command) => on_models(cli, config, &log, command, &mut output).await,
         Command::Resume(args) => on_runs(cli, config, &log, args, &mut output).await,
     };

@@ -1,6 +1,7 @@
 //! Every setting, in the order in which an operator would look for them.
 
 use crate::scavenging::SCAVENGE_EVERY;
+use crate::scrubbing::SCRUB_EVERY;
 
 /// One setting: a TOML key, and a variable of the same name.
 #[derive(Debug)]
@@ -73,6 +74,11 @@ pub const SETTINGS: &[Setting] = &[
         "event_store_scavenge_every",
         SCAVENGE_EVERY,
         "How often it gives back to the disk what nobody can see any more: 30m, 24h, 7d, off.",
+    ),
+    with(
+        "event_store_scrub_every",
+        SCRUB_EVERY,
+        "How often it is read whole, slowly, to find what has rotted on the disk: 24h, 7d, off.",
     ),
     unset("database_url", "PostgreSQL as postgres://…; unset: a private one in the data folder."),
     unset("meilisearch_url", "Meilisearch as http(s)://…; unset: PostgreSQL searches."),

@@ -18,6 +18,7 @@ fn counters() {
         ("veza_event_store_events_reclaimed_total", "Events that scavenging has reclaimed"),
         ("veza_event_store_given_back_bytes_total", "Bytes that scavenging gave back to the disk"),
         ("veza_event_store_poisoned_total", "Failures after which the store wrote no more"),
+        ("veza_event_store_scrubbed_bytes_total", "Bytes of segments that scrubs have read"),
         ("veza_graphql_answers_total", "Answers to GraphQL requests, by whether they had errors"),
         ("veza_http_connections_refused_total", "Connections of clients that had their share"),
         ("veza_http_requests_total", "HTTP requests, by route and status"),
@@ -37,6 +38,7 @@ fn counters() {
 fn gauges() {
     for (name, words) in [
         ("veza_disk_free_bytes", "Bytes free on the fullest disk, as users without root see it"),
+        ("veza_event_store_rotten_segments", "Segments that the last scrub found damaged"),
         ("veza_graphql_sockets", "WebSockets that are open"),
         ("veza_log_head_position", "The position of the log's last event"),
         ("veza_model_position", "The position up to which a model has the log"),

@@ -16,6 +16,7 @@ mod queries;
 mod refusals;
 mod repeats;
 mod replay;
+mod rot;
 mod scene;
 mod signing_up;
 mod sinks;

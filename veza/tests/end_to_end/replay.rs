@@ -1,5 +1,7 @@
 //! `veza-replay` as an operator uses it: beside a running platform, and on its folder at rest.
 
+mod backups;
+mod locked;
 mod meddling;
 mod models;
 mod moments;
@@ -57,7 +59,13 @@ async fn replay(platform: &Platform, args: &[&str]) -> Said {
 }
 
 async fn busy_platform() -> (Platform, Crowd) {
-    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off"), ("VEZA_LOG", "warn")]).await;
+    busy_platform_with(&[]).await
+}
+
+/// The same with more settings.
+async fn busy_platform_with(more: &[(&'static str, &'static str)]) -> (Platform, Crowd) {
+    let settings = [&[("VEZA_RATE_LIMITS", "off"), ("VEZA_LOG", "warn")], more].concat();
+    let platform = Platform::start_with(&settings).await;
     let crowd = Crowd::gather(&platform, PEOPLE, 7).await;
     crowd.begin();
     eventually("something has happened", async || crowd.answered() > 200).await;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::hidden::Hidden;
 use super::mark::ScavengeMark;
-use super::pace::{Pace, Stop};
 use super::{ScavengeOptions, ScavengeProgress};
 use crate::embedded::audit;
+use crate::embedded::pace::{Pace, Stop};
 use crate::embedded::store::Shared;
 use crate::error::StoreError;
 use crate::index::Sealed;

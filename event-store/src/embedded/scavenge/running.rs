@@ -6,9 +6,9 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use super::pace::Stop;
 use super::pass::{Halt, Pass};
 use super::{ScavengeError, ScavengeOptions, ScavengeProgress, ScavengeStatus, Scavenged};
+use crate::embedded::pace::Stop;
 use crate::embedded::store::Shared;
 use crate::error::StoreError;
 

@@ -1,0 +1,118 @@
+//! The folder that a backup or a restore fills, and the file in it that says that this is not done.
+
+use std::ffi::OsStr;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use thiserror::Error;
+
+use super::error::BackupError;
+use super::manifest::MANIFEST;
+use crate::embedded::lock::FolderLock;
+use crate::embedded::open::{OpenError, make_folder};
+use crate::log::{Disk, Folder};
+
+/// Where a backup is that is being made; it becomes the manifest at the end.
+pub(super) const BACKUP_UNFINISHED: &str = "BACKUP.unfinished";
+/// Where a log is being put back.
+pub(super) const RESTORE_UNFINISHED: &str = "RESTORE.unfinished";
+const LOCK: &str = "LOCK";
+
+/// A folder to be filled, made if need be, and locked as a store's is for as long as this lives.
+#[derive(Debug)]
+pub struct TargetFolder {
+    folder: Folder,
+    _lock: FolderLock,
+}
+
+impl TargetFolder {
+    /// The folder at this path; what is in it already is left as it is.
+    ///
+    /// # Errors
+    /// When it can't be made, another process fills it or has a store there, or something is in it
+    /// that no earlier beginning left.
+    pub fn make(path: impl Into<PathBuf>) -> Result<Self, BackupError> {
+        let path = path.into();
+        let failed = |source| OpenError::Folder { path: path.as_path().into(), source };
+        make_folder(&path).map_err(failed)?;
+        if let Some(name) = foreign(&path).map_err(failed)? {
+            return Err(BackupError::NotEmpty { name });
+        }
+        let lock = FolderLock::take(&path)?;
+        Ok(Self { folder: Folder::new(path), _lock: lock })
+    }
+}
+
+impl Deref for TargetFolder {
+    type Target = Folder;
+
+    fn deref(&self) -> &Folder {
+        &self.folder
+    }
+}
+
+/// The name of something in a folder that no beginning of a backup or a restore can have left
+/// there, where there is such a thing: among others what leads out of the folder.
+fn foreign(path: &Path) -> io::Result<Option<String>> {
+    let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    let is_mark = |name: &OsStr| name == BACKUP_UNFINISHED || name == RESTORE_UNFINISHED;
+    let begun_before = entries.iter().any(|entry| is_mark(&entry.file_name()));
+    for entry in entries {
+        if !entry.file_type()?.is_file() || !begun_before && entry.file_name() != LOCK {
+            return Ok(Some(entry.file_name().to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// What a folder is where no store may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unfit {
+    /// A backup.
+    #[error("it is a backup: restore it into another folder")]
+    Backup,
+    /// A backup that was not finished.
+    #[error("it is a backup that was not finished")]
+    BackupUnfinished,
+    /// A restore that was not finished.
+    #[error("a restore into it was not finished: restore once more")]
+    RestoreUnfinished,
+}
+
+impl Unfit {
+    /// What a folder with these files is, when it is no store's.
+    pub(in crate::embedded) fn of(names: &[String]) -> Option<Self> {
+        let kinds = [
+            (RESTORE_UNFINISHED, Self::RestoreUnfinished),
+            (MANIFEST, Self::Backup),
+            (BACKUP_UNFINISHED, Self::BackupUnfinished),
+        ];
+        let is_there = |name: &str| names.iter().any(|there| there == name);
+        kinds.into_iter().find_map(|(name, kind)| is_there(name).then_some(kind))
+    }
+}
+
+/// Begins to fill an empty folder: the file of this name says so, durably. What an earlier
+/// beginning left is removed.
+pub(super) fn begin(disk: &dyn Disk, unfinished: &str) -> Result<(), BackupError> {
+    let names = disk.list()?;
+    let begun_before = names.iter().any(|name| name == unfinished);
+    let ours = |name: &str| {
+        name == unfinished
+            || name == LOCK
+            || begun_before
+                && [".log", ".idx", ".key", ".tmp"].iter().any(|end| name.ends_with(end))
+            || begun_before && name == "CLEAN"
+    };
+    if let Some(name) = names.iter().find(|name| !ours(name)) {
+        return Err(BackupError::NotEmpty { name: name.clone() });
+    }
+    disk.open(unfinished, true)?.sync()?;
+    disk.sync_folder()?;
+    let left = names.iter().filter(|name| *name != unfinished && *name != LOCK);
+    for name in left {
+        disk.remove(name)?;
+    }
+    Ok(disk.sync_folder()?)
+}

@@ -1,0 +1,114 @@
+//! What the next opening of a folder would do.
+
+use std::fmt;
+
+use super::{IndexState, InspectedSegment};
+use crate::embedded::backup::Unfit;
+use crate::log::{CleanMark, is_unfinished};
+
+/// One thing that opening a store would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecoveryStep {
+    /// Remove a file that was not finished.
+    RemoveUnfinished(String),
+    /// Remove a last segment that was cut off while it was made; no event is in it.
+    RemoveUnborn(String),
+    /// Make the index of this segment again.
+    MakeIndex(String),
+    /// Cut a write off that is torn, and so was never acknowledged.
+    CutTornWrite {
+        /// Of which segment.
+        segment: String,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// Write the last frame once more: the store was not closed in peace, so it may not be durable.
+    WriteLastFrameAgain,
+    /// Begin a new log.
+    BeginLog,
+    /// Refuse, because the folder is a whole backup.
+    RefuseBackup,
+    /// Refuse, unless it is opened with other keys than it was looked at with.
+    RefuseLocked(String),
+    /// Refuse, for this reason.
+    Refuse(String),
+}
+
+impl fmt::Display for RecoveryStep {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RemoveUnfinished(name) => write!(formatter, "remove {name}, not finished"),
+            Self::RemoveUnborn(name) => write!(formatter, "remove {name}, cut off at its creation"),
+            Self::MakeIndex(name) => write!(formatter, "make the index of {name} again"),
+            Self::CutTornWrite { segment, bytes } => {
+                write!(formatter, "cut {bytes} bytes of a torn write off {segment}")
+            }
+            Self::WriteLastFrameAgain => formatter.write_str("write the last frame once more"),
+            Self::BeginLog => formatter.write_str("begin a new log"),
+            Self::RefuseBackup => write!(formatter, "refuse to open: {}", Unfit::Backup),
+            Self::RefuseLocked(reason) | Self::Refuse(reason) => {
+                write!(formatter, "refuse to open: {reason}")
+            }
+        }
+    }
+}
+
+/// The steps of opening a folder with these files.
+pub(super) fn steps(
+    names: &[String],
+    segments: &[InspectedSegment],
+    clean: Option<CleanMark>,
+) -> Vec<RecoveryStep> {
+    match Unfit::of(names) {
+        Some(Unfit::Backup) => return vec![RecoveryStep::RefuseBackup],
+        Some(unfit) => return vec![RecoveryStep::Refuse(unfit.to_string())],
+        None => {}
+    }
+    let unfinished = names.iter().filter(|name| is_unfinished(name)).cloned();
+    let mut steps: Vec<_> = unfinished.map(RecoveryStep::RemoveUnfinished).collect();
+    let (unborn, segments) = match segments.split_last() {
+        Some((last, older)) if last.is_unborn() => (Some(last), older),
+        _ => (None, segments),
+    };
+    steps.extend(unborn.map(|last| RecoveryStep::RemoveUnborn(last.name.clone())));
+    for (number, segment) in segments.iter().enumerate() {
+        if let Some(locked) = segment.locked.clone() {
+            let is_wrong = segment.wrong.is_some();
+            let refuse = if is_wrong { RecoveryStep::Refuse } else { RecoveryStep::RefuseLocked };
+            steps.push(refuse(locked));
+            return steps;
+        }
+        // Damage in a sealed segment that has its index is met by whoever reads there.
+        let fits = matches!(segment.index, Some(IndexState::Fits { .. }));
+        if let Some(wrong) = segment.wrong.as_ref().filter(|_| !fits || segment.header.is_none()) {
+            steps.push(RecoveryStep::Refuse(wrong.clone()));
+            return steps;
+        }
+        let is_active = number + 1 == segments.len();
+        if !is_active && !fits {
+            steps.push(RecoveryStep::MakeIndex(segment.name.clone()));
+        }
+    }
+    let Some(active) = segments.last() else {
+        steps.push(match clean {
+            Some(mark) => RecoveryStep::Refuse(format!("the segment {} is missing", mark.segment)),
+            None => RecoveryStep::BeginLog,
+        });
+        return steps;
+    };
+    if active.torn_bytes > 0 {
+        let (segment, bytes) = (active.name.clone(), active.torn_bytes);
+        steps.push(RecoveryStep::CutTornWrite { segment, bytes });
+    }
+    if clean.is_none() && active.last.is_some() {
+        steps.push(RecoveryStep::WriteLastFrameAgain);
+    }
+    steps
+}
+
+impl InspectedSegment {
+    /// Whether it was cut off while it was made: then it is not part of the log.
+    pub(super) fn is_unborn(&self) -> bool {
+        !self.sealed && self.header.is_none() && self.wrong.is_none()
+    }
+}

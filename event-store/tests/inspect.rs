@@ -1,0 +1,326 @@
+//! Looking at a folder from outside: all is told, nothing is changed.
+
+#[path = "given/encrypted.rs"]
+mod encrypted;
+#[path = "given/events.rs"]
+mod given;
+#[path = "given/scavenging.rs"]
+mod scavenging;
+#[path = "given/simulated.rs"]
+mod simulated;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use encrypted::new_disk;
+use event_store::inspect::{IndexState, Inspected, InspectedSegment, RecoveryStep, inspect};
+use event_store::log::{Disk, Folder, SimDisk};
+use event_store::{
+    EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata,
+    WrappingKeys,
+};
+use given::{event, everything, stream};
+use simulated::{all_of, keys, open};
+
+async fn append(store: &EmbeddedStore, name: &str, number: u64) {
+    store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
+}
+
+fn given_keys() -> Option<Arc<WrappingKeys>> {
+    Some(Arc::new(keys()))
+}
+
+async fn thirty_events() -> (SimDisk, EmbeddedStore) {
+    thirty_on(SimDisk::new()).await
+}
+
+async fn thirty_on(disk: SimDisk) -> (SimDisk, EmbeddedStore) {
+    let store = open(&disk).await.unwrap();
+    for number in 0..30 {
+        append(&store, ["track-1", "track-2", "user-1"][number as usize % 3], number).await;
+    }
+    (disk, store)
+}
+
+/// What is found, and that looking has left every byte as it was.
+fn looked_at(disk: &SimDisk) -> Inspected {
+    let all = |disk: &SimDisk| {
+        let names = disk.list().unwrap();
+        names.iter().map(|name| (name.clone(), disk.contents(name).unwrap())).collect::<Vec<_>>()
+    };
+    let before = all(disk);
+    let found = inspect(disk, given_keys()).unwrap();
+    assert!(all(disk) == before, "looking has changed something");
+    found
+}
+
+fn recovery(found: &Inspected) -> String {
+    found.recovery.iter().map(RecoveryStep::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[tokio::test]
+async fn a_log_is_told_as_its_store_has_it() {
+    let (disk, store) = thirty_events().await;
+    let found = looked_at(&disk);
+    assert!(found.is_good() && found.clean.is_none(), "{found:?}");
+    assert_eq!(found.head, Some(store.audit_head()));
+    assert_eq!(recovery(&found), "write the last frame once more");
+    let statistics = &found.statistics;
+    assert_eq!((statistics.events, statistics.streams), (30, 3));
+    assert!(statistics.all_streams_counted);
+    let largest: Vec<_> =
+        statistics.largest_categories.iter().map(|it| (it.name.as_str(), it.events)).collect();
+    assert_eq!(largest, [("track", 20), ("user", 10)]);
+    let (last, sealed) = found.segments.split_last().unwrap();
+    assert!(!last.sealed && last.index.is_none() && last.last == Some(Position::new(30)));
+    assert!(last.room_bytes > 0, "room is ahead of the writing");
+    assert!(sealed.len() > 1);
+    for segment in sealed {
+        assert!(matches!(segment.index, Some(IndexState::Fits { .. })), "{segment:?}");
+        assert!(segment.header.unwrap().version == 3 && segment.room_bytes == 0);
+    }
+
+    store.close().await.unwrap();
+    let found = looked_at(&disk);
+    assert!(found.clean.is_some() && found.is_good());
+    assert_eq!(recovery(&found), "");
+}
+
+#[tokio::test]
+async fn what_was_reclaimed_is_counted_apart() {
+    let (disk, store) = thirty_events().await;
+    let hides = StreamMetadata { max_count: Some(1), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream("track-1"), ExpectedRevision::Any, hides).await.unwrap();
+    let scavenged = store.scavenge(scavenging::thorough()).await.unwrap().progress;
+    let found = looked_at(&disk);
+    assert_eq!(found.statistics.reclaimed, scavenged.events_reclaimed);
+    assert_eq!(found.statistics.events, everything(&store).await.unwrap().len() as u64);
+    assert!(found.is_good() && found.head == Some(store.audit_head()));
+    assert_eq!(all_of(&store, "track-1").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_torn_write_is_told_and_not_cut() {
+    let (disk, store) = thirty_events().await;
+    let last = looked_at(&disk).segments.pop().unwrap();
+    drop(store);
+    disk.remove("CLEAN").unwrap();
+    let mut bytes = disk.contents(&last.name).unwrap();
+    bytes.truncate(usize::try_from(last.bytes).unwrap() - 10);
+    disk.put(&last.name, bytes);
+    disk.put("00000000000000000001.log.tmp", b"half".to_vec());
+    let found = looked_at(&disk);
+    let torn = found.segments.last().unwrap().torn_bytes;
+    assert!(found.is_good() && torn > 0);
+    let told = recovery(&found);
+    assert!(told.starts_with("remove 00000000000000000001.log.tmp"), "{told}");
+    assert!(told.contains(&format!("cut {torn} bytes of a torn write")), "{told}");
+    assert_eq!(open(&disk).await.unwrap().torn_bytes(), torn);
+}
+
+#[tokio::test]
+async fn damage_is_named_and_whether_a_store_would_open() {
+    let (disk, store) = thirty_events().await;
+    store.close().await.unwrap();
+    let segments = looked_at(&disk).segments;
+    let active = &segments.last().unwrap().name;
+    let with = |name: &str, at: usize| {
+        let damaged = disk.copy();
+        let mut bytes = disk.contents(name).unwrap();
+        bytes[at] ^= 1;
+        damaged.put(name, bytes);
+        damaged
+    };
+    for (name, at, refuses) in [
+        ("00000000000000000001.log", 300, false),
+        ("00000000000000000001.log", 20, true),
+        (active.as_str(), 200, true),
+    ] {
+        let damaged = with(name, at);
+        let found = looked_at(&damaged);
+        assert!(!found.is_good() && found.head.is_none());
+        let wrong: Vec<_> = found.segments.iter().filter_map(|it| it.wrong.as_deref()).collect();
+        assert!(wrong[0].contains(name) && wrong[0].contains("offset"), "{wrong:?}");
+        let told = recovery(&found).contains("refuse to open");
+        assert_eq!((told, open(&damaged).await.is_err()), (refuses, refuses), "{name} {at}");
+    }
+    let index = with("00000000000000000001.idx", 100);
+    let found = looked_at(&index);
+    assert_eq!(found.segments[0].index, Some(IndexState::Damaged));
+    assert!(found.is_good());
+    assert_eq!(recovery(&found), "make the index of 00000000000000000001.log again");
+    index.remove("00000000000000000001.idx").unwrap();
+    assert_eq!(looked_at(&index).segments[0].index, Some(IndexState::Missing));
+    disk.remove(active).unwrap();
+    let found = looked_at(&disk);
+    assert!(!found.is_good() && recovery(&found).contains("is missing"), "{found:?}");
+}
+
+/// Given an encrypted log, then all is told with its keys; without, what the headers and the frames
+/// say, which segments are locked, and that this is not found bad but where no key opens it.
+#[tokio::test]
+async fn an_encrypted_log_is_told_as_far_as_the_keys_go() {
+    let (disk, store) = thirty_on(new_disk(true).await).await;
+    store.close().await.unwrap();
+    let whole = looked_at(&disk);
+    assert!(whole.is_good() && whole.head == Some(store.audit_head()));
+    assert!(whole.segments.iter().all(|it| it.header.unwrap().encrypted && it.locked.is_none()));
+    assert_eq!((whole.statistics.events, recovery(&whole).as_str()), (30, ""));
+
+    let other = WrappingKeys::from_text(&format!("other:{}", "07".repeat(32))).unwrap();
+    for (keys, words) in [(None, "no key was given"), (Some(other), "not among those given")] {
+        let found = inspect(&disk, keys.map(Arc::new)).unwrap();
+        assert!(found.is_good() && found.head.is_none());
+        assert_eq!(found.statistics.events, 0);
+        for (locked, known) in found.segments.iter().zip(&whole.segments) {
+            assert!(locked.locked.as_ref().unwrap().contains(words), "{locked:?}");
+            let seen = |it: &InspectedSegment| (it.last, it.bytes, it.room_bytes, it.header);
+            assert_eq!(seen(locked), seen(known));
+            assert_eq!((&locked.index, locked.recorded), (&known.index, None));
+        }
+        let told = recovery(&found);
+        assert!(told.starts_with("refuse to open: ") && told.contains(words), "{told}");
+    }
+
+    let damaged = |name: &str, at: usize| {
+        let (damaged, mut bytes) = (disk.copy(), disk.contents(name).unwrap());
+        bytes[at] ^= 1;
+        damaged.put(name, bytes);
+        damaged
+    };
+    // The frames are checked without keys.
+    let first = "00000000000000000001.log";
+    let found = inspect(&damaged(first, 300), None).unwrap();
+    assert!(!found.is_good() && found.segments[0].wrong.as_ref().unwrap().contains(first));
+    let name = disk.list().unwrap().into_iter().find(|it| it.ends_with(".key")).unwrap();
+    let missing = disk.copy();
+    missing.remove(&name).unwrap();
+    let another = WrappingKeys::from_text(&format!("key:{}", "08".repeat(32))).unwrap();
+    for (disk, keys) in [
+        (&missing, given_keys()),
+        (&damaged(&name, 110), given_keys()),
+        (&disk, Some(Arc::new(another))),
+    ] {
+        let found = inspect(disk, keys).unwrap();
+        let segment = &found.segments[0];
+        assert!(!found.is_good() && segment.locked.is_some(), "{segment:?}");
+        let wrong = segment.wrong.as_ref().unwrap();
+        assert!(wrong.contains(&name) && wrong.lines().count() == 1, "{wrong}");
+        assert!(recovery(&found).contains(wrong), "{}", recovery(&found));
+    }
+}
+
+/// Every format that was ever written is looked at, on the real disk and read-only.
+#[test]
+fn old_formats_are_looked_at() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for (name, version, index) in [
+        ("format-1", 1, None),
+        ("format-2-index-3", 2, Some(3)),
+        ("format-2-index-4", 2, None),
+        ("format-3-reclaimed", 3, None),
+    ] {
+        let found = inspect(&Folder::read_only(fixtures.join(name)), None).unwrap();
+        assert!(found.is_good(), "{name}: {found:?}");
+        assert_eq!(found.segments[0].header.unwrap().version, version, "{name}");
+        if let Some(index) = index {
+            assert_eq!(found.segments[0].index, Some(IndexState::OtherVersion(index)), "{name}");
+        }
+    }
+}
+
+/// Given garbage under names that are nearly those of segments, then it is nobody's; under the name
+/// of one it is named.
+#[tokio::test]
+async fn garbage_is_told_from_segments() {
+    let empty = SimDisk::new();
+    let found = looked_at(&empty);
+    assert!(found.is_good() && found.segments.is_empty());
+    assert_eq!(recovery(&found), "begin a new log");
+
+    let (disk, store) = thirty_events().await;
+    store.close().await.unwrap();
+    for name in ["7.log", "+0000000000000000009.log", "99999999999999999999.log", ".log", "x.log"] {
+        disk.put(name, b"garbage".to_vec());
+    }
+    let found = looked_at(&disk);
+    assert!(found.is_good() && found.statistics.events == 30, "{found:?}");
+    assert_eq!(everything(&open(&disk).await.unwrap()).await.unwrap().len(), 30);
+
+    let garbage = SimDisk::new();
+    garbage.put("00000000000000000001.log", vec![7; 5000]);
+    let found = looked_at(&garbage);
+    let wrong = found.segments[0].wrong.as_ref().unwrap();
+    assert!(!found.is_good() && wrong.contains("00000000000000000001.log"), "{wrong}");
+    assert!(recovery(&found).starts_with("refuse to open: "), "{}", recovery(&found));
+    assert!(open(&garbage).await.is_err());
+    // No longer than a header: cut off while it was made.
+    garbage.put("00000000000000000001.log", vec![7; 100]);
+    let found = looked_at(&garbage);
+    assert!(found.is_good());
+    let told = "remove 00000000000000000001.log, cut off at its creation; begin a new log";
+    assert_eq!(recovery(&found), told);
+    open(&garbage).await.unwrap();
+}
+
+/// A last segment that a newer build has just made has no event yet, and is not for this one to
+/// remove.
+#[tokio::test]
+async fn a_new_segment_of_a_newer_build_is_bad_and_stays() {
+    let disk = SimDisk::new();
+    open(&disk).await.unwrap().close().await.unwrap();
+    let name = "00000000000000000001.log";
+    let mut header = disk.contents(name).unwrap()[..128].to_vec();
+    header[8] = 99;
+    let crc = crc32c::crc32c(&header[..124]);
+    header[124..].copy_from_slice(&crc.to_le_bytes());
+    disk.put(name, header);
+    let found = looked_at(&disk);
+    assert!(!found.is_good(), "{found:?}");
+    let told = recovery(&found);
+    assert!(told.starts_with("refuse to open: ") && told.contains("version 99"), "{told}");
+    let refused = open(&disk).await.err().unwrap().to_string();
+    assert!(refused.contains("version 99"), "{refused}");
+}
+
+/// Given writers, rolls, scavenging and closings, then whoever looks meanwhile never finds anything
+/// bad, for nothing is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_found_bad_beside_a_store_that_works() {
+    const LOOKS: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let options = || EmbeddedOptions::folder(&path).segment_bytes(100_000).encryption(keys());
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    append(&store, "track-1", 0).await;
+    let hides = StreamMetadata { max_count: Some(3), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream("track-1"), ExpectedRevision::Any, hides).await.unwrap();
+    let looks = path.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let looks = (0..LOOKS).map(|_| inspect(&Folder::read_only(&looks), given_keys()).unwrap());
+        looks.map(|found| (found.segments.len(), found.is_good().then_some(()).ok_or(found))).fold(
+            (0, 0),
+            |(rolls, most), (segments, good)| {
+                good.unwrap_or_else(|found| panic!("{:?}; {:?}", found.recovery, found.segments));
+                (rolls + usize::from(segments > most), most.max(segments))
+            },
+        )
+    });
+    let mut store = store;
+    let mut number = 1;
+    while !looking.is_finished() {
+        for turn in 0..40 {
+            let events = (number..number + 5).map(event).collect();
+            let name = stream(if turn % 2 == 0 { "track-1" } else { "track-2" });
+            store.append(&name, ExpectedRevision::Any, events).await.unwrap();
+            number += 5;
+        }
+        store.scavenge(scavenging::thorough()).await.unwrap();
+        if number % 3 == 0 {
+            store.close().await.unwrap();
+            store = EmbeddedStore::open(options()).await.unwrap();
+        }
+    }
+    let (rolls, segments) = looking.await.unwrap();
+    assert!(rolls > 2 && segments > 2, "{rolls} rolls seen, {segments} segments");
+}

@@ -1,0 +1,198 @@
+//! `inspect`: what is in the folder of a store, and what opening it would do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use event_store::WrappingKeys;
+use event_store::inspect::{
+    IndexState, Inspected, InspectedSegment, Largest, RecoveryStep, inspect as look,
+};
+use event_store::log::{Disk as _, Folder};
+use serde_json::{Value, json};
+
+use crate::command::{ReplayError, Verdict};
+use crate::output::{Output, time};
+
+/// What to look at.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InspectArgs {
+    /// The folder with the log, or the data folder it is in (by default that of --data)
+    #[arg(value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+/// Looks at every byte of a folder and changes nothing; `data` is looked at when none is named.
+/// What is encrypted is looked into with these keys.
+pub async fn inspect(
+    args: &InspectArgs,
+    data: &Path,
+    keys: Option<Arc<WrappingKeys>>,
+    output: &mut Output<'_>,
+) -> Result<Verdict, ReplayError> {
+    let folder = log_folder(args.folder.as_deref().unwrap_or(data))?;
+    let work = move || look(&Folder::read_only(folder), keys);
+    let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+    for segment in &found.segments {
+        output.result(&segment_document(segment), &segment_line(segment))?;
+    }
+    let lines = lines(&found);
+    output.result(&document(&found), &lines.join("\n"))?;
+    Ok(if found.is_good() { Verdict::Good } else { Verdict::Bad })
+}
+
+/// The folder itself where there are segments in it, else the one with the log inside of it.
+fn log_folder(named: &Path) -> Result<PathBuf, ReplayError> {
+    let inside = named.join("events");
+    let has_segments = |folder: &Path| {
+        let names = Folder::read_only(folder).list();
+        names.is_ok_and(|names| names.iter().any(|name| name.ends_with(".log")))
+    };
+    match () {
+        () if has_segments(named) => Ok(named.to_owned()),
+        () if inside.is_dir() => Ok(inside),
+        () if named.is_dir() => Ok(named.to_owned()),
+        () => Err(ReplayError::NoSuchFolder(named.to_owned())),
+    }
+}
+
+fn segment_document(segment: &InspectedSegment) -> Value {
+    let index = segment.index.as_ref().map(|index| match index {
+        IndexState::Missing => json!({ "state": "missing" }),
+        IndexState::Fits { version, bytes, streams, ids } => json!({
+            "state": "fits", "version": version, "bytes": bytes, "streams": streams, "ids": ids,
+        }),
+        IndexState::OtherVersion(version) => json!({ "state": "old", "version": version }),
+        IndexState::OfAnother => json!({ "state": "of_another_file" }),
+        IndexState::Damaged => json!({ "state": "damaged" }),
+    });
+    json!({
+        "segment": segment.name,
+        "first": segment.first.to_string(),
+        "last": segment.last.map(|last| last.to_string()),
+        "events": events(segment),
+        "reclaimed": segment.reclaimed,
+        "bytes": segment.bytes,
+        "room_bytes": segment.room_bytes,
+        "torn_bytes": segment.torn_bytes,
+        "version": segment.header.map(|header| header.version),
+        "salt": segment.header.map(|header| format!("{:08x}", header.salt)),
+        "created": segment.header.map(|header| time(header.created)),
+        "encrypted": segment.header.map(|header| header.encrypted),
+        "locked": segment.locked,
+        "recorded_from": segment.recorded.map(|(from, _)| time(from)),
+        "recorded_until": segment.recorded.map(|(_, until)| time(until)),
+        "sealed": segment.sealed,
+        "index": index,
+        "wrong": segment.wrong,
+    })
+}
+
+fn segment_line(segment: &InspectedSegment) -> String {
+    let index = match &segment.index {
+        None => "active".to_owned(),
+        Some(IndexState::Missing) => "no index".to_owned(),
+        Some(IndexState::Fits { version, .. }) => format!("index {version}"),
+        Some(IndexState::OtherVersion(version)) => format!("index {version}, old"),
+        Some(IndexState::OfAnother) => "index of another file".to_owned(),
+        Some(IndexState::Damaged) => "index damaged".to_owned(),
+    };
+    let version = segment.header.map_or("?".to_owned(), |header| header.version.to_string());
+    let until = segment.recorded.map_or("-".to_owned(), |(_, until)| time(until));
+    let mut line = format!(
+        "{}  {:>10} events  {:>11} bytes  {:>9} room  version {version}  until {until}  {index}",
+        segment.name,
+        events(segment),
+        segment.bytes,
+        segment.room_bytes,
+    );
+    if segment.header.is_some_and(|header| header.encrypted) {
+        line.push_str("  encrypted");
+    }
+    if segment.reclaimed > 0 {
+        line.push_str(&format!("  {} reclaimed", segment.reclaimed));
+    }
+    if let Some(locked) = &segment.locked {
+        line.push_str(&format!("\n  records not checked: {locked}"));
+    }
+    if let Some(wrong) = &segment.wrong {
+        line.push_str(&format!("\n  bad: {wrong}"));
+    }
+    line
+}
+
+/// How many positions a segment has, those of reclaimed events included.
+fn events(segment: &InspectedSegment) -> u64 {
+    segment.last.map_or(0, |last| last.get() + 1 - segment.first.get())
+}
+
+fn document(found: &Inspected) -> Value {
+    let statistics = &found.statistics;
+    let clean = found
+        .clean
+        .map(|clean| json!({ "segment": clean.segment.to_string(), "length": clean.length }));
+    json!({
+        "good": found.is_good(),
+        "segments": found.segments.len(),
+        "segments_locked": locked(found),
+        "events": statistics.events,
+        "reclaimed": statistics.reclaimed,
+        "record_bytes": statistics.bytes,
+        "streams": statistics.streams,
+        "all_streams_counted": statistics.all_streams_counted,
+        "largest_streams": statistics.largest_streams.iter().map(share).collect::<Vec<_>>(),
+        "largest_categories": statistics.largest_categories.iter().map(share).collect::<Vec<_>>(),
+        "clean": clean,
+        "chain": found.head.map(|head| head.to_string()),
+        "recovery": found.recovery.iter().map(RecoveryStep::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn lines(found: &Inspected) -> Vec<String> {
+    let statistics = &found.statistics;
+    let at_least = if statistics.all_streams_counted { "" } else { "at least " };
+    let mut lines = vec![format!(
+        "{} segments, {} events ({} more reclaimed) in {at_least}{} streams, {} bytes of records",
+        found.segments.len(),
+        statistics.events,
+        statistics.reclaimed,
+        statistics.streams,
+        statistics.bytes,
+    )];
+    for (what, largest) in
+        [("stream", &statistics.largest_streams), ("category", &statistics.largest_categories)]
+    {
+        for Largest { name, events, bytes } in largest {
+            lines.push(format!("  {what} {name}: {events} events, {bytes} bytes"));
+        }
+    }
+    if let Some(head) = found.head {
+        lines.push(format!("the head of its hash chain is {head}"));
+    }
+    if locked(found) > 0 {
+        lines.push(format!(
+            "{} segments are locked: their events are not in these numbers, and neither their \
+             records nor the hash chain could be checked",
+            locked(found)
+        ));
+    }
+    if !matches!(found.recovery[..], [RecoveryStep::RefuseBackup | RecoveryStep::BeginLog]) {
+        let closed =
+            if found.clean.is_some() { "was closed" } else { "is open, or was not closed" };
+        lines.push(format!("its store {closed} in peace"));
+    }
+    if found.recovery.is_empty() {
+        lines.push("opening it has nothing to mend".to_owned());
+    }
+    lines.extend(found.recovery.iter().map(|step| format!("opening it would {step}")));
+    lines
+}
+
+/// Of how many segments the records can't be read.
+fn locked(found: &Inspected) -> usize {
+    found.segments.iter().filter(|segment| segment.locked.is_some()).count()
+}
+
+fn share(share: &Largest) -> Value {
+    json!({ "name": share.name, "events": share.events, "bytes": share.bytes })
+}
