@@ -1,8 +1,9 @@
 //! Personal fields: what of an event is about a person, and goes when they are forgotten.
 //!
 //! They are marked where their event is named in its family. The store seals them with a key of the
-//! person's; without that key a stand-in is read. Upcasters see what was sealed or its stand-in,
-//! which is a text either way. A mark must never be taken away: what was sealed could not be opened.
+//! person's; once that is forgotten, a stand-in is read. Upcasters see what was sealed or its
+//! stand-in, which is a text either way. A mark must never be taken away: what was sealed could not
+//! be opened.
 
 use uuid::Uuid;
 

@@ -58,8 +58,8 @@ pub async fn over(
         );
     }
     let options = config.encryption.subject_keys(&folder)?;
-    let keys = SubjectKeys::open(options)
-        .with_context(|| format!("can't use the keys of people in {}", folder.display()))?;
+    let keys =
+        SubjectKeys::open(options).context("can't open the keys of people (setting keys)")?;
     Ok(Arc::new(PersonalStore::over(store, keys, marks)))
 }
 

@@ -1,4 +1,5 @@
-//! A number that tells every process on the folder at once that somebody is being forgotten, or was.
+//! A number that tells every process on the folder at once that somebody is being forgotten, or
+//! was.
 //!
 //! It is odd while somebody is being forgotten, and another even one afterwards. What a process
 //! remembers of a subject holds while the number is as it was; while it is odd nothing does. So

@@ -35,8 +35,8 @@ pub(super) enum Missing {
 impl Seals {
     /// Whether one of these fields is sealed.
     pub(super) fn has_sealed(data: &Fields<'_>, marked: &[PersonalField]) -> bool {
-        let is_sealed = |field: &PersonalField| matches!(data.value(field.name), Ok(Some(value)) if Sealed::of(value).is_some());
-        marked.iter().any(is_sealed)
+        let values = marked.iter().filter_map(|field| data.value(field.name).ok()?);
+        values.map(Sealed::of).any(|sealed| sealed.is_some())
     }
 
     /// The event as it is appended.

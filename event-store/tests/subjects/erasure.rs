@@ -60,7 +60,8 @@ async fn who_is_forgotten_is_nowhere_and_everything_is_replayed() {
                 number,
                 "Named",
                 &serde_json::json!({
-                    "who": who(number), "name": format!("canary-name-{number}"), "bio": "canary-bio",
+                    "who": who(number), "name": format!("canary-name-{number}"),
+                    "bio": "canary-bio",
                     "friend": who(number + 1), "friend_name": "canary-friend",
                 }),
             ),
