@@ -4,6 +4,7 @@ use cqrs_es::DomainEvent;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::personal::Personal;
 use crate::upcast::{UpcastError, upcast};
 
 /// The events of one kind of stream, encoded by type name and schema version.
@@ -35,6 +36,8 @@ pub struct TypeInfo {
     pub version: u32,
     /// Its JSON Schema.
     pub schema: fn() -> schemars::Schema,
+    /// The fields that are about a person.
+    pub personal: &'static [Personal],
 }
 
 /// An event as it is stored.
@@ -67,11 +70,16 @@ pub enum DecodeError {
     },
 }
 
-/// Makes a family of structs: the enum, its names and versions, encoding and decoding.
+/// Makes a family of structs: the enum, its names and versions, encoding and decoding. Behind a
+/// version stand the fields that are personal, each with the field that says whose it is, and what
+/// makes its stand-in: `{ bio of user_id: empty }`.
 macro_rules! event_family {
     (
         $(#[$doc:meta])*
-        $family:ident in $category:literal: $($event:ident v $version:literal,)+
+        $family:ident in $category:literal: $(
+            $event:ident v $version:literal
+            $({ $($field:ident of $subject:ident: $stand_in:ident),+ $(,)? })?,
+        )+
     ) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -90,6 +98,11 @@ macro_rules! event_family {
                 }
             }
         )+
+
+        // Marks are of fields that are there.
+        $(const _: fn(&$event) = |_event| {
+            $($(let _ = (&_event.$field, &_event.$subject);)+)?
+        };)+
 
         impl cqrs_es::DomainEvent for $family {
             fn event_type(&self) -> String {
@@ -112,7 +125,13 @@ macro_rules! event_family {
                 $($crate::family::TypeInfo {
                     name: stringify!($event),
                     version: $version,
-                    schema: || schemars::schema_for!($event),
+                    schema: || {
+                        let personal = $crate::family::personal!(
+                            $($($field of $subject: $stand_in),+)?
+                        );
+                        $crate::personal::marked(schemars::schema_for!($event), personal)
+                    },
+                    personal: $crate::family::personal!($($($field of $subject: $stand_in),+)?),
                 },)+
             ];
 
@@ -147,6 +166,20 @@ macro_rules! event_family {
     };
 }
 pub(crate) use event_family;
+
+/// The personal fields of one event.
+macro_rules! personal {
+    ($($field:ident of $subject:ident: $stand_in:ident),*) => {
+        const {
+            &[$($crate::personal::Personal {
+                name: stringify!($field),
+                subject: stringify!($subject),
+                stand_in: $crate::personal::$stand_in,
+            }),*] as &[$crate::personal::Personal]
+        }
+    };
+}
+pub(crate) use personal;
 
 /// Brings the data up to date and reads it as one event type.
 pub(crate) fn decode_as<T: serde::de::DeserializeOwned>(

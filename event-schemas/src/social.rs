@@ -17,7 +17,7 @@ event_family! {
 event_family! {
     /// What happens to one message; streams `message-<id>`, so that a busy channel stays small.
     MessageEvent in "message":
-        MessagePosted v 1,
+        MessagePosted v 1 { text of author_id: text },
 }
 
 /// Somebody opened a channel.

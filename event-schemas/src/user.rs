@@ -9,9 +9,9 @@ use crate::ids::UserId;
 event_family! {
     /// What happens to a person's account; streams `user-<id>`.
     UserEvent in "user":
-        UserRegistered v 1,
+        UserRegistered v 1 { handle of user_id: handle, display_name of user_id: display_name },
         UserEmailConfirmed v 1,
-        UserProfileChanged v 1,
+        UserProfileChanged v 1 { display_name of user_id: display_name, bio of user_id: empty },
         UserRoleGranted v 1,
 }
 

@@ -7,30 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use event_schemas::catalogue::FAMILIES;
+use event_schemas::personal::KEYWORD;
 use event_schemas::upcast::UPCASTERS;
-use event_schemas::{
-    EventFamily, TypeInfo, analytics, audio, command, commerce, saga, social, user,
-};
+use event_schemas::{EventFamily as _, user};
 use serde_json::{Value, json};
-
-fn families() -> Vec<(&'static str, &'static [TypeInfo])> {
-    fn of<F: EventFamily>() -> (&'static str, &'static [TypeInfo]) {
-        (F::CATEGORY, F::TYPES)
-    }
-    vec![
-        of::<user::UserEvent>(),
-        of::<audio::TrackEvent>(),
-        of::<social::ChannelEvent>(),
-        of::<social::MessageEvent>(),
-        of::<commerce::ListingEvent>(),
-        of::<commerce::OrderEvent>(),
-        of::<commerce::EscrowEvent>(),
-        of::<commerce::PaymentEvent>(),
-        of::<analytics::PlayEvent>(),
-        of::<command::CommandEvent>(),
-        of::<saga::SagaEvent>(),
-    ]
-}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas")
@@ -67,7 +48,9 @@ fn incompatibilities(old: &Value, new: &Value, at: &str) -> Vec<String> {
     };
     for keyword in of(old).union(&of(new)) {
         let compared = !COMPARED_OTHERWISE.contains(&keyword.as_str());
-        if compared && old.get(keyword) != new.get(keyword) {
+        // What is personal may become so, and stays it: what was sealed is to be opened.
+        let became = keyword == KEYWORD && old.get(keyword).is_none();
+        if compared && !became && old.get(keyword) != new.get(keyword) {
             found.push(format!("{at}: `{keyword}` changed"));
         }
     }
@@ -103,8 +86,8 @@ fn incompatibilities(old: &Value, new: &Value, at: &str) -> Vec<String> {
 #[test]
 fn every_type_has_the_schema_that_is_checked_in() {
     let update = std::env::var_os("UPDATE_SCHEMAS").is_some();
-    for (category, types) in families() {
-        for info in types {
+    for (category, types) in FAMILIES {
+        for info in *types {
             let path = file_of(category, info.name, info.version);
             let current = serde_json::to_value((info.schema)()).expect("schemas are JSON");
             let text = format!("{current:#}\n");
@@ -126,7 +109,7 @@ fn every_type_has_the_schema_that_is_checked_in() {
 
 #[test]
 fn every_schema_that_was_ever_checked_in_is_still_read() {
-    for (category, types) in families() {
+    for (category, types) in FAMILIES {
         for entry in fs::read_dir(folder().join(category)).expect("the family has schemas") {
             let file = entry.expect("readable").file_name().into_string().expect("UTF-8");
             let (name, version) = file
@@ -144,11 +127,64 @@ fn every_schema_that_was_ever_checked_in_is_still_read() {
     }
 }
 
+/// Every mark is of a text of its schema, or of one that may be absent, and says whose it is by an
+/// id that is always there; and the schema shows it.
+#[test]
+fn personal_fields_and_their_subjects_are_in_their_schemas() {
+    let mut marked = Vec::new();
+    for info in FAMILIES.iter().flat_map(|(_, types)| *types) {
+        let schema = serde_json::to_value((info.schema)()).expect("schemas are JSON");
+        for field in info.personal {
+            let about = format!("{} of {}", field.name, info.name);
+            let property = &schema["properties"][field.name];
+            let is_text = [json!("string"), json!(["string", "null"])].contains(&property["type"]);
+            assert!(is_text, "{about} is no text: {property}");
+            assert_eq!(property[KEYWORD], field.subject, "{about}");
+            let required = schema["required"].as_array().expect("something is required");
+            assert!(required.contains(&json!(field.subject)), "{about} is nobody's");
+            let subject = &schema["properties"][field.subject];
+            assert_eq!(subject["$ref"], "#/$defs/UserId", "{about}");
+            marked.push(format!("{}.{}", info.name, field.name));
+        }
+        let shown = schema["properties"].as_object().into_iter().flatten();
+        let shown = shown.filter(|(_, property)| property.get(KEYWORD).is_some()).count();
+        assert_eq!(shown, info.personal.len(), "{}", info.name);
+    }
+    for known in ["UserRegistered.handle", "UserProfileChanged.bio", "MessagePosted.text"] {
+        assert!(marked.iter().any(|mark| mark == known), "{known} in {marked:?}");
+    }
+}
+
+#[test]
+fn stand_ins_of_handles_are_unique_and_nobodys() {
+    let registered = user::UserEvent::TYPES.iter().find(|info| info.name == "UserRegistered");
+    let handle = registered.expect("it is there").personal.iter().find(|it| it.name == "handle");
+    let stand_in = handle.expect("it is marked").stand_in;
+    let mut seen = BTreeSet::new();
+    for number in 0..1000 {
+        let stand_in = stand_in(&format!("018f0000-0000-7000-8000-{number:012}"));
+        assert!(stand_in.contains('-') && stand_in.len() <= 30, "{stand_in}");
+        assert!(seen.insert(stand_in));
+    }
+}
+
+#[test]
+fn every_family_is_in_the_catalogue() {
+    let known: BTreeSet<_> = FAMILIES.iter().map(|(category, _)| (*category).to_owned()).collect();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let families: usize = fs::read_dir(sources)
+        .expect("there are sources")
+        .map(|file| fs::read_to_string(file.expect("readable").path()).expect("text"))
+        .map(|text| text.lines().filter(|line| *line == "event_family! {").count())
+        .sum();
+    assert_eq!((known.len(), FAMILIES.len()), (families, families));
+}
+
 #[test]
 fn type_names_are_unique_across_families() {
     let mut seen = BTreeSet::new();
-    for (_, types) in families() {
-        for info in types {
+    for (_, types) in FAMILIES {
+        for info in *types {
             assert!(seen.insert(info.name), "{} is in two families", info.name);
         }
     }
@@ -182,6 +218,10 @@ fn incompatible_changes_are_found() {
         let told = [format!("T.a: `{keyword}` changed")];
         assert_eq!((there.as_slice(), back.as_slice()), (&told[..], &told[..]));
     }
+    let mut personal = old.clone();
+    personal["properties"]["a"][KEYWORD] = json!("b");
+    assert!(incompatibilities(&old, &personal, "T").is_empty(), "it may become personal");
+    assert!(!incompatibilities(&personal, &old, "T").is_empty(), "and stays so");
     let changes = [
         json!({ "properties": { "a": { "type": "string" } }, "required": ["a"] }),
         json!({

@@ -5,9 +5,13 @@
 //! `FORMAT.md`.
 
 mod cipher;
+mod key_block;
 mod wrapping_keys;
 
 pub use wrapping_keys::{WrappingKeys, WrappingKeysError};
 
 pub(crate) use cipher::{Cipher, KEY_BYTES, KeyBytes, NONCE_BYTES, TAG_BYTES, random};
-pub(crate) use wrapping_keys::ID_BYTES_MAX;
+pub(crate) use key_block::{
+    BLOCK_BYTES, HEAD_BYTES, KeyBlock, damaged, is_whole, plain_key, unwrapped, wrapped_by,
+    write_block,
+};

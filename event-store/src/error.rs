@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::event::EventId;
 use crate::multi::Violation;
 use crate::stream::{ExpectedRevision, Revision, StreamName};
+use crate::subjects::PersonalError;
 
 /// Why a name of a stream or an event type is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -63,6 +64,9 @@ pub enum StoreError {
     /// The caller may not do that.
     #[error("access denied")]
     AccessDenied,
+    /// Personal data can't be sealed or opened.
+    #[error(transparent)]
+    Personal(#[from] PersonalError),
 }
 
 /// Whether there is no room: none on the disk, or none that is left to this user.

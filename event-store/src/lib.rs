@@ -22,6 +22,7 @@
 //! | [`subscription`] | what a subscription delivers |
 //! | [`filter`] | which events of the log a reader wants |
 //! | [`error`] | what can go wrong, one enum a question |
+//! | [`subjects`] | personal fields, sealed with keys that can be forgotten |
 //! | [`limits`] | the sizes that are refused |
 
 pub mod client;
@@ -42,6 +43,7 @@ pub mod position;
 pub mod read;
 mod size;
 pub mod stream;
+pub mod subjects;
 pub mod subscription;
 mod subscriptions;
 
@@ -64,4 +66,8 @@ pub use port::{Appended, EventStore};
 pub use position::Position;
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 pub use stream::{ExpectedRevision, Revision, StreamAcl, StreamMetadata, StreamName};
+pub use subjects::{
+    Marks, PersonalError, PersonalField, PersonalStore, Subject, SubjectKeys, SubjectKeysError,
+    SubjectKeysOptions,
+};
 pub use subscription::{Delivery, SubscribeFrom, Subscription};

@@ -1,5 +1,5 @@
-//! The embedded store does what the port promises, in one segment, spread over many, and while what
-//! is hidden is reclaimed.
+//! The embedded store does what the port promises, in one segment, spread over many, while what is
+//! hidden is reclaimed, and with personal fields sealed.
 
 #[path = "conformance/indexed.rs"]
 mod indexed;
@@ -13,7 +13,10 @@ mod suite;
 use std::sync::Arc;
 
 use event_store::log::SimDisk;
-use event_store::{EmbeddedOptions, EmbeddedStore, WrappingKeys};
+use event_store::{
+    EmbeddedOptions, EmbeddedStore, EventType, PersonalField, PersonalStore, SubjectKeys,
+    SubjectKeysOptions, WrappingKeys,
+};
 use tempfile::TempDir;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,6 +44,19 @@ fn small_segments(disk: &SimDisk) -> EmbeddedOptions {
 
 fn new_keys() -> WrappingKeys {
     WrappingKeys::from_text(&WrappingKeys::new_line("key").unwrap()).unwrap()
+}
+
+/// A store that seals the numbers of the suite's events.
+async fn personal() -> (suite::Store, SimDisk) {
+    const NUMBERS: &[PersonalField] =
+        &[PersonalField { name: "number", subject: "whose", stand_in: str::to_owned }];
+    let marks = |event_type: &EventType| match event_type.as_str() {
+        "Numbered" => NUMBERS,
+        _ => &[],
+    };
+    let (store, disk) = in_many_segments().await;
+    let keys = SubjectKeysOptions::disk(Arc::new(SimDisk::new()));
+    (Arc::new(PersonalStore::over(store, SubjectKeys::open(keys).unwrap(), marks)), disk)
 }
 
 /// A store of many segments that is scavenged again and again, until the guard is dropped.
@@ -72,6 +88,12 @@ mod encrypted_segments {
     //! With the same, encrypted.
     use super::encrypted;
     crate::conformance_suite!(encrypted(), several);
+}
+
+mod personal_fields {
+    //! With personal fields that are sealed.
+    use super::personal;
+    crate::conformance_suite!(personal(), several);
 }
 
 mod scavenged {

@@ -53,7 +53,6 @@ use supervisor::Supervisor;
 /// The projections of this process, as long as it runs them.
 pub struct Runner {
     pool: PgPool,
-    store: Arc<dyn EventStore>,
     cancel: CancellationToken,
     lanes: JoinSet<()>,
     watermarks: Watermarks,
@@ -90,17 +89,18 @@ impl Runner {
             let lane = Lane { supervisor, projection };
             lanes.spawn(lane.supervise());
         }
-        Self { pool, store, cancel, lanes, watermarks }
+        Self { pool, cancel, lanes, watermarks }
     }
 
-    /// Also publishes every event of the platform on the bus, from the first one on, once each; its
-    /// checkpoint is [`kafka::MODEL`]'s. Waits for brokers that are not there yet.
-    pub fn publish_to(&mut self, bus: EventBus) {
+    /// Also publishes every event of the platform on the bus, from the first one on, once each, as
+    /// this store gives it; its checkpoint is [`kafka::MODEL`]'s. Waits for brokers that are not
+    /// there yet.
+    pub fn publish_to(&mut self, bus: EventBus, store: Arc<dyn EventStore>) {
         let supervisor = Supervisor {
             id: kafka::MODEL,
             filter: EventBus::filter(),
             pool: self.pool.clone(),
-            store: Arc::clone(&self.store),
+            store,
             committed: watch::Sender::new(Position::START),
             watermarks: self.watermarks.clone(),
             cancel: self.cancel.clone(),

@@ -42,6 +42,14 @@ pub struct Background {
     stop: CancellationToken,
 }
 
+/// The event store, as it is read here and as it is kept.
+pub struct Stores {
+    /// With its personal fields open.
+    pub open: Arc<dyn EventStore>,
+    /// With its personal fields sealed: what is passed on to others.
+    pub sealed: Arc<dyn EventStore>,
+}
+
 impl Background {
     /// Starts those that are among the process's roles.
     ///
@@ -49,12 +57,13 @@ impl Background {
     /// When ffmpeg is missing, or the sandbox gateway's ledger can't be opened.
     pub async fn start(
         config: &Config,
-        store: Arc<dyn EventStore>,
+        stores: Stores,
         handler: Arc<CommandHandler>,
         objects: Arc<dyn ObjectStorage>,
         pool: PgPool,
         read_side: ReadSide,
     ) -> anyhow::Result<Self> {
+        let Stores { open: store, sealed } = stores;
         let stop = CancellationToken::new();
         let mut started =
             Self { projectors: None, sagas: None, held: None, scratch: None, stop: stop.clone() };
@@ -70,7 +79,7 @@ impl Background {
             let ReadSide { projections, bus, .. } = read_side;
             let mut projectors = Runner::start(pool, store, projections, stop);
             if let Some(bus) = bus {
-                projectors.publish_to(bus);
+                projectors.publish_to(bus, sealed);
             }
             started.projectors = Some(projectors);
         }

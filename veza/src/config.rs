@@ -64,7 +64,7 @@ pub struct Config {
     pub kafka_brokers: Vec<String>,
     /// The folder of the objects.
     pub objects: PathBuf,
-    /// The folder of the keys that sign tokens and make digests.
+    /// The folder of the keys that sign tokens and make digests, and of those of people.
     pub keys: PathBuf,
     /// The reverse proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,

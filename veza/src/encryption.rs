@@ -4,7 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use event_store::{EmbeddedOptions, EmbeddedStore, WrappingKeys, WrappingKeysError};
+use event_store::{
+    EmbeddedOptions, EmbeddedStore, SubjectKeys, SubjectKeysOptions, WrappingKeys,
+    WrappingKeysError,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
 
@@ -82,12 +85,30 @@ impl Encryption {
         })
     }
 
+    /// How the keys of people in this folder are to be opened.
+    ///
+    /// # Errors
+    /// When the keys that wrap them can't be read.
+    pub fn subject_keys(&self, folder: &Path) -> Result<SubjectKeysOptions, WrappingKeysError> {
+        let options = SubjectKeysOptions::folder(folder);
+        Ok(match &self.keys {
+            None => options,
+            Some(keys) if self.encrypts => options.encryption(keys.read()?),
+            Some(keys) => options.decryption(keys.read()?),
+        })
+    }
+
     /// Lets SIGUSR1 read the keys anew and wrap everything by the first of them, as long as the
-    /// store is there. What fails is told in the log, and changes nothing.
+    /// store is there; the keys of people in this folder too. What fails is told in the log, and
+    /// changes nothing.
     ///
     /// # Errors
     /// When the system does not let this process hear the signal.
-    pub fn rotate_by_signal(&self, store: &Arc<EmbeddedStore>) -> std::io::Result<()> {
+    pub fn rotate_by_signal(
+        &self,
+        store: &Arc<EmbeddedStore>,
+        subjects: PathBuf,
+    ) -> std::io::Result<()> {
         let mut signals = signal(SignalKind::user_defined1())?;
         let (keys, store) = (self.keys.clone(), Arc::downgrade(store));
         tokio::spawn(async move {
@@ -95,7 +116,7 @@ impl Encryption {
                 let Some(store) = Weak::upgrade(&store) else {
                     return;
                 };
-                match rotate(keys.as_ref(), &store).await {
+                match rotate(keys.as_ref(), &store, &subjects).await {
                     Ok(told) => tracing::info!("{told}"),
                     Err(error) => {
                         let error = format!("{error:#}");
@@ -108,14 +129,23 @@ impl Encryption {
     }
 }
 
-/// Wraps the keys of all segments by the first key that is there now; says what was done.
+/// Wraps the keys of all segments by the first key that is there now, and those of people in this
+/// folder, where there are any; says what was done.
 ///
 /// # Errors
 /// When there are no keys, they can't be read, or they do not open everything.
-pub async fn rotate(keys: Option<&KeySource>, store: &EmbeddedStore) -> anyhow::Result<String> {
-    let keys =
+pub async fn rotate(
+    keys: Option<&KeySource>,
+    store: &EmbeddedStore,
+    subjects: &Path,
+) -> anyhow::Result<String> {
+    let source =
         keys.ok_or_else(|| anyhow::anyhow!("the event store has no keys (setting {KEY})"))?;
-    let keys = keys.read()?;
+    let keys = source.read()?;
+    if SubjectKeys::are_in(subjects) {
+        // To open them so is to wrap them so; other processes need not know.
+        SubjectKeys::open(SubjectKeysOptions::folder(subjects).encryption(source.read()?))?;
+    }
     let first = keys.first().to_owned();
     let rotated = store.rotate_keys(keys).await?;
     let (all, rewrapped) = (rotated.keys, rotated.rewrapped);

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, PlaceFlags};
 use crate::console::say;
 use crate::encryption::{KeySource, rotate};
+use crate::personal;
 
 /// The keys of the event store, made and changed.
 #[derive(Debug, Clone, clap::Args)]
@@ -92,7 +93,7 @@ async fn rotate_at_rest(config: &Config) -> anyhow::Result<()> {
         }
         store => store?,
     };
-    let rotated = rotate(config.encryption.keys.as_ref(), &store).await;
+    let rotated = rotate(config.encryption.keys.as_ref(), &store, &personal::folder(config)).await;
     store.close().await?;
     say(rotated?);
     Ok(())

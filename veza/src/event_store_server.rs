@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
 use crate::open_files;
+use crate::personal;
 use crate::run_file::RunFile;
 use crate::scavenging::{SCAVENGE_EVERY, scavenge_every};
 use crate::scrubbing::{SCRUB_EVERY, scrub_every};
@@ -147,7 +148,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     data_folder::open(&args.data)?;
     let folder = args.data.join("events");
     let store = Arc::new(EmbeddedStore::open(config.encryption.options(&folder)?).await?);
-    config.encryption.rotate_by_signal(&store)?;
+    config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
     if let Some(period) = args.scavenge_every {
         let passes = scavenge_every(Arc::clone(&store), period);
         tokio::spawn(stop.clone().run_until_cancelled_owned(passes));

@@ -19,7 +19,7 @@
 //! - [`sweeping`]: what is left behind, removed.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
 //! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
-//! - [`keys`]: what signs tokens and tells requests apart.
+//! - [`keys`]: what signs tokens and tells requests apart; [`personal`]: what people can take back.
 //! - [`outbox`]: mails as files, where no mail server is.
 
 // Those panic when nobody reads any more; `console` does not.
@@ -39,6 +39,7 @@ pub mod keys;
 pub mod open_files;
 pub mod outbox;
 pub mod parts;
+pub mod personal;
 pub mod postgres;
 pub mod postgres_server;
 pub mod probes;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use event_store::grpc::{self, ServeOptions, Serving};
-use event_store::{ClientStore, EmbeddedStore, EventStore as _, OpenError};
+use event_store::{ClientStore, EmbeddedStore, EventStore, OpenError};
 use media::{FileStorage, ObjectStorage};
 use projections::postgres::query_pool;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -16,13 +16,13 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, EventStore, Role};
+use crate::config::{Config, EventStore as StoreSetting, Role};
 use crate::console::say;
-use crate::open_files;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 use crate::scavenging::scavenge_every;
 use crate::scrubbing::scrub_every;
+use crate::{open_files, personal};
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
@@ -37,7 +37,13 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(200);
 
 /// The store of events, and what was started to have it.
-pub enum Events {
+pub struct Events {
+    engine: Engine,
+    store: Arc<dyn EventStore>,
+}
+
+/// What keeps the events.
+enum Engine {
     /// In this process.
     Embedded {
         /// The engine.
@@ -56,16 +62,16 @@ impl Events {
     /// # Errors
     /// When its folder or port is in use, or it can't be reached for a minute.
     pub async fn open(config: &Config, closing: CancellationToken) -> anyhow::Result<Self> {
-        if let EventStore::Cluster(connection_string) = &config.event_store {
+        if let StoreSetting::Cluster(connection_string) = &config.event_store {
             let store = ClientStore::new(connection_string).context("the setting event_store")?;
             reached(&store).await?;
             say("event store  the one of the setting event_store");
-            return Ok(Self::Elsewhere(Arc::new(store)));
+            return Self::of(Engine::Elsewhere(Arc::new(store)), config).await;
         }
         let folder = config.data.join("events");
         let options = config.encryption.options(&folder)?;
         let store = Arc::new(EmbeddedStore::open(options).await?);
-        config.encryption.rotate_by_signal(&store)?;
+        config.encryption.rotate_by_signal(&store, personal::folder(config))?;
         let listener = bind(config.event_store_listen, "event_store_listen").await?;
         if let Some(period) = config.event_store_scavenge_every {
             let passes = scavenge_every(Arc::clone(&store), period);
@@ -79,7 +85,7 @@ impl Events {
         let options = ServeOptions { connections_max, ..ServeOptions::default() };
         let serving = grpc::serve(listener, Arc::clone(&store) as _, options, closing)?;
         say(format_args!("event store  {}, gRPC on {}", folder.display(), serving.local_addr()));
-        Ok(Self::Embedded { store, serving: Some(serving) })
+        Self::of(Engine::Embedded { store, serving: Some(serving) }, config).await
     }
 
     /// Opens the store for a command beside the platform: the running platform's over gRPC, or
@@ -88,48 +94,67 @@ impl Events {
     /// # Errors
     /// When neither works.
     pub async fn beside(config: &Config) -> anyhow::Result<Self> {
-        if let EventStore::Cluster(connection_string) = &config.event_store {
+        if let StoreSetting::Cluster(connection_string) = &config.event_store {
             let store = ClientStore::new(connection_string).context("the setting event_store")?;
-            return Ok(Self::Elsewhere(Arc::new(store)));
+            return Self::of(Engine::Elsewhere(Arc::new(store)), config).await;
         }
         let folder = config.data.join("events");
-        match EmbeddedStore::open(config.encryption.options(&folder)?).await {
-            Ok(store) => Ok(Self::Embedded { store: Arc::new(store), serving: None }),
+        let engine = match EmbeddedStore::open(config.encryption.options(&folder)?).await {
+            Ok(store) => Engine::Embedded { store: Arc::new(store), serving: None },
             Err(OpenError::Locked { .. }) => {
                 let address = run_file::event_store(&config.data).context(
                     "the folder is in use, and its run.json does not say where its event store is",
                 )?;
                 let store = ClientStore::new(&format!("esdb://{address}?tls=false"))?;
-                Ok(Self::Elsewhere(Arc::new(store)))
+                Engine::Elsewhere(Arc::new(store))
             }
-            Err(error) => Err(error.into()),
-        }
+            Err(error) => return Err(error.into()),
+        };
+        Self::of(engine, config).await
     }
 
-    /// The store.
-    #[must_use]
-    pub fn store(&self) -> Arc<dyn event_store::EventStore> {
-        match self {
-            Self::Embedded { store, .. } => Arc::clone(store) as _,
-            Self::Elsewhere(store) => Arc::clone(store) as _,
+    /// Over the engine, with its personal fields open where the process has to do with people.
+    async fn of(engine: Engine, config: &Config) -> anyhow::Result<Self> {
+        let mut store = engine.sealed();
+        if needs_database(config) {
+            store = match personal::over(store, config).await {
+                Ok(store) => store,
+                Err(error) => {
+                    engine.give_up().await;
+                    return Err(error);
+                }
+            };
         }
+        Ok(Self { engine, store })
+    }
+
+    /// The store, with its personal fields open.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn EventStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// The store as it is kept, for what leaves the platform.
+    #[must_use]
+    pub fn sealed(&self) -> Arc<dyn EventStore> {
+        self.engine.sealed()
     }
 
     /// The same, where it is in this process.
     #[must_use]
     pub fn embedded(&self) -> Option<Arc<EmbeddedStore>> {
-        match self {
-            Self::Embedded { store, .. } => Some(Arc::clone(store)),
-            Self::Elsewhere(_) => None,
+        match &self.engine {
+            Engine::Embedded { store, .. } => Some(Arc::clone(store)),
+            Engine::Elsewhere(_) => None,
         }
     }
 
     /// Where its gRPC server listens, where it has one.
     #[must_use]
     pub fn listens_on(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Embedded { serving, .. } => serving.as_ref().map(Serving::local_addr),
-            Self::Elsewhere(_) => None,
+        match &self.engine {
+            Engine::Embedded { serving, .. } => serving.as_ref().map(Serving::local_addr),
+            Engine::Elsewhere(_) => None,
         }
     }
 
@@ -138,13 +163,29 @@ impl Events {
     /// # Errors
     /// When what was appended last can't be made whole on disk.
     pub async fn close(self) -> anyhow::Result<()> {
-        if let Self::Embedded { store, serving } = self {
+        if let Engine::Embedded { store, serving } = self.engine {
             if let Some(serving) = serving {
                 serving.finished().await;
             }
             store.close().await?;
         }
         Ok(())
+    }
+}
+
+impl Engine {
+    fn sealed(&self) -> Arc<dyn EventStore> {
+        match self {
+            Self::Embedded { store, .. } => Arc::clone(store) as _,
+            Self::Elsewhere(store) => Arc::clone(store) as _,
+        }
+    }
+
+    /// Ends it; why there is no store is told already.
+    async fn give_up(self) {
+        if let Self::Embedded { store, .. } = self {
+            store.close().await.ok();
+        }
     }
 }
 

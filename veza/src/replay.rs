@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, RecordedEvent,
-    StoreError, WrappingKeysError,
+    ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, PersonalStore,
+    RecordedEvent, StoreError, SubjectKeys, SubjectKeysError, WrappingKeysError,
 };
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{LogFiles, Models};
@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use crate::config::{Config, ConfigError, EventStore as StoreSetting};
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::read_side::{self, ReadSideError};
-use crate::run_file;
+use crate::{personal, run_file};
 
 /// A rebuild works on a connection of its own; the rest asks one thing after the other.
 const DATABASE_CONNECTIONS_MAX: u32 = 4;
@@ -70,6 +70,9 @@ pub enum PartsError {
     /// The keys of the store can't be read.
     #[error(transparent)]
     Keys(#[from] WrappingKeysError),
+    /// The keys of people can't be opened.
+    #[error(transparent)]
+    SubjectKeys(#[from] SubjectKeysError),
     /// The store in the folder can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -92,6 +95,7 @@ impl PartsError {
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
             | Self::Keys(_)
+            | Self::SubjectKeys(_)
             | Self::DatabaseUrl => USAGE,
             Self::Store(OpenError::Key(error)) if error.is_for_want_of_keys() => USAGE,
             Self::Store(OpenError::Key(_) | OpenError::Unfit(_)) => FOUND_BAD,
@@ -174,9 +178,34 @@ impl Log {
         self.files.as_ref()
     }
 
-    /// The store.
-    pub fn store(&self) -> Arc<dyn EventStore> {
+    /// The store as it is kept.
+    pub fn sealed(&self) -> Arc<dyn EventStore> {
         Arc::clone(&self.store)
+    }
+
+    /// The store with its personal fields open; what they can't be opened of is an error.
+    ///
+    /// # Errors
+    /// When there are keys of people, and they can't be used.
+    pub fn opened(&self, config: &Config) -> Result<Arc<dyn EventStore>, PartsError> {
+        Ok(Arc::new(self.personal(config)?))
+    }
+
+    /// The same to look at: `sealed` stands where a key is missing.
+    ///
+    /// # Errors
+    /// When there are keys of people, and they can't be used.
+    pub fn shown(&self, config: &Config) -> Result<Arc<dyn EventStore>, PartsError> {
+        Ok(Arc::new(self.personal(config)?.showing_sealed()))
+    }
+
+    fn personal(&self, config: &Config) -> Result<PersonalStore, PartsError> {
+        let (store, folder) = (self.sealed(), personal::folder(config));
+        if !SubjectKeys::are_in(&folder) {
+            return Ok(PersonalStore::without_keys(store, personal::marks));
+        }
+        let keys = SubjectKeys::open(config.encryption.subject_keys(&folder)?)?;
+        Ok(PersonalStore::over(store, keys, personal::marks))
     }
 
     /// Closes what was opened here.

@@ -22,7 +22,7 @@ use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::background::Background;
+use crate::background::{Background, Stores};
 use crate::config::{Config, Role};
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
@@ -93,6 +93,7 @@ impl Platform {
         // Its lock tells first that the folder is in use.
         let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
         let (store, event_store) = (events.store(), events.listens_on());
+        let sealed = events.sealed();
         let listener = parts::bind(config.http, "http").await?;
         let address = listener.local_addr()?;
         let reserve = DiskReserve::watch(config);
@@ -117,8 +118,9 @@ impl Platform {
                 let (outside, needed) = models.partition(|id| read_side.outside.contains(id));
                 (readiness.outside, readiness.needed) = (outside, needed);
             }
+            let stores = Stores { open: store, sealed };
             let background =
-                Background::start(config, store, working, storage, pool.clone(), read_side);
+                Background::start(config, stores, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
             (readiness.sagas, readiness.held) = (background.sagas(), background.held());
             let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());

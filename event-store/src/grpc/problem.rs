@@ -142,6 +142,7 @@ pub(super) fn of_store(error: &StoreError) -> Status {
             Status::unavailable(error.to_string())
         }
         StoreError::StorageFull => Status::resource_exhausted(error.to_string()),
+        StoreError::Personal(_) => Status::failed_precondition(error.to_string()),
         StoreError::Corrupt { .. } => Status::data_loss(error.to_string()),
         StoreError::Io(_) => Status::internal(error.to_string()),
         StoreError::AccessDenied => {

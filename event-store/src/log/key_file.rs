@@ -6,25 +6,19 @@
 use std::io;
 use std::sync::Arc;
 
-use crc32c::crc32c;
 use thiserror::Error;
 
-use super::codec::{array_at, u32_at, u64_at};
+use super::codec::{u32_at, u64_at};
 use super::disk::{Disk, DiskFile};
 use super::unfinished::unfinished;
 use crate::encryption::{
-    ID_BYTES_MAX, KEY_BYTES, KeyBytes, NONCE_BYTES, TAG_BYTES, WrappingKeys, random,
+    BLOCK_BYTES, HEAD_BYTES, KeyBlock, KeyBytes, WrappingKeys, damaged, is_whole, unwrapped,
+    wrapped_by, write_block,
 };
 use crate::error::StoreError;
 
 const MAGIC: [u8; 8] = *b"VEZAKEY\0";
 const VERSION: u32 = 1;
-const NONCE_AT: usize = 24;
-const ID_AT: usize = 40;
-/// What stands before the wrapped key is authenticated with it.
-const WRAPPED_AT: usize = ID_AT + ID_BYTES_MAX;
-const CRC_AT: usize = WRAPPED_AT + KEY_BYTES + TAG_BYTES;
-const FILE_BYTES: usize = CRC_AT + 4;
 
 /// Why the key of a segment can't be had. Each is one line that an operator can act on.
 #[derive(Clone, Debug, Error)]
@@ -128,12 +122,12 @@ impl KeyOf {
         keys: &WrappingKeys,
     ) -> Result<(KeyBytes, String), KeyError> {
         let file = disk.open(&self.file_name(), false)?;
-        if file.length()? != FILE_BYTES as u64 {
-            return Err(self.damaged("it has another length"));
+        if file.length()? != BLOCK_BYTES as u64 {
+            return Err(damaged(&self.file_name(), "it has another length"));
         }
-        let mut bytes = [0; FILE_BYTES];
+        let mut bytes = [0; BLOCK_BYTES];
         file.read_at(&mut bytes, 0)?;
-        self.unwrapped(bytes, keys)
+        self.unwrapped(&bytes, keys)
     }
 
     /// The name that the file has until it is written.
@@ -141,67 +135,43 @@ impl KeyOf {
         unfinished(&self.file_name())
     }
 
-    fn wrapped(self, key: &KeyBytes, keys: &WrappingKeys) -> [u8; FILE_BYTES] {
-        let (mut bytes, id) = ([0; FILE_BYTES], keys.first().as_bytes());
-        let nonce = random::<NONCE_BYTES>();
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.salt.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
-        bytes[NONCE_AT..NONCE_AT + NONCE_BYTES].copy_from_slice(&nonce[..]);
-        bytes[ID_AT..ID_AT + id.len()].copy_from_slice(id);
-        let (associated, rest) = bytes.split_at_mut(WRAPPED_AT);
-        let wrapped = &mut rest[..KEY_BYTES + TAG_BYTES];
-        wrapped[..KEY_BYTES].copy_from_slice(&key[..]);
-        keys.first_cipher().seal(*nonce, associated, wrapped);
-        let crc = crc32c(&bytes[..CRC_AT]);
-        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        bytes
+    fn wrapped(self, key: &KeyBytes, keys: &WrappingKeys) -> KeyBlock {
+        let mut head = [0; HEAD_BYTES];
+        head[..8].copy_from_slice(&MAGIC);
+        head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        head[12..16].copy_from_slice(&self.salt.to_le_bytes());
+        head[16..24].copy_from_slice(&self.first.to_le_bytes());
+        write_block(head, key, Some(keys))
     }
 
     fn unwrapped(
         self,
-        bytes: [u8; FILE_BYTES],
+        bytes: &KeyBlock,
         keys: &WrappingKeys,
     ) -> Result<(KeyBytes, String), KeyError> {
-        if crc32c(&bytes[..CRC_AT]) != u32_at(&bytes, CRC_AT) {
-            return Err(self.damaged("it does not agree with its checksum"));
+        let file = self.file_name();
+        if !is_whole(bytes) {
+            return Err(damaged(&file, "it does not agree with its checksum"));
         }
-        if bytes[..8] != MAGIC || u32_at(&bytes, 8) != VERSION {
-            return Err(self.damaged("it is no key, or of another version"));
+        if bytes[..8] != MAGIC || u32_at(bytes, 8) != VERSION {
+            return Err(damaged(&file, "it is no key, or of another version"));
         }
-        if (u64_at(&bytes, 16), u32_at(&bytes, 12)) != (self.first, self.salt) {
-            return Err(self.damaged("it is the key of another segment"));
+        if (u64_at(bytes, 16), u32_at(bytes, 12)) != (self.first, self.salt) {
+            return Err(damaged(&file, "it is the key of another segment"));
         }
-        let id = bytes[ID_AT..WRAPPED_AT].split(|&byte| byte == 0).next().unwrap_or_default();
-        let id = String::from_utf8_lossy(id).into_owned();
-        let file = || self.file_name().into();
-        let cipher = keys.cipher(&id).ok_or_else(|| KeyError::NotGiven {
-            file: file(),
-            id: id.as_str().into(),
-            given: keys.names().collect::<Vec<_>>().join(", ").into(),
-        })?;
-        let nonce = array_at(&bytes, NONCE_AT);
-        let mut wrapped = zeroize::Zeroizing::new(array_at(&bytes, WRAPPED_AT));
-        let wrapped: &mut [u8; KEY_BYTES + TAG_BYTES] = &mut wrapped;
-        if !cipher.open(nonce, &bytes[..WRAPPED_AT], wrapped) {
-            return Err(KeyError::Refused { file: file(), id: id.into() });
-        }
-        let mut key = KeyBytes::default();
-        key.copy_from_slice(&wrapped[..KEY_BYTES]);
-        Ok((key, id))
-    }
-
-    fn damaged(self, reason: &str) -> KeyError {
-        let place = self.file_name().into();
-        KeyError::Store(StoreError::Corrupt { place, reason: reason.into() })
+        Ok((unwrapped(bytes, &file, keys)?, wrapped_by(bytes)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crc32c::crc32c;
+
     use super::*;
+    use crate::encryption::random;
     use crate::log::SimDisk;
+
+    const CRC_AT: usize = BLOCK_BYTES - 4;
 
     fn keys(text: &str) -> WrappingKeys {
         let bytes = |digit: &str| digit.repeat(64);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use event_store::{
-    AppendError, ContentType, ExpectedRevision, Position, ReadError, ReadStream, Revision,
-    StreamMetadata, TooLarge,
+    AppendError, ContentType, EventType, ExpectedRevision, Position, ReadError, ReadStream,
+    Revision, StreamMetadata, TooLarge,
 };
 
 use super::{Store, event, events, exactly, fresh, is_wrong, read_error, revisions, stream_of};
@@ -14,6 +14,7 @@ pub async fn an_append_is_read_back_as_it_was(store: Store) {
     let stream = fresh();
     let mut offered = events(2);
     offered[1].content_type = ContentType::Binary;
+    offered[1].event_type = EventType::new("Bytes").unwrap();
     offered[1].data = Bytes::from_static(&[0, 255, 1]);
     offered[1].metadata = Bytes::new();
     let appended =
@@ -157,6 +158,7 @@ pub async fn one_of_many_writers_wins(store: Store) {
 pub async fn too_large_is_refused(store: Store) {
     let stream = fresh();
     let mut large = event(0);
+    large.event_type = EventType::new("Bytes").unwrap();
     large.data = vec![b'x'; event_store::limits::EVENT_BYTES_MAX].into();
     let error = store.append(&stream, ExpectedRevision::Any, vec![large]).await.unwrap_err();
     assert!(matches!(error, AppendError::TooLarge(TooLarge::Event { .. })), "{error}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event_store::limits::{APPEND_EVENTS_MAX, APPEND_STREAMS_MAX, EVENT_BYTES_MAX};
 use event_store::{
-    ExpectedState, Filter, MultiAppend, MultiAppendError, ReadAll, ReadStream, Revision,
+    EventType, ExpectedState, Filter, MultiAppend, MultiAppendError, ReadAll, ReadStream, Revision,
     StreamCheck, StreamMetadata, StreamName, StreamState, TooLarge, Violation,
 };
 
@@ -199,6 +199,7 @@ pub async fn a_mixture_of_known_and_new_is_refused(store: Store) {
 pub async fn too_much_for_several_streams_is_refused(store: Store) {
     let (one, other) = (fresh(), fresh());
     let mut large = event(0);
+    large.event_type = EventType::new("Bytes").unwrap();
     large.data = vec![b'x'; EVENT_BYTES_MAX].into();
     let error = refused(&store, to(&[&one]).events(&other, [large.clone()])).await;
     assert!(matches!(error, MultiAppendError::TooLarge(TooLarge::Event { .. })), "{error}");

@@ -125,7 +125,7 @@ pub fn event(number: u64) -> NewEvent {
         id: EventId(Uuid::new_v4()),
         event_type: EventType::new("Numbered").unwrap(),
         content_type: ContentType::Json,
-        data: format!("{{\"number\":{number}}}").into(),
+        data: format!("{{\"number\":{number},\"whose\":\"{}\"}}", number % 3).into(),
         metadata: Bytes::from_static(b"{\"actor\":\"tester\"}"),
     }
 }

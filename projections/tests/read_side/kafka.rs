@@ -22,7 +22,7 @@ const USERS: &str = "veza.user";
 
 fn publish(pool: &PgPool, store: &Arc<MemoryStore>, broker: &Broker) -> Runner {
     let mut runner = start(pool, store, vec![Arc::new(ProfilesProjection)]);
-    runner.publish_to(EventBus::new(&[broker.address()]));
+    runner.publish_to(EventBus::new(&[broker.address()]), Arc::clone(store) as _);
     runner
 }
 

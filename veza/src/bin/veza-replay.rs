@@ -166,11 +166,7 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
         let _ = writeln!(io::stderr(), "veza-replay: {torn_bytes} bytes {cut}");
     }
     let outcome = match &cli.command {
-        Command::Log(command) => {
-            let (store, folder, files) = (log.store(), log.folder(), log.files());
-            let outcome = run(&*store, folder, files, fold_saga, command, &mut output).await;
-            outcome.map_err(Failure::from)
-        }
+        Command::Log(command) => on_log(config, &log, command, &mut output).await,
         // Carried out above, without a store.
         Command::Folder(_) => Ok(Verdict::Good),
         Command::Models(command) => on_models(cli, config, &log, command, &mut output).await,
@@ -182,6 +178,23 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
     Ok(verdict)
 }
 
+/// What is about the log as such is asked of it as it is kept, and needs no keys of people.
+async fn on_log(
+    config: &Config,
+    log: &Log,
+    command: &ReplayCommand,
+    output: &mut Output<'_>,
+) -> Result<Verdict, Failure> {
+    let store = match command {
+        ReplayCommand::Events(_) | ReplayCommand::State(_) => log.shown(config)?,
+        ReplayCommand::Streams(_)
+        | ReplayCommand::Verify(_)
+        | ReplayCommand::Scavenge(_)
+        | ReplayCommand::Backup(_) => log.sealed(),
+    };
+    Ok(run(&*store, log.folder(), log.files(), fold_saga, command, output).await?)
+}
+
 async fn on_runs(
     cli: &Cli,
     config: &Config,
@@ -190,12 +203,13 @@ async fn on_runs(
     output: &mut Output<'_>,
 ) -> Result<Verdict, Failure> {
     if let Some(stream) = &args.stream {
-        resume_one(log.store(), stream, output).await?;
+        resume_one(log.opened(config)?, stream, output).await?;
         return Ok(Verdict::Good);
     }
+    let store = log.opened(config)?;
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let kind = args.saga.as_deref();
-    let outcome = resume_all(log.store(), read_side.models(), kind, output).await;
+    let outcome = resume_all(store, read_side.models(), kind, output).await;
     read_side.close().await?;
     Ok(outcome?)
 }
@@ -209,9 +223,10 @@ async fn on_models(
     output: &mut Output<'_>,
 ) -> Result<Verdict, Failure> {
     let cancel = Stopping::by_signals().map_err(Failure::Signals)?.gently;
+    let store = log.opened(config)?;
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let models = read_side.models();
-    let outcome = run_on_models(log.store(), models, command, output, cancel).await;
+    let outcome = run_on_models(store, models, command, output, cancel).await;
     read_side.close().await?;
     Ok(outcome?)
 }

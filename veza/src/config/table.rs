@@ -60,8 +60,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     unset(
         "event_store_key_file",
-        "The file with the keys that encrypt the embedded event store, <name>:<32 bytes> a line; \
-         the first wraps, all unwrap; unset: it is not encrypted.",
+        "The file with the keys that encrypt the embedded event store and wrap the keys of people, \
+         <name>:<32 bytes> a line; the first wraps, all unwrap; unset: neither is encrypted.",
     ),
     secret("event_store_key", "The same keys themselves, in place of a file."),
     with(
@@ -86,7 +86,7 @@ pub const SETTINGS: &[Setting] = &[
     unset("clickhouse_url", "ClickHouse as http(s)://…; unset: analytics are PostgreSQL's."),
     unset("kafka_brokers", "Kafka brokers to publish events to, host:port, separated by commas."),
     unset("objects", "Where objects are kept, file:///…; unset: objects/ in the data folder."),
-    unset("keys", "The folder of the keys of tokens and digests; unset: keys/ in the data folder."),
+    unset("keys", "The folder of the keys of tokens, digests, people; unset: keys/ in the data."),
     unset(
         "trusted_proxies",
         "Proxies whose X-Forwarded-For is believed: 10.0.0.0/8, separated by commas.",

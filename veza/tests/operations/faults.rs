@@ -94,7 +94,8 @@ async fn folders_that_can_not_be_used_are_named() {
     let about = "can't use the folder /proc/objects (setting objects)";
     fails(&data, serve(&data, &objects), about).await;
     let keys = [("VEZA_KEYS", "/proc/keys")];
-    fails(&data, serve(&data, &keys), "cannot use the key file /proc/keys").await;
+    let about = "can't open the keys of people (setting keys): can't use the folder /proc/keys";
+    fails(&data, serve(&data, &keys), about).await;
     // With its usual log: that one is the only line.
     fs::create_dir_all(data.join("keys")).unwrap();
     let bad = data.join("keys/digest-key");

@@ -1,8 +1,12 @@
-//! The log as an official client reads it, and what it adds up to.
+//! The log as an official client reads it, opened with the platform's keys of people, and what it
+//! adds up to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use event_store::{ClientStore, EventStore as _, ReadAll};
+use event_store::{
+    ClientStore, EventStore as _, PersonalStore, ReadAll, SubjectKeys, SubjectKeysOptions,
+};
 use futures::TryStreamExt as _;
 use serde_json::Value;
 
@@ -42,6 +46,9 @@ impl Log {
     pub async fn read(platform: &Platform) -> Self {
         let address = platform.run_file()["event_store"].as_str().unwrap().to_owned();
         let store = ClientStore::new(&format!("esdb://{address}?tls=false")).unwrap();
+        let keys = SubjectKeysOptions::folder(platform.data().join("keys/subjects"));
+        let keys = SubjectKeys::open(keys).unwrap();
+        let store = PersonalStore::over(Arc::new(store), keys, veza::personal::marks);
         let events = store.read_all(ReadAll::forward()).await.unwrap();
         let events: Vec<_> = events.try_collect().await.unwrap();
         Self(

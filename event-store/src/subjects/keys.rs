@@ -1,0 +1,385 @@
+//! The store of keys: one a subject, in a folder apart from the log.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use moka::sync::Cache;
+use thiserror::Error;
+
+use super::bucket::{BUCKETS, Bucket, Place, Slots};
+use super::field::SubjectKey;
+use super::generation::Generation;
+use super::slot::{self, Slot};
+use super::store_key::{self, StoreKey};
+use super::subject::Subject;
+use super::turn::{Turn, Turns};
+use crate::encryption::{Cipher, KeyBytes, WrappingKeys, random};
+use crate::error::StoreError;
+use crate::limits::SUBJECT_CACHE_ENTRIES_MAX;
+use crate::log::{Disk, Folder, KeyError};
+
+/// Where the keys of subjects are, and what wraps them.
+#[derive(Clone)]
+pub struct SubjectKeysOptions {
+    place: Where,
+    keys: Option<Arc<WrappingKeys>>,
+    wraps: bool,
+}
+
+#[derive(Clone)]
+enum Where {
+    Folder(PathBuf),
+    Disk(Arc<dyn Disk>),
+}
+
+/// Why the keys of subjects can't be had. Each is one line that an operator can act on.
+#[derive(Debug, Error)]
+pub enum SubjectKeysError {
+    /// The folder can't be made.
+    #[error("can't use the folder {}", path.display())]
+    Folder {
+        /// Which folder.
+        path: Box<Path>,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// There are keys, and the one that wraps them is not there.
+    #[error(
+        "the file {} is missing, without which no key of a subject is opened: put a backup \
+             of it back",
+        store_key::FILE
+    )]
+    Lost,
+    /// That key is wrapped, and nothing was given to unwrap it with.
+    #[error("{} is wrapped by the key {by}, and no key was given to open it with", store_key::FILE)]
+    Wrapped {
+        /// The name of the key that wraps it.
+        by: Box<str>,
+    },
+    /// That key can't be opened, or the disk fails.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl From<io::Error> for SubjectKeysError {
+    fn from(error: io::Error) -> Self {
+        Self::Key(error.into())
+    }
+}
+
+/// One 256-bit key a subject, each made when it is first asked for, and gone for good once its
+/// subject is forgotten. Clones are the same store.
+///
+/// Any number of processes of one machine may have the folder open. Durable before it is used:
+/// nothing is sealed with a key that a power cut could take. A key costs one sync, and a sync of
+/// the folder where its file is new; looking one up that is not in memory reads one file of 128
+/// bytes for each 4096 subjects.
+#[derive(Clone)]
+pub struct SubjectKeys(Arc<Inner>);
+
+struct Inner {
+    disk: Arc<dyn Disk>,
+    turns: Turns,
+    generation: Generation,
+    cipher: Cipher,
+    /// How many slots of each bucket this process has made durable, the folder's entry included.
+    durable: Mutex<Vec<usize>>,
+    cache: Cache<Subject, Remembered>,
+}
+
+/// What is known of a subject.
+#[derive(Clone)]
+pub(crate) enum Known {
+    /// They have this key.
+    Live(Arc<SubjectKey>),
+    /// They are forgotten.
+    Forgotten,
+    /// Nothing: no key was made for them here.
+    Nothing,
+}
+
+#[derive(Clone)]
+struct Remembered {
+    known: Known,
+    generation: u64,
+    durable: bool,
+}
+
+impl SubjectKeysOptions {
+    /// Keys in this folder, which is made where it is missing.
+    pub fn folder(path: impl Into<PathBuf>) -> Self {
+        Self { place: Where::Folder(path.into()), keys: None, wraps: false }
+    }
+
+    /// Keys on this disk, which nobody else has.
+    pub fn disk(disk: Arc<dyn Disk>) -> Self {
+        Self { place: Where::Disk(disk), keys: None, wraps: false }
+    }
+
+    /// The same, wrapped by the first of these, durable; also what is wrapped by none, or by
+    /// another of them, which is needed no more then. Who has the folder open already need not
+    /// know.
+    #[must_use]
+    pub fn encryption(self, keys: WrappingKeys) -> Self {
+        Self { keys: Some(Arc::new(keys)), wraps: true, ..self }
+    }
+
+    /// The same, opened with these where they are wrapped, and left as they are.
+    #[must_use]
+    pub fn decryption(self, keys: WrappingKeys) -> Self {
+        Self { keys: Some(Arc::new(keys)), wraps: false, ..self }
+    }
+}
+
+impl SubjectKeys {
+    /// Opens the keys; in a folder without any, a new store of them.
+    ///
+    /// # Errors
+    /// When the folder can't be used, or the key that wraps the others is missing or can't be
+    /// opened.
+    pub fn open(options: SubjectKeysOptions) -> Result<Self, SubjectKeysError> {
+        let (disk, folder): (Arc<dyn Disk>, _) = match options.place {
+            Where::Disk(disk) => (disk, None),
+            Where::Folder(path) => {
+                make(&path)
+                    .map_err(|source| SubjectKeysError::Folder { path: (&*path).into(), source })?;
+                (Arc::new(Folder::new(&path)), Some(path))
+            }
+        };
+        let turns = Turns::new(folder);
+        let (generation, store_key) = {
+            let _turn = turns.wait()?;
+            let keys = options.keys.as_deref();
+            let wrapping = keys.filter(|_| options.wraps);
+            (Generation::open(&*disk)?, opened(&*disk, keys, wrapping)?)
+        };
+        Ok(Self(Arc::new(Inner {
+            disk,
+            turns,
+            generation,
+            cipher: Cipher::new(&store_key),
+            durable: Mutex::new(vec![0; BUCKETS]),
+            cache: Cache::new(SUBJECT_CACHE_ENTRIES_MAX),
+        })))
+    }
+
+    /// Whether there is a store of keys in this folder.
+    pub fn are_in(folder: &Path) -> bool {
+        folder.join(store_key::FILE).exists()
+    }
+
+    /// Forgets the subject: their key is overwritten where it is and gone, and no other is ever
+    /// made for them. It is durable when this returns, and felt by every process at once. Who is
+    /// forgotten already, or never had a key, is forgotten alike.
+    ///
+    /// After an error, or when the process dies, it may be done or not; then it is to be repeated.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub async fn forget(&self, subject: Subject) -> Result<(), StoreError> {
+        self.blocking(move |inner| inner.forget(subject)).await
+    }
+
+    /// All who are forgotten: what is to be forgotten again where an older copy of the keys was put
+    /// back.
+    ///
+    /// # Errors
+    /// When the disk fails, or a slot is damaged: then nothing is told, as somebody could be left
+    /// out.
+    pub async fn forgotten(&self) -> Result<Vec<Subject>, StoreError> {
+        self.blocking(Inner::forgotten).await
+    }
+
+    /// What is known of the subject, to open what was sealed for them.
+    pub(crate) async fn known(&self, subject: Subject) -> Result<Known, StoreError> {
+        if let Some(remembered) = self.0.remembered(subject)? {
+            return Ok(remembered.known);
+        }
+        self.blocking(move |inner| inner.look_up(subject)).await
+    }
+
+    /// The subject's key, durable, to seal for them; it is made where there is none. None: they are
+    /// forgotten.
+    pub(crate) async fn to_seal(
+        &self,
+        subject: Subject,
+    ) -> Result<Option<Arc<SubjectKey>>, StoreError> {
+        let remembered = self.0.remembered(subject)?.filter(|remembered| remembered.durable);
+        let known = match remembered {
+            Some(remembered) => remembered.known,
+            None => self.blocking(move |inner| inner.look_up_or_make(subject)).await?,
+        };
+        match known {
+            Known::Live(key) => Ok(Some(key)),
+            Known::Forgotten | Known::Nothing => Ok(None),
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || act(&inner)).await;
+        done.unwrap_or_else(|error| Err(io::Error::other(error).into()))
+    }
+}
+
+impl Inner {
+    /// What is in memory of the subject and still holds.
+    fn remembered(&self, subject: Subject) -> Result<Option<Remembered>, StoreError> {
+        let Some(generation) = self.generation.read()? else {
+            return Ok(None);
+        };
+        Ok(self.cache.get(&subject).filter(|remembered| remembered.generation == generation))
+    }
+
+    fn look_up(&self, subject: Subject) -> Result<Known, StoreError> {
+        // Before the slot is read: whoever is forgotten meanwhile makes it another.
+        let generation = self.generation.read()?;
+        let slots = Bucket::of(subject).read(&*self.disk)?;
+        let known = match slots.find(subject) {
+            Place::At(at) => self.read_slot(&slots, at)?,
+            Place::Nowhere => Known::Nothing,
+            Place::Unknown(at) => return Err(damaged(&slots, at)),
+        };
+        self.remember(subject, &known, generation, false);
+        Ok(known)
+    }
+
+    fn look_up_or_make(&self, subject: Subject) -> Result<Known, StoreError> {
+        let turn = self.turns.wait()?;
+        let generation = self.generation.read()?;
+        let mut slots = Bucket::of(subject).read(&*self.disk)?;
+        let (at, known) = match slots.find(subject) {
+            Place::At(at) => (at, self.read_slot(&slots, at)?),
+            Place::Unknown(at) => return Err(damaged(&slots, at)),
+            Place::Nowhere => {
+                let (at, key) = (slots.count(), random());
+                slots.put(at, &slot::live(subject, &key, &self.cipher));
+                (at, Known::Live(Arc::new(SubjectKey::new(&key))))
+            }
+        };
+        self.make_durable(&turn, &slots, Bucket::of(subject), at..at)?;
+        self.remember(subject, &known, generation, true);
+        Ok(known)
+    }
+
+    fn forget(&self, subject: Subject) -> Result<(), StoreError> {
+        let turn = self.turns.wait()?;
+        let mut slots = Bucket::of(subject).read(&*self.disk)?;
+        let at = match slots.find(subject) {
+            Place::At(at) => at,
+            Place::Nowhere | Place::Unknown(_) => slots.count(),
+        };
+        if !cfg!(veza_canary = "forget-alone") {
+            self.generation.begin()?;
+        }
+        slots.put(at, &slot::forgotten(subject));
+        self.make_durable(&turn, &slots, Bucket::of(subject), at..at + 1)?;
+        self.generation.end()?;
+        self.cache.invalidate(&subject);
+        Ok(())
+    }
+
+    fn forgotten(&self) -> Result<Vec<Subject>, StoreError> {
+        let mut found = Vec::new();
+        for bucket in Bucket::on(&*self.disk)? {
+            let slots = bucket.read(&*self.disk)?;
+            for (at, bytes) in slots.each().enumerate() {
+                match slot::read(bytes) {
+                    Slot::Forgotten => found.push(slot::subject(bytes)),
+                    Slot::Damaged => return Err(damaged(&slots, at)),
+                    Slot::Free | Slot::Live => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_slot(&self, slots: &Slots, at: usize) -> Result<Known, StoreError> {
+        match slot::read(slots.slot(at)) {
+            Slot::Forgotten => Ok(Known::Forgotten),
+            Slot::Live => {
+                let why = "it is not opened by the key in the same folder, store.key";
+                let key = slot::key(slots.slot(at), &self.cipher);
+                let key = key.ok_or_else(|| slots.corrupt(at, why))?;
+                Ok(Known::Live(Arc::new(SubjectKey::new(&key))))
+            }
+            Slot::Free | Slot::Damaged => Err(damaged(slots, at)),
+        }
+    }
+
+    /// Makes the slots durable up to the last, those of `changed` in any case. What another process
+    /// wrote and did not make durable, or failed to, is written once more: a sync after one that
+    /// failed would prove nothing of it.
+    fn make_durable(
+        &self,
+        _turn: &Turn<'_>,
+        slots: &Slots,
+        bucket: Bucket,
+        changed: std::ops::Range<usize>,
+    ) -> Result<(), StoreError> {
+        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut durable[bucket.number()];
+        let from = if changed.is_empty() { *known } else { changed.start.min(*known) };
+        if from < slots.count() {
+            let is_named = *known > 0;
+            *known = from.min(*known);
+            slots.write_from(&*self.disk, from)?;
+            if !is_named {
+                self.disk.sync_folder()?;
+            }
+            *known = slots.count();
+        }
+        Ok(())
+    }
+
+    fn remember(&self, subject: Subject, known: &Known, generation: Option<u64>, durable: bool) {
+        let (Some(generation), false) = (generation, matches!(known, Known::Nothing)) else {
+            return;
+        };
+        self.cache.insert(subject, Remembered { known: known.clone(), generation, durable });
+    }
+}
+
+fn damaged(slots: &Slots, at: usize) -> StoreError {
+    slots.corrupt(at, "the key of a subject does not agree with its checksum")
+}
+
+/// Makes the folder, for its owner alone, where it is missing.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => Folder::new(parent).sync_folder(),
+        None => Folder::new(".").sync_folder(),
+    }
+}
+
+/// The key that wraps all others, wrapped by the first of `wrapping`; made where nothing is yet.
+fn opened(
+    disk: &dyn Disk,
+    keys: Option<&WrappingKeys>,
+    wrapping: Option<&WrappingKeys>,
+) -> Result<KeyBytes, SubjectKeysError> {
+    match StoreKey::read(disk, keys)? {
+        Some(StoreKey { key, wrapped_by }) => {
+            if let Some(wrapping) = wrapping.filter(|keys| keys.first() != wrapped_by) {
+                StoreKey::write(disk, &key, Some(wrapping))?;
+            }
+            Ok(key)
+        }
+        None if !Bucket::on(disk)?.is_empty() => Err(SubjectKeysError::Lost),
+        None => {
+            let key = random();
+            StoreKey::write(disk, &key, wrapping)?;
+            Ok(key)
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The store of keys: what is durable, what is noticed, and what wraps it.
+
+use event_store::log::{Disk as _, SimDisk};
+use event_store::{
+    EventStore, PersonalError, ReadError, StoreError, SubjectKeys, SubjectKeysError,
+    SubjectKeysOptions,
+};
+
+use crate::people::{
+    append, bucket_of, bytes_of, everything, keys, log, named, names, options, over, stream,
+    subject, wrapping,
+};
+
+fn refused(options: SubjectKeysOptions) -> SubjectKeysError {
+    SubjectKeys::open(options).err().expect("it is not opened")
+}
+
+async fn first_error(store: &dyn EventStore) -> StoreError {
+    match everything(store).await {
+        Err(ReadError::Store(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_is_forgotten_stays_so_and_the_others_are_not() {
+    let (log, disk) = (log(&SimDisk::new()).await, SimDisk::new());
+    let store = over(&log, &keys(&disk));
+    for (number, who) in (0..).zip(["ada", "bea", "ada"]) {
+        append(&store, named(number, who, &format!("name of {who}"))).await.unwrap();
+    }
+    assert_eq!(names(&store).await, ["name of ada", "name of bea", "name of ada"]);
+    let store = over(&log, &keys(&disk));
+    assert_eq!(names(&store).await[1], "name of bea", "another opening has the same keys");
+
+    let forgetting = keys(&disk);
+    forgetting.forget(subject("ada")).await.unwrap();
+    let after = ["once ada", "name of bea", "once ada"];
+    assert_eq!(names(&over(&log, &forgetting)).await, after);
+    // Also who never had a key; and again.
+    forgetting.forget(subject("cyn")).await.unwrap();
+    forgetting.forget(subject("ada")).await.unwrap();
+    let store = over(&log, &keys(&disk));
+    assert_eq!(names(&store).await, after);
+    for (number, who) in (3..).zip(["ada", "cyn"]) {
+        append(&store, named(number, who, "told too late")).await.unwrap();
+    }
+    assert_eq!(names(&store).await[3..], ["once ada", "once cyn"]);
+    assert!(!format!("{:?}", everything(&*log).await).contains("told too late"));
+    let mut forgotten = forgetting.forgotten().await.unwrap();
+    forgotten.sort_unstable();
+    let mut those = [subject("ada"), subject("cyn")];
+    those.sort_unstable();
+    assert_eq!(forgotten, those);
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_keys_is_told_again_who_is_forgotten() {
+    let (log, disk) = (log(&SimDisk::new()).await, SimDisk::new());
+    let now = keys(&disk);
+    for (number, who) in (0..).zip(["ada", "bea"]) {
+        append(&over(&log, &now), named(number, who, who)).await.unwrap();
+    }
+    let copy = disk.copy();
+    now.forget(subject("ada")).await.unwrap();
+    let restored = keys(&copy);
+    assert_eq!(names(&over(&log, &restored)).await, ["ada", "bea"]);
+    for subject in now.forgotten().await.unwrap() {
+        restored.forget(subject).await.unwrap();
+    }
+    assert_eq!(names(&over(&log, &restored)).await, ["once ada", "bea"]);
+}
+
+#[tokio::test]
+async fn a_key_that_is_missing_is_not_taken_for_one_that_was_forgotten() {
+    let log = log(&SimDisk::new()).await;
+    append(&over(&log, &keys(&SimDisk::new())), named(0, "ada", "Ada")).await.unwrap();
+    let without = over(&log, &keys(&SimDisk::new()));
+    let error = first_error(&without).await;
+    assert!(matches!(error, StoreError::Personal(PersonalError::KeyMissing { .. })), "{error}");
+    let told = error.to_string();
+    assert!(told.contains("field name of event 0 of stream person-1") && !told.contains("Ada"));
+    assert!(without.last_event(&stream("person-1")).await.is_err());
+    assert_eq!(names(&without.showing_sealed()).await, ["sealed"]);
+}
+
+#[tokio::test]
+async fn every_changed_byte_of_a_key_is_noticed_and_it_can_be_forgotten_still() {
+    let (log, disk) = (log(&SimDisk::new()).await, SimDisk::new());
+    append(&over(&log, &keys(&disk)), named(0, "ada", "Ada")).await.unwrap();
+    let (file, whole) = bucket_of(&disk, subject("ada"));
+    assert_eq!(whole.len(), 128, "a subject takes 128 bytes");
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        let changed = disk.copy();
+        changed.put(&file, bytes);
+        let keys = keys(&changed);
+        let error = first_error(&over(&log, &keys)).await;
+        assert!(matches!(error, StoreError::Corrupt { .. }), "byte {at}: {error}");
+        let error = append(&over(&log, &keys), named(1, "ada", "Ada")).await.unwrap_err();
+        assert!(error.to_string().contains(&file), "no other key is made: byte {at}: {error}");
+        keys.forget(subject("ada")).await.unwrap();
+        assert_eq!(names(&over(&log, &keys)).await, ["once ada"], "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn keys_are_wrapped_by_the_operators_key_and_by_another_one_later() {
+    let (log, disk) = (log(&SimDisk::new()).await, SimDisk::new());
+    append(&over(&log, &keys(&disk)), named(0, "ada", "Ada")).await.unwrap();
+    let plain = disk.contents("store.key").unwrap();
+    let opened = async |options| {
+        let keys = SubjectKeys::open(options).unwrap();
+        assert_eq!(names(&over(&log, &keys)).await, ["Ada"]);
+        keys
+    };
+    opened(options(&disk).decryption(wrapping(&["1"]))).await;
+    assert_eq!(disk.contents("store.key").unwrap(), plain, "only opening wraps nothing");
+    let keys = opened(options(&disk).encryption(wrapping(&["1"]))).await;
+    let key = &plain[104..136];
+    let shown = |disk: &SimDisk| {
+        bytes_of(disk).iter().any(|(_, bytes)| bytes.windows(32).any(|part| part == key))
+    };
+    let before = disk.copy();
+    before.put("store.key", plain.clone());
+    assert!(shown(&before) && !shown(&disk));
+    let said = refused(options(&disk)).to_string();
+    assert!(said.contains("wrapped by the key 1"), "{said}");
+    let said = refused(options(&disk).encryption(wrapping(&["2"]))).to_string();
+    assert!(said.contains("wrapped by the key 1") && said.ends_with('2'), "{said}");
+    opened(options(&disk).encryption(wrapping(&["2", "1"]))).await;
+    opened(options(&disk).decryption(wrapping(&["2"]))).await;
+    assert_eq!(names(&over(&log, &keys)).await, ["Ada"], "who had it open goes on");
+}
+
+#[tokio::test]
+async fn without_the_key_of_the_store_no_other_is_made() {
+    let (log, disk) = (log(&SimDisk::new()).await, SimDisk::new());
+    append(&over(&log, &keys(&disk)), named(0, "ada", "Ada")).await.unwrap();
+    let whole = disk.contents("store.key").unwrap();
+    disk.remove("store.key").unwrap();
+    let said = refused(options(&disk)).to_string();
+    assert!(said.contains("store.key is missing") && said.lines().count() == 1, "{said}");
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        disk.put("store.key", bytes);
+        refused(options(&disk));
+    }
+    // That of another store is no key of these.
+    let other = SimDisk::new();
+    keys(&other);
+    disk.put("store.key", other.contents("store.key").unwrap());
+    let error = first_error(&over(&log, &keys(&disk))).await;
+    assert!(error.to_string().contains("not opened by the key in the same folder"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_costs_two_syncs_at_most_and_is_looked_up_once() {
+    let (log, disk) = (log(&SimDisk::new()).await, SimDisk::new());
+    let keys = keys(&disk);
+    let store = over(&log, &keys);
+    let before = disk.syncs();
+    append(&store, named(0, "ada", "Ada")).await.unwrap();
+    assert_eq!(disk.syncs() - before, 2, "a new file, and its name");
+    let (syncs, bytes) = (disk.syncs(), disk.read_bytes());
+    for number in 1..50 {
+        append(&store, named(number, "ada", "Ada")).await.unwrap();
+    }
+    names(&store).await;
+    assert_eq!(disk.syncs(), syncs);
+    assert_eq!(disk.read_bytes() - bytes, 8 * (49 + 50), "one look a time at the generation");
+}
