@@ -79,8 +79,8 @@ $do$;
 
 /// Makes the runner's tables where they are not there yet. Harmless to repeat.
 ///
-/// One query, which PostgreSQL takes for one transaction: whoever gives up waiting for it, as a loop
-/// that is stopped does, leaves none behind that is half ended.
+/// One query, which PostgreSQL takes for one transaction: whoever gives up waiting for it, as a
+/// loop that is stopped does, leaves none behind that is half ended.
 pub async fn prepare(pool: &PgPool) -> Result<(), sqlx::Error> {
     let script = format!("SELECT pg_advisory_xact_lock({SCHEMA_LOCK});\n{TABLES}{FOLD}");
     pool.execute(script.as_str()).await?;

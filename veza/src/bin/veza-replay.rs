@@ -214,7 +214,8 @@ async fn on_runs(
     Ok(outcome?)
 }
 
-/// On Ctrl-C a rebuild is given up in good order, and a server that was started is stopped.
+/// On Ctrl-C a rebuild is given up in good order, and a server that was started is stopped. Nothing
+/// but a rebuild needs the keys of people.
 async fn on_models(
     cli: &Cli,
     config: &Config,
@@ -223,7 +224,13 @@ async fn on_models(
     output: &mut Output<'_>,
 ) -> Result<Verdict, Failure> {
     let cancel = Stopping::by_signals().map_err(Failure::Signals)?.gently;
-    let store = log.opened(config)?;
+    let store = match command {
+        ModelCommand::Rebuild(_) => log.opened(config)?,
+        ModelCommand::Projections
+        | ModelCommand::Parked(_)
+        | ModelCommand::Retry(_)
+        | ModelCommand::Sagas(_) => log.sealed(),
+    };
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let models = read_side.models();
     let outcome = run_on_models(store, models, command, output, cancel).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Said, busy_platform, models, replay};
+use super::{Said, busy_platform, models, put_keys_back, replay};
 use crate::platform::Platform;
 
 /// Events of a folder, of which no platform need know.
@@ -43,6 +43,7 @@ async fn a_backup_of_a_running_platform_is_put_back_up_to_any_moment() {
     let all = replay(&platform, &["events"]).await.documents();
     let put = replay(&platform, &["restore", "--from", &second, "--to", &to]).await.documents();
     assert_eq!(put[0]["chain"], more["chain"]);
+    put_keys_back(&platform, &restored);
     assert_eq!(events(Path::new(&restored)).await, all);
     let verified = Command::new(env!("CARGO_BIN_EXE_veza-replay"))
         .args(["verify", "--head", made["chain"].as_str().unwrap(), "--data", &restored])
@@ -56,6 +57,7 @@ async fn a_backup_of_a_running_platform_is_put_back_up_to_any_moment() {
     let to = format!("{earlier}/events");
     let args = ["restore", "--from", &second, "--to", &to, "--until", &head];
     assert_eq!(replay(&platform, &args).await.documents()[0]["chain"], made["chain"]);
+    put_keys_back(&platform, &earlier);
     let kept = events(Path::new(&earlier)).await;
     assert_eq!(kept, all[..kept.len()]);
 

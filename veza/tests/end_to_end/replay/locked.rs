@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::{Said, busy_platform_with, models};
+use super::{Said, busy_platform_with, models, put_keys_back};
 
 const KEYS: &str = "VEZA_EVENT_STORE_KEY";
 const FIRST: &str = "first:0707070707070707070707070707070707070707070707070707070707070707";
@@ -59,7 +59,9 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     let args = ["backup", "--data", &data, "--to", &again, "--since", &backup];
     let head = with(Some(FIRST), &args).await.documents().remove(0)["chain"].clone();
     let head = head.as_str().unwrap();
-    let all = with(None, &["events", "--data", &data]).await.documents();
+    let looking = ["events", "--data", &data];
+    ends_with(None, &looking, 2, "no key was given to open it with").await;
+    let all = with(Some(FIRST), &looking).await.documents();
     assert!(all.iter().any(|event| event.to_string().contains(WORD)), "{:?}", all[0]);
     for folder in [&backup, &again] {
         assert!(!shows(Path::new(folder), WORD), "{folder}");
@@ -76,6 +78,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     ends_with(Some(OTHER), &restoring, 1, "is not opened by the key first").await;
     let put = with(Some(FIRST), &restoring).await.documents().remove(0);
     assert_eq!(put["chain"], head);
+    put_keys_back(&platform, &restored);
     assert!(!shows(Path::new(&to), WORD));
     let verifying = ["verify", "--data", &restored, "--head", made["chain"].as_str().unwrap()];
     ends_with(None, &verifying, 2, "is encrypted, and no key was given").await;
