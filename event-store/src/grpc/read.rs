@@ -240,7 +240,7 @@ pub(super) async fn answer(
         room: room.clone(),
     };
     let asked = question.asked;
-    if matches!(asked, Asked::FollowStream(..) | Asked::FollowAll(..)) {
+    if asked.follows() {
         return subscribe::answer(store, asked, links, sending, room, shutdown).await;
     }
     let read = asked.clone();

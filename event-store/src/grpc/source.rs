@@ -40,7 +40,8 @@ type Deliveries = BoxStream<'static, Result<Delivery, Status>>;
 pub(super) struct Source {
     store: Arc<dyn EventStore>,
     asked: Asked,
-    /// What a read may see: the log as it was when it began.
+    /// Where a forward read ends that is opened again: about where the log ended as it began. The
+    /// store itself ends what is not; this is no earlier.
     until: Option<Position>,
     /// The last event that was handed on.
     passed: Option<Position>,
@@ -61,14 +62,18 @@ impl Source {
     ) -> Result<Self, NotOpened> {
         let slot = Arc::new(Slot::default());
         let call = sending.call(Arc::clone(&slot))?;
-        let until = match asked {
-            Asked::Stream(_) | Asked::All(_) => Some(store.head().await.map_err(|e| of_store(&e))?),
-            Asked::FollowStream(..) | Asked::FollowAll(..) => None,
+        let is_forward = match &asked {
+            Asked::Stream(read) => read.direction == Direction::Forward,
+            Asked::All(read) => read.direction == Direction::Forward,
+            Asked::FollowStream(..) | Asked::FollowAll(..) => false,
         };
-        let (passed, ended) = (None, false);
+        let (until, passed, ended) = (None, None, false);
         let mut source =
             Self { store, asked, until, passed, ended, slot, sending, room, _call: call };
         source.open().await?;
+        if is_forward {
+            source.until = Some(source.store.head().await.map_err(|e| of_store(&e))?);
+        }
         Ok(source)
     }
 
@@ -112,8 +117,8 @@ impl Source {
                 if self.until.is_some_and(|until| event.position > until) {
                     return Ok(None);
                 }
-                // A tombstone is delivered to whoever comes after it.
-                if self.until.is_none() && self.passed.is_some_and(|last| event.position <= last) {
+                // A tombstone is delivered to whoever follows from behind it.
+                if self.asked.follows() && self.passed.is_some_and(|last| event.position <= last) {
                     continue;
                 }
                 let bytes = payload_bytes(event);
@@ -215,6 +220,11 @@ impl Asked {
             }
             (_, Delivery::Checkpoint(_) | Delivery::CaughtUp | Delivery::FellBehind) => {}
         }
+    }
+
+    /// Whether it is a subscription.
+    pub(super) fn follows(&self) -> bool {
+        matches!(self, Self::FollowStream(..) | Self::FollowAll(..))
     }
 
     /// Whether a read that handed something on has all that it asked for.
