@@ -1,6 +1,7 @@
 //! Words people write: how long they may be, and which characters have no place in them.
 
 use thiserror::Error;
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
 /// Longest reason that is kept in an event, in characters.
 pub const REASON_CHARS_MAX: usize = 500;
@@ -28,6 +29,18 @@ pub enum TextError {
         /// Which text.
         field: &'static str,
     },
+    /// It has characters that mean nothing, or that mean something to some programs only.
+    #[error("the {field} has characters that have no meaning")]
+    Meaningless {
+        /// Which text.
+        field: &'static str,
+    },
+    /// It begins with a mark that belongs on a character before it.
+    #[error("the {field} begins with a mark that has no character to be on")]
+    BeginsWithMark {
+        /// Which text.
+        field: &'static str,
+    },
     /// It has characters that are not text.
     #[error("the {field} has control characters")]
     ControlCharacter {
@@ -43,6 +56,8 @@ impl TextError {
             Self::Empty { field }
             | Self::TooLong { field, .. }
             | Self::Unseen { field }
+            | Self::Meaningless { field }
+            | Self::BeginsWithMark { field }
             | Self::ControlCharacter { field } => field,
         }
     }
@@ -51,7 +66,9 @@ impl TextError {
 /// One line of text without the white space around it: 1 to `max_chars` characters.
 ///
 /// It is what people know others and their works by, so it must not look like another: nothing in
-/// it may be unseen or turn the order of what follows. What scripts and emoji need is let in.
+/// it may be unseen or turn the order of what follows, every character has a meaning of its own, and
+/// no mark stands where the text before the name would have to carry it. What scripts and emoji
+/// need is let in, characters among it that are newer than this program.
 pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = text.trim();
     if text.chars().all(shows_nothing) {
@@ -60,6 +77,12 @@ pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String,
     let text = checked(field, text, max_chars, |_| false)?;
     if hides(&text) {
         return Err(TextError::Unseen { field });
+    }
+    if text.chars().any(means_nothing) {
+        return Err(TextError::Meaningless { field });
+    }
+    if text.chars().next().is_some_and(is_mark) {
+        return Err(TextError::BeginsWithMark { field });
     }
     Ok(text)
 }
@@ -115,6 +138,19 @@ fn hides(line: &str) -> bool {
         before = character;
     }
     false
+}
+
+/// Noncharacters (The Unicode Standard, 23.7), and those for private use.
+fn means_nothing(character: char) -> bool {
+    let code = u32::from(character);
+    matches!(code, 0xfdd0..=0xfdef)
+        || code & 0xfffe == 0xfffe
+        || character.general_category() == GeneralCategory::PrivateUse
+}
+
+/// What is written on or around the character before it.
+fn is_mark(character: char) -> bool {
+    character.general_category_group() == GeneralCategoryGroup::Mark
 }
 
 /// White space, and characters that only join, split or turn others. Among others they are fine:
@@ -226,6 +262,35 @@ mod tests {
             "a\u{a0}b",
             "音楽\u{3000}家",
         ] {
+            assert_eq!(line("name", fine, 20), Ok(fine.to_owned()), "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_of_characters_that_everybody_knows_and_stands_by_itself() {
+        let meaningless = Err(TextError::Meaningless { field: "name" });
+        let not_known = [
+            '\u{fdd0}',
+            '\u{fdef}',
+            '\u{fffe}',
+            '\u{ffff}',
+            '\u{1fffe}',
+            '\u{10ffff}',
+            '\u{e000}',
+            '\u{f8ff}',
+            '\u{f0000}',
+            '\u{10fffd}',
+        ];
+        for character in not_known {
+            assert_eq!(line("name", &format!("ni{character}na"), 20), meaningless, "{character:?}");
+        }
+        let mark = Err(TextError::BeginsWithMark { field: "name" });
+        for begins in ["\u{301}nina", "\u{301}\u{302}", "\u{903}क", "\u{20dd}", " \u{e31}ก"] {
+            assert_eq!(line("name", begins, 20), mark, "{begins:?}");
+        }
+        // The last is not assigned yet.
+        for fine in ["\u{fdcf}ni", "\u{fffd}", "สวัสดี", "नीना", "n\u{301}", "👍🏽", "\u{1fbfa}"]
+        {
             assert_eq!(line("name", fine, 20), Ok(fine.to_owned()), "{fine:?}");
         }
     }

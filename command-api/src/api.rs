@@ -1,15 +1,19 @@
 //! The parts that endpoints work with, and the router that offers them.
 
+use std::io;
 use std::sync::Arc;
 
 use access::rate::limit_rate;
 use access::token::Clock;
 use access::{DigestKey, Problem, ProblemType, RateGate, TokenIssuer, TokenVerifier};
 use aggregates::CommandHandler;
+use aggregates::audio::Track;
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use chrono::{DateTime, Utc};
+use event_schemas::TrackId;
+use futures::FutureExt as _;
 use media::{ObjectStorage, StorageError, Uploads};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -79,9 +83,18 @@ impl CommandApi {
     /// processes may do so.
     ///
     /// # Errors
-    /// As the storage fails; what is left is removed the next time.
+    /// As the storage or the event store fails; what is left is removed the next time.
     pub async fn sweep_uploads(&self) -> Result<usize, StorageError> {
-        uploaded::sweep(&*self.parts.objects, self.now()).await
+        let handler = Arc::clone(&self.parts.handler);
+        let is_made = move |track_id: TrackId| {
+            let handler = Arc::clone(&handler);
+            let looking = async move {
+                let made = handler.inspect(track_id, |track: &Track| track.created.is_some()).await;
+                made.map_err(|error| StorageError::Io(io::Error::other(error)))
+            };
+            looking.boxed()
+        };
+        uploaded::sweep(&*self.parts.objects, &is_made, self.now()).await
     }
 
     /// The parts.

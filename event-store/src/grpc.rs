@@ -13,20 +13,25 @@
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
+//! | `arriving` | appends on their way, within bounds |
+//! | `sending`, `source`, `carried` | replies on their way, within bounds, also to clients that stall |
 //! | `wire` | the protocol's types and the port's, one into the other |
 //! | `problem` | what goes wrong, as trailers or inside a reply |
 
 mod append;
 mod arriving;
 mod batch;
+mod carried;
 mod http;
 mod node;
 mod problem;
 mod proto;
 mod read;
 mod route;
+mod sending;
 mod server;
 mod socket;
+mod source;
 mod streams;
 mod subscribe;
 mod wire;

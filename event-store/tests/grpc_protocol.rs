@@ -21,6 +21,8 @@ mod proxy;
 mod python;
 #[path = "grpc_protocol/server.rs"]
 mod server;
+#[path = "grpc_protocol/stalled.rs"]
+mod stalled;
 #[path = "conformance/suite.rs"]
 mod suite;
 #[path = "grpc_protocol/trailers.rs"]

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use event_store::EventStore;
 use media::{Ffmpeg, ObjectStorage, Prober, Scratch, TranscodeLimits, Transcoder};
 use projections::{Runner, Watermarks};
+use sagas::activities::sandbox::OpenError;
 use sagas::orchestrator::Held;
 use sagas::orchestrator::checkpoint::CheckpointError;
 use sagas::{CheckoutSettings, MediaEncoder, SagaRuntime, SagaSettings, SandboxGateway};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, Role};
 use crate::console::say;
 use crate::read_side::ReadSide;
+use crate::taking_over::when_free;
 
 /// How long projectors and sagas may take to end what they are at.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -145,8 +147,9 @@ async fn sagas(
     let prober = Prober::new(THIS_PROGRAM, [PROBE_COMMAND]);
     let encoder = Arc::new(MediaEncoder::new(objects, prober, transcoder));
     let ledger = config.data.join("sandbox-gateway").join("ledger.jsonl");
-    let gateway =
-        SandboxGateway::open(&ledger).with_context(|| format!("can't use {}", ledger.display()))?;
+    let open = async || SandboxGateway::open(&ledger);
+    let gateway = when_free(open, |error| matches!(error, OpenError::InUse(_))).await;
+    let gateway = gateway.with_context(|| format!("can't use {}", ledger.display()))?;
     say(format_args!("payments     sandbox gateway, its ledger in {}", ledger.display()));
     let definitions = vec![
         checkout(Arc::clone(&handler), Arc::new(gateway), CheckoutSettings::default()),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use event_store::EmbeddedStore;
 use event_store::grpc::{self, ServeOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +15,7 @@ use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
 use crate::open_files;
+use crate::parts::open_when_free;
 use crate::personal;
 use crate::run_file::RunFile;
 use crate::scavenging::{SCAVENGE_EVERY, scavenge_every};
@@ -147,7 +147,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
         .with_context(|| format!("can't listen on {}", args.listen))?;
     data_folder::open(&args.data)?;
     let folder = args.data.join("events");
-    let store = Arc::new(EmbeddedStore::open(config.encryption.options(&folder)?).await?);
+    let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);
     config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
     if let Some(period) = args.scavenge_every {
         let passes = scavenge_every(Arc::clone(&store), period);

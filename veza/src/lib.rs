@@ -16,6 +16,7 @@
 //! - [`disk_reserve`], [`open_files`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`], [`signing_keys`]:
 //!   accounts and keys, on the server's own machine.
+//! - [`taking_over`]: opened right after a process that was killed.
 //! - [`sweeping`]: what is left behind, removed.
 //! - [`replay`]: what `veza-replay` works on, beside a running platform or without one.
 //! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
@@ -54,5 +55,6 @@ pub mod serve;
 pub mod signing_keys;
 pub mod stopping;
 pub mod sweeping;
+pub mod taking_over;
 pub mod telemetry;
 pub mod user;

@@ -126,13 +126,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What was set. A variable that looks like a setting and is none is told, and no more: programs
-/// beside the platform may have variables of such names.
+/// What was set; what is ignored of it is told.
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     let layers = Layers::gather(flags, std::env::vars_os())?;
-    for name in &layers.unknown_variables {
-        complain(format_args!("{name} is ignored: it is no setting (`veza config` lists all)"));
-    }
+    layers.ignored().for_each(complain);
     Ok(layers)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use event_store::grpc::{self, ServeOptions, Serving};
-use event_store::{ClientStore, EmbeddedStore, EventStore, OpenError};
+use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, OpenError};
 use media::{FileStorage, ObjectStorage};
 use projections::postgres::query_pool;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -22,6 +22,7 @@ use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 use crate::scavenging::scavenge_every;
 use crate::scrubbing::scrub_every;
+use crate::taking_over::when_free;
 use crate::{open_files, personal};
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
@@ -55,24 +56,73 @@ enum Engine {
     Elsewhere(Arc<ClientStore>),
 }
 
-impl Events {
-    /// Opens the store that the settings name, for a process that serves; the embedded one serves
-    /// others over gRPC until `closing`.
+/// The ports of a process, listened on and not served yet.
+pub struct Ports {
+    /// Its HTTP door's.
+    pub http: TcpListener,
+    /// That of its event store's gRPC, where it has the store.
+    pub event_store: Option<TcpListener>,
+}
+
+impl Ports {
+    /// Listens on them.
     ///
     /// # Errors
-    /// When its folder or port is in use, or it can't be reached for a minute.
-    pub async fn open(config: &Config, closing: CancellationToken) -> anyhow::Result<Self> {
+    /// When one is in use, or none of this machine's.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let http = bind(config.http, "http").await?;
+        let event_store = match &config.event_store {
+            StoreSetting::Embedded => {
+                Some(bind(config.event_store_listen, "event_store_listen").await?)
+            }
+            StoreSetting::Cluster(_) => None,
+        };
+        Ok(Self { http, event_store })
+    }
+}
+
+/// Opens the store of a folder, also right after the process that had it open was killed.
+///
+/// # Errors
+/// What keeps it shut.
+pub async fn open_when_free(options: &EmbeddedOptions) -> Result<EmbeddedStore, OpenError> {
+    let open = async || EmbeddedStore::open(options.clone()).await;
+    when_free(open, |error| matches!(error, OpenError::Locked { .. })).await
+}
+
+impl Events {
+    /// Opens the store that the settings name, for a process that serves; the embedded one serves
+    /// others over gRPC until `closing`, on its port of `ports`.
+    ///
+    /// # Errors
+    /// When its folder is in use and stays so, a port is, or it can't be reached for a minute.
+    pub async fn open(
+        config: &Config,
+        ports: anyhow::Result<Ports>,
+        closing: CancellationToken,
+    ) -> anyhow::Result<(Self, TcpListener)> {
         if let StoreSetting::Cluster(connection_string) = &config.event_store {
             let store = ClientStore::new(connection_string).context("the setting event_store")?;
+            let http = ports?.http;
             reached(&store).await?;
             say("event store  the one of the setting event_store");
-            return Self::of(Engine::Elsewhere(Arc::new(store)), config).await;
+            let events = Self::of(Engine::Elsewhere(Arc::new(store)), config).await?;
+            return Ok((events, http));
         }
         let folder = config.data.join("events");
+        // Where the folder is another process's, that is why its ports are in use. But nothing is
+        // made in a folder that is new.
+        let ports = if folder.is_dir() { ports } else { Ok(ports?) };
         let options = config.encryption.options(&folder)?;
-        let store = Arc::new(EmbeddedStore::open(options).await?);
+        let store = Arc::new(open_when_free(&options).await?);
+        let Ports { http, event_store } = match ports {
+            Ok(ports) => ports,
+            Err(error) => {
+                store.close().await?;
+                return Err(error);
+            }
+        };
         config.encryption.rotate_by_signal(&store, personal::folder(config))?;
-        let listener = bind(config.event_store_listen, "event_store_listen").await?;
         if let Some(period) = config.event_store_scavenge_every {
             let passes = scavenge_every(Arc::clone(&store), period);
             tokio::spawn(closing.clone().run_until_cancelled_owned(passes));
@@ -83,9 +133,11 @@ impl Events {
         }
         let connections_max = open_files::event_store_connections();
         let options = ServeOptions { connections_max, ..ServeOptions::default() };
+        let listener = event_store.context("the event store has no port")?;
         let serving = grpc::serve(listener, Arc::clone(&store) as _, options, closing)?;
         say(format_args!("event store  {}, gRPC on {}", folder.display(), serving.local_addr()));
-        Self::of(Engine::Embedded { store, serving: Some(serving) }, config).await
+        let engine = Engine::Embedded { store, serving: Some(serving) };
+        Ok((Self::of(engine, config).await?, http))
     }
 
     /// Opens the store for a command beside the platform: the running platform's over gRPC, or
@@ -210,7 +262,7 @@ impl Database {
             return Ok(Self::connected(pool, None));
         }
         let folder = config.data.join("postgres");
-        let private = PrivatePostgres::start(&folder).await?;
+        let private = PrivatePostgres::start_when_free(&folder).await?;
         say(format_args!("PostgreSQL   private, in {}", folder.display()));
         Self::of(private).await
     }
@@ -275,10 +327,7 @@ pub fn open_objects(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStorage>> {
 }
 
 /// Listens on the address of a setting.
-///
-/// # Errors
-/// When the port is in use, or none of this machine's.
-pub async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     listener.with_context(|| format!("can't listen on {address} (setting {setting})"))
 }

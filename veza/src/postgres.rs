@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::account::Account;
 use self::server::Server;
+use crate::taking_over::when_free;
 pub use error::PostgresError;
 
 /// The database that holds the read models and identities.
@@ -82,6 +83,15 @@ impl PrivatePostgres {
             ended
         }));
         Ok(PrivatePostgres { folder, pid, stopping, supervisor })
+    }
+
+    /// The same, also right after the Veza that had it was killed.
+    ///
+    /// # Errors
+    /// Whatever keeps it from running, in one line for the operator.
+    pub async fn start_when_free(folder: &Path) -> Result<PrivatePostgres, PostgresError> {
+        let start = async || Self::start(folder).await;
+        when_free(start, |error| matches!(error, PostgresError::InUse { .. })).await
     }
 
     /// How to connect to Veza's database in the server that another process runs in `folder`.

@@ -15,7 +15,7 @@ use crate::stopping::Stopping;
 pub async fn serve(config: Config, stopping: Stopping) -> anyhow::Result<()> {
     data_folder::open(&config.data)?;
     let folder = config.data.join("postgres");
-    let starting = PrivatePostgres::start(&folder);
+    let starting = PrivatePostgres::start_when_free(&folder);
     let Some(private) = stopping.gently.run_until_cancelled(starting).await else {
         return Ok(());
     };

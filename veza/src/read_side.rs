@@ -21,6 +21,9 @@ use crate::console::say;
 /// The index in Meilisearch. A platform that shares its server needs one of its own there.
 const SEARCH_INDEX: &str = "veza";
 
+/// Where that is done which no other engine was named for.
+const ON_POSTGRES: &str = "PostgreSQL";
+
 /// What the settings ask for. Nothing of it is connected before it is needed, so a server that is
 /// away stops no start.
 pub struct ReadSide {
@@ -70,14 +73,16 @@ impl ReadSide {
         let mut outside = Vec::from_iter(config.meilisearch_url.as_ref().map(|_| search_model));
         // PostgreSQL goes on counting, so that ClickHouse can be left again at once.
         let mut statistics: Arc<dyn PlayStatistics> = Arc::new(postgres::Plays::new(pool.clone()));
+        let mut counting = ON_POSTGRES.to_owned();
         if let Some(url) = &config.clickhouse_url {
             let server = ClickHouse::open(url)?;
-            lines.push(format!("statistics   ClickHouse at {}", server.address()));
+            counting = format!("ClickHouse at {}", server.address());
             let plays = Arc::new(ClickHousePlaysProjection::new(server.clone()));
             outside.push(plays.id());
             projections.push(plays);
             statistics = Arc::new(ClickHousePlays::new(server));
         }
+        lines.push(format!("statistics   {counting}"));
         let brokers = &config.kafka_brokers;
         let bus = (!brokers.is_empty()).then(|| EventBus::new(brokers));
         if bus.is_some() {
@@ -90,7 +95,11 @@ impl ReadSide {
 
     /// Says what serves, a line a part.
     pub fn tell(&self) {
-        say(format_args!("read models  {} in PostgreSQL", postgres::projections().len()));
+        let (all, outside) = (self.projections.len(), self.outside.len());
+        match outside {
+            0 => say(format_args!("read models  {all} in PostgreSQL")),
+            _ => say(format_args!("read models  {all}, {} of them in PostgreSQL", all - outside)),
+        }
         for line in &self.lines {
             say(format_args!("{line}"));
         }
@@ -104,13 +113,21 @@ fn search(
     lines: &mut Vec<String>,
 ) -> Result<(ModelId, Arc<dyn SearchIndex>), ReadSideError> {
     let Some(url) = &config.meilisearch_url else {
+        lines.push(format!("search       {ON_POSTGRES}"));
         return Ok((postgres_search::MODEL, Arc::new(PostgresSearch::new(pool.clone()))));
     };
     let key = config.meilisearch_key.as_deref();
     let index = MeilisearchIndex::open(url, key, SEARCH_INDEX);
     let index = Arc::new(index.map_err(ReadSideError::Meilisearch)?);
     // Without user and password.
-    let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned));
-    lines.push(format!("search       Meilisearch on {}", host.unwrap_or_default()));
+    let address = url.parse::<Uri>().ok().as_ref().map(address).unwrap_or_default();
+    lines.push(format!("search       Meilisearch at {address}"));
     Ok((meilisearch_search::MODEL, index))
+}
+
+/// Where a server is, without its user and password.
+fn address(url: &Uri) -> String {
+    let host = url.host().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}", url.scheme_str().unwrap_or("http"))
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use chrono::Utc;
+use clap::ArgGroup;
 use event_schemas::EventFamily as _;
 use event_schemas::saga::SagaEvent;
 use event_store::{EventStore, StreamName};
@@ -20,12 +21,13 @@ const PAGE_ROWS: u32 = 100;
 
 /// Which runs go on.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group(ArgGroup::new("runs").args(["stream", "all"]).required(true)))]
 pub struct ResumeArgs {
     /// Its stream, such as saga-checkout-<id> (`sagas --status paused` lists them)
-    #[arg(value_parser = run_of_a_saga, required_unless_present = "all")]
+    #[arg(value_parser = run_of_a_saga)]
     pub stream: Option<StreamName>,
     /// Every paused run, as the read model of sagas has them
-    #[arg(long, conflicts_with = "stream")]
+    #[arg(long)]
     pub all: bool,
     /// With --all: only runs of this kind, such as checkout
     #[arg(long, requires = "all", value_name = "KIND")]

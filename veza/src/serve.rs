@@ -29,7 +29,7 @@ use crate::disk_reserve::DiskReserve;
 use crate::doors::Door;
 use crate::keys::Keys;
 use crate::outbox::Outbox;
-use crate::parts::{self, Database, Events};
+use crate::parts::{self, Database, Events, Ports};
 use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
@@ -89,12 +89,12 @@ impl Platform {
         draining: &CancellationToken,
     ) -> anyhow::Result<()> {
         open_files::raise();
+        let ports = Ports::bind(config).await;
         data_folder::open(&config.data)?;
-        // Its lock tells first that the folder is in use.
-        let events = self.events.insert(Events::open(config, self.closing.clone()).await?);
+        let (events, listener) = Events::open(config, ports, self.closing.clone()).await?;
+        let events = self.events.insert(events);
         let (store, event_store) = (events.store(), events.listens_on());
         let sealed = events.sealed();
-        let listener = parts::bind(config.http, "http").await?;
         let address = listener.local_addr()?;
         let reserve = DiskReserve::watch(config);
 

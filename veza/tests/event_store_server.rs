@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use event_store::{
     ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore as _, EventType,
@@ -79,6 +79,26 @@ async fn what_a_client_appends_is_there_after_a_kill() {
     assert!(read.next().await.unwrap().is_none());
 }
 
+/// Given a process that was killed and still holds the folder, when the next one starts, then it
+/// waits, and serves once the lock is let go.
+#[tokio::test]
+async fn a_folder_that_is_just_let_go_is_waited_for() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::create_dir(data.path().join("events")).unwrap();
+    let held = std::fs::File::create(data.path().join("events/LOCK")).unwrap();
+    held.lock().unwrap();
+    let log = data.path().join("log");
+    let mut command = command(&data, "127.0.0.1:0");
+    command.env("VEZA_LOG", "veza=debug").stderr(std::fs::File::create(&log).unwrap());
+    let let_go = async {
+        while !std::fs::read_to_string(&log).unwrap().contains("it is waited for") {
+            tokio::time::sleep(Duration::from_millis(5)).await; // poll
+        }
+        drop(held);
+    };
+    let ((_server, _), ()) = tokio::join!(started(command), let_go);
+}
+
 #[tokio::test]
 async fn whoever_looks_into_the_folder_finds_the_server_on_it_and_it_has_a_log() {
     let data = tempfile::tempdir().unwrap();
@@ -111,8 +131,10 @@ async fn a_second_server_and_an_open_door_are_refused_in_one_line() {
     assert!(said.contains("--insecure"), "{said}");
 
     let (_server, address) = start(&data).await;
+    let asked = Instant::now();
     let said = refusal(command(&data, "127.0.0.1:0")).await;
     assert!(said.contains("open in another process"), "{said}");
+    assert!(asked.elapsed() < Duration::from_secs(10), "it waits for two seconds");
 
     let taken = address.trim_start_matches("esdb://").trim_end_matches("?tls=false");
     let other = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::pin::pin;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -148,6 +149,19 @@ async fn a_second_veza_is_refused_and_does_no_harm() {
     note(&postgres, "first").await;
     assert_eq!(notes(&postgres).await, ["first"]);
     postgres.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_that_is_just_let_go_is_waited_for() {
+    let above = open_folder();
+    start(&above).await.stop().await.unwrap();
+    let folder = above.path().join("postgres");
+    let held = fs::File::open(folder.join("lock")).unwrap();
+    held.lock().unwrap();
+    let mut starting = pin!(PrivatePostgres::start_when_free(&folder));
+    assert!(futures::poll!(starting.as_mut()).is_pending(), "it was refused once");
+    drop(held);
+    starting.await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::CommandApi;
 use crate::answer::{Answer, Done};
 use crate::refusal::{not_found, refused, unloaded};
 use crate::request::{Command, Nothing};
-use crate::uploaded::{keep, recall, storage_problem};
+use crate::uploaded::{keep, made, recall, storage_problem};
 
 /// A track to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -66,10 +66,16 @@ pub(crate) async fn create(
     // decided here is decided below.
     let decided = Track::default().decide(create.clone());
     decided.map_err(|rejection| refused(CommandError::Rejected(rejection)))?;
-    let kept = keep(&*parts.objects, artist_id, upload_id, &master).await;
+    let kept = keep(&*parts.objects, artist_id, upload_id, track_id, &master).await;
     kept.map_err(|error| storage_problem(&error))?;
     let done = parts.handler.execute::<Track>(track_id, create, &command.context).await;
-    Ok(Answer::created(track_id.0, &done.map_err(refused)?))
+    let done = done.map_err(refused)?;
+    if let Err(error) = made(&*parts.objects, artist_id, upload_id, track_id, &master).await {
+        // The track is there; the sweep does the rest.
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(%track_id, error, "the upload of a track stays counted for a day");
+    }
+    Ok(Answer::created(track_id.0, &done))
 }
 
 /// Let everybody hear a track.

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::carried::Carried;
 use super::problem::{of_read, of_store};
 use super::proto::event_store::client::streams::ReadResp;
 use super::proto::event_store::client::streams::read_req::Options;
@@ -19,6 +20,8 @@ use super::proto::event_store::client::streams::read_req::options::{
 use super::proto::event_store::client::streams::read_resp::{
     Content, ReadEvent, StreamNotFound, read_event,
 };
+use super::sending::{Room, Sending};
+use super::source::{Asked, NotOpened, Source, payload_bytes};
 use super::streams::Replies;
 use super::subscribe;
 use super::wire::{UuidForm, recorded, stream_identifier, stream_name};
@@ -47,21 +50,11 @@ const REVISION_END: u64 = i64::MAX as u64;
 
 /// A question that makes sense.
 pub(super) struct Question {
-    pub what: What,
+    pub asked: Asked,
+    /// Whether the first and last revisions of the stream are asked for too.
+    pub bounds: bool,
     pub form: UuidForm,
     pub resolve_links: bool,
-}
-
-/// What is asked.
-pub(super) enum What {
-    /// Events of one stream; `bounds` asks for its first and last revisions too.
-    Stream { read: ReadStream, bounds: bool },
-    /// Events of the log.
-    All(ReadAll),
-    /// One stream, followed.
-    FollowStream(StreamName, SubscribeFrom<Revision>),
-    /// The log, followed.
-    FollowAll(SubscribeFrom<Position>, Option<Filter>),
 }
 
 /// Checks the combination that a client asks for.
@@ -80,9 +73,9 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
     let combination =
         (options.stream_option, direction, options.count_option, options.filter_option);
     use {CountOption as Count, FilterOption as Kept, StreamOption as Of};
-    let what = match combination {
+    let asked = match combination {
         (Some(Of::Stream(of)), _, Some(Count::Count(count)), Some(Kept::NoFilter(_))) => {
-            What::Stream { read: stream_read(of, direction, count)?, bounds }
+            Asked::Stream(stream_read(of, direction, count)?)
         }
         (
             Some(Of::Stream(of)),
@@ -91,9 +84,9 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
             Some(Kept::NoFilter(_)),
         ) => {
             let from = follow_stream(of.revision_option)?;
-            What::FollowStream(stream_name(of.stream_identifier)?, from)
+            Asked::FollowStream(stream_name(of.stream_identifier)?, from)
         }
-        (Some(Of::All(of)), _, Some(Count::Count(count)), Some(kept)) => What::All(ReadAll {
+        (Some(Of::All(of)), _, Some(Count::Count(count)), Some(kept)) => Asked::All(ReadAll {
             direction,
             start: all_start(of.all_option, direction)?,
             limit: limit(count),
@@ -101,14 +94,14 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
             as_of: None,
         }),
         (Some(Of::All(of)), Direction::Forward, Some(Count::Subscription(_)), Some(kept)) => {
-            What::FollowAll(follow_all(of.all_option)?, filter(kept, true)?)
+            Asked::FollowAll(follow_all(of.all_option)?, filter(kept, true)?)
         }
         _ => {
             return Err(Status::invalid_argument("the options of the read do not go together"));
         }
     };
     let resolve_links = options.resolve_links;
-    Ok(Question { what, form, resolve_links })
+    Ok(Question { asked, bounds, form, resolve_links })
 }
 
 /// Clients that want everything ask for the largest number.
@@ -235,54 +228,37 @@ fn filter(option: FilterOption, following: bool) -> Result<Option<Filter>, Statu
 pub(super) async fn answer(
     store: Arc<dyn EventStore>,
     question: Question,
+    sending: Sending,
+    carried: Carried,
     shutdown: CancellationToken,
 ) -> Result<Replies, Status> {
-    let links =
-        Links { store: Arc::clone(&store), form: question.form, resolve: question.resolve_links };
-    match question.what {
-        What::Stream { read, bounds } => stream_events(store, links, read, bounds).await,
-        What::All(read) => {
-            let mut reader = store.read_all(read).await.map_err(|e| of_read(&e))?;
-            let first = reader.next().await.transpose().map_err(|e| of_read(&e))?;
-            let events = stream::iter(first.map(Ok)).chain(reader);
-            Ok(events
-                .then(move |event| {
-                    let links = links.clone();
-                    async move { links.reply(event.map_err(|e| of_read(&e))?).await }
-                })
-                .boxed())
-        }
-        What::FollowStream(stream, from) => {
-            subscribe::to_stream(store, links, stream, from, shutdown).await
-        }
-        What::FollowAll(from, filter) => {
-            subscribe::to_all(store, links, from, filter, shutdown).await
-        }
+    let room = Room::new(sending.clone(), carried);
+    let links = Links {
+        store: Arc::clone(&store),
+        form: question.form,
+        resolve: question.resolve_links,
+        room: room.clone(),
+    };
+    let asked = question.asked;
+    if asked.follows() {
+        return subscribe::answer(store, asked, links, sending, room, shutdown).await;
     }
-}
-
-pub(super) fn reply(content: Content) -> ReadResp {
-    ReadResp { content: Some(content) }
-}
-
-async fn stream_events(
-    store: Arc<dyn EventStore>,
-    links: Links,
-    read: ReadStream,
-    bounds: bool,
-) -> Result<Replies, Status> {
-    let mut reader = match store.read_stream(read.clone()).await {
-        Ok(reader) => reader,
-        Err(ReadError::StreamNotFound(stream)) if is_index(&stream) => return Err(no_index()),
-        Err(ReadError::StreamNotFound(_)) => {
-            let missing = reply(Content::StreamNotFound(StreamNotFound {
-                stream_identifier: Some(stream_identifier(&read.stream)),
-            }));
+    let read = asked.clone();
+    let mut source = match Source::begin(Arc::clone(&store), asked, sending, room).await {
+        Ok(source) => source,
+        Err(NotOpened::Other(status)) => return Err(status),
+        Err(NotOpened::StreamNotFound(stream)) if is_index(&stream) => return Err(no_index()),
+        Err(NotOpened::StreamNotFound(stream)) => {
+            let stream_identifier = Some(stream_identifier(&stream));
+            let missing = reply(Content::StreamNotFound(StreamNotFound { stream_identifier }));
             return Ok(stream::once(async { Ok(missing) }).boxed());
         }
-        Err(error) => return Err(of_read(&error)),
     };
-    let first = reader.next().await.transpose().map_err(|e| of_read(&e))?;
+    let first = source.event().await?;
+    let bounded = match read {
+        Asked::Stream(read) if question.bounds => Some(read),
+        _ => None,
+    };
     Ok(async_stream::try_stream! {
         let (mut sent, mut last) = (0, None);
         let empty = first.is_none();
@@ -291,10 +267,10 @@ async fn stream_events(
             sent += 1;
             last = Some(event.revision);
             yield links.reply(event).await?;
-            next = reader.next().await.transpose().map_err(|e| of_read(&e))?;
+            next = source.event().await?;
         }
-        drop(reader);
-        if bounds {
+        drop(source);
+        if let Some(read) = bounded {
             if let Some(first) = first_bound(&*store, &read, empty).await? {
                 yield reply(Content::FirstStreamPosition(first.get()));
             }
@@ -310,6 +286,10 @@ async fn stream_events(
         }
     }
     .boxed())
+}
+
+pub(super) fn reply(content: Content) -> ReadResp {
+    ReadResp { content: Some(content) }
 }
 
 /// Whether a stream is one of links to a category or a type, unless somebody wrote it.
@@ -340,7 +320,7 @@ async fn first_bound(
     Ok(first.map(|event| event.revision))
 }
 
-async fn last_revision(
+pub(super) async fn last_revision(
     store: &dyn EventStore,
     stream: &StreamName,
 ) -> Result<Option<Revision>, Status> {
@@ -358,6 +338,7 @@ pub(super) struct Links {
     store: Arc<dyn EventStore>,
     form: UuidForm,
     resolve: bool,
+    room: Room,
 }
 
 impl Links {
@@ -387,13 +368,22 @@ impl Links {
             return Ok(None);
         };
         let read = ReadStream::forward(stream).from(revision).limit(1);
-        match self.store.read_stream(read).await {
-            Ok(mut reader) => {
-                let found = next_event(&mut reader).await?;
-                Ok(found.filter(|event| event.revision == revision))
+        let mut waited = None;
+        loop {
+            let found = match self.store.read_stream(read.clone()).await {
+                Ok(mut reader) => next_event(&mut reader).await?,
+                Err(ReadError::Store(error)) => return Err(of_store(&error)),
+                Err(_) => return Ok(None),
+            };
+            let Some(event) = found.filter(|event| event.revision == revision) else {
+                return Ok(None);
+            };
+            let bytes = payload_bytes(&event);
+            if self.room.admits(bytes, &mut waited) {
+                return Ok(Some(event));
             }
-            Err(ReadError::Store(error)) => Err(of_store(&error)),
-            Err(_) => Ok(None),
+            drop(event);
+            waited = Some(self.room.wait(bytes).await?);
         }
     }
 }

@@ -11,11 +11,13 @@ use tonic::codec::CompressionEncoding;
 use tower::Service;
 
 use super::arriving::Reception;
+use super::carried::Carried;
 use super::http;
 use super::node::{Node, NodeService};
 use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
 use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
+use super::sending::Sending;
 use super::streams::StreamsService;
 use crate::port::EventStore;
 
@@ -39,9 +41,10 @@ impl Router {
         store: Arc<dyn EventStore>,
         node: Arc<Node>,
         reception: Reception,
+        sending: Sending,
         shutdown: CancellationToken,
     ) -> Self {
-        let streams = StreamsService::new(Arc::clone(&store), reception, shutdown);
+        let streams = StreamsService::new(Arc::clone(&store), reception, sending, shutdown);
         let streams = StreamsServer::new(streams)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -71,7 +74,11 @@ impl Router {
         } else {
             Ok(Status::unimplemented("the service is not served here").into_http())
         };
-        answered.unwrap_or_else(|never| match never {})
+        let mut response = answered.unwrap_or_else(|never| match never {});
+        match response.extensions_mut().remove::<Carried>() {
+            Some(carried) => response.map(|body| carried.body(body)),
+            None => response,
+        }
     }
 }
 

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use super::arriving::Reception;
 use super::node::Node;
 use super::route::Router;
+use super::sending::Sending;
 use super::socket::QuickSocket;
-use crate::limits::APPEND_BYTES_MAX;
+use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::port::EventStore;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
@@ -48,6 +49,15 @@ const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// How many bytes of appends all calls may hold together, unless configured: four of the largest.
 const HELD_BYTES_MAX: usize = 4 * APPEND_BYTES_MAX;
 
+/// Most reads and subscriptions at once, of all connections, unless configured; more are refused.
+const READING_CALLS_MAX: usize = 8192;
+
+/// How many of them may hold a page of the log at once, unless configured; about 1 MB each.
+const PAGES_MAX: usize = 64;
+
+/// How many bytes of large events all calls may have on their way together, unless configured.
+const LARGE_BYTES_MAX: usize = 8 * EVENT_BYTES_MAX;
+
 /// How long an append may be on its way, unless configured: the largest comes at 2 MB/s.
 const ARRIVAL_SECONDS_MAX: u64 = 30;
 
@@ -58,6 +68,15 @@ pub struct ServeOptions {
     pub advertise_host: Option<String>,
     /// How many bytes of appends, of all calls together, may be held before they are committed.
     pub held_bytes_max: usize,
+    /// How many reads and subscriptions there may be at once; more are refused.
+    pub reading_calls_max: usize,
+    /// How many of them may hold a page of the log at once, of [`crate::limits::PAGE_BYTES`] and
+    /// what it takes to have its events apart. Calls whose client does not read let theirs go for
+    /// others.
+    pub pages_max: usize,
+    /// How many bytes of events of 64 KiB and more, of all calls together, may be on their way to
+    /// clients; further ones wait.
+    pub large_bytes_max: usize,
     /// How long an append may take from its first message to its last.
     pub arrival_time_max: Duration,
     /// How long a connection may be without its first call.
@@ -71,6 +90,9 @@ impl Default for ServeOptions {
         Self {
             advertise_host: None,
             held_bytes_max: HELD_BYTES_MAX,
+            reading_calls_max: READING_CALLS_MAX,
+            pages_max: PAGES_MAX,
+            large_bytes_max: LARGE_BYTES_MAX,
             arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
             first_call_time_max: Duration::from_secs(FIRST_CALL_SECONDS_MAX),
             connections_max: CONNECTIONS_MAX,
@@ -111,7 +133,9 @@ pub fn serve(
     let address = listener.local_addr()?;
     let node = Arc::new(Node::new(address, options.advertise_host));
     let reception = Reception::new(options.held_bytes_max, options.arrival_time_max);
-    let router = Router::new(store, node, reception, shutdown.clone());
+    let sending =
+        Sending::new(options.reading_calls_max, options.pages_max, options.large_bytes_max);
+    let router = Router::new(store, node, reception, sending, shutdown.clone());
     let (first_call_time_max, connections_max) =
         (options.first_call_time_max, options.connections_max.max(1));
     let serving = accept(listener, router, first_call_time_max, connections_max, shutdown);

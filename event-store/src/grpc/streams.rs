@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arriving::Reception;
+use super::carried::Carried;
 use super::problem::Problem;
 use super::proto::event_store::client::Empty;
 use super::proto::event_store::client::streams::streams_server::Streams;
@@ -15,6 +16,7 @@ use super::proto::event_store::client::streams::{
     AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
     ReadResp, TombstoneReq, TombstoneResp, delete_resp, tombstone_resp,
 };
+use super::sending::Sending;
 use super::wire::{expected, stream_name};
 use super::{append, batch, read};
 use crate::port::EventStore;
@@ -26,6 +28,7 @@ pub(super) type Replies = BoxStream<'static, Result<ReadResp, Status>>;
 pub(super) struct StreamsService {
     store: Arc<dyn EventStore>,
     reception: Reception,
+    sending: Sending,
     shutdown: CancellationToken,
 }
 
@@ -33,9 +36,10 @@ impl StreamsService {
     pub(super) fn new(
         store: Arc<dyn EventStore>,
         reception: Reception,
+        sending: Sending,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { store, reception, shutdown }
+        Self { store, reception, sending, shutdown }
     }
 }
 
@@ -48,8 +52,12 @@ impl Streams for StreamsService {
         let options = request.into_inner().options.unwrap_or_default();
         let question = read::question(options)?;
         let store = Arc::clone(&self.store);
-        let replies = read::answer(store, question, self.shutdown.clone()).await?;
-        Ok(Response::new(replies))
+        let (sending, carried) = (self.sending.clone(), Carried::default());
+        let shutdown = self.shutdown.clone();
+        let replies = read::answer(store, question, sending, carried.clone(), shutdown).await?;
+        let mut response = Response::new(replies);
+        response.extensions_mut().insert(carried);
+        Ok(response)
     }
 
     async fn append(

@@ -9,20 +9,21 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::problem::{of_read, of_store, of_subscribe};
+use super::problem::{of_read, of_store};
 use super::proto::event_store::client::streams::ReadResp;
 use super::proto::event_store::client::streams::read_resp::{
     self, CaughtUp, Checkpoint, Content, SubscriptionConfirmation,
 };
-use super::read::{Links, is_index, no_index, reply};
+use super::read::{Links, is_index, last_revision, no_index, reply};
+use super::sending::{Room, Sending};
+use super::source::{Asked, NotOpened, Source};
 use super::streams::Replies;
 use super::wire::now;
 use crate::error::ReadError;
-use crate::filter::Filter;
 use crate::port::EventStore;
 use crate::position::Position;
-use crate::stream::{Revision, StreamName};
-use crate::subscription::{Delivery, SubscribeFrom, Subscription};
+use crate::stream::Revision;
+use crate::subscription::{Delivery, SubscribeFrom};
 
 /// How far a subscriber has come: where it may resume.
 #[derive(Clone, Copy)]
@@ -31,63 +32,63 @@ enum Reached {
     All(Option<Position>),
 }
 
-/// Follows one stream.
-pub(super) async fn to_stream(
+/// Follows a stream or the log.
+pub(super) async fn answer(
     store: Arc<dyn EventStore>,
+    asked: Asked,
     links: Links,
-    stream: StreamName,
-    from: SubscribeFrom<Revision>,
+    sending: Sending,
+    room: Room,
     shutdown: CancellationToken,
 ) -> Result<Replies, Status> {
-    if is_index(&stream) && is_missing(&*store, &stream).await? {
-        return Err(no_index());
-    }
     // Told before anything is delivered, so it must not be after the subscription's true beginning.
-    let reached = match from {
-        SubscribeFrom::Start => None,
-        SubscribeFrom::After(revision) => Some(revision),
-        SubscribeFrom::End => match store.last_event(&stream).await {
-            Ok(last) => last.map(|event| event.revision),
-            Err(ReadError::StreamNotFound(_)) => None,
-            Err(error) => return Err(of_read(&error)),
-        },
-    };
-    let subscription =
-        store.subscribe_stream(&stream, from).await.map_err(|error| of_subscribe(&error))?;
-    Ok(replies(subscription, links, Reached::Stream(reached), false, shutdown))
-}
-
-async fn is_missing(store: &dyn EventStore, stream: &StreamName) -> Result<bool, Status> {
-    match store.last_event(stream).await {
-        Ok(last) => Ok(last.is_none()),
-        Err(error) => Err(of_read(&error)),
-    }
-}
-
-/// Follows the log. Only a filtered subscriber needs to be told how far it has come in silence.
-pub(super) async fn to_all(
-    store: Arc<dyn EventStore>,
-    links: Links,
-    from: SubscribeFrom<Position>,
-    filter: Option<Filter>,
-    shutdown: CancellationToken,
-) -> Result<Replies, Status> {
-    let reached = match from {
-        SubscribeFrom::Start => None,
-        SubscribeFrom::After(position) => Some(position),
-        SubscribeFrom::End => {
-            let head = store.head().await.map_err(|error| of_store(&error))?;
-            (head != Position::START).then_some(head)
+    let (asked, reached, checkpoints) = match asked {
+        Asked::FollowStream(stream, from) => {
+            if is_index(&stream) && last_revision(&*store, &stream).await?.is_none() {
+                return Err(no_index());
+            }
+            let reached = match from {
+                SubscribeFrom::Start => None,
+                SubscribeFrom::After(revision) => Some(revision),
+                SubscribeFrom::End => match store.last_event(&stream).await {
+                    Ok(last) => last.map(|event| event.revision),
+                    Err(ReadError::StreamNotFound(_)) => None,
+                    Err(error) => return Err(of_read(&error)),
+                },
+            };
+            (Asked::FollowStream(stream, after(reached)), Reached::Stream(reached), false)
+        }
+        Asked::FollowAll(from, filter) => {
+            let reached = match from {
+                SubscribeFrom::Start => None,
+                SubscribeFrom::After(position) => Some(position),
+                SubscribeFrom::End => {
+                    let head = store.head().await.map_err(|error| of_store(&error))?;
+                    (head != Position::START).then_some(head)
+                }
+            };
+            // Only a filtered subscriber needs to be told how far it has come in silence.
+            let checkpoints = filter.is_some();
+            (Asked::FollowAll(after(reached), filter), Reached::All(reached), checkpoints)
+        }
+        Asked::Stream(_) | Asked::All(_) => {
+            return Err(Status::internal("a read is not a subscription"));
         }
     };
-    let filtered = filter.is_some();
-    let subscription =
-        store.subscribe_all(from, filter).await.map_err(|error| of_subscribe(&error))?;
-    Ok(replies(subscription, links, Reached::All(reached), filtered, shutdown))
+    match Source::begin(store, asked, sending, room).await {
+        Ok(source) => Ok(replies(source, links, reached, checkpoints, shutdown)),
+        Err(NotOpened::Other(status)) => Err(status),
+        Err(NotOpened::StreamNotFound(stream)) => Err(of_read(&ReadError::StreamNotFound(stream))),
+    }
+}
+
+/// The end as a place of its own: whoever goes on from there later misses nothing.
+fn after<T>(reached: Option<T>) -> SubscribeFrom<T> {
+    reached.map_or(SubscribeFrom::Start, SubscribeFrom::After)
 }
 
 fn replies(
-    subscription: Subscription,
+    source: Source,
     links: Links,
     mut reached: Reached,
     checkpoints: bool,
@@ -97,10 +98,10 @@ fn replies(
         subscription_id: Uuid::new_v4().to_string(),
     }));
     let events = async_stream::try_stream! {
-        let mut subscription = subscription;
+        let mut source = source;
         let mut told = None;
-        while let Some(delivery) = subscription.next().await {
-            match delivery.map_err(|error| of_subscribe(&error))? {
+        while let Some(delivery) = source.next().await? {
+            match delivery {
                 Delivery::Event(event) => {
                     reached = match reached {
                         Reached::Stream(_) => Reached::Stream(Some(event.revision)),

@@ -9,7 +9,7 @@ use crate::embedded::Shared;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::index::{IndexKey, Page, stream_hash};
-use crate::limits::{LIVE_BYTES_MAX, LIVE_EVENTS_MAX};
+use crate::limits::{LIVE_BYTES_MAX, LIVE_EVENTS_MAX, PAGE_BYTES};
 use crate::log::Kinds;
 
 /// Followers of single streams share this many bells, by the hash of the stream's name; those of
@@ -80,7 +80,8 @@ impl Live {
         }
     }
 
-    /// The events from this position on, at most so many; `None` when the ring does not reach back.
+    /// The events from this position on, at most so many and no more when a page's bytes are full;
+    /// `None` when the ring does not reach back.
     pub(crate) fn from(&self, position: u64, count: usize) -> Option<Vec<RecordedEvent>> {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         let first = ring.events.front()?.position.get();
@@ -90,7 +91,13 @@ impl Live {
         if skip >= ring.events.len() {
             return None;
         }
-        Some(ring.events.range(skip..).take(count).cloned().collect())
+        let mut bytes = 0;
+        let fits = |event: &&RecordedEvent| {
+            let is_first = bytes == 0;
+            bytes += size(event) as u64;
+            is_first || bytes <= PAGE_BYTES
+        };
+        Some(ring.events.range(skip..).take(count).take_while(fits).cloned().collect())
     }
 
     /// The bell for the whole log.

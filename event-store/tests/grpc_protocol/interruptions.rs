@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    ClientStore, Delivery, EventStore, ExpectedRevision, Filter, NewEvent, ReadAll, ReadStream,
-    SubscribeFrom, Subscription,
+    ClientStore, Delivery, EventStore, ExpectedRevision, Filter, NewEvent, Position, ReadAll,
+    ReadStream, SubscribeFrom, Subscription,
 };
 use futures::StreamExt;
 
@@ -162,6 +162,27 @@ async fn a_reader_that_stalls_holds_nobody_up() {
         rest += 1;
     }
     assert!(rest >= EVENTS);
+}
+
+/// Whoever takes a log that has a last event for an empty one makes an empty model of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_event_is_there_however_fast_others_append() {
+    const EVENTS: u64 = 2_000;
+    let server = Server::start().await;
+    append(&*server.store, "tale-1", 0..1).await;
+    let client = ClientStore::new(&server.connection_string()).expect("client");
+    let store = Arc::clone(&server.store);
+    let writing = tokio::spawn(async move { append(&*store, "tale-1", 1..EVENTS).await });
+    let mut before = Position::START;
+    while !writing.is_finished() {
+        let head = client.head().await.expect("head");
+        assert!(head > Position::START && head >= before, "{head} after {before}");
+        let last = client.last_event(&stream("tale-1")).await.expect("read").expect("an event");
+        assert!(last.position >= head, "{} after {head}", last.position);
+        before = head;
+    }
+    writing.await.expect("no panic");
+    assert_eq!(client.head().await.expect("head").get(), EVENTS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,7 +17,7 @@ use crate::projection::{ApplyError, ModelId};
 use crate::query_error::QueryError;
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "tracks", version: 2 };
+pub const MODEL: ModelId = ModelId { name: "tracks", version: 3 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS tracks (
@@ -54,7 +54,9 @@ impl TracksProjection {
         let Event::Track(event) = &envelope.event else {
             return Ok(());
         };
-        let at = envelope.metadata.occurred_at;
+        // Not when it was asked for: of two requests the later may be recorded first, and lists go
+        // by position. This time never runs backwards along positions.
+        let at = envelope.recorded.recorded_at;
         let statement = match event {
             TrackEvent::TrackCreated(event) => query(
                 "INSERT INTO tracks (track_id, artist_id, title, tags, status, master_object_key,
@@ -138,9 +140,9 @@ pub struct Track {
     pub master_available: bool,
     /// Whether it is there for everybody.
     pub published: bool,
-    /// When it was made of an upload.
+    /// When it was made of an upload, as recorded.
     pub created_at: DateTime<Utc>,
-    /// When it was published.
+    /// When it was published, as recorded: lists that go by it are never out of order.
     pub published_at: Option<DateTime<Utc>>,
 }
 
@@ -158,7 +160,7 @@ impl Tracks {
     /// The tracks with these ids, in no order; the unknown are left out.
     pub async fn by_ids(&self, tracks: &[TrackId]) -> Result<Vec<Track>, QueryError> {
         let ids: Vec<Uuid> = tracks.iter().map(|track| track.0).collect();
-        let rows = query("SELECT * FROM tracks_v2.tracks WHERE track_id = ANY ($1)")
+        let rows = query("SELECT * FROM tracks_v3.tracks WHERE track_id = ANY ($1)")
             .bind(ids)
             .fetch_all(&self.pool)
             .await?;
@@ -173,7 +175,7 @@ impl Tracks {
         size: PageSize,
     ) -> Result<Page<Track>, QueryError> {
         let rows = query(
-            "SELECT *, created_position AS position FROM tracks_v2.tracks
+            "SELECT *, created_position AS position FROM tracks_v3.tracks
              WHERE artist_id = $1 AND created_position < $2
              ORDER BY created_position DESC LIMIT $3",
         )
@@ -192,7 +194,7 @@ impl Tracks {
         size: PageSize,
     ) -> Result<Page<Track>, QueryError> {
         let rows = query(
-            "SELECT *, published_position AS position FROM tracks_v2.tracks
+            "SELECT *, published_position AS position FROM tracks_v3.tracks
              WHERE published AND master_available AND published_position < $1
              ORDER BY published_position DESC LIMIT $2",
         )
@@ -212,7 +214,7 @@ impl Tracks {
         size: PageSize,
     ) -> Result<HashMap<Uuid, Page<Track>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-                       SELECT *, published_position AS position FROM tracks_v2.tracks
+                       SELECT *, published_position AS position FROM tracks_v3.tracks
                        WHERE artist_id = wanted.id AND published AND master_available
                          AND published_position < $2
                        ORDER BY published_position DESC LIMIT $3) AS of_one";

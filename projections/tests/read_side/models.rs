@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{TimeDelta, Utc};
 use event_schemas::analytics::{PlayEvent, TrackPlayed};
 use event_schemas::audio::{
     AudioProperties, Master, TrackCreated, TrackEvent, TrackMasterTakenDown, TrackPublished,
@@ -175,10 +176,17 @@ async fn what_is_published_is_in_the_order_in_which_it_was() {
     let artist = user();
     let made = ["a", "b", "c"].map(|title| track(&stage.store, artist, title));
     let [a, b, c] = made;
-    for track_id in [b, c, a] {
-        stage.store.put::<TrackEvent>(track_id, TrackPublished { track_id });
+    let now = Utc::now();
+    for (earlier, track_id) in (0..).zip([b, c, a]) {
+        // Whoever asked first was recorded last.
+        let asked = now - TimeDelta::seconds(earlier);
+        stage.store.put_at::<TrackEvent>(track_id, TrackPublished { track_id }, asked);
     }
     stage.caught_up().await;
+    let newest = stage.models.tracks.published(None, size(10)).await.expect("they are read");
+    let shown: Vec<_> =
+        newest.into_rows().into_iter().map(|track| track.published_at.expect("a time")).collect();
+    assert!(shown.is_sorted_by(|one, next| one >= next), "{shown:?}");
     let ids = |page: Page<postgres::Track>| {
         page.into_rows().into_iter().map(|track| track.track_id).collect::<Vec<_>>()
     };

@@ -98,12 +98,12 @@ impl Track {
         self.0.duration_ms.map(|ms| i32::try_from(ms).unwrap_or(i32::MAX))
     }
 
-    /// When it was published.
+    /// When it was published, as recorded: lists of what was published last go by it.
     async fn published_at(&self) -> Option<DateTime<Utc>> {
         self.0.published_at
     }
 
-    /// When it was made.
+    /// When it was made, as recorded.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }

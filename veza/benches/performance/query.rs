@@ -39,13 +39,13 @@ const LIST: &str = "query($first: Int!, $after: String) { tracks(first: $first, 
     pageInfo { hasNextPage endCursor } } }";
 
 const BY_ID_SQL: &str = "SELECT track_id, title, status, duration_ms, user_id, handle, display_name
-    FROM tracks_v2.tracks JOIN profiles_v1.profiles ON user_id = artist_id
+    FROM tracks_v3.tracks JOIN profiles_v1.profiles ON user_id = artist_id
     WHERE track_id = $1 AND published";
 
 const LIST_SQL: &str = "SELECT track_id, title, user_id, handle, display_name, published_position,
         (SELECT coalesce(sum(plays), 0)::bigint FROM plays_v1.track_days d
          WHERE d.track_id = t.track_id) AS plays
-    FROM tracks_v2.tracks t JOIN profiles_v1.profiles ON user_id = artist_id
+    FROM tracks_v3.tracks t JOIN profiles_v1.profiles ON user_id = artist_id
     WHERE published AND published_position < $1 ORDER BY published_position DESC LIMIT 20";
 
 pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
@@ -63,7 +63,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     sqlx::query("VACUUM ANALYZE").execute(&database.pool).await?;
     let pages = pages(platform.http, tracks.len()).await?;
     let positions: Vec<i64> =
-        sqlx::query_scalar("SELECT published_position FROM tracks_v2.tracks WHERE published")
+        sqlx::query_scalar("SELECT published_position FROM tracks_v3.tracks WHERE published")
             .fetch_all(&database.pool)
             .await?;
     let ids: Vec<Uuid> = tracks.iter().map(|(track, _)| track.0).collect();

@@ -102,8 +102,12 @@ async fn main() -> ExitCode {
     data_folder::keep_private();
     let cli = Cli::parse();
     let flags = Flags { data: cli.data.clone(), config: cli.config.clone(), roles: Vec::new() };
-    let config = Layers::gather(&flags, std::env::vars_os());
-    let config = match config.and_then(|layers| Config::read(&layers)) {
+    let layers = Layers::gather(&flags, std::env::vars_os());
+    for line in layers.iter().flat_map(Layers::ignored) {
+        // Whoever closed the error output does not want to know.
+        let _ = writeln!(io::stderr(), "veza-replay: {line}");
+    }
+    let config = match layers.and_then(|layers| Config::read(&layers)) {
         Ok(config) => config,
         Err(error) => return failed(&error, USAGE),
     };

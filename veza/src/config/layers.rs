@@ -149,6 +149,13 @@ impl Layers {
         Ok(())
     }
 
+    /// A line for each variable that looks like a setting and is none. That is no error: programs
+    /// beside the platform may have variables of such names.
+    pub fn ignored(&self) -> impl Iterator<Item = String> {
+        let names = self.unknown_variables.iter();
+        names.map(|name| format!("{name} is ignored: it is no setting (`veza config` lists all)"))
+    }
+
     /// What the setting has, and from where; none when it is unset and has no default.
     #[must_use]
     pub fn get(&self, key: &'static str) -> Option<(&str, Origin)> {

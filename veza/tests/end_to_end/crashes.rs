@@ -4,6 +4,7 @@
 //! The moments follow from a seed, which is printed; `VEZA_TEST_SEED` sets it.
 
 mod books;
+mod licences;
 mod log;
 mod models;
 pub mod postgres;
@@ -12,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use books::Went;
 use log::Log;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -44,7 +46,7 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
     let seed = seed();
     let mut rng = StdRng::seed_from_u64(seed);
     let mut platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
-    let crowd = Crowd::gather(&platform, PEOPLE, seed).await;
+    let crowd = Crowd::gather_for_trouble(&platform, PEOPLE, KILLS, seed).await;
     let with_postgres = rand::seq::index::sample(&mut rng, KILLS, 3).into_vec();
     let mut before = Log::default();
     for round in 0..KILLS {
@@ -91,10 +93,18 @@ async fn ten_kills_under_load_lose_nothing_and_double_nothing() {
         let log = Log::read(&platform).await;
         assert_eq!(log.0[..before.0.len()], before.0, "what was in the log has changed");
         nothing_is_lost_or_doubled(&log, &crowd.told());
+        licences::were_given_to_one_at_a_time(&log, &crowd, &crowd.told());
         models::have_caught_up(&platform, &log).await;
         before = log;
     }
-    comes_to_rest(&platform, &crowd).await;
+    let went = comes_to_rest(&platform, &crowd).await;
+    let fought =
+        licences::were_given_to_one_at_a_time(&Log::read(&platform).await, &crowd, &crowd.told());
+    let lost = crowd.trouble().lost();
+    println!("{went:?}, {fought:?}, {lost} purchases refused");
+    assert!(went.declined > 0 && went.not_captured > 0 && went.not_delivered > 0, "{went:?}");
+    assert!(lost > 0 && fought.sold > 0 && fought.released > 0, "{fought:?}, {lost}");
+    assert_eq!(fought.reserved, fought.released + fought.sold, "one is kept for nobody");
     platform.stop().await;
 }
 
@@ -117,7 +127,7 @@ async fn rebuild(platform: &Platform) -> Child {
 }
 
 /// Every order comes to its end, with nobody's help but its buyer's and its seller's.
-async fn comes_to_rest(platform: &Platform, crowd: &Crowd) {
+async fn comes_to_rest(platform: &Platform, crowd: &Crowd) -> Went {
     eventually("every saga ends", async || {
         crowd.settle(platform).await;
         let unfinished = Log::read(platform).await.unfinished_sagas();
@@ -129,15 +139,15 @@ async fn comes_to_rest(platform: &Platform, crowd: &Crowd) {
     nothing_is_lost_or_doubled(&log, &crowd.told());
     models::have_caught_up(platform, &log).await;
     let pool = postgres::pool(platform.data()).await;
-    books::add_up(platform, &log, &pool).await;
+    let went = books::add_up(platform, &log, &pool).await;
     let tracks = log.of_type("TrackCreated").count();
     assert_eq!(log.of_type("TrackTranscoded").count(), tracks, "tracks were not transcoded");
-    let orders = log.orders();
-    let completed = orders.values().filter(|order| order.status == "completed").count();
-    println!("{} events, {} orders, {completed} of them completed", log.0.len(), orders.len());
-    assert!(completed > 0 && completed < orders.len(), "orders went all one way");
+    let orders = log.orders().len();
+    println!("{} events, {orders} orders, {} of them completed", log.0.len(), went.completed);
+    assert!(went.completed > 0 && went.completed < orders, "orders went all one way");
     let sound = platform.replay(&["verify"]).await;
     assert_eq!(sound["sound"], true, "{sound}");
+    went
 }
 
 /// What people were told is in the log, where they were told, and once.

@@ -3,7 +3,9 @@
 //! Whatever happens to the platform, they send a command again under its key until they are
 //! answered, and they remember what they were told.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod trouble;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::acts::{offer, publish_tone, sign_up, tone};
 use crate::platform::{POLL, Platform};
+use trouble::Trouble;
 
 /// How long an answer may take before it is asked for again.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -50,6 +53,7 @@ struct Stage {
     track: String,
     channel: String,
     listings: [Value; 2],
+    trouble: Trouble,
 }
 
 struct Shared {
@@ -57,6 +61,8 @@ struct Shared {
     client: Client,
     url: watch::Sender<String>,
     open: watch::Sender<bool>,
+    /// How often they were let act.
+    round: AtomicUsize,
     busy: AtomicU64,
     answered: AtomicU64,
     told: Mutex<Vec<Told>>,
@@ -75,6 +81,28 @@ impl Crowd {
     /// So many people, who wait until they may begin.
     pub async fn gather(platform: &Platform, people: usize, seed: u64) -> Self {
         let artist = sign_up(platform, "artist", "artist").await;
+        Self::around(platform, artist, Trouble::default(), people, seed).await
+    }
+
+    /// The same, who run into trouble with their purchases in each of so many rounds.
+    pub async fn gather_for_trouble(
+        platform: &Platform,
+        people: usize,
+        rounds: usize,
+        seed: u64,
+    ) -> Self {
+        let artist = sign_up(platform, "artist", "artist").await;
+        let trouble = Trouble::prepare(platform, &artist, rounds.div_ceil(2), rounds).await;
+        Self::around(platform, artist, trouble, people, seed).await
+    }
+
+    async fn around(
+        platform: &Platform,
+        artist: String,
+        trouble: Trouble,
+        people: usize,
+        seed: u64,
+    ) -> Self {
         // So short that nobody plays it as often as there is time for.
         let track = publish_tone(platform, &artist, 100).await;
         let (status, channel) =
@@ -94,10 +122,11 @@ impl Crowd {
             offer(platform, &artist, &track, "non_exclusive", "on_approval").await,
         ];
         let shared = Arc::new(Shared {
-            stage: Stage { artist, tokens, track, channel, listings },
+            stage: Stage { artist, tokens, track, channel, listings, trouble },
             client: Client::new(),
             url: watch::Sender::new(platform.url().to_owned()),
             open: watch::Sender::new(false),
+            round: AtomicUsize::new(0),
             busy: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             told: Mutex::default(),
@@ -107,7 +136,8 @@ impl Crowd {
         let mut tasks = JoinSet::new();
         for person in 0..people {
             let rng = StdRng::seed_from_u64(seed ^ (person as u64 + 1));
-            tasks.spawn(Person { shared: Arc::clone(&shared), person, rng, count: 0 }.act());
+            let shared = Arc::clone(&shared);
+            tasks.spawn(Person { shared, person, rng, count: 0, round: 0 }.act());
         }
         Self { shared, _people: tasks }
     }
@@ -119,6 +149,7 @@ impl Crowd {
 
     /// Lets them act.
     pub fn begin(&self) {
+        self.shared.round.fetch_add(1, Ordering::SeqCst);
         self.shared.open.send_replace(true);
     }
 
@@ -142,6 +173,11 @@ impl Crowd {
     /// How many commands wait for their answer.
     pub fn in_flight(&self) -> u64 {
         self.shared.busy.load(Ordering::SeqCst)
+    }
+
+    /// What their purchases ran into.
+    pub fn trouble(&self) -> &Trouble {
+        &self.shared.stage.trouble
     }
 
     /// Everything that anybody was told.
@@ -176,6 +212,8 @@ struct Person {
     person: usize,
     rng: StdRng,
     count: u64,
+    /// The last round that they took part in.
+    round: usize,
 }
 
 impl Person {
@@ -197,6 +235,12 @@ impl Person {
         let key = format!("{}-{}", self.person, self.count);
         let shared = Arc::clone(&self.shared);
         let stage = &shared.stage;
+        let round = shared.round.load(Ordering::SeqCst);
+        if stage.trouble.is_any() && self.round != round {
+            // Everybody at the same moment.
+            self.round = round;
+            return self.rush(key).await;
+        }
         match self.rng.random_range(0..100) {
             0..40 => {
                 let path = format!("/api/v1/tracks/{}/plays", stage.track);
@@ -211,6 +255,8 @@ impl Person {
                 let body = json!({ "display_name": key, "bio": "" });
                 self.command("user", Method::PUT, path, body, key).await;
             }
+            85..88 if stage.trouble.is_any() => self.rush(key).await,
+            88..90 if stage.trouble.is_any() => self.order_what_is_taken_down(key).await,
             85..93 => {
                 let method = METHODS[self.rng.random_range(0..METHODS.len())];
                 let listing = &stage.listings[usize::from(self.rng.random_range(0..4) == 0)];
@@ -233,6 +279,52 @@ impl Person {
                 self.command("user", Method::POST, path, body, key).await;
             }
         }
+    }
+
+    /// Tries to get the licence that everybody wants.
+    async fn rush(&mut self, key: String) {
+        let shared = Arc::clone(&self.shared);
+        let listing = shared.stage.trouble.exclusive(self.round);
+        let method = Trouble::method(self.rng.random_range(0..1000));
+        self.buy(listing, method, key).await;
+    }
+
+    /// Orders what is delivered on approval; by then its master may be taken down, maybe at once.
+    async fn order_what_is_taken_down(&mut self, key: String) {
+        let shared = Arc::clone(&self.shared);
+        let (track, listing) = shared.stage.trouble.doomed(self.round);
+        let is_bought = self.buy(listing, "sandbox:ok", key.clone()).await;
+        if is_bought && self.rng.random_range(0..8) == 0 {
+            let path = format!("/api/v1/tracks/{track}/take-down");
+            let body = json!({ "reason": "a sample was not cleared" });
+            let key = format!("{key}-down");
+            let (status, said) =
+                self.ask(Method::POST, &path, &shared.stage.artist, &body, &key).await;
+            match status {
+                200 => shared.stage.trouble.note_taken_down(track),
+                _ => self.wrong(&path, status, &said),
+            }
+        }
+    }
+
+    /// Buys what may be another's or taken down by now; whether it could be had.
+    async fn buy(&mut self, listing: &Value, method: &str, key: String) -> bool {
+        let path = "/api/v1/orders";
+        let body = json!({ "listing_id": listing, "payment_method": method });
+        let token = self.shared.stage.tokens[self.person].clone();
+        let (status, said) = self.ask(Method::POST, path, &token, &body, &key).await;
+        let is_gone = said["type"] == "urn:veza:problem:licence-taken"
+            || said["detail"] == "the track's master was taken down";
+        match status {
+            201 => {
+                let order = said["id"].as_str().unwrap_or_default().to_owned();
+                self.shared.orders.lock().unwrap().push((order, self.person));
+                self.note("order", &said, key);
+            }
+            409 if is_gone => self.shared.stage.trouble.note_lost(),
+            _ => self.wrong(path, status, &said),
+        }
+        status == 201
     }
 
     /// The artist makes another track, which is transcoded by and by.

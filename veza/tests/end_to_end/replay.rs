@@ -231,6 +231,7 @@ async fn it_ends_as_it_says_it_does() {
         (2, "is neither a position (4711) nor a time", &["events", "--at", "2026-01-31"]),
         (2, "the name is empty", &["events", ""]),
         (2, "it is no run of a saga", &["resume", "user-1"]),
+        (2, "<STREAM|--all>", &["resume"]),
         (2, "<MODEL>...", &["rebuild"]),
         (2, "there is no read model \"moods\"; there are profiles, tracks,", &["rebuild", "moods"]),
         (2, "unrecognized subcommand", &["rewrite"]),

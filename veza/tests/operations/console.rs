@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::process::{PATIENCE, Process, folder, postgres_runs_in, veza, veza_after};
+use crate::process::{PATIENCE, Process, folder, postgres_runs_in, replay, veza, veza_after};
 
 #[tokio::test]
 async fn it_serves_on_when_nobody_reads_its_lines_any_more() {
@@ -32,19 +32,25 @@ async fn its_last_lines_say_what_to_try_and_its_log_has_no_colours_in_a_file() {
     let mut child = veza(folder.path(), &["serve"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let reading = async {
-        let mut ready = String::new();
+        let (mut ready, mut told) = (String::new(), Vec::new());
         while let Some(line) = lines.next_line().await.unwrap() {
+            told.push(line.clone());
             if line.starts_with("ready. ") {
                 ready.clone_from(&line);
             }
             if line.starts_with("  curl ") {
-                return (ready, line);
+                return (ready, line, told);
             }
         }
         panic!("it ended before it was ready")
     };
-    let (ready, curl) = tokio::time::timeout(PATIENCE, reading).await.expect("ready in time");
+    let (ready, curl, told) = tokio::time::timeout(PATIENCE, reading).await.expect("ready in time");
     assert!(ready.contains("/docs"), "{ready}");
+    let models = replay(folder.path(), &["projections"]).await.len();
+    let models = format!("read models  {models} in PostgreSQL");
+    for part in [models.as_str(), "search       PostgreSQL", "statistics   PostgreSQL"] {
+        assert!(told.iter().any(|line| line == part), "{part:?} is not in {told:?}");
+    }
     let mut asking = tokio::process::Command::new("sh");
     let asked = asking.args(["-c", &format!("{curl} --silent")]).output().await;
     let answer = asked.unwrap().stdout;

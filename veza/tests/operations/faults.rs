@@ -64,6 +64,7 @@ async fn a_bad_setting_or_a_busy_port_stops_the_start_with_one_line() {
     ];
     for (settings, because) in table {
         fails(&data, serve(&data, settings), because).await;
+        assert!(!data.join("events").exists(), "{because}: it left an event store");
     }
 }
 
@@ -76,6 +77,14 @@ async fn a_variable_that_is_no_setting_is_said_to_be_ignored() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && told.lines().count() == 1, "{told}");
     assert!(told.starts_with("veza: VEZA_NOPE is ignored: "), "{told}");
+
+    // Beside the platform too; there is no store to look into.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    command.arg("--data").arg(folder.path()).arg("streams").env("VEZA_NOPE", "1");
+    let output = ended(command).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(3) && told.lines().count() == 2, "{told}");
+    assert!(told.starts_with("veza-replay: VEZA_NOPE is ignored: "), "{told}");
 }
 
 #[tokio::test]

@@ -1,0 +1,63 @@
+//! Taking over what another process may be just letting go.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How long a process that was killed may still hold its locks: the kernel lets go of them only
+/// once it has cleared the memory away.
+const LET_GO_TIME_MAX: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(25);
+
+/// Opens something that only one process may have open; while it is in use, again for two seconds.
+///
+/// # Errors
+/// What the last attempt told.
+pub async fn when_free<T, E: Display>(
+    open: impl AsyncFn() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let until = Instant::now() + LET_GO_TIME_MAX;
+    loop {
+        match open().await {
+            Err(error) if is_in_use(&error) && Instant::now() < until => {
+                tracing::debug!(%error, "it is waited for");
+                sleep(POLL).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Opens what is in use at the first so many attempts; how many there were, and how it ended.
+    async fn attempts(
+        in_use: u32,
+        error: &'static str,
+    ) -> (u32, Result<&'static str, &'static str>) {
+        let count = Cell::new(0);
+        let open = async || {
+            count.set(count.get() + 1);
+            if count.get() > in_use { Ok("open") } else { Err(error) }
+        };
+        let opened = when_free(open, |error| *error == "in use").await;
+        (count.get(), opened)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_free_is_opened_and_what_does_not_is_refused_after_two_seconds() {
+        assert_eq!(attempts(0, "in use").await, (1, Ok("open")));
+        assert_eq!(attempts(5, "in use").await, (6, Ok("open")));
+        assert_eq!(attempts(1, "broken").await, (1, Err("broken")));
+        let began = Instant::now();
+        assert_eq!(attempts(u32::MAX, "in use").await.1, Err("in use"));
+        let waited = began.elapsed();
+        assert!(waited >= LET_GO_TIME_MAX && waited < LET_GO_TIME_MAX + 2 * POLL, "{waited:?}");
+    }
+}
