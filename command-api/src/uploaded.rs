@@ -124,10 +124,10 @@ pub(crate) async fn recall(
         return Ok(Some(master));
     }
     let making = folder(format!("{MAKING}/{owner}/{upload_id}"));
-    for note in objects.list(&making, None, 1).await? {
-        return read(objects, &note.key).await;
+    match objects.list(&making, None, 1).await?.first() {
+        Some(note) => read(objects, &note.key).await,
+        None => Ok(None),
     }
-    Ok(None)
 }
 
 /// Keeps one that was recalled just now, for a track that is about to be made of it.
