@@ -66,8 +66,8 @@ impl TextError {
 /// One line of text without the white space around it: 1 to `max_chars` characters.
 ///
 /// It is what people know others and their works by, so it must not look like another: nothing in
-/// it may be unseen or turn the order of what follows, every character has a meaning of its own, and
-/// no mark stands where the text before the name would have to carry it. What scripts and emoji
+/// it may be unseen or turn the order of what follows, every character has a meaning of its own,
+/// and no mark stands where the text before the name would have to carry it. What scripts and emoji
 /// need is let in, characters among it that are newer than this program.
 pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = text.trim();

@@ -14,7 +14,7 @@
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
 //! | `arriving` | appends on their way, within bounds |
-//! | `sending`, `source`, `carried` | replies on their way, within bounds, also to clients that stall |
+//! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
 //! | `wire` | the protocol's types and the port's, one into the other |
 //! | `problem` | what goes wrong, as trailers or inside a reply |
 
