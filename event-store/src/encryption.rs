@@ -12,6 +12,6 @@ pub use wrapping_keys::{WrappingKeys, WrappingKeysError};
 
 pub(crate) use cipher::{Cipher, KEY_BYTES, KeyBytes, NONCE_BYTES, TAG_BYTES, random};
 pub(crate) use key_block::{
-    BLOCK_BYTES, HEAD_BYTES, KeyBlock, damaged, is_whole, plain_key, unwrapped, wrapped_by,
-    write_block,
+    BLOCK_BYTES, BlockKind, KeyBlock, OWN_AT, OWN_BYTES, damaged, plain_key, read_block, unwrapped,
+    wrapped_by, write_block,
 };

@@ -4,6 +4,7 @@
 //! failing one below the whole engine.
 
 mod chain;
+mod chain_checks;
 mod clean;
 mod clock;
 mod codec;
@@ -26,6 +27,7 @@ pub use chain::{AuditHead, ChainEnd, NoAuditHead};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile};
 pub use folder::Folder;
+pub(crate) use folder::{FOLDER_MODE, make_folder};
 pub use key_file::KeyError;
 pub use segment_keys::RotatedKeys;
 pub use simulated::{Fault, SimDisk};

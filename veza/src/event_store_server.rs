@@ -149,14 +149,8 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let folder = args.data.join("events");
     let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);
     config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
-    if let Some(period) = args.scavenge_every {
-        let passes = scavenge_every(Arc::clone(&store), period);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(passes));
-    }
-    if let Some(period) = args.scrub_every {
-        let scrubs = scrub_every(Arc::clone(&store), period);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(scrubs));
-    }
+    scavenge_every(&store, args.scavenge_every, &stop);
+    scrub_every(&store, args.scrub_every, &stop);
     open_files::raise();
     let options = ServeOptions {
         advertise_host: args.advertise_host,

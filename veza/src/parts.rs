@@ -123,14 +123,8 @@ impl Events {
             }
         };
         config.encryption.rotate_by_signal(&store, personal::folder(config))?;
-        if let Some(period) = config.event_store_scavenge_every {
-            let passes = scavenge_every(Arc::clone(&store), period);
-            tokio::spawn(closing.clone().run_until_cancelled_owned(passes));
-        }
-        if let Some(period) = config.event_store_scrub_every {
-            let scrubs = scrub_every(Arc::clone(&store), period);
-            tokio::spawn(closing.clone().run_until_cancelled_owned(scrubs));
-        }
+        scavenge_every(&store, config.event_store_scavenge_every, &closing);
+        scrub_every(&store, config.event_store_scrub_every, &closing);
         let connections_max = open_files::event_store_connections();
         let options = ServeOptions { connections_max, ..ServeOptions::default() };
         let listener = event_store.context("the event store has no port")?;

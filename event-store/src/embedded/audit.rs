@@ -91,10 +91,7 @@ impl Audit {
         length: u64,
         mut visit: impl FnMut(ScannedRecord<'_>),
     ) -> Result<(), StoreError> {
-        if segment.chain_before.is_some_and(|before| before != self.chain) {
-            let reason = "the chain before this segment is not that of the segments before it";
-            return Err(segment.corrupt(0, reason));
-        }
+        segment.check_chain_before(self.chain)?;
         if self.is_not_the_known() {
             let reason = "the chain before the first event is not the known one";
             return Err(segment.corrupt(0, reason));

@@ -241,10 +241,7 @@ impl Walk {
         told: &mut InspectedSegment,
     ) -> Result<Look, StoreError> {
         let (mut chain, mut recorded) = (self.chain, None);
-        let mut broken = segment.chain_before.zip(chain).and_then(|(carried, chain)| {
-            let reason = "the chain before this segment is not that of the segments before it";
-            (carried != chain).then(|| segment.corrupt(0, reason))
-        });
+        let mut broken = chain.and_then(|chain| segment.check_chain_before(chain).err());
         self.next = segment.first;
         let found = look(segment, |record| {
             let at = DateTime::from_timestamp_micros(record.recorded_at_micros).unwrap_or_default();
@@ -252,10 +249,8 @@ impl Walk {
             told.last = Some(Position::new(record.position));
             told.reclaimed += u64::from(record.head.reclaimed);
             chain = chain.map(|chain| chain.after(&record.digest()));
-            if record.chain.zip(chain).is_some_and(|(carried, chain)| carried != chain) {
-                let reason = "the events up to this one are not those that were recorded";
-                let offset = u64::from(record.offset);
-                broken.get_or_insert_with(|| segment.corrupt(offset, reason));
+            if broken.is_none() {
+                broken = chain.and_then(|chain| segment.check_chain_at(&record, chain).err());
             }
             self.counting.add(&record);
         });

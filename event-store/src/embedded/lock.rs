@@ -6,6 +6,9 @@ use std::path::Path;
 
 use super::open::OpenError;
 
+/// The name of its file.
+pub(super) const LOCK: &str = "LOCK";
+
 /// The lock, held until it is dropped; the kernel lets go of it when the process dies.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
@@ -21,7 +24,7 @@ impl FolderLock {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(folder.join("LOCK"))
+            .open(folder.join(LOCK))
             .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}

@@ -1,6 +1,5 @@
 //! Opening the store: the lock, recovery, the index, and then the writer.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +19,8 @@ use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
-    ChainEnd, CleanMark, Clock, Disk, Folder, KeyError, NewSegment, Segment, SegmentKeys,
-    SystemClock, recover_active, remove_unfinished, segments_on,
+    ChainEnd, CleanMark, Clock, Disk, FOLDER_MODE, Folder, KeyError, NewSegment, Segment,
+    SegmentKeys, SystemClock, make_folder, recover_active, remove_unfinished, segments_on,
 };
 
 /// An opening that takes long, for it makes indexes again, tells so often how far it has come.
@@ -143,7 +142,7 @@ impl EmbeddedOptions {
         }
         let (disk, lock): (Arc<dyn Disk>, _) = match self.place {
             Place::Folder(path) => {
-                make_folder(&path)
+                make_folder(&path, FOLDER_MODE)
                     .map_err(|source| OpenError::Folder { path: path.clone().into(), source })?;
                 let lock = FolderLock::take(&path)?;
                 (Arc::new(Folder::new(path)), Some(lock))
@@ -163,21 +162,6 @@ impl EmbeddedOptions {
         let writer = Writer::new(disk, sealer, lock, writing, recent, segment_bytes, must_roll);
         Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
     }
-}
-
-/// Makes the folder and those above it that are missing, and each one's entry durable.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    make_folder(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-        made => made?,
-    }
-    fs::File::open(parent)?.sync_all()
 }
 
 /// What was there.

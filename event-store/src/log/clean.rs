@@ -5,7 +5,7 @@ use std::io;
 use super::disk::Disk;
 use super::mark::Mark;
 
-const MARK: Mark = Mark { name: "CLEAN", magic: *b"VEZAEND\0" };
+const MARK: Mark = Mark { name: CleanMark::FILE, magic: *b"VEZAEND\0" };
 
 /// Where the log ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub(crate) struct CleanMark {
 }
 
 impl CleanMark {
+    /// The name of its file.
+    pub(crate) const FILE: &str = "CLEAN";
+
     /// Writes the mark, durable.
     pub(crate) fn write(self, disk: &dyn Disk) -> io::Result<()> {
         MARK.write(disk, [self.segment, self.length])

@@ -1,8 +1,8 @@
 //! The real disk: a folder of the file system.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +10,9 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Disk, DiskFile};
+
+/// The mode of folders about which nothing is asked for: what the process leaves to others.
+pub(crate) const FOLDER_MODE: u32 = 0o777;
 
 /// A folder of the file system as a [`Disk`].
 #[derive(Clone, Debug)]
@@ -37,6 +40,22 @@ impl Folder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Makes the folder and those above it that are missing, each with this mode, as far as the process
+/// leaves it, and its entry durable.
+pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    make_folder(parent, mode)?;
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    File::open(parent)?.sync_all()
 }
 
 impl Disk for Folder {

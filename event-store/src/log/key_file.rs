@@ -12,13 +12,12 @@ use super::codec::{u32_at, u64_at};
 use super::disk::{Disk, DiskFile};
 use super::unfinished::unfinished;
 use crate::encryption::{
-    BLOCK_BYTES, HEAD_BYTES, KeyBlock, KeyBytes, WrappingKeys, damaged, is_whole, unwrapped,
+    BlockKind, KeyBlock, KeyBytes, OWN_BYTES, WrappingKeys, damaged, read_block, unwrapped,
     wrapped_by, write_block,
 };
 use crate::error::StoreError;
 
-const MAGIC: [u8; 8] = *b"VEZAKEY\0";
-const VERSION: u32 = 1;
+const KIND: BlockKind = BlockKind { magic: *b"VEZAKEY\0", version: 1 };
 
 /// Why the key of a segment can't be had. Each is one line that an operator can act on.
 #[derive(Clone, Debug, Error)]
@@ -121,13 +120,12 @@ impl KeyOf {
         disk: &dyn Disk,
         keys: &WrappingKeys,
     ) -> Result<(KeyBytes, String), KeyError> {
-        let file = disk.open(&self.file_name(), false)?;
-        if file.length()? != BLOCK_BYTES as u64 {
-            return Err(damaged(&self.file_name(), "it has another length"));
+        let name = self.file_name();
+        let bytes = read_block(&*disk.open(&name, false)?, &name, KIND)?;
+        if (u64_at(&bytes[..], 16), u32_at(&bytes[..], 12)) != (self.first, self.salt) {
+            return Err(damaged(&name, "it is the key of another segment"));
         }
-        let mut bytes = [0; BLOCK_BYTES];
-        file.read_at(&mut bytes, 0)?;
-        self.unwrapped(&bytes, keys)
+        Ok((unwrapped(&bytes, &name, keys)?, wrapped_by(&bytes)))
     }
 
     /// The name that the file has until it is written.
@@ -136,30 +134,10 @@ impl KeyOf {
     }
 
     fn wrapped(self, key: &KeyBytes, keys: &WrappingKeys) -> KeyBlock {
-        let mut head = [0; HEAD_BYTES];
-        head[..8].copy_from_slice(&MAGIC);
-        head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        head[12..16].copy_from_slice(&self.salt.to_le_bytes());
-        head[16..24].copy_from_slice(&self.first.to_le_bytes());
-        write_block(head, key, Some(keys))
-    }
-
-    fn unwrapped(
-        self,
-        bytes: &KeyBlock,
-        keys: &WrappingKeys,
-    ) -> Result<(KeyBytes, String), KeyError> {
-        let file = self.file_name();
-        if !is_whole(bytes) {
-            return Err(damaged(&file, "it does not agree with its checksum"));
-        }
-        if bytes[..8] != MAGIC || u32_at(bytes, 8) != VERSION {
-            return Err(damaged(&file, "it is no key, or of another version"));
-        }
-        if (u64_at(bytes, 16), u32_at(bytes, 12)) != (self.first, self.salt) {
-            return Err(damaged(&file, "it is the key of another segment"));
-        }
-        Ok((unwrapped(bytes, &file, keys)?, wrapped_by(bytes)))
+        let mut own = [0; OWN_BYTES];
+        own[..4].copy_from_slice(&self.salt.to_le_bytes());
+        own[4..].copy_from_slice(&self.first.to_le_bytes());
+        write_block(KIND.head(own), key, Some(keys))
     }
 }
 
@@ -168,7 +146,7 @@ mod tests {
     use crc32c::crc32c;
 
     use super::*;
-    use crate::encryption::random;
+    use crate::encryption::{BLOCK_BYTES, random};
     use crate::log::SimDisk;
 
     const CRC_AT: usize = BLOCK_BYTES - 4;

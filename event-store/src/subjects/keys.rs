@@ -1,8 +1,6 @@
 //! The store of keys: one a subject, in a folder apart from the log.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,7 +17,10 @@ use super::turn::{Turn, Turns};
 use crate::encryption::{Cipher, KeyBytes, WrappingKeys, random};
 use crate::error::StoreError;
 use crate::limits::SUBJECT_CACHE_ENTRIES_MAX;
-use crate::log::{Disk, Folder, KeyError};
+use crate::log::{Disk, Folder, KeyError, make_folder};
+
+/// The mode of the folder.
+const OWNER_ALONE: u32 = 0o700;
 
 /// Where the keys of subjects are, and what wraps them.
 #[derive(Clone)]
@@ -144,7 +145,7 @@ impl SubjectKeys {
         let (disk, folder): (Arc<dyn Disk>, _) = match options.place {
             Where::Disk(disk) => (disk, None),
             Where::Folder(path) => {
-                make(&path)
+                make_folder(&path, OWNER_ALONE)
                     .map_err(|source| SubjectKeysError::Folder { path: (&*path).into(), source })?;
                 (Arc::new(Folder::new(&path)), Some(path))
             }
@@ -348,18 +349,6 @@ impl Inner {
 
 fn damaged(slots: &Slots, at: usize) -> StoreError {
     slots.corrupt(at, "the key of a subject does not agree with its checksum")
-}
-
-/// Makes the folder, for its owner alone, where it is missing.
-fn make(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => Folder::new(parent).sync_folder(),
-        None => Folder::new(".").sync_folder(),
-    }
 }
 
 /// The key that wraps all others, wrapped by the first of `wrapping`; made where nothing is yet.

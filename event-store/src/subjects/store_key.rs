@@ -6,7 +6,7 @@ use std::io;
 
 use super::keys::SubjectKeysError;
 use crate::encryption::{
-    BLOCK_BYTES, HEAD_BYTES, KeyBlock, KeyBytes, WrappingKeys, damaged, is_whole, plain_key,
+    BLOCK_BYTES, BlockKind, KeyBytes, OWN_AT, OWN_BYTES, WrappingKeys, plain_key, read_block,
     unwrapped, wrapped_by, write_block,
 };
 use crate::log::{Disk, u32_at, unfinished};
@@ -14,9 +14,7 @@ use crate::log::{Disk, u32_at, unfinished};
 /// The name of the file.
 pub(super) const FILE: &str = "store.key";
 
-const MAGIC: [u8; 8] = *b"VEZASUB\0";
-const VERSION: u32 = 1;
-const WRAPPED_AT: usize = 12;
+const KIND: BlockKind = BlockKind { magic: *b"VEZASUB\0", version: 1 };
 
 /// The key, and the name of the key that wraps it; empty where none does.
 pub(super) struct StoreKey {
@@ -34,28 +32,14 @@ impl StoreKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        if file.length()? != BLOCK_BYTES as u64 {
-            return Err(damaged(FILE, "it has another length").into());
-        }
-        let mut bytes = zeroize::Zeroizing::new([0; BLOCK_BYTES]);
-        file.read_at(&mut bytes[..], 0)?;
-        Self::of_block(&bytes, keys).map(Some)
-    }
-
-    fn of_block(bytes: &KeyBlock, keys: Option<&WrappingKeys>) -> Result<Self, SubjectKeysError> {
-        if !is_whole(bytes) {
-            return Err(damaged(FILE, "it does not agree with its checksum").into());
-        }
-        if bytes[..8] != MAGIC || u32_at(bytes, 8) != VERSION {
-            return Err(damaged(FILE, "it is no key, or of another version").into());
-        }
-        let wrapped_by = wrapped_by(bytes);
-        let key = match (u32_at(bytes, WRAPPED_AT), keys) {
-            (0, _) => plain_key(bytes),
+        let bytes = read_block(&*file, FILE, KIND)?;
+        let wrapped_by = wrapped_by(&bytes);
+        let key = match (u32_at(&bytes[..], OWN_AT), keys) {
+            (0, _) => plain_key(&bytes),
             (_, None) => return Err(SubjectKeysError::Wrapped { by: wrapped_by.into() }),
-            (_, Some(keys)) => unwrapped(bytes, FILE, keys)?,
+            (_, Some(keys)) => unwrapped(&bytes, FILE, keys)?,
         };
-        Ok(Self { key, wrapped_by })
+        Ok(Some(Self { key, wrapped_by }))
     }
 
     /// Writes it, durable, in the place of what is there; and overwrites that, as far as the file
@@ -65,11 +49,10 @@ impl StoreKey {
         key: &KeyBytes,
         keys: Option<&WrappingKeys>,
     ) -> io::Result<()> {
-        let mut head = [0; HEAD_BYTES];
-        head[..8].copy_from_slice(&MAGIC);
-        head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        head[WRAPPED_AT..WRAPPED_AT + 4].copy_from_slice(&u32::from(keys.is_some()).to_le_bytes());
-        let block = zeroize::Zeroizing::new(write_block(head, key, keys));
+        let mut own = [0; OWN_BYTES];
+        // Whether it is wrapped.
+        own[..4].copy_from_slice(&u32::from(keys.is_some()).to_le_bytes());
+        let block = zeroize::Zeroizing::new(write_block(KIND.head(own), key, keys));
         let before = disk.open(FILE, false).ok();
         let file = disk.open(&unfinished(FILE), true)?;
         file.truncate(0)?;

@@ -35,10 +35,7 @@ pub(super) fn measure(
     bound: u64,
     mut visit: impl FnMut(&ScannedRecord<'_>, AuditHead),
 ) -> Result<Measured, StoreError> {
-    if segment.chain_before.is_some_and(|before| before != chain) {
-        let reason = "the chain before this segment is not that of the segments before it";
-        return Err(segment.corrupt(0, reason));
-    }
+    segment.check_chain_before(chain)?;
     let start = AuditHead { position: Position::new(segment.first - 1), chain };
     let mut so_far = Measured { length: segment.frames_start(), end: start, recorded: (0, 0) };
     let mut frame_ends = true;
@@ -48,10 +45,7 @@ pub(super) fn measure(
             return Err(Halt::Enough);
         }
         let chain = so_far.end.chain.after(&record.digest());
-        if record.chain.is_some_and(|carried| carried != chain) {
-            let reason = "the events up to this one are not those that were recorded";
-            return Err(segment.corrupt(u64::from(record.offset), reason).into());
-        }
+        segment.check_chain_at(&record, chain)?;
         frame_ends = record.chain.is_some() || segment.chain_before.is_none();
         so_far.end = AuditHead { position: Position::new(record.position), chain };
         so_far.length = u64::from(record.offset) + record.head.length as u64;

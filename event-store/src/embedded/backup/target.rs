@@ -9,15 +9,14 @@ use thiserror::Error;
 
 use super::error::BackupError;
 use super::manifest::MANIFEST;
-use crate::embedded::lock::FolderLock;
-use crate::embedded::open::{OpenError, make_folder};
-use crate::log::{Disk, Folder};
+use crate::embedded::lock::{FolderLock, LOCK};
+use crate::embedded::open::OpenError;
+use crate::log::{CleanMark, Disk, FOLDER_MODE, Folder, make_folder};
 
 /// Where a backup is that is being made; it becomes the manifest at the end.
 pub(super) const BACKUP_UNFINISHED: &str = "BACKUP.unfinished";
 /// Where a log is being put back.
 pub(super) const RESTORE_UNFINISHED: &str = "RESTORE.unfinished";
-const LOCK: &str = "LOCK";
 
 /// A folder to be filled, made if need be, and locked as a store's is for as long as this lives.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ impl TargetFolder {
     pub fn make(path: impl Into<PathBuf>) -> Result<Self, BackupError> {
         let path = path.into();
         let failed = |source| OpenError::Folder { path: path.as_path().into(), source };
-        make_folder(&path).map_err(failed)?;
+        make_folder(&path, FOLDER_MODE).map_err(failed)?;
         if let Some(name) = foreign(&path).map_err(failed)? {
             return Err(BackupError::NotEmpty { name });
         }
@@ -103,7 +102,7 @@ pub(super) fn begin(disk: &dyn Disk, unfinished: &str) -> Result<(), BackupError
             || name == LOCK
             || begun_before
                 && [".log", ".idx", ".key", ".tmp"].iter().any(|end| name.ends_with(end))
-            || begun_before && name == "CLEAN"
+            || begun_before && name == CleanMark::FILE
     };
     if let Some(name) = names.iter().find(|name| !ours(name)) {
         return Err(BackupError::NotEmpty { name: name.clone() });

@@ -141,17 +141,9 @@ impl<'a> Pass<'a> {
                 return Err(Halt::Stopped);
             }
             rewrite.add(&record, hidden.has(record.position - old.first))?;
-            if record.chain.is_some_and(|recorded| recorded != rewrite.chain()) {
-                let reason = "the events up to this one are not those that were recorded";
-                return Err(old.corrupt(u64::from(record.offset), reason).into());
-            }
-            Ok(())
+            Ok(old.check_chain_at(&record, rewrite.chain())?)
         })?;
-        let end = rewrite.chain();
-        if self.chain_behind(sealed.last).is_some_and(|behind| behind != end) {
-            let reason = "the chain after this segment is not that before the next one";
-            return Err(old.corrupt(sealed.length(), reason).into());
-        }
+        old.check_chain_behind(sealed.length(), rewrite.chain(), self.chain_behind(sealed.last))?;
         // Reads all that was written, and makes the index of it.
         let renewed = Sealed::open(self.disk, Arc::new(rewrite.finish()?), older)?;
         if renewed.last != sealed.last {

@@ -82,15 +82,13 @@ impl<'a> Pass<'a> {
                 return Err(Halt::Stopped);
             }
             chain = chain.map(|chain| chain.after(&record.digest()));
-            if record.chain.zip(chain).is_some_and(|(carried, chain)| carried != chain) {
-                let reason = "the events up to this one are not those that were recorded";
-                return Err(segment.corrupt(u64::from(record.offset), reason).into());
+            if let Some(chain) = chain {
+                segment.check_chain_at(&record, chain)?;
             }
             Ok(())
         })?;
-        if chain.zip(behind).is_some_and(|(chain, behind)| chain != behind) {
-            let reason = "the chain after this segment is not that before the next one";
-            return Err(segment.corrupt(sealed.length(), reason).into());
+        if let Some(chain) = chain {
+            segment.check_chain_behind(sealed.length(), chain, behind)?;
         }
         Ok(())
     }
