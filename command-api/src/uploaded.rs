@@ -120,14 +120,14 @@ pub(crate) async fn recall(
     {
         return Ok(Some(master));
     }
-    if let Some(master) = read(objects, &used_key(owner, upload_id)).await? {
+    // In the order in which notes go on: one that is on its way is met in one place or the next.
+    let making = folder(format!("{MAKING}/{owner}/{upload_id}"));
+    if let Some(note) = objects.list(&making, None, 1).await?.first()
+        && let Some(master) = read(objects, &note.key).await?
+    {
         return Ok(Some(master));
     }
-    let making = folder(format!("{MAKING}/{owner}/{upload_id}"));
-    match objects.list(&making, None, 1).await?.first() {
-        Some(note) => read(objects, &note.key).await,
-        None => Ok(None),
-    }
+    read(objects, &used_key(owner, upload_id)).await
 }
 
 /// Keeps one that was recalled just now, for a track that is about to be made of it.
@@ -429,6 +429,25 @@ mod tests {
         for folder in [MAKING, RECEIVED, "uploads"] {
             let left = objects.list(&super::folder(folder.to_owned()), None, 10).await.unwrap();
             assert!(left.is_empty(), "{left:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn an_upload_is_there_at_every_moment_while_a_track_is_made_of_it() {
+        let home = tempfile::tempdir().unwrap();
+        let objects = FileStorage::open(home.path()).unwrap();
+        for id in (0..100).map(Uuid::from_u128) {
+            let master = upload(&objects, id).await;
+            let (writer, note) = (objects.clone(), master.clone());
+            let making = tokio::spawn(async move {
+                keep(&writer, NINA, id, TRACK, &note).await.unwrap();
+                made(&writer, NINA, id, TRACK, &note).await.unwrap();
+            });
+            while !making.is_finished() {
+                let recalled = recall(&objects, NINA, id, Utc::now()).await.unwrap();
+                assert_eq!(recalled.as_ref(), Some(&master));
+            }
+            making.await.unwrap();
         }
     }
 

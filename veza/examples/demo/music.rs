@@ -31,6 +31,8 @@ const DB_APART_MAX: f64 = 0.5;
 pub struct Track {
     pub id: String,
     pub title: String,
+    /// Of its publication.
+    position: String,
 }
 
 /// Uploads the chords, makes a track of them, and publishes it.
@@ -58,7 +60,7 @@ pub async fn publish(stage: &Stage, musician: &Person) -> anyhow::Result<Track> 
     let path = format!("/api/v1/tracks/{}/publication", track.id);
     let published = stage.command(Some(musician), &path, &Value::Null).await?;
     stage.step("it is published", format!("at position {}", published.position));
-    Ok(Track { id: track.id, title })
+    Ok(Track { id: track.id, title, position: published.position })
 }
 
 /// Fetches the stream as a player does, decodes it, and compares it with what was uploaded.
@@ -194,22 +196,15 @@ const SEARCH: &str = "query($text: String!) { search(text: $text, kind: TRACK, f
 pub async fn find(stage: &Stage, listener: &Person, track: &Track) -> anyhow::Result<()> {
     let (first, second) = track.title.split_once(' ').context("a title of two words")?;
     let typed = format!("{} {}", misspelled(first), second.to_lowercase());
-    let title = search(stage, Some(listener), &typed, (&track.id, &track.title)).await?;
-    stage.step(&format!("the listener searches for “{typed}”"), format!("finds “{title}” first"));
-    Ok(())
-}
-
-/// The title of the first track that is found, which must be this one.
-pub async fn search(
-    stage: &Stage,
-    who: Option<&Person>,
-    text: &str,
-    (id, title): (&str, &str),
-) -> anyhow::Result<String> {
-    let hits = stage.query(who, None, SEARCH, json!({ "text": text })).await?;
+    let asked = json!({ "text": typed });
+    let hits = stage.query(Some(listener), Some(&track.position), SEARCH, asked).await?;
     let best = &hits["search"]["nodes"][0];
-    ensure!(best["id"] == id, "“{text}” does not find “{title}”: {hits}");
-    Ok(best["title"].as_str().unwrap_or_default().to_owned())
+    ensure!(best["id"] == track.id.as_str(), "“{typed}” does not find “{}”: {hits}", track.title);
+    stage.step(
+        &format!("the listener searches for “{typed}”"),
+        format!("finds “{}” first", best["title"].as_str().unwrap_or_default()),
+    );
+    Ok(())
 }
 
 /// Searches for a track by its title, which others may have given to theirs as well.

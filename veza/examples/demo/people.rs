@@ -18,23 +18,6 @@ pub struct Person {
 impl Person {
     /// Signs up, confirms the address with the token that was mailed, and logs in.
     pub async fn join(stage: &Stage, name: &str, role: &str) -> anyhow::Result<Self> {
-        let person = Self::join_quietly(stage, name, role).await?;
-        let account = stage
-            .query(
-                Some(&person),
-                None,
-                "{ me { emailConfirmed user { handle displayName roles } } }",
-                Value::Null,
-            )
-            .await?;
-        let me = &account["me"];
-        ensure!(me["emailConfirmed"] == true, "the address is not confirmed: {account}");
-        ensure!(me["user"]["handle"] == person.handle.as_str(), "somebody else: {account}");
-        stage.step(&format!("the {name} asks who they are"), &me["user"]);
-        Ok(person)
-    }
-
-    async fn join_quietly(stage: &Stage, name: &str, role: &str) -> anyhow::Result<Self> {
         let unique = Uuid::new_v4().simple().to_string();
         let handle = format!("{name}_{}", &unique[..8]);
         let email = format!("{handle}@example.org");
@@ -43,18 +26,26 @@ impl Person {
             "handle": handle, "display_name": format!("The {name}"), "email": email,
             "password": password, "roles": [role],
         });
-        let done = stage.command(None, "/api/v1/users", &new).await?;
-        let token = mailed_token(stage, &email).await?;
-        stage.post(None, "/api/v1/email-confirmations", &json!({ "token": token })).await?;
+        let signed_up = stage.command(None, "/api/v1/users", &new).await?;
+        let confirmation = json!({ "token": mailed_token(stage, &email).await? });
+        let confirmed = stage.command(None, "/api/v1/email-confirmations", &confirmation).await?;
         let credentials = json!({ "email": email, "password": password });
         let session = stage.post(None, "/api/v1/sessions", &credentials).await?;
         let token = session["access_token"].as_str().context("a session without a token")?;
-        let position = done.position;
         stage.step(
             &format!("the {name} signs up, confirms, logs in"),
-            format!("{handle}, at position {position}"),
+            format!("{handle}, at position {}", confirmed.position),
         );
-        Ok(Self { id: done.id, handle, token: token.to_owned() })
+        let person = Self { id: signed_up.id, handle, token: token.to_owned() };
+
+        let query = "{ me { emailConfirmed user { handle displayName roles } } }";
+        let account =
+            stage.query(Some(&person), Some(&confirmed.position), query, Value::Null).await?;
+        let me = &account["me"];
+        ensure!(me["emailConfirmed"] == true, "the address is not confirmed: {account}");
+        ensure!(me["user"]["handle"] == person.handle.as_str(), "somebody else: {account}");
+        stage.step(&format!("the {name} asks who they are"), &me["user"]);
+        Ok(person)
     }
 }
 
