@@ -60,6 +60,8 @@ async fn members_hear_what_is_said_until_they_leave() {
     socket.subscribe("b", MESSAGES, json!({ "id": channel, "after": cursor })).await;
     assert_eq!(socket.next().await["payload"]["data"]["messagePosted"]["text"], "third");
     socket.say(json!({ "type": "complete", "id": "b" })).await;
+    socket.say(json!({ "type": "ping" })).await;
+    assert_eq!(socket.next().await, json!({ "type": "pong" }), "the other one is over");
 
     let left = ChannelMemberLeft { channel_id: channel, user_id: otis };
     stage.put::<ChannelEvent>(channel, left.into()).await;
@@ -112,6 +114,7 @@ async fn an_order_is_told_as_it_is_and_after_each_change() {
     let stage = Stage::new().await;
     let (nina, otis) = (UserId(Uuid::new_v4()), UserId(Uuid::new_v4()));
     let order_id = stage.order(otis, nina).await;
+    stage.caught_up().await;
     let mut socket = Socket::of(&stage, &stage.token(otis, Role::Listener)).await;
     socket.subscribe("a", ORDER, json!({ "id": order_id })).await;
     let told =
@@ -158,6 +161,7 @@ async fn queries_and_what_is_wrong_with_them_are_answered_on_a_socket() {
     }
     let nina = stage.user("nina", Role::Artist).await;
     let channel = stage.channel(nina).await;
+    stage.caught_up().await;
     let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
     for number in 0..51 {
         socket.subscribe(&format!("s{number}"), MESSAGES, json!({ "id": channel })).await;
