@@ -14,6 +14,8 @@ mod folders;
 mod given;
 #[path = "backup/increments.rs"]
 mod increments;
+#[path = "given/indexed.rs"]
+mod indexed;
 #[path = "backup/kills.rs"]
 mod kills;
 #[path = "backup/locked.rs"]

@@ -4,6 +4,8 @@
 mod dice;
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/indexed.rs"]
+mod indexed;
 #[path = "encryption/nonces.rs"]
 mod nonces;
 #[path = "encryption/rotation.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/indexed.rs"]
+mod indexed;
 #[path = "given/simulated.rs"]
 mod simulated;
 
@@ -18,6 +20,7 @@ use event_store::{
 };
 use futures::{StreamExt, TryStreamExt};
 use given::{event, everything, stream};
+use indexed::until_indexed;
 use simulated::{all_of, open};
 
 /// Two names with one hash, by which indexes sort categories and types.
@@ -175,6 +178,8 @@ async fn a_time_is_found_exactly_and_not_by_reading_all() {
         clock.0.store(i64::try_from(number / 3 * 10).unwrap(), Ordering::SeqCst);
         append(&store, ["track-1", "user-1"][(number % 2) as usize], event(number)).await;
     }
+    // Writing indexes reads as well.
+    until_indexed(&store).await;
     let all = everything(&store).await.unwrap();
     let micros = |number: i64| DateTime::from_timestamp_micros(number).unwrap();
     let last = all[all.len() - 1].recorded_at.timestamp_micros();

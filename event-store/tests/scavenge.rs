@@ -12,6 +12,8 @@ mod dice;
 mod encrypted;
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/indexed.rs"]
+mod indexed;
 #[path = "scavenge/passes.rs"]
 mod passes;
 #[path = "scavenge/past.rs"]

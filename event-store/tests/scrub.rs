@@ -2,16 +2,25 @@
 
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/indexed.rs"]
+mod indexed;
 #[path = "given/simulated.rs"]
 mod simulated;
+
+use std::time::Duration;
 
 use event_store::log::{Disk, SimDisk};
 use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, ScrubOptions, Scrubbed};
 use given::{event, everything, stream};
+use indexed::until_indexed;
 use simulated::{all_of, open};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const FIRST: &str = "00000000000000000001.log";
 
+/// A log of several segments, which have given back the room behind them.
 async fn small_log() -> (SimDisk, EmbeddedStore) {
     let disk = SimDisk::new();
     let store = open(&disk).await.unwrap();
@@ -19,6 +28,7 @@ async fn small_log() -> (SimDisk, EmbeddedStore) {
         let name = if number < 5 { "old" } else { "new" };
         store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
     }
+    until_indexed(&store).await;
     (disk, store)
 }
 
@@ -84,6 +94,10 @@ async fn any_changed_byte_is_named_and_the_rest_is_served() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scrub_that_a_close_ends_goes_on_where_it_was() {
     let (disk, store) = small_log().await;
+    // So many that the last is far away when the first is read.
+    for number in 30..400 {
+        store.append(&stream("new"), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
+    }
     let all = scrub(&store).await;
     let store = std::sync::Arc::new(store);
     let slow = std::sync::Arc::clone(&store);
@@ -91,9 +105,12 @@ async fn a_scrub_that_a_close_ends_goes_on_where_it_was() {
     let options = ScrubOptions::default().bytes_per_second(4000);
     let scrubbing = tokio::spawn(async move { slow.scrub(options).await });
     // A scrub that has read a segment says so.
-    while store.last_scrub().await.unwrap().is_some() {
-        tokio::task::yield_now().await;
-    }
+    let read = async {
+        while store.last_scrub().await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("a segment is read");
     store.close().await.unwrap();
     let first = scrubbing.await.unwrap().unwrap();
     assert!(!first.completed && first.segments > 0 && first.segments < all.segments, "{first:?}");

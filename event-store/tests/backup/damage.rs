@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::indexed::until_indexed;
 
 async fn a_backup() -> SimDisk {
     let (disk, store, _) = small_log().await;
@@ -143,6 +144,7 @@ async fn a_manifest_that_lies_is_refused() {
 async fn a_folder_with_something_in_it_is_left_alone() {
     let backup = a_backup().await;
     let (log, store, _) = small_log().await;
+    until_indexed(&store).await;
     let before = log.list().unwrap();
     let refused = put_back(&backup, &log, None).unwrap_err();
     assert!(matches!(refused, BackupError::NotEmpty { .. }), "{refused}");

@@ -1,28 +1,20 @@
 //! The wrapping key is changed while the store serves, and a kill at any moment loses nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use event_store::log::{Fault, KeyError, RotatedKeys, SimDisk};
 use event_store::{EmbeddedStore, ExpectedRevision, StreamMetadata};
 
 use super::{EventStore, append, count, event, files, keys, open, open_plain, stream};
+use crate::indexed::until_indexed;
 use crate::scavenging::thorough;
-
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A store of several segments, wrapped by the key `old`, and nothing is written any more.
 async fn several_segments() -> (SimDisk, EmbeddedStore) {
     let disk = SimDisk::new();
     let store = open(&disk, &["old"]).await.unwrap();
     append(&store, 0..60).await;
-    let indexed = async {
-        while files(&disk, ".idx").len() + 1 < files(&disk, ".log").len() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, indexed).await.expect("all indexes are written");
+    until_indexed(&store).await;
     (disk, store)
 }
 
@@ -79,8 +71,10 @@ async fn the_key_is_changed_beside_writers() {
         })
     });
     let writers: Vec<_> = writers.collect();
-    let (mut rotations, mut reclaimed) = (0, 0);
-    while !writers.iter().all(tokio::task::JoinHandle::is_finished) || rotations < 4 {
+    let (mut rotations, mut reclaimed, mut written) = (0, 0, false);
+    // The last pass begins when all is written.
+    while !written || rotations < 4 {
+        written = writers.iter().all(tokio::task::JoinHandle::is_finished);
         let (old, new) = (NAMES[rotations % 3], NAMES[(rotations + 1) % 3]);
         let (rotated, scavenged, verified) = tokio::join!(
             store.rotate_keys(keys(&[new, old])),

@@ -10,6 +10,7 @@ use super::{
     append, hidden_in_every_way, keys_are_those_of_segments, left, log, max_count, names, seal, set,
 };
 use crate::encrypted::new_disk;
+use crate::indexed::until_indexed;
 use crate::scavenge;
 use crate::scavenging::thorough;
 use crate::simulated::open;
@@ -127,6 +128,7 @@ async fn passes_that_fail_do_no_harm(encrypted: bool) {
         for fault in [Fault::Sync(nth), Fault::Write(nth)] {
             let disk = new_disk(encrypted).await;
             let store = hidden_in_every_way(&disk).await;
+            until_indexed(&store).await;
             let before = super::seen(&store, "counted").await;
             disk.fail(fault);
             if scavenge(&store).await.is_err() {
@@ -153,8 +155,8 @@ async fn a_full_disk_ends_a_pass_and_nothing_else() {
 
 async fn a_full_disk_ends_a_pass_only(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
-    // Waits until the segments are indexed: what writes those leaves a file when the disk is full.
-    store.scavenge(thorough().least_percent(90)).await.unwrap();
+    // What writes indexes leaves a file when the disk is full.
+    until_indexed(&store).await;
     let before = log(&store).await;
     disk.set_capacity_bytes(Some(disk.used_bytes() + 600));
     let full = scavenge(&store).await;

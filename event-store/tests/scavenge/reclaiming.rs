@@ -15,6 +15,7 @@ use super::{
     max_count, names, seal, seen, set, stream, truncate_before,
 };
 use crate::encrypted::new_disk;
+use crate::indexed::until_indexed;
 use crate::scavenge;
 use crate::scavenging::thorough;
 use crate::simulated::open;
@@ -287,8 +288,7 @@ async fn a_damaged_segment_is_not_written_anew() {
 
 async fn damaged_is_not_written_anew(disk: SimDisk) {
     let store = hidden_in_every_way(&disk).await;
-    // Waits until the segments are indexed.
-    store.scavenge(thorough().least_percent(90)).await.unwrap();
+    until_indexed(&store).await;
     let name = &names(&disk, ".log")[1];
     let whole = disk.contents(name).unwrap();
     for at in [130, whole.len() / 2, whole.len() - 1] {

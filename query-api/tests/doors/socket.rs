@@ -105,12 +105,14 @@ impl Socket {
     }
 
     async fn frame(&mut self) -> Message {
-        loop {
-            let frame = timeout(PATIENCE, self.0.next()).await.expect("something comes in time");
-            match frame.expect("the socket is open").unwrap() {
-                Message::Ping(_) | Message::Pong(_) => {}
-                frame => return frame,
+        let frame = async {
+            loop {
+                match self.0.next().await.expect("the socket is open").unwrap() {
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    frame => return frame,
+                }
             }
-        }
+        };
+        timeout(PATIENCE, frame).await.expect("something comes in time")
     }
 }

@@ -60,6 +60,8 @@ async fn members_hear_what_is_said_until_they_leave() {
     socket.subscribe("b", MESSAGES, json!({ "id": channel, "after": cursor })).await;
     assert_eq!(socket.next().await["payload"]["data"]["messagePosted"]["text"], "third");
     socket.say(json!({ "type": "complete", "id": "b" })).await;
+    socket.say(json!({ "type": "ping" })).await;
+    assert_eq!(socket.next().await, json!({ "type": "pong" }), "the other one is over");
 
     let left = ChannelMemberLeft { channel_id: channel, user_id: otis };
     stage.put::<ChannelEvent>(channel, left.into()).await;
@@ -112,6 +114,7 @@ async fn an_order_is_told_as_it_is_and_after_each_change() {
     let stage = Stage::new().await;
     let (nina, otis) = (UserId(Uuid::new_v4()), UserId(Uuid::new_v4()));
     let order_id = stage.order(otis, nina).await;
+    stage.caught_up().await;
     let mut socket = Socket::of(&stage, &stage.token(otis, Role::Listener)).await;
     socket.subscribe("a", ORDER, json!({ "id": order_id })).await;
     let told =
@@ -158,6 +161,7 @@ async fn queries_and_what_is_wrong_with_them_are_answered_on_a_socket() {
     }
     let nina = stage.user("nina", Role::Artist).await;
     let channel = stage.channel(nina).await;
+    stage.caught_up().await;
     let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
     for number in 0..51 {
         socket.subscribe(&format!("s{number}"), MESSAGES, json!({ "id": channel })).await;
@@ -267,7 +271,8 @@ async fn a_subscription_costs_less_than_a_query_may_and_ends_when_it_hangs() {
     stage.caught_up().await;
     let costly = |first: u32| {
         format!(
-            "subscription($id: UUID!) {{ messagePosted(channelId: $id) {{ text author {{
+            "subscription($id: UUID!, $after: String) {{
+             messagePosted(channelId: $id, after: $after) {{ text author {{
              tracks(first: {first}) {{ nodes {{ id title status createdAt plays artist {{ id }}
              }} }} }} }} }}"
         )
@@ -278,12 +283,14 @@ async fn a_subscription_costs_less_than_a_query_may_and_ends_when_it_hangs() {
     assert_eq!(refused["type"], "error");
     assert_eq!(refused["payload"][0]["extensions"]["code"], "VALIDATION", "{refused}");
 
-    socket.subscribe("b", MESSAGES, json!({ "id": channel })).await;
-    stage.say(channel, nina, "first").await;
+    // From places in the log: how soon a subscription is under way, nobody is told.
+    let before = stage.store.head().await.unwrap().to_string();
+    socket.subscribe("b", MESSAGES, json!({ "id": channel, "after": before })).await;
+    let first = stage.say(channel, nina, "first").await.to_string();
     socket.next().await;
-    socket.subscribe("c", &costly(1), json!({ "id": channel })).await;
+    socket.subscribe("c", &costly(1), json!({ "id": channel, "after": first })).await;
     socket.subscribe("d", "{ __typename }", Value::Null).await;
-    assert_eq!(socket.next().await["id"], "d", "what was asked before is under way");
+    assert_eq!(socket.next().await["id"], "d", "it does not wait for what was asked before");
     socket.next().await;
     stage.say(channel, nina, "second").await;
     assert_eq!(socket.next().await["id"], "b", "another does not wait for what hangs");
@@ -317,10 +324,10 @@ async fn a_socket_ends_with_its_token_and_with_nobody_to_know() {
         parts.origins = vec!["https://app.example".to_owned()];
     })
     .await;
-    let left = TimeDelta::milliseconds(2_500);
-    let issued = Utc::now() - ACCESS_TOKEN_LIFE - CLOCK_LEEWAY + left;
     let nina = stage.user("nina", Role::Artist).await;
     let channel = stage.channel(nina).await;
+    let left = TimeDelta::milliseconds(2_500);
+    let issued = Utc::now() - ACCESS_TOKEN_LIFE - CLOCK_LEEWAY + left;
     let mut socket = Socket::of(&stage, &stage.token_of(nina, Role::Artist, issued)).await;
     socket.subscribe("a", MESSAGES, json!({ "id": channel })).await;
     let began = Instant::now();

@@ -42,13 +42,15 @@ impl Socket {
     }
 
     pub async fn frame(&mut self) -> Message {
-        loop {
-            let frame = timeout(ARRIVAL, self.0.next()).await.expect("it arrives in time");
-            match frame.expect("the socket is open").unwrap() {
-                Message::Ping(_) | Message::Pong(_) => {}
-                frame => return frame,
+        let frame = async {
+            loop {
+                match self.0.next().await.expect("the socket is open").unwrap() {
+                    Message::Ping(_) | Message::Pong(_) => {}
+                    frame => return frame,
+                }
             }
-        }
+        };
+        timeout(ARRIVAL, frame).await.expect("it arrives in time")
     }
 
     pub async fn next(&mut self) -> Value {

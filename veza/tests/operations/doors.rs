@@ -1,14 +1,13 @@
 //! What every route shares: ids, traces, metrics, origins, problems, probes while draining.
 
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
-use std::process::Command;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::process::{
-    Process, eventually, folder, postgres_in, postgres_runs_in, replay, veza, veza_after,
+    Frozen, Process, eventually, folder, postgres_runs_in, replay, veza, veza_after,
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -142,18 +141,14 @@ async fn a_trace_goes_from_the_request_into_events_and_sagas_and_the_log_has_no_
 async fn a_database_that_does_not_answer_is_named_until_it_does() {
     let folder = folder();
     let platform = Process::platform(folder.path(), &[]).await;
-    let signal = |name: &str| {
-        let pids = postgres_in(folder.path());
-        assert!(Command::new("kill").arg(name).args(pids).status().unwrap().success());
-    };
-    signal("-STOP");
+    let frozen = Frozen::all(folder.path());
     eventually("it is not ready", async || platform.get("/readyz").await.status() == 503).await;
     let problem: Value = platform.get("/readyz").await.json().await.unwrap();
     assert_eq!(problem["type"], "urn:veza:problem:unavailable");
     assert_eq!(problem["detail"], "database: no answer");
     assert_eq!(problem["parts"]["event_store"], "ok");
     assert_eq!(platform.get("/healthz").await.status(), 200, "it lives all the same");
-    signal("-CONT");
+    drop(frozen);
     eventually("it is ready again", async || platform.get("/readyz").await.status() == 200).await;
     platform.stop().await;
 }
@@ -248,7 +243,7 @@ async fn a_second_signal_ends_it_at_once_and_its_postgresql_too() {
     platform.signal("-INT");
     eventually("it drains", async || platform.get("/readyz").await.status() == 503).await;
     platform.signal("-INT");
-    let ended = tokio::time::timeout(Duration::from_secs(3), platform.ended()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(10), platform.ended()).await;
     assert_eq!(ended.expect("at once"), Some(130));
     upload.abort();
     eventually("PostgreSQL ends by itself", async || !postgres_runs_in(folder.path())).await;

@@ -1,38 +1,14 @@
 //! A part that is there and does not answer: callers are told soon, and operators are told at all.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Process, eventually, folder, postgres_in, veza};
+use crate::process::{Frozen, Process, eventually, folder, veza};
 
 /// How long a refusal may take.
 const SOON: Duration = Duration::from_secs(10);
-
-/// PostgreSQL that has stopped where it stood; it goes on when this is dropped.
-struct Frozen(Vec<String>);
-
-impl Frozen {
-    fn all(data: &std::path::Path) -> Self {
-        let frozen = Self(postgres_in(data));
-        assert!(!frozen.0.is_empty(), "it runs");
-        frozen.tell("-STOP");
-        frozen
-    }
-
-    fn tell(&self, signal: &str) {
-        // One of them may have ended meanwhile, as workers of PostgreSQL do.
-        Command::new("kill").arg(signal).args(&self.0).status().unwrap();
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        self.tell("-CONT");
-    }
-}
 
 /// What a series has now.
 async fn metric(platform: &Process, series: &str) -> f64 {

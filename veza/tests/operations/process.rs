@@ -265,6 +265,30 @@ pub fn postgres_in(data: &Path) -> Vec<String> {
     found.filter_map(|process| process.file_name().into_string().ok()).collect()
 }
 
+/// PostgreSQL that has stopped where it stood; it goes on when this is dropped.
+pub struct Frozen(Vec<String>);
+
+impl Frozen {
+    pub fn all(data: &Path) -> Self {
+        let frozen = Self(postgres_in(data));
+        assert!(!frozen.0.is_empty(), "it runs");
+        frozen.tell("-STOP");
+        frozen
+    }
+
+    fn tell(&self, signal: &str) {
+        // One of them may have ended meanwhile, as workers of PostgreSQL do.
+        let mut telling = std::process::Command::new("kill");
+        telling.arg(signal).args(&self.0).status().unwrap();
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.tell("-CONT");
+    }
+}
+
 /// `veza-replay --json ARGS` on the data folder: a document a line.
 pub async fn replay(data: &Path, args: &[&str]) -> Vec<Value> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
