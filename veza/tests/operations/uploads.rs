@@ -70,7 +70,11 @@ async fn what_was_killed_half_way_goes_after_a_day() {
     let request = platform.request(Method::POST, "/api/v1/uploads", Some(&nina));
     let upload = tokio::spawn(request.body(reqwest::Body::wrap_stream(body)).send());
     let scratch = objects.join(".scratch");
-    eventually("the upload has begun", async || fs::read_dir(&scratch).unwrap().count() == 1).await;
+    // The note is made in the scratch folder too, before the upload is.
+    eventually("the upload has begun", async || {
+        files(&objects.join("received")).len() == 1 && fs::read_dir(&scratch).unwrap().count() == 1
+    })
+    .await;
     platform.kill().await;
     upload.await.unwrap().unwrap_err();
 
