@@ -227,7 +227,7 @@ impl Seals {
                 let at = FieldPlace { subject, stream, id, event_type, field: field.name };
                 let reason = "another key, another place, another version, or changed bytes";
                 let text = key.open(&at, bytes).ok_or_else(|| refused(Some(&person), reason));
-                Ok(text.map(|text| Some((value, String::clone(&text)))))
+                Ok(text.map(|text| Some((value, text))))
             }
             Err(StoreError::Corrupt { place: slot, reason }) => {
                 let (place, reason) = (place(event, field), format!("{slot}: {reason}").into());
