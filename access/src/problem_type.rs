@@ -81,6 +81,9 @@ registry! {
     RateLimited = "rate-limited", TOO_MANY_REQUESTS, "Too many requests";
     /// Something broke; nothing about it is told.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong";
+    /// What was recorded of it can't be read here: a personal field whose key is lost, or an event
+    /// of a later release. To ask again does not help.
+    Unreadable = "unreadable", INTERNAL_SERVER_ERROR, "What was recorded cannot be read";
     /// The platform sheds load; `Retry-After` says when to come back.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The platform is too busy";
     /// A part that is needed can't be reached, or the process is stopping.

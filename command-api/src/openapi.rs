@@ -46,6 +46,7 @@ const ALWAYS: &[ProblemType] = &[
     ProblemType::PayloadTooLarge,
     ProblemType::RateLimited,
     ProblemType::Internal,
+    ProblemType::Unreadable,
     ProblemType::Overloaded,
     ProblemType::StorageFull,
 ];

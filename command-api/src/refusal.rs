@@ -11,7 +11,7 @@ use aggregates::social::{ChannelRejection, MessageRejection};
 use aggregates::text::TextError;
 use aggregates::user::UserRejection;
 use aggregates::{CommandError, LoadError};
-use event_store::StoreError;
+use event_store::{PersonalError, StoreError};
 
 /// When to try again what met a busy aggregate or a store that is out of reach.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -39,9 +39,8 @@ pub(crate) fn refused<R: Refusal>(error: CommandError<R>) -> Problem {
         CommandError::Conflict { .. } => Problem::overloaded(RETRY_AFTER),
         CommandError::Deleted(_) => Problem::new(ProblemType::NotFound),
         CommandError::Store(error) => store_problem(&error),
-        error @ (CommandError::Decode(_) | CommandError::Stream { .. }) => {
-            Problem::internal(&error)
-        }
+        CommandError::Decode(error) => unreadable(&error),
+        error @ CommandError::Stream { .. } => Problem::internal(&error),
     }
 }
 
@@ -57,8 +56,16 @@ pub(crate) fn store_problem(error: &StoreError) -> Problem {
             tracing::error!(%error, "the event store did not take a command");
             Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER)
         }
+        StoreError::Personal(PersonalError::KeyLost { .. }) => unreadable(error),
         error => Problem::internal(error),
     }
+}
+
+/// What was recorded can't be read, or not be added to for that; the log says what it is.
+fn unreadable(error: &dyn Error) -> Problem {
+    let cause = error.source().map(tracing::field::display);
+    tracing::error!(error = %error, cause, "a command met what can't be read");
+    Problem::new(ProblemType::Unreadable)
 }
 
 /// An aggregate that could not be looked at, as a problem.
@@ -66,6 +73,7 @@ pub(crate) fn unloaded(error: LoadError) -> Problem {
     match error {
         LoadError::Deleted(_) => Problem::new(ProblemType::NotFound),
         LoadError::Store(error) => store_problem(&error),
+        LoadError::Unreadable(error) => unreadable(&error),
         error => Problem::internal(&error),
     }
 }

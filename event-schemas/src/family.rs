@@ -4,7 +4,7 @@ use cqrs_es::DomainEvent;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::personal::Personal;
+use crate::personal::{Personal, SEALED};
 use crate::upcast::{UpcastError, upcast};
 
 /// The events of one kind of stream, encoded by type name and schema version.
@@ -60,6 +60,14 @@ pub enum DecodeError {
     /// Its data could not be brought up to date.
     #[error(transparent)]
     Upcast(#[from] UpcastError),
+    /// A personal field of it is sealed still: the key of its person is lost, or another.
+    #[error("field {field} of {event_type} is sealed, and no key that is here opens it")]
+    Sealed {
+        /// The name of its type.
+        event_type: &'static str,
+        /// The name of the field.
+        field: &'static str,
+    },
     /// Its data does not have the shape of its schema.
     #[error("the data of {event_type} is not readable")]
     Undecodable {
@@ -153,6 +161,10 @@ macro_rules! event_family {
             ) -> Result<Self, $crate::family::DecodeError> {
                 match event_type {
                     $(stringify!($event) => {
+                        let personal = $crate::family::personal!(
+                            $($($field of $subject: $stand_in),+)?
+                        );
+                        $crate::family::refuse_sealed(stringify!($event), personal, &data)?;
                         let event =
                             $crate::family::decode_as(stringify!($event), $version, version, data)?;
                         Ok(Self::$event(event))
@@ -180,6 +192,21 @@ macro_rules! personal {
     };
 }
 pub(crate) use personal;
+
+/// That none of the personal fields is sealed. It could not be read as a text either, but this says
+/// why.
+pub(crate) fn refuse_sealed(
+    event_type: &'static str,
+    personal: &[Personal],
+    data: &Value,
+) -> Result<(), DecodeError> {
+    let is_sealed =
+        |field: &&Personal| data.get(field.name).is_some_and(|value| value.get(SEALED).is_some());
+    match personal.iter().find(is_sealed) {
+        Some(field) => Err(DecodeError::Sealed { event_type, field: field.name }),
+        None => Ok(()),
+    }
+}
 
 /// Brings the data up to date and reads it as one event type.
 pub(crate) fn decode_as<T: serde::de::DeserializeOwned>(

@@ -2,8 +2,8 @@
 //!
 //! They are marked where their event is named in its family. The store seals them with a key of the
 //! person's; once that is forgotten, a stand-in is read. Upcasters see what was sealed or its
-//! stand-in, which is a text either way. A mark must never be taken away: what was sealed could not
-//! be opened.
+//! stand-in, which is a text either way; where no key opens it, the event is not read. A mark must
+//! never be taken away: what was sealed could not be opened.
 
 use uuid::Uuid;
 
@@ -20,6 +20,9 @@ pub struct Personal {
 
 /// The keyword of a JSON Schema that says of a field whose it is.
 pub const KEYWORD: &str = "x-personal-of";
+
+/// What the object has, and no text, that stands where a field is sealed and no key opens it.
+pub(crate) const SEALED: &str = "$sealed";
 
 /// For a handle. It is nobody else's, and can't be: handles have no `-`.
 pub(crate) fn handle(subject: &str) -> String {

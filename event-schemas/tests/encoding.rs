@@ -2,6 +2,7 @@
 
 use event_schemas::commerce::{DeliveryMode, LicenceKind, LicenceListed, ListingEvent};
 use event_schemas::family::DecodeError;
+use event_schemas::user::UserEvent;
 use event_schemas::{Currency, EventFamily, ListingId, Money, TrackId, UserId};
 use serde_json::json;
 use uuid::Uuid;
@@ -54,4 +55,16 @@ fn properties_of_a_later_minor_change_are_borne() {
     encoded.data["note"] = json!("added later");
     let decoded = ListingEvent::decode(encoded.event_type, 1, encoded.data);
     assert_eq!(decoded.expect("unknown properties are borne"), listed());
+}
+
+#[test]
+fn a_personal_field_that_is_sealed_still_is_told_and_not_taken_for_a_value() {
+    let data = |bio: serde_json::Value| {
+        let user_id = "00000000-0000-0000-0000-000000000001";
+        json!({ "user_id": user_id, "display_name": "Nina", "bio": bio })
+    };
+    let decode = |bio| UserEvent::decode("UserProfileChanged", 1, data(bio));
+    assert!(decode(json!("$sealed")).is_ok());
+    let sealed = decode(json!({ "$sealed": "AQ" })).expect_err("it is sealed");
+    assert!(matches!(sealed, DecodeError::Sealed { field: "bio", .. }), "{sealed}");
 }

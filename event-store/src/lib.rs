@@ -68,6 +68,6 @@ pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, Stre
 pub use stream::{ExpectedRevision, Revision, StreamAcl, StreamMetadata, StreamName};
 pub use subjects::{
     Marks, PersonalError, PersonalField, PersonalStore, Subject, SubjectKeys, SubjectKeysError,
-    SubjectKeysOptions,
+    SubjectKeysOptions, UnreadableField, UnreadableFields,
 };
 pub use subscription::{Delivery, SubscribeFrom, Subscription};

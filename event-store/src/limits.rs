@@ -89,7 +89,10 @@ pub const SCAVENGE_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 /// Categories and types of which the embedded store remembers how many events they have.
 pub const INDEX_CACHE_ENTRIES_MAX: u64 = 10_000;
 
-/// Subjects whose keys the store of keys remembers, about 200 bytes each.
+/// Personal fields that no key opens, of which a process keeps what is wrong with them.
+pub const UNREADABLE_FIELDS_MAX: usize = 1_000;
+
+/// Subjects whose keys the store of keys remembers, ready for use: about 1 KB each.
 pub const SUBJECT_CACHE_ENTRIES_MAX: u64 = 50_000;
 
 /// Most groups of persistent subscriptions in one store.

@@ -3,7 +3,8 @@
 //!
 //! The log never changes, and neither do its copies. To forget somebody is to lose their key: what
 //! was sealed with it can't be opened any more, wherever it is, and a stand-in is read in its
-//! place. A key that is only missing is another thing, and an error. The bytes are in `FORMAT.md`.
+//! place. A key that is only missing is another thing: its fields stay sealed, and that is told.
+//! The bytes are in `FORMAT.md`.
 //!
 //! | module | what is there |
 //! | --- | --- |
@@ -11,6 +12,7 @@
 //! | `marks` | [`PersonalField`]: which fields of a type are personal |
 //! | `seals`, `data`, `field` | events, their JSON, and one value: sealed and opened |
 //! | `keys` | [`SubjectKeys`]: the store of keys |
+//! | `unreadable` | [`UnreadableFields`]: what no key opens |
 //! | `subject` | [`Subject`]: whose keys they are |
 //! | `bucket`, `slot`, `store_key` | the files of that store |
 //! | `generation`, `turn` | what its processes agree by |
@@ -28,9 +30,11 @@ mod store;
 mod store_key;
 mod subject;
 mod turn;
+mod unreadable;
 
 pub use error::PersonalError;
 pub use keys::{SubjectKeys, SubjectKeysError, SubjectKeysOptions};
 pub use marks::{Marks, PersonalField};
 pub use store::PersonalStore;
 pub use subject::{NoSubject, Subject};
+pub use unreadable::{UnreadableField, UnreadableFields};

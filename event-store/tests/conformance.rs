@@ -48,8 +48,12 @@ fn new_keys() -> WrappingKeys {
 
 /// A store that seals the numbers of the suite's events.
 async fn personal() -> (suite::Store, SimDisk) {
-    const NUMBERS: &[PersonalField] =
-        &[PersonalField { name: "number", subject: "whose", stand_in: str::to_owned }];
+    const NUMBERS: &[PersonalField] = &[PersonalField {
+        name: "number",
+        subject: "whose",
+        home: "home",
+        stand_in: str::to_owned,
+    }];
     let marks = |event_type: &EventType| match event_type.as_str() {
         "Numbered" => NUMBERS,
         _ => &[],

@@ -12,6 +12,8 @@ mod erasure;
 mod fields;
 #[path = "subjects/keys.rs"]
 mod keys;
+#[path = "subjects/lost.rs"]
+mod lost;
 #[path = "subjects/people.rs"]
 mod people;
 #[path = "subjects/processes.rs"]

@@ -41,6 +41,7 @@ const POLL: Duration = Duration::from_millis(200);
 pub struct Events {
     engine: Engine,
     store: Arc<dyn EventStore>,
+    people: Option<personal::Watch>,
 }
 
 /// What keeps the events.
@@ -161,23 +162,29 @@ impl Events {
 
     /// Over the engine, with its personal fields open where the process has to do with people.
     async fn of(engine: Engine, config: &Config) -> anyhow::Result<Self> {
-        let mut store = engine.sealed();
-        if needs_database(config) {
-            store = match personal::over(store, config).await {
-                Ok(store) => store,
-                Err(error) => {
-                    engine.give_up().await;
-                    return Err(error);
-                }
-            };
+        let store = engine.sealed();
+        if !needs_database(config) {
+            return Ok(Self { engine, store, people: None });
         }
-        Ok(Self { engine, store })
+        match personal::over(store, config).await {
+            Ok((store, watch)) => Ok(Self { engine, store, people: Some(watch) }),
+            Err(error) => {
+                engine.give_up().await;
+                Err(error)
+            }
+        }
     }
 
     /// The store, with its personal fields open.
     #[must_use]
     pub fn store(&self) -> Arc<dyn EventStore> {
         Arc::clone(&self.store)
+    }
+
+    /// What is told of the keys of people, where the process has to do with them.
+    #[must_use]
+    pub fn people(&self) -> Option<personal::Watch> {
+        self.people.clone()
     }
 
     /// The store as it is kept, for what leaves the platform.

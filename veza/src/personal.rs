@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use anyhow::{Context as _, bail};
+use event_schemas::EventFamily as _;
 use event_schemas::catalogue::FAMILIES;
+use event_schemas::user::UserEvent;
+use event_store::limits::UNREADABLE_FIELDS_MAX;
 use event_store::{
-    EventStore, EventType, Filter, PersonalField, PersonalStore, ReadAll, SubjectKeys,
+    EventStore, EventType, Filter, PersonalError, PersonalField, PersonalStore, ReadAll,
+    SubjectKeys, UnreadableFields,
 };
 use futures::TryStreamExt as _;
 
@@ -16,12 +20,16 @@ use crate::config::Config;
 /// Where the keys of people are, below the folder of keys.
 const FOLDER: &str = "subjects";
 
+/// The type of the first event about a person, with which their key is made.
+const SIGNED_UP: &str = "UserRegistered";
+
 static MARKED: LazyLock<HashMap<&str, Vec<PersonalField>>> = LazyLock::new(|| {
     let types = FAMILIES.iter().flat_map(|(_, types)| *types);
     let marked = types.filter(|info| !info.personal.is_empty()).map(|info| {
         let fields = info.personal.iter().map(|field| PersonalField {
             name: field.name,
             subject: field.subject,
+            home: UserEvent::CATEGORY,
             stand_in: field.stand_in,
         });
         (info.name, fields.collect())
@@ -39,35 +47,98 @@ pub fn folder(config: &Config) -> PathBuf {
     config.keys.join(FOLDER)
 }
 
+/// What operators are told of the keys of people, for as long as a process has them open.
+#[derive(Clone)]
+pub struct Watch {
+    folder: PathBuf,
+    unreadable: UnreadableFields,
+}
+
+impl Watch {
+    /// That their folder is there; else in a word what is wrong.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn are_there(&self) -> Result<(), String> {
+        let why = || format!("missing in {}", self.folder.display());
+        SubjectKeys::are_in(&self.folder).then_some(()).ok_or_else(why)
+    }
+
+    /// How many fields this process met that no key opens.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable.first().map_or(0, |(count, _)| count)
+    }
+
+    /// The same in words; none where there are none.
+    pub fn told(&self) -> Option<String> {
+        let (count, why) = self.unreadable.first()?;
+        let more = if count >= UNREADABLE_FIELDS_MAX { " or more" } else { "" };
+        Some(format!(
+            "{count}{more} personal fields can't be read: {why}; `veza-replay give-up` lists whose"
+        ))
+    }
+}
+
 /// The store with its personal fields open, and sealed as they are appended. The store of keys is
 /// made where there is none, unless something was sealed already: whoever has lost all keys is
-/// told, and can put a backup of them back.
+/// told, and can put a backup of them back. So is whoever has keys that are older than the log, or
+/// another's.
 ///
 /// # Errors
-/// When the keys are missing or can't be used, or the log can't be read.
+/// When the keys are missing, do not open what is sealed of who signed up last, or can't be used,
+/// or the log can't be read.
 pub async fn over(
     store: Arc<dyn EventStore>,
     config: &Config,
-) -> anyhow::Result<Arc<dyn EventStore>> {
+) -> anyhow::Result<(Arc<dyn EventStore>, Watch)> {
     let folder = folder(config);
     if !SubjectKeys::are_in(&folder) && has_sealed(&*store).await? {
         bail!(
             "the keys of people's personal data are missing in {} (setting keys): put a backup of \
-             them back",
+             them back, or give up what they opened: veza-replay give-up --all",
             folder.display()
         );
     }
     let options = config.encryption.subject_keys(&folder)?;
     let keys =
         SubjectKeys::open(options).context("can't open the keys of people (setting keys)")?;
-    Ok(Arc::new(PersonalStore::over(store, keys, marks)))
+    let opened = PersonalStore::over(Arc::clone(&store), keys, marks);
+    if let Some(why) = newest_unreadable(&*store, &opened).await? {
+        bail!(
+            "the keys of people in {} (setting keys) are older than the log, or of another: {why}; \
+             or give up what can't be read any more, which veza-replay give-up lists",
+            folder.display()
+        );
+    }
+    let unreadable = opened.unreadable();
+    Ok((Arc::new(opened), Watch { folder, unreadable }))
+}
+
+/// Why who signed up last can't be read. Keys are made in the order in which people sign up: a copy
+/// that has this one's has those of all before, and one of another log has not.
+async fn newest_unreadable(
+    log: &dyn EventStore,
+    opened: &PersonalStore,
+) -> anyhow::Result<Option<PersonalError>> {
+    let filter = Filter::type_prefixes([SIGNED_UP]);
+    let read = ReadAll { filter: Some(filter), ..ReadAll::backward().limit(1) };
+    let newest = log.read_all(read).await?.try_next().await?;
+    let Some(mut newest) = newest else {
+        return Ok(None);
+    };
+    let unreadable = opened.open(&mut newest).await?;
+    Ok(unreadable.into_iter().next().map(|field| field.why))
+}
+
+/// All events that may have personal fields.
+pub fn filter() -> Filter {
+    Filter::type_prefixes(MARKED.keys().copied())
 }
 
 /// Whether the last event that has personal fields is sealed. Where there is none, this reads the
 /// whole log, which is so only before somebody signed up.
 async fn has_sealed(store: &dyn EventStore) -> anyhow::Result<bool> {
-    let filter = Filter::type_prefixes(MARKED.keys().copied());
-    let read = ReadAll { filter: Some(filter), ..ReadAll::backward() };
+    let read = ReadAll { filter: Some(filter()), ..ReadAll::backward() };
     let mut events = store.read_all(read).await?;
     while let Some(event) = events.try_next().await? {
         if !marks(&event.event_type).is_empty() {
@@ -87,7 +158,7 @@ mod tests {
             let fields = marks(&EventType::new(event_type).unwrap());
             fields.iter().map(|field| (field.name, field.subject)).collect::<Vec<_>>()
         };
-        assert_eq!(names("UserRegistered"), [("handle", "user_id"), ("display_name", "user_id")]);
+        assert_eq!(names(SIGNED_UP), [("handle", "user_id"), ("display_name", "user_id")]);
         assert_eq!(names("MessagePosted"), [("text", "author_id")]);
         assert!(names("TrackPublished").is_empty() && names("Strange").is_empty());
     }

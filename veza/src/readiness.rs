@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
+use crate::personal;
 
 /// How long a part may take to answer before it counts as out of reach.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ pub struct Readiness {
     pub store: Arc<dyn EventStore>,
     /// The same, where its log is written by this process.
     pub embedded: Option<Arc<EmbeddedStore>>,
+    /// The keys of people, for roles that read about them.
+    pub people: Option<personal::Watch>,
     /// PostgreSQL, for roles that need it.
     pub pool: Option<PgPool>,
     /// How far the models have come, where queries are answered.
@@ -83,11 +86,12 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, held, last) = (None, None, None, Mutex::new(None));
-        let (embedded, watermarks, takes_commands) = (None, None, false);
+        let (embedded, people, watermarks, takes_commands) = (None, None, None, false);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
             store,
             embedded,
+            people,
             pool,
             watermarks,
             needed,
@@ -185,12 +189,16 @@ impl Readiness {
         let mut parts = BTreeMap::new();
         let (mut missing, mut degraded) = (Vec::new(), self.held_up());
         degraded.extend(self.rotten());
+        degraded.extend(self.unreadable());
         let mut needed = |part, answer: Result<(), String>| {
             part_up(part, answer.is_ok());
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
             missing.extend(answer.err().map(|why| (part, why)));
         };
         needed("event_store", store);
+        if let Some(people) = &self.people {
+            needed("keys_of_people", people.are_there());
+        }
         match models {
             None => {}
             Some(Err(why)) => needed("database", Err(why)),
@@ -258,6 +266,13 @@ impl Readiness {
         let rot = self.embedded.as_ref()?.rot();
         let first = rot.first()?;
         Some(format!("{} segments of the log have rotted: {}", rot.len(), first.what))
+    }
+
+    /// What of people no key opens any more; the models park it, and all else is served.
+    fn unreadable(&self) -> Option<String> {
+        let people = self.people.as_ref()?;
+        gauge!("veza_unreadable_personal_fields").set(people.unreadable() as f64);
+        people.told()
     }
 
     async fn store(&self) -> Result<(), String> {

@@ -183,7 +183,7 @@ impl Log {
         Arc::clone(&self.store)
     }
 
-    /// The store with its personal fields open; what they can't be opened of is an error.
+    /// The store with its personal fields open, but for those that no key opens.
     ///
     /// # Errors
     /// When there are keys of people, and they can't be used.
@@ -200,12 +200,26 @@ impl Log {
     }
 
     fn personal(&self, config: &Config) -> Result<PersonalStore, PartsError> {
-        let (store, folder) = (self.sealed(), personal::folder(config));
-        if !SubjectKeys::are_in(&folder) {
-            return Ok(PersonalStore::without_keys(store, personal::marks));
+        let folder = personal::folder(config);
+        let keys = SubjectKeys::are_in(&folder).then(|| Self::keys(config)).transpose()?;
+        Ok(self.with_keys(keys.as_ref()))
+    }
+
+    /// The store opened with these keys, or none.
+    pub fn with_keys(&self, keys: Option<&SubjectKeys>) -> PersonalStore {
+        match keys.cloned() {
+            None => PersonalStore::without_keys(self.sealed(), personal::marks),
+            Some(keys) => PersonalStore::over(self.sealed(), keys, personal::marks),
         }
-        let keys = SubjectKeys::open(config.encryption.subject_keys(&folder)?)?;
-        Ok(PersonalStore::over(store, keys, personal::marks))
+    }
+
+    /// The keys of people, or a new store of them.
+    ///
+    /// # Errors
+    /// When they can't be used.
+    pub fn keys(config: &Config) -> Result<SubjectKeys, PartsError> {
+        let options = config.encryption.subject_keys(&personal::folder(config))?;
+        Ok(SubjectKeys::open(options)?)
     }
 
     /// Closes what was opened here.

@@ -99,7 +99,7 @@ impl Platform {
         let reserve = DiskReserve::watch(config);
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
-        readiness.embedded = events.embedded();
+        (readiness.embedded, readiness.people) = (events.embedded(), events.people());
         let mut routes = Router::new();
         let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {

@@ -6,8 +6,6 @@
 //! two nonces, but for one chance in 2^33 among 2^32 values of one subject. Nothing has to be
 //! counted or remembered, whichever process seals, and after whatever crash.
 
-use zeroize::Zeroizing;
-
 use super::subject::Subject;
 use crate::encryption::{Cipher, KeyBytes, NONCE_BYTES, TAG_BYTES};
 use crate::event::{EventId, EventType};
@@ -26,9 +24,9 @@ const PADDED_TO: usize = 32;
 const SEALING: &str = "veza event-store 2026 personal fields: sealing";
 const NONCES: &str = "veza event-store 2026 personal fields: nonces";
 
-/// What seals for a subject: two keys, made of theirs.
+/// What seals for a subject: two keys, made of theirs, one of them ready for use.
 pub(crate) struct SubjectKey {
-    sealing: KeyBytes,
+    sealing: Cipher,
     nonces: KeyBytes,
 }
 
@@ -45,7 +43,6 @@ pub(crate) struct FieldPlace<'a> {
 impl FieldPlace<'_> {
     /// All of it, each part with its length before it, lest two places look alike.
     fn bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
         let parts: [&[u8]; 5] = [
             self.subject.as_bytes(),
             self.stream.as_str().as_bytes(),
@@ -53,6 +50,9 @@ impl FieldPlace<'_> {
             self.event_type.as_str().as_bytes(),
             self.field.as_bytes(),
         ];
+        let length: usize = parts.iter().map(|part| size_of::<u64>() + part.len()).sum();
+        let mut bytes = Vec::with_capacity(1 + length);
+        bytes.push(VERSION);
         for part in parts {
             bytes.extend((part.len() as u64).to_le_bytes());
             bytes.extend(part);
@@ -64,7 +64,7 @@ impl FieldPlace<'_> {
 impl SubjectKey {
     pub(crate) fn new(key: &KeyBytes) -> Self {
         let made = |context| KeyBytes::new(blake3::derive_key(context, &key[..]));
-        Self { sealing: made(SEALING), nonces: made(NONCES) }
+        Self { sealing: Cipher::new(&made(SEALING)), nonces: made(NONCES) }
     }
 
     /// The JSON text of a value, sealed for this place.
@@ -76,28 +76,24 @@ impl SubjectKey {
         let nonce = self.nonce(&place, &bytes[TEXT_AT..TEXT_AT + length]);
         bytes[0] = VERSION;
         bytes[NONCE_AT..TEXT_AT].copy_from_slice(&nonce);
-        Cipher::new(&self.sealing).seal(nonce, &place, &mut bytes[TEXT_AT..]);
+        self.sealing.seal(nonce, &place, &mut bytes[TEXT_AT..]);
         bytes
     }
 
     /// The JSON text that was sealed for this place; none when these are no such bytes.
-    pub(crate) fn open(
-        &self,
-        place: &FieldPlace<'_>,
-        mut bytes: Vec<u8>,
-    ) -> Option<Zeroizing<String>> {
+    pub(crate) fn open(&self, place: &FieldPlace<'_>, mut bytes: Vec<u8>) -> Option<String> {
         if bytes.len() < TEXT_AT + TAG_BYTES || bytes[0] != VERSION {
             return None;
         }
         let nonce = array_at(&bytes, NONCE_AT);
-        let opens = Cipher::new(&self.sealing).open(nonce, &place.bytes(), &mut bytes[TEXT_AT..]);
-        if !opens {
+        if !self.sealing.open(nonce, &place.bytes(), &mut bytes[TEXT_AT..]) {
             return None;
         }
         bytes.truncate(bytes.len() - TAG_BYTES);
-        let bytes = Zeroizing::new(bytes);
-        let text = std::str::from_utf8(&bytes[TEXT_AT..]).ok()?;
-        Some(Zeroizing::new(text.trim_end_matches(' ').to_owned()))
+        bytes.drain(..TEXT_AT);
+        let mut text = String::from_utf8(bytes).ok()?;
+        text.truncate(text.trim_end_matches(' ').len());
+        Some(text)
     }
 
     fn nonce(&self, place: &[u8], text: &[u8]) -> [u8; NONCE_BYTES] {

@@ -202,21 +202,21 @@ impl SubjectKeys {
         self.blocking(move |inner| inner.look_up(subject)).await
     }
 
-    /// The subject's key, durable, to seal for them; it is made where there is none. None: they are
-    /// forgotten.
-    pub(crate) async fn to_seal(
-        &self,
-        subject: Subject,
-    ) -> Result<Option<Arc<SubjectKey>>, StoreError> {
+    /// The same to seal for the subject: the key is durable.
+    pub(crate) async fn to_seal(&self, subject: Subject) -> Result<Known, StoreError> {
         let remembered = self.0.remembered(subject)?.filter(|remembered| remembered.durable);
-        let known = match remembered {
-            Some(remembered) => remembered.known,
-            None => self.blocking(move |inner| inner.look_up_or_make(subject)).await?,
-        };
-        match known {
-            Known::Live(key) => Ok(Some(key)),
-            Known::Forgotten | Known::Nothing => Ok(None),
+        if let Some(remembered) = remembered {
+            return Ok(remembered.known);
         }
+        match self.known(subject).await? {
+            Known::Nothing => Ok(Known::Nothing),
+            Known::Live(_) | Known::Forgotten => self.to_seal_first(subject).await,
+        }
+    }
+
+    /// The same, and where there is no key, one is made: for who never had one.
+    pub(crate) async fn to_seal_first(&self, subject: Subject) -> Result<Known, StoreError> {
+        self.blocking(move |inner| inner.look_up_or_make(subject)).await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -238,10 +238,22 @@ impl Inner {
         Ok(self.cache.get(&subject).filter(|remembered| remembered.generation == generation))
     }
 
+    /// The slots among which the subject's is.
+    fn slots(&self, subject: Subject) -> Result<Slots, StoreError> {
+        let slots = Bucket::of(subject).read(&*self.disk)?;
+        if slots.count() == 0 {
+            // Nobody has lost a key where the whole folder is away.
+            StoreKey::is_on(&*self.disk).map_err(|error| StoreError::Unavailable {
+                reason: format!("{} of the keys of subjects: {error}", store_key::FILE).into(),
+            })?;
+        }
+        Ok(slots)
+    }
+
     fn look_up(&self, subject: Subject) -> Result<Known, StoreError> {
         // Before the slot is read: whoever is forgotten meanwhile makes it another.
         let generation = self.generation.read()?;
-        let slots = Bucket::of(subject).read(&*self.disk)?;
+        let slots = self.slots(subject)?;
         let known = match slots.find(subject) {
             Place::At(at) => self.read_slot(&slots, at)?,
             Place::Nowhere => Known::Nothing,
@@ -254,7 +266,7 @@ impl Inner {
     fn look_up_or_make(&self, subject: Subject) -> Result<Known, StoreError> {
         let turn = self.turns.wait()?;
         let generation = self.generation.read()?;
-        let mut slots = Bucket::of(subject).read(&*self.disk)?;
+        let mut slots = self.slots(subject)?;
         let (at, known) = match slots.find(subject) {
             Place::At(at) => (at, self.read_slot(&slots, at)?),
             Place::Unknown(at) => return Err(damaged(&slots, at)),

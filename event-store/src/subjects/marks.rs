@@ -10,6 +10,9 @@ pub struct PersonalField {
     pub name: &'static str,
     /// The name of the field, beside it, with the id of the person: a text.
     pub subject: &'static str,
+    /// The category of the stream in which everything about a person begins, `<home>-<id>`. Who has
+    /// something sealed there had a key, and is given no other.
+    pub home: &'static str,
     /// The text that stands there once the person is forgotten, made of their id.
     pub stand_in: fn(&str) -> String,
 }

@@ -8,7 +8,8 @@ use futures::{Stream, TryStreamExt as _};
 use super::data::Fields;
 use super::keys::SubjectKeys;
 use super::marks::Marks;
-use super::seals::{Missing, Seals};
+use super::seals::{Seals, Unopened};
+use super::unreadable::{UnreadableField, UnreadableFields};
 use crate::error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError,
 };
@@ -29,30 +30,55 @@ use crate::subscription::{Delivery, SubscribeFrom, Subscription};
 /// are. Names of streams and types, and metadata, are never sealed: nothing personal belongs there.
 /// What is appended about somebody who was forgotten already is not kept: it is read as a stand-in
 /// too, so that those who were at work then need not fail.
+///
+/// A field that no key opens, as its key is lost or is another, is left as it is, an object with
+/// `$sealed`: who reads the event may well do without it, and whoever takes it for a value fails.
+/// Those that were met are in [`PersonalStore::unreadable`]. Nothing is sealed for somebody whose
+/// key is lost.
 pub struct PersonalStore {
     inner: Arc<dyn EventStore>,
     seals: Seals,
 }
 
 impl PersonalStore {
-    /// The store over this one. What can't be opened is an error of the read.
+    /// The store over this one.
     pub fn over(inner: Arc<dyn EventStore>, keys: SubjectKeys, marks: Marks) -> Self {
-        let (keys, missing) = (Some(keys), Missing::Refused);
-        Self { inner, seals: Seals { keys, marks, missing } }
+        Self::with(inner, Some(keys), marks)
     }
 
-    /// The store over this one where there are no keys: whatever is sealed is an error of the read,
-    /// and nothing personal can be appended.
+    /// The store over this one where there are no keys: nothing that is sealed can be opened, and
+    /// nothing personal appended.
     pub fn without_keys(inner: Arc<dyn EventStore>, marks: Marks) -> Self {
-        Self { inner, seals: Seals { keys: None, marks, missing: Missing::Refused } }
+        Self::with(inner, None, marks)
     }
 
-    /// The same, for people to look at: where a key is missing there is the text `sealed`, which
+    fn with(inner: Arc<dyn EventStore>, keys: Option<SubjectKeys>, marks: Marks) -> Self {
+        let (unopened, unreadable) = (Unopened::Left, UnreadableFields::default());
+        Self { inner, seals: Seals { keys, marks, unopened, unreadable } }
+    }
+
+    /// The same, for people to look at: for what can't be opened there is the text `sealed`, which
     /// must never be taken for data.
     #[must_use]
     pub fn showing_sealed(mut self) -> Self {
-        self.seals.missing = Missing::Shown;
+        self.seals.unopened = Unopened::Shown;
         self
+    }
+
+    /// The fields that were met and could not be opened.
+    pub fn unreadable(&self) -> UnreadableFields {
+        self.seals.unreadable.clone()
+    }
+
+    /// Opens an event of a store that is not opened by this, and tells what of it can't be.
+    ///
+    /// # Errors
+    /// When the keys can't be read.
+    pub async fn open(
+        &self,
+        event: &mut RecordedEvent,
+    ) -> Result<Vec<UnreadableField>, StoreError> {
+        self.seals.open(event).await
     }
 
     /// The same over another store, with the same keys.
@@ -75,12 +101,12 @@ impl PersonalStore {
     ) -> Result<Vec<NewEvent>, StoreError> {
         let mut sealed = Vec::with_capacity(events.len());
         for event in events {
-            sealed.push(self.seals.seal(stream, event).await?);
+            sealed.push(self.seals.seal(&*self.inner, stream, event).await?);
         }
         Ok(sealed)
     }
 
-    /// The same, each opened; it ends with the first that can't be.
+    /// The same, each opened.
     fn opened<T, E>(
         &self,
         mut items: impl Stream<Item = Result<T, E>> + Send + Unpin + 'static,
@@ -146,7 +172,7 @@ impl EventStore for PersonalStore {
         let MultiAppend { events, checks } = append;
         let mut sealed = Vec::with_capacity(events.len());
         for (stream, event) in events {
-            let event = self.seals.seal(&stream, event).await?;
+            let event = self.seals.seal(&*self.inner, &stream, event).await?;
             sealed.push((stream, event));
         }
         self.inner.append_to_streams(MultiAppend { events: sealed, checks }).await

@@ -42,6 +42,11 @@ impl StoreKey {
         Ok(Some(Self { key, wrapped_by }))
     }
 
+    /// That there is such a file.
+    pub(super) fn is_on(disk: &dyn Disk) -> io::Result<()> {
+        disk.open(FILE, false).map(drop)
+    }
+
     /// Writes it, durable, in the place of what is there; and overwrites that, as far as the file
     /// system writes where it is told to.
     pub(super) fn write(

@@ -6,18 +6,26 @@ use bytes::Bytes;
 use event_store::log::SimDisk;
 use event_store::{
     AppendError, ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore, EventType,
-    ExpectedRevision, NewEvent, PersonalField, PersonalStore, ReadAll, ReadError, RecordedEvent,
-    StreamName, Subject, SubjectKeys, SubjectKeysOptions, WrappingKeys,
+    ExpectedRevision, NewEvent, PersonalError, PersonalField, PersonalStore, ReadAll, ReadError,
+    RecordedEvent, StreamName, Subject, SubjectKeys, SubjectKeysOptions, WrappingKeys,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 const NAMED: &[PersonalField] = &[
-    PersonalField { name: "name", subject: "who", stand_in: |who| format!("once {who}") },
-    PersonalField { name: "bio", subject: "who", stand_in: |_| "nothing".to_owned() },
-    PersonalField { name: "friend_name", subject: "friend", stand_in: |_| "a friend".to_owned() },
+    field("name", "who", |who| format!("once {who}")),
+    field("bio", "who", |_| "nothing".to_owned()),
+    field("friend_name", "friend", |_| "a friend".to_owned()),
 ];
+
+const fn field(
+    name: &'static str,
+    subject: &'static str,
+    stand_in: fn(&str) -> String,
+) -> PersonalField {
+    PersonalField { name, subject, home: "home", stand_in }
+}
 
 /// The personal fields of these tests.
 pub fn marks(event_type: &EventType) -> &'static [PersonalField] {
@@ -104,6 +112,12 @@ pub async fn data_of(store: &dyn EventStore) -> Vec<Value> {
 pub async fn names(store: &dyn EventStore) -> Vec<String> {
     let data = data_of(store).await;
     data.iter().map(|data| data["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// What the store could not open when it read all of the log, the first; none when it opened all.
+pub async fn unreadable(store: &PersonalStore) -> Option<PersonalError> {
+    everything(store).await.unwrap();
+    store.unreadable().first().map(|(_, why)| why)
 }
 
 /// The bytes of all files of a disk.

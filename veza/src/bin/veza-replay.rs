@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use event_store::{EmbeddedStore, OpenError, StoreError};
+use event_store::{EmbeddedStore, OpenError, StoreError, SubjectKeys};
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
     FolderCommand, Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, corrupt, run,
@@ -15,16 +15,18 @@ use replay_tool::{
 use sagas::orchestrator::ResumeError;
 use thiserror::Error;
 use veza::config::{Config, Flags, Layers, PLATFORM};
-use veza::data_folder;
+use veza::giving_up::{GiveUpArgs, give_up};
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
 use veza::resume::{NotResumed, ResumeArgs, resume_all, resume_one};
 use veza::stopping::Stopping;
+use veza::{data_folder, personal};
 
 /// Look into the event log, and make read models anew from it.
 ///
 /// Beside a running platform it asks that platform's event store and database; else it opens those
 /// of the data folder, which the platform can't start on meanwhile; as the platform does, it cuts a
-/// torn write off the log then. Only `resume` adds to the log.
+/// torn write off the log then. Only `resume` adds to the log, and only `give-up` changes the keys
+/// of people.
 ///
 /// Exit code: 0 good, 1 something found bad or not done, 2 wrong usage, 3 the event store or the
 /// database can't be reached.
@@ -62,6 +64,13 @@ enum Command {
     Models(ModelCommand),
     /// Let a paused run of a saga, or all of them, go on: the step it paused at is tried again
     Resume(ResumeArgs),
+    /// List whose personal data no key opens any more, or give it up, so that it is read as that of
+    /// forgotten people
+    ///
+    /// Where a newer copy of the keys (`keys/subjects`) is left, that is to be put back instead:
+    /// what is given up is lost for good. Read models take in what they could not by `retry`, or by
+    /// `rebuild`.
+    GiveUp(GiveUpArgs),
 }
 
 /// Why the command was not carried out.
@@ -175,6 +184,7 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
         Command::Folder(_) => Ok(Verdict::Good),
         Command::Models(command) => on_models(cli, config, &log, command, &mut output).await,
         Command::Resume(args) => on_runs(cli, config, &log, args, &mut output).await,
+        Command::GiveUp(args) => on_people(config, &log, args, &mut output).await,
     };
     log.close().await;
     let verdict = outcome?;
@@ -216,6 +226,19 @@ async fn on_runs(
     let outcome = resume_all(store, read_side.models(), kind, output).await;
     read_side.close().await?;
     Ok(outcome?)
+}
+
+async fn on_people(
+    config: &Config,
+    log: &Log,
+    args: &GiveUpArgs,
+    output: &mut Output<'_>,
+) -> Result<Verdict, Failure> {
+    // To list people makes no store of keys.
+    let has_keys = args.gives_up() || SubjectKeys::are_in(&personal::folder(config));
+    let keys = has_keys.then(|| Log::keys(config)).transpose()?;
+    let opened = log.with_keys(keys.as_ref());
+    Ok(give_up(&*log.sealed(), &opened, keys.as_ref(), args, output).await?)
 }
 
 /// On Ctrl-C a rebuild is given up in good order, and a server that was started is stopped. Nothing

@@ -49,6 +49,10 @@ fn gauges() {
         ("veza_saga_runs_paused", "Runs of sagas that wait for an operator"),
         ("veza_saga_runs_waiting_outside", "Runs of sagas that wait for somebody who is away"),
         ("veza_saga_runs_unfinished", "Runs of sagas that are not over"),
+        (
+            "veza_unreadable_personal_fields",
+            "Personal fields that this process met and no key opens, 1000 at most",
+        ),
     ] {
         describe_gauge!(name, words);
     }

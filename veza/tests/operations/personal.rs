@@ -161,7 +161,8 @@ async fn missing_keys_are_told(data: &Path, nina: &str) {
     assert!(!folder.exists(), "no other keys are made");
     let state = replay(data, &["state", &format!("user-{nina}")]).await;
     assert_eq!(state[0]["state"]["handle"], "sealed");
-    fails(replaying(data, &["rebuild", "profiles"]), "the key of subject ").await;
+    let unopened = "is sealed, and no key that is here opens it";
+    fails(replaying(data, &["rebuild", "profiles"]), unopened).await;
     let verified = ended(replaying(data, &["verify"])).await;
     assert!(verified.status.success(), "the log is sound without keys");
     fs::rename(&away, &folder).unwrap();

@@ -51,6 +51,7 @@ impl Log {
         let store = PersonalStore::over(Arc::new(store), keys, veza::personal::marks);
         let events = store.read_all(ReadAll::forward()).await.unwrap();
         let events: Vec<_> = events.try_collect().await.unwrap();
+        assert!(store.unreadable().first().is_none(), "every key that was used is there");
         Self(
             events
                 .into_iter()
