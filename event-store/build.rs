@@ -49,6 +49,7 @@ fn compile_protocol() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_client(false)
         .build_transport(false)
+        .codec_path("crate::grpc::codec::PieceCodec")
         // Payloads are handed on, not copied.
         .bytes(".event_store.client")
         .emit_rerun_if_changed(false)

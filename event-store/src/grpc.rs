@@ -15,6 +15,7 @@
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
 //! | `arriving` | appends on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
+//! | `codec` | messages as bytes, in small pieces |
 //! | `wire` | the protocol's types and the port's, one into the other |
 //! | `problem` | what goes wrong, as trailers or inside a reply |
 
@@ -22,6 +23,7 @@ mod append;
 mod arriving;
 mod batch;
 mod carried;
+mod codec;
 mod http;
 mod node;
 mod problem;

@@ -3,6 +3,8 @@
 
 #[path = "grpc_protocol/arriving.rs"]
 mod arriving;
+#[path = "grpc_protocol/asking.rs"]
+mod asking;
 #[path = "grpc_protocol/interruptions.rs"]
 mod interruptions;
 #[path = "grpc_protocol/links.rs"]
@@ -27,6 +29,10 @@ mod stalled;
 mod suite;
 #[path = "grpc_protocol/trailers.rs"]
 mod trailers;
+#[path = "grpc_protocol/turns.rs"]
+mod turns;
+#[path = "grpc_protocol/unread.rs"]
+mod unread;
 
 mod conformance {
     //! The port over the network does what the port promises.

@@ -21,7 +21,7 @@ use super::proto::event_store::client::streams::read_resp::{
     Content, ReadEvent, StreamNotFound, read_event,
 };
 use super::sending::{Room, Sending};
-use super::source::{Asked, NotOpened, Source, payload_bytes};
+use super::source::{Asked, Followed, NotOpened, Source, payload_bytes};
 use super::streams::Replies;
 use super::subscribe;
 use super::wire::{UuidForm, recorded, stream_identifier, stream_name};
@@ -84,7 +84,7 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
             Some(Kept::NoFilter(_)),
         ) => {
             let from = follow_stream(of.revision_option)?;
-            Asked::FollowStream(stream_name(of.stream_identifier)?, from)
+            Asked::Follow(Followed::Stream(stream_name(of.stream_identifier)?, from))
         }
         (Some(Of::All(of)), _, Some(Count::Count(count)), Some(kept)) => Asked::All(ReadAll {
             direction,
@@ -94,7 +94,8 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
             as_of: None,
         }),
         (Some(Of::All(of)), Direction::Forward, Some(Count::Subscription(_)), Some(kept)) => {
-            Asked::FollowAll(follow_all(of.all_option)?, filter(kept, true)?)
+            let from = follow_all(of.all_option)?;
+            Asked::Follow(Followed::All(from, filter(kept, true)?))
         }
         _ => {
             return Err(Status::invalid_argument("the options of the read do not go together"));
@@ -239,10 +240,12 @@ pub(super) async fn answer(
         resolve: question.resolve_links,
         room: room.clone(),
     };
-    let asked = question.asked;
-    if asked.follows() {
-        return subscribe::answer(store, asked, links, sending, room, shutdown).await;
-    }
+    let asked = match question.asked {
+        Asked::Follow(followed) => {
+            return subscribe::answer(store, followed, links, sending, room, shutdown).await;
+        }
+        asked => asked,
+    };
     let read = asked.clone();
     let mut source = match Source::begin(Arc::clone(&store), asked, sending, room).await {
         Ok(source) => source,

@@ -2,11 +2,12 @@
 //!
 //! Three things cost memory while a client stalls, and each has a bound over all calls together:
 //!
-//! - the call itself, with the few small messages that were handed to the transport already: calls
-//!   that read are counted, and refused beyond a number;
+//! - the call itself, with the few small messages that were handed to the transport already, whose
+//!   bytes a call has a bound for: calls that read are counted, and refused beyond a number;
 //! - the page of the log that its next events come from: a call has a share while it may hold one.
-//!   Where none is free, calls that rest are made to let theirs go, and read it again from where
-//!   they were when their client goes on. Nobody waits for a client, and no event is lost;
+//!   Where none is free, calls that had theirs for a turn are made to let it go, whether they wait
+//!   for their client or look in vain for what a filter keeps, and read on from where they were as
+//!   soon as they have one again. Nobody waits for a client, and no event is lost;
 //! - messages that are large: they share so many bytes until the transport has sent them. Whoever
 //!   waits for room holds nothing meanwhile, and is refused after a time.
 
@@ -20,13 +21,10 @@ use tonic::Status;
 use super::carried::Carried;
 use super::source::Slot;
 
-/// How long a call must have rested to be made to let its page go.
-const REST: Duration = Duration::from_millis(250);
+/// How long a call keeps its share when others wait for one.
+const TURN: Duration = Duration::from_millis(250);
 
-/// How long a call that is read quickly keeps its share when others wait for one.
-const TURN: Duration = Duration::from_secs(2);
-
-/// How often whoever waits for a share looks for calls that rest.
+/// How often whoever waits for a share looks for calls that had their turn.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Messages below this size are never waited for.
@@ -104,12 +102,12 @@ impl Sending {
         }
     }
 
-    /// Takes the pages of the calls that rest, or have had their turn.
+    /// Takes the pages of the calls that have had their turn.
     fn let_pages_go(&self) {
         let mut slots = self.slots();
         if slots.looked_at.elapsed() >= LOOK {
             slots.looked_at = Instant::now();
-            slots.by_call.values().for_each(|slot| slot.let_go(REST, TURN));
+            slots.by_call.values().for_each(|slot| slot.let_go(TURN));
         }
     }
 

@@ -46,6 +46,10 @@ const CALLS_PER_CONNECTION_MAX: u32 = 4096;
 const CALL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
+/// While this much of a call's replies is not sent yet, nothing is added, however much its peer
+/// would take: less than a piece, so that one is with the transport and the next one is ready.
+const CALL_REPLY_BYTES: usize = 8 * 1024;
+
 /// How many bytes of appends all calls may hold together, unless configured: four of the largest.
 const HELD_BYTES_MAX: usize = 4 * APPEND_BYTES_MAX;
 
@@ -243,6 +247,7 @@ fn builder() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .keep_alive_interval(Duration::from_secs(KEEP_ALIVE_SECONDS))
         .keep_alive_timeout(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        .max_send_buf_size(CALL_REPLY_BYTES)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .initial_stream_window_size(CALL_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);

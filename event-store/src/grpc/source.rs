@@ -2,7 +2,7 @@
 //! again from where it was.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures::stream::{BoxStream, StreamExt};
@@ -12,7 +12,7 @@ use super::problem::{of_read, of_store, of_subscribe};
 use super::sending::{Call, Room, Sending, Share};
 use crate::error::ReadError;
 use crate::event::RecordedEvent;
-use crate::filter::Filter;
+use crate::filter::{Filter, Matcher};
 use crate::port::EventStore;
 use crate::position::Position;
 use crate::read::{AllStart, Direction, ReadAll, ReadStream, StreamStart};
@@ -24,8 +24,14 @@ use crate::subscription::{Delivery, SubscribeFrom};
 pub(super) enum Asked {
     Stream(ReadStream),
     All(ReadAll),
-    FollowStream(StreamName, SubscribeFrom<Revision>),
-    FollowAll(SubscribeFrom<Position>, Option<Filter>),
+    Follow(Followed),
+}
+
+/// What is followed.
+#[derive(Clone)]
+pub(super) enum Followed {
+    Stream(StreamName, SubscribeFrom<Revision>),
+    All(SubscribeFrom<Position>, Option<Filter>),
 }
 
 /// Why nothing can be read.
@@ -40,6 +46,9 @@ type Deliveries = BoxStream<'static, Result<Delivery, Status>>;
 pub(super) struct Source {
     store: Arc<dyn EventStore>,
     asked: Asked,
+    /// The filter, which is asked here and not by the store: whoever lets go must know how far it
+    /// came, though it found nothing.
+    matcher: Option<Arc<Matcher>>,
     /// Where a forward read ends that is opened again: about where the log ended as it began. The
     /// store itself ends what is not; this is no earlier.
     until: Option<Position>,
@@ -53,23 +62,26 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Begins; whether there is anything to read is known then.
+    /// Begins; whether there is anything to read is known then. What a filter leaves out is told as
+    /// a checkpoint.
     pub(super) async fn begin(
         store: Arc<dyn EventStore>,
-        asked: Asked,
+        mut asked: Asked,
         sending: Sending,
         room: Room,
     ) -> Result<Self, NotOpened> {
+        let matcher = asked.take_filter().map(Matcher::new).transpose();
+        let matcher = matcher.map_err(|why| of_read(&ReadError::BadFilter(why)))?.map(Arc::new);
         let slot = Arc::new(Slot::default());
         let call = sending.call(Arc::clone(&slot))?;
         let is_forward = match &asked {
             Asked::Stream(read) => read.direction == Direction::Forward,
             Asked::All(read) => read.direction == Direction::Forward,
-            Asked::FollowStream(..) | Asked::FollowAll(..) => false,
+            Asked::Follow(_) => false,
         };
         let (until, passed, ended) = (None, None, false);
         let mut source =
-            Self { store, asked, until, passed, ended, slot, sending, room, _call: call };
+            Self { store, asked, matcher, until, passed, ended, slot, sending, room, _call: call };
         source.open().await?;
         if is_forward {
             source.until = Some(source.store.head().await.map_err(|e| of_store(&e))?);
@@ -79,7 +91,7 @@ impl Source {
 
     async fn open(&mut self) -> Result<(), NotOpened> {
         let page = self.sending.page().await;
-        let events = self.asked.open(&*self.store).await?;
+        let events = self.asked.open(&*self.store, self.matcher.clone()).await?;
         self.slot.fill(events, page);
         Ok(())
     }
@@ -100,11 +112,13 @@ impl Source {
     async fn look(&mut self) -> Result<Option<Delivery>, Status> {
         let mut waited = None;
         loop {
+            if self.asked.is_over() {
+                return Ok(None);
+            }
             let next = std::future::poll_fn(|context| self.slot.poll(context, &self.sending)).await;
             let delivery = match next {
                 Next::Delivery(delivery) => delivery?,
                 Next::End => return Ok(None),
-                Next::LetGo if self.asked.is_over(self.passed) => return Ok(None),
                 Next::LetGo => match self.open().await {
                     Ok(()) => continue,
                     Err(NotOpened::Other(status)) => return Err(status),
@@ -113,12 +127,15 @@ impl Source {
                     }
                 },
             };
+            if position(&delivery).zip(self.until).is_some_and(|(position, until)| position > until)
+            {
+                return Ok(None);
+            }
             if let Delivery::Event(event) = &delivery {
-                if self.until.is_some_and(|until| event.position > until) {
-                    return Ok(None);
-                }
                 // A tombstone is delivered to whoever follows from behind it.
-                if self.asked.follows() && self.passed.is_some_and(|last| event.position <= last) {
+                if matches!(self.asked, Asked::Follow(_))
+                    && self.passed.is_some_and(|last| event.position <= last)
+                {
                     continue;
                 }
                 let bytes = payload_bytes(event);
@@ -146,6 +163,31 @@ impl Source {
     }
 }
 
+fn position(delivery: &Delivery) -> Option<Position> {
+    match delivery {
+        Delivery::Event(RecordedEvent { position, .. }) | Delivery::Checkpoint(position) => {
+            Some(*position)
+        }
+        Delivery::CaughtUp | Delivery::FellBehind => None,
+    }
+}
+
+/// What the matcher keeps of the log; what it leaves out, as a checkpoint.
+fn kept(deliveries: Deliveries, matcher: Option<Arc<Matcher>>) -> Deliveries {
+    let Some(matcher) = matcher else {
+        return deliveries;
+    };
+    let kept = move |delivery: Result<Delivery, Status>| match delivery? {
+        Delivery::Event(event) => match matcher.keeps(&event) {
+            Ok(true) => Ok(Delivery::Event(event)),
+            Ok(false) => Ok(Delivery::Checkpoint(event.position)),
+            Err(why) => Err(of_read(&ReadError::BadFilter(why))),
+        },
+        other => Ok(other),
+    };
+    deliveries.map(kept).boxed()
+}
+
 /// How large the event is, but for its names.
 pub(super) fn payload_bytes(event: &RecordedEvent) -> usize {
     event.data.len() + event.metadata.len()
@@ -158,7 +200,12 @@ impl From<Status> for NotOpened {
 }
 
 impl Asked {
-    async fn open(&self, store: &dyn EventStore) -> Result<Deliveries, NotOpened> {
+    /// Opens it, its filter apart.
+    async fn open(
+        &self,
+        store: &dyn EventStore,
+        matcher: Option<Arc<Matcher>>,
+    ) -> Result<Deliveries, NotOpened> {
         let not_read = |error| match error {
             ReadError::StreamNotFound(stream) => NotOpened::StreamNotFound(stream),
             error => NotOpened::Other(of_read(&error)),
@@ -170,22 +217,37 @@ impl Asked {
             Self::Stream(asked) => {
                 store.read_stream(asked).await.map_err(not_read)?.map(read).boxed()
             }
-            Self::All(asked) => store.read_all(asked).await.map_err(not_read)?.map(read).boxed(),
-            Self::FollowStream(stream, from) => {
-                let followed = store.subscribe_stream(&stream, from).await;
-                let followed = followed.map_err(|error| of_subscribe(&error))?;
-                followed.map(|next| next.map_err(|error| of_subscribe(&error))).boxed()
+            Self::All(asked) => {
+                // What is left out does not count.
+                let limit = asked.limit.filter(|_| matcher.is_none());
+                let events = store.read_all(ReadAll { limit, ..asked }).await.map_err(not_read)?;
+                kept(events.map(read).boxed(), matcher)
             }
-            Self::FollowAll(from, filter) => {
-                let followed = store.subscribe_all(from, filter).await;
-                let followed = followed.map_err(|error| of_subscribe(&error))?;
-                followed.map(|next| next.map_err(|error| of_subscribe(&error))).boxed()
+            Self::Follow(followed) => {
+                let deliveries = match followed {
+                    Followed::Stream(stream, from) => store.subscribe_stream(&stream, from).await,
+                    Followed::All(from, filter) => store.subscribe_all(from, filter).await,
+                };
+                let deliveries = deliveries.map_err(|error| of_subscribe(&error))?;
+                let told = |next: Result<_, _>| next.map_err(|error| of_subscribe(&error));
+                kept(deliveries.map(told).boxed(), matcher)
             }
         })
     }
 
+    fn take_filter(&mut self) -> Option<Filter> {
+        match self {
+            Self::All(read) => read.filter.take(),
+            Self::Follow(Followed::All(_, filter)) => filter.take(),
+            Self::Stream(_) | Self::Follow(Followed::Stream(..)) => None,
+        }
+    }
+
     /// Goes on behind what was handed on.
     fn pass(&mut self, delivery: &Delivery) {
+        let Some(position) = position(delivery) else {
+            return;
+        };
         match (self, delivery) {
             (Self::Stream(read), Delivery::Event(event)) => {
                 let revision = event.revision.get();
@@ -200,41 +262,33 @@ impl Asked {
                     (Direction::Backward, None) => read.limit = Some(0),
                 }
             }
-            (Self::All(read), Delivery::Event(event)) => {
+            (Self::All(read), delivery) => {
                 let next = match read.direction {
-                    Direction::Forward => Position::new(event.position.get() + 1),
+                    Direction::Forward => Position::new(position.get() + 1),
                     // A backward read begins before its start.
-                    Direction::Backward => event.position,
+                    Direction::Backward => position,
                 };
                 read.start = AllStart::Position(next);
-                read.limit = read.limit.map(|limit| limit.saturating_sub(1));
+                if let Delivery::Event(_) = delivery {
+                    read.limit = read.limit.map(|limit| limit.saturating_sub(1));
+                }
             }
-            (Self::FollowStream(_, from), Delivery::Event(event)) => {
+            (Self::Follow(Followed::Stream(_, from)), Delivery::Event(event)) => {
                 *from = SubscribeFrom::After(event.revision);
             }
-            (Self::FollowAll(from, _), Delivery::Event(event)) => {
-                *from = SubscribeFrom::After(event.position);
-            }
-            (Self::FollowAll(from, _), Delivery::Checkpoint(position)) => {
-                *from = SubscribeFrom::After(*position);
-            }
-            (_, Delivery::Checkpoint(_) | Delivery::CaughtUp | Delivery::FellBehind) => {}
+            (Self::Follow(Followed::All(from, _)), _) => *from = SubscribeFrom::After(position),
+            (Self::Stream(_) | Self::Follow(Followed::Stream(..)), _) => {}
         }
     }
 
-    /// Whether it is a subscription.
-    pub(super) fn follows(&self) -> bool {
-        matches!(self, Self::FollowStream(..) | Self::FollowAll(..))
-    }
-
-    /// Whether a read that handed something on has all that it asked for.
-    fn is_over(&self, passed: Option<Position>) -> bool {
+    /// Whether a read has all that it asked for.
+    fn is_over(&self) -> bool {
         let limit = match self {
             Self::Stream(read) => read.limit,
             Self::All(read) => read.limit,
-            Self::FollowStream(..) | Self::FollowAll(..) => None,
+            Self::Follow(_) => None,
         };
-        passed.is_some() && limit == Some(0)
+        limit == Some(0)
     }
 }
 
@@ -246,10 +300,20 @@ struct Open {
     events: Deliveries,
     /// Not there while it waits for what is appended next: it holds no page then.
     page: Option<Share>,
-    live: bool,
+    /// Since when it has its page.
     since: Instant,
-    /// Since when nobody asked for more; `None` while the store is waited for.
-    rests_since: Option<Instant>,
+    live: bool,
+    /// Whether it came further since it was opened: what is let go before that never would.
+    moved: bool,
+    /// Who waits for the store.
+    waits: Option<Waker>,
+}
+
+impl Open {
+    fn had_its(&self, turn: Duration) -> bool {
+        let may_go = self.moved || self.waits.is_none();
+        self.page.is_some() && may_go && self.since.elapsed() >= turn
+    }
 }
 
 enum Next {
@@ -261,7 +325,8 @@ enum Next {
 impl Slot {
     fn fill(&self, events: Deliveries, page: Share) {
         let (page, since) = (Some(page), Instant::now());
-        *self.lock() = Some(Open { events, page, live: false, since, rests_since: Some(since) });
+        let (live, moved, waits) = (false, false, None);
+        *self.lock() = Some(Open { events, page, since, live, moved, waits });
     }
 
     fn empty(&self) {
@@ -269,21 +334,19 @@ impl Slot {
         drop(open);
     }
 
-    /// Lets the page of a call go that rested so long, or is open so long and not just waiting.
-    pub(super) fn let_go(&self, rested: Duration, opened: Duration) {
-        let mut open = match self.0.try_lock() {
-            Ok(open) => open,
+    /// Lets the page of a call go that has had it for so long.
+    pub(super) fn let_go(&self, turn: Duration) {
+        let mut slot = match self.0.try_lock() {
+            Ok(slot) => slot,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             // It is being asked for more.
             Err(TryLockError::WouldBlock) => return,
         };
-        let due = |open: &Open| match open.rests_since {
-            Some(since) => since.elapsed() >= rested || open.since.elapsed() >= opened,
-            None => false,
-        };
-        let gone = if open.as_ref().is_some_and(due) { open.take() } else { None };
-        drop(open);
-        drop(gone);
+        let gone = slot.take_if(|open| open.had_its(turn));
+        drop(slot);
+        if let Some(Open { waits: Some(waits), .. }) = gone {
+            waits.wake();
+        }
     }
 
     fn poll(&self, context: &mut Context<'_>, sending: &Sending) -> Poll<Next> {
@@ -292,12 +355,13 @@ impl Slot {
             return Poll::Ready(Next::LetGo);
         };
         let Poll::Ready(next) = open.events.poll_next_unpin(context) else {
-            open.rests_since = None;
+            open.waits = Some(context.waker().clone());
             if open.live {
                 open.page = None;
             }
             return Poll::Pending;
         };
+        open.waits = None;
         let next = match next {
             Some(Ok(delivery)) => delivery,
             Some(Err(status)) => {
@@ -312,16 +376,17 @@ impl Slot {
         match &next {
             Delivery::CaughtUp => open.live = true,
             Delivery::FellBehind => open.live = false,
-            Delivery::Event(_) | Delivery::Checkpoint(_) => {}
+            Delivery::Event(_) | Delivery::Checkpoint(_) => open.moved = true,
         }
-        if open.page.is_none() {
+        // Where the store goes on at once, nothing is held of what is left out.
+        if open.page.is_none() && !matches!(next, Delivery::Checkpoint(_)) {
             open.page = sending.free_page();
+            open.since = Instant::now();
+            if open.page.is_none() {
+                *slot = None;
+                return Poll::Ready(Next::LetGo);
+            }
         }
-        if open.page.is_none() {
-            *slot = None;
-            return Poll::Ready(Next::LetGo);
-        }
-        open.rests_since = Some(Instant::now());
         Poll::Ready(Next::Delivery(Ok(next)))
     }
 

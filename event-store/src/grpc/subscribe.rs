@@ -16,7 +16,7 @@ use super::proto::event_store::client::streams::read_resp::{
 };
 use super::read::{Links, is_index, last_revision, no_index, reply};
 use super::sending::{Room, Sending};
-use super::source::{Asked, NotOpened, Source};
+use super::source::{Asked, Followed, NotOpened, Source};
 use super::streams::Replies;
 use super::wire::now;
 use crate::error::ReadError;
@@ -24,6 +24,7 @@ use crate::port::EventStore;
 use crate::position::Position;
 use crate::stream::Revision;
 use crate::subscription::{Delivery, SubscribeFrom};
+use crate::subscriptions::Checkpoints;
 
 /// How far a subscriber has come: where it may resume.
 #[derive(Clone, Copy)]
@@ -35,15 +36,15 @@ enum Reached {
 /// Follows a stream or the log.
 pub(super) async fn answer(
     store: Arc<dyn EventStore>,
-    asked: Asked,
+    followed: Followed,
     links: Links,
     sending: Sending,
     room: Room,
     shutdown: CancellationToken,
 ) -> Result<Replies, Status> {
     // Told before anything is delivered, so it must not be after the subscription's true beginning.
-    let (asked, reached, checkpoints) = match asked {
-        Asked::FollowStream(stream, from) => {
+    let (followed, reached, checkpoints) = match followed {
+        Followed::Stream(stream, from) => {
             if is_index(&stream) && last_revision(&*store, &stream).await?.is_none() {
                 return Err(no_index());
             }
@@ -56,9 +57,9 @@ pub(super) async fn answer(
                     Err(error) => return Err(of_read(&error)),
                 },
             };
-            (Asked::FollowStream(stream, after(reached)), Reached::Stream(reached), false)
+            (Followed::Stream(stream, after(reached)), Reached::Stream(reached), None)
         }
-        Asked::FollowAll(from, filter) => {
+        Followed::All(from, filter) => {
             let reached = match from {
                 SubscribeFrom::Start => None,
                 SubscribeFrom::After(position) => Some(position),
@@ -68,14 +69,11 @@ pub(super) async fn answer(
                 }
             };
             // Only a filtered subscriber needs to be told how far it has come in silence.
-            let checkpoints = filter.is_some();
-            (Asked::FollowAll(after(reached), filter), Reached::All(reached), checkpoints)
-        }
-        Asked::Stream(_) | Asked::All(_) => {
-            return Err(Status::internal("a read is not a subscription"));
+            let checkpoints = filter.as_ref().map(|filter| Checkpoints::of(Some(filter)));
+            (Followed::All(after(reached), filter), Reached::All(reached), checkpoints)
         }
     };
-    match Source::begin(store, asked, sending, room).await {
+    match Source::begin(store, Asked::Follow(followed), sending, room).await {
         Ok(source) => Ok(replies(source, links, reached, checkpoints, shutdown)),
         Err(NotOpened::Other(status)) => Err(status),
         Err(NotOpened::StreamNotFound(stream)) => Err(of_read(&ReadError::StreamNotFound(stream))),
@@ -91,7 +89,7 @@ fn replies(
     source: Source,
     links: Links,
     mut reached: Reached,
-    checkpoints: bool,
+    mut checkpoints: Option<Checkpoints>,
     shutdown: CancellationToken,
 ) -> Replies {
     let confirmation = reply(Content::Confirmation(SubscriptionConfirmation {
@@ -99,7 +97,7 @@ fn replies(
     }));
     let events = async_stream::try_stream! {
         let mut source = source;
-        let mut told = None;
+        let mut told = false;
         while let Some(delivery) = source.next().await? {
             match delivery {
                 Delivery::Event(event) => {
@@ -107,24 +105,26 @@ fn replies(
                         Reached::Stream(_) => Reached::Stream(Some(event.revision)),
                         Reached::All(_) => Reached::All(Some(event.position)),
                     };
+                    let position = event.position;
                     yield links.reply(event).await?;
+                    if checkpoints.as_mut().is_some_and(|it| it.due_after(true)) {
+                        told = true;
+                        yield checkpoint(position);
+                    }
                 }
                 Delivery::Checkpoint(position) => {
-                    if let Reached::All(_) = reached {
-                        reached = Reached::All(Some(position));
-                    }
-                    if checkpoints {
-                        told = Some(position);
+                    reached = Reached::All(Some(position));
+                    if checkpoints.as_mut().is_some_and(|it| it.due_after(false)) {
+                        told = true;
                         yield checkpoint(position);
                     }
                 }
                 Delivery::CaughtUp => {
                     // One is due on reaching live, though the last event said as much.
-                    if let Reached::All(Some(position)) = reached
-                        && checkpoints
-                        && told != Some(position)
+                    if let (Reached::All(Some(position)), Some(due)) = (reached, &mut checkpoints)
+                        && (due.due_at_end(false) || !told)
                     {
-                        told = Some(position);
+                        told = true;
                         yield checkpoint(position);
                     }
                     yield caught_up(reached);

@@ -33,7 +33,7 @@ impl Checkpoints {
     }
 
     /// Whether one is due after this event. Without an interval a delivered event tells as much.
-    fn due_after(&mut self, delivered: bool) -> bool {
+    pub(crate) fn due_after(&mut self, delivered: bool) -> bool {
         self.looked_at += 1;
         match self.interval {
             Some(interval) => self.due(interval.get()),
@@ -46,7 +46,7 @@ impl Checkpoints {
     }
 
     /// Whether one is due where everything was looked at.
-    fn due_at_end(&mut self, live: bool) -> bool {
+    pub(crate) fn due_at_end(&mut self, live: bool) -> bool {
         (self.interval.is_none() || !live) && self.due(1)
     }
 

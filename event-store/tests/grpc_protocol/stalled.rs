@@ -1,139 +1,15 @@
 //! Clients that ask and do not read: what the server holds for them is bounded over all of them,
 //! others are served meanwhile, and each goes on where it was.
 
-use std::time::Duration;
-
+use event_store::ExpectedRevision;
 use event_store::grpc::ServeOptions;
-use event_store::{ExpectedRevision, NewEvent};
 use futures::future::join_all;
-use tonic::client::Grpc;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status, Streaming};
+use prost::Message;
+use tonic::Code;
 
+use crate::asking::{Ask, Options, PATIENCE, READ, ask, connect, fill, next};
 use crate::server::{Server, event, stream};
-use crate::trailers::Name;
-
-const PATIENCE: Duration = Duration::from_secs(120);
-
-const READ: &str = "/event_store.client.streams.Streams/Read";
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Ask {
-    #[prost(message, optional, tag = "1")]
-    options: Option<Options>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Options {
-    #[prost(message, optional, tag = "1")]
-    stream: Option<OfStream>,
-    #[prost(message, optional, tag = "2")]
-    all: Option<OfAll>,
-    #[prost(uint64, optional, tag = "5")]
-    count: Option<u64>,
-    #[prost(message, optional, tag = "6")]
-    subscription: Option<()>,
-    #[prost(message, optional, tag = "8")]
-    no_filter: Option<()>,
-    #[prost(message, optional, tag = "9")]
-    uuid: Option<UuidForm>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct OfStream {
-    #[prost(message, optional, tag = "1")]
-    name: Option<Name>,
-    #[prost(message, optional, tag = "3")]
-    start: Option<()>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct OfAll {
-    #[prost(message, optional, tag = "2")]
-    start: Option<()>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct UuidForm {
-    #[prost(message, optional, tag = "2")]
-    text: Option<()>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Reply {
-    #[prost(message, optional, tag = "1")]
-    event: Option<ReadEvent>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct ReadEvent {
-    #[prost(message, optional, tag = "1")]
-    event: Option<Recorded>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Recorded {
-    #[prost(uint64, tag = "3")]
-    revision: u64,
-    #[prost(bytes = "vec", tag = "8")]
-    data: Vec<u8>,
-}
-
-/// A connection whose calls take this many bytes ahead of what was read of them.
-async fn connect(server: &Server, window: u32) -> Grpc<Channel> {
-    let endpoint = Endpoint::new(format!("http://{}", server.address())).expect("endpoint");
-    let endpoint =
-        endpoint.initial_stream_window_size(window).initial_connection_window_size(64 << 20);
-    let mut grpc =
-        Grpc::new(endpoint.connect().await.expect("connect")).max_decoding_message_size(32 << 20);
-    grpc.ready().await.expect("ready");
-    grpc
-}
-
-async fn ask(grpc: &Grpc<Channel>, options: Options) -> Result<Streaming<Reply>, Status> {
-    let mut grpc = grpc.clone();
-    grpc.ready().await.expect("ready");
-    let codec = tonic_prost::ProstCodec::<Ask, Reply>::default();
-    let path = http::uri::PathAndQuery::from_static(READ);
-    let (no_filter, uuid) = (Some(()), Some(UuidForm { text: Some(()) }));
-    let options = Some(Options { no_filter, uuid, ..options });
-    let asked = grpc.server_streaming(Request::new(Ask { options }), path, codec);
-    Ok(tokio::time::timeout(PATIENCE, asked).await.expect("in time")?.into_inner())
-}
-
-/// Follows the log from its start.
-async fn follow(grpc: &Grpc<Channel>) -> Result<Streaming<Reply>, Status> {
-    let all = Some(OfAll { start: Some(()) });
-    ask(grpc, Options { all, subscription: Some(()), ..Options::default() }).await
-}
-
-/// Reads so many events of a stream.
-async fn read(grpc: &Grpc<Channel>, name: &str, count: u64) -> Result<Streaming<Reply>, Status> {
-    let name = Some(Name { stream_name: name.as_bytes().to_vec() });
-    let stream = Some(OfStream { name, start: Some(()) });
-    ask(grpc, Options { stream, count: Some(count), ..Options::default() }).await
-}
-
-/// The next event of a call.
-async fn next(call: &mut Streaming<Reply>) -> Option<Recorded> {
-    loop {
-        let reply = tokio::time::timeout(PATIENCE, call.message()).await.expect("in time");
-        match reply.expect("reply")?.event {
-            Some(event) => return event.event,
-            None => continue,
-        }
-    }
-}
-
-/// Appends so many events of this size.
-async fn fill(server: &Server, events: u64, bytes: usize) {
-    for number in 0..events {
-        let data = vec![b'a' + u8::try_from(number % 26).expect("small"); bytes];
-        let offered = vec![NewEvent { data: data.into(), ..event(number) }];
-        let written = server.store.append(&stream("heap-1"), ExpectedRevision::Any, offered).await;
-        written.expect("append");
-    }
-}
+use crate::unread;
 
 /// The memory of this process, server and clients together, in MB.
 fn resident_mb() -> u64 {
@@ -155,15 +31,16 @@ async fn subscriptions_that_stall_hold_little_and_lose_nothing() {
     let before = resident_mb();
     let mut stalled = Vec::new();
     for _ in 0..STALLED {
-        stalled.push(follow(&grpc).await.expect("subscribe"));
+        stalled.push(ask(&grpc, Options::follow()).await.expect("subscribe"));
     }
-    let mut other = follow(&connect(&server, 65_535).await).await.expect("subscribe");
+    let mut other =
+        ask(&connect(&server, 65_535).await, Options::follow()).await.expect("subscribe");
     for revision in 0..EVENTS {
         assert_eq!(next(&mut other).await.expect("event").revision, revision);
     }
     let held = resident_mb().saturating_sub(before);
     println!("{STALLED} stalled subscriptions hold {held} MB");
-    assert!(held < 300, "{held} MB are held");
+    assert!(held < 100, "{held} MB are held");
     let go_on = stalled.iter_mut().step_by(STALLED / 100).map(|followed| async move {
         for revision in 0..EVENTS {
             assert_eq!(next(followed).await.expect("event").revision, revision);
@@ -173,6 +50,57 @@ async fn subscriptions_that_stall_hold_little_and_lose_nothing() {
     let live = vec![event(EVENTS)];
     server.store.append(&stream("heap-1"), ExpectedRevision::Any, live).await.expect("append");
     assert_eq!(next(&mut other).await.expect("event").revision, EVENTS, "it is live");
+}
+
+/// Given many subscriptions whose client takes nothing from its socket, with windows that would let
+/// everything be sent, then each holds a little of what it asked for, and others are served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_be_sent_and_is_not_taken_is_bounded_too() {
+    let held = held_by_unread(1_000, 1_000).await;
+    assert!(held < 100_000, "a call holds {held} B");
+}
+
+/// The same of events that are just not large.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_just_not_large_is_bounded_where_it_is_not_taken() {
+    let held = held_by_unread(100, 60_000).await;
+    assert!(held < 250_000, "a call holds {held} B");
+}
+
+/// How many bytes each of many subscriptions holds that nobody takes anything of, over a log of so
+/// many events of this size.
+async fn held_by_unread(events: u64, bytes: usize) -> u64 {
+    const STALLED: usize = 800;
+    let options = ServeOptions { reading_calls_max: STALLED + 1, ..ServeOptions::default() };
+    let server = Server::start_with(options).await;
+    fill(&server, events, bytes).await;
+    let grpc = connect(&server, 65_535).await;
+    let mut other = ask(&grpc, Options::follow()).await.expect("subscribe");
+    let before = resident_mb();
+    let message = Ask { options: Some(Options::follow()) }.encode_to_vec();
+    let mut stalled = Vec::new();
+    // A call that finds a place may have taken it from one of theirs.
+    let fill_up = async {
+        loop {
+            let more = unread::calls(&server.address(), READ, &message, STALLED).await;
+            stalled.push(more.expect("connect"));
+            match ask(&grpc, Options::stream("heap-1", 1)).await {
+                Ok(mut read) => while next(&mut read).await.is_some() {},
+                Err(refused) => return refused,
+            }
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, fill_up).await.expect("no place is left");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    for revision in 0..events {
+        assert_eq!(next(&mut other).await.expect("event").revision, revision);
+    }
+    let held = resident_mb().saturating_sub(before);
+    let refused = ask(&grpc, Options::stream("heap-1", 1)).await.err();
+    assert!(refused.is_some(), "they are there still");
+    drop(stalled);
+    println!("{STALLED} subscriptions that nobody takes hold {held} MB at {bytes} B an event");
+    held * (1 << 20) / STALLED as u64
 }
 
 /// Given reads of large events that nobody takes, then those that find no room wait without holding
@@ -192,11 +120,11 @@ async fn large_events_share_what_may_be_on_its_way() {
     let asked: Vec<_> = (0..READS)
         .map(|_| {
             let grpc = grpc.clone();
-            tokio::spawn(async move { read(&grpc, "heap-1", 2).await })
+            tokio::spawn(async move { ask(&grpc, Options::stream("heap-1", 2)).await })
         })
         .collect();
     for _ in 0..20 {
-        let mut told = read(&grpc, "tale-1", 1).await.expect("read");
+        let mut told = ask(&grpc, Options::stream("tale-1", 1)).await.expect("read");
         assert!(next(&mut told).await.is_some(), "small ones are not held up");
     }
     let held = resident_mb().saturating_sub(before);
@@ -222,13 +150,16 @@ async fn more_reads_than_may_be_are_refused() {
     let server = Server::start_with(options).await;
     fill(&server, 1, 10).await;
     let grpc = connect(&server, 65_535).await;
-    let mut followed = [follow(&grpc).await.expect("one"), follow(&grpc).await.expect("two")];
+    let mut followed = [
+        ask(&grpc, Options::follow()).await.expect("one"),
+        ask(&grpc, Options::follow()).await.expect("two"),
+    ];
     for followed in &mut followed {
         assert_eq!(next(followed).await.expect("event").revision, 0);
     }
-    let refused = read(&grpc, "heap-1", 1).await.expect_err("refused");
+    let refused = ask(&grpc, Options::stream("heap-1", 1)).await.expect_err("refused");
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     drop(followed);
-    let again = async { while read(&grpc, "heap-1", 1).await.is_err() {} };
+    let again = async { while ask(&grpc, Options::stream("heap-1", 1)).await.is_err() {} };
     tokio::time::timeout(PATIENCE, again).await.expect("there is a place again");
 }
