@@ -1,7 +1,11 @@
 //! Words people write: how long they may be, and which characters have no place in them.
 
+use icu_properties::props::{
+    DefaultIgnorableCodePoint, ExtendedPictographic, GeneralCategory, GeneralCategoryGroup,
+    PrependedConcatenationMark,
+};
+use icu_properties::{CodePointMapData, CodePointSetData};
 use thiserror::Error;
-use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
 /// Longest reason that is kept in an event, in characters.
 pub const REASON_CHARS_MAX: usize = 500;
@@ -35,9 +39,15 @@ pub enum TextError {
         /// Which text.
         field: &'static str,
     },
-    /// It begins with a mark that belongs on a character before it.
-    #[error("the {field} begins with a mark that has no character to be on")]
-    BeginsWithMark {
+    /// It has more than one space between two words, of which nobody sees how many they are.
+    #[error("the {field} has more than one space between two words")]
+    Spaced {
+        /// Which text.
+        field: &'static str,
+    },
+    /// It has a mark that belongs on a character before it, at its beginning or behind a space.
+    #[error("the {field} has a mark that has no character to be on")]
+    LooseMark {
         /// Which text.
         field: &'static str,
     },
@@ -57,7 +67,8 @@ impl TextError {
             | Self::TooLong { field, .. }
             | Self::Unseen { field }
             | Self::Meaningless { field }
-            | Self::BeginsWithMark { field }
+            | Self::Spaced { field }
+            | Self::LooseMark { field }
             | Self::ControlCharacter { field } => field,
         }
     }
@@ -67,8 +78,9 @@ impl TextError {
 ///
 /// It is what people know others and their works by, so it must not look like another: nothing in
 /// it may be unseen or turn the order of what follows, every character has a meaning of its own,
-/// and no mark stands where the text before the name would have to carry it. What scripts and emoji
-/// need is let in, characters among it that are newer than this program.
+/// words are one space apart, and no mark stands where a space, or the text before the name, would
+/// have to carry it. What scripts and emoji need is let in, emoji among it that are newer than this
+/// program.
 pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = text.trim();
     if text.chars().all(shows_nothing) {
@@ -81,13 +93,23 @@ pub fn line(field: &'static str, text: &str, max_chars: usize) -> Result<String,
     if text.chars().any(means_nothing) {
         return Err(TextError::Meaningless { field });
     }
-    if text.chars().next().is_some_and(is_mark) {
-        return Err(TextError::BeginsWithMark { field });
+    let mut is_after_space = true;
+    for character in text.chars() {
+        if is_after_space && is_mark(character) {
+            return Err(TextError::LooseMark { field });
+        }
+        let is_space = character.is_whitespace();
+        if is_after_space && is_space {
+            return Err(TextError::Spaced { field });
+        }
+        is_after_space = is_space;
     }
     Ok(text)
 }
 
-/// Lines of text without the white space around them: 1 to `max_chars` characters.
+/// Lines of text without the white space around them: 1 to `max_chars` characters. They may have
+/// whatever scripts and emoji need, unseen characters among it, as long as there is something to
+/// see.
 pub fn lines(field: &'static str, text: &str, max_chars: usize) -> Result<String, TextError> {
     let text = optional_lines(field, text, max_chars)?;
     if text.chars().all(shows_nothing) {
@@ -140,28 +162,46 @@ fn hides(line: &str) -> bool {
     false
 }
 
-/// Noncharacters (The Unicode Standard, 23.7), and those for private use.
+/// Noncharacters (The Unicode Standard, 23.7), and those for private use or not assigned yet. Some
+/// of the last are set aside for emoji, which come every year: they mean something to who has newer
+/// fonts than this program has tables.
 fn means_nothing(character: char) -> bool {
-    let code = u32::from(character);
-    matches!(code, 0xfdd0..=0xfdef)
-        || code & 0xfffe == 0xfffe
-        || character.general_category() == GeneralCategory::PrivateUse
+    match category(character) {
+        GeneralCategory::PrivateUse => true,
+        GeneralCategory::Unassigned => {
+            !CodePointSetData::new::<ExtendedPictographic>().contains(character)
+        }
+        _ => false,
+    }
 }
 
 /// What is written on or around the character before it.
 fn is_mark(character: char) -> bool {
-    character.general_category_group() == GeneralCategoryGroup::Mark
+    GeneralCategoryGroup::Mark.contains(category(character))
 }
 
-/// White space, and characters that only join, split or turn others. Among others they are fine:
-/// scripts and emoji need them.
+/// White space, control characters, and those that only join, split, turn or format others. Among
+/// others they are fine: scripts and emoji need them.
 fn shows_nothing(character: char) -> bool {
+    /// By Unicode's properties a symbol or a mark each, but blank: a note head that is none, a cell
+    /// of Braille without dots, a filler of Khitan, and the place of an object that is not text.
+    const BLANK: [char; 4] = ['\u{1d159}', '\u{2800}', '\u{16fe4}', '\u{fffc}'];
+    let is_format = || match category(character) {
+        GeneralCategory::Control => true,
+        // Of formats these alone are seen: signs that Arabic and others write below numbers.
+        GeneralCategory::Format => {
+            !CodePointSetData::new::<PrependedConcatenationMark>().contains(character)
+        }
+        _ => false,
+    };
     character.is_whitespace()
-        || matches!(character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        || CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(character)
+        || is_format()
+        || BLANK.contains(&character)
+}
+
+fn category(character: char) -> GeneralCategory {
+    CodePointMapData::<GeneralCategory>::new().get(character)
 }
 
 fn checked(
@@ -245,6 +285,20 @@ mod tests {
             "ni\u{2028}na",
             "ni\u{2029}na",
             "ni\u{fff9}na",
+            "ni\u{fff0}na",
+            "ni\u{fff8}na",
+            "ni\u{1d173}na",
+            "ni\u{1d17a}na",
+            "ni\u{1bca0}na",
+            "ni\u{1bca3}na",
+            "ni\u{13430}na",
+            "ni\u{13438}na",
+            "ni\u{2065}na",
+            "ni\u{e0fff}na",
+            "ni\u{2800}na",
+            "ni\u{1d159}na",
+            "ni\u{fffc}na",
+            "क\u{16fe4}",
         ] {
             assert_eq!(line("name", hiding, 20), unseen, "{hiding:?}");
             assert_eq!(lines("text", hiding, 20), Ok(hiding.trim().to_owned()));
@@ -280,18 +334,68 @@ mod tests {
             '\u{f8ff}',
             '\u{f0000}',
             '\u{10fffd}',
+            // Not assigned, and not set aside for emoji.
+            '\u{378}',
+            '\u{e1000}',
+            '\u{40000}',
         ];
         for character in not_known {
             assert_eq!(line("name", &format!("ni{character}na"), 20), meaningless, "{character:?}");
         }
-        let mark = Err(TextError::BeginsWithMark { field: "name" });
-        for begins in ["\u{301}nina", "\u{301}\u{302}", "\u{903}क", "\u{20dd}", " \u{e31}ก"] {
-            assert_eq!(line("name", begins, 20), mark, "{begins:?}");
+        let mark = Err(TextError::LooseMark { field: "name" });
+        for loose in [
+            "\u{301}nina",
+            "\u{301}\u{302}",
+            "\u{903}क",
+            "\u{20dd}",
+            " \u{e31}ก",
+            "nina \u{301}",
+            "ni \u{301}na",
+            "ni\u{a0}\u{302}na",
+            "音楽\u{3000}\u{20dd}",
+        ] {
+            assert_eq!(line("name", loose, 20), mark, "{loose:?}");
         }
-        // The last is not assigned yet.
-        for fine in ["\u{fdcf}ni", "\u{fffd}", "สวัสดี", "नीना", "n\u{301}", "👍🏽", "\u{1fbfa}"]
-        {
+        let spaced = Err(TextError::Spaced { field: "name" });
+        for doubled in ["ni  na", "ni \u{a0}na", "ni\u{2003}\u{2003}na", "音\u{3000}\u{3000}楽"] {
+            assert_eq!(line("name", doubled, 20), spaced, "{doubled:?}");
+            assert_eq!(lines("text", doubled, 20), Ok(doubled.to_owned()));
+        }
+        // The last two are set aside for emoji, and not assigned yet.
+        for fine in [
+            "\u{fdcf}ni",
+            "\u{fffd}",
+            "สวัสดี",
+            "नीना",
+            "n\u{301}",
+            "ni na n\u{301}",
+            "👍🏽",
+            "\u{600}١٢",
+            "র\u{200d}\u{9cd}য",
+            "\u{1faff}",
+            "\u{1fffd}",
+        ] {
             assert_eq!(line("name", fine, 20), Ok(fine.to_owned()), "{fine:?}");
+        }
+    }
+
+    #[test]
+    fn running_text_has_all_that_scripts_and_emoji_need() {
+        for fine in [
+            "👩\u{200d}👩\u{200d}👧\u{200d}👦 ❤\u{fe0f}",
+            "می\u{200c}خواهم",
+            "ශ්\u{200d}රී",
+            "🏴\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
+            "\u{200f}שלום (nina)\u{200e}",
+            "葛\u{e0100}",
+            "two  spaces, and a mark on none: \u{301}",
+            "\u{13000}\u{13430}\u{13001}",
+        ] {
+            assert_eq!(lines("text", fine, 60), Ok(fine.to_owned()), "{fine:?}");
+            assert_eq!(optional_lines("bio", fine, 60), Ok(fine.to_owned()), "{fine:?}");
+        }
+        for nothing in ["\u{fff0}", "\u{13430}\u{1bca0}", "\u{1d173} \u{fe0f}\n\u{200d}"] {
+            assert_eq!(lines("text", nothing, 60), Err(TextError::Empty { field: "text" }));
         }
     }
 

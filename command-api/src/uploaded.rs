@@ -7,6 +7,12 @@
 //! `making/` for a day is looked up in the store: it goes on where the track is there, and back to
 //! `received/` where it is not. A track that is refused leaves its upload as it was.
 //!
+//! Sweeps run beside all that, and beside each other, and the storage has no locks. So a note goes
+//! on by being written in its next folder before it is removed from the last; who looks for it in
+//! the order of the folders finds it. Only what is in none but `received/`, and has been there too
+//! long to be used, loses its master. What is kept for the same track half a day later is another
+//! note, so that nobody removes what was written since they looked.
+//!
 //! The note is there before the master is, empty: so a master whose upload was cut short behind its
 //! last byte goes after a day as well, and nobody has to look for masters without notes.
 
@@ -34,6 +40,9 @@ pub(crate) const BROKEN_UPLOADS_MAX: usize = 100;
 const RECEIVED: &str = "received";
 /// The folder of the notes of uploads of which tracks are being made.
 const MAKING: &str = "making";
+/// How long what is kept for a track again is the same note. So one that is old enough to be settled
+/// is written by nobody any more, unless clocks differ by as much.
+const SAME_NOTE_TIME: TimeDelta = TimeDelta::hours(12);
 /// How many notes are looked at together.
 const PAGE: usize = 100;
 
@@ -50,9 +59,10 @@ fn received_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
     ObjectKey::new(format!("{RECEIVED}/{owner}/{upload_id}.json")).expect("ids make valid keys")
 }
 
-/// The key of a note while a track is made.
-fn making_key(owner: UserId, upload_id: Uuid, track_id: TrackId) -> ObjectKey {
-    ObjectKey::new(format!("{MAKING}/{owner}/{upload_id}/{track_id}.json"))
+/// The key of a note while a track is made, kept at this time.
+fn making_key(owner: UserId, upload_id: Uuid, track_id: TrackId, now: DateTime<Utc>) -> ObjectKey {
+    let period = now.timestamp().div_euclid(SAME_NOTE_TIME.num_seconds());
+    ObjectKey::new(format!("{MAKING}/{owner}/{upload_id}/{track_id}.{period}.json"))
         .expect("ids make valid keys")
 }
 
@@ -130,30 +140,32 @@ pub(crate) async fn recall(
     read(objects, &used_key(owner, upload_id)).await
 }
 
-/// Keeps one that was recalled just now, for a track that is about to be made of it.
+/// Keeps one that was recalled just now, for a track that is about to be made of it; the key of the
+/// note.
 pub(crate) async fn keep(
     objects: &dyn ObjectStorage,
-    owner: UserId,
-    upload_id: Uuid,
+    (owner, upload_id): (UserId, Uuid),
     track_id: TrackId,
     master: &Master,
-) -> Result<(), StorageError> {
-    write(objects, &making_key(owner, upload_id, track_id), master).await?;
-    objects.delete(&received_key(owner, upload_id)).await
+    now: DateTime<Utc>,
+) -> Result<ObjectKey, StorageError> {
+    let making = making_key(owner, upload_id, track_id, now);
+    write(objects, &making, master).await?;
+    objects.delete(&received_key(owner, upload_id)).await?;
+    Ok(making)
 }
 
-/// Keeps it for good: the track is there.
+/// Keeps it for good: the track that this note in `making/` was kept for is there.
 pub(crate) async fn made(
     objects: &dyn ObjectStorage,
-    owner: UserId,
-    upload_id: Uuid,
-    track_id: TrackId,
+    (owner, upload_id): (UserId, Uuid),
+    making: &ObjectKey,
     master: &Master,
 ) -> Result<(), StorageError> {
     write(objects, &used_key(owner, upload_id), master).await?;
     // Another track of the same upload may have failed and left it to be swept.
     objects.delete(&received_key(owner, upload_id)).await?;
-    objects.delete(&making_key(owner, upload_id, track_id)).await
+    objects.delete(making).await
 }
 
 /// Removes the uploads of which no track was made in time, and what is left of those that were
@@ -168,7 +180,7 @@ pub(crate) async fn sweep(
     while let Some((page, last)) = old_notes(objects, MAKING, after, now).await? {
         for note in page {
             match named_with_track(&note) {
-                Some((owner, id, track)) => settle(objects, owner, id, track, is_made).await?,
+                Some((upload, track)) => settle(objects, &note, upload, track, is_made).await?,
                 None => objects.delete(&note).await?,
             }
         }
@@ -177,39 +189,69 @@ pub(crate) async fn sweep(
     let (mut after, mut swept) = (None, 0);
     while let Some((page, last)) = old_notes(objects, RECEIVED, after, now).await? {
         for note in page {
-            // The note goes last, so that what is interrupted is begun again.
-            if let Some((owner, id)) = named(&note) {
-                objects.delete(&used_key(owner, id)).await?;
-                objects.delete(&master_key(owner, id)).await?;
+            let Some((owner, id)) = named(&note) else {
+                objects.delete(&note).await?;
+                continue;
+            };
+            // In this order: what goes on between two looks is there at the second.
+            if is_in_making(objects, owner, id).await? {
+                // It goes on from there, and its next note may be this one, written anew.
+                continue;
             }
-            objects.delete(&note).await?;
-            swept += 1;
+            if modified(objects, &used_key(owner, id)).await?.is_some() {
+                objects.delete(&note).await?;
+            } else if is_old(objects, &note, now).await? {
+                // The note goes last, so that what is interrupted is begun again.
+                objects.delete(&master_key(owner, id)).await?;
+                objects.delete(&note).await?;
+                swept += 1;
+            }
         }
         after = Some(last);
     }
     Ok(swept)
 }
 
-/// An upload that was kept for a track a day ago: for good where there is the track, and else as
-/// if it had been received just now, unless there is another track of it.
+/// An upload that was kept for a track a day ago, by this note: for good where there is the track,
+/// and else as if it had been received just now, unless there is another track of it.
 async fn settle(
     objects: &dyn ObjectStorage,
-    owner: UserId,
-    upload_id: Uuid,
+    making: &ObjectKey,
+    (owner, upload_id): (UserId, Uuid),
     track_id: TrackId,
     is_made: &IsMade,
 ) -> Result<(), StorageError> {
-    let making = making_key(owner, upload_id, track_id);
-    let Some(master) = read(objects, &making).await? else {
-        return objects.delete(&making).await;
+    let Some(master) = read(objects, making).await? else {
+        return objects.delete(making).await;
     };
     if is_made(track_id).await? {
-        return made(objects, owner, upload_id, track_id, &master).await;
+        return made(objects, (owner, upload_id), making, &master).await;
     }
-    if read(objects, &used_key(owner, upload_id)).await?.is_none() {
+    if modified(objects, &used_key(owner, upload_id)).await?.is_none() {
         remember(objects, owner, upload_id, &master).await?;
     }
-    objects.delete(&making).await
+    objects.delete(making).await
+}
+
+/// Whether a track may just be made of an upload.
+async fn is_in_making(
+    objects: &dyn ObjectStorage,
+    owner: UserId,
+    upload_id: Uuid,
+) -> Result<bool, StorageError> {
+    let making = folder(format!("{MAKING}/{owner}/{upload_id}"));
+    Ok(!objects.list(&making, None, 1).await?.is_empty())
+}
+
+/// Whether a note is there, and old enough to be swept. One that was looked up before may have been
+/// written anew since, by whoever found that its track was not made.
+async fn is_old(
+    objects: &dyn ObjectStorage,
+    note: &ObjectKey,
+    now: DateTime<Utc>,
+) -> Result<bool, StorageError> {
+    let modified = modified(objects, note).await?;
+    Ok(modified.is_some_and(|modified| now - modified >= KEPT_TIME))
 }
 
 /// Those of the next notes in a folder that are old enough to be swept, and the last that was
@@ -226,8 +268,7 @@ async fn old_notes(
     };
     let mut old = Vec::new();
     for note in page {
-        let modified = modified(objects, &note.key).await?;
-        if modified.is_some_and(|modified| now - modified >= KEPT_TIME) {
+        if is_old(objects, &note.key, now).await? {
             old.push(note.key);
         }
     }
@@ -242,10 +283,11 @@ fn named(note: &ObjectKey) -> Option<(UserId, Uuid)> {
 }
 
 /// Whose upload a note in `making/` is of, which, and for which track.
-fn named_with_track(note: &ObjectKey) -> Option<(UserId, Uuid, TrackId)> {
+fn named_with_track(note: &ObjectKey) -> Option<((UserId, Uuid), TrackId)> {
     let mut parts = note.as_str().strip_suffix(".json")?.rsplit('/');
-    let (track, id) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    Some((UserId(parts.next()?.parse().ok()?), id, TrackId(track)))
+    let track = parts.next()?.split('.').next()?.parse().ok()?;
+    let (id, owner) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(((UserId(owner), id), TrackId(track)))
 }
 
 fn folder(name: String) -> KeyPrefix {
@@ -299,175 +341,4 @@ pub(crate) fn storage_problem(error: &StorageError) -> Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use media::FileStorage;
-
-    use super::*;
-
-    const NINA: UserId = UserId(Uuid::from_u128(1));
-    const TRACK: TrackId = TrackId(Uuid::from_u128(70));
-    const OTHER: TrackId = TrackId(Uuid::from_u128(71));
-
-    /// Sweeps, while the store has these tracks.
-    async fn swept(objects: &FileStorage, tracks: &[TrackId], now: DateTime<Utc>) -> usize {
-        let tracks = tracks.to_vec();
-        let is_made = move |track| {
-            let is_made = tracks.contains(&track);
-            Box::pin(async move { Ok(is_made) }) as BoxFuture<'static, _>
-        };
-        sweep(objects, &is_made, now).await.unwrap()
-    }
-
-    async fn upload(objects: &FileStorage, id: Uuid) -> Master {
-        let key = master_key(NINA, id);
-        let stored = objects.put(&key, Box::pin(stream::iter([Ok(Bytes::from("sound"))]))).await;
-        let stored = stored.unwrap();
-        let master = Master {
-            object_key: key.as_str().to_owned(),
-            sha256: stored.sha256.to_string(),
-            size_bytes: stored.size_bytes,
-            media_type: "audio/wav".to_owned(),
-        };
-        remember(objects, NINA, id, &master).await.unwrap();
-        master
-    }
-
-    #[tokio::test]
-    async fn what_no_track_was_made_of_goes_after_a_day() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = FileStorage::open(home.path()).unwrap();
-        let (used, unused) = (Uuid::from_u128(7), Uuid::from_u128(8));
-        let master = upload(&objects, used).await;
-        upload(&objects, unused).await;
-        let now = Utc::now();
-        let recall = async |id, hours| {
-            super::recall(&objects, NINA, id, now + TimeDelta::hours(hours)).await.unwrap()
-        };
-        assert_eq!(recall(used, 0).await.as_ref(), Some(&master));
-        keep(&objects, NINA, used, TRACK, &master).await.unwrap();
-        made(&objects, NINA, used, TRACK, &master).await.unwrap();
-        assert!(recall(unused, 22).await.is_some());
-        assert!(recall(unused, 23).await.is_none(), "it is about to be swept");
-        assert_eq!(swept(&objects, &[], now + TimeDelta::hours(23)).await, 0);
-        assert!(objects.head(&master_key(NINA, unused)).await.is_ok());
-        assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 1);
-        assert!(objects.head(&master_key(NINA, unused)).await.is_err());
-        assert!(recall(unused, 0).await.is_none());
-        assert_eq!(recall(used, 10_000).await, Some(master));
-        assert!(objects.head(&master_key(NINA, used)).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_master_whose_upload_was_cut_short_goes_after_a_day() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = FileStorage::open(home.path()).unwrap();
-        let (cut, again) = (Uuid::from_u128(7), Uuid::from_u128(8));
-        let now = Utc::now();
-        for id in [cut, again] {
-            begin(&objects, NINA, id).await.unwrap();
-            let sound = Box::pin(stream::iter([Ok(Bytes::from("sound"))]));
-            objects.put(&master_key(NINA, id), sound).await.unwrap();
-            assert_eq!(recall(&objects, NINA, id, now).await.unwrap(), None);
-        }
-        let master = upload(&objects, again).await;
-        keep(&objects, NINA, again, TRACK, &master).await.unwrap();
-        made(&objects, NINA, again, TRACK, &master).await.unwrap();
-        assert_eq!(swept(&objects, &[], now + TimeDelta::hours(23)).await, 0);
-        assert!(objects.head(&master_key(NINA, cut)).await.is_ok());
-        assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 1);
-        assert!(objects.head(&master_key(NINA, cut)).await.is_err());
-        assert!(objects.head(&master_key(NINA, again)).await.is_ok());
-        assert!(objects.head(&received_key(NINA, cut)).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn what_was_broken_off_takes_nobodys_place_but_is_bounded() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = FileStorage::open(home.path()).unwrap();
-        for id in 0..BROKEN_UPLOADS_MAX {
-            assert!(!has_too_many(&objects, NINA).await.unwrap(), "{id}");
-            begin(&objects, NINA, Uuid::from_u128(id as u128)).await.unwrap();
-        }
-        assert!(has_too_many(&objects, NINA).await.unwrap());
-        forget(&objects, NINA, Uuid::nil()).await.unwrap();
-        assert!(!has_too_many(&objects, NINA).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_track_frees_the_place_of_its_upload() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = FileStorage::open(home.path()).unwrap();
-        let mut masters = Vec::new();
-        for id in 0..UNUSED_UPLOADS_MAX {
-            assert!(!has_too_many(&objects, NINA).await.unwrap(), "{id}");
-            masters.push(upload(&objects, Uuid::from_u128(id as u128)).await);
-        }
-        assert!(has_too_many(&objects, NINA).await.unwrap());
-        assert!(!has_too_many(&objects, UserId(Uuid::from_u128(2))).await.unwrap());
-        keep(&objects, NINA, Uuid::nil(), TRACK, &masters[0]).await.unwrap();
-        assert!(has_too_many(&objects, NINA).await.unwrap(), "there is no track yet");
-        made(&objects, NINA, Uuid::nil(), TRACK, &masters[0]).await.unwrap();
-        assert!(!has_too_many(&objects, NINA).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn what_was_kept_for_a_track_that_failed_can_be_used_again_and_goes_at_last() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = FileStorage::open(home.path()).unwrap();
-        let id = Uuid::from_u128(7);
-        let master = upload(&objects, id).await;
-        keep(&objects, NINA, id, TRACK, &master).await.unwrap();
-        let now = Utc::now();
-        let there =
-            async || recall(&objects, NINA, id, now).await.unwrap().as_ref() == Some(&master);
-        assert!(there().await, "the same command may come again");
-        assert_eq!(swept(&objects, &[], now + TimeDelta::hours(23)).await, 0);
-        assert!(objects.head(&making_key(NINA, id, TRACK)).await.is_ok());
-        // It is put back, and by the clock of this test that was a day before.
-        assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 1);
-        assert!(objects.head(&master_key(NINA, id)).await.is_err());
-        for folder in [MAKING, RECEIVED, "uploads"] {
-            let left = objects.list(&super::folder(folder.to_owned()), None, 10).await.unwrap();
-            assert!(left.is_empty(), "{left:?}");
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn an_upload_is_there_at_every_moment_while_a_track_is_made_of_it() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = FileStorage::open(home.path()).unwrap();
-        for id in (0..100).map(Uuid::from_u128) {
-            let master = upload(&objects, id).await;
-            let (writer, note) = (objects.clone(), master.clone());
-            let making = tokio::spawn(async move {
-                keep(&writer, NINA, id, TRACK, &note).await.unwrap();
-                made(&writer, NINA, id, TRACK, &note).await.unwrap();
-            });
-            while !making.is_finished() {
-                let recalled = recall(&objects, NINA, id, Utc::now()).await.unwrap();
-                assert_eq!(recalled.as_ref(), Some(&master));
-            }
-            making.await.unwrap();
-        }
-    }
-
-    /// The process may have died behind the append, and another track of the upload have failed.
-    #[tokio::test]
-    async fn what_a_track_was_made_of_is_kept_whatever_became_of_others() {
-        let home = tempfile::tempdir().unwrap();
-        let objects = FileStorage::open(home.path()).unwrap();
-        let id = Uuid::from_u128(7);
-        let master = upload(&objects, id).await;
-        for track in [OTHER, TRACK] {
-            keep(&objects, NINA, id, track, &master).await.unwrap();
-        }
-        for hours in [25, 50, 75] {
-            let now = Utc::now() + TimeDelta::hours(hours);
-            assert_eq!(swept(&objects, &[OTHER], now).await, 0, "after {hours} hours");
-            assert_eq!(recall(&objects, NINA, id, now).await.unwrap().as_ref(), Some(&master));
-        }
-        assert!(objects.head(&master_key(NINA, id)).await.is_ok());
-        let left = objects.list(&folder(MAKING.to_owned()), None, 10).await.unwrap();
-        assert!(left.is_empty() && !has_too_many(&objects, NINA).await.unwrap(), "{left:?}");
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Envelopes: recorded events opened for projectors, with their family and metadata decoded.
 
+use chrono::{DateTime, Utc};
 use event_schemas::analytics::PlayEvent;
 use event_schemas::audio::TrackEvent;
 use event_schemas::commerce::{EscrowEvent, ListingEvent, OrderEvent, PaymentEvent};
@@ -77,6 +78,13 @@ impl Envelope {
     /// Its place among all events.
     pub fn position(&self) -> Position {
         self.recorded.position
+    }
+
+    /// When it was recorded: what rows tell that are listed by position. When it was asked for is
+    /// another time, as of two requests the later may be recorded first; this one never runs
+    /// backwards along positions.
+    pub fn recorded_at(&self) -> DateTime<Utc> {
+        self.recorded.recorded_at
     }
 
     /// Its place among all events, as PostgreSQL keeps it.

@@ -90,12 +90,10 @@ fn teller() -> Box<dyn FnMut(RebuildProgress) + Send> {
     })
 }
 
-/// How much of the log is behind it, and what that says of the time left. Positions are no numbers
-/// of events, but how far one is between the first and the last is good enough for a guess.
+/// How much of the log is behind it, and what that says of the time left.
 fn line(progress: &RebuildProgress) -> String {
     let (model, events, rate) = (progress.model, progress.events, progress.events_per_second());
-    let share = progress.position.get() as f64 / progress.head.get().max(1) as f64;
-    let share = share.clamp(0.0, 1.0);
+    let share = progress.share();
     let left = progress.elapsed.as_secs_f64() * (1.0 - share) / share.max(f64::EPSILON);
     let percent = share * 100.0;
     format!("{model}: {events} events, {rate:.0}/s, {percent:.0} %, about {left:.0} s left")

@@ -66,11 +66,12 @@ pub(crate) async fn create(
     // decided here is decided below.
     let decided = Track::default().decide(create.clone());
     decided.map_err(|rejection| refused(CommandError::Rejected(rejection)))?;
-    let kept = keep(&*parts.objects, artist_id, upload_id, track_id, &master).await;
-    kept.map_err(|error| storage_problem(&error))?;
+    let upload = (artist_id, upload_id);
+    let kept = keep(&*parts.objects, upload, track_id, &master, api.now()).await;
+    let note = kept.map_err(|error| storage_problem(&error))?;
     let done = parts.handler.execute::<Track>(track_id, create, &command.context).await;
     let done = done.map_err(refused)?;
-    if let Err(error) = made(&*parts.objects, artist_id, upload_id, track_id, &master).await {
+    if let Err(error) = made(&*parts.objects, upload, &note, &master).await {
         // The track is there; the sweep does the rest.
         let error: &dyn std::error::Error = &error;
         tracing::warn!(%track_id, error, "the upload of a track stays counted for a day");

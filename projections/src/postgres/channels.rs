@@ -17,7 +17,7 @@ use crate::projection::{ApplyError, ModelId};
 use crate::query_error::QueryError;
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "channels", version: 1 };
+pub const MODEL: ModelId = ModelId { name: "channels", version: 2 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS channels (
@@ -64,7 +64,7 @@ impl ChannelsProjection {
                 .bind(event.channel_id.0)
                 .bind(event.author_id.0)
                 .bind(&event.text)
-                .bind(envelope.metadata.occurred_at)
+                .bind(envelope.recorded_at())
                 .bind(envelope.position_column())
                 .execute(to)
                 .await?;
@@ -90,7 +90,7 @@ impl ChannelsProjection {
                 .bind(event.channel_id.0)
                 .bind(&event.name)
                 .bind(event.owner_id.0)
-                .bind(envelope.metadata.occurred_at)
+                .bind(envelope.recorded_at())
                 .bind(position)
                 .execute(&mut *to)
                 .await?;
@@ -138,7 +138,7 @@ pub struct Channel {
     pub name: String,
     /// Whose it is.
     pub owner_id: UserId,
-    /// When it was opened.
+    /// When it was opened, as recorded.
     pub created_at: DateTime<Utc>,
 }
 
@@ -153,7 +153,7 @@ pub struct Message {
     pub author_id: UserId,
     /// What was said.
     pub text: String,
-    /// When.
+    /// When, as recorded.
     pub posted_at: DateTime<Utc>,
     /// Where its event is in the log.
     pub position: Position,
@@ -167,7 +167,7 @@ queries! {
 impl Channels {
     /// The channel with this id.
     pub async fn by_id(&self, channel: ChannelId) -> Result<Option<Channel>, QueryError> {
-        let row = query("SELECT * FROM channels_v1.channels WHERE channel_id = $1")
+        let row = query("SELECT * FROM channels_v2.channels WHERE channel_id = $1")
             .bind(channel.0)
             .fetch_optional(&self.pool)
             .await?;
@@ -177,7 +177,7 @@ impl Channels {
     /// Whether somebody is a member of the channel.
     pub async fn is_member(&self, channel: ChannelId, user: UserId) -> Result<bool, QueryError> {
         let row = query(
-            "SELECT EXISTS (SELECT 1 FROM channels_v1.members
+            "SELECT EXISTS (SELECT 1 FROM channels_v2.members
                             WHERE channel_id = $1 AND user_id = $2) AS member",
         )
         .bind(channel.0)
@@ -196,7 +196,7 @@ impl Channels {
     ) -> Result<Page<Channel>, QueryError> {
         let rows = query(
             "SELECT c.channel_id, c.name, c.owner_id, c.created_at, m.position
-             FROM channels_v1.members m JOIN channels_v1.channels c USING (channel_id)
+             FROM channels_v2.members m JOIN channels_v2.channels c USING (channel_id)
              WHERE m.user_id = $1 AND m.position < $2 ORDER BY m.position DESC LIMIT $3",
         )
         .bind(user.0)
@@ -215,7 +215,7 @@ impl Channels {
         size: PageSize,
     ) -> Result<HashMap<Uuid, Page<UserId>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-                       SELECT * FROM channels_v1.members
+                       SELECT * FROM channels_v2.members
                        WHERE channel_id = wanted.id AND position < $2
                        ORDER BY position DESC LIMIT $3) AS of_one";
         let channels = channels.iter().map(|channel| channel.0).collect();
@@ -231,7 +231,7 @@ impl Channels {
         size: PageSize,
     ) -> Result<HashMap<Uuid, Page<Message>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-                       SELECT * FROM channels_v1.messages
+                       SELECT * FROM channels_v2.messages
                        WHERE channel_id = wanted.id AND position < $2
                        ORDER BY position DESC LIMIT $3) AS of_one";
         let channels = channels.iter().map(|channel| channel.0).collect();
@@ -248,7 +248,7 @@ impl Channels {
         size: PageSize,
     ) -> Result<Vec<Message>, QueryError> {
         let rows = query(
-            "SELECT * FROM channels_v1.messages
+            "SELECT * FROM channels_v2.messages
              WHERE channel_id = $1 AND position > $2 AND position <= $3
              ORDER BY position LIMIT $4",
         )

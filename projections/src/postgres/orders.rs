@@ -18,7 +18,7 @@ use crate::projection::{ApplyError, ModelId};
 use crate::query_error::QueryError;
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "orders", version: 1 };
+pub const MODEL: ModelId = ModelId { name: "orders", version: 2 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS orders (
@@ -84,7 +84,7 @@ impl OrdersProjection {
             .bind(bigint(event.price.amount_minor)?)
             .bind(event.price.currency.to_string())
             .bind(event.delivery == DeliveryMode::OnApproval)
-            .bind(envelope.metadata.occurred_at)
+            .bind(envelope.recorded_at())
             .bind(envelope.position_column())
             .execute(&mut *to)
             .await?;
@@ -110,7 +110,7 @@ impl OrdersProjection {
         )
         .bind(order.0)
         .bind(envelope.position_column())
-        .bind(envelope.metadata.occurred_at)
+        .bind(envelope.recorded_at())
         .bind(envelope.recorded.event_type.as_str())
         .bind(change.reason)
         .execute(to)
@@ -249,7 +249,7 @@ pub struct Order {
     pub delivered_object_key: Option<String>,
     /// Why it came to nothing, when it did.
     pub reason: Option<String>,
-    /// When it was placed.
+    /// When it was placed, as recorded.
     pub placed_at: DateTime<Utc>,
 }
 
@@ -285,7 +285,7 @@ impl Order {
 pub struct OrderHistoryEntry {
     /// Where its event is in the log.
     pub position: Position,
-    /// When.
+    /// When, as recorded.
     pub at: DateTime<Utc>,
     /// What: the event's type.
     pub what: String,
@@ -301,7 +301,7 @@ queries! {
 impl Orders {
     /// The order with this id.
     pub async fn by_id(&self, order: OrderId) -> Result<Option<Order>, QueryError> {
-        let row = query("SELECT * FROM orders_v1.orders WHERE order_id = $1")
+        let row = query("SELECT * FROM orders_v2.orders WHERE order_id = $1")
             .bind(order.0)
             .fetch_optional(&self.pool)
             .await?;
@@ -311,9 +311,9 @@ impl Orders {
     /// The order with this id, and the position of what happened to it last.
     pub async fn as_of(&self, order: OrderId) -> Result<Option<(Order, Position)>, QueryError> {
         let row = query(
-            "SELECT o.*, (SELECT max(h.position) FROM orders_v1.history h
+            "SELECT o.*, (SELECT max(h.position) FROM orders_v2.history h
                           WHERE h.order_id = o.order_id) AS changed_at
-             FROM orders_v1.orders o WHERE order_id = $1",
+             FROM orders_v2.orders o WHERE order_id = $1",
         )
         .bind(order.0)
         .fetch_optional(&self.pool)
@@ -330,7 +330,7 @@ impl Orders {
     ) -> Result<HashMap<OrderId, Vec<OrderHistoryEntry>>, QueryError> {
         let ids: Vec<Uuid> = orders.iter().map(|order| order.0).collect();
         let rows =
-            query("SELECT * FROM orders_v1.history WHERE order_id = ANY ($1) ORDER BY position")
+            query("SELECT * FROM orders_v2.history WHERE order_id = ANY ($1) ORDER BY position")
                 .bind(ids)
                 .fetch_all(&self.pool)
                 .await?;
@@ -349,7 +349,7 @@ impl Orders {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Order>, QueryError> {
-        let sql = "SELECT * FROM orders_v1.orders WHERE buyer_id = $1 AND position < $2
+        let sql = "SELECT * FROM orders_v2.orders WHERE buyer_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
         self.page(sql, buyer.0, after, size).await
     }
@@ -361,7 +361,7 @@ impl Orders {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Order>, QueryError> {
-        let sql = "SELECT * FROM orders_v1.orders WHERE seller_id = $1 AND position < $2
+        let sql = "SELECT * FROM orders_v2.orders WHERE seller_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
         self.page(sql, seller.0, after, size).await
     }

@@ -54,9 +54,7 @@ impl TracksProjection {
         let Event::Track(event) = &envelope.event else {
             return Ok(());
         };
-        // Not when it was asked for: of two requests the later may be recorded first, and lists go
-        // by position. This time never runs backwards along positions.
-        let at = envelope.recorded.recorded_at;
+        let at = envelope.recorded_at();
         let statement = match event {
             TrackEvent::TrackCreated(event) => query(
                 "INSERT INTO tracks (track_id, artist_id, title, tags, status, master_object_key,

@@ -50,6 +50,12 @@ impl RebuildProgress {
     pub fn events_per_second(&self) -> f64 {
         self.events as f64 / self.elapsed.as_secs_f64().max(f64::EPSILON)
     }
+
+    /// How much of the log is behind it, from 0 to 1. Positions are no numbers of events, but how
+    /// far one is between the first and the last is good enough for a guess.
+    pub fn share(&self) -> f64 {
+        (self.position.get() as f64 / self.head.get().max(1) as f64).min(1.0)
+    }
 }
 
 /// Why a rebuild did not come to its end. The live model is as it was.

@@ -131,7 +131,8 @@ impl Lane {
                 on_poison: OnPoison::Park,
                 cancel: self.supervisor.cancel.clone(),
             };
-            let built = rebuild.run(Box::new(|_| {}));
+            let watermarks = self.supervisor.watermarks.clone();
+            let built = rebuild.run(Box::new(move |progress| watermarks.building(progress)));
             match lease::kept(connection, built).await {
                 Err(RebuildError::Cancelled) => return Ok(None),
                 built => built?,

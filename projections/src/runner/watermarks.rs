@@ -5,21 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use event_store::Position;
-use sqlx::PgPool;
+use event_store::{EventStore, Position};
+use sqlx::{PgConnection, PgPool};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
+use crate::mark;
 use crate::projection::ModelId;
 use crate::query_error::is_undefined;
-use crate::runner::checkpoint::{self, Checkpoint, Reached};
+use crate::runner::checkpoint::{self, Checkpoint, Reached, Standing};
+use crate::runner::rebuild::RebuildProgress;
 
 /// How often a process that does not run the projection looks at its checkpoint.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long a process that does not run the projection goes by what it saw of its log.
 const LOG_KNOWN_TIME: Duration = Duration::from_millis(250);
+
+/// How long such a process goes by having found in the store what the model knows its log by.
+const LOG_FOUND_TIME: Duration = Duration::from_secs(5);
+
+/// How long the store may take to be asked for that.
+const FIND_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How often an idle projection looks at the log, or at its lease, while somebody waits for it.
 pub(crate) const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
@@ -32,8 +40,21 @@ pub struct Watermarks {
     waiting: Arc<AtomicUsize>,
     /// Of which log the local ones are; those that nobody has looked at yet are not in it.
     looks: Arc<watch::Sender<HashMap<ModelId, OfLog>>>,
-    /// Whether the rows of the others say another log, and when that was seen.
-    seen: Arc<tokio::sync::Mutex<HashMap<ModelId, (Instant, bool)>>>,
+    /// How far the first builds of models are that this process makes.
+    builds: Arc<watch::Sender<HashMap<ModelId, RebuildProgress>>>,
+    /// Of which log the others are.
+    seen: Arc<tokio::sync::Mutex<HashMap<ModelId, Seen>>>,
+    /// Where a process that runs no projection looks for itself of which log they are.
+    store: Option<Arc<dyn EventStore>>,
+}
+
+/// What was seen of a model's log where nobody in this process runs it.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: Instant,
+    is_foreign: bool,
+    /// When the store was asked last, and had what the model knows its log by.
+    found_at: Option<Instant>,
 }
 
 /// Of which log a model is, as whoever runs it has seen.
@@ -81,7 +102,16 @@ impl Watermarks {
 
     pub(crate) fn local(pool: PgPool, local: HashMap<ModelId, watch::Receiver<Position>>) -> Self {
         let (waiting, looks, seen) = (Arc::default(), Arc::default(), Arc::default());
-        Self { pool, local: Arc::new(local), waiting, looks, seen }
+        let builds = Arc::default();
+        Self { pool, local: Arc::new(local), waiting, looks, builds, seen, store: None }
+    }
+
+    /// The same, for a process that has this store: it looks there itself whether models are of its
+    /// log, now and then. Their rows tell of the log that whoever ran them saw, which may be long
+    /// ago.
+    #[must_use]
+    pub fn looking_at(self, store: Arc<dyn EventStore>) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     /// How far the model has come; [`Position::START`] when it was never built, or is of
@@ -99,8 +129,8 @@ impl Watermarks {
     }
 
     /// That the model is of the log that is there: by who runs it in this process, who after a
-    /// start is waited for until then; elsewhere by its row in PostgreSQL, which is looked at now
-    /// and then.
+    /// start is waited for until then; elsewhere by its row in PostgreSQL, and by the store where
+    /// there is one to look at, now and then.
     ///
     /// # Errors
     /// [`WaitError::AnotherLog`] when it is not, [`WaitError::NotLookedAt`] when the time is up
@@ -110,7 +140,7 @@ impl Watermarks {
             return Ok(());
         }
         // A rebuild beside this process mends the row, and the loop here sees that only later.
-        if self.is_row_foreign(model).await? {
+        if self.is_foreign(model).await? {
             return Err(WaitError::AnotherLog { model });
         }
         Ok(())
@@ -126,22 +156,47 @@ impl Watermarks {
         }
     }
 
-    /// Whether the model's row says that it is of another log; all who ask at once wait for one
-    /// look.
-    async fn is_row_foreign(&self, model: ModelId) -> Result<bool, sqlx::Error> {
+    /// Whether the model's row says that it is of another log, or the store does; all who ask at
+    /// once wait for one look. A store that is away for a while takes nothing back.
+    async fn is_foreign(&self, model: ModelId) -> Result<bool, WaitError> {
         let mut seen = self.seen.lock().await;
-        if let Some((at, is_foreign)) = seen.get(&model)
-            && at.elapsed() < LOG_KNOWN_TIME
+        let last = seen.get(&model).copied();
+        if let Some(last) = last
+            && last.at.elapsed() < LOG_KNOWN_TIME
         {
-            return Ok(*is_foreign);
+            return Ok(last.is_foreign);
         }
         let mut connection = self.pool.acquire().await?;
-        let is_foreign = match checkpoint::reached(&mut connection, model).await {
-            Err(error) if is_undefined(&error) => false,
-            reached => reached? == Some(Reached::OfAnotherLog),
+        let reached = match checkpoint::reached(&mut connection, model).await {
+            Err(error) if is_undefined(&error) => None,
+            reached => reached?,
         };
-        seen.insert(model, (Instant::now(), is_foreign));
+        let mut is_foreign = reached == Some(Reached::OfAnotherLog);
+        let mut found_at = last.and_then(|last| last.found_at);
+        if let (Some(store), Some(_), false) = (&self.store, reached, is_foreign)
+            && found_at.is_none_or(|at| at.elapsed() >= LOG_FOUND_TIME)
+        {
+            let log = find_log(&**store, &mut connection, model).await?;
+            is_foreign = log == Some(OfLog::Another);
+            if log.is_none() && found_at.is_none() {
+                return Err(WaitError::NotLookedAt { model });
+            }
+            found_at = (!is_foreign).then(Instant::now);
+        }
+        seen.insert(model, Seen { at: Instant::now(), is_foreign, found_at });
         Ok(is_foreign)
+    }
+
+    /// How far the first build of the model is, where this process makes it.
+    pub fn build(&self, model: ModelId) -> Option<RebuildProgress> {
+        self.builds.borrow().get(&model).copied()
+    }
+
+    /// The first build of a model has come so far.
+    pub(crate) fn building(&self, progress: RebuildProgress) {
+        self.builds.send_modify(|builds| {
+            builds.insert(progress.model, progress);
+        });
     }
 
     /// Whoever runs the model has seen of which log it is.
@@ -203,6 +258,22 @@ impl Watermarks {
             sleep_until(next).await;
         }
     }
+}
+
+/// Of which log the store has it that the model is; `None` when it does not say.
+async fn find_log(
+    store: &dyn EventStore,
+    connection: &mut PgConnection,
+    model: ModelId,
+) -> Result<Option<OfLog>, sqlx::Error> {
+    let Some(Standing { position, mark }) = checkpoint::load(connection, model).await? else {
+        return Ok(Some(OfLog::This));
+    };
+    Ok(match timeout(FIND_TIME_MAX, mark::check(store, position, mark)).await {
+        Ok(Ok(())) => Some(OfLog::This),
+        Ok(Err(error)) if error.is_of_the_log() => Some(OfLog::Another),
+        _ => None,
+    })
 }
 
 /// Counts a waiting reader for as long as it waits.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::Position;
+use event_store::{EventStore, Position};
 use projections::postgres::Models;
 use projections::postgres::profiles::{MODEL, ProfilesProjection};
 use projections::runner::Status;
@@ -134,6 +134,33 @@ async fn hold_lease(pool: &PgPool) -> PgConnection {
         .await
         .expect("the lease is free");
     lease
+}
+
+#[tokio::test]
+async fn who_runs_no_model_looks_in_the_store_whose_log_it_is() {
+    let pool = database::fresh().await;
+    let store = filled(&pool).await;
+    let looking_at = |store: &Arc<MemoryStore>| {
+        Watermarks::remote(pool.clone()).looking_at(Arc::clone(store) as Arc<dyn EventStore>)
+    };
+    let of_it = looking_at(&store);
+    of_it.check_log(MODEL, LIMIT).await.expect("it is of this log");
+    // Nobody has run the model since the log is another one: its row says nothing of that.
+    let other = MemoryStore::new();
+    let asked = looking_at(&other).check_log(MODEL, LIMIT).await;
+    assert!(matches!(asked, Err(WaitError::AnotherLog { model: MODEL })), "{asked:?}");
+    assert!(!row(&pool).await.is_of_another_log());
+    for handle in ["eve", "fay", "gus", "hal"] {
+        register(&other, handle);
+    }
+    let asked = looking_at(&other).check_log(MODEL, LIMIT).await;
+    assert!(matches!(asked, Err(WaitError::AnotherLog { model: MODEL })), "{asked:?}");
+
+    // Who has not looked yet waits for the store; who has goes by that.
+    store.away(true);
+    let asked = looking_at(&store).check_log(MODEL, LIMIT).await;
+    assert!(matches!(asked, Err(WaitError::NotLookedAt { model: MODEL })), "{asked:?}");
+    of_it.check_log(MODEL, LIMIT).await.expect("it was seen to be of this log");
 }
 
 #[tokio::test]

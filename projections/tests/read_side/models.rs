@@ -250,24 +250,30 @@ async fn a_channel_has_members_and_pages_of_messages() {
         let message_id = MessageId(Uuid::new_v4());
         let (author_id, text) = (guest, format!("message {number}"));
         let posted = MessagePosted { message_id, channel_id, author_id, text };
-        stage.store.put::<MessageEvent>(message_id, posted);
+        // Whoever asked first was recorded last.
+        let asked = Utc::now() - TimeDelta::hours(number);
+        stage.store.put_at::<MessageEvent>(message_id, posted, asked);
     }
     stage.caught_up().await;
     let channels = &stage.models.channels;
-    let mut texts = Vec::new();
+    let (mut texts, mut times) = (Vec::new(), Vec::new());
     let mut after = None;
     loop {
         let mut pages =
             channels.messages_of(&[channel_id], after, size(2)).await.expect("they are read");
         let page = pages.remove(&channel_id.0).expect("something was said");
         after = page.next();
-        texts.extend(page.into_rows().into_iter().map(|message| message.text));
+        for message in page.into_rows() {
+            texts.push(message.text);
+            times.push(message.posted_at);
+        }
         if after.is_none() {
             break;
         }
     }
     let expected: Vec<_> = (0..5).rev().map(|number| format!("message {number}")).collect();
     assert_eq!(texts, expected);
+    assert!(times.is_sorted_by(|one, next| one >= next), "{times:?}");
     let members = channels.members_of(&[channel_id], None, size(10)).await.expect("they are read");
     assert_eq!(members[&channel_id.0].clone().into_rows(), [guest, owner_id]);
     put(ChannelMemberLeft { channel_id, user_id: guest }.into());

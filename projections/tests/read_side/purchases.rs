@@ -1,5 +1,6 @@
 //! A purchase in the models of listings, orders and balances, when it goes well and when not.
 
+use chrono::{TimeDelta, Utc};
 use event_schemas::commerce::*;
 use event_schemas::*;
 use event_store::Position;
@@ -80,7 +81,9 @@ impl<'a> Purchase<'a> {
             payment_method,
             delivery,
         };
-        self.order(placed);
+        // Asked for long before: what is shown is when it was recorded.
+        let asked = Utc::now() - TimeDelta::hours(1);
+        self.stage.store.put_at::<OrderEvent>(self.order_id, placed, asked);
     }
 
     fn order(&self, event: impl Into<OrderEvent>) -> Position {
@@ -135,6 +138,7 @@ impl<'a> Purchase<'a> {
 #[tokio::test]
 async fn a_purchase_reads_right_at_every_step() {
     let stage = Stage::new().await;
+    let began = Utc::now() - TimeDelta::minutes(1);
     let purchase = Purchase::listed(&stage);
     let (order_id, listing_id, buyer_id) =
         (purchase.order_id, purchase.listing_id, purchase.buyer_id);
@@ -164,11 +168,13 @@ async fn a_purchase_reads_right_at_every_step() {
     assert_eq!((other.status, other.sold), (ListingStatus::Sold, 0), "the track is sold out");
     let history = purchase.history().await;
     assert_eq!(history.len(), 7);
+    assert!(history.is_sorted_by_key(|entry| entry.at) && history[0].at >= began, "{history:?}");
     assert_eq!((history[3].position, history[3].what.as_str()), (delivered, "OrderDelivered"));
     let orders = &stage.models.orders;
     let bought = orders.of_buyer(buyer_id, None, size(10)).await.expect("they are read");
     let sold = orders.of_seller(purchase.seller_id, None, size(10)).await.expect("they are read");
     assert_eq!(bought, sold);
+    assert_eq!(bought.rows[0].1.placed_at, history[0].at);
     assert_eq!(bought.into_rows()[0].delivered_object_key.as_deref(), Some("masters/one"));
     stage.end().await;
 }

@@ -102,7 +102,7 @@ impl Feed {
                     channel_id: event.channel_id,
                     author_id: event.author_id,
                     text: event.text.clone(),
-                    posted_at: envelope.metadata.occurred_at,
+                    posted_at: envelope.recorded_at(),
                     position: envelope.position(),
                 }))
             }

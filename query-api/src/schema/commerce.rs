@@ -252,7 +252,7 @@ impl Order {
         self.0.reason.as_deref()
     }
 
-    /// When it was placed.
+    /// When it was placed, as recorded: orders are listed by it.
     async fn placed_at(&self) -> DateTime<Utc> {
         self.0.placed_at
     }
@@ -293,7 +293,7 @@ pub fn bought_object_key(order: &postgres::Order) -> Option<&str> {
 pub struct OrderHistoryEntry {
     /// Its place among all that happens.
     position: String,
-    /// When.
+    /// When, as recorded.
     at: DateTime<Utc>,
     /// What: the event's type.
     what: String,

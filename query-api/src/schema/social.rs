@@ -55,7 +55,7 @@ impl Channel {
         Ok(User(Reader::of(context).person(self.0.owner_id).await?))
     }
 
-    /// When it was opened.
+    /// When it was opened, as recorded.
     async fn created_at(&self) -> DateTime<Utc> {
         self.0.created_at
     }
@@ -107,7 +107,7 @@ impl Message {
         &self.0.text
     }
 
-    /// When.
+    /// When, as recorded: messages are listed by it.
     async fn posted_at(&self) -> DateTime<Utc> {
         self.0.posted_at
     }

@@ -7,6 +7,7 @@ use event_schemas::{ChannelId, UserId};
 use event_store::Position;
 use futures::future::join_all;
 use futures::{Stream, StreamExt as _};
+use projections::PageSize;
 use projections::postgres::Message;
 use query_api::failure::Failure;
 use query_api::live::Hub;
@@ -76,6 +77,22 @@ async fn a_slow_subscriber_loses_nothing_and_gets_nothing_twice() {
     let (more, by_late) = tokio::join!(more, heard(&mut late, 351));
     let expected: Vec<_> = said[250..].iter().chain([&one_more]).chain(&more).copied().collect();
     assert_eq!(by_late, expected);
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_message_has_the_same_time_while_it_is_heard_and_when_it_is_read_later() {
+    let stage = Stage::new().await;
+    let nina = stage.user("nina", Role::Artist).await;
+    let channel = stage.channel(nina).await;
+    let hub = Hub::start(Arc::clone(&stage.store), stage.stop.clone());
+    let mut stream = listen(&stage, &hub, (channel, nina), None).await;
+    let said = stage.say(channel, nina, "hello").await;
+    let heard = timeout(PATIENCE, stream.next()).await.expect("it comes").unwrap().unwrap();
+    stage.caught_up().await;
+    let (channels, size) = (&stage.models.channels, PageSize::clamped(10));
+    let read = channels.messages_between(channel, Position::START, said, size).await.unwrap();
+    assert_eq!(read, [heard]);
     stage.end().await;
 }
 

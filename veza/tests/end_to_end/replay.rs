@@ -150,7 +150,7 @@ async fn a_rebuild_that_is_given_up_or_killed_leaves_the_live_model() {
         eventually("it is under way", async || models::shadows(&pool).await == 1).await;
         let second = replay(&platform, &["rebuild", "orders"]).await;
         assert_eq!(second.code, Some(1), "{second:?}");
-        assert_eq!(second.err, "veza-replay: orders_v1 is being rebuilt already\n");
+        assert_eq!(second.err, "veza-replay: orders_v2 is being rebuilt already\n");
 
         let pid = under_way.id().unwrap().to_string();
         Command::new("kill").args([signal, &pid]).status().await.unwrap();
@@ -221,8 +221,8 @@ async fn it_ends_as_it_says_it_does() {
         (1, "stream order-1 is not there", &["events", "order-1"]),
         (1, "stream order-1 is not there", &["state", "order-1", "--at", "7"]),
         (1, "saga saga-checkout-1 is not there", &["resume", "saga-checkout-1"]),
-        (1, "nothing of key x is parked in orders_v1", &["retry", "orders", "x"]),
-        (1, "nothing is parked in orders_v1", &["retry", "orders", "--all"]),
+        (1, "nothing of key x is parked in orders_v2", &["retry", "orders", "x"]),
+        (1, "nothing is parked in orders_v2", &["retry", "orders", "--all"]),
         (2, "required arguments were not provided", &["retry", "orders"]),
         (
             2,

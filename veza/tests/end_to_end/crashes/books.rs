@@ -138,7 +138,7 @@ async fn balances_agree(
 
 async fn orders_agree(pool: &PgPool, orders: &BTreeMap<String, Order>) {
     type Row = (String, String, String, String);
-    let sql = "SELECT order_id::text, status, escrow, payment FROM orders_v1.orders
+    let sql = "SELECT order_id::text, status, escrow, payment FROM orders_v2.orders
                ORDER BY order_id::text";
     let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(pool).await.unwrap();
     let expected = orders.iter().map(|(id, order)| {

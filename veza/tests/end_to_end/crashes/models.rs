@@ -39,7 +39,7 @@ pub async fn have_caught_up(platform: &Platform, log: &Log) {
     assert_eq!(plays.unwrap_or(0), i64::try_from(played).unwrap(), "plays");
 
     let messages: Vec<(String, String)> =
-        sqlx::query_as("SELECT message_id::text, text FROM channels_v1.messages")
+        sqlx::query_as("SELECT message_id::text, text FROM channels_v2.messages")
             .fetch_all(pool)
             .await
             .unwrap();
