@@ -1,8 +1,8 @@
 //! What happens now: one subscription of the store feeds every subscriber of this process.
 //!
 //! A subscriber follows one topic. What it has not taken yet waits in a bounded queue; when that is
-//! full it is told so, follows anew, and reads what it has missed from the model. The hub's
-//! position makes that exact: what came up to it is in the past, what comes after it will be
+//! full it is told so, follows anew, and reads what it has missed from the model. The log's head as
+//! it follows makes that exact: what came up to it is in the past, what comes after it will be
 //! delivered.
 
 pub mod messages;
@@ -55,6 +55,7 @@ impl Topic {
 
 /// Follows the store for everybody.
 pub struct Hub {
+    store: Arc<dyn EventStore>,
     state: Mutex<State>,
     /// Becomes true once the position is known, and errs once the hub has stopped.
     began: watch::Receiver<bool>,
@@ -71,19 +72,19 @@ impl Hub {
     pub fn start(store: Arc<dyn EventStore>, stop: CancellationToken) -> Arc<Self> {
         let (sender, began) = watch::channel(false);
         let state = State { position: Position::START, topics: HashMap::new() };
-        let hub = Arc::new(Self { state: Mutex::new(state), began });
+        let hub = Arc::new(Self { store, state: Mutex::new(state), began });
         let running = Arc::clone(&hub);
         tokio::spawn(async move {
-            stop.run_until_cancelled(running.run(&*store, &sender)).await;
+            stop.run_until_cancelled(running.run(&sender)).await;
             // Without senders every follower's stream ends.
             running.state().topics.clear();
         });
         hub
     }
 
-    async fn run(&self, store: &dyn EventStore, began: &watch::Sender<bool>) {
+    async fn run(&self, began: &watch::Sender<bool>) {
         let head = loop {
-            match store.head().await {
+            match self.store.head().await {
                 Ok(head) => break head,
                 Err(error) => tracing::warn!(%error, "the event store can't be followed yet"),
             }
@@ -97,7 +98,8 @@ impl Hub {
                 Position::START => SubscribeFrom::Start,
                 position => SubscribeFrom::After(position),
             };
-            match store.subscribe_all(from, Some(Filter::stream_prefixes(STREAMS))).await {
+            let filter = Filter::stream_prefixes(STREAMS);
+            match self.store.subscribe_all(from, Some(filter)).await {
                 Ok(mut deliveries) => loop {
                     match deliveries.next().await {
                         Some(Ok(Delivery::Event(event))) => self.publish(event),
@@ -147,6 +149,8 @@ impl Hub {
     }
 
     /// Follows a topic from the position that is returned: what is behind it will be delivered.
+    /// It is the log's head, so that what was just appended is in the past; where the store can't
+    /// be asked, as far as was delivered.
     ///
     /// # Errors
     /// When the store can't be followed, or the process stops.
@@ -156,6 +160,17 @@ impl Hub {
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return Err(Failure::NotYetVisible),
         }
+        let (following, position) = self.add(topic)?;
+        // Asked after it is followed: between the two nothing is lost.
+        let head = match timeout(HUB_TIME_MAX, self.store.head()).await {
+            Ok(Ok(head)) => head.max(position),
+            Ok(Err(_)) | Err(_) => position,
+        };
+        Ok((following, head))
+    }
+
+    /// A follower, and up to where has been delivered already.
+    fn add(self: &Arc<Self>, topic: Topic) -> Result<(Following, Position), Failure> {
         let mut state = self.state();
         if state.topics.len() >= TOPICS_MAX && !state.topics.contains_key(&topic) {
             return Err(Failure::Overloaded);
@@ -163,9 +178,7 @@ impl Hub {
         let sender =
             state.topics.entry(topic).or_insert_with(|| broadcast::Sender::new(EVENTS_WAITING_MAX));
         let events = sender.subscribe();
-        let position = state.position;
-        drop(state);
-        Ok((Following { events, topic, hub: Arc::clone(self) }, position))
+        Ok((Following { events, topic, hub: Arc::clone(self) }, state.position))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -114,7 +114,6 @@ async fn an_order_is_told_as_it_is_and_after_each_change() {
     let stage = Stage::new().await;
     let (nina, otis) = (UserId(Uuid::new_v4()), UserId(Uuid::new_v4()));
     let order_id = stage.order(otis, nina).await;
-    stage.caught_up().await;
     let mut socket = Socket::of(&stage, &stage.token(otis, Role::Listener)).await;
     socket.subscribe("a", ORDER, json!({ "id": order_id })).await;
     let told =
@@ -161,7 +160,6 @@ async fn queries_and_what_is_wrong_with_them_are_answered_on_a_socket() {
     }
     let nina = stage.user("nina", Role::Artist).await;
     let channel = stage.channel(nina).await;
-    stage.caught_up().await;
     let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
     for number in 0..51 {
         socket.subscribe(&format!("s{number}"), MESSAGES, json!({ "id": channel })).await;
@@ -268,7 +266,6 @@ async fn a_subscription_costs_less_than_a_query_may_and_ends_when_it_hangs() {
     let nina = stage.user("nina", Role::Artist).await;
     stage.track(nina, "Song").await;
     let channel = stage.channel(nina).await;
-    stage.caught_up().await;
     let costly = |first: u32| {
         format!(
             "subscription($id: UUID!, $after: String) {{
