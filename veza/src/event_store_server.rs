@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use event_store::grpc::{self, ServeOptions};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
@@ -20,6 +19,7 @@ use crate::personal;
 use crate::run_file::RunFile;
 use crate::scavenging::{SCAVENGE_EVERY, scavenge_every};
 use crate::scrubbing::{SCRUB_EVERY, scrub_every};
+use crate::taking_over::listen;
 
 /// The data folder and the address when nobody names others.
 const DATA: &str = "./veza-data";
@@ -142,9 +142,8 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     if !args.insecure && !args.listen.ip().is_loopback() {
         bail!("{} can be reached from other machines: say --insecure to mean it", args.listen);
     }
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", args.listen))?;
+    let listener = listen(args.listen).await;
+    let listener = listener.with_context(|| format!("can't listen on {}", args.listen))?;
     data_folder::open(&args.data)?;
     let folder = args.data.join("events");
     let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);

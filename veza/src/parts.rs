@@ -22,7 +22,7 @@ use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::run_file;
 use crate::scavenging::scavenge_every;
 use crate::scrubbing::scrub_every;
-use crate::taking_over::when_free;
+use crate::taking_over::{listen, when_free};
 use crate::{open_files, personal};
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
@@ -57,31 +57,6 @@ enum Engine {
     Elsewhere(Arc<ClientStore>),
 }
 
-/// The ports of a process, listened on and not served yet.
-pub struct Ports {
-    /// Its HTTP door's.
-    pub http: TcpListener,
-    /// That of its event store's gRPC, where it has the store.
-    pub event_store: Option<TcpListener>,
-}
-
-impl Ports {
-    /// Listens on them.
-    ///
-    /// # Errors
-    /// When one is in use, or none of this machine's.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
-        let http = bind(config.http, "http").await?;
-        let event_store = match &config.event_store {
-            StoreSetting::Embedded => {
-                Some(bind(config.event_store_listen, "event_store_listen").await?)
-            }
-            StoreSetting::Cluster(_) => None,
-        };
-        Ok(Self { http, event_store })
-    }
-}
-
 /// Opens the store of a folder, also right after the process that had it open was killed.
 ///
 /// # Errors
@@ -92,31 +67,37 @@ pub async fn open_when_free(options: &EmbeddedOptions) -> Result<EmbeddedStore, 
 }
 
 impl Events {
-    /// Opens the store that the settings name, for a process that serves; the embedded one serves
-    /// others over gRPC until `closing`, on its port of `ports`.
+    /// Opens the store that the settings name, for a process that serves, and the port of its HTTP
+    /// door; the embedded store serves others over gRPC until `closing`.
     ///
     /// # Errors
     /// When its folder is in use and stays so, a port is, or it can't be reached for a minute.
     pub async fn open(
         config: &Config,
-        ports: anyhow::Result<Ports>,
         closing: CancellationToken,
     ) -> anyhow::Result<(Self, TcpListener)> {
         if let StoreSetting::Cluster(connection_string) = &config.event_store {
             let store = ClientStore::new(connection_string).context("the setting event_store")?;
-            let http = ports?.http;
+            let http = bind(config.http, "http").await?;
             reached(&store).await?;
             say("event store  the one of the setting event_store");
             let events = Self::of(Engine::Elsewhere(Arc::new(store)), config).await?;
             return Ok((events, http));
         }
         let folder = config.data.join("events");
-        // Where the folder is another process's, that is why its ports are in use. But nothing is
-        // made in a folder that is new.
-        let ports = if folder.is_dir() { ports } else { Ok(ports?) };
-        let options = config.encryption.options(&folder)?;
-        let store = Arc::new(open_when_free(&options).await?);
-        let Ports { http, event_store } = match ports {
+        let opening = async {
+            let options = config.encryption.options(&folder)?;
+            anyhow::Ok(Arc::new(open_when_free(&options).await?))
+        };
+        // Where the folder is another process's, that is why its ports are in use; they are waited
+        // for together. But nothing is made in a folder that is new.
+        let (ports, store) = if folder.is_dir() {
+            tokio::join!(bind_all(config), opening)
+        } else {
+            (Ok(bind_all(config).await?), opening.await)
+        };
+        let store = store?;
+        let (http, listener) = match ports {
             Ok(ports) => ports,
             Err(error) => {
                 store.close().await?;
@@ -128,7 +109,6 @@ impl Events {
         scrub_every(&store, config.event_store_scrub_every, &closing);
         let connections_max = open_files::event_store_connections();
         let options = ServeOptions { connections_max, ..ServeOptions::default() };
-        let listener = event_store.context("the event store has no port")?;
         let serving = grpc::serve(listener, Arc::clone(&store) as _, options, closing)?;
         say(format_args!("event store  {}, gRPC on {}", folder.display(), serving.local_addr()));
         let engine = Engine::Embedded { store, serving: Some(serving) };
@@ -327,9 +307,15 @@ pub fn open_objects(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStorage>> {
     Ok(Arc::new(storage))
 }
 
+/// Listens for a process that has the event store: for its HTTP door, and for gRPC.
+async fn bind_all(config: &Config) -> anyhow::Result<(TcpListener, TcpListener)> {
+    let http = bind(config.http, "http");
+    tokio::try_join!(http, bind(config.event_store_listen, "event_store_listen"))
+}
+
 /// Listens on the address of a setting.
 async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
+    let listener = listen(address).await;
     listener.with_context(|| format!("can't listen on {address} (setting {setting})"))
 }
 

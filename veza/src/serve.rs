@@ -29,7 +29,7 @@ use crate::disk_reserve::DiskReserve;
 use crate::doors::Door;
 use crate::keys::Keys;
 use crate::outbox::Outbox;
-use crate::parts::{self, Database, Events, Ports};
+use crate::parts::{self, Database, Events};
 use crate::read_side::{Engines, ReadSide};
 use crate::readiness::Readiness;
 use crate::run_file::RunFile;
@@ -89,9 +89,8 @@ impl Platform {
         draining: &CancellationToken,
     ) -> anyhow::Result<()> {
         open_files::raise();
-        let ports = Ports::bind(config).await;
         data_folder::open(&config.data)?;
-        let (events, listener) = Events::open(config, ports, self.closing.clone()).await?;
+        let (events, listener) = Events::open(config, self.closing.clone()).await?;
         let events = self.events.insert(events);
         let (store, event_store) = (events.store(), events.listens_on());
         let sealed = events.sealed();

@@ -1,12 +1,15 @@
 //! Taking over what another process may be just letting go.
 
 use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
-/// How long a process that was killed may still hold its locks: the kernel lets go of them only
-/// once it has cleared the memory away.
+/// How long a process that was killed may still hold its locks and ports: the kernel lets go of
+/// them only once it has cleared the memory away.
 const LET_GO_TIME_MAX: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(25);
 
@@ -28,6 +31,15 @@ pub async fn when_free<T, E: Display>(
             opened => return opened,
         }
     }
+}
+
+/// Listens on the address; while its port is in use, again for two seconds.
+///
+/// # Errors
+/// What the last attempt told.
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let bind = async || TcpListener::bind(address).await;
+    when_free(bind, |error| error.kind() == io::ErrorKind::AddrInUse).await
 }
 
 #[cfg(test)]

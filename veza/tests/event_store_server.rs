@@ -87,8 +87,21 @@ async fn a_folder_that_is_just_let_go_is_waited_for() {
     std::fs::create_dir(data.path().join("events")).unwrap();
     let held = std::fs::File::create(data.path().join("events/LOCK")).unwrap();
     held.lock().unwrap();
+    starts_once_let_go(&data, command(&data, "127.0.0.1:0"), held).await;
+}
+
+/// The same of a port.
+#[tokio::test]
+async fn a_port_that_is_just_let_go_is_waited_for() {
+    let data = tempfile::tempdir().unwrap();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = held.local_addr().unwrap().to_string();
+    starts_once_let_go(&data, command(&data, &listen), held).await;
+}
+
+/// Starts it while something is held that it needs, and lets go once it waits.
+async fn starts_once_let_go<T>(data: &TempDir, mut command: Command, held: T) {
     let log = data.path().join("log");
-    let mut command = command(&data, "127.0.0.1:0");
     command.env("VEZA_LOG", "veza=debug").stderr(std::fs::File::create(&log).unwrap());
     let let_go = async {
         while !std::fs::read_to_string(&log).unwrap().contains("it is waited for") {
@@ -138,8 +151,10 @@ async fn a_second_server_and_an_open_door_are_refused_in_one_line() {
 
     let taken = address.trim_start_matches("esdb://").trim_end_matches("?tls=false");
     let other = tempfile::tempdir().unwrap();
+    let asked = Instant::now();
     let said = refusal(command(&other, taken)).await;
     assert!(said.contains("can't listen on"), "{said}");
+    assert!(asked.elapsed() < Duration::from_secs(10), "it waits for two seconds");
 }
 
 /// The name of the key that wraps all of the log, as its key files have it.

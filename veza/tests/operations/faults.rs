@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
 use tokio::process::Command;
 
@@ -66,6 +67,32 @@ async fn a_bad_setting_or_a_busy_port_stops_the_start_with_one_line() {
         fails(&data, serve(&data, settings), because).await;
         assert!(!data.join("events").exists(), "{because}: it left an event store");
     }
+}
+
+/// Given ports that a process which was killed still holds, then the next one waits, and serves
+/// once they are let go.
+#[tokio::test]
+async fn ports_that_are_just_let_go_are_waited_for() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let held = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [http, event_store] = held.each_ref().map(|held| held.local_addr().unwrap().to_string());
+    let log = folder.path().join("log");
+    let mut command =
+        serve(&data, &[("VEZA_HTTP", &http), ("VEZA_EVENT_STORE_LISTEN", &event_store)]);
+    command.args(["--role", "event-store"]).env("VEZA_LOG", "veza=debug");
+    command.stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+    let let_go = async {
+        eventually("it waits", async || {
+            fs::read_to_string(&log).unwrap().contains("it is waited for")
+        })
+        .await;
+        drop(held);
+    };
+    let starting = Process::as_it_is(&data, "run.json", command);
+    let (process, ()) = tokio::join!(starting, let_go);
+    assert_eq!(process.url, format!("http://{http}"));
+    process.stop().await;
 }
 
 #[tokio::test]
