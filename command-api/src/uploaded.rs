@@ -40,8 +40,8 @@ pub(crate) const BROKEN_UPLOADS_MAX: usize = 100;
 const RECEIVED: &str = "received";
 /// The folder of the notes of uploads of which tracks are being made.
 const MAKING: &str = "making";
-/// How long what is kept for a track again is the same note. So one that is old enough to be settled
-/// is written by nobody any more, unless clocks differ by as much.
+/// How long what is kept for a track again is the same note. So one that is old enough to be
+/// settled is written by nobody any more, unless clocks differ by as much.
 const SAME_NOTE_TIME: TimeDelta = TimeDelta::hours(12);
 /// How many notes are looked at together.
 const PAGE: usize = 100;

@@ -176,6 +176,9 @@ pub enum ReplayError {
     /// There is no such folder.
     #[error("there is no folder {}", .0.display())]
     NoSuchFolder(PathBuf),
+    /// There is no room to write where the log is.
+    #[error("the disk of the folder {} is full", .0.display())]
+    Full(PathBuf),
     /// A backup could not be made, or not be put back.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -218,17 +221,29 @@ impl From<QueryError> for ReplayError {
 }
 
 impl ReplayError {
-    /// What the process ends with.
-    pub fn exit_code(&self) -> u8 {
-        let store = match self {
+    /// What the store as a whole could not do.
+    fn of_store(&self) -> Option<&StoreError> {
+        match self {
             Self::Read(ReadError::Store(error)) | Self::Store(error) => Some(error),
             Self::State(StateError::Load(LoadError::Store(error))) => Some(error),
             Self::Scavenge(ScavengeError::Store(error)) => Some(error),
             Self::Backup(BackupError::Store(error)) => Some(error),
             _ => None,
-        };
+        }
+    }
+
+    /// The same, naming the folder of these files where its disk is full.
+    fn of_files(self, files: Option<&LogFiles>) -> Self {
+        match (self.of_store(), files) {
+            (Some(StoreError::StorageFull), Some(files)) => Self::Full(files.folder.clone()),
+            _ => self,
+        }
+    }
+
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
         match self {
-            _ if matches!(store, Some(StoreError::Unavailable { .. })) => UNREACHABLE,
+            _ if matches!(self.of_store(), Some(StoreError::Unavailable { .. })) => UNREACHABLE,
             Self::State(StateError::NoAggregate { .. })
             | Self::NoSuchModel { .. }
             | Self::NoFolder
@@ -253,18 +268,21 @@ pub async fn run(
     command: &ReplayCommand,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
-    match command {
-        ReplayCommand::Streams(args) => streams(store, args, output).await?,
-        ReplayCommand::Events(args) => events(store, args, output).await?,
-        ReplayCommand::State(args) => state(store, fold_saga, args, output).await?,
-        ReplayCommand::Verify(args) => return verify(store, folder, args, output).await,
-        ReplayCommand::Scavenge(args) => scavenge(folder, args, output).await?,
-        ReplayCommand::Backup(args) => {
-            let files = files.ok_or(ReplayError::NotHere)?;
-            backup(store, files, args, output).await?;
+    let done = match command {
+        ReplayCommand::Streams(args) => streams(store, args, output).await,
+        ReplayCommand::Events(args) => events(store, args, output).await,
+        ReplayCommand::State(args) => state(store, fold_saga, args, output).await,
+        ReplayCommand::Verify(args) => {
+            let verified = verify(store, folder, args, output).await;
+            return verified.map_err(|error| error.of_files(files));
         }
-    }
-    Ok(Verdict::Good)
+        ReplayCommand::Scavenge(args) => scavenge(folder, args, output).await,
+        ReplayCommand::Backup(args) => match files {
+            Some(files) => backup(store, files, args, output).await,
+            None => Err(ReplayError::NotHere),
+        },
+    };
+    done.map(|()| Verdict::Good).map_err(|error| error.of_files(files))
 }
 
 /// Carries out a command on a folder; `data` is the data folder, where none is named, and `keys`

@@ -9,7 +9,6 @@ use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError, StreamName,
 };
 use metrics::gauge;
-use projections::runner::{NOT_RUN, Status};
 use projections::{Checkpoint, ModelId, WaitError, Watermarks, checkpoints, is_undefined};
 use sagas::orchestrator::Held;
 use serde_json::{Value, json};
@@ -28,17 +27,20 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long an answer holds: whoever asks more often asks no part again.
 const ANSWER_LIFE: Duration = Duration::from_millis(250);
 
+/// The models in PostgreSQL, as a part.
+const READ_MODELS: &str = "read_models";
+
 /// What is said of a disk on which commands are refused.
 const DISK_SHORT: &str = "below its reserve";
 
-/// How a model fares that nobody has begun to run since a process ended.
-const AT_REST: [&str; 2] = [Status::Stopped.as_str(), NOT_RUN];
-
-/// How long models may be built before that is worth a line.
+/// How long models may be built, or waited for, before that is worth a line.
 const QUIET_TIME: Duration = Duration::from_secs(2);
+/// How often it is told how far they are.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How often a process that starts looks whether it is ready.
 const POLL: Duration = Duration::from_millis(50);
-/// How often models of another log are looked at: an operator mends them, and may take days.
-const MENDED_POLL: Duration = Duration::from_millis(500);
+/// The same once it has waited for long: an operator mends some things, and may take days.
+const LONG_POLL: Duration = Duration::from_millis(500);
 
 /// What is asked to know it.
 pub struct Readiness {
@@ -74,7 +76,17 @@ pub struct Readiness {
 struct Report {
     /// Needed parts that do not serve, with a word why.
     missing: Vec<(&'static str, String)>,
+    /// Whether that is all because models are not there yet.
+    is_starting: bool,
     parts: Value,
+}
+
+/// Why queries can't be answered from the models.
+enum Unserved {
+    /// They will be there by themselves.
+    Starting(String),
+    /// They are of another log.
+    AnotherLog(String),
 }
 
 impl Readiness {
@@ -120,55 +132,73 @@ impl Readiness {
         if report.missing.is_empty() {
             return Ok(json!({ "status": "ready", "parts": report.parts }));
         }
-        let named = report.missing.iter().map(|(part, why)| format!("{part}: {why}"));
-        let detail = named.collect::<Vec<_>>().join("; ");
-        let problem = Problem::new(ProblemType::Unavailable).with_detail(detail);
+        let problem = Problem::new(ProblemType::Unavailable).with_detail(report.why());
         Err(problem.with("parts", report.parts).with_retry_after(ANSWER_TIME_MAX))
     }
 
-    /// Returns once every model that is needed was built, however long the log is, and was looked
-    /// at by whoever runs it; whoever asks meanwhile is told that it is not ready. An error names
-    /// models that can't be served, as they are of another log.
-    pub async fn models_built(&self) -> Result<(), String> {
+    /// Says on the console once that this process is ready, as `/readyz` does, and ends; until then
+    /// why it is not, and how far models are that are built.
+    pub async fn tell(&self, next_step: &str) {
         let began = Instant::now();
-        let mut told = false;
+        let (mut told_why, mut told_progress) = (false, None::<Instant>);
         loop {
-            if let Some(Ok(rows)) = self.models().await
-                && unbuilt(&self.needed, &rows).is_empty()
-                && of(&self.needed, &rows).all(|row| !AT_REST.contains(&row.faring()))
-                && self.were_looked_at(&rows).await
-            {
-                return of_another_log(&self.needed, &rows).map_or(Ok(()), Err);
+            let report = self.renewed().await;
+            if report.missing.is_empty() {
+                let now = if told_why || told_progress.is_some() { " now" } else { "" };
+                return say(format_args!("ready{now}. {next_step}"));
             }
-            if began.elapsed() > QUIET_TIME && !std::mem::replace(&mut told, true) {
-                say("read models  being built from the log; not ready yet");
+            if !report.is_starting && !std::mem::replace(&mut told_why, true) {
+                say(format_args!("not ready. {}", report.why()));
             }
-            tokio::time::sleep(POLL).await;
+            let is_due = told_progress
+                .map_or(began.elapsed() > QUIET_TIME, |told| told.elapsed() > TOLD_EVERY);
+            if report.is_starting && is_due {
+                told_progress = Some(Instant::now());
+                say(format_args!("not ready yet. {}", report.why()));
+            }
+            let is_early = report.is_starting && began.elapsed() < QUIET_TIME;
+            tokio::time::sleep(if is_early { POLL } else { LONG_POLL }).await;
         }
     }
 
-    /// Returns once none of the models is of another log any more.
-    pub async fn models_mended(&self) {
-        while self.models_built().await.is_err() {
-            tokio::time::sleep(MENDED_POLL).await;
+    /// Whether the models that are needed can be read: all were built, and are of this log by what
+    /// this process itself has seen, or whoever runs them; a row alone may tell what a process
+    /// before it saw, which may have had another log.
+    async fn read_models(&self, rows: &[Checkpoint]) -> Result<(), Unserved> {
+        let missing = unbuilt(&self.needed, rows);
+        if !missing.is_empty() {
+            let built = self.needed.len() - missing.len();
+            let all = self.needed.len();
+            let missing = self.not_built(&missing);
+            return Err(Unserved::Starting(format!("{missing} ({built} of {all} are)")));
         }
-    }
-
-    /// Whether this process itself has looked at their log, and those of another one are so by
-    /// that, and not by the look of a process before it, which may have had another log.
-    async fn were_looked_at(&self, rows: &[Checkpoint]) -> bool {
-        let Some(watermarks) = &self.watermarks else { return true };
+        let Some(watermarks) = &self.watermarks else { return Ok(()) };
+        let (mut unseen, mut foreign) = (Vec::new(), Vec::new());
         for &model in &self.needed {
-            let said = of(&[model], rows).any(Checkpoint::is_of_another_log);
-            let was_looked_at = match watermarks.check_log(model, Duration::ZERO).await {
-                Ok(()) => !said,
-                Err(error) => matches!(error, WaitError::AnotherLog { .. }),
-            };
-            if !was_looked_at {
-                return false;
+            let is_row_foreign = of(&[model], rows).any(Checkpoint::is_of_another_log);
+            match watermarks.check_log(model, Duration::ZERO).await {
+                Ok(()) if !is_row_foreign => {}
+                Err(WaitError::AnotherLog { .. }) => foreign.push(model.name),
+                _ => unseen.push(model.to_string()),
             }
         }
-        true
+        if !unseen.is_empty() {
+            return Err(Unserved::Starting(format!("not looked at yet: {}", unseen.join(", "))));
+        }
+        if !foreign.is_empty() {
+            return Err(Unserved::AnotherLog(of_another_log(&foreign)));
+        }
+        Ok(())
+    }
+
+    /// Names models that were not built, and how far they are where this process builds them.
+    fn not_built(&self, missing: &[ModelId]) -> String {
+        let build = |model| self.watermarks.as_ref().and_then(|marks| marks.build(model));
+        let named = missing.iter().map(|&model| match build(model) {
+            Some(build) => format!("{model} at {:.0} %", build.share() * 100.0),
+            None => model.to_string(),
+        });
+        format!("not built yet: {}", named.collect::<Vec<_>>().join(", "))
     }
 
     /// The last report while it holds; else a new one, for all who wait for it.
@@ -176,18 +206,30 @@ impl Readiness {
         let mut last = self.last.lock().await;
         match &*last {
             Some((at, report)) if at.elapsed() < ANSWER_LIFE => report.clone(),
-            _ => {
-                let report = self.look().await;
-                *last = Some((Instant::now(), report.clone()));
-                report
-            }
+            _ => self.look_anew(&mut last).await,
         }
+    }
+
+    /// A new report, which others are given while it holds.
+    async fn renewed(&self) -> Report {
+        self.look_anew(&mut *self.last.lock().await).await
+    }
+
+    async fn look_anew(&self, last: &mut Option<(Instant, Report)>) -> Report {
+        let report = self.look().await;
+        *last = Some((Instant::now(), report.clone()));
+        report
     }
 
     async fn look(&self) -> Report {
         let (store, models) = tokio::join!(self.store(), self.models());
         let mut parts = BTreeMap::new();
         let (mut missing, mut degraded) = (Vec::new(), self.held_up());
+        let read_models = match (&store, &models) {
+            (Ok(()), Some(Ok(rows))) => self.read_models(rows).await,
+            _ => Ok(()),
+        };
+        let are_starting = matches!(read_models, Err(Unserved::Starting(_)));
         degraded.extend(self.rotten());
         degraded.extend(self.unreadable());
         let mut needed = |part, answer: Result<(), String>| {
@@ -204,17 +246,17 @@ impl Readiness {
             Some(Err(why)) => needed("database", Err(why)),
             Some(Ok(rows)) => {
                 needed("database", Ok(()));
-                let missing = unbuilt(&self.needed, &rows);
-                if !missing.is_empty() {
-                    needed("read_models", Err(format!("not built yet: {}", missing.join(", "))));
+                if let Err(Unserved::Starting(why) | Unserved::AnotherLog(why)) = read_models {
+                    needed(READ_MODELS, Err(why));
                 }
-                if let Some(why) = of_another_log(&self.needed, &rows) {
-                    needed("read_models", Err(why));
+                let foreign = of(&self.outside, &rows).filter(|row| row.is_of_another_log());
+                let foreign: Vec<&str> = foreign.map(|row| row.name.as_str()).collect();
+                if !foreign.is_empty() {
+                    degraded.push(of_another_log(&foreign));
                 }
-                degraded.extend(of_another_log(&self.outside, &rows));
                 let missing = unbuilt(&self.outside, &rows);
                 if !missing.is_empty() {
-                    degraded.push(format!("not built yet: {}", missing.join(", ")));
+                    degraded.push(self.not_built(&missing));
                 }
                 rows.iter().for_each(measure);
                 let states = rows.iter().map(|row| (name(row), row.faring()));
@@ -239,7 +281,8 @@ impl Readiness {
         if disk != "ok" && self.takes_commands {
             missing.push(("disk", disk.to_owned()));
         }
-        Report { missing, parts: json!(parts) }
+        let is_starting = are_starting && missing.iter().all(|(part, _)| *part == READ_MODELS);
+        Report { missing, is_starting, parts: json!(parts) }
     }
 
     /// What sagas can't go on with by themselves.
@@ -337,16 +380,18 @@ fn of<'r>(models: &[ModelId], rows: &'r [Checkpoint]) -> impl Iterator<Item = &'
     rows.iter().filter(move |row| names.contains(&name(row)))
 }
 
-/// Which of the models can't be served because the log is not theirs, and what to do.
-fn of_another_log(models: &[ModelId], rows: &[Checkpoint]) -> Option<String> {
-    let foreign: Vec<&str> = of(models, rows)
-        .filter(|row| row.is_of_another_log())
-        .map(|row| row.name.as_str())
-        .collect();
-    (!foreign.is_empty()).then(|| {
-        let foreign = foreign.join(" ");
-        format!("of another log than this one: `veza-replay rebuild {foreign}` makes them anew")
-    })
+impl Report {
+    /// What does not serve, and why.
+    fn why(&self) -> String {
+        let named = self.missing.iter().map(|(part, why)| format!("{part}: {why}"));
+        named.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// That these models can't be served because the log is not theirs, and what to do.
+fn of_another_log(foreign: &[&str]) -> String {
+    let foreign = foreign.join(" ");
+    format!("of another log than this one: `veza-replay rebuild {foreign}` makes them anew")
 }
 
 fn part_up(part: &'static str, is_up: bool) {
@@ -354,9 +399,9 @@ fn part_up(part: &'static str, is_up: bool) {
 }
 
 /// Which of the models nobody has built yet.
-fn unbuilt(models: &[ModelId], rows: &[Checkpoint]) -> Vec<String> {
+fn unbuilt(models: &[ModelId], rows: &[Checkpoint]) -> Vec<ModelId> {
     let built: BTreeSet<String> = rows.iter().filter(|row| row.built).map(name).collect();
-    models.iter().map(ModelId::to_string).filter(|model| !built.contains(model)).collect()
+    models.iter().copied().filter(|model| !built.contains(&model.to_string())).collect()
 }
 
 /// Counts how far a projection is, and what it could not take.

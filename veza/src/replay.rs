@@ -96,9 +96,13 @@ impl PartsError {
             | Self::ConnectionString(_)
             | Self::Keys(_)
             | Self::SubjectKeys(_)
+            | Self::NoStore(_)
+            | Self::NoDatabase(_)
             | Self::DatabaseUrl => USAGE,
             Self::Store(OpenError::Key(error)) if error.is_for_want_of_keys() => USAGE,
-            Self::Store(OpenError::Key(_) | OpenError::Unfit(_)) => FOUND_BAD,
+            Self::Store(OpenError::Key(_) | OpenError::Unfit(_) | OpenError::Full { .. }) => {
+                FOUND_BAD
+            }
             Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
             _ => UNREACHABLE,
         }

@@ -14,7 +14,8 @@ use crate::config::Role;
 pub struct RunFile(PathBuf);
 
 impl RunFile {
-    /// Says that this process is ready, and where.
+    /// Says where the doors of this process are, once they are open; whether it is ready is for
+    /// `/readyz` to say.
     ///
     /// Of several processes on one data folder `run.json` is the one's that keeps the events in
     /// it; the others', and only then, is `run-<role>.json`.

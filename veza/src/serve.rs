@@ -94,8 +94,7 @@ impl Platform {
         let events = self.events.insert(events);
         let (store, event_store) = (events.store(), events.listens_on());
         let sealed = events.sealed();
-        let address = listener.local_addr()?;
-        let reserve = DiskReserve::watch(config);
+        let (address, reserve) = (listener.local_addr()?, DiskReserve::watch(config));
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
         (readiness.embedded, readiness.people) = (events.embedded(), events.people());
@@ -125,7 +124,8 @@ impl Platform {
             let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let (models, watermarks) = (Models::new(&queries), background.watermarks());
-                let watermarks = watermarks.unwrap_or_else(|| Watermarks::remote(queries));
+                let elsewhere = || Watermarks::remote(queries).looking_at(Arc::clone(&following));
+                let watermarks = watermarks.unwrap_or_else(elsewhere);
                 readiness.watermarks = Some(watermarks.clone());
                 let (store, objects) = (following, Arc::clone(&objects));
                 let sources = Sources { models, engines, watermarks, store, objects };
@@ -149,36 +149,23 @@ impl Platform {
         let token = config.metrics_token.clone();
         let routes = routes.merge(probes::router(Arc::clone(&readiness), metrics, token));
         self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
-        self.ready(config, readiness, (address, event_store)).await
+        self.tell(config, readiness, (address, event_store))
     }
 
-    /// Waits for what is needed before anybody is told to come, and tells them where.
-    async fn ready(
+    /// Tells tools where the doors are, also while models are being made, or can't be; and people
+    /// once they may come.
+    fn tell(
         &mut self,
         config: &Config,
         readiness: Arc<Readiness>,
         (address, event_store): (SocketAddr, Option<SocketAddr>),
     ) -> anyhow::Result<()> {
-        let mut served = Ok(());
-        if config.does(Role::QueryApi) && config.does(Role::Projector) {
-            // Queries are served from models that this process itself is still making.
-            served = readiness.models_built().await;
-        }
-        self.run_file =
-            Some(RunFile::write(&config.data, &config.roles, Some(address), event_store)?);
+        let run_file = RunFile::write(&config.data, &config.roles, Some(address), event_store)?;
+        self.run_file = Some(run_file);
         let next_step = next_step(config, address);
-        match served {
-            Ok(()) => say(format_args!("ready. {next_step}")),
-            Err(why) => {
-                say(format_args!("not ready. The read models are {why}"));
-                tokio::spawn(async move {
-                    let rebuilt = readiness.draining.run_until_cancelled(readiness.models_mended());
-                    if rebuilt.await.is_some() {
-                        say(format_args!("ready now. {next_step}"));
-                    }
-                });
-            }
-        }
+        let draining = readiness.draining.clone();
+        let telling = async move { readiness.tell(&next_step).await };
+        tokio::spawn(draining.run_until_cancelled_owned(telling));
         Ok(())
     }
 

@@ -61,6 +61,12 @@ pub enum OpenError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// There is no room for what it begins with.
+    #[error("the disk of the folder {} is full", path.display())]
+    Full {
+        /// Which folder.
+        path: Box<Path>,
+    },
     /// A setting makes no sense.
     #[error("segments of {asked} bytes are not possible, at most {max} are")]
     SegmentBytes {
@@ -85,6 +91,16 @@ impl From<KeyError> for OpenError {
         match error {
             KeyError::Store(error) => Self::Store(error),
             error => Self::Key(error),
+        }
+    }
+}
+
+impl OpenError {
+    /// The same, naming the folder that it is about where its disk is full.
+    pub(crate) fn of_disk(self, disk: &dyn Disk) -> Self {
+        match (self, disk.folder()) {
+            (Self::Store(StoreError::StorageFull), Some(path)) => Self::Full { path: path.into() },
+            (error, _) => error,
         }
     }
 }
@@ -140,15 +156,23 @@ impl EmbeddedOptions {
             let (asked, max) = (self.segment_bytes, SEGMENT_BYTES_MAX);
             return Err(OpenError::SegmentBytes { asked, max });
         }
-        let (disk, lock): (Arc<dyn Disk>, _) = match self.place {
+        let (disk, lock): (Arc<dyn Disk>, _) = match &self.place {
             Place::Folder(path) => {
-                make_folder(&path, FOLDER_MODE)
-                    .map_err(|source| OpenError::Folder { path: path.clone().into(), source })?;
-                let lock = FolderLock::take(&path)?;
+                make_folder(path, FOLDER_MODE)
+                    .map_err(|source| OpenError::Folder { path: path.as_path().into(), source })?;
+                let lock = FolderLock::take(path)?;
                 (Arc::new(Folder::new(path)), Some(lock))
             }
-            Place::Disk(disk) => (disk, None),
+            Place::Disk(disk) => (Arc::clone(disk), None),
         };
+        self.open_on(Arc::clone(&disk), lock).map_err(|error| error.of_disk(&*disk))
+    }
+
+    fn open_on(
+        self,
+        disk: Arc<dyn Disk>,
+        lock: Option<FolderLock>,
+    ) -> Result<EmbeddedStore, OpenError> {
         if let Some(unfit) = Unfit::of(&disk.list().map_err(StoreError::from)?) {
             return Err(OpenError::Unfit(unfit));
         }

@@ -77,9 +77,10 @@ impl Shared {
 
     /// Keeps whether an append found no room, and says in the log when that changes.
     pub(crate) fn tell_full(&self, is_full: bool) {
+        let folder = self.disk.folder().map(|folder| tracing::field::display(folder.display()));
         match (self.full.swap(is_full, Ordering::Relaxed), is_full) {
-            (false, true) => tracing::warn!("the disk is full: appends are refused"),
-            (true, false) => tracing::info!("the disk has room: appends are taken again"),
+            (false, true) => tracing::warn!(folder, "the disk is full: appends are refused"),
+            (true, false) => tracing::info!(folder, "the disk has room: appends are taken again"),
             _ => {}
         }
     }

@@ -70,7 +70,7 @@ impl Platform {
         Ok(platform)
     }
 
-    /// Polls until it says that it is ready.
+    /// Polls until it says where its doors are.
     async fn run_file(&mut self, path: &Path) -> anyhow::Result<Value> {
         let deadline = Instant::now() + START_TIME_MAX;
         loop {

@@ -210,7 +210,7 @@ fn spawn(data: &Path, settings: &[(&str, &str)]) -> Child {
         .unwrap()
 }
 
-/// Its address, once it is ready.
+/// Its address, once its models are there too.
 async fn ready(data: &Path, process: &mut Child) -> String {
     let file = data.join("run.json");
     let polling = async {
@@ -222,5 +222,20 @@ async fn ready(data: &Path, process: &mut Child) -> String {
     };
     tokio::time::timeout(PATIENCE, polling).await.expect("the platform is ready in time");
     let run: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    format!("http://{}", run["http"].as_str().unwrap())
+    let url = format!("http://{}", run["http"].as_str().unwrap());
+    let polling = async {
+        while is_starting(&url).await {
+            tokio::time::sleep(POLL).await; // poll
+        }
+    };
+    tokio::time::timeout(PATIENCE, polling).await.expect("its models are there in time");
+    url
+}
+
+/// Whether it is not ready only until its models are there.
+async fn is_starting(url: &str) -> bool {
+    let answer = reqwest::get(format!("{url}/readyz")).await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    let why = answer["detail"].as_str().unwrap_or_default();
+    why.contains("not built yet: ") || why.contains("not looked at yet: ")
 }

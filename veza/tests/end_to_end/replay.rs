@@ -247,7 +247,8 @@ async fn it_ends_as_it_says_it_does() {
             &["projections", "--database-url", "postgres://veza@127.0.0.1:1/veza"],
         ),
         (3, REFUSED, &["resume", "saga-checkout-1", "--store", closed]),
-        (3, "there is no event store in", &["verify", "--data", nobody]),
+        (2, "there is no event store in", &["verify", "--data", nobody]),
+        (2, "there is no event store in", &["backup", "--data", nobody, "--to", nobody]),
     ];
     for (code, words, args) in cases {
         let said = Said::by(platform.replay_command(args)).await;

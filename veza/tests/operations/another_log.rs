@@ -68,14 +68,17 @@ async fn a_log_that_is_put_back_is_served_and_nothing_else_is_said() {
     fs::rename(&events, &elsewhere).unwrap();
     let platform = telling(data, &told, &log).await;
     assert_eq!(platform.get("/readyz").await.status(), 503);
+    eventually("it says so", async || fs::read_to_string(&told).unwrap().contains("not ready."))
+        .await;
     platform.stop().await;
-    assert!(fs::read_to_string(&told).unwrap().contains("not ready."));
 
     fs::remove_dir_all(&events).unwrap();
     fs::rename(&elsewhere, &events).unwrap();
     let platform = telling(data, &told, &log).await;
     assert_eq!(platform.get("/readyz").await.status(), 200);
     assert!(knows(&platform, "nina").await);
+    eventually("it says so", async || fs::read_to_string(&told).unwrap().contains("\nready. "))
+        .await;
     platform.stop().await;
     let told = fs::read_to_string(&told).unwrap();
     assert!(told.contains("\nready. ") && !told.contains("not ready."), "{told}");
@@ -93,7 +96,7 @@ async fn until_a_log_was_looked_at_nothing_is_answered_from_models_that_may_be_o
         Process::opening(data, &address, command).await
     };
     let platform = open().await;
-    eventually("it is ready", async || data.join("run.json").exists()).await;
+    eventually("it is ready", async || platform.get("/readyz").await.status() == 200).await;
     platform.member("nina", "artist").await;
     eventually("she is there", async || knows(&platform, "nina").await).await;
     platform.stop().await;

@@ -183,6 +183,8 @@ async fn nothing_that_was_acknowledged_is_lost_on_a_full_disk() {
     let said = fs::read_to_string(&log).unwrap();
     let told = |words| said.lines().filter(|line| line.contains(words)).count();
     assert!(told("WARN") >= 1 && told("the disk is full: appends are refused") == 1, "{said}");
+    let full = said.lines().find(|line| line.contains("the disk is full"));
+    assert!(full.unwrap().contains(&events.display().to_string()), "it says which: {said}");
     assert_eq!(told("appends are taken again"), 1, "{said}");
     platform.stop().await;
     let platform = Process::platform(folder.path(), &settings).await;
@@ -254,4 +256,31 @@ async fn a_first_start_on_a_full_disk_says_that_it_is_full() {
     let last = told.lines().last().unwrap();
     assert!(last.starts_with("veza: PostgreSQL could not make its data folder: "), "{told}");
     assert!(last.contains("No space left on device"), "{told}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_named_to_who_opens_a_store_on_it_or_backs_one_up_to_it() {
+    let folder = folder();
+    let (data, small) = (folder.path(), folder.path().join("small"));
+    let Some(_disk) = Disk::mount(&small, 1 << 20) else {
+        return;
+    };
+    let platform = Process::platform(data, &[("VEZA_ROLES", "event-store")]).await;
+    let backup = small.join("backup");
+    let told =
+        |path: &Path| format!("veza-replay: the disk of the folder {} is full\n", path.display());
+    let said = async |data: &Path, args: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        command.arg("--data").arg(data).args(args);
+        let output = ended(command).await;
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    fs::create_dir_all(small.join("events")).unwrap();
+    // As many bytes as there are: what fits of them stays.
+    fs::write(small.join("filler"), vec![1; 2 << 20]).unwrap_err();
+    let said_of_backup = said(data, &["backup", "--to", &backup.display().to_string()]).await;
+    assert_eq!(said_of_backup, (Some(1), told(&backup)));
+    let said_of_store = said(&small, &["verify"]).await;
+    assert_eq!(said_of_store, (Some(1), told(&small.join("events"))));
+    platform.stop().await;
 }

@@ -100,7 +100,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it, and waits until its run file says where it is.
+    /// Starts it, and waits until its run file says where it is, and its models are there.
     pub async fn start(data: &Path, run_file: &str, mut command: Command) -> Self {
         command.stdout(Stdio::null()).stderr(Stdio::inherit());
         Self::as_it_is(data, run_file, command).await
@@ -127,12 +127,27 @@ impl Process {
         let run: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         assert_eq!(run["pid"], child.id().unwrap(), "the run file is its own");
         let url = format!("http://{}", run["http"].as_str().unwrap());
-        Self { child: Some(child), data: data.to_owned(), url, client: Client::new() }
+        let process =
+            Self { child: Some(child), data: data.to_owned(), url, client: Client::new() };
+        eventually("its models are there", async || !process.is_starting().await).await;
+        process
+    }
+
+    /// Whether it is not ready only until its models are there.
+    async fn is_starting(&self) -> bool {
+        let answer: Value = self.get("/readyz").await.json().await.unwrap();
+        let why = answer["detail"].as_str().unwrap_or_default();
+        why.contains("not built yet: ") || why.contains("not looked at yet: ")
     }
 
     /// Starts it with its door at this address, and waits until that is open: it may not be ready.
-    pub async fn opening(data: &Path, address: &str, mut command: Command) -> Self {
-        command.env("VEZA_HTTP", address).stdout(Stdio::null()).stderr(Stdio::inherit());
+    pub async fn opening(data: &Path, address: &str, command: Command) -> Self {
+        Self::telling(data, address, command, Stdio::null()).await
+    }
+
+    /// The same, with what it tells going there.
+    pub async fn telling(data: &Path, address: &str, mut command: Command, to: Stdio) -> Self {
+        command.env("VEZA_HTTP", address).stdout(to).stderr(Stdio::inherit());
         let (child, url) = (Some(command.spawn().unwrap()), format!("http://{address}"));
         let process = Self { child, data: data.to_owned(), url, client: Client::new() };
         eventually("its door is open", async || {

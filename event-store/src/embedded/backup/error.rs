@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::embedded::open::OpenError;
 use crate::error::StoreError;
-use crate::log::KeyError;
+use crate::log::{Disk, KeyError};
 use crate::position::Position;
 
 /// Why a backup was not made, or not put back. What was begun counts as not there.
@@ -60,6 +60,19 @@ pub enum BackupError {
 
 fn begun(unfinished: bool) -> &'static str {
     if unfinished { ": it was not finished" } else { "" }
+}
+
+impl BackupError {
+    /// The same, naming the folder that is filled where its disk is full.
+    pub(super) fn of_disk(self, disk: &dyn Disk) -> Self {
+        match self {
+            Self::Store(error) => match OpenError::Store(error).of_disk(disk) {
+                OpenError::Store(error) => Self::Store(error),
+                error => Self::Target(error),
+            },
+            error => error,
+        }
+    }
 }
 
 impl From<KeyError> for BackupError {

@@ -57,6 +57,10 @@ pub fn back_up(
     backup: &Backup<'_>,
     tell: &mut dyn FnMut(CopyProgress),
 ) -> Result<BackedUp, BackupError> {
+    make(backup, tell).map_err(|error| error.of_disk(backup.to))
+}
+
+fn make(backup: &Backup<'_>, tell: &mut dyn FnMut(CopyProgress)) -> Result<BackedUp, BackupError> {
     let former = backup.since.map(Former::read).transpose()?;
     begin(backup.to, BACKUP_UNFINISHED)?;
     let start = AuditHead { position: Position::START, chain: ChainEnd::START };

@@ -53,6 +53,16 @@ pub fn restore(
     until: Option<AsOf>,
     tell: &mut dyn FnMut(CopyProgress),
 ) -> Result<Restored, BackupError> {
+    put_back(from, to, keys, until, tell).map_err(|error| error.of_disk(to))
+}
+
+fn put_back(
+    from: &dyn Disk,
+    to: &dyn Disk,
+    keys: Option<Arc<WrappingKeys>>,
+    until: Option<AsOf>,
+    tell: &mut dyn FnMut(CopyProgress),
+) -> Result<Restored, BackupError> {
     let manifest = Manifest::read(from)?;
     let end = manifest.head.position;
     if let Some(AsOf::Position(asked)) = until
