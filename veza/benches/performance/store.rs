@@ -5,6 +5,7 @@ mod categories;
 mod encryption;
 mod long;
 mod openings;
+mod personal;
 mod postgres;
 mod reads;
 
@@ -40,6 +41,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
     rows.extend(openings::rows(scale, folder.path(), events, "").await?);
     rows.push(categories::row(scale, events).await?);
     rows.extend(encryption::rows(scale).await?);
+    rows.extend(personal::rows(scale).await?);
     if scale.is_full() {
         drop(folder);
         rows.extend(long::measure(scale).await?);
