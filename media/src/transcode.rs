@@ -191,7 +191,7 @@ impl Transcoder {
             // Twice what the bit rates say: they are aims, not bounds.
             output_bytes: self.limits.base_bytes_max + facts.duration_ms * bits / 8 / 1_000 * 2,
         };
-        run::run(command, &self.ffmpeg, folder, bounds).await
+        run::run(command, &self.ffmpeg, (&source, folder), bounds).await
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Bounds {
 pub(super) async fn run(
     mut command: Command,
     ffmpeg: &Ffmpeg,
-    folder: &Path,
+    (source, folder): (&Path, &Path),
     bounds: Bounds,
 ) -> Result<(), TranscodeError> {
     let mut child = command.spawn().map_err(|error| ffmpeg.spawn_error(error))?;
@@ -51,7 +51,7 @@ pub(super) async fn run(
         // A short run may end between two looks at its output.
         return check_output(folder, bounds.output_bytes).await;
     }
-    Err(failure(status, &complaints, folder))
+    Err(failure(status, &complaints, (source, folder)))
 }
 
 /// Lowers the priority of the child and all its threads, and bounds its memory: only what is its
@@ -127,7 +127,11 @@ fn size_bytes(folder: &PathBuf) -> io::Result<u64> {
     Ok(size)
 }
 
-fn failure(status: ExitStatus, complaints: &str, folder: &Path) -> TranscodeError {
+fn failure(
+    status: ExitStatus,
+    complaints: &str,
+    (source, folder): (&Path, &Path),
+) -> TranscodeError {
     if complaints.contains("No space left on device") {
         return TranscodeError::Full;
     }
@@ -137,9 +141,10 @@ fn failure(status: ExitStatus, complaints: &str, folder: &Path) -> TranscodeErro
     if status.code().is_none() {
         return TranscodeError::Stopped;
     }
-    // The reason is shown to people, who have no use for this machine's paths.
-    let without_folder = complaints.replace(&*folder.to_string_lossy(), "");
-    let lines: Vec<&str> = without_folder.lines().map(str::trim).collect();
+    // The reason is shown to people, who have no use for this machine's paths and addresses.
+    let without_source = complaints.replace(&format!("file:{}", source.display()), "the master");
+    let without_folder = without_source.replace(&*folder.to_string_lossy(), "");
+    let lines: Vec<&str> = without_folder.lines().map(without_speaker).collect();
     let spoken: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
     let reason = match spoken.len() {
         0 => status.to_string(),
@@ -148,9 +153,32 @@ fn failure(status: ExitStatus, complaints: &str, folder: &Path) -> TranscodeErro
     TranscodeError::Failed { reason }
 }
 
+/// A line without the part of `ffmpeg` that says it, `[wav @ 0x55d0c0ffee00]`.
+fn without_speaker(line: &str) -> &str {
+    let line = line.trim();
+    let speaker = line.strip_prefix('[').and_then(|line| line.split_once("] "));
+    match speaker.filter(|(speaker, _)| speaker.contains(" @ 0x")) {
+        Some((_, said)) => without_speaker(said),
+        None => line,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_says_what_is_wrong_and_nothing_of_the_machine() {
+        let complaints = "[in#0 @ 0x55d0] [wav @ 0x55d1c0ffee00] Invalid sample rate: -1\n\
+            [Parsed] kept\nfile:/srv/data/masters/7: Invalid data\n/srv/scratch/1/a.m4s: gone\n";
+        let status = std::os::unix::process::ExitStatusExt::from_raw(1 << 8);
+        let paths = (Path::new("/srv/data/masters/7"), Path::new("/srv/scratch/1"));
+        let TranscodeError::Failed { reason } = failure(status, complaints, paths) else {
+            panic!("it failed");
+        };
+        assert_eq!(reason, "[Parsed] kept; the master: Invalid data; /a.m4s: gone");
+        assert_eq!(without_speaker(complaints.lines().next().unwrap()), "Invalid sample rate: -1");
+    }
 
     #[tokio::test]
     async fn only_the_end_of_long_complaints_is_kept() {

@@ -243,6 +243,12 @@ async fn a_master_that_is_no_sound_fails_with_a_reason() {
     let error = failed.unwrap_err();
     assert!(matches!(&error, TranscodeError::Failed { reason } if !reason.is_empty()), "{error}");
     assert!(!error.is_transient() && !error.to_string().contains('\n'), "{error}");
+    let told = error.to_string();
+    let home = studio.home.path().to_string_lossy();
+    assert!(
+        told.contains("the master") && !told.contains(&*home) && !told.contains("0x"),
+        "{told}"
+    );
     assert_eq!(list_hls(studio.storage.as_ref(), media()).await.unwrap(), []);
     studio.assert_scratch_is_empty();
 
