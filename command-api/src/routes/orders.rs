@@ -73,7 +73,7 @@ pub(crate) async fn place(
 /// Refuses to sell what could not be delivered, and any other licence of a track after its
 /// exclusive one. Of two orders at the same moment, one of each kind, both may go through: the
 /// other licence then came before the exclusive one. A master that is taken down later undoes the
-/// order.
+/// order when it would be delivered.
 async fn refuse_unsaleable(
     api: &CommandApi,
     listing_id: ListingId,

@@ -49,7 +49,7 @@ impl UserQuery {
                     let profiles = &reader.fresh(profiles::MODEL).await?.profiles;
                     profiles.by_handle(&handle.to_lowercase()).await?
                 }
-                _ => return Err(Failure::Validation("give `id` or `handle`".to_owned())),
+                _ => return Err(Failure::Validation("give either `id` or `handle`".to_owned())),
             };
             Ok(found.map(User))
         }
