@@ -19,13 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
 use super::carried::Carried;
+use super::server::ServeOptions;
 use super::source::Slot;
 
-/// How long a call keeps its share when others wait for one.
-const TURN: Duration = Duration::from_millis(250);
-
-/// How often whoever waits for a share looks for calls that had their turn.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often in a turn whoever waits for a share looks for calls that had theirs.
+const LOOKS_A_TURN: u32 = 5;
 
 /// Messages below this size are never waited for.
 const LARGE_BYTES: usize = 64 * 1024;
@@ -45,6 +43,7 @@ struct Bounds {
     pages: Arc<Semaphore>,
     large: Arc<Semaphore>,
     large_bytes_max: u32,
+    turn: Duration,
     slots: Mutex<Slots>,
 }
 
@@ -55,16 +54,18 @@ struct Slots {
 }
 
 impl Sending {
-    pub(super) fn new(calls_max: usize, pages_max: usize, large_bytes_max: usize) -> Self {
+    pub(super) fn new(options: &ServeOptions) -> Self {
+        let &ServeOptions { reading_calls_max, pages_max, large_bytes_max, turn, .. } = options;
         let large_bytes_max = u32::try_from(large_bytes_max).unwrap_or(u32::MAX).max(1);
         let semaphore = |max: usize| Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
         let by_call = HashMap::new();
         let slots = Slots { by_call, next_call: 0, looked_at: Instant::now() };
         Self(Arc::new(Bounds {
-            calls: semaphore(calls_max),
+            calls: semaphore(reading_calls_max),
             pages: semaphore(pages_max),
             large: semaphore(large_bytes_max as usize),
             large_bytes_max,
+            turn,
             slots: Mutex::new(slots),
         }))
     }
@@ -97,7 +98,7 @@ impl Sending {
             self.let_pages_go();
             tokio::select! {
                 share = waits.as_mut() => return share.expect("it is never closed"),
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(self.look()) => {}
             }
         }
     }
@@ -105,10 +106,14 @@ impl Sending {
     /// Takes the pages of the calls that have had their turn.
     fn let_pages_go(&self) {
         let mut slots = self.slots();
-        if slots.looked_at.elapsed() >= LOOK {
+        if slots.looked_at.elapsed() >= self.look() {
             slots.looked_at = Instant::now();
-            slots.by_call.values().for_each(|slot| slot.let_go(TURN));
+            slots.by_call.values().for_each(|slot| slot.let_go(self.0.turn));
         }
+    }
+
+    fn look(&self) -> Duration {
+        self.0.turn / LOOKS_A_TURN
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {

@@ -59,6 +59,10 @@ const READING_CALLS_MAX: usize = 8192;
 /// How many of them may hold a page of the log at once, unless configured; about 1 MB each.
 const PAGES_MAX: usize = 64;
 
+/// How long each of them keeps it when others wait, unless configured: so short that nobody who
+/// waits notices, and long beside what it costs to read on elsewhere.
+const TURN: Duration = Duration::from_millis(250);
+
 /// How many bytes of large events all calls may have on their way together, unless configured.
 const LARGE_BYTES_MAX: usize = 8 * EVENT_BYTES_MAX;
 
@@ -78,6 +82,8 @@ pub struct ServeOptions {
     /// what it takes to have its events apart. Calls whose client does not read let theirs go for
     /// others.
     pub pages_max: usize,
+    /// How long a call keeps its page when others wait for one.
+    pub turn: Duration,
     /// How many bytes of events of 64 KiB and more, of all calls together, may be on their way to
     /// clients; further ones wait.
     pub large_bytes_max: usize,
@@ -96,6 +102,7 @@ impl Default for ServeOptions {
             held_bytes_max: HELD_BYTES_MAX,
             reading_calls_max: READING_CALLS_MAX,
             pages_max: PAGES_MAX,
+            turn: TURN,
             large_bytes_max: LARGE_BYTES_MAX,
             arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
             first_call_time_max: Duration::from_secs(FIRST_CALL_SECONDS_MAX),
@@ -135,10 +142,9 @@ pub fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<Serving> {
     let address = listener.local_addr()?;
+    let sending = Sending::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host));
     let reception = Reception::new(options.held_bytes_max, options.arrival_time_max);
-    let sending =
-        Sending::new(options.reading_calls_max, options.pages_max, options.large_bytes_max);
     let router = Router::new(store, node, reception, sending, shutdown.clone());
     let (first_call_time_max, connections_max) =
         (options.first_call_time_max, options.connections_max.max(1));

@@ -1,6 +1,6 @@
 //! Calls that look through the log for what hardly ever comes: they take turns with all others.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use event_store::ExpectedRevision;
 use event_store::grpc::ServeOptions;
@@ -13,10 +13,11 @@ use crate::server::{Server, event, stream};
 /// So many that to look through them takes many turns.
 const EVENTS: u64 = 300_000;
 
-/// A server that lets one call at a time hold a page, with much in its log between the two events
+/// A server that lets one call at a time hold a page, for turns that are short beside a search, with much in its log between the two events
 /// of a stream.
 async fn given_two_events_far_apart() -> Server {
-    let options = ServeOptions { pages_max: 1, ..ServeOptions::default() };
+    let turn = Duration::from_millis(10);
+    let options = ServeOptions { pages_max: 1, turn, ..ServeOptions::default() };
     let server = Server::start_with(options).await;
     let tell = async |number| {
         let written = vec![event(EVENTS + number)];
