@@ -21,6 +21,10 @@ pub const APPEND_STREAMS_MAX: usize = 1024;
 /// Longest regular expression of a filter, in bytes.
 pub const FILTER_PATTERN_BYTES_MAX: usize = 4096;
 
+/// How often a regular expression may go back over one name: those that need not for what they say
+/// do so a few times, and what goes on for longer holds up everybody.
+pub const FILTER_BACKTRACKS_MAX: usize = 10_000;
+
 /// Most prefixes in one filter.
 pub const FILTER_PREFIXES_MAX: usize = 256;
 

@@ -246,8 +246,12 @@ impl Readiness {
             Some(Err(why)) => needed("database", Err(why)),
             Some(Ok(rows)) => {
                 needed("database", Ok(()));
-                if let Err(Unserved::Starting(why) | Unserved::AnotherLog(why)) = read_models {
-                    needed(READ_MODELS, Err(why));
+                match read_models {
+                    Ok(()) if self.needed.is_empty() => {}
+                    Ok(()) => needed(READ_MODELS, Ok(())),
+                    Err(Unserved::Starting(why) | Unserved::AnotherLog(why)) => {
+                        needed(READ_MODELS, Err(why));
+                    }
                 }
                 let foreign = of(&self.outside, &rows).filter(|row| row.is_of_another_log());
                 let foreign: Vec<&str> = foreign.map(|row| row.name.as_str()).collect();

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use fancy_regex::Regex;
+use fancy_regex::{Regex, RegexBuilder};
 
 use super::{Filter, FilterSubject, Pattern};
 use crate::event::RecordedEvent;
-use crate::limits::{FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
+use crate::limits::{FILTER_BACKTRACKS_MAX, FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
 
 /// A filter that was checked.
 pub(crate) struct Matcher {
@@ -35,7 +35,9 @@ impl Matcher {
                 return Err(format!("it is longer than {FILTER_PATTERN_BYTES_MAX} bytes").into());
             }
             Pattern::Regex(pattern) => {
-                Test::Regex(Regex::new(&pattern).map_err(|error| error.to_string())?)
+                let bounded =
+                    RegexBuilder::new(&pattern).backtrack_limit(FILTER_BACKTRACKS_MAX).build();
+                Test::Regex(bounded.map_err(|error| error.to_string())?)
             }
         };
         Ok(Self { subject: filter.subject, test })
@@ -51,5 +53,50 @@ impl Matcher {
             Test::Prefixes(prefixes) => Ok(prefixes.iter().any(|one| subject.starts_with(one))),
             Test::Regex(regex) => regex.is_match(subject).map_err(|error| error.to_string().into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{ContentType, EventId, EventType};
+    use crate::position::Position;
+    use crate::stream::{Revision, StreamName};
+
+    fn of_type(name: &str) -> RecordedEvent {
+        RecordedEvent {
+            id: EventId(Uuid::nil()),
+            stream: StreamName::new("tale-1").unwrap(),
+            revision: Revision::new(0),
+            position: Position::new(1),
+            recorded_at: DateTime::UNIX_EPOCH,
+            event_type: EventType::new(name).unwrap(),
+            content_type: ContentType::Json,
+            data: Bytes::new(),
+            metadata: Bytes::new(),
+        }
+    }
+
+    /// What one match may cost is what everybody waits for, as it can't be interrupted.
+    #[test]
+    fn a_pattern_that_goes_back_again_and_again_is_given_up() {
+        let keeps = |pattern: &str, name: &str| {
+            let filter = Filter {
+                subject: FilterSubject::EventType,
+                pattern: Pattern::Regex(pattern.into()),
+            };
+            Matcher::new(filter).unwrap().keeps(&of_type(name))
+        };
+        let name = format!("Y{}c", "a".repeat(14));
+        assert!(keeps(r"^Y(a*)*\1b$", &name).is_err());
+        // Look-around as clients use it, over a name as long as any.
+        let long = "a".repeat(1_000);
+        assert_eq!(keeps(r"^(?!\$)(?!.*secret).+$", &long), Ok(true));
+        assert_eq!(keeps(r"^(?!\$)(?!.*secret).+$", &format!("{long}secret")), Ok(false));
+        assert_eq!(keeps(r"(?<=a)b", &format!("{long}b")), Ok(true));
     }
 }

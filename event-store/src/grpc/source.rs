@@ -115,6 +115,8 @@ impl Source {
             if self.asked.is_over() {
                 return Ok(None);
             }
+            // A filter takes its time: others are served meanwhile, and who leaves ends it.
+            tokio::task::consume_budget().await;
             let next = std::future::poll_fn(|context| self.slot.poll(context, &self.sending)).await;
             let delivery = match next {
                 Next::Delivery(delivery) => delivery?,

@@ -56,7 +56,10 @@ async fn requests_have_ids_traces_metrics_origins_and_a_page_that_explains_them(
     let counted = "veza_http_requests_total{method=\"GET\",route=\"/docs\",status=\"200\"} 2";
     assert!(metrics.contains(counted), "{metrics}");
     assert!(metrics.contains("veza_http_request_seconds_bucket{"), "{metrics}");
-    assert!(metrics.contains("veza_part_up{part=\"disk\"} 1"), "{metrics}");
+    for part in ["disk", "read_models", "event_store"] {
+        let is_up = format!("veza_part_up{{part=\"{part}\"}} 1");
+        assert!(metrics.contains(&is_up), "{part}: {metrics}");
+    }
     let kinds = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
     for name in kinds {
         assert!(name.starts_with("veza_"), "{name}");
