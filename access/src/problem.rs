@@ -110,6 +110,12 @@ impl Problem {
     /// An internal problem: logs `cause` with its sources here, and tells the client nothing of it.
     #[must_use]
     pub fn internal(cause: &dyn Error) -> Self {
+        Self::logged(ProblemType::Internal, cause)
+    }
+
+    /// A problem of this type, logged the same way.
+    #[must_use]
+    pub fn logged(problem_type: ProblemType, cause: &dyn Error) -> Self {
         let mut chain = cause.to_string();
         let mut source = cause.source();
         while let Some(inner) = source {
@@ -118,7 +124,7 @@ impl Problem {
             source = inner.source();
         }
         tracing::error!(error = %chain, "a request failed");
-        Self::new(ProblemType::Internal)
+        Self::new(problem_type)
     }
 
     /// A 429 that says when to come back.

@@ -39,7 +39,7 @@ pub(crate) fn refused<R: Refusal>(error: CommandError<R>) -> Problem {
         CommandError::Conflict { .. } => Problem::overloaded(RETRY_AFTER),
         CommandError::Deleted(_) => Problem::new(ProblemType::NotFound),
         CommandError::Store(error) => store_problem(&error),
-        CommandError::Decode(error) => unreadable(&error),
+        CommandError::Decode(error) => Problem::logged(ProblemType::Unreadable, &error),
         error @ CommandError::Stream { .. } => Problem::internal(&error),
     }
 }
@@ -56,16 +56,11 @@ pub(crate) fn store_problem(error: &StoreError) -> Problem {
             tracing::error!(%error, "the event store did not take a command");
             Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER)
         }
-        StoreError::Personal(PersonalError::KeyLost { .. }) => unreadable(error),
+        StoreError::Personal(PersonalError::KeyLost { .. }) => {
+            Problem::logged(ProblemType::Unreadable, error)
+        }
         error => Problem::internal(error),
     }
-}
-
-/// What was recorded can't be read, or not be added to for that; the log says what it is.
-fn unreadable(error: &dyn Error) -> Problem {
-    let cause = error.source().map(tracing::field::display);
-    tracing::error!(error = %error, cause, "a command met what can't be read");
-    Problem::new(ProblemType::Unreadable)
 }
 
 /// An aggregate that could not be looked at, as a problem.
@@ -73,7 +68,7 @@ pub(crate) fn unloaded(error: LoadError) -> Problem {
     match error {
         LoadError::Deleted(_) => Problem::new(ProblemType::NotFound),
         LoadError::Store(error) => store_problem(&error),
-        LoadError::Unreadable(error) => unreadable(&error),
+        LoadError::Unreadable(error) => Problem::logged(ProblemType::Unreadable, &error),
         error => Problem::internal(&error),
     }
 }

@@ -131,9 +131,8 @@ pub(crate) async fn recall(
         return Ok(Some(master));
     }
     // In the order in which notes go on: one that is on its way is met in one place or the next.
-    let making = folder(format!("{MAKING}/{owner}/{upload_id}"));
-    if let Some(note) = objects.list(&making, None, 1).await?.first()
-        && let Some(master) = read(objects, &note.key).await?
+    if let Some(note) = note_in_making(objects, owner, upload_id).await?
+        && let Some(master) = read(objects, &note).await?
     {
         return Ok(Some(master));
     }
@@ -194,7 +193,7 @@ pub(crate) async fn sweep(
                 continue;
             };
             // In this order: what goes on between two looks is there at the second.
-            if is_in_making(objects, owner, id).await? {
+            if note_in_making(objects, owner, id).await?.is_some() {
                 // It goes on from there, and its next note may be this one, written anew.
                 continue;
             }
@@ -233,14 +232,15 @@ async fn settle(
     objects.delete(making).await
 }
 
-/// Whether a track may just be made of an upload.
-async fn is_in_making(
+/// A note of an upload of which a track may just be made.
+async fn note_in_making(
     objects: &dyn ObjectStorage,
     owner: UserId,
     upload_id: Uuid,
-) -> Result<bool, StorageError> {
+) -> Result<Option<ObjectKey>, StorageError> {
     let making = folder(format!("{MAKING}/{owner}/{upload_id}"));
-    Ok(!objects.list(&making, None, 1).await?.is_empty())
+    let notes = objects.list(&making, None, 1).await?;
+    Ok(notes.into_iter().next().map(|note| note.key))
 }
 
 /// Whether a note is there, and old enough to be swept. One that was looked up before may have been

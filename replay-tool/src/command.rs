@@ -268,21 +268,30 @@ pub async fn run(
     command: &ReplayCommand,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
-    let done = match command {
-        ReplayCommand::Streams(args) => streams(store, args, output).await,
-        ReplayCommand::Events(args) => events(store, args, output).await,
-        ReplayCommand::State(args) => state(store, fold_saga, args, output).await,
-        ReplayCommand::Verify(args) => {
-            let verified = verify(store, folder, args, output).await;
-            return verified.map_err(|error| error.of_files(files));
+    let outcome = carry_out(store, folder, files, fold_saga, command, output).await;
+    outcome.map_err(|error| error.of_files(files))
+}
+
+async fn carry_out(
+    store: &dyn EventStore,
+    folder: Option<&EmbeddedStore>,
+    files: Option<&LogFiles>,
+    fold_saga: FoldSaga,
+    command: &ReplayCommand,
+    output: &mut Output<'_>,
+) -> Result<Verdict, ReplayError> {
+    match command {
+        ReplayCommand::Streams(args) => streams(store, args, output).await?,
+        ReplayCommand::Events(args) => events(store, args, output).await?,
+        ReplayCommand::State(args) => state(store, fold_saga, args, output).await?,
+        ReplayCommand::Verify(args) => return verify(store, folder, args, output).await,
+        ReplayCommand::Scavenge(args) => scavenge(folder, args, output).await?,
+        ReplayCommand::Backup(args) => {
+            let files = files.ok_or(ReplayError::NotHere)?;
+            backup(store, files, args, output).await?;
         }
-        ReplayCommand::Scavenge(args) => scavenge(folder, args, output).await,
-        ReplayCommand::Backup(args) => match files {
-            Some(files) => backup(store, files, args, output).await,
-            None => Err(ReplayError::NotHere),
-        },
-    };
-    done.map(|()| Verdict::Good).map_err(|error| error.of_files(files))
+    }
+    Ok(Verdict::Good)
 }
 
 /// Carries out a command on a folder; `data` is the data folder, where none is named, and `keys`

@@ -68,8 +68,8 @@ impl Price {
 /// Offer licences of a track.
 ///
 /// A track has one exclusive licence: it is on offer once at a time, and while somebody has it no
-/// other licence of the track is offered or sold. Two tracks made of one upload are two tracks: each
-/// has its own.
+/// other licence of the track is offered or sold. Two tracks made of one upload are two tracks:
+/// each has its own.
 #[utoipa::path(
     post, path = "/api/v1/listings", tag = "commerce", operation_id = "createListing",
     request_body = NewListing, security(("bearer" = [])),

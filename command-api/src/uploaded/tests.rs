@@ -145,10 +145,7 @@ async fn an_upload_is_there_at_every_moment_while_a_track_is_made_of_it() {
     for id in (0..100).map(Uuid::from_u128) {
         let master = upload(&objects, id).await;
         let (writer, note) = (objects.clone(), master.clone());
-        let making = tokio::spawn(async move {
-            let making = keep(&writer, (NINA, id), TRACK, &note, Utc::now()).await.unwrap();
-            made(&writer, (NINA, id), &making, &note).await.unwrap();
-        });
+        let making = tokio::spawn(async move { make(&writer, id, &note).await });
         while !making.is_finished() {
             let recalled = recall(&objects, NINA, id, Utc::now()).await.unwrap();
             assert_eq!(recalled.as_ref(), Some(&master));

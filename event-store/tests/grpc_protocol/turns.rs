@@ -13,8 +13,8 @@ use crate::server::{Server, event, stream};
 /// So many that to look through them takes many turns.
 const EVENTS: u64 = 300_000;
 
-/// A server that lets one call at a time hold a page, for turns that are short beside a search, with much in its log between the two events
-/// of a stream.
+/// A server that lets one call at a time hold a page, for turns that are short beside a search,
+/// with much in its log between the two events of a stream.
 async fn given_two_events_far_apart() -> Server {
     let turn = Duration::from_millis(10);
     let options = ServeOptions { pages_max: 1, turn, ..ServeOptions::default() };

@@ -65,12 +65,11 @@ fn begun(unfinished: bool) -> &'static str {
 impl BackupError {
     /// The same, naming the folder that is filled where its disk is full.
     pub(super) fn of_disk(self, disk: &dyn Disk) -> Self {
-        match self {
-            Self::Store(error) => match OpenError::Store(error).of_disk(disk) {
-                OpenError::Store(error) => Self::Store(error),
-                error => Self::Target(error),
-            },
-            error => error,
+        match (self, disk.folder()) {
+            (Self::Store(StoreError::StorageFull), Some(path)) => {
+                Self::Target(OpenError::Full { path: path.into() })
+            }
+            (error, _) => error,
         }
     }
 }
