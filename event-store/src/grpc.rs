@@ -13,7 +13,7 @@
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
-//! | `arriving` | appends on their way, within bounds |
+//! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
 //! | `codec` | messages as bytes, in small pieces |
 //! | `wire` | the protocol's types and the port's, one into the other |
@@ -36,6 +36,7 @@ mod socket;
 mod source;
 mod streams;
 mod subscribe;
+mod unfinished;
 mod wire;
 
 pub use server::{ServeOptions, Serving, serve};

@@ -31,6 +31,8 @@ mod suite;
 mod trailers;
 #[path = "grpc_protocol/turns.rs"]
 mod turns;
+#[path = "grpc_protocol/unfinished.rs"]
+mod unfinished;
 #[path = "grpc_protocol/unread.rs"]
 mod unread;
 

@@ -88,6 +88,7 @@ mod tests {
             let filter = Filter {
                 subject: FilterSubject::EventType,
                 pattern: Pattern::Regex(pattern.into()),
+                checkpoint_events: None,
             };
             Matcher::new(filter).unwrap().keeps(&of_type(name))
         };

@@ -3,37 +3,63 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::problem::Problem;
+use super::server::ServeOptions;
 use super::wire::Proposed;
 use crate::error::AppendError;
 use crate::event::NewEvent;
 use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX};
 use crate::size::at_most;
 
-/// What all calls share: how much may be held at once, and how long an append may be on its way.
+/// What all calls share: how many may be arriving, how much of them may be held at once, and how
+/// long an append may be on its way.
 #[derive(Clone)]
 pub(super) struct Reception {
+    calls: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    /// From its first message to its last.
+    /// From its first message to its last, and from the first byte of a message to its last.
     pub(super) time_max: Duration,
 }
 
 impl Reception {
-    pub(super) fn new(bytes_max: usize, time_max: Duration) -> Self {
-        Self { bytes: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))), time_max }
+    pub(super) fn new(options: &ServeOptions) -> Self {
+        let semaphore = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        Self {
+            calls: semaphore(options.arriving_calls_max),
+            bytes: semaphore(options.held_bytes_max),
+            time_max: options.arrival_time_max,
+        }
+    }
+
+    /// A place for one more call whose request is arriving.
+    pub(super) fn place(&self) -> Result<Held, TryAcquireError> {
+        Arc::clone(&self.calls).try_acquire_owned()
     }
 
     /// An append of which nothing has come yet.
     pub(super) fn begin(&self) -> Arriving {
-        Arriving { free: Arc::clone(&self.bytes), held: None, events: Vec::new(), bytes: 0 }
+        Arriving { reception: self.clone(), held: None, events: Vec::new(), bytes: 0 }
+    }
+
+    /// Adds so many bytes to what is held, unless the server is full.
+    pub(super) fn hold(&self, held: &mut Option<Held>, bytes: usize) -> Result<(), Problem> {
+        let share = u32::try_from(bytes).unwrap_or(u32::MAX);
+        // Not waited for: whoever holds a part of the rest may be waiting for the same.
+        let more =
+            Arc::clone(&self.bytes).try_acquire_many_owned(share).map_err(|_| Problem::Full)?;
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
     }
 }
 
 /// The events of an append that is still arriving, within the limits from the first byte on.
 pub(super) struct Arriving {
-    free: Arc<Semaphore>,
+    reception: Reception,
     held: Option<Held>,
     events: Vec<NewEvent>,
     bytes: usize,
@@ -51,19 +77,7 @@ impl Arriving {
         self.events.push(event);
         at_most(self.bytes, APPEND_BYTES_MAX, "bytes").map_err(AppendError::from)?;
         at_most(self.events.len(), APPEND_EVENTS_MAX, "events").map_err(AppendError::from)?;
-        self.hold(cost)
-    }
-
-    fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
-        let share = u32::try_from(bytes).unwrap_or(u32::MAX);
-        // Not waited for: whoever holds a part of the rest may be waiting for the same.
-        let more =
-            Arc::clone(&self.free).try_acquire_many_owned(share).map_err(|_| Problem::Full)?;
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        Ok(())
+        self.reception.hold(&mut self.held, cost)
     }
 
     /// How much is held, in bytes.

@@ -112,8 +112,11 @@ impl Session {
                         open = false;
                         None
                     }
-                    // The client is gone; what it committed is the store's already.
-                    Err(_) => return,
+                    // What it committed is the store's already.
+                    Err(status) => {
+                        let _ = replies.send(Err(status)).await;
+                        return;
+                    }
                 },
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {
                     let _ = replies.send(Err(Problem::TooSlow.into())).await;

@@ -19,6 +19,7 @@ use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
 use super::sending::Sending;
 use super::streams::StreamsService;
+use super::unfinished::UnfinishedBody;
 use crate::port::EventStore;
 
 /// Largest request or reply message: the largest event, and room for its frame.
@@ -31,6 +32,7 @@ type FeaturesServer<T> = server_features_server::ServerFeaturesServer<T>;
 pub(super) struct Router {
     store: Arc<dyn EventStore>,
     node: Arc<Node>,
+    reception: Reception,
     streams: StreamsServer<StreamsService>,
     gossip: GossipServer<NodeService>,
     features: FeaturesServer<NodeService>,
@@ -44,7 +46,7 @@ impl Router {
         sending: Sending,
         shutdown: CancellationToken,
     ) -> Self {
-        let streams = StreamsService::new(Arc::clone(&store), reception, sending, shutdown);
+        let streams = StreamsService::new(Arc::clone(&store), reception.clone(), sending, shutdown);
         let streams = StreamsServer::new(streams)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -55,6 +57,7 @@ impl Router {
             features: FeaturesServer::new(told),
             store,
             node,
+            reception,
             streams,
         }
     }
@@ -64,6 +67,11 @@ impl Router {
         if !is_grpc(request.headers()) {
             return http::answer(&*self.store, &self.node, &request).await;
         }
+        let (parts, body) = request.into_parts();
+        let request = match UnfinishedBody::new(body, self.reception.clone()) {
+            Ok(body) => Request::from_parts(parts, body),
+            Err(full) => return full.into_http(),
+        };
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
         let answered = if service == streams_server::SERVICE_NAME {
             self.streams.call(request).await

@@ -43,8 +43,9 @@ const CONNECTIONS_MAX: usize = 1024;
 const CALLS_PER_CONNECTION_MAX: u32 = 4096;
 
 /// How much of one call's requests, and of all of a connection's, a peer may send ahead.
-const CALL_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// What a peer sends ahead of a call that does not go on, the server holds.
+const CALL_WINDOW_BYTES: u32 = 768 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// While this much of a call's replies is not sent yet, nothing is added, however much its peer
 /// would take: less than a piece, so that one is with the transport and the next one is ready.
@@ -52,6 +53,10 @@ const CALL_REPLY_BYTES: usize = 8 * 1024;
 
 /// How many bytes of appends all calls may hold together, unless configured: four of the largest.
 const HELD_BYTES_MAX: usize = 4 * APPEND_BYTES_MAX;
+
+/// Most calls at once that have not ended their requests, of all connections, unless configured;
+/// more are refused. Each costs some 30 KB.
+const ARRIVING_CALLS_MAX: usize = 8192;
 
 /// Most reads and subscriptions at once, of all connections, unless configured; more are refused.
 const READING_CALLS_MAX: usize = 8192;
@@ -74,8 +79,12 @@ const ARRIVAL_SECONDS_MAX: u64 = 30;
 pub struct ServeOptions {
     /// The host that discovering clients are told to dial; `None` is the address listened on.
     pub advertise_host: Option<String>,
-    /// How many bytes of appends, of all calls together, may be held before they are committed.
+    /// How many bytes of appends, of all calls together, may be held before they are committed, and
+    /// of messages that are not whole yet.
     pub held_bytes_max: usize,
+    /// How many calls there may be at once that have not ended their requests, batches among them;
+    /// more are refused.
+    pub arriving_calls_max: usize,
     /// How many reads and subscriptions there may be at once; more are refused.
     pub reading_calls_max: usize,
     /// How many of them may hold a page of the log at once, of [`crate::limits::PAGE_BYTES`] and
@@ -87,7 +96,8 @@ pub struct ServeOptions {
     /// How many bytes of events of 64 KiB and more, of all calls together, may be on their way to
     /// clients; further ones wait.
     pub large_bytes_max: usize,
-    /// How long an append may take from its first message to its last.
+    /// How long an append may take from its first message to its last, and a message from its
+    /// first byte to its last.
     pub arrival_time_max: Duration,
     /// How long a connection may be without its first call.
     pub first_call_time_max: Duration,
@@ -100,6 +110,7 @@ impl Default for ServeOptions {
         Self {
             advertise_host: None,
             held_bytes_max: HELD_BYTES_MAX,
+            arriving_calls_max: ARRIVING_CALLS_MAX,
             reading_calls_max: READING_CALLS_MAX,
             pages_max: PAGES_MAX,
             turn: TURN,
@@ -143,8 +154,8 @@ pub fn serve(
 ) -> io::Result<Serving> {
     let address = listener.local_addr()?;
     let sending = Sending::new(&options);
+    let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host));
-    let reception = Reception::new(options.held_bytes_max, options.arrival_time_max);
     let router = Router::new(store, node, reception, sending, shutdown.clone());
     let (first_call_time_max, connections_max) =
         (options.first_call_time_max, options.connections_max.max(1));

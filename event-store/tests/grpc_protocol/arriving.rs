@@ -16,8 +16,8 @@ use crate::trailers::{Name, Options};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const APPEND: &str = "/event_store.client.streams.Streams/Append";
-const BATCH_APPEND: &str = "/event_store.client.streams.Streams/BatchAppend";
+pub const APPEND: &str = "/event_store.client.streams.Streams/Append";
+pub const BATCH_APPEND: &str = "/event_store.client.streams.Streams/BatchAppend";
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Uuid {
@@ -95,7 +95,8 @@ async fn begin(server: &Server, name: &str, bytes: usize) -> (mpsc::Sender<Appen
 
 type Answer = tokio::task::JoinHandle<Result<(), Status>>;
 
-async fn append(server: &Server, name: &str, bytes: usize) -> Result<(), Status> {
+/// Appends one event of this size.
+pub async fn append(server: &Server, name: &str, bytes: usize) -> Result<(), Status> {
     let (sender, answer) = begin(server, name, bytes).await;
     drop(sender);
     answer.await.expect("no panic")
