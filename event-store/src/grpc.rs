@@ -13,6 +13,7 @@
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
+//! | `requests` | the messages of calls that send many |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
 //! | `codec` | messages as bytes, in small pieces |
@@ -29,6 +30,7 @@ mod node;
 mod problem;
 mod proto;
 mod read;
+mod requests;
 mod route;
 mod sending;
 mod server;

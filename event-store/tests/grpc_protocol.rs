@@ -11,6 +11,8 @@ mod interruptions;
 mod links;
 #[path = "grpc_protocol/lost_answers.rs"]
 mod lost_answers;
+#[path = "grpc_protocol/messages.rs"]
+mod messages;
 #[path = "grpc_protocol/official_client.rs"]
 mod official_client;
 #[path = "conformance/one_at_a_time.rs"]
@@ -21,6 +23,8 @@ mod plain;
 mod proxy;
 #[path = "grpc_protocol/python.rs"]
 mod python;
+#[path = "grpc_protocol/raw.rs"]
+mod raw;
 #[path = "grpc_protocol/server.rs"]
 mod server;
 #[path = "grpc_protocol/stalled.rs"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::arriving::{Arriving, Reception};
 use super::problem::Problem;
@@ -12,6 +12,7 @@ use super::proto::event_store::client::streams::append_resp::{
     self, Position, Success, WrongExpectedVersion, success,
 };
 use super::proto::event_store::client::streams::{AppendReq, AppendResp, append_req};
+use super::requests::Requests;
 use super::wire::{expected, stream_name};
 use crate::error::AppendError;
 use crate::port::{Appended, EventStore};
@@ -23,7 +24,7 @@ pub(super) const WRITE_SECONDS_MAX: u64 = 10;
 /// Receives one append and commits it; a call that breaks off before its end appends nothing.
 pub(super) async fn append(
     store: &dyn EventStore,
-    requests: Streaming<AppendReq>,
+    requests: Requests<AppendReq>,
     reception: &Reception,
 ) -> Result<AppendResp, Status> {
     let received = tokio::time::timeout(reception.time_max, receive(requests, reception));
@@ -43,7 +44,7 @@ pub(super) async fn append(
 }
 
 async fn receive(
-    mut requests: Streaming<AppendReq>,
+    mut requests: Requests<AppendReq>,
     reception: &Reception,
 ) -> Result<(StreamName, ExpectedRevision, Arriving), Status> {
     use append_req::Content;

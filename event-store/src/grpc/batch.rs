@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
+use tonic::Status;
 use uuid::Uuid;
 
 use super::append::WRITE_SECONDS_MAX;
@@ -28,6 +28,7 @@ use super::proto::event_store::client::streams::batch_append_resp::{
 use super::proto::event_store::client::streams::{
     BatchAppendReq, BatchAppendResp, batch_append_req,
 };
+use super::requests::Requests;
 use super::wire::{expected, identity, stream_identifier, stream_name};
 use crate::port::{Appended, EventStore};
 use crate::stream::{ExpectedRevision, StreamName};
@@ -50,7 +51,7 @@ type Running = BoxFuture<'static, (BatchAppendResp, usize)>;
 /// Answers the call until the client ends it or the server stops.
 pub(super) fn serve(
     store: Arc<dyn EventStore>,
-    requests: Streaming<BatchAppendReq>,
+    requests: Requests<BatchAppendReq>,
     reception: Reception,
     shutdown: CancellationToken,
 ) -> ReceiverStream<Result<BatchAppendResp, Status>> {
@@ -93,7 +94,7 @@ struct Session {
 impl Session {
     async fn run(
         mut self,
-        mut requests: Streaming<BatchAppendReq>,
+        mut requests: Requests<BatchAppendReq>,
         replies: Replies,
         shutdown: CancellationToken,
     ) {

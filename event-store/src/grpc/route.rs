@@ -17,13 +17,18 @@ use super::node::{Node, NodeService};
 use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
 use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
+use super::requests::past_tonic;
 use super::sending::Sending;
 use super::streams::StreamsService;
 use super::unfinished::UnfinishedBody;
 use crate::port::EventStore;
 
 /// Largest request or reply message: the largest event, and room for its frame.
-const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+
+/// The calls that send many messages.
+const APPEND: &str = "/event_store.client.streams.Streams/Append";
+const BATCH_APPEND: &str = "/event_store.client.streams.Streams/BatchAppend";
 
 type FeaturesServer<T> = server_features_server::ServerFeaturesServer<T>;
 
@@ -72,7 +77,12 @@ impl Router {
             Ok(body) => Request::from_parts(parts, body),
             Err(full) => return full.into_http(),
         };
-        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let path = request.uri().path().to_owned();
+        let request = match path.as_str() {
+            APPEND | BATCH_APPEND => past_tonic(request),
+            _ => request.map(Body::new),
+        };
+        let service = path.split('/').nth(1).unwrap_or_default();
         let answered = if service == streams_server::SERVICE_NAME {
             self.streams.call(request).await
         } else if service == gossip_server::SERVICE_NAME {

@@ -16,6 +16,7 @@ use super::proto::event_store::client::streams::{
     AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq,
     ReadResp, TombstoneReq, TombstoneResp, delete_resp, tombstone_resp,
 };
+use super::requests::Requests;
 use super::sending::Sending;
 use super::wire::{expected, stream_name};
 use super::{append, batch, read};
@@ -64,7 +65,7 @@ impl Streams for StreamsService {
         &self,
         request: Request<Streaming<AppendReq>>,
     ) -> Result<Response<AppendResp>, Status> {
-        let requests = request.into_inner();
+        let requests = Requests::of(request)?;
         let appended = append::append(&*self.store, requests, &self.reception).await?;
         Ok(Response::new(appended))
     }
@@ -111,7 +112,7 @@ impl Streams for StreamsService {
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
         let store = Arc::clone(&self.store);
         let (reception, shutdown) = (self.reception.clone(), self.shutdown.clone());
-        let replies = batch::serve(store, request.into_inner(), reception, shutdown);
+        let replies = batch::serve(store, Requests::of(request)?, reception, shutdown);
         Ok(Response::new(replies))
     }
 }

@@ -20,7 +20,7 @@ use super::problem::Problem;
 const FREE_BYTES: usize = 16 * 1024;
 
 /// How a message begins in gRPC: whether it is compressed, and its length in four bytes.
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// The body of a request, within the limits.
 pub(super) struct UnfinishedBody {

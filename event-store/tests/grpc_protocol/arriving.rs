@@ -20,13 +20,13 @@ pub const APPEND: &str = "/event_store.client.streams.Streams/Append";
 pub const BATCH_APPEND: &str = "/event_store.client.streams.Streams/BatchAppend";
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Uuid {
+pub struct Uuid {
     #[prost(string, tag = "2")]
     string: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Proposed {
+pub struct Proposed {
     #[prost(message, optional, tag = "1")]
     id: Option<Uuid>,
     #[prost(map = "string, string", tag = "2")]
@@ -36,35 +36,35 @@ struct Proposed {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Append {
+pub struct Append {
     #[prost(message, optional, tag = "1")]
-    options: Option<Options>,
+    pub options: Option<Options>,
     #[prost(message, optional, tag = "2")]
-    proposed: Option<Proposed>,
+    pub proposed: Option<Proposed>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct BatchAppend {
+pub struct BatchAppend {
     #[prost(message, optional, tag = "1")]
-    correlation: Option<Uuid>,
+    pub correlation: Option<Uuid>,
     #[prost(message, optional, tag = "2")]
-    options: Option<Options>,
+    pub options: Option<Options>,
     #[prost(message, repeated, tag = "3")]
-    proposed: Vec<Proposed>,
+    pub proposed: Vec<Proposed>,
     #[prost(bool, tag = "4")]
-    is_final: bool,
+    pub is_final: bool,
 }
 
-fn uuid() -> Option<Uuid> {
+pub fn uuid() -> Option<Uuid> {
     Some(Uuid { string: uuid::Uuid::new_v4().to_string() })
 }
 
-fn options(name: &str) -> Option<Options> {
+pub fn options(name: &str) -> Option<Options> {
     let stream_identifier = Some(Name { stream_name: name.as_bytes().to_vec() });
     Some(Options { stream_identifier, no_stream: None, any: Some(()) })
 }
 
-fn proposed(bytes: usize) -> Proposed {
+pub fn proposed(bytes: usize) -> Proposed {
     let pairs = [("type", "Heard"), ("content-type", "application/octet-stream")];
     let metadata = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     Proposed { id: uuid(), metadata, data: vec![0; bytes] }

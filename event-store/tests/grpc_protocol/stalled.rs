@@ -1,15 +1,16 @@
 //! Clients that ask and do not read: what the server holds for them is bounded over all of them,
 //! others are served meanwhile, and each goes on where it was.
 
-use event_store::ExpectedRevision;
 use event_store::grpc::ServeOptions;
+use event_store::{ExpectedRevision, ReadStream};
 use futures::future::join_all;
 use prost::Message;
 use tonic::Code;
 
+use crate::arriving::{BATCH_APPEND, BatchAppend, options, proposed, uuid};
 use crate::asking::{Ask, Options, PATIENCE, READ, ask, connect, fill, next};
 use crate::server::{Server, event, stream};
-use crate::unread;
+use crate::{raw, unread};
 
 /// The memory of this process, server and clients together, in MB.
 fn resident_mb() -> u64 {
@@ -162,4 +163,41 @@ async fn more_reads_than_may_be_are_refused() {
     drop(followed);
     let again = async { while ask(&grpc, Options::stream("heap-1", 1)).await.is_err() {} };
     tokio::time::timeout(PATIENCE, again).await.expect("there is a place again");
+}
+
+/// Given many calls for batches, each of which has sent a large append and sends no more, then they
+/// hold nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_hold_nothing_of_what_is_appended() {
+    const CALLS: usize = 60;
+    const BYTES: usize = 4_000_000;
+    let server = Server::start().await;
+    let channel = raw::connect(&server).await;
+    let before = resident_mb();
+    let mut calls = Vec::new();
+    for number in 0..CALLS {
+        let name = format!("large-{number}");
+        let request = BatchAppend {
+            correlation: uuid(),
+            options: options(&name),
+            proposed: vec![proposed(BYTES)],
+            is_final: true,
+        };
+        let mut bytes = vec![0; 5];
+        request.encode(&mut bytes).expect("room");
+        let length = u32::try_from(bytes.len() - 5).expect("small").to_be_bytes();
+        bytes[1..5].copy_from_slice(&length);
+        calls.push(raw::call(&channel, BATCH_APPEND, bytes));
+        let appended = async {
+            let read = || server.store.read_stream(ReadStream::forward(stream(&name)));
+            while read().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, appended).await.expect("appended");
+    }
+    let held = resident_mb().saturating_sub(before);
+    println!("{CALLS} calls that have appended {BYTES} B each hold {held} MB");
+    assert!(held < 150, "{held} MB are held");
+    drop(calls);
 }
