@@ -325,6 +325,11 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
     }
     let said = refusal(command(&data, "banana")).await;
     assert!(said.starts_with("veza: --listen: must be an address and a port"), "{said}");
+    let mut without_keys = command(&data, "127.0.0.1:0");
+    without_keys.env("VEZA_EVENT_STORE_KEY_FILE", "/nope/keys");
+    let said = refusal(without_keys).await;
+    let told = "VEZA_EVENT_STORE_KEY_FILE: can't read the keys in /nope/keys: No such file";
+    assert!(said.contains(told), "{said}");
     for value in ["1", "yes", "true", "True", "on"] {
         let mut command = by_variables(&data);
         command.env("EVENTSTORE_INSECURE", value).env("EVENTSTORE_ADVERTISE_HOST", "");
@@ -332,6 +337,21 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
         assert!(address.starts_with("esdb://0.0.0.0:"), "{address}");
         server.kill().await.unwrap();
     }
+}
+
+/// Other servers and tools have variables that begin like these, so they hold nothing up.
+#[tokio::test]
+async fn a_misspelt_variable_is_told_in_one_line_and_ignored() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = by_variables(&data);
+    command.env("EVENTSTORE_INSECURE", "on").env("EVENTSTORE_SCRUB_EVRY", "1d");
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let (mut server, _) = started(command).await;
+    server.kill().await.unwrap();
+    let told = std::fs::read_to_string(log).unwrap();
+    assert!(told.starts_with("veza: EVENTSTORE_SCRUB_EVRY is ignored"), "{told}");
+    assert_eq!(told.matches("ignored").count(), 1, "{told}");
 }
 
 /// The bytes of what nobody can see in the log of `given_a_log_of_much_that_is_hidden`, about.
