@@ -56,7 +56,8 @@ pub(crate) fn store_problem(error: &StoreError) -> Problem {
             tracing::error!(%error, "the event store did not take a command");
             Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER)
         }
-        StoreError::Personal(PersonalError::KeyLost { .. }) => {
+        // Of the log, or of somebody's key, which is read to seal what is of them.
+        StoreError::Corrupt { .. } | StoreError::Personal(PersonalError::KeyLost { .. }) => {
             Problem::logged(ProblemType::Unreadable, error)
         }
         error => Problem::internal(error),
@@ -227,5 +228,21 @@ impl Refusal for OrderRejection {
     fn field(&self) -> Option<&'static str> {
         // Its price and the rest come from the listing.
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_damaged_is_unreadable_for_readers_and_writers_alike() {
+        let (place, reason) = ("abc.keys:128".into(), "it does not agree".into());
+        let damaged = StoreError::Corrupt { place, reason };
+        let read: Problem = unloaded(LoadError::Store(damaged.clone()));
+        let sealed: Problem = refused(CommandError::<UserRejection>::Store(damaged));
+        for problem in [read, sealed] {
+            assert_eq!((problem.kind(), problem.detail()), (ProblemType::Unreadable, None));
+        }
     }
 }

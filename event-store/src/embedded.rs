@@ -30,7 +30,7 @@ mod writer;
 pub use audit::Verified;
 pub use open::{EmbeddedOptions, OpenError};
 pub use scavenge::{ScavengeError, ScavengeOptions, ScavengeProgress, ScavengeStatus, Scavenged};
-pub use scrub::{Rot, ScrubOptions, Scrubbed};
+pub use scrub::{ScrubOptions, Scrubbed};
 pub use store::EmbeddedStore;
 
 pub(crate) use indexed::{FollowFrom, indexed};

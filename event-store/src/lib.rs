@@ -49,8 +49,8 @@ mod subscriptions;
 
 pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{
-    EmbeddedOptions, EmbeddedStore, OpenError, Rot, ScavengeError, ScavengeOptions,
-    ScavengeProgress, ScavengeStatus, Scavenged, ScrubOptions, Scrubbed, Verified,
+    EmbeddedOptions, EmbeddedStore, OpenError, ScavengeError, ScavengeOptions, ScavengeProgress,
+    ScavengeStatus, Scavenged, ScrubOptions, Scrubbed, Verified,
 };
 pub use embedded::{backup, inspect};
 pub use encryption::{WrappingKeys, WrappingKeysError};
@@ -60,6 +60,7 @@ pub use error::{
 pub use event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 pub use filter::{Filter, FilterSubject, Pattern};
 pub use indexed::{Index, IndexReader, IndexStart, IndexSubscription, Indexed, Ordinal, ReadIndex};
+pub use log::Rot;
 pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamState, Violation};
 pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};

@@ -148,7 +148,7 @@ pub const INSPECTED_NAMES_MAX: usize = 1_000_000;
 /// and a half.
 pub const SCRUB_BYTES_PER_SECOND: u64 = 8 * 1024 * 1024;
 
-/// Damaged places that are remembered of the last scrub.
+/// Damaged segments that are remembered.
 pub const ROT_REMEMBERED_MAX: usize = 100;
 
 /// The largest manifest of a backup that is read, in bytes: that of a log of some 40 TB.

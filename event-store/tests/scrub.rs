@@ -41,12 +41,12 @@ async fn a_whole_log_is_read_to_its_end() {
     let (disk, store) = small_log().await;
     let sealed =
         disk.list().unwrap().iter().filter(|name| name.ends_with(".log")).count() as u64 - 1;
-    assert_eq!(store.last_scrub().await.unwrap(), None);
+    assert_eq!(store.last_scrub(), None);
     for _ in 0..2 {
         let scrubbed = scrub(&store).await;
         assert!(scrubbed.completed && scrubbed.bytes > 3000);
         assert_eq!((scrubbed.segments, scrubbed.rotten), (sealed, 0));
-        assert!(store.last_scrub().await.unwrap().is_some());
+        assert!(store.last_scrub().is_some());
     }
     assert!(store.rot().is_empty());
 }
@@ -67,7 +67,7 @@ async fn any_changed_byte_is_named_and_the_rest_is_served() {
         let rot = store.rot();
         assert_eq!((rot.len(), rot[0].segment), (1, Position::new(1)), "at {at}");
         assert!(rot[0].what.contains(FIRST) && rot[0].what.contains("offset"), "{rot:?}");
-        assert!(store.last_scrub().await.unwrap().is_none(), "at {at}");
+        assert!(store.last_scrub().is_none(), "at {at}");
         disk.put_into(FIRST, &whole);
     }
     let mut bytes = whole.clone();
@@ -82,12 +82,132 @@ async fn any_changed_byte_is_named_and_the_rest_is_served() {
     store.close().await.unwrap();
 
     let store = open(&disk).await.unwrap();
-    assert!(store.rot().is_empty());
+    assert_eq!(store.rot().len(), 1, "it is known after a restart");
     assert_eq!(scrub(&store).await.rotten, 1);
     disk.put_into(FIRST, &whole);
     assert_eq!(scrub(&store).await.rotten, 0);
     assert!(store.rot().is_empty(), "it was mended");
     everything(&store).await.unwrap();
+    store.close().await.unwrap();
+    assert!(open(&disk).await.unwrap().rot().is_empty(), "and stays so");
+}
+
+/// The file `SCRUB` as it was before it kept what is damaged: of a scrub that came so far.
+fn older_mark(at_micros: i64, next: u64) -> Vec<u8> {
+    let mut bytes = b"VEZASCR\0".to_vec();
+    bytes.extend(at_micros.to_le_bytes());
+    bytes.extend(next.to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(crc32c::crc32c(&bytes).to_le_bytes());
+    bytes
+}
+
+#[tokio::test]
+async fn an_older_mark_is_read_and_a_damaged_one_is_none() {
+    let (disk, store) = small_log().await;
+    let all = scrub(&store).await.segments;
+    store.close().await.unwrap();
+    disk.put("SCRUB", older_mark(1_000_000, 0));
+    let store = open(&disk).await.unwrap();
+    assert_eq!(store.last_scrub().map(|ended| ended.timestamp()), Some(1));
+    store.close().await.unwrap();
+    let second = disk.list().unwrap().into_iter().filter(|name| name.ends_with(".log")).nth(1);
+    let second = second.unwrap().trim_end_matches(".log").parse().unwrap();
+    disk.put("SCRUB", older_mark(1_000_000, second));
+    let store = open(&disk).await.unwrap();
+    assert_eq!((store.last_scrub(), scrub(&store).await.segments), (None, all - 1));
+    // With a list of what is damaged, so that bytes of it are changed too.
+    disk.put_into(FIRST, &changed(&disk.contents(FIRST).unwrap(), 200));
+    scrub(&store).await;
+    store.close().await.unwrap();
+    let mark = disk.contents("SCRUB").unwrap();
+    for at in 0..mark.len() {
+        for damaged in [changed(&mark, at), mark[..at].to_vec()] {
+            disk.put("SCRUB", damaged);
+            let store = open(&disk).await.unwrap();
+            assert!(store.rot().is_empty() && store.last_scrub().is_none(), "at {at}");
+        }
+    }
+}
+
+fn changed(whole: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = whole.to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
+
+/// Where this event's data stands in a file.
+fn place_of(bytes: &[u8], number: u64) -> usize {
+    let data = event(number).data;
+    bytes.windows(data.len()).position(|bytes| bytes == data).unwrap()
+}
+
+/// Given damage in a sealed segment that no scrub came to, then whoever reads there is told, and
+/// the store tells it as a scrub would, once, and after a restart too, until a scrub of the
+/// restored segment, which looks there first.
+#[tokio::test]
+async fn damage_that_a_read_meets_is_told_and_remembered() {
+    let (disk, store) = small_log().await;
+    scrub(&store).await;
+    let whole = disk.contents(FIRST).unwrap();
+    disk.put_into(FIRST, &changed(&whole, place_of(&whole, 1)));
+    for _ in 0..3 {
+        all_of(&store, "old").await.unwrap_err();
+        everything(&store).await.unwrap_err();
+        let rot = store.rot();
+        assert_eq!((rot.len(), rot[0].segment), (1, Position::new(1)));
+        assert!(rot[0].what.contains(FIRST) && rot[0].what.contains("offset"), "{rot:?}");
+    }
+    assert_eq!(store.last_scrub(), None, "so that the next is due at once");
+    let told = store.rot();
+    store.close().await.unwrap();
+
+    let store = open(&disk).await.unwrap();
+    assert_eq!(store.rot(), told);
+    all_of(&store, "old").await.unwrap_err();
+    store.close().await.unwrap();
+    disk.put_into(FIRST, &whole);
+    let store = open(&disk).await.unwrap();
+    assert_eq!(store.rot(), told, "nobody has looked at it yet");
+    everything(&store).await.unwrap();
+    assert_eq!(scrub(&store).await.rotten, 0);
+    assert!(store.rot().is_empty() && store.last_scrub().is_some());
+}
+
+/// Given damage that was met, and nobody who scrubs, then verifying a log that is whole again
+/// forgets it, and no other does.
+#[tokio::test]
+async fn what_was_damaged_is_forgotten_by_verifying() {
+    let (disk, store) = small_log().await;
+    let whole = disk.contents(FIRST).unwrap();
+    disk.put_into(FIRST, &changed(&whole, place_of(&whole, 1)));
+    everything(&store).await.unwrap_err();
+    store.verify(None).await.unwrap_err();
+    assert_eq!(store.rot().len(), 1);
+    disk.put_into(FIRST, &whole);
+    store.verify(None).await.unwrap();
+    assert!(store.rot().is_empty());
+    store.close().await.unwrap();
+    assert!(open(&disk).await.unwrap().rot().is_empty());
+}
+
+/// Given damage in the active segment that a read meets, then it is told as well, and forgotten by
+/// an opening, which reads that segment whole.
+#[tokio::test]
+async fn damage_in_the_active_segment_is_told_until_it_is_opened_whole() {
+    let (disk, store) = small_log().await;
+    let active = disk.list().unwrap().into_iter().rfind(|name| name.ends_with(".log")).unwrap();
+    let whole = disk.contents(&active).unwrap();
+    disk.put_into(&active, &changed(&whole, place_of(&whole, 29)));
+    everything(&store).await.unwrap_err();
+    assert!(store.rot()[0].what.contains(&active), "{:?}", store.rot());
+    disk.put_into(&active, &whole);
+    store.close().await.unwrap();
+    for _ in 0..2 {
+        let store = open(&disk).await.unwrap();
+        assert!(store.rot().is_empty());
+        store.close().await.unwrap();
+    }
 }
 
 /// A scrub that is slow is ended by a close, and the next store goes on where it was.
@@ -106,7 +226,7 @@ async fn a_scrub_that_a_close_ends_goes_on_where_it_was() {
     let scrubbing = tokio::spawn(async move { slow.scrub(options).await });
     // A scrub that has read a segment says so.
     let read = async {
-        while store.last_scrub().await.unwrap().is_some() {
+        while store.last_scrub().is_some() {
             tokio::task::yield_now().await;
         }
     };

@@ -176,7 +176,11 @@ fn lines(found: &Inspected) -> Vec<String> {
             locked(found)
         ));
     }
-    if !matches!(found.recovery[..], [RecoveryStep::RefuseBackup | RecoveryStep::BeginLog]) {
+    let is_no_log = matches!(
+        found.recovery[..],
+        [RecoveryStep::RefuseBackup | RecoveryStep::RefuseBadBackup(_) | RecoveryStep::BeginLog]
+    );
+    if !is_no_log {
         let closed =
             if found.clean.is_some() { "was closed" } else { "is open, or was not closed" };
         lines.push(format!("its store {closed} in peace"));

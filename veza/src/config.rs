@@ -188,7 +188,10 @@ impl Config {
 
 /// The keys of the event store stand in one place.
 fn encryption(layers: &Layers) -> Result<Encryption, ConfigError> {
-    let file = layers.wanted("event_store_key_file", values::path)?.map(KeySource::File);
+    let file = layers.wanted("event_store_key_file", values::path)?;
+    let file = file
+        .zip(layers.get("event_store_key_file"))
+        .map(|(path, (_, origin))| KeySource::File(path, origin));
     let text = layers.wanted("event_store_key", values::wrapping_keys)?.map(KeySource::Text);
     let encrypts = layers.needed("event_store_encryption", values::switch)?;
     match (file, text) {
@@ -289,7 +292,7 @@ mod tests {
         let digits = "0e".repeat(32);
         let key = format!("a:{digits}");
         let file = ("VEZA_EVENT_STORE_KEY_FILE", "/run/keys");
-        assert!(matches!(read(&[file]).unwrap().encryption.keys, Some(KeySource::File(_))));
+        assert!(matches!(read(&[file]).unwrap().encryption.keys, Some(KeySource::File(..))));
         let config = read(&[("VEZA_EVENT_STORE_KEY", &key)]).unwrap();
         let Some(KeySource::Text(_)) = &config.encryption.keys else { panic!("{config:?}") };
         assert!(!format!("{config:?}").contains(&digits));

@@ -4,12 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
-use event_store::{
-    EmbeddedOptions, EmbeddedStore, SubjectKeys, SubjectKeysOptions, WrappingKeys,
-    WrappingKeysError,
-};
+use event_store::{EmbeddedOptions, EmbeddedStore, SubjectKeys, SubjectKeysOptions, WrappingKeys};
 use tokio::signal::unix::{SignalKind, signal};
 use zeroize::Zeroizing;
+
+use crate::config::{ConfigError, Origin};
 
 /// Where the wrapping keys are, and whether they encrypt.
 #[derive(Clone, Debug)]
@@ -23,8 +22,8 @@ pub struct Encryption {
 /// Where the wrapping keys are.
 #[derive(Clone, Debug)]
 pub enum KeySource {
-    /// In a file.
-    File(PathBuf),
+    /// In a file, which is named there.
+    File(PathBuf, Origin),
     /// In the settings themselves.
     Text(KeyText),
 }
@@ -54,11 +53,15 @@ impl KeySource {
     /// Reads the keys.
     ///
     /// # Errors
-    /// When the file can't be read, is open to everybody, or holds no keys.
-    pub fn read(&self) -> Result<WrappingKeys, WrappingKeysError> {
+    /// When the file can't be read, is open to everybody, or holds no keys; naming the setting.
+    pub fn read(&self) -> Result<WrappingKeys, ConfigError> {
         match self {
-            Self::File(path) => WrappingKeys::from_file(path),
-            Self::Text(text) => WrappingKeys::from_text(&text.0),
+            Self::File(path, origin) => WrappingKeys::from_file(path).map_err(|error| {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+                let why = format!("{error}{}", cause.unwrap_or_default());
+                ConfigError::Bad { origin: origin.clone(), why }
+            }),
+            Self::Text(text) => Ok(WrappingKeys::from_text(&text.0).expect("it was checked")),
         }
     }
 }
@@ -68,7 +71,7 @@ impl Encryption {
     ///
     /// # Errors
     /// When they can't be read.
-    pub fn keys(&self) -> Result<Option<Arc<WrappingKeys>>, WrappingKeysError> {
+    pub fn keys(&self) -> Result<Option<Arc<WrappingKeys>>, ConfigError> {
         Ok(self.keys.as_ref().map(KeySource::read).transpose()?.map(Arc::new))
     }
 
@@ -76,7 +79,7 @@ impl Encryption {
     ///
     /// # Errors
     /// When the keys can't be read.
-    pub fn options(&self, folder: &Path) -> Result<EmbeddedOptions, WrappingKeysError> {
+    pub fn options(&self, folder: &Path) -> Result<EmbeddedOptions, ConfigError> {
         let options = EmbeddedOptions::folder(folder);
         Ok(match &self.keys {
             None => options,
@@ -89,7 +92,7 @@ impl Encryption {
     ///
     /// # Errors
     /// When the keys that wrap them can't be read.
-    pub fn subject_keys(&self, folder: &Path) -> Result<SubjectKeysOptions, WrappingKeysError> {
+    pub fn subject_keys(&self, folder: &Path) -> Result<SubjectKeysOptions, ConfigError> {
         let options = SubjectKeysOptions::folder(folder);
         Ok(match &self.keys {
             None => options,

@@ -56,7 +56,7 @@ fn make(name: Option<String>, keys: Option<&KeySource>) -> anyhow::Result<()> {
     let name = name.unwrap_or_else(|| Utc::now().format("key-%Y%m%d-%H%M%S").to_string());
     let line = WrappingKeys::new_line(&name)?;
     match keys {
-        Some(KeySource::File(path)) => {
+        Some(KeySource::File(path, _)) => {
             put_first(&line, path)
                 .with_context(|| format!("can't put a key into {}", path.display()))?;
             say(format_args!("{name} is the first key in {}", path.display()));

@@ -25,6 +25,16 @@ use crate::taking_over::listen;
 const DATA: &str = "./veza-data";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113);
 
+/// The variables that it goes by.
+const VARIABLES: [&str; 6] = [
+    "EVENTSTORE_DATA",
+    "EVENTSTORE_LISTEN",
+    "EVENTSTORE_ADVERTISE_HOST",
+    "EVENTSTORE_SCAVENGE_EVERY",
+    "EVENTSTORE_SCRUB_EVERY",
+    "EVENTSTORE_INSECURE",
+];
+
 /// What the command line says of how the event store is served.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventStoreArgs {
@@ -103,6 +113,18 @@ impl EventStoreArgs {
             insecure: self.insecure || insecure.unwrap_or(false),
         })
     }
+}
+
+/// A line for each of these variables that looks like one of this command and is none, most likely
+/// by a slip of the pen. That is no error: EventStoreDB's own server and tools have many variables
+/// that begin so, and a machine may have both.
+pub fn ignored(variables: impl Iterator<Item = OsString>) -> impl Iterator<Item = String> {
+    let names = variables.filter_map(|name| name.into_string().ok());
+    let unknown =
+        names.filter(|name| name.starts_with("EVENTSTORE_") && !VARIABLES.contains(&name.as_str()));
+    unknown.map(|name| {
+        format!("{name} is ignored: it is no setting (`veza event-store --help` lists all)")
+    })
 }
 
 /// A variable, and where it is from; what is set to nothing is not set.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use event_schemas::UserId;
 use event_store::{EventStore, PersonalStore, ReadAll, Subject, SubjectKeys, UnreadableField};
 use futures::TryStreamExt as _;
 use replay_tool::{Output, ReplayError, Verdict};
@@ -17,7 +18,7 @@ const NOBODY: &str = "nobody";
 pub struct GiveUpArgs {
     /// Them, by their ids; where their key is there and opens other fields, those are lost too
     #[arg(value_name = "PERSON")]
-    pub people: Vec<String>,
+    pub people: Vec<UserId>,
     /// Everybody whose key is lost; not who has a key that opens a part of theirs
     #[arg(long, conflicts_with = "people")]
     pub all: bool,
@@ -30,7 +31,7 @@ impl GiveUpArgs {
     }
 
     fn names(&self, person: &str, found: &Found) -> bool {
-        let is_named = self.people.iter().any(|named| named == person);
+        let is_named = self.people.iter().any(|named| named.to_string() == person);
         person != NOBODY && (is_named || (self.all && found.key_is_lost))
     }
 }
@@ -59,7 +60,8 @@ pub async fn give_up(
 ) -> Result<Verdict, ReplayError> {
     let found = unreadable(log, opened).await?;
     let mut verdict = Verdict::Good;
-    for person in args.people.iter().filter(|&person| !found.contains_key(person)) {
+    let named = args.people.iter().map(UserId::to_string);
+    for person in named.filter(|person| !found.contains_key(person)) {
         verdict = Verdict::Bad;
         output.remark(&format!("{person}: nothing of theirs is unreadable"))?;
     }

@@ -105,6 +105,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::EventStore(args) => {
             let settings = args.read(|name| std::env::var_os(name))?;
+            let names = std::env::vars_os().map(|(name, _)| name);
+            event_store_server::ignored(names).for_each(complain);
             let config = Config::read(&gather(&settings.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| event_store_server::serve(settings, config, stopping.gently))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use event_store::{
     ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, PersonalStore,
-    RecordedEvent, StoreError, SubjectKeys, SubjectKeysError, WrappingKeysError,
+    RecordedEvent, StoreError, SubjectKeys, SubjectKeysError,
 };
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{LogFiles, Models};
@@ -58,6 +58,12 @@ pub enum PartsError {
     /// There is no store in the data folder.
     #[error("there is no event store in {}", .0.display())]
     NoStore(PathBuf),
+    /// The store in the data folder can't be opened where nothing can be written.
+    #[error(
+        "{} can't be written, which opening a store takes: `veza-replay inspect` checks every byte \
+         of a log and writes nothing", .0.display()
+    )]
+    ReadOnly(PathBuf),
     /// A platform runs, or starts, and does not say where its store is.
     #[error("{} is in use, and run.json does not say where its event store is: {source}",
         data.display())]
@@ -67,9 +73,6 @@ pub enum PartsError {
         /// What is wrong with the file.
         source: io::Error,
     },
-    /// The keys of the store can't be read.
-    #[error(transparent)]
-    Keys(#[from] WrappingKeysError),
     /// The keys of people can't be opened.
     #[error(transparent)]
     SubjectKeys(#[from] SubjectKeysError),
@@ -94,9 +97,9 @@ impl PartsError {
             Self::Setting(_)
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
-            | Self::Keys(_)
             | Self::SubjectKeys(_)
             | Self::NoStore(_)
+            | Self::ReadOnly(_)
             | Self::NoDatabase(_)
             | Self::DatabaseUrl => USAGE,
             Self::Store(OpenError::Key(error)) if error.is_for_want_of_keys() => USAGE,
@@ -161,6 +164,11 @@ impl Log {
                 let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
                 let log = Self::over_network(&connection).await?;
                 Ok(Self { files, ..log })
+            }
+            Err(OpenError::Folder { source, .. })
+                if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                Err(PartsError::ReadOnly(data.join("events")))
             }
             Err(error) => Err(error.into()),
         }

@@ -29,8 +29,7 @@ pub fn scrub_every(
 }
 
 async fn scrub(store: Arc<EmbeddedStore>, period: Duration) {
-    let ended = store.last_scrub().await.ok().flatten();
-    let since = ended.and_then(|ended| (SystemClock.now() - ended).to_std().ok());
+    let since = store.last_scrub().and_then(|ended| (SystemClock.now() - ended).to_std().ok());
     let left = since.map_or(Duration::ZERO, |since| period.saturating_sub(since));
     let first = Instant::now() + left.max(period.min(FIRST_AFTER_MAX));
     let mut scrubs = interval_at(first, period);

@@ -1,5 +1,6 @@
 //! `veza event-store` as an official client meets it, and as an operator does.
 
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
@@ -135,6 +136,35 @@ async fn whoever_looks_into_the_folder_finds_the_server_on_it_and_it_has_a_log()
     assert!(ended.unwrap().status.success() && !data.path().join("run.json").exists());
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("DEBUG"), "it logs: {log:?}");
+}
+
+/// Given bytes that change on the disk, then each client that reads them is refused, and the log of
+/// the process says so once.
+#[tokio::test]
+async fn damage_that_clients_meet_is_logged_once() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = command(&data, "127.0.0.1:0");
+    command.env("VEZA_LOG", "warn").stderr(std::fs::File::create(&log).unwrap());
+    let (_server, address) = started(command).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let event = EventData::json("Heard", &json!({ "n": "as it was" })).unwrap();
+    let options = AppendToStreamOptions::default();
+    client.append_to_stream("song-1", &options, event).await.unwrap();
+
+    let segment = data.path().join("events/00000000000000000001.log");
+    let bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(9).position(|bytes| bytes == b"as it was").unwrap();
+    let file = std::fs::File::options().write(true).open(&segment).unwrap();
+    file.write_all_at(b"as it is!", at as u64).unwrap();
+    for _ in 0..3 {
+        let options = ReadStreamOptions::default();
+        let read = async { client.read_stream("song-1", &options).await?.next().await };
+        assert!(read.await.is_err());
+    }
+    let log = std::fs::read_to_string(log).unwrap();
+    assert_eq!(log.matches("a segment has rotted on the disk").count(), 1, "{log}");
+    assert!(log.contains("00000000000000000001.log offset"), "{log}");
 }
 
 #[tokio::test]
@@ -295,6 +325,11 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
     }
     let said = refusal(command(&data, "banana")).await;
     assert!(said.starts_with("veza: --listen: must be an address and a port"), "{said}");
+    let mut without_keys = command(&data, "127.0.0.1:0");
+    without_keys.env("VEZA_EVENT_STORE_KEY_FILE", "/nope/keys");
+    let said = refusal(without_keys).await;
+    let told = "VEZA_EVENT_STORE_KEY_FILE: can't read the keys in /nope/keys: No such file";
+    assert!(said.contains(told), "{said}");
     for value in ["1", "yes", "true", "True", "on"] {
         let mut command = by_variables(&data);
         command.env("EVENTSTORE_INSECURE", value).env("EVENTSTORE_ADVERTISE_HOST", "");
@@ -302,6 +337,21 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
         assert!(address.starts_with("esdb://0.0.0.0:"), "{address}");
         server.kill().await.unwrap();
     }
+}
+
+/// Other servers and tools have variables that begin like these, so they hold nothing up.
+#[tokio::test]
+async fn a_misspelt_variable_is_told_in_one_line_and_ignored() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = by_variables(&data);
+    command.env("EVENTSTORE_INSECURE", "on").env("EVENTSTORE_SCRUB_EVRY", "1d");
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let (mut server, _) = started(command).await;
+    server.kill().await.unwrap();
+    let told = std::fs::read_to_string(log).unwrap();
+    assert!(told.starts_with("veza: EVENTSTORE_SCRUB_EVRY is ignored"), "{told}");
+    assert_eq!(told.matches("ignored").count(), 1, "{told}");
 }
 
 /// The bytes of what nobody can see in the log of `given_a_log_of_much_that_is_hidden`, about.

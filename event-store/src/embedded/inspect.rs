@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::backup::{BackupError, Manifest};
 use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::look_at_index;
@@ -44,7 +45,9 @@ impl Inspected {
     /// written. Of a segment that is locked it says so of the header and the frames.
     pub fn is_good(&self) -> bool {
         self.segments.iter().all(|segment| segment.wrong.is_none())
-            && !self.recovery.iter().any(|step| matches!(step, RecoveryStep::Refuse(_)))
+            && !self.recovery.iter().any(|step| {
+                matches!(step, RecoveryStep::Refuse(_) | RecoveryStep::RefuseBadBackup(_))
+            })
     }
 }
 
@@ -119,10 +122,19 @@ pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspe
         segments.push(walk.segment(disk, &keys, place)?);
     }
     let head = walk.chain.map(|chain| AuditHead { position: Position::new(walk.next - 1), chain });
-    let recovery = recovery::steps(&names, &segments, clean);
+    let recovery = recovery::steps(&names, bad_manifest(disk)?, &segments, clean);
     let clean =
         clean.map(|mark| CleanEnd { segment: Position::new(mark.segment), length: mark.length });
     Ok(Inspected { segments, clean, statistics: walk.counting.done(), head, recovery })
+}
+
+/// What is wrong with the manifest, where there is one.
+fn bad_manifest(disk: &dyn Disk) -> Result<Option<String>, StoreError> {
+    match Manifest::read(disk) {
+        Err(error @ BackupError::Damaged { .. }) => Ok(Some(error.to_string())),
+        Err(BackupError::Store(error)) => Err(error),
+        Ok(_) | Err(_) => Ok(None),
+    }
 }
 
 /// Where a segment stands among the others.

@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
-    ChainEnd, CleanMark, Clock, Disk, FOLDER_MODE, Folder, KeyError, NewSegment, Segment,
+    ChainEnd, CleanMark, Clock, Disk, FOLDER_MODE, Findings, Folder, KeyError, NewSegment, Segment,
     SegmentKeys, SystemClock, make_folder, recover_active, remove_unfinished, segments_on,
 };
 
@@ -179,8 +179,11 @@ impl EmbeddedOptions {
         let keys = SegmentKeys::new(self.keys, self.encrypts);
         let Recovered { catalog, recent, torn_bytes, must_roll } =
             recover(&*disk, &*self.clock, &keys)?;
-        let shared = Shared::new(catalog, Arc::clone(&self.clock), Arc::clone(&disk), keys);
-        let shared = Arc::new(shared);
+        let findings = Findings::read(Arc::clone(&disk)).map_err(StoreError::from)?;
+        let sealed = catalog.sealed();
+        findings.keep(|first| sealed.iter().any(|sealed| sealed.segment.first == first));
+        let (clock, on) = (Arc::clone(&self.clock), Arc::clone(&disk));
+        let shared = Arc::new(Shared::new(catalog, clock, on, keys, findings));
         let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
         let (writing, segment_bytes) = (Arc::clone(&shared), self.segment_bytes);
         let writer = Writer::new(disk, sealer, lock, writing, recent, segment_bytes, must_roll);

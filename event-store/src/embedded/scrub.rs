@@ -1,13 +1,13 @@
 //! Scrubbing: sealed segments are read slowly, again and again, so that bytes which rot on the disk
 //! are found while there is a backup that has them.
 //!
-//! What is damaged is named and remembered; everything else is served as before. The indexes are
-//! not read: damage in them is met and mended by whoever reads there, or by `verify`.
+//! What is damaged is named and remembered, as what reads meet is; everything else is served as
+//! before. The indexes are not read: damage in them is met and mended by whoever reads there, or by
+//! `verify`.
 
-mod mark;
 mod pass;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 
@@ -15,8 +15,7 @@ use super::pace::Stop;
 use super::store::EmbeddedStore;
 use crate::error::StoreError;
 use crate::limits::SCRUB_BYTES_PER_SECOND;
-use crate::position::Position;
-use mark::ScrubMark;
+use crate::log::Rot;
 use pass::Pass;
 
 /// How to scrub.
@@ -53,16 +52,7 @@ pub struct Scrubbed {
     pub completed: bool,
 }
 
-/// A sealed segment that is not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rot {
-    /// The first position that belongs in the segment.
-    pub segment: Position,
-    /// File and offset, and what is wrong there.
-    pub what: Arc<str>,
-}
-
-/// What there is to know of scrubbing in a store.
+/// Lets one scrub at a time be on its way.
 #[derive(Default)]
 pub(super) struct Scrubber {
     state: Mutex<State>,
@@ -74,7 +64,6 @@ pub(super) struct Scrubber {
 struct State {
     running: bool,
     closed: bool,
-    rot: Vec<Rot>,
 }
 
 /// Sees to it that a scrub does not count as running when it is gone.
@@ -113,7 +102,8 @@ impl Scrubber {
 }
 
 impl EmbeddedStore {
-    /// Reads every sealed segment once, from where the last scrub was when its store was closed,
+    /// Reads every sealed segment once, those that were found damaged first, then from where the
+    /// last scrub was when its store was closed,
     /// and checks every byte and the hash chain of each, while the store serves. What is damaged is
     /// told in the log and by [`rot`](Self::rot), and is no error. Does nothing when another scrub
     /// is on its way.
@@ -130,18 +120,15 @@ impl EmbeddedStore {
         self.shared.blocking(scrub).await
     }
 
-    /// What the last scrub found damaged.
+    /// Which segments scrubs and reads found damaged, before this opening too: each until a scrub
+    /// or a verification finds it whole.
     pub fn rot(&self) -> Vec<Rot> {
-        self.shared.scrubber.lock().rot.clone()
+        self.shared.findings.rot()
     }
 
-    /// When the last scrub came to the end of a log that was whole; `None` when none did, or one
-    /// was begun since.
-    ///
-    /// # Errors
-    /// When the folder can't be read.
-    pub async fn last_scrub(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        let read = |shared: &super::Shared| Ok(ScrubMark::read(&*shared.disk)?.ended());
-        self.shared.blocking(read).await
+    /// When the last scrub came to the end of a log that was whole; `None` when none did, one was
+    /// begun since, or something was found damaged.
+    pub fn last_scrub(&self) -> Option<DateTime<Utc>> {
+        self.shared.findings.ended()
     }
 }

@@ -27,7 +27,7 @@ use crate::filter::{Filter, Matcher};
 use crate::index::Catalog;
 use crate::indexed::{Index, IndexReader, IndexSubscription, Ordinal, ReadIndex};
 use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
-use crate::log::{AuditHead, Clock, Disk, KeyError, RotatedKeys, SegmentKeys};
+use crate::log::{AuditHead, Clock, Disk, Findings, KeyError, RotatedKeys, SegmentKeys};
 use crate::multi::{MultiAppend, MultiAppended};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
@@ -57,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) disk: Arc<dyn Disk>,
     pub(super) scavenger: Scavenger,
     pub(super) scrubber: Scrubber,
+    pub(super) findings: Arc<Findings>,
     closed: AtomicBool,
     /// Whether the last append found no room on the disk.
     full: AtomicBool,
@@ -68,11 +69,14 @@ impl Shared {
         clock: Arc<dyn Clock>,
         disk: Arc<dyn Disk>,
         keys: SegmentKeys,
+        findings: Findings,
     ) -> Self {
+        let findings = Arc::new(findings);
+        catalog.tell(&findings);
         let live = Live::new(catalog.head());
         let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
         let (scavenger, scrubber) = (Scavenger::new(), Scrubber::default());
-        Self { catalog, live, clock, keys, disk, scavenger, scrubber, closed, full }
+        Self { catalog, live, clock, keys, disk, scavenger, scrubber, findings, closed, full }
     }
 
     /// Keeps whether an append found no room, and says in the log when that changes.
@@ -143,12 +147,14 @@ impl EmbeddedStore {
     }
 
     /// Reads the log as it is now and checks every byte and the hash chain, while the store serves;
-    /// an index that is damaged is made again.
+    /// an index that is damaged is made again. What was found damaged before is forgotten then.
     /// With a head that was kept elsewhere, that the log still goes through it: what was changed or
     /// cut since, by whom ever, is found.
     pub async fn verify(&self, known: Option<AuditHead>) -> Result<Verified, StoreError> {
         let verify = move |shared: &Shared| {
-            audit::verify(&shared.catalog, &*shared.disk, &shared.keys, known)
+            let verified = audit::verify(&shared.catalog, &*shared.disk, &shared.keys, known)?;
+            shared.findings.all_whole()?;
+            Ok(verified)
         };
         self.shared.blocking(verify).await
     }

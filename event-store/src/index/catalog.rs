@@ -22,7 +22,7 @@ use crate::event::RecordedEvent;
 use crate::limits::{
     INDEX_CACHE_ENTRIES_MAX, LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX,
 };
-use crate::log::{ChainEnd, FrameBuilder, Kinds, RecordPlace, Segment};
+use crate::log::{ChainEnd, Findings, FrameBuilder, Kinds, RecordPlace, Segment};
 
 /// How far apart events may be for their places to be read in one go: what a block of an index
 /// holds.
@@ -95,6 +95,11 @@ impl Catalog {
                 })
                 .build(),
         }
+    }
+
+    /// From now on damage that reads meet, of whichever segment, is told to these.
+    pub(crate) fn tell(&self, findings: &Arc<Findings>) {
+        self.segments().iter().for_each(|(segment, _)| segment.tell(findings));
     }
 
     /// The position of the last event; zero when there is none.
@@ -173,6 +178,7 @@ impl Catalog {
         next_length: u64,
     ) -> Option<Arc<Vec<Arc<Sealed>>>> {
         let mut state = self.write();
+        next.tell_as(&state.active);
         let index = mem::replace(&mut state.index, MemoryIndex::new(next.first));
         let segment = mem::replace(&mut state.active, next);
         let length = mem::replace(&mut state.length, next_length);
@@ -189,6 +195,7 @@ impl Catalog {
         let first = renewed.segment.first;
         let mut state = self.write();
         let at = state.sealed.partition_point(|sealed| sealed.segment.first < first);
+        renewed.segment.tell_as(&state.active);
         Arc::make_mut(&mut state.sealed)[at] = renewed;
     }
 

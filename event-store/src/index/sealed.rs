@@ -401,7 +401,7 @@ impl Sealed {
 
 fn index_again(segment: &Segment, length: u64) -> Result<MemoryIndex, StoreError> {
     let mut index = MemoryIndex::new(segment.first);
-    scan_whole(segment, length, |record| index.add_scanned(record))?;
+    segment.told(scan_whole(segment, length, |record| index.add_scanned(record)))?;
     Ok(index)
 }
 

@@ -1,13 +1,14 @@
 //! One segment file: its header, and reading and writing in it.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::chain::ChainEnd;
 use super::data_key::{ChainPlace, DataKey};
 use super::disk::{Disk, DiskFile};
+use super::findings::Findings;
 use super::frame::{Layout, RecordHead};
 use super::header::{HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::key_file::{KeyError, KeyOf};
@@ -32,6 +33,8 @@ pub(crate) struct Segment {
     /// Whether events of it were reclaimed.
     pub(crate) reclaimed: bool,
     file: Arc<dyn DiskFile>,
+    /// Who keeps what reads of it meet, in a store that serves.
+    findings: OnceLock<Arc<Findings>>,
 }
 
 /// Where a record is.
@@ -71,7 +74,8 @@ impl Segment {
         let chain_before = header.chain_before.map(shown);
         let (name, frames_start) = (segment_name(first), header.bytes() as u64);
         let (layout, reclaimed) = (Arc::new(layout), header.reclaimed);
-        Self { first, name, layout, chain_before, frames_start, reclaimed, file }
+        let findings = OnceLock::new();
+        Self { first, name, layout, chain_before, frames_start, reclaimed, file, findings }
     }
 
     /// Opens a segment: checks its header, and reads its key where it has one.
@@ -176,9 +180,36 @@ impl Segment {
         }
     }
 
+    /// From now on damage that reads of it meet is told to these.
+    pub(crate) fn tell(&self, findings: &Arc<Findings>) {
+        // Whoever is told already is the same.
+        let _ = self.findings.set(Arc::clone(findings));
+    }
+
+    /// The same as of another segment of the store.
+    pub(crate) fn tell_as(&self, other: &Self) {
+        other.findings.get().into_iter().for_each(|findings| self.tell(findings));
+    }
+
+    /// What a read of it gave; damage that it met is told.
+    pub(crate) fn told<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        read.inspect_err(|error| self.met(error))
+    }
+
+    /// Tells what a read of it met, if that is damage.
+    pub(crate) fn met(&self, error: &StoreError) {
+        if let (StoreError::Corrupt { .. }, Some(findings)) = (error, self.findings.get()) {
+            findings.met(self.first, error);
+        }
+    }
+
     /// The events at these places, in their order, without those that were reclaimed. Neighbours
     /// are read in one go.
     pub(crate) fn events(&self, places: &[RecordPlace]) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.told(self.events_at(places))
+    }
+
+    fn events_at(&self, places: &[RecordPlace]) -> Result<Vec<RecordedEvent>, StoreError> {
         let mut events = Vec::with_capacity(places.len());
         let mut rest = places;
         while let Some(first) = rest.first() {
@@ -202,8 +233,10 @@ impl Segment {
 
     /// When the event at this place was recorded, in microseconds since 1970.
     pub(crate) fn recorded_at_micros(&self, place: &RecordPlace) -> Result<i64, StoreError> {
-        let mut bytes = self.bytes(u64::from(place.offset), u64::from(place.end))?;
-        Ok(self.head(&mut bytes, place.offset, place)?.recorded_at_micros)
+        let head = self
+            .bytes(u64::from(place.offset), u64::from(place.end))
+            .and_then(|mut bytes| self.head(&mut bytes, place.offset, place));
+        Ok(self.told(head)?.recorded_at_micros)
     }
 
     /// Checks the record at this place in bytes that begin at `start`, and decrypts it there.

@@ -54,6 +54,16 @@ pub enum SubjectKeysError {
         store_key::FILE
     )]
     Lost,
+    /// The one that wraps them is not as it was written.
+    #[error(
+        "the file {} is damaged, without which no key of a subject is opened: put a backup of it \
+         back ({reason})",
+        store_key::FILE
+    )]
+    Damaged {
+        /// What is wrong with it.
+        reason: Arc<str>,
+    },
     /// That key is wrapped, and nothing was given to unwrap it with.
     #[error("{} is wrapped by the key {by}, and no key was given to open it with", store_key::FILE)]
     Wrapped {

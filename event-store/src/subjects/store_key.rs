@@ -9,7 +9,8 @@ use crate::encryption::{
     BLOCK_BYTES, BlockKind, KeyBytes, OWN_AT, OWN_BYTES, WrappingKeys, plain_key, read_block,
     unwrapped, wrapped_by, write_block,
 };
-use crate::log::{Disk, u32_at, unfinished};
+use crate::error::StoreError;
+use crate::log::{Disk, KeyError, u32_at, unfinished};
 
 /// The name of the file.
 pub(super) const FILE: &str = "store.key";
@@ -32,7 +33,12 @@ impl StoreKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        let bytes = read_block(&*file, FILE, KIND)?;
+        let bytes = read_block(&*file, FILE, KIND).map_err(|error| match error {
+            KeyError::Store(StoreError::Corrupt { reason, .. }) => {
+                SubjectKeysError::Damaged { reason }
+            }
+            error => error.into(),
+        })?;
         let wrapped_by = wrapped_by(&bytes);
         let key = match (u32_at(&bytes[..], OWN_AT), keys) {
             (0, _) => plain_key(&bytes),

@@ -140,7 +140,8 @@ async fn without_the_key_of_the_store_no_other_is_made() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
         disk.put("store.key", bytes);
-        refused(options(&disk));
+        let said = refused(options(&disk)).to_string();
+        assert!(said.contains("store.key is damaged") && said.contains("put a backup"), "{said}");
     }
     // That of another store is no key of these.
     let other = SimDisk::new();

@@ -158,7 +158,7 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
     let mut stdout = io::BufWriter::new(io::stdout());
     let mut output = Output::new(&mut stdout, format);
     if let Command::Folder(command) = &cli.command {
-        let keys = config.encryption.keys().map_err(PartsError::Keys)?;
+        let keys = config.encryption.keys().map_err(PartsError::Setting)?;
         let verdict = run_on_folder(&config.data, keys, command, &mut output).await?;
         stdout.flush().map_err(ReplayError::from)?;
         return Ok(verdict);

@@ -159,7 +159,7 @@ impl Layers {
     /// What the setting has, and from where; none when it is unset and has no default.
     #[must_use]
     pub fn get(&self, key: &'static str) -> Option<(&str, Origin)> {
-        // What is set to nothing is not set: compose files and units can only empty a variable.
+        // What the file sets to nothing is not set either.
         let given = self.given.get(key).filter(|(value, _)| !value.is_empty());
         let default = || setting(key).default.map(|value| (value, Origin::Default));
         given.map(|(value, origin)| (value.as_str(), origin.clone())).or_else(default)
@@ -193,7 +193,8 @@ impl Layers {
     }
 }
 
-/// The variables that are ours, without those of the tests.
+/// The variables that are ours, without those of the tests. One that is set to nothing is not set,
+/// and what the file says holds: compose files and charts pass on what nobody gave as nothing.
 fn ours(
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<BTreeMap<String, String>, ConfigError> {
@@ -202,7 +203,7 @@ fn ours(
         let Ok(name) = name.into_string() else {
             continue;
         };
-        if !name.starts_with("VEZA_") || name.starts_with(TEST_PREFIX) {
+        if !name.starts_with("VEZA_") || name.starts_with(TEST_PREFIX) || value.is_empty() {
             continue;
         }
         let value = value.into_string().map_err(|_| ConfigError::Bad {
@@ -249,10 +250,10 @@ mod tests {
         assert_eq!(layers.get("data").unwrap(), ("flag", Origin::Flag("--data")));
         let variable = Origin::Variable("VEZA_HTTP".into());
         assert_eq!(layers.get("http").unwrap(), ("variable", variable));
-        assert_eq!(layers.get("log").unwrap(), ("info", Origin::Default));
+        assert_eq!(layers.get("log").unwrap().0, "file", "nothing is no value");
         assert_eq!(layers.get("rate_limits").unwrap().0, "off");
         assert_eq!(layers.get("log_format").unwrap(), ("human", Origin::Default));
-        assert!(layers.get("database_url").is_none() && !layers.is_set("log"));
+        assert!(layers.get("database_url").is_none() && !layers.is_set("log_format"));
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn counters() {
 fn gauges() {
     for (name, words) in [
         ("veza_disk_free_bytes", "Bytes free on the fullest disk, as users without root see it"),
-        ("veza_event_store_rotten_segments", "Segments that the last scrub found damaged"),
+        ("veza_event_store_rotten_segments", "Segments that scrubs and reads found damaged"),
         ("veza_graphql_sockets", "WebSockets that are open"),
         ("veza_log_head_position", "The position of the log's last event"),
         ("veza_model_position", "The position up to which a model has the log"),

@@ -7,6 +7,7 @@ use event_store::{
     ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore as _, EventType,
     ExpectedRevision, NewEvent, StreamName,
 };
+use reqwest::Method;
 use uuid::Uuid;
 
 use crate::acts;
@@ -49,6 +50,9 @@ async fn what_has_rotted_is_told_by_readiness_while_all_is_served() {
         status == 200 && told.contains("00000000000000000001.log offset 128")
     })
     .await;
+    let metrics = platform.request(Method::GET, "/metrics", None).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("veza_event_store_rotten_segments 1"), "{metrics}");
     acts::sign_up(&platform, "otis", "listener").await;
     platform.stop().await;
 }

@@ -28,6 +28,8 @@ pub enum RecoveryStep {
     BeginLog,
     /// Refuse, because the folder is a whole backup.
     RefuseBackup,
+    /// Refuse, because the folder is a backup, which can't be put back for this reason.
+    RefuseBadBackup(String),
     /// Refuse, unless it is opened with other keys than it was looked at with.
     RefuseLocked(String),
     /// Refuse, for this reason.
@@ -46,21 +48,26 @@ impl fmt::Display for RecoveryStep {
             Self::WriteLastFrameAgain => formatter.write_str("write the last frame once more"),
             Self::BeginLog => formatter.write_str("begin a new log"),
             Self::RefuseBackup => write!(formatter, "refuse to open: {}", Unfit::Backup),
-            Self::RefuseLocked(reason) | Self::Refuse(reason) => {
+            Self::RefuseBadBackup(reason) | Self::RefuseLocked(reason) | Self::Refuse(reason) => {
                 write!(formatter, "refuse to open: {reason}")
             }
         }
     }
 }
 
-/// The steps of opening a folder with these files.
+/// The steps of opening a folder with these files, `backup` being what is wrong with its manifest,
+/// where it is a backup.
 pub(super) fn steps(
     names: &[String],
+    backup: Option<String>,
     segments: &[InspectedSegment],
     clean: Option<CleanMark>,
 ) -> Vec<RecoveryStep> {
     match Unfit::of(names) {
-        Some(Unfit::Backup) => return vec![RecoveryStep::RefuseBackup],
+        Some(Unfit::Backup) => {
+            let bad = backup.map(RecoveryStep::RefuseBadBackup);
+            return vec![bad.unwrap_or(RecoveryStep::RefuseBackup)];
+        }
         Some(unfit) => return vec![RecoveryStep::Refuse(unfit.to_string())],
         None => {}
     }

@@ -136,13 +136,17 @@ impl<'a> Pass<'a> {
         let chain = self.chain_before(old)?;
         let mut rewrite = Rewrite::begin(self.disk, old, &self.shared.keys, chain)?;
         let pace = &mut self.pace;
-        try_scan_whole(old, sealed.length(), |record| {
+        let scanned = try_scan_whole(old, sealed.length(), |record| {
             if !pace.goes_on(record.bytes.len()) {
                 return Err(Halt::Stopped);
             }
             rewrite.add(&record, hidden.has(record.position - old.first))?;
             Ok(old.check_chain_at(&record, rewrite.chain())?)
-        })?;
+        });
+        if let Err(Halt::Failed(error)) = &scanned {
+            old.met(error);
+        }
+        scanned?;
         old.check_chain_behind(sealed.length(), rewrite.chain(), self.chain_behind(sealed.last))?;
         // Reads all that was written, and makes the index of it.
         let renewed = Sealed::open(self.disk, Arc::new(rewrite.finish()?), older)?;

@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use super::mark::ScrubMark;
-use super::{Rot, Scrubbed};
+use super::Scrubbed;
 use crate::embedded::pace::{Pace, Stop};
 use crate::embedded::store::Shared;
 use crate::error::StoreError;
 use crate::index::Sealed;
-use crate::limits::ROT_REMEMBERED_MAX;
 use crate::log::{ChainEnd, try_scan_whole};
-use crate::position::Position;
 
 /// Why a segment was not read to its end.
 enum Halt {
@@ -36,39 +33,49 @@ impl<'a> Pass<'a> {
         Self { shared, pace, scrubbed: Scrubbed::default() }
     }
 
-    /// Reads all segments that are sealed by now, from where the last scrub was.
+    /// Reads all segments that are sealed by now: those that were found damaged, which may have
+    /// been restored, then the others from where the last scrub was.
     pub(super) fn run(&mut self) -> Result<Scrubbed, StoreError> {
-        let disk = &*self.shared.disk;
-        let from = ScrubMark::read(disk)?.next;
+        let findings = &self.shared.findings;
         let sealed = self.shared.catalog.sealed();
+        let all = 0..sealed.len();
+        let known: Vec<_> = all.filter(|&at| findings.has(sealed[at].segment.first)).collect();
+        for &at in &known {
+            if !self.look_at(&sealed, at)? {
+                return Ok(self.scrubbed);
+            }
+        }
+        let from = findings.next();
         let done = sealed.partition_point(|sealed| sealed.segment.first < from);
-        for (number, one) in sealed.iter().enumerate().skip(done) {
-            let behind = sealed.get(number + 1).map(|next| &next.segment);
-            match self.segment(one, behind.and_then(|next| next.chain_before)) {
-                Err(Halt::Stopped) => return Ok(self.scrubbed),
-                Err(Halt::Failed(error @ StoreError::Corrupt { .. })) => self.rotten(one, &error),
-                Err(Halt::Failed(error)) => return Err(error),
-                Ok(()) => self.whole(one),
+        for at in (done..sealed.len()).filter(|at| !known.contains(at)) {
+            if !self.look_at(&sealed, at)? {
+                return Ok(self.scrubbed);
             }
-            self.scrubbed.segments += 1;
-            self.scrubbed.bytes += one.length();
-            metrics::counter!("veza_event_store_scrubbed_bytes_total").increment(one.length());
-            if self.scrubbed.rotten == 0 {
-                self.mark(one.last + 1)?;
-            }
+            findings.reached(self.shared.clock.now(), sealed[at].last + 1)?;
         }
-        if self.scrubbed.rotten == 0 {
-            self.mark(0)?;
-        }
+        findings.reached(self.shared.clock.now(), 0)?;
         self.scrubbed.completed = true;
         tracing::info!(scrubbed = ?self.scrubbed, "the log was scrubbed");
         Ok(self.scrubbed)
     }
 
-    /// Keeps how far it is. Not beyond a segment that is damaged: so the first scrub after a
-    /// restart finds it at once.
-    fn mark(&self, next: u64) -> Result<(), StoreError> {
-        Ok(ScrubMark::new(self.shared.clock.now(), next).write(&*self.shared.disk)?)
+    /// Looks at the segment with this number, and keeps how it is; returns whether to go on.
+    fn look_at(&mut self, sealed: &[Arc<Sealed>], at: usize) -> Result<bool, StoreError> {
+        let (one, findings) = (&sealed[at], &self.shared.findings);
+        let behind = sealed.get(at + 1).map(|next| &next.segment);
+        match self.segment(one, behind.and_then(|next| next.chain_before)) {
+            Err(Halt::Stopped) => return Ok(false),
+            Err(Halt::Failed(error @ StoreError::Corrupt { .. })) => {
+                findings.rotten(one.segment.first, &error)?;
+                self.scrubbed.rotten += 1;
+            }
+            Err(Halt::Failed(error)) => return Err(error),
+            Ok(()) => findings.whole(one.segment.first)?,
+        }
+        self.scrubbed.segments += 1;
+        self.scrubbed.bytes += one.length();
+        metrics::counter!("veza_event_store_scrubbed_bytes_total").increment(one.length());
+        Ok(true)
     }
 
     /// Reads a segment; the chain after it must be this one, where that is known.
@@ -91,24 +98,5 @@ impl<'a> Pass<'a> {
             segment.check_chain_behind(sealed.length(), chain, behind)?;
         }
         Ok(())
-    }
-
-    fn rotten(&mut self, sealed: &Arc<Sealed>, error: &StoreError) {
-        tracing::error!(%error, "a segment has rotted on the disk: restore it from a backup");
-        self.whole(sealed);
-        self.scrubbed.rotten += 1;
-        let mut state = self.shared.scrubber.lock();
-        if state.rot.len() < ROT_REMEMBERED_MAX {
-            let segment = Position::new(sealed.segment.first);
-            state.rot.push(Rot { segment, what: error.to_string().into() });
-        }
-        metrics::gauge!("veza_event_store_rotten_segments").set(state.rot.len() as f64);
-    }
-
-    /// Forgets what was wrong with a segment before.
-    fn whole(&self, sealed: &Sealed) {
-        let mut state = self.shared.scrubber.lock();
-        state.rot.retain(|rot| rot.segment.get() != sealed.segment.first);
-        metrics::gauge!("veza_event_store_rotten_segments").set(state.rot.len() as f64);
     }
 }

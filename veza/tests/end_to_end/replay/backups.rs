@@ -74,22 +74,34 @@ async fn a_backup_of_a_running_platform_is_put_back_up_to_any_moment() {
     let args = ["restore", "--from", &first, "--to", &empty, "--until", "999999999"];
     ends_with(&platform, &args, 2, "the backup ends at position").await;
     ends_with(&platform, &["inspect", &nowhere], 2, "there is no folder").await;
+    ends_with(&platform, &["give-up", "foo"], 2, "invalid value 'foo'").await;
 
     leaves_what_it_reads(&platform, root.path(), &first).await;
     ends_anywhere(&platform, root.path(), &first, &head).await;
 
-    ends_with(&platform, &["inspect", &first], 0, "it is a backup").await;
+    tells_damage(&platform, root.path(), &first).await;
+    platform.stop().await;
+}
 
-    let segment = Path::new(&first).join("00000000000000000001.log");
+/// That a backup is looked at, and what is damaged of it is told.
+async fn tells_damage(platform: &Platform, root: &Path, first: &str) {
+    let empty = root.join("empty").to_str().unwrap().to_owned();
+    ends_with(platform, &["inspect", first], 0, "it is a backup").await;
+    let manifest = Path::new(first).join("BACKUP");
+    let whole = std::fs::read(&manifest).unwrap();
+    std::fs::write(&manifest, &whole[1..]).unwrap();
+    ends_with(platform, &["inspect", first], 1, "the backup is damaged: BACKUP: ").await;
+    std::fs::write(&manifest, whole).unwrap();
+
+    let segment = Path::new(first).join("00000000000000000001.log");
     let mut bytes = std::fs::read(&segment).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).unwrap();
-    let args = ["restore", "--from", &first, "--to", &empty];
-    ends_with(&platform, &args, 1, "00000000000000000001.log").await;
-    ends_with(&platform, &["inspect", &first], 1, "00000000000000000001.log").await;
-    ends_with(&platform, &["inspect", &empty], 1, "was not finished").await;
-    platform.stop().await;
+    let args = ["restore", "--from", first, "--to", &empty];
+    ends_with(platform, &args, 1, "00000000000000000001.log").await;
+    ends_with(platform, &["inspect", first], 1, "00000000000000000001.log").await;
+    ends_with(platform, &["inspect", &empty], 1, "was not finished").await;
 }
 
 /// That no folder that is read is filled, nor one inside of it, nor one with something in it.
