@@ -63,7 +63,7 @@ impl Outage {
     }
 }
 
-/// Hears what all clients of an event bus say of its brokers, and writes to the log what is worth it.
+/// Hears what all clients of an event bus say of its brokers, and logs what is worth it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Brokers(Arc<Mutex<Outage>>);
 

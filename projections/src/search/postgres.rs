@@ -60,8 +60,8 @@ ON CONFLICT (kind, id) DO UPDATE
 SET title = excluded.title, squashed = excluded.squashed, handle = excluded.handle,
     body = excluded.body, lexemes = excluded.lexemes";
 
-/// A person's handle counts most, with or without its `@`, then an exact title, then one that begins so, then whole words and beginnings of words,
-/// then what is alike.
+/// A person's handle counts most, with or without its `@`, then an exact title, then one that
+/// begins so, then whole words and beginnings of words, then what is alike.
 const SEARCH: &str = r"
 WITH typed AS MATERIALIZED (
     SELECT text, ltrim(text, '@') AS handle,
