@@ -4,6 +4,11 @@
 //! asked only for what the container does not say. What reads a file here may run out of memory
 //! or time over a hostile one: [`crate::Prober`] has it done in a process of its own.
 
+mod edits;
+mod frame_count;
+mod length;
+mod pages;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -17,15 +22,10 @@ use symphonia::core::meta::MetadataOptions;
 use symphonia::core::probe::Hint;
 use symphonia::core::units::TimeBase;
 
+use self::length::{Length, Track};
 use crate::limits::DURATION_MS_MAX;
 use crate::sniff::{AudioFormat, SNIFF_BYTES};
 use crate::storage::StorageError;
-
-/// A WAV whose data claims this many bytes or more was written to a pipe: its length is unknown.
-const STREAMED_DATA_BYTES: u64 = 0xFFFF_F000;
-
-/// The two fields of an AIFF sound chunk that come before its samples, in bytes.
-const AIFF_DATA_FIELDS_BYTES: u64 = 8;
 
 /// What a probe finds out about a master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +78,12 @@ pub enum ProbeError {
     Truncated {
         /// The duration that the header promises, in milliseconds.
         declared_ms: u64,
+        /// The duration that is there, in milliseconds.
+        found_ms: u64,
+    },
+    /// Its stream goes on where the file ends.
+    #[error("the file is cut short: its sound has no end after {found_ms} ms")]
+    EndMissing {
         /// The duration that is there, in milliseconds.
         found_ms: u64,
     },
@@ -152,14 +158,6 @@ impl AudioCodec {
             }
         }
     }
-
-    /// Whether the header counts samples exactly, so that fewer of them mean a cut file.
-    fn is_counted_in_header(self, format: AudioFormat) -> bool {
-        match self {
-            Self::Pcm | Self::Flac | Self::Aac | Self::Alac => format != AudioFormat::Ogg,
-            Self::Mp3 | Self::Vorbis | Self::Opus => false,
-        }
-    }
 }
 
 impl fmt::Display for AudioCodec {
@@ -179,6 +177,7 @@ impl fmt::Display for AudioCodec {
 /// Probes a file in this very process, which a hostile one may take down.
 pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     let format = sniff_file(&mut file).map_err(ProbeError::Io)?.ok_or(ProbeError::NoAudio)?;
+    let mut again = file.try_clone().map_err(ProbeError::Io)?;
     let mut reader = open_format(file, format)?;
     let track = reader.tracks().iter().find(|track| is_sound(&track.codec_params));
     let track = track.ok_or(ProbeError::NoAudio)?;
@@ -191,68 +190,28 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
         (Some(rate), Some(channels)) => (rate, channels.count()),
         _ => spec_of_first_packet(&parameters, first.ok_or(ProbeError::ZeroLength)?)?,
     };
-    let length = Length::of(&parameters, format, codec, channels, &walk);
+    // The two handles of the file are at one place in it.
+    drop(reader);
     // Containers count in units of their own; without one they count samples.
     let unit = parameters.time_base.unwrap_or(TimeBase { numer: 1, denom: sample_rate_hz.max(1) });
-    let duration_ms = match length.declared {
+    let track = Track { id: track_id, parameters: &parameters, format, codec, channels, unit };
+    let length = Length::of(&track, &walk, &mut again).map_err(ProbeError::Io)?;
+    let found_ms = to_ms(length.found, unit);
+    match length.declared {
         Some(declared) if length.found < declared || walk.cut_short => {
-            let (declared_ms, found_ms) = (to_ms(declared, unit), to_ms(length.found, unit));
-            return Err(ProbeError::Truncated { declared_ms, found_ms });
+            return Err(ProbeError::Truncated { declared_ms: to_ms(declared, unit), found_ms });
         }
-        _ if length.found == 0 => return Err(ProbeError::ZeroLength),
-        declared => to_ms(declared.unwrap_or(length.found), unit),
-    };
+        _ if !length.has_end => return Err(ProbeError::EndMissing { found_ms }),
+        _ if length.found == 0 || length.played == 0 => return Err(ProbeError::ZeroLength),
+        _ => {}
+    }
+    let duration_ms = to_ms(length.played, unit);
     if duration_ms > DURATION_MS_MAX {
         return Err(ProbeError::TooLong { limit_ms: DURATION_MS_MAX });
     }
     let channels = u16::try_from(channels).map_err(|_| ProbeError::UnsupportedCodec)?;
     let bits_per_sample = parameters.bits_per_sample.or(pcm_bits(parameters.codec));
     Ok(AudioFacts { duration_ms, format, codec, sample_rate_hz, channels, bits_per_sample })
-}
-
-/// How long a track is, in units of its container.
-struct Length {
-    /// By a header that counts exactly.
-    declared: Option<u64>,
-    /// By its packets.
-    found: u64,
-}
-
-impl Length {
-    fn of(
-        parameters: &CodecParameters,
-        format: AudioFormat,
-        codec: AudioCodec,
-        channels: usize,
-        walk: &Walk,
-    ) -> Self {
-        let frame_bits = u64::from(pcm_bits(parameters.codec).unwrap_or(0)) * channels as u64;
-        let frames_of = |bytes: u64| bytes * 8 / frame_bits.max(1);
-        let silence = [parameters.delay, parameters.padding].into_iter().flatten();
-        let found = match (codec, format) {
-            // Encoders put silence around these, and their packets are counted with it.
-            (AudioCodec::Mp3 | AudioCodec::Opus, _) => {
-                walk.units.saturating_sub(silence.map(u64::from).sum())
-            }
-            // The last packet of a cut file is announced whole; only its bytes tell.
-            (AudioCodec::Pcm, AudioFormat::Wav | AudioFormat::Aiff) => frames_of(walk.bytes),
-            _ => walk.units,
-        };
-        let declared = match (parameters.n_frames, format) {
-            (Some(_), _) if !codec.is_counted_in_header(format) => None,
-            // The reader counts the fields before the samples as samples.
-            (Some(frames), AudioFormat::Aiff) => {
-                Some(frames.saturating_sub(frames_of(AIFF_DATA_FIELDS_BYTES)))
-            }
-            (Some(frames), AudioFormat::Wav)
-                if frames.saturating_mul(frame_bits) / 8 >= STREAMED_DATA_BYTES =>
-            {
-                None
-            }
-            (frames, _) => frames,
-        };
-        Self { declared, found }
-    }
 }
 
 fn to_ms(units: u64, unit: TimeBase) -> u64 {
@@ -409,18 +368,18 @@ mod tests {
     async fn every_format_is_measured() {
         let home = tempfile::tempdir().unwrap();
         let wav = write(home.path(), "a.wav", &Chord::seconds(3).wav());
-        // Lossy encoders pad, each in its own way: within two of their frames.
+        // Encoders that pad say so, but for what has no place for it: within two frames.
         for (name, options, codec, tolerance_ms) in [
             ("a.flac", &[][..], AudioCodec::Flac, 0),
             ("a.aiff", &[], AudioCodec::Pcm, 0),
             ("24.wav", &["-c:a", "pcm_s24le"], AudioCodec::Pcm, 0),
             ("float.wav", &["-c:a", "pcm_f32le"], AudioCodec::Pcm, 0),
             ("law.wav", &["-c:a", "pcm_mulaw"], AudioCodec::Pcm, 0),
-            ("a.mp3", &["-b:a", "128k"], AudioCodec::Mp3, 53),
+            ("a.mp3", &["-b:a", "128k"], AudioCodec::Mp3, 1),
             ("vbr.mp3", &["-q:a", "4", "-write_xing", "0"], AudioCodec::Mp3, 80),
-            ("a.ogg", &["-c:a", "libvorbis"], AudioCodec::Vorbis, 50),
-            ("opus.ogg", &["-c:a", "libopus"], AudioCodec::Opus, 50),
-            ("a.m4a", &["-c:a", "aac"], AudioCodec::Aac, 50),
+            ("a.ogg", &["-c:a", "libvorbis"], AudioCodec::Vorbis, 1),
+            ("opus.ogg", &["-c:a", "libopus"], AudioCodec::Opus, 1),
+            ("a.m4a", &["-c:a", "aac"], AudioCodec::Aac, 1),
             ("alac.m4a", &["-c:a", "alac"], AudioCodec::Alac, 0),
         ] {
             let facts = probe(convert(&wav, name, options)).await.unwrap();
@@ -458,6 +417,69 @@ mod tests {
             let cut = write(home.path(), "cut-a.m4a", &bytes[..bytes.len() / 2]);
             let error = probe(cut).await.unwrap_err();
             assert!(matches!(error, ProbeError::HeaderTruncated), "{options:?}: {error:?}");
+        }
+    }
+
+    /// A sound of ten seconds in this format.
+    fn ten_seconds(home: &Path, name: &str, options: &[&str]) -> Vec<u8> {
+        let wav = write(home, "ten.wav", &Chord::seconds(10).wav());
+        std::fs::read(convert(&wav, name, options)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_cut_stream_is_refused_when_it_says_how_long_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        for (name, options) in [
+            ("info.mp3", &["-b:a", "128k"][..]),
+            ("xing.mp3", &["-q:a", "4"]),
+            ("mono.mp3", &["-ac", "1", "-ar", "22050"]),
+            ("a.ogg", &["-c:a", "libvorbis"]),
+            ("opus.ogg", &["-c:a", "libopus"]),
+            ("flac.ogg", &["-c:a", "flac"]),
+        ] {
+            let bytes = ten_seconds(home.path(), name, options);
+            for kept in [bytes.len() / 2, bytes.len() * 4 / 5] {
+                let cut = probe(write(home.path(), "cut", &bytes[..kept])).await.unwrap_err();
+                let told = match cut {
+                    ProbeError::Truncated { declared_ms, found_ms } => {
+                        assert!(declared_ms.abs_diff(10_000) < 100, "{name}: {declared_ms}");
+                        found_ms
+                    }
+                    ProbeError::EndMissing { found_ms } => found_ms,
+                    other => panic!("{name}: {other:?}"),
+                };
+                assert!((1..10_000).contains(&told), "{name}: {told}");
+            }
+        }
+        // The very last byte of its last page.
+        let bytes = ten_seconds(home.path(), "opus.ogg", &["-c:a", "libopus"]);
+        let cut = probe(write(home.path(), "cut", &bytes[..bytes.len() - 1])).await.unwrap_err();
+        let told = cut.to_string();
+        assert!(told.starts_with("the file is cut short: its sound has no end after"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn what_is_whole_and_merely_odd_is_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let live = ten_seconds(home.path(), "live.mp3", &["-write_xing", "0"]);
+        let mp3 = ten_seconds(home.path(), "a.mp3", &[]);
+        let opus = ten_seconds(home.path(), "opus.ogg", &["-c:a", "libopus"]);
+        let vorbis = ten_seconds(home.path(), "a.ogg", &["-c:a", "libvorbis"]);
+        let junk = |length: usize| (0..length).map(|at| (at * 7 % 251) as u8).collect::<Vec<u8>>();
+        let id3 = [b"TAG".as_slice(), &[b' '; 125]].concat();
+        for (what, bytes, ms) in [
+            ("recorded live", live.clone(), 10_000),
+            ("recorded live, half of it", live[..live.len() / 2].to_vec(), 5_000),
+            ("a tag behind", [mp3.clone(), id3].concat(), 10_000),
+            ("a last frame that is damaged", [&mp3[..mp3.len() - 300], &[0; 300]].concat(), 10_000),
+            ("two in one", [mp3.clone(), mp3].concat(), 20_000),
+            ("junk behind Opus", [opus.clone(), junk(1_000)].concat(), 10_000),
+            ("junk behind Vorbis", [vorbis.clone(), junk(1_000)].concat(), 10_000),
+            ("a chain", [vorbis.clone(), opus].concat(), 10_000),
+        ] {
+            let facts = probe(write(home.path(), "odd", &bytes)).await;
+            let facts = facts.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert!(facts.duration_ms.abs_diff(ms) <= 80, "{what}: {facts:?}");
         }
     }
 

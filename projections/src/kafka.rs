@@ -16,6 +16,7 @@
 //!
 //! Publishing is an effect, not a model: it is no projection, and no rebuild repeats it.
 
+mod outage;
 mod partition;
 mod record;
 mod tails;
@@ -33,13 +34,13 @@ use event_schemas::user::UserEvent;
 use event_store::{EventStore, Filter, ReadError, RecordedEvent};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use thiserror::Error;
 
 use crate::projection::ModelId;
+use outage::Brokers;
 use record::Record;
 use tails::Tails;
 
@@ -78,7 +79,8 @@ const MESSAGE_BYTES_MAX: &str = "1000000";
 /// Kafka, by its brokers. Nothing is connected before it is needed.
 #[derive(Clone, Debug)]
 pub struct EventBus {
-    brokers: String,
+    addresses: String,
+    brokers: Brokers,
 }
 
 /// Why events were not published.
@@ -125,7 +127,7 @@ pub enum EventBusError {
 impl EventBus {
     /// The bus of these brokers, `host:port` each.
     pub fn new(brokers: &[String]) -> Self {
-        Self { brokers: brokers.join(",") }
+        Self { addresses: brokers.join(","), brokers: Brokers::default() }
     }
 
     /// The filter that keeps the events that are published.
@@ -135,19 +137,29 @@ impl EventBus {
 
     fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("client.id", "veza");
         config
+            .set("bootstrap.servers", &self.addresses)
+            .set("client.id", "veza")
+            // What is logged of a broker begins with its address.
+            .set("log.thread.name", "false");
+        config
+    }
+
+    /// Whether brokers are away, and that was told.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.brokers.are_missed()
     }
 
     /// Makes topics that are missing, reads how far each partition has come, and is ready to send.
     pub(crate) async fn connect(&self, store: &dyn EventStore) -> Result<Link, EventBusError> {
         let reader = self.config();
-        let mut tails = tails::read(reader.clone(), Vec::new()).await?;
+        let mut tails = tails::read(reader.clone(), &self.brokers, Vec::new()).await?;
+        self.brokers.answered();
         let missing: Vec<String> = topics().filter(|topic| !tails.has_topic(topic)).collect();
         if !missing.is_empty() {
             self.make(&missing).await?;
         }
-        tails = tails::read(reader, topics().collect()).await?;
+        tails = tails::read(reader, &self.brokers, topics().collect()).await?;
         tails.check(store).await?;
         let producer = self
             .config()
@@ -162,12 +174,13 @@ impl EventBus {
             .set("linger.ms", "5")
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
-            .create()?;
-        Ok(Link { producer, tails })
+            .create_with_context(self.brokers.clone())?;
+        Ok(Link { producer, tails, brokers: self.brokers.clone() })
     }
 
     async fn make(&self, topics: &[String]) -> Result<(), EventBusError> {
-        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let admin: AdminClient<Brokers> =
+            self.config().create_with_context(self.brokers.clone())?;
         // As many replicas as the brokers' own default says.
         let new = |topic| NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1));
         let new: Vec<NewTopic> = topics.iter().map(|topic| new(topic)).collect();
@@ -196,8 +209,9 @@ fn topic_of(category: &str) -> String {
 
 /// A publisher's connection: what it may send, and what it need not.
 pub(crate) struct Link {
-    producer: FutureProducer,
+    producer: FutureProducer<Brokers>,
     tails: Tails,
+    brokers: Brokers,
 }
 
 impl Link {
@@ -230,8 +244,12 @@ impl Link {
                 }
             }
         }
+        let is_any_sent = !unconfirmed.is_empty();
         for sent in unconfirmed {
             confirmed(sent).await?;
+        }
+        if is_any_sent {
+            self.brokers.answered();
         }
         Ok(())
     }

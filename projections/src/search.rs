@@ -71,7 +71,9 @@ pub struct SearchDocument {
     pub subject: Subject,
     /// A track's title, or a person's name; counts most.
     pub title: String,
-    /// The other words it is found by: artist and tags of a track, a person's handle.
+    /// A person's handle: nobody else comes before whoever is called exactly so.
+    pub handle: Option<String>,
+    /// The other words it is found by: artist and tags of a track.
     pub words: String,
 }
 

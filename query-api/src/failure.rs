@@ -177,9 +177,20 @@ pub fn was_refused(response: &Response) -> bool {
     has_nothing && !response.errors.iter().any(is_of_field)
 }
 
-/// Gives every error of a response its code, and drops those that no reader reads to the end.
+/// Gives every error of a response its code, and drops those that no reader reads to the end, or
+/// has read: the engine goes through a document twice, and may find the same each time.
 pub fn with_codes(mut response: Response) -> Response {
-    response.errors.truncate(ERRORS_MAX);
+    let mut told: Vec<ServerError> = Vec::new();
+    for error in std::mem::take(&mut response.errors) {
+        let is_same = |other: &ServerError| {
+            (&other.message, &other.locations, &other.path)
+                == (&error.message, &error.locations, &error.path)
+        };
+        if told.len() < ERRORS_MAX && !told.iter().any(is_same) {
+            told.push(error);
+        }
+    }
+    response.errors = told;
     for error in &mut response.errors {
         let failure = error.source::<Failure>().cloned();
         let extensions = error.extensions.get_or_insert_default();

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::Utc;
 use command_api::identity::{ConfirmationToken, Email};
 use command_api::{MailError, Mailer};
+use url::Host;
 use uuid::Uuid;
 
 /// Writes each mail to `<folder>/email/<time>-<id>.eml`.
@@ -31,7 +32,7 @@ impl Outbox {
             "From: Veza <no-reply@localhost>\r\nTo: {}\r\nSubject: {subject}\r\nDate: {}\r\n\
              Message-ID: <{id}@veza>\r\nMIME-Version: 1.0\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n",
-            to.as_str(),
+            header_address(to.as_str()),
             now.to_rfc2822(),
         );
         // Whoever reads the folder never sees half a mail.
@@ -39,6 +40,19 @@ impl Outbox {
         let unfinished = folder.join(format!(".{name}"));
         fs::write(&unfinished, mail)?;
         fs::rename(unfinished, folder.join(name))
+    }
+}
+
+/// An address as the header of a mail has it: the domain as DNS knows it, in letters that every
+/// server takes. What is before the `@` stays as it is, in UTF-8 where it has to be (RFC 6532): no
+/// encoding of headers may be used inside an address (RFC 2047, 5).
+fn header_address(address: &str) -> String {
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return address.to_owned();
+    };
+    match Host::parse(domain) {
+        Ok(Host::Domain(domain)) if !address.is_ascii() => format!("{local}@{domain}"),
+        _ => address.to_owned(),
     }
 }
 
@@ -64,5 +78,37 @@ impl Mailer for Outbox {
             .map_err(io::Error::other)
             .and_then(|written| written)
             .map_err(|error| MailError { reason: error.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_written_as_dns_knows_it() {
+        for (given, written) in [
+            ("Nina@Example.org", "Nina@Example.org"),
+            ("nina@b\u{fc}cher.example", "nina@xn--bcher-kva.example"),
+            ("nina@B\u{dc}CHER.example", "nina@xn--bcher-kva.example"),
+            ("ni\u{f1}a@example.org", "ni\u{f1}a@example.org"),
+            ("ni\u{f1}a@b\u{fc}cher.example", "ni\u{f1}a@xn--bcher-kva.example"),
+            ("nina@1.2.3.4", "nina@1.2.3.4"),
+        ] {
+            assert_eq!(header_address(given), written);
+        }
+    }
+
+    #[test]
+    fn a_mail_is_plain_but_for_what_has_no_other_form() {
+        let home = tempfile::tempdir().unwrap();
+        let outbox = Outbox::new(home.path().to_owned(), "http://localhost".to_owned());
+        let to = Email::new("nina@b\u{fc}cher.example").unwrap();
+        outbox.write(&to, "Confirm your address", "Welcome").unwrap();
+        let mails = fs::read_dir(home.path().join("email")).unwrap();
+        let mails: Vec<_> = mails.map(|mail| fs::read_to_string(mail.unwrap().path())).collect();
+        let [Ok(mail)] = mails.as_slice() else { panic!("one mail: {mails:?}") };
+        assert!(mail.is_ascii(), "{mail}");
+        assert!(mail.contains("\r\nTo: nina@xn--bcher-kva.example\r\n"), "{mail}");
     }
 }

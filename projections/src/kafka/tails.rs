@@ -10,6 +10,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use uuid::Uuid;
 
+use crate::kafka::outage::Brokers;
 use crate::kafka::record::{ID, POSITION};
 use crate::kafka::{EventBusError, REQUEST_TIMEOUT};
 use crate::mark::Mark;
@@ -65,6 +66,7 @@ fn no_topic(topic: &str) -> EventBusError {
 /// topics are there.
 pub(crate) async fn read(
     mut config: ClientConfig,
+    brokers: &Brokers,
     topics: Vec<String>,
 ) -> Result<Tails, EventBusError> {
     config
@@ -74,21 +76,22 @@ pub(crate) async fn read(
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
         .set("fetch.wait.max.ms", "20");
+    let brokers = brokers.clone();
     // librdkafka's consumer blocks.
     let reading = tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = config.create()?;
+        let consumer: BaseConsumer<Brokers> = config.create_with_context(brokers)?;
         if topics.is_empty() { list(&consumer) } else { all(&consumer, topics) }
     });
     reading.await.unwrap_or(Err(EventBusError::CutOff))
 }
 
-fn list(consumer: &BaseConsumer) -> Result<Tails, EventBusError> {
+fn list(consumer: &BaseConsumer<Brokers>) -> Result<Tails, EventBusError> {
     let metadata = consumer.fetch_metadata(None, REQUEST_TIMEOUT)?;
     let topics = metadata.topics().iter();
     Ok(Tails(topics.map(|topic| (topic.name().to_owned(), BTreeMap::new())).collect()))
 }
 
-fn all(consumer: &BaseConsumer, topics: Vec<String>) -> Result<Tails, EventBusError> {
+fn all(consumer: &BaseConsumer<Brokers>, topics: Vec<String>) -> Result<Tails, EventBusError> {
     let mut tails = HashMap::new();
     for topic in topics {
         let partitions = of_topic(consumer, &topic)?;
@@ -98,7 +101,7 @@ fn all(consumer: &BaseConsumer, topics: Vec<String>) -> Result<Tails, EventBusEr
 }
 
 fn of_topic(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Brokers>,
     topic: &str,
 ) -> Result<BTreeMap<i32, Option<Mark>>, EventBusError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
@@ -132,7 +135,7 @@ fn of_topic(
 
 /// The last events of ours in partitions, as far as one is in the last `look` records.
 fn last_of_ours(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Brokers>,
     topic: &str,
     ends: &BTreeMap<i32, (i64, i64)>,
     look: i64,

@@ -75,6 +75,10 @@ impl Leased for Publisher {
         self.supervisor.begun(session.connection, session.position).await?;
         self.follow(&mut session).await
     }
+
+    fn is_told(&self, error: &PublishError) -> bool {
+        matches!(error, PublishError::Bus(EventBusError::Kafka(_))) && self.bus.is_missed()
+    }
 }
 
 impl Publisher {
@@ -164,7 +168,7 @@ impl Publisher {
         // On the connection that has the lease: where that is gone, another process may publish.
         lease::answered(checkpoint::load(session.connection, id)).await?;
         let mut sent = pin!(session.link.publish(events));
-        let mut stalled = false;
+        let (mut stalled, mut is_told) = (false, false);
         loop {
             let waited = self.supervisor.cancel.run_until_cancelled(timeout(STALL, &mut sent));
             match waited.await {
@@ -173,7 +177,10 @@ impl Publisher {
                 Some(Err(_)) => {
                     stalled = true;
                     let reason = "Kafka does not confirm what was sent; it is waited for";
-                    warn!(projection = %id, reason);
+                    is_told = !self.bus.is_missed();
+                    if is_told {
+                        warn!(projection = %id, reason);
+                    }
                     let retrying = Status::Retrying;
                     checkpoint::set_status(session.connection, id, retrying, Some(reason), None)
                         .await?;
@@ -184,7 +191,7 @@ impl Publisher {
                 },
             }
         }
-        if stalled {
+        if is_told {
             // The checkpoint, which moves now, says that it runs again.
             info!(projection = %id, "Kafka confirms again");
         }

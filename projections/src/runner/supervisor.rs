@@ -73,17 +73,23 @@ pub(crate) trait Leased: Send + Sync {
     fn status_after(&self, _error: &Self::Error) -> Status {
         Status::Retrying
     }
+
+    /// Whether others have told already why a session ended so, and more of it.
+    fn is_told(&self, _error: &Self::Error) -> bool {
+        false
+    }
 }
 
 /// Why a session ended before it was to, and how the loop fares by that.
 struct Failure {
     status: Status,
     reason: String,
+    is_told: bool,
 }
 
 impl Failure {
     fn retrying(reason: String) -> Self {
-        Self { status: Status::Retrying, reason }
+        Self { status: Status::Retrying, reason, is_told: false }
     }
 }
 
@@ -107,14 +113,14 @@ impl Supervisor {
         let mut told = String::new();
         while !self.cancel.is_cancelled() {
             let before = *self.committed.borrow();
-            let Err(Failure { status, reason }) = self.session(work).await else {
+            let Err(Failure { status, reason, is_told }) = self.session(work).await else {
                 break;
             };
             if *self.committed.borrow() > before {
                 backoff = BACKOFF_MIN;
                 told.clear();
             }
-            if reason == told {
+            if is_told || reason == told {
                 debug!(projection = %id, reason, "a projection failed and begins again");
             } else if status == Status::AnotherLog {
                 error!(projection = %id, reason, "a projection does not run: this is another log");
@@ -140,6 +146,7 @@ impl Supervisor {
             Ok(ended) => ended.map_err(|error| Failure {
                 status: work.status_after(&error),
                 reason: with_causes(&error),
+                is_told: work.is_told(&error),
             }),
             Err(_panic) => Err(Failure::retrying("it panicked".to_owned())),
         };
@@ -234,10 +241,10 @@ impl Supervisor {
     ) -> Result<(), sqlx::Error> {
         let (status, reason, failing) = match ended {
             Ok(()) => (Status::Stopped, None, None),
-            Err(Failure { status: Status::AnotherLog, reason }) => {
+            Err(Failure { status: Status::AnotherLog, reason, .. }) => {
                 (Status::AnotherLog, Some(reason.as_str()), None)
             }
-            Err(Failure { status, reason }) => {
+            Err(Failure { status, reason, .. }) => {
                 (*status, Some(reason.as_str()), self.next_event().await)
             }
         };

@@ -1,5 +1,7 @@
 //! What every search index must do, as a suite that each engine's tests run.
 
+use std::collections::HashSet;
+
 use event_schemas::{TrackId, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -57,7 +59,7 @@ pub async fn holds(index: &dyn SearchIndex, connection: &mut PgConnection) {
         puts.push(put(subject, &format!("Decoy {number}"), "nobody noise"));
     }
     let person = Subject::Person(UserId(Uuid::new_v4()));
-    puts.push(put(person, "Ada Lovelace", "ada"));
+    puts.push(called(person, "Ada Lovelace", "ada"));
     index.write(Target::Live, connection, &puts).await.expect("documents are written");
     index.write(Target::Live, connection, &puts).await.expect("a repeated write is harmless");
 
@@ -72,6 +74,7 @@ pub async fn holds(index: &dyn SearchIndex, connection: &mut PgConnection) {
     assert_eq!(search(index, "ada", Some(SubjectKind::Person), 5).await, [person]);
     search(index, "'; DROP TABLE documents; -- \"\\", None, 5).await;
     pages_do_not_overlap(index).await;
+    who_is_called_so_comes_first(index, connection).await;
     changes_are_seen(index, connection, person).await;
 }
 
@@ -83,8 +86,35 @@ async fn pages_do_not_overlap(index: &dyn SearchIndex) {
     assert_eq!(page, all[40..60]);
 }
 
+async fn who_is_called_so_comes_first(index: &dyn SearchIndex, connection: &mut PgConnection) {
+    let person = || Subject::Person(UserId(Uuid::new_v4()));
+    let mut people = Vec::new();
+    for number in 0..60 {
+        let (name, handle) = (format!("Nina {number}"), format!("nina{number}"));
+        people.push(called(person(), &name, &handle));
+        people.push(called(person(), "Nina", &format!("fan{number}")));
+    }
+    let (nina, other) = (person(), person());
+    people.push(called(nina, "Zoe", "nina"));
+    people.push(called(other, "Nina K.", "nina.k_"));
+    index.write(Target::Live, connection, &people).await.expect("people are written");
+    for kind in [None, Some(SubjectKind::Person)] {
+        for (typed, first) in [("nina", nina), ("Nina", nina), ("@nina", nina), ("nina.k_", other)]
+        {
+            let hits = search(index, typed, kind, 5).await;
+            assert_eq!((hits[0], hits.len()), (first, 5), "the first hit for {typed:?}");
+        }
+        let mut all = search(index, "nina", kind, 50).await;
+        let query = SearchQuery { text: "nina".to_owned(), kind, offset: 50, limit: 50 };
+        all.extend(index.search(&query).await.expect("it is answered"));
+        let once: HashSet<Subject> = all.iter().copied().collect();
+        assert_eq!((all[0], once.len()), (nina, 100), "everybody once, page by page");
+    }
+    assert_eq!(search(index, "nina", Some(SubjectKind::Track), 5).await, []);
+}
+
 async fn changes_are_seen(index: &dyn SearchIndex, connection: &mut PgConnection, person: Subject) {
-    let renamed = put(person, "Countess", "ada");
+    let renamed = called(person, "Countess", "ada");
     index.write(Target::Live, connection, &[renamed]).await.expect("it is written");
     assert_eq!(search(index, "countess", None, 5).await, [person]);
     assert_eq!(search(index, "lovelace", Some(SubjectKind::Person), 5).await, []);
@@ -105,7 +135,12 @@ async fn search(
 
 fn put(subject: Subject, title: &str, words: &str) -> SearchChange {
     let (title, words) = (title.to_owned(), words.to_owned());
-    SearchChange::Put(SearchDocument { subject, title, words })
+    SearchChange::Put(SearchDocument { subject, title, handle: None, words })
+}
+
+fn called(subject: Subject, name: &str, handle: &str) -> SearchChange {
+    let (title, handle) = (name.to_owned(), Some(handle.to_owned()));
+    SearchChange::Put(SearchDocument { subject, title, handle, words: String::new() })
 }
 
 fn titled(puts: &[SearchChange], hit: Subject) -> &str {

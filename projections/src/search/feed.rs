@@ -170,7 +170,8 @@ async fn documents(
             changes.push(SearchChange::Put(SearchDocument {
                 subject: Subject::Person(UserId(row.try_get("user_id")?)),
                 title: row.try_get("display_name")?,
-                words: row.try_get("handle")?,
+                handle: Some(row.try_get("handle")?),
+                words: String::new(),
             }));
         }
     }
@@ -190,6 +191,7 @@ async fn documents(
         changes.push(SearchChange::Put(SearchDocument {
             subject: Subject::Track(TrackId(track_id)),
             title: row.try_get("title")?,
+            handle: None,
             words: row.try_get("words")?,
         }));
     }

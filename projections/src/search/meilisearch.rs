@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use event_schemas::{TrackId, UserId};
 use meilisearch_sdk::client::{Client, SwapIndexes};
 use meilisearch_sdk::errors::{Error, ErrorCode, MeilisearchError};
-use meilisearch_sdk::search::Selectors;
+use meilisearch_sdk::search::{FederationOptions, MultiSearchQuery, SearchResult, Selectors};
 use meilisearch_sdk::settings::Settings;
 use meilisearch_sdk::task_info::TaskInfo;
 use meilisearch_sdk::tasks::Task;
@@ -20,10 +20,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::projection::{ApplyError, ModelId, Target};
 use crate::query_error::QueryError;
-use crate::search::{HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject};
+use crate::search::{
+    HITS_MAX, QUERY_CHARS_MAX, SearchChange, SearchIndex, SearchQuery, Subject, SubjectKind,
+};
 
 /// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.
-pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 2 };
+pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 3 };
 
 /// How long the server may take to answer a writer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -54,6 +56,8 @@ struct Sent<'a> {
     id: String,
     kind: &'static str,
     title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handle: Option<&'a str>,
     words: &'a str,
     /// The title again, to be found by equality where it has no letters to search for.
     exact: &'a str,
@@ -78,8 +82,8 @@ impl MeilisearchIndex {
         let created = asked(self.client.create_index(uid, Some("id"))).await?;
         self.done(created, Some(ErrorCode::IndexAlreadyExists)).await?;
         let settings = Settings::new()
-            .with_searchable_attributes(["title", "words"])
-            .with_filterable_attributes(["kind", "exact"])
+            .with_searchable_attributes(["title", "handle", "words"])
+            .with_filterable_attributes(["kind", "exact", "handle"])
             .with_displayed_attributes(["id"]);
         let pushed = asked(self.client.index(uid).set_settings(&settings)).await?;
         self.done(pushed, None).await
@@ -107,6 +111,60 @@ impl MeilisearchIndex {
     }
 }
 
+impl MeilisearchIndex {
+    /// What the server ranks as it does.
+    async fn by_rank(
+        &self,
+        wanted: &SearchQuery,
+        text: &str,
+        filter: &str,
+    ) -> Result<Vec<SearchResult<Found>>, Error> {
+        let index = self.client.index(&self.live);
+        let mut query = index.search();
+        query
+            .with_query(text)
+            .with_offset(wanted.offset as usize)
+            .with_limit(wanted.limit.min(HITS_MAX) as usize)
+            .with_attributes_to_retrieve(Selectors::Some(&["id"]));
+        if !filter.is_empty() {
+            query.with_filter(filter);
+        }
+        Ok(query.execute().await?.hits)
+    }
+
+    /// The same behind whoever has exactly this handle: a rank is 1 at most, and theirs, who match
+    /// no text, is 1.
+    async fn named_first(
+        &self,
+        wanted: &SearchQuery,
+        text: &str,
+        handle: &str,
+        of_kind: Option<String>,
+    ) -> Result<Vec<SearchResult<Found>>, Error> {
+        let index = self.client.index(&self.live);
+        let (named, mut others) =
+            (format!("handle = {}", quoted(handle)), format!("handle != {}", quoted(handle)));
+        if let Some(of_kind) = of_kind {
+            others = format!("{of_kind} AND {others}");
+        }
+        let mut both = MultiSearchQuery::new(&self.client);
+        for (text, filter, weight) in [("", &named, 2.0), (text, &others, 1.0)] {
+            let mut query = index.search();
+            query
+                .with_query(text)
+                .with_filter(filter)
+                .with_attributes_to_retrieve(Selectors::Some(&["id"]));
+            both.with_search_query_and_weight(query, weight);
+        }
+        let federation = FederationOptions {
+            offset: Some(wanted.offset as usize),
+            limit: Some(wanted.limit.min(HITS_MAX) as usize),
+            ..FederationOptions::default()
+        };
+        Ok(both.with_federation(federation).execute().await?.hits)
+    }
+}
+
 #[async_trait]
 impl SearchIndex for MeilisearchIndex {
     async fn write(
@@ -131,6 +189,7 @@ impl SearchIndex for MeilisearchIndex {
                     id: id_of(subject),
                     kind: subject.kind().as_str(),
                     title: &document.title,
+                    handle: document.handle.as_deref(),
                     words: &document.words,
                     exact: &document.title,
                 }),
@@ -152,34 +211,31 @@ impl SearchIndex for MeilisearchIndex {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let mut filters = Vec::new();
-        if let Some(kind) = wanted.kind {
-            filters.push(format!("kind = {}", quoted(kind.as_str())));
-        }
+        let of_kind = wanted.kind.map(|kind| format!("kind = {}", quoted(kind.as_str())));
         // Without a letter every document would match.
-        let searchable = text.chars().any(char::is_alphanumeric);
-        if !searchable {
-            filters.push(format!("exact = {}", quoted(&text)));
-        }
-        let filter = filters.join(" AND ");
-        let index = self.client.index(&self.live);
-        let mut query = index.search();
-        query
-            .with_query(if searchable { &text } else { "" })
-            .with_offset(wanted.offset as usize)
-            .with_limit(wanted.limit.min(HITS_MAX) as usize)
-            .with_attributes_to_retrieve(Selectors::Some(&["id"]));
-        if !filter.is_empty() {
-            query.with_filter(&filter);
-        }
-        let results = timeout(SEARCH_TIMEOUT, query.execute::<Found>()).await;
-        let results = results.unwrap_or(Err(Error::Timeout)).map_err(|error| match error {
-            Error::Meilisearch(error) if error.error_code == ErrorCode::IndexNotFound => {
+        let is_searchable = text.chars().any(char::is_alphanumeric);
+        let exact = (!is_searchable).then(|| format!("exact = {}", quoted(&text)));
+        let handle = text.trim_start_matches('@');
+        let asked = if is_searchable && wanted.kind != Some(SubjectKind::Track) {
+            timeout(SEARCH_TIMEOUT, self.named_first(wanted, &text, handle, of_kind)).await
+        } else {
+            let filter = Vec::from_iter(of_kind.into_iter().chain(exact)).join(" AND ");
+            let text = if is_searchable { &text } else { "" };
+            timeout(SEARCH_TIMEOUT, self.by_rank(wanted, text, &filter)).await
+        };
+        let hits = asked.unwrap_or(Err(Error::Timeout)).map_err(|error| match error {
+            // Attributes can't be filtered by in the index of an earlier release alone.
+            Error::Meilisearch(error)
+                if matches!(
+                    error.error_code,
+                    ErrorCode::IndexNotFound | ErrorCode::InvalidSearchFilter
+                ) =>
+            {
                 QueryError::NotBuilt
             }
             error => QueryError::Search(error.into()),
         })?;
-        results.hits.iter().map(|hit| subject_from(&hit.result.id)).collect()
+        hits.iter().map(|hit| subject_from(&hit.result.id)).collect()
     }
 
     async fn has_live(&self) -> Result<bool, ApplyError> {

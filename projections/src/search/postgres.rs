@@ -21,7 +21,7 @@ use crate::search::{
 };
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "search", version: 2 };
+pub const MODEL: ModelId = ModelId { name: "search", version: 3 };
 
 /// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it; and no
 /// compilation of plans, which takes longer than the search itself.
@@ -32,6 +32,7 @@ pub(crate) const DOCUMENTS: &str = "CREATE TABLE IF NOT EXISTS documents (
     id uuid NOT NULL,
     title text NOT NULL,
     squashed text NOT NULL,
+    handle text,
     body text NOT NULL,
     lexemes tsvector NOT NULL,
     PRIMARY KEY (kind, id)
@@ -40,27 +41,31 @@ pub(crate) const DOCUMENTS: &str = "CREATE TABLE IF NOT EXISTS documents (
 pub(crate) const DOCUMENTS_BY_TEXT: &str = "
 CREATE INDEX IF NOT EXISTS documents_by_body ON documents USING gin (body gin_trgm_ops);
 CREATE INDEX IF NOT EXISTS documents_by_lexemes ON documents USING gin (lexemes);
-CREATE INDEX IF NOT EXISTS documents_by_title ON documents USING hash (title)";
+CREATE INDEX IF NOT EXISTS documents_by_title ON documents USING hash (title);
+CREATE INDEX IF NOT EXISTS documents_by_handle ON documents USING hash (handle)
+    WHERE handle IS NOT NULL";
 
 pub(crate) const DOCUMENTS_BY_SQUASHED: &str = "CREATE INDEX IF NOT EXISTS documents_by_squashed
     ON documents (squashed text_pattern_ops)";
 
 const PUT: &str = r"
-INSERT INTO documents (kind, id, title, squashed, body, lexemes)
-SELECT $1, $2, title, regexp_replace(title, '[^[:alnum:]]', '', 'g'), body,
+INSERT INTO documents (kind, id, title, squashed, handle, body, lexemes)
+SELECT $1, $2, title, regexp_replace(title, '[^[:alnum:]]', '', 'g'), $4, body,
        to_tsvector('simple', body)
 FROM (SELECT projection.fold($3) AS title,
-             regexp_replace(projection.fold($3 || ' ' || $4), '[^[:alnum:]]+', ' ', 'g') AS body
+             regexp_replace(projection.fold(concat_ws(' ', $3, $4, $5)), '[^[:alnum:]]+', ' ', 'g')
+                 AS body
      ) AS folded
 ON CONFLICT (kind, id) DO UPDATE
-SET title = excluded.title, squashed = excluded.squashed, body = excluded.body,
-    lexemes = excluded.lexemes";
+SET title = excluded.title, squashed = excluded.squashed, handle = excluded.handle,
+    body = excluded.body, lexemes = excluded.lexemes";
 
-/// An exact title counts most, then one that begins so, then whole words and beginnings of words,
-/// then what is alike.
+/// A person's handle counts most, with or without its `@`, then an exact title, then one that
+/// begins so, then whole words and beginnings of words, then what is alike.
 const SEARCH: &str = r"
 WITH typed AS MATERIALIZED (
-    SELECT text, regexp_replace(text, '[^[:alnum:]]', '', 'g') AS squashed,
+    SELECT text, ltrim(text, '@') AS handle,
+           regexp_replace(text, '[^[:alnum:]]', '', 'g') AS squashed,
            trim(regexp_replace(text, '[^[:alnum:]]+', ' ', 'g')) AS words
     FROM (SELECT trim(projection.fold($1)) AS text) AS folded
 ), parsed AS MATERIALIZED (
@@ -70,7 +75,8 @@ WITH typed AS MATERIALIZED (
     FROM typed
 )
 SELECT kind, id,
-       (CASE WHEN title = p.text THEN 8
+       (CASE WHEN d.handle = p.handle THEN 10
+             WHEN title = p.text THEN 8
              WHEN p.squashed <> '' AND d.squashed = p.squashed THEN 7
              WHEN p.squashed <> '' AND d.squashed LIKE p.beginning THEN 4 ELSE 0 END)
        + (CASE WHEN lexemes @@ prefixes THEN 2 + ts_rank(lexemes, prefixes) ELSE 0 END)
@@ -79,6 +85,7 @@ FROM (
     -- Each arm by an index of its own, and so many of each at most: what matches everything must
     -- not be ranked as a whole. Whoever is named exactly so is among them all the same.
     (SELECT * FROM documents WHERE title = (SELECT text FROM parsed WHERE text <> '') LIMIT 1000)
+    UNION (SELECT * FROM documents WHERE handle = (SELECT handle FROM parsed) LIMIT 10)
     UNION (SELECT * FROM documents
         WHERE squashed ~>=~ (SELECT squashed FROM parsed WHERE squashed <> '')
           AND squashed ~<~ (SELECT squashed || U&'\+10FFFF' FROM parsed) LIMIT 1000)
@@ -142,7 +149,12 @@ impl SearchIndex for PostgresSearch {
             let statement = match change {
                 SearchChange::Put(document) => {
                     let (kind, id) = columns(document.subject);
-                    query(PUT).bind(kind).bind(id).bind(&document.title).bind(&document.words)
+                    query(PUT)
+                        .bind(kind)
+                        .bind(id)
+                        .bind(&document.title)
+                        .bind(&document.handle)
+                        .bind(&document.words)
                 }
                 SearchChange::Remove(subject) => {
                     let (kind, id) = columns(*subject);

@@ -137,7 +137,7 @@ fn same(asked: &str, recorded: &str) -> bool {
 fn put() -> (Subject, SearchChange) {
     let subject = Subject::Track(TrackId(Uuid::new_v4()));
     let (title, words) = ("Midnight Rain".to_owned(), "Ada".to_owned());
-    (subject, SearchChange::Put(SearchDocument { subject, title, words }))
+    (subject, SearchChange::Put(SearchDocument { subject, title, handle: None, words }))
 }
 
 fn asks(text: &str, kind: Option<SubjectKind>) -> SearchQuery {
@@ -210,7 +210,7 @@ async fn searches_quote_filters_and_tell_failures_apart() {
     assert!(matches!(foreign, Err(QueryError::Malformed { .. })), "{foreign:?}");
     let missing = index.search(&asks("!\"\\", None)).await;
     assert!(matches!(missing, Err(QueryError::NotBuilt)), "{missing:?}");
-    let busy = index.search(&asks("x", None)).await;
+    let busy = index.search(&asks("x", Some(SubjectKind::Track))).await;
     assert!(matches!(busy, Err(QueryError::Search(_))), "{busy:?}");
     assert_eq!(index.search(&asks(" \0 ", None)).await.expect("it is answered"), []);
     replay.assert_done();
@@ -218,6 +218,32 @@ async fn searches_quote_filters_and_tell_failures_apart() {
     assert_eq!(bodies[0]["q"], "midnight");
     assert_eq!(bodies[0]["filter"], "kind = \"track\"");
     assert_eq!(bodies[1]["filter"], r#"exact = "!\"\\""#);
+}
+
+#[tokio::test]
+async fn who_has_the_handle_is_asked_for_before_the_others() {
+    let steps = ["multi/federated-weight-limit", "multi/one-bad-filter"];
+    let (replay, index) = Replay::start(&steps).await;
+    let wanted = SearchQuery { offset: 5, ..asks("@Nina \"", Some(SubjectKind::Person)) };
+    let foreign = index.search(&wanted).await;
+    assert!(matches!(foreign, Err(QueryError::Malformed { .. })), "{foreign:?}");
+    let earlier = index.search(&asks("nina", None)).await;
+    assert!(matches!(earlier, Err(QueryError::NotBuilt)), "{earlier:?}");
+    replay.assert_done();
+    let body = &replay.bodies()[0];
+    assert_eq!(body["federation"], json!({ "offset": 5, "limit": 5 }));
+    let queries = json!([
+        {
+            "indexUid": "tracks", "q": "", "filter": r#"handle = "Nina \"""#,
+            "attributesToRetrieve": ["id"], "federationOptions": { "weight": 2.0 },
+        },
+        {
+            "indexUid": "tracks", "q": "@Nina \"",
+            "filter": r#"kind = "person" AND handle != "Nina \"""#,
+            "attributesToRetrieve": ["id"], "federationOptions": { "weight": 1.0 },
+        },
+    ]);
+    assert_eq!(body["queries"], queries);
 }
 
 #[tokio::test]
@@ -237,7 +263,7 @@ async fn a_shadow_is_made_anew_and_swapped() {
     replay.assert_done();
     let bodies = replay.bodies();
     assert_eq!(bodies[2], json!({ "uid": "tracks-build", "primaryKey": "id" }));
-    assert_eq!(bodies[4]["filterableAttributes"], json!(["kind", "exact"]));
+    assert_eq!(bodies[4]["filterableAttributes"], json!(["kind", "exact", "handle"]));
     assert_eq!(bodies[10][0]["indexes"], json!(["tracks", "tracks-build"]));
 }
 

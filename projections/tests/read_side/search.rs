@@ -50,14 +50,14 @@ async fn postgresql_does_what_an_index_must() {
     let runner = start(&pool, &store, vec![feed(&pool)]);
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v2, public").await.expect("it is set");
+    connection.execute("SET search_path = search_v3, public").await.expect("it is set");
     conformance::holds(&PostgresSearch::new(pool.clone()), &mut connection).await;
     assert!(runner.drain(LIMIT).await);
 }
 
 fn song(title: String) -> SearchChange {
     let subject = Subject::Track(TrackId(Uuid::new_v4()));
-    SearchChange::Put(SearchDocument { subject, title, words: "ada".to_owned() })
+    SearchChange::Put(SearchDocument { subject, title, handle: None, words: "ada".to_owned() })
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn what_matches_everything_is_neither_ranked_whole_nor_done_for_nobody() {
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let index = PostgresSearch::new(pool.clone());
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v2, public").await.expect("it is set");
+    connection.execute("SET search_path = search_v3, public").await.expect("it is set");
     let mut songs: Vec<_> = (0..3000).map(|number| song(format!("a song {number}"))).collect();
     songs.push(song("A".to_owned()));
     let SearchChange::Put(named) = songs[3000].clone() else { unreachable!("it is put") };

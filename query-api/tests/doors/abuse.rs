@@ -119,6 +119,22 @@ async fn documents_beyond_a_limit_are_refused() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_is_told_once() {
+    let stage = Stage::new().await;
+    for (query, errors) in [
+        ("mutation { __typename }", 1),
+        ("mutation { follow(id: 1) { id } }", 1),
+        ("mutation a { b } mutation c { d }", 2),
+        ("{ passwords secrets }", 2),
+        ("{ a: passwords b: passwords }", 2),
+    ] {
+        let answer = stage.ask(None, query, Value::Null).await;
+        assert_eq!(answer["errors"].as_array().map(Vec::len), Some(errors), "{query}: {answer}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_nul_in_a_text_is_refused_wherever_it_is() {
     let stage = Stage::new().await;
     stage.user("nina", Role::Artist).await;

@@ -1,0 +1,186 @@
+//! The edit list of an MPEG-4 file (ISO/IEC 14496-12, 8.6.6): what of a track is played.
+//!
+//! Encoders put silence before and after the sound, and say here where the sound lies between.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
+
+/// Most boxes that are looked at in one.
+const BOXES_MAX: usize = 1_024;
+
+/// Most bytes of a box that are read.
+const READ_BYTES_MAX: u64 = 64;
+
+/// What of the first track of sound is played, by the one edit that it has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Edit {
+    /// Where it begins, in units of the track.
+    pub(super) begin: u64,
+    /// How long it plays, in units of the film; 0: to the end.
+    pub(super) length: u64,
+    /// How many units of the film are a second.
+    pub(super) film_units: u32,
+}
+
+/// A box: its name, and where its content lies.
+type Found = ([u8; 4], Range<u64>);
+
+/// The edit; `None` when there is none, or more than one: such a track is put together of parts.
+pub(super) fn read(file: &mut File) -> io::Result<Option<Edit>> {
+    let bytes = file.seek(SeekFrom::End(0))?;
+    let Some(film) = inside(file, 0..bytes, b"moov")?.into_iter().next() else {
+        return Ok(None);
+    };
+    let Some(header) = inside(file, film.clone(), b"mvhd")?.into_iter().next() else {
+        return Ok(None);
+    };
+    let header = content(file, header)?;
+    // Its times are wider since version 1.
+    let units_at = if header.first() == Some(&1) { 20 } else { 12 };
+    let Some(film_units) = number(&header, units_at, 4).and_then(|units| units.try_into().ok())
+    else {
+        return Ok(None);
+    };
+    for track in inside(file, film, b"trak")? {
+        if !is_sound(file, track.clone())? {
+            continue;
+        }
+        let Some(list) = path(file, track, &[b"edts", b"elst"])? else {
+            return Ok(None);
+        };
+        let edit = only_edit(&content(file, list)?);
+        return Ok(edit.map(|(begin, length)| Edit { begin, length, film_units }));
+    }
+    Ok(None)
+}
+
+fn is_sound(file: &mut File, track: Range<u64>) -> io::Result<bool> {
+    let Some(handler) = path(file, track, &[b"mdia", b"hdlr"])? else {
+        return Ok(false);
+    };
+    Ok(content(file, handler)?.get(8..12) == Some(b"soun".as_slice()))
+}
+
+/// Begin and length of the one edit of a list that plays something and as it is.
+fn only_edit(list: &[u8]) -> Option<(u64, u64)> {
+    let width = if *list.first()? == 1 { 8 } else { 4 };
+    if number(list, 4, 4)? != 1 {
+        return None;
+    }
+    let (length, begin) = (number(list, 8, width)?, number(list, 8 + width, width)?);
+    // An edit of nothing begins at −1.
+    (begin < 1 << (8 * width - 1)).then_some((begin, length))
+}
+
+/// What lies on this way from box to box.
+fn path(
+    file: &mut File,
+    mut within: Range<u64>,
+    names: &[&[u8; 4]],
+) -> io::Result<Option<Range<u64>>> {
+    for name in names {
+        let Some(found) = inside(file, within, name)?.into_iter().next() else {
+            return Ok(None);
+        };
+        within = found;
+    }
+    Ok(Some(within))
+}
+
+/// The contents of the boxes of this name that lie directly within.
+fn inside(file: &mut File, within: Range<u64>, name: &[u8; 4]) -> io::Result<Vec<Range<u64>>> {
+    let mut found = Vec::new();
+    let mut at = within.start;
+    for _ in 0..BOXES_MAX {
+        let Some((one, range)) = box_at(file, at..within.end)? else {
+            break;
+        };
+        at = range.end;
+        if one == *name {
+            found.push(range);
+        }
+    }
+    Ok(found)
+}
+
+/// The box that begins there; `None` where there is no whole one.
+fn box_at(file: &mut File, within: Range<u64>) -> io::Result<Option<Found>> {
+    let head = content(file, within.clone())?;
+    let (Some(short), Some(name)) = (number(&head, 0, 4), head.get(4..8)) else {
+        return Ok(None);
+    };
+    let (head_bytes, bytes) = match short {
+        0 => (8, within.end - within.start),
+        1 => (16, number(&head, 8, 8).unwrap_or(0)),
+        bytes => (8, bytes),
+    };
+    let end = within.start.saturating_add(bytes);
+    if bytes < head_bytes || end > within.end {
+        return Ok(None);
+    }
+    let name = name.try_into().unwrap_or_default();
+    Ok(Some((name, within.start + head_bytes..end)))
+}
+
+/// The first bytes of a range.
+fn content(file: &mut File, of: Range<u64>) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(of.start))?;
+    let mut bytes = Vec::new();
+    file.take(of.end.saturating_sub(of.start).min(READ_BYTES_MAX)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A number of so many bytes, the highest first.
+fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at + width)?;
+    Some(bytes.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn boxed(name: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let bytes = u32::try_from(8 + content.len()).unwrap();
+        [&bytes.to_be_bytes(), name.as_slice(), content].concat()
+    }
+
+    fn track(kind: &[u8; 4], edits: &[(u32, i32)]) -> Vec<u8> {
+        let handler = boxed(b"hdlr", &[[0; 8].as_slice(), kind, &[0; 12]].concat());
+        let mut list = [[0; 4], u32::try_from(edits.len()).unwrap().to_be_bytes()].concat();
+        for (length, begin) in edits {
+            list.extend([length.to_be_bytes(), begin.to_be_bytes(), [0, 1, 0, 0]].concat());
+        }
+        let edits = boxed(b"edts", &boxed(b"elst", &list));
+        boxed(b"trak", &[edits, boxed(b"mdia", &handler)].concat())
+    }
+
+    fn read_from(tracks: &[Vec<u8>]) -> Option<Edit> {
+        let header = boxed(b"mvhd", &[[0; 12].as_slice(), &1_000_u32.to_be_bytes()].concat());
+        let film = boxed(b"moov", &[header, tracks.concat()].concat());
+        let mut file = tempfile::tempfile().unwrap();
+        let all = [boxed(b"ftyp", b"M4A "), boxed(b"mdat", &[7; 99]), film].concat();
+        file.write_all(&all).unwrap();
+        read(&mut file).unwrap()
+    }
+
+    #[test]
+    fn the_one_edit_of_the_sound_is_found() {
+        let picture = track(b"vide", &[(9, 9)]);
+        let edit = Edit { begin: 1_024, length: 2_000, film_units: 1_000 };
+        assert_eq!(read_from(&[picture, track(b"soun", &[(2_000, 1_024)])]), Some(edit));
+    }
+
+    #[test]
+    fn what_is_put_together_or_no_film_has_no_edit() {
+        assert_eq!(read_from(&[track(b"soun", &[(5, 0), (5, 10)])]), None);
+        assert_eq!(read_from(&[track(b"soun", &[(5, -1)])]), None, "nothing is played");
+        assert_eq!(read_from(&[]), None);
+        let mut cut = tempfile::tempfile().unwrap();
+        cut.write_all(b"\0\0\x01\0moov\0\0\0\x08mvhd").unwrap();
+        assert_eq!(read(&mut cut).unwrap(), None);
+    }
+}
