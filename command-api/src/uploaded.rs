@@ -81,12 +81,16 @@ pub(crate) async fn begin(
     objects.put(&received_key(owner, upload_id), Box::pin(nothing)).await.map(drop)
 }
 
-/// Forgets what was begun and left no master.
+/// Forgets what was begun and left no master. Where one is there, of the same upload long ago, the
+/// note stays, with which it goes.
 pub(crate) async fn forget(
     objects: &dyn ObjectStorage,
     owner: UserId,
     upload_id: Uuid,
 ) -> Result<(), StorageError> {
+    if modified(objects, &master_key(owner, upload_id)).await?.is_some() {
+        return Ok(());
+    }
     objects.delete(&received_key(owner, upload_id)).await
 }
 

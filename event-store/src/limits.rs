@@ -21,6 +21,10 @@ pub const APPEND_STREAMS_MAX: usize = 1024;
 /// Longest regular expression of a filter, in bytes.
 pub const FILTER_PATTERN_BYTES_MAX: usize = 4096;
 
+/// How large a regular expression, or a part of it, may become when it is made ready, in bytes:
+/// that takes time, which nobody else has meanwhile.
+pub const FILTER_REGEX_BYTES_MAX: usize = 512 * 1024;
+
 /// How often a regular expression may go back over one name: those that need not for what they say
 /// do so a few times, and what goes on for longer holds up everybody.
 pub const FILTER_BACKTRACKS_MAX: usize = 10_000;

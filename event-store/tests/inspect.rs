@@ -134,6 +134,7 @@ async fn damage_is_named_and_whether_a_store_would_open() {
     store.close().await.unwrap();
     let segments = looked_at(&disk).segments;
     let active = &segments.last().unwrap().name;
+    let last_sealed = &segments[segments.len() - 2].name;
     let with = |name: &str, at: usize| {
         let damaged = disk.copy();
         let mut bytes = disk.contents(name).unwrap();
@@ -144,6 +145,7 @@ async fn damage_is_named_and_whether_a_store_would_open() {
     for (name, at, refuses) in [
         ("00000000000000000001.log", 300, false),
         ("00000000000000000001.log", 20, true),
+        (last_sealed.as_str(), 300, false),
         (active.as_str(), 200, true),
     ] {
         let damaged = with(name, at);
@@ -151,6 +153,7 @@ async fn damage_is_named_and_whether_a_store_would_open() {
         assert!(!found.is_good() && found.head.is_none());
         let wrong: Vec<_> = found.segments.iter().filter_map(|it| it.wrong.as_deref()).collect();
         assert!(wrong[0].contains(name) && wrong[0].contains("offset"), "{wrong:?}");
+        assert_eq!(wrong.len(), 1, "{wrong:?}");
         let told = recovery(&found).contains("refuse to open");
         assert_eq!((told, open(&damaged).await.is_err()), (refuses, refuses), "{name} {at}");
     }

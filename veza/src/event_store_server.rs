@@ -115,16 +115,29 @@ impl EventStoreArgs {
     }
 }
 
-/// A line for each of these variables that looks like one of this command and is none, most likely
-/// by a slip of the pen. That is no error: EventStoreDB's own server and tools have many variables
-/// that begin so, and a machine may have both.
+/// A line for each of these variables that looks like one of this command and is none: most likely
+/// by a slip of the pen, or as the platform's own processes have it. That is no error:
+/// EventStoreDB's own server and tools have many variables that begin so, and a machine may have
+/// both.
 pub fn ignored(variables: impl Iterator<Item = OsString>) -> impl Iterator<Item = String> {
-    let names = variables.filter_map(|name| name.into_string().ok());
-    let unknown =
-        names.filter(|name| name.starts_with("EVENTSTORE_") && !VARIABLES.contains(&name.as_str()));
-    unknown.map(|name| {
-        format!("{name} is ignored: it is no setting (`veza event-store --help` lists all)")
+    variables.filter_map(|name| {
+        let name = name.into_string().ok()?;
+        if let Some(ours) = counterpart(&name) {
+            return Some(format!("{name} is ignored: this command goes by {ours}"));
+        }
+        let is_unknown = name.starts_with("EVENTSTORE_") && !VARIABLES.contains(&name.as_str());
+        let why = "it is no setting (`veza event-store --help` lists all)";
+        is_unknown.then(|| format!("{name} is ignored: {why}"))
     })
+}
+
+/// What this command has in the place of a setting of the platform.
+fn counterpart(name: &str) -> Option<&'static str> {
+    let setting = match name {
+        "VEZA_DATA" => "DATA",
+        _ => name.strip_prefix("VEZA_EVENT_STORE_")?,
+    };
+    VARIABLES.into_iter().find(|ours| ours.strip_prefix("EVENTSTORE_") == Some(setting))
 }
 
 /// A variable, and where it is from; what is set to nothing is not set.

@@ -48,8 +48,9 @@ enum Command {
     Keys(KeysArgs),
     /// Serve the event store alone, to EventStoreDB's clients
     ///
-    /// It takes the variables named below, and of the platform's settings those of the log
-    /// (VEZA_LOG, VEZA_LOG_FORMAT).
+    /// It takes the variables named below, and of the platform's settings those of its messages
+    /// (VEZA_LOG, VEZA_LOG_FORMAT) and of encryption (VEZA_KEYS, VEZA_EVENT_STORE_KEY_FILE,
+    /// VEZA_EVENT_STORE_KEY, VEZA_EVENT_STORE_ENCRYPTION).
     EventStore(EventStoreArgs),
     /// Make and change the keys that the event store is encrypted with
     EventStoreKeys(EventStoreKeysArgs),
@@ -105,7 +106,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::EventStore(args) => {
             let settings = args.read(|name| std::env::var_os(name))?;
-            let names = std::env::vars_os().map(|(name, _)| name);
+            let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
+            let names = set.map(|(name, _)| name);
             event_store_server::ignored(names).for_each(complain);
             let config = Config::read(&gather(&settings.flags())?)?;
             telemetry::start(&config)?;

@@ -10,10 +10,11 @@ use event_schemas::catalogue::FAMILIES;
 use event_schemas::user::UserEvent;
 use event_store::limits::UNREADABLE_FIELDS_MAX;
 use event_store::{
-    EventStore, EventType, Filter, PersonalError, PersonalField, PersonalStore, ReadAll,
-    SubjectKeys, UnreadableFields,
+    EventStore, EventType, Filter, PersonalError, PersonalField, PersonalStore, ReadAll, ReadError,
+    StoreError, SubjectKeys, UnreadableFields,
 };
 use futures::TryStreamExt as _;
+use tracing::warn;
 
 use crate::config::Config;
 
@@ -115,14 +116,21 @@ pub async fn over(
 }
 
 /// Why who signed up last can't be read. Keys are made in the order in which people sign up: a copy
-/// that has this one's has those of all before, and one of another log has not.
+/// that has this one's has those of all before, and one of another log has not. Where the log is
+/// damaged behind that, nobody knows; all else of it is served, so that holds nothing up.
 async fn newest_unreadable(
     log: &dyn EventStore,
     opened: &PersonalStore,
 ) -> anyhow::Result<Option<PersonalError>> {
     let filter = Filter::type_prefixes([SIGNED_UP]);
     let read = ReadAll { filter: Some(filter), ..ReadAll::backward().limit(1) };
-    let newest = log.read_all(read).await?.try_next().await?;
+    let newest = match log.read_all(read).await?.try_next().await {
+        Err(ReadError::Store(error @ StoreError::Corrupt { .. })) => {
+            warn!(%error, "whether the keys of people are those of this log is not known");
+            None
+        }
+        newest => newest?,
+    };
     let Some(mut newest) = newest else {
         return Ok(None);
     };

@@ -312,7 +312,11 @@ impl Readiness {
     fn rotten(&self) -> Option<String> {
         let rot = self.embedded.as_ref()?.rot();
         let first = rot.first()?;
-        Some(format!("{} segments of the log have rotted: {}", rot.len(), first.what))
+        let count = match rot.len() {
+            1 => "a segment of the log has".to_owned(),
+            several => format!("{several} segments of the log have"),
+        };
+        Some(format!("{count} rotted: {}", first.what))
     }
 
     /// What of people no key opens any more; the models park it, and all else is served.

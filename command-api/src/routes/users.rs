@@ -23,7 +23,8 @@ use crate::{CommandApi, CommandApiParts};
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewUser {
-    /// The unique name others find one by: 3 to 30 of a-z, 0-9, `_` and `.`; case does not matter.
+    /// The unique name others find one by: 3 to 30 of a-z, 0-9, `_` and `.`, a letter first; case
+    /// does not matter. Some, as `admin`, are reserved.
     #[schema(example = "nina")]
     handle: String,
     /// The name others see.

@@ -41,6 +41,21 @@ async fn make(objects: &FileStorage, id: Uuid, master: &Master) {
 }
 
 #[tokio::test]
+async fn a_master_of_long_ago_goes_although_its_upload_was_begun_again_and_broken_off() {
+    let home = tempfile::tempdir().unwrap();
+    let objects = FileStorage::open(home.path()).unwrap();
+    let id = Uuid::from_u128(7);
+    upload(&objects, id).await;
+    begin(&objects, NINA, id).await.unwrap();
+    forget(&objects, NINA, id).await.unwrap();
+    assert_eq!(swept(&objects, &[], Utc::now() + TimeDelta::hours(25)).await, 1);
+    assert!(objects.head(&master_key(NINA, id)).await.is_err(), "nobody looks for it any more");
+    begin(&objects, NINA, id).await.unwrap();
+    forget(&objects, NINA, id).await.unwrap();
+    assert_eq!(swept(&objects, &[], Utc::now() + TimeDelta::hours(25)).await, 0);
+}
+
+#[tokio::test]
 async fn what_no_track_was_made_of_goes_after_a_day() {
     let home = tempfile::tempdir().unwrap();
     let objects = FileStorage::open(home.path()).unwrap();

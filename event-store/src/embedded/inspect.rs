@@ -115,13 +115,15 @@ pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspe
     let names = disk.list()?;
     let clean = CleanMark::read(disk)?;
     let firsts = segment_files(disk)?;
-    let mut walk = Walk { counting: Counting::default(), chain: Some(ChainEnd::START), next: 1 };
+    let (chain, next) = (Some(ChainEnd::START), Some(1));
+    let mut walk = Walk { counting: Counting::default(), chain, next };
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, &first) in firsts.iter().enumerate() {
         let place = Place { first, sealed: number + 1 < firsts.len(), clean };
         segments.push(walk.segment(disk, &keys, place)?);
     }
-    let head = walk.chain.map(|chain| AuditHead { position: Position::new(walk.next - 1), chain });
+    let head = walk.chain.zip(walk.next);
+    let head = head.map(|(chain, next)| AuditHead { position: Position::new(next - 1), chain });
     let recovery = recovery::steps(&names, bad_manifest(disk)?, &segments, clean);
     let clean =
         clean.map(|mark| CleanEnd { segment: Position::new(mark.segment), length: mark.length });
@@ -150,7 +152,8 @@ struct Walk {
     counting: Counting,
     /// The end of the chain, as long as nothing was damaged.
     chain: Option<ChainEnd>,
-    next: u64,
+    /// Where the next segment begins, unless damage in the one before hides it.
+    next: Option<u64>,
 }
 
 impl Walk {
@@ -192,8 +195,10 @@ impl Walk {
             encrypted: told.locked.is_some() || segment.salt_of_key().is_some(),
             created: DateTime::from_timestamp_micros(segment.created_micros()?).unwrap_or_default(),
         });
-        if place.first != self.next {
-            let reason = format!("it begins at position {}, not at {}", place.first, self.next);
+        if let Some(next) = self.next.take()
+            && place.first != next
+        {
+            let reason = format!("it begins at position {}, not at {next}", place.first);
             self.damaged(&mut told, segment.corrupt(0, &reason))?;
         }
         let looked = match told.locked {
@@ -241,7 +246,7 @@ impl Walk {
         // What is in it, and so the chain behind it, nobody knows.
         self.chain = None;
         let found = look_locked(segment)?;
-        self.next = found.next;
+        self.next = Some(found.next);
         told.last = (found.next > segment.first).then(|| Position::new(found.next - 1));
         Ok(found)
     }
@@ -254,7 +259,6 @@ impl Walk {
     ) -> Result<Look, StoreError> {
         let (mut chain, mut recorded) = (self.chain, None);
         let mut broken = chain.and_then(|chain| segment.check_chain_before(chain).err());
-        self.next = segment.first;
         let found = look(segment, |record| {
             let at = DateTime::from_timestamp_micros(record.recorded_at_micros).unwrap_or_default();
             recorded = Some((recorded.map_or(at, |(from, _)| from), at));
@@ -267,8 +271,8 @@ impl Walk {
             self.counting.add(&record);
         });
         (told.recorded, self.chain) = (recorded, chain);
-        self.next = told.last.map_or(segment.first, |last| last.get() + 1);
         let found = found?;
+        self.next = Some(told.last.map_or(segment.first, |last| last.get() + 1));
         broken.map_or(Ok(found), Err)
     }
 
@@ -312,8 +316,8 @@ impl Walk {
         told: &mut InspectedSegment,
         error: StoreError,
     ) -> Result<(), StoreError> {
-        // Behind it nobody knows the chain.
-        self.chain = None;
+        // Behind it nobody knows the chain, nor how many events there were.
+        (self.chain, self.next) = (None, None);
         let StoreError::Corrupt { .. } = error else {
             return Err(error);
         };

@@ -103,10 +103,9 @@ impl Scrubber {
 
 impl EmbeddedStore {
     /// Reads every sealed segment once, those that were found damaged first, then from where the
-    /// last scrub was when its store was closed,
-    /// and checks every byte and the hash chain of each, while the store serves. What is damaged is
-    /// told in the log and by [`rot`](Self::rot), and is no error. Does nothing when another scrub
-    /// is on its way.
+    /// last scrub was when its store was closed, and checks every byte and the hash chain of each,
+    /// while the store serves. What is damaged is told in the log and by [`rot`](Self::rot), and is
+    /// no error. Does nothing when another scrub is on its way.
     ///
     /// # Errors
     /// When a file can't be read.

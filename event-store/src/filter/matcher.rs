@@ -6,7 +6,9 @@ use fancy_regex::{Regex, RegexBuilder};
 
 use super::{Filter, FilterSubject, Pattern};
 use crate::event::RecordedEvent;
-use crate::limits::{FILTER_BACKTRACKS_MAX, FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
+use crate::limits::{
+    FILTER_BACKTRACKS_MAX, FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX, FILTER_REGEX_BYTES_MAX,
+};
 
 /// A filter that was checked.
 pub(crate) struct Matcher {
@@ -35,8 +37,10 @@ impl Matcher {
                 return Err(format!("it is longer than {FILTER_PATTERN_BYTES_MAX} bytes").into());
             }
             Pattern::Regex(pattern) => {
-                let bounded =
-                    RegexBuilder::new(&pattern).backtrack_limit(FILTER_BACKTRACKS_MAX).build();
+                let bounded = RegexBuilder::new(&pattern)
+                    .backtrack_limit(FILTER_BACKTRACKS_MAX)
+                    .delegate_size_limit(FILTER_REGEX_BYTES_MAX)
+                    .build();
                 Test::Regex(bounded.map_err(|error| error.to_string())?)
             }
         };
@@ -78,6 +82,17 @@ mod tests {
             content_type: ContentType::Json,
             data: Bytes::new(),
             metadata: Bytes::new(),
+        }
+    }
+
+    /// So is what it takes to make one ready.
+    #[test]
+    fn a_pattern_that_grows_beyond_measure_is_refused() {
+        for pattern in [r"\w{400}", r"(?=a)\w{400}", r"(?i)(?=a)\w{400}\w{400}"] {
+            let pattern = Pattern::Regex(pattern.into());
+            let subject = FilterSubject::EventType;
+            let made = Matcher::new(Filter { subject, pattern, checkpoint_events: None });
+            assert!(made.is_err());
         }
     }
 

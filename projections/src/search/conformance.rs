@@ -75,6 +75,7 @@ pub async fn holds(index: &dyn SearchIndex, connection: &mut PgConnection) {
     search(index, "'; DROP TABLE documents; -- \"\\", None, 5).await;
     pages_do_not_overlap(index).await;
     who_is_called_so_comes_first(index, connection).await;
+    who_shares_a_word_with_many_tracks_is_found(index, connection).await;
     changes_are_seen(index, connection, person).await;
 }
 
@@ -111,6 +112,24 @@ async fn who_is_called_so_comes_first(index: &dyn SearchIndex, connection: &mut 
         assert_eq!((all[0], once.len()), (nina, 100), "everybody once, page by page");
     }
     assert_eq!(search(index, "nina", Some(SubjectKind::Track), 5).await, []);
+}
+
+/// More tracks have a word than an engine ranks at once.
+async fn who_shares_a_word_with_many_tracks_is_found(
+    index: &dyn SearchIndex,
+    connection: &mut PgConnection,
+) {
+    let tracks: Vec<_> = (0..6_000)
+        .map(|number| {
+            let track = Subject::Track(TrackId(Uuid::new_v4()));
+            put(track, &format!("Zebra crossing {number}"), "nobody noise")
+        })
+        .collect();
+    index.write(Target::Live, connection, &tracks).await.expect("tracks are written");
+    let eve = Subject::Person(UserId(Uuid::new_v4()));
+    let eve_zebra = [called(eve, "Eve Zebra", "eve")];
+    index.write(Target::Live, connection, &eve_zebra).await.expect("she is written");
+    assert_eq!(search(index, "zebra", Some(SubjectKind::Person), 5).await, [eve]);
 }
 
 async fn changes_are_seen(index: &dyn SearchIndex, connection: &mut PgConnection, person: Subject) {

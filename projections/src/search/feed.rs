@@ -34,6 +34,7 @@ const TABLES: &[&str] = &[
     crate::search::postgres::DOCUMENTS,
     crate::search::postgres::DOCUMENTS_BY_TEXT,
     crate::search::postgres::DOCUMENTS_BY_SQUASHED,
+    crate::search::postgres::PERSONS_BY_TEXT,
 ];
 
 /// Feeds an index.

@@ -109,9 +109,7 @@ impl MeilisearchIndex {
             pause = (pause * 2).min(TASK_POLL_MAX);
         }
     }
-}
 
-impl MeilisearchIndex {
     /// What the server ranks as it does.
     async fn by_rank(
         &self,

@@ -47,6 +47,8 @@ pub struct Server {
     pid: u32,
     /// None when it was adopted: then it is nobody's child, and is looked at instead of waited for.
     child: Option<Child>,
+    /// Where in the log what it says begins.
+    log_begin: u64,
     /// Whether it was ready once, and is its supervisor's from then on.
     was_ready: bool,
 }
@@ -98,7 +100,7 @@ impl Server {
             if let Some(pid) = running_in(data) {
                 tracing::info!(pid, "private PostgreSQL runs already; adopting it");
                 let data = data.to_owned();
-                let mut server = Server { data, pid, child: None, was_ready: false };
+                let mut server = Server { data, pid, child: None, log_begin: 0, was_ready: false };
                 match server.ready(folder, log).await {
                     // It was on its way out.
                     Err(PostgresError::Start { .. }) => {}
@@ -132,6 +134,7 @@ impl Server {
         account: &Account,
     ) -> Result<Server, PostgresError> {
         let output = open_log(log)?;
+        let log_begin = output.metadata().map_err(|e| PostgresError::at(log, e))?.len();
         let errors = output.try_clone().map_err(|e| PostgresError::at(log, e))?;
         let mut command = Command::new(bin.join("postgres"));
         command.arg("-D").arg(&data).arg("-k").arg(folder).args(["-p", &PORT.to_string()]);
@@ -150,7 +153,7 @@ impl Server {
             .spawn()
             .map_err(|e| PostgresError::at(&bin.join("postgres"), e))?;
         let pid = child.id().expect("it was not waited for yet");
-        Ok(Server { data, pid, child: Some(child), was_ready: false })
+        Ok(Server { data, pid, child: Some(child), log_begin, was_ready: false })
     }
 
     /// Waits until it takes connections.
@@ -166,7 +169,8 @@ impl Server {
                 return Ok(());
             }
             if self.has_ended()? {
-                return Err(PostgresError::Start { words: last_words(log), log: log.to_owned() });
+                let words = last_words(log, self.log_begin);
+                return Err(PostgresError::Start { words, log: log.to_owned() });
             }
             if Instant::now() > until {
                 let seconds = READY_SECONDS_MAX;
@@ -325,10 +329,11 @@ fn open_log(path: &Path) -> Result<File, PostgresError> {
     File::options().create(true).append(true).open(path).map_err(at)
 }
 
-/// Why it ended, as its log has it.
-fn last_words(log: &Path) -> String {
+/// Why it ended, as its log has it from there on: what is before is of servers long gone.
+fn last_words(log: &Path, begin: u64) -> String {
     let said = fs::read(log).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
+    let said = said.get(usize::try_from(begin).unwrap_or(usize::MAX)..).unwrap_or_default();
+    let said = String::from_utf8_lossy(said);
     // Whoever knocked too early is told so, which is no cause.
     let is_cause = |line: &&str| {
         let fatal = line.contains("FATAL:") || line.contains("PANIC:");
