@@ -66,8 +66,11 @@ impl Disks {
             ticks.tick().await;
             let disks = Arc::clone(&disks);
             // A disk far away may take its time to answer.
-            if let Err(error) = tokio::task::spawn_blocking(move || disks.look()).await {
-                tracing::error!(%error, "the disk can't be watched");
+            match tokio::task::spawn_blocking(move || disks.look()).await {
+                // The process ends.
+                Err(error) if error.is_cancelled() => return,
+                Err(error) => tracing::error!(%error, "the disk can't be watched"),
+                Ok(()) => {}
             }
         }
     }
