@@ -10,18 +10,10 @@ use prost::Message;
 use tonic::Code;
 
 use crate::arriving::{APPEND, Append, options, proposed};
-use crate::raw::{call, connect, ended};
+use crate::raw::{PLAIN, call, connect, ended, message};
 use crate::server::{Server, stream};
 
-const PLAIN: u8 = 0;
 const COMPRESSED: u8 = 1;
-
-fn message(flag: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![flag];
-    bytes.extend(u32::try_from(payload.len()).expect("small").to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
 
 fn gzip(payload: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

@@ -34,6 +34,17 @@ impl HttpBody for Raw {
     }
 }
 
+/// The flag of a message that is not compressed.
+pub const PLAIN: u8 = 0;
+
+/// A message behind its header, with this flag.
+pub fn message(flag: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![flag];
+    bytes.extend(u32::try_from(payload.len()).expect("small").to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
 /// A connection of its own.
 pub async fn connect(server: &Server) -> Channel {
     let endpoint = Endpoint::new(format!("http://{}", server.address())).expect("endpoint");

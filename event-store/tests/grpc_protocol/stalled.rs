@@ -183,11 +183,8 @@ async fn calls_hold_nothing_of_what_is_appended() {
             proposed: vec![proposed(BYTES)],
             is_final: true,
         };
-        let mut bytes = vec![0; 5];
-        request.encode(&mut bytes).expect("room");
-        let length = u32::try_from(bytes.len() - 5).expect("small").to_be_bytes();
-        bytes[1..5].copy_from_slice(&length);
-        calls.push(raw::call(&channel, BATCH_APPEND, bytes));
+        let message = raw::message(raw::PLAIN, &request.encode_to_vec());
+        calls.push(raw::call(&channel, BATCH_APPEND, message));
         let appended = async {
             let read = || server.store.read_stream(ReadStream::forward(stream(&name)));
             while read().await.is_err() {
