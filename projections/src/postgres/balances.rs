@@ -1,19 +1,22 @@
-//! Balances: the money of each person in each currency, on its way and arrived.
+//! Balances: the money of each person in each currency, on its way and arrived, and what changed it.
 
+use chrono::{DateTime, Utc};
 use event_schemas::commerce::{EscrowEvent, PaymentEvent};
-use event_schemas::{Currency, OrderId, UserId};
+use event_schemas::{Currency, Money, OrderId, UserId};
+use event_store::Position;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
-use crate::envelope::{Envelope, Event};
+use crate::envelope::{Envelope, Event, position_from_column};
+use crate::page::{Cursor, Page, PageSize};
 use crate::postgres::columns::{money, unsigned};
 use crate::postgres::{bigint, id_of_stream, projection, queries};
 use crate::projection::{ApplyError, ModelId};
 use crate::query_error::QueryError;
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "balances", version: 1 };
+pub const MODEL: ModelId = ModelId { name: "balances", version: 2 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS balances (
@@ -32,6 +35,19 @@ const TABLES: &[&str] = &[
         amount bigint NOT NULL,
         currency text NOT NULL,
         PRIMARY KEY (order_id, kind)
+    )",
+    "CREATE TABLE IF NOT EXISTS changes (
+        user_id uuid NOT NULL,
+        position bigint NOT NULL,
+        at timestamptz NOT NULL,
+        what text NOT NULL,
+        order_id uuid NOT NULL,
+        currency text NOT NULL,
+        authorised bigint NOT NULL,
+        charged bigint NOT NULL,
+        held bigint NOT NULL,
+        available bigint NOT NULL,
+        PRIMARY KEY (user_id, position)
     )",
 ];
 
@@ -58,33 +74,39 @@ impl Pending {
     }
 }
 
+/// What an event adds to somebody's balance, and of which order.
+struct Change {
+    user: Uuid,
+    order: OrderId,
+    currency: String,
+    /// Authorised, charged, held and available.
+    adds: [i64; 4],
+}
+
 impl BalancesProjection {
     async fn one(&self, to: &mut PgConnection, envelope: &Envelope) -> Result<(), ApplyError> {
-        match &envelope.event {
+        let change = match &envelope.event {
             Event::Payment(PaymentEvent::PaymentAuthorised(event)) => {
-                let amount = bigint(event.amount.amount_minor)?;
-                let (order, user) = (event.order_id, event.buyer_id);
-                begin(to, order, Pending::Authorised, user, amount, event.amount.currency).await
+                begin(to, event.order_id, Pending::Authorised, event.buyer_id, event.amount).await?
             }
             Event::Payment(PaymentEvent::PaymentCaptured(event)) => {
-                end(to, event.order_id, Pending::Authorised, true).await
+                end(to, event.order_id, Pending::Authorised, true).await?
             }
             Event::Payment(PaymentEvent::PaymentVoided(event)) => {
-                end(to, event.order_id, Pending::Authorised, false).await
+                end(to, event.order_id, Pending::Authorised, false).await?
             }
             Event::Escrow(EscrowEvent::EscrowHeld(event)) => {
-                let amount = bigint(event.amount.amount_minor)?;
-                let (order, user) = (event.order_id, event.seller_id);
-                begin(to, order, Pending::Held, user, amount, event.amount.currency).await
+                begin(to, event.order_id, Pending::Held, event.seller_id, event.amount).await?
             }
             Event::Escrow(EscrowEvent::EscrowReleased(event)) => {
-                end(to, event.order_id, Pending::Held, true).await
+                end(to, event.order_id, Pending::Held, true).await?
             }
             Event::Escrow(EscrowEvent::EscrowRefunded(event)) => {
-                end(to, event.order_id, Pending::Held, false).await
+                end(to, event.order_id, Pending::Held, false).await?
             }
-            _ => Ok(()),
-        }
+            _ => return Ok(()),
+        };
+        book(to, envelope, &change).await
     }
 }
 
@@ -93,25 +115,26 @@ async fn begin(
     order: OrderId,
     kind: Pending,
     user: UserId,
-    amount: i64,
-    currency: Currency,
-) -> Result<(), ApplyError> {
+    amount: Money,
+) -> Result<Change, ApplyError> {
+    let (user, currency) = (user.0, amount.currency.to_string());
+    let amount = bigint(amount.amount_minor)?;
     query(
         "INSERT INTO pending (order_id, kind, user_id, amount, currency)
          VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(order.0)
     .bind(kind.as_str())
-    .bind(user.0)
+    .bind(user)
     .bind(amount)
-    .bind(currency.as_str())
+    .bind(&currency)
     .execute(&mut *to)
     .await?;
-    let [authorised, held] = match kind {
-        Pending::Authorised => [amount, 0],
-        Pending::Held => [0, amount],
+    let adds = match kind {
+        Pending::Authorised => [amount, 0, 0, 0],
+        Pending::Held => [0, 0, amount, 0],
     };
-    add(to, user.0, currency.as_str(), [authorised, 0, held, 0]).await
+    Ok(Change { user, order, currency, adds })
 }
 
 /// Pending money arrives where it was to go, or goes back.
@@ -120,43 +143,55 @@ async fn end(
     order: OrderId,
     kind: Pending,
     arrived: bool,
-) -> Result<(), ApplyError> {
+) -> Result<Change, ApplyError> {
     let sql = "DELETE FROM pending WHERE order_id = $1 AND kind = $2
                RETURNING user_id, amount, currency";
     let row =
         query(sql).bind(order.0).bind(kind.as_str()).fetch_optional(&mut *to).await?.ok_or_else(
             || ApplyError::poison(format!("nothing of order {order} is {}", kind.as_str())),
         )?;
-    let (user, currency): (Uuid, String) = (row.try_get("user_id")?, row.try_get("currency")?);
+    let (user, currency) = (row.try_get("user_id")?, row.try_get("currency")?);
     let amount: i64 = row.try_get("amount")?;
     let there = if arrived { amount } else { 0 };
-    let change = match kind {
+    let adds = match kind {
         Pending::Authorised => [-amount, there, 0, 0],
         Pending::Held => [0, 0, -amount, there],
     };
-    add(to, user, &currency, change).await
+    Ok(Change { user, order, currency, adds })
 }
 
-/// Adds to authorised, charged, held and available.
-async fn add(
+/// Adds the change to the balance, and keeps it with what the balance is now.
+async fn book(
     to: &mut PgConnection,
-    user: Uuid,
-    currency: &str,
-    [authorised, charged, held, available]: [i64; 4],
+    envelope: &Envelope,
+    change: &Change,
 ) -> Result<(), ApplyError> {
+    let [authorised, charged, held, available] = change.adds;
     query(
-        "INSERT INTO balances AS b (user_id, currency, authorised, charged, held, available)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (user_id, currency) DO UPDATE
-         SET authorised = b.authorised + $3, charged = b.charged + $4,
-             held = b.held + $5, available = b.available + $6",
+        "WITH booked AS (
+             INSERT INTO balances AS b (user_id, currency, authorised, charged, held, available)
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (user_id, currency) DO UPDATE
+             SET authorised = b.authorised + $3, charged = b.charged + $4,
+                 held = b.held + $5, available = b.available + $6
+             RETURNING *
+         )
+         INSERT INTO changes
+             (user_id, position, at, what, order_id, currency,
+              authorised, charged, held, available)
+         SELECT user_id, $7, $8, $9, $10, currency, authorised, charged, held, available
+         FROM booked",
     )
-    .bind(user)
-    .bind(currency)
+    .bind(change.user)
+    .bind(&change.currency)
     .bind(authorised)
     .bind(charged)
     .bind(held)
     .bind(available)
+    .bind(envelope.position_column())
+    .bind(envelope.recorded_at())
+    .bind(envelope.recorded.event_type.as_str())
+    .bind(change.order.0)
     .execute(to)
     .await?;
     Ok(())
@@ -179,6 +214,21 @@ pub struct Balance {
     pub available_minor: u64,
 }
 
+/// Something that changed a person's money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalanceChange {
+    /// Where the event is in the log.
+    pub position: Position,
+    /// When it was recorded.
+    pub at: DateTime<Utc>,
+    /// The event's type.
+    pub what: String,
+    /// Of which order.
+    pub order_id: OrderId,
+    /// The balance in its currency, with it.
+    pub balance: Balance,
+}
+
 queries! {
     /// Queries over money.
     Balances
@@ -187,15 +237,44 @@ queries! {
 impl Balances {
     /// A person's balances, by currency; empty when they never bought nor sold.
     pub async fn of_user(&self, user: UserId) -> Result<Vec<Balance>, QueryError> {
-        let rows = query("SELECT * FROM balances_v1.balances WHERE user_id = $1 ORDER BY currency")
+        let rows = query("SELECT * FROM balances_v2.balances WHERE user_id = $1 ORDER BY currency")
             .bind(user.0)
             .fetch_all(&self.pool)
             .await?;
-        rows.iter().map(balance).collect()
+        rows.iter().map(read_balance).collect()
+    }
+
+    /// What changed a person's balances, newest first.
+    pub async fn changes(
+        &self,
+        user: UserId,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Page<BalanceChange>, QueryError> {
+        let rows = query(
+            "SELECT * FROM balances_v2.changes WHERE user_id = $1 AND position < $2
+             ORDER BY position DESC LIMIT $3",
+        )
+        .bind(user.0)
+        .bind(Cursor::column(after))
+        .bind(size.and_one())
+        .fetch_all(&self.pool)
+        .await?;
+        Page::of(rows, size, read_change)
     }
 }
 
-fn balance(row: &PgRow) -> Result<Balance, QueryError> {
+fn read_change(row: &PgRow) -> Result<BalanceChange, QueryError> {
+    Ok(BalanceChange {
+        position: position_from_column(row.try_get("position")?),
+        at: row.try_get("at")?,
+        what: row.try_get("what")?,
+        order_id: OrderId(row.try_get("order_id")?),
+        balance: read_balance(row)?,
+    })
+}
+
+fn read_balance(row: &PgRow) -> Result<Balance, QueryError> {
     let authorised = money(row, "authorised", "currency")?;
     Ok(Balance {
         user_id: UserId(row.try_get("user_id")?),

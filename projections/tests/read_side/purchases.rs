@@ -113,14 +113,33 @@ impl<'a> Purchase<'a> {
         let mut sums = [0; 4];
         for user in [self.buyer_id, self.seller_id] {
             let balances = self.stage.models.balances.of_user(user).await.expect("they are read");
-            for Balance { authorised_minor, charged_minor, held_minor, available_minor, .. } in
-                balances
-            {
-                let add = [authorised_minor, charged_minor, held_minor, available_minor];
-                sums.iter_mut().zip(add).for_each(|(sum, add)| *sum += add);
+            for balance in &balances {
+                sums.iter_mut().zip(amounts(balance)).for_each(|(sum, add)| *sum += add);
             }
         }
         sums
+    }
+
+    /// What changed somebody's money, and what it was with that; in the log's order.
+    async fn statement(&self, user: UserId) -> Vec<(String, [u64; 4])> {
+        let balances = &self.stage.models.balances;
+        let (mut statement, mut after) = (Vec::new(), None);
+        loop {
+            let page = balances.changes(user, after, size(1)).await.expect("they are read");
+            after = page.next();
+            for change in page.into_rows() {
+                assert_eq!(change.order_id, self.order_id);
+                assert_eq!(
+                    (change.balance.user_id, change.balance.currency),
+                    (user, Currency::EUR)
+                );
+                statement.push((change.what, amounts(&change.balance)));
+            }
+            if after.is_none() {
+                statement.reverse();
+                return statement;
+            }
+        }
     }
 
     async fn history(&self) -> Vec<OrderHistoryEntry> {
@@ -133,6 +152,16 @@ impl<'a> Purchase<'a> {
         let listing = self.stage.models.listings.by_id(self.listing_id).await;
         listing.expect("it is read").expect("it is there").status
     }
+}
+
+fn amounts(balance: &Balance) -> [u64; 4] {
+    let Balance { authorised_minor, charged_minor, held_minor, available_minor, .. } = *balance;
+    [authorised_minor, charged_minor, held_minor, available_minor]
+}
+
+/// A statement of a test.
+fn told<const N: usize>(changes: [(&str, [u64; 4]); N]) -> Vec<(String, [u64; 4])> {
+    changes.map(|(what, balance)| (what.to_owned(), balance)).to_vec()
 }
 
 #[tokio::test]
@@ -162,6 +191,11 @@ async fn a_purchase_reads_right_at_every_step() {
     let done = (OrderStatus::Completed, EscrowStatus::Released, PaymentStatus::Captured);
     assert_eq!(purchase.stands().await, done);
     assert_eq!(purchase.money().await, [0, 4_900, 0, 4_900]);
+    let paid =
+        told([("PaymentAuthorised", [4_900, 0, 0, 0]), ("PaymentCaptured", [0, 4_900, 0, 0])]);
+    assert_eq!(purchase.statement(buyer_id).await, paid);
+    let earned = told([("EscrowHeld", [0, 0, 4_900, 0]), ("EscrowReleased", [0, 0, 0, 4_900])]);
+    assert_eq!(purchase.statement(purchase.seller_id).await, earned);
     assert_eq!(purchase.listing().await, ListingStatus::Sold);
     let other = stage.models.listings.by_id(beside).await.expect("it is read");
     let other = other.expect("it is there");
@@ -195,6 +229,10 @@ async fn an_order_that_comes_to_nothing_leaves_no_money_behind() {
     let nothing = (OrderStatus::Cancelled, EscrowStatus::Refunded, PaymentStatus::Voided);
     assert_eq!(purchase.stands().await, nothing);
     assert_eq!(purchase.money().await, [0; 4]);
+    let voided = told([("PaymentAuthorised", [4_900, 0, 0, 0]), ("PaymentVoided", [0; 4])]);
+    assert_eq!(purchase.statement(purchase.buyer_id).await, voided);
+    let refunded = told([("EscrowHeld", [0, 0, 4_900, 0]), ("EscrowRefunded", [0; 4])]);
+    assert_eq!(purchase.statement(purchase.seller_id).await, refunded);
     assert_eq!(purchase.listing().await, ListingStatus::Open);
     let history = purchase.history().await;
     let last = history.last().expect("there is a history");

@@ -334,3 +334,26 @@ impl From<postgres::Balance> for Balance {
         }
     }
 }
+
+/// Something that changed one's money.
+#[derive(SimpleObject)]
+pub struct BalanceChange {
+    /// Its place among all that happens.
+    position: String,
+    /// When, as recorded.
+    at: DateTime<Utc>,
+    /// What: the event's type.
+    what: String,
+    /// Of which order.
+    order_id: Uuid,
+    /// One's money in that currency, with it.
+    balance: Balance,
+}
+
+impl From<postgres::BalanceChange> for BalanceChange {
+    fn from(change: postgres::BalanceChange) -> Self {
+        let postgres::BalanceChange { position, at, what, order_id, balance } = change;
+        let (position, order_id) = (position.to_string(), order_id.0);
+        Self { position, at, what, order_id, balance: balance.into() }
+    }
+}

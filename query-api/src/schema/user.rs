@@ -10,7 +10,7 @@ use crate::failure::{Failure, Nullable};
 use crate::reader::Reader;
 use crate::rows::TracksOf;
 use crate::schema::audio::Track;
-use crate::schema::commerce::{Balance, Listing, Order};
+use crate::schema::commerce::{Balance, BalanceChange, Listing, Order};
 use crate::schema::connection::{Connection, connection};
 use crate::schema::page::{cost, place};
 use crate::schema::social::Channel;
@@ -151,6 +151,21 @@ impl Account {
         let reader = Reader::of(context);
         let balances = &reader.fresh(projections::postgres::balances::MODEL).await?.balances;
         Ok(balances.of_user(self.0.user_id).await?.into_iter().map(Balance::from).collect())
+    }
+
+    /// What changed one's money, newest first.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn statement(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default = 20)] first: i32,
+        after: Option<String>,
+    ) -> Result<Connection<BalanceChange>, Failure> {
+        let (after, size) = place(first, after.as_deref())?;
+        let reader = Reader::of(context);
+        let balances = &reader.fresh(projections::postgres::balances::MODEL).await?.balances;
+        let page = balances.changes(self.0.user_id, after, size).await?;
+        Ok(connection(page, (after, size), BalanceChange::from))
     }
 
     /// The channels one is a member of, the one joined last first.

@@ -186,10 +186,14 @@ async fn an_order_tells_its_history_and_amounts_are_exact() {
     assert_eq!(seen["masterUrl"], json!(format!("/media/orders/{order_id}/master")));
     let seen = stage.data(Some(&seller), query, id).await["order"].take();
     assert_eq!((&seen["masterUrl"], &seen["seller"]["handle"]), (&Value::Null, &json!("nina")));
-    let mine = "{ me { balances { currency heldMinor } sales { nodes { id } }
+    let mine = "{ me { balances { currency heldMinor }
+        statement { nodes { what orderId balance { currency heldMinor } } } sales { nodes { id } }
         listings { nodes { price { amountMinor } } } } }";
     let mine = stage.data(Some(&seller), mine, Value::Null).await["me"].take();
-    assert_eq!(mine["balances"], json!([{ "currency": "EUR", "heldMinor": 2500 }]));
+    let balance = json!({ "currency": "EUR", "heldMinor": 2500 });
+    assert_eq!(mine["balances"], json!([balance]));
+    let held = json!({ "what": "EscrowHeld", "orderId": order_id, "balance": balance });
+    assert_eq!(mine["statement"]["nodes"], json!([held]));
     assert_eq!(mine["sales"]["nodes"], json!([{ "id": order_id }]));
     assert_eq!(mine["listings"]["nodes"][0]["price"]["amountMinor"], json!(3_000_000_000_u64));
     let listed = "query($id: UUID!) { listing(id: $id) { track { id } sold status } }";

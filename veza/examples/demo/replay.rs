@@ -27,37 +27,67 @@ impl Stage {
     }
 }
 
-/// Shows a purchase's stream, and its state as of the moment between escrow and release.
+/// A purchase's order, escrow and payment after each of its events; `none` where no event is yet.
+const PURCHASE: [(&str, [&str; 3]); 9] = [
+    ("OrderPlaced", ["placed", "none", "none"]),
+    ("PaymentAuthorised", ["placed", "none", "authorised"]),
+    ("EscrowHeld", ["placed", "held", "authorised"]),
+    ("OrderApproved", ["approved", "held", "authorised"]),
+    ("OrderDelivered", ["delivered", "held", "authorised"]),
+    ("PaymentCaptured", ["delivered", "held", "captured"]),
+    ("OrderAccepted", ["accepted", "held", "captured"]),
+    ("EscrowReleased", ["accepted", "released", "captured"]),
+    ("OrderCompleted", ["completed", "released", "captured"]),
+];
+
+/// Shows a purchase's events, and its state as of each of them.
 pub async fn look_back(stage: &Stage, order: &str) -> anyhow::Result<()> {
-    let (order_stream, escrow_stream) = (format!("order-{order}"), format!("escrow-{order}"));
-    let events = stage.replay(&["events", &order_stream]).await?;
-    for event in &events {
-        let (kind, position) = (event["type"].as_str(), event["position"].as_str());
+    let streams = ["order", "escrow", "payment"].map(|category| format!("{category}-{order}"));
+    let mut events = Vec::new();
+    for stream in &streams {
+        for event in stage.replay(&["events", stream]).await? {
+            let position: u64 = event["position"].as_str().context("a position")?.parse()?;
+            events.push((position, event));
+        }
+    }
+    events.sort_unstable_by_key(|(position, _)| *position);
+    for ((position, event), (kind, expected)) in events.iter().zip(PURCHASE) {
+        let is_there = |stream: &&String| {
+            events.iter().any(|(at, event)| at <= position && event["stream"] == stream.as_str())
+        };
+        let mut states = ["none"; 3].map(str::to_owned);
+        for (stream, state) in streams.iter().zip(&mut states).filter(|(it, _)| is_there(it)) {
+            *state = status(stage, stream, Some(&position.to_string())).await?;
+        }
+        let found = (event["type"].as_str().unwrap_or_default(), &states);
+        ensure!(found == (kind, &expected.map(str::to_owned)), "at {position} it was {found:?}");
+        let [order, escrow, payment] = states;
         stage.step(
-            &format!("veza-replay events: {}", kind.unwrap_or_default()),
-            format!("at position {}", position.unwrap_or_default()),
+            &format!("veza-replay state --at {position}, {kind}"),
+            format!("order {order}, escrow {escrow}, payment {payment}"),
         );
     }
-    let types: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
-    let expected =
-        ["OrderPlaced", "OrderApproved", "OrderDelivered", "OrderAccepted", "OrderCompleted"];
-    ensure!(types == expected, "the order's stream is {types:?}");
+    let kinds: Vec<_> = events.iter().map(|(_, event)| &event["type"]).collect();
+    ensure!(events.len() == PURCHASE.len(), "the purchase's events are {kinds:?}");
 
-    let delivered = &events[2];
-    let (position, time) = (&delivered["position"], &delivered["recorded_at"]);
-    let (position, time) =
-        (position.as_str().context("a position")?, time.as_str().context("a time")?);
-    for (at, by) in [(position, "position"), (time, "time")] {
-        let then = stage.replay(&["state", &order_stream, "--at", at]).await?;
-        let escrow = stage.replay(&["state", &escrow_stream, "--at", at]).await?;
-        let (then, escrow) = (&then[0]["state"]["status"], &escrow[0]["state"]["status"]);
-        ensure!(then == "delivered" && escrow == "held", "then it was {then}, {escrow}");
-        stage.step(&format!("state by {by} {at}"), format!("order {then}, escrow {escrow}"));
-    }
-    let now = stage.replay(&["state", &escrow_stream]).await?;
-    ensure!(now[0]["state"]["status"] == "released", "now it is {}", now[0]);
-    stage.step("state now", format!("escrow {}", now[0]["state"]["status"]));
+    let delivered = &events[4].1["recorded_at"];
+    let delivered = delivered.as_str().context("a time")?;
+    let [then, now] = [
+        status(stage, &streams[0], Some(delivered)).await?,
+        status(stage, &streams[0], None).await?,
+    ];
+    ensure!((&*then, &*now) == ("delivered", "completed"), "it was {then}, and is {now}");
+    stage.step(&format!("state --at {delivered}"), format!("order {then}; now {now}"));
     Ok(())
+}
+
+/// How a stream's aggregate stands, now or at a position or time.
+async fn status(stage: &Stage, stream: &str, at: Option<&str>) -> anyhow::Result<String> {
+    let at = at.iter().flat_map(|at| ["--at", at]);
+    let args: Vec<&str> = ["state", stream].into_iter().chain(at).collect();
+    let said = stage.replay(&args).await?;
+    let status = said.first().and_then(|said| said["state"]["status"].as_str());
+    Ok(status.with_context(|| format!("{stream} has no state: {said:?}"))?.to_owned())
 }
 
 /// Makes the search model again from the log, and searches all the while.

@@ -11,6 +11,10 @@ use super::stage::Stage;
 
 const PRICE_MINOR: i64 = 2_500;
 
+/// What a balance tells a buyer, and a seller.
+const BUYERS: [&str; 2] = ["authorisedMinor", "chargedMinor"];
+const SELLERS: [&str; 2] = ["heldMinor", "availableMinor"];
+
 /// Who sells what to whom.
 pub struct Deal<'a> {
     pub seller: &'a Person,
@@ -80,6 +84,9 @@ pub async fn buy(stage: &Stage, deal: &Deal<'_>, track: &Track) -> anyhow::Resul
         ..captured
     };
     see(stage, deal, &order, "release", &released).await?;
+    let paid = [("PaymentAuthorised", [PRICE_MINOR, 0]), ("PaymentCaptured", [0, PRICE_MINOR])];
+    let earned = [("EscrowHeld", [PRICE_MINOR, 0]), ("EscrowReleased", [0, PRICE_MINOR])];
+    see_statements(stage, deal, &order, paid, earned).await?;
     stage.step("a licence of", format!("“{}” is the listener's", track.title));
     Ok(order)
 }
@@ -115,6 +122,11 @@ pub async fn buy_in_vain(stage: &Stage, deal: &Deal<'_>, track: &Track) -> anyho
         ..before
     };
     see(stage, deal, &order, "undone in reverse", &undone).await?;
+    // What the two have from the purchase before stays as it is.
+    let pending = [PRICE_MINOR, PRICE_MINOR];
+    let not_paid = [("PaymentAuthorised", pending), ("PaymentVoided", [0, PRICE_MINOR])];
+    let not_earned = [("EscrowHeld", pending), ("EscrowRefunded", [0, PRICE_MINOR])];
+    see_statements(stage, deal, &order, not_paid, not_earned).await?;
 
     let query = "query($id: UUID!) { order(id: $id) { reason history { what reason } } }";
     let seen = stage.query(Some(deal.buyer), None, query, json!({ "id": order })).await?;
@@ -168,9 +180,9 @@ async fn see(
         })
         .await?;
     let buyer = [expected.authorised, expected.charged];
-    see_balance(stage, deal.buyer, ["authorisedMinor", "chargedMinor"], buyer).await?;
+    see_balance(stage, deal.buyer, BUYERS, buyer).await?;
     let seller = [expected.held, expected.available];
-    see_balance(stage, deal.seller, ["heldMinor", "availableMinor"], seller).await?;
+    see_balance(stage, deal.seller, SELLERS, seller).await?;
     let books = Books::of_order(stage, order)?;
     ensure!(
         books.operations() == expected.operations,
@@ -232,6 +244,39 @@ async fn balance(stage: &Stage, who: &Person, fields: [&str; 2]) -> anyhow::Resu
     let balances = seen["me"]["balances"].as_array().context("a person has balances")?;
     let euros = balances.iter().find(|balance| balance["currency"] == "EUR");
     Ok(fields.map(|field| euros.and_then(|balance| balance[field].as_i64()).unwrap_or(0)))
+}
+
+/// Both parties' statements must tell every step of the order, each with the balance as it was then.
+async fn see_statements(
+    stage: &Stage,
+    deal: &Deal<'_>,
+    order: &str,
+    buyers: [(&str, [i64; 2]); 2],
+    sellers: [(&str, [i64; 2]); 2],
+) -> anyhow::Result<()> {
+    let query = "{ me { statement { nodes { what orderId balance {
+        authorisedMinor chargedMinor heldMinor availableMinor } } } } }";
+    for (who, fields, expected) in [(deal.buyer, BUYERS, buyers), (deal.seller, SELLERS, sellers)] {
+        let seen = stage.query(Some(who), None, query, Value::Null).await?;
+        let changes = seen["me"]["statement"]["nodes"].as_array().context("a statement")?;
+        // The newest comes first.
+        let of_order = changes.iter().rev().filter(|change| change["orderId"] == order);
+        let told: Vec<_> = of_order
+            .map(|change| (&change["what"], fields.map(|field| &change["balance"][field])))
+            .collect();
+        let same = told.len() == expected.len()
+            && told.iter().zip(expected).all(|((what, amounts), (wanted, were))| {
+                *what == wanted && amounts.iter().zip(were).all(|(amount, was)| **amount == was)
+            });
+        ensure!(same, "{}'s statement says {told:?}, not {expected:?}", who.handle);
+        let [pending, there] = fields.map(|field| field.trim_end_matches("Minor"));
+        let steps = expected.map(|(what, [first, second])| format!("{what} {first}, {second}"));
+        stage.step(
+            &format!("   {}'s statement", who.handle),
+            format!("{pending} and {there} with {}", steps.join("; with ")),
+        );
+    }
+    Ok(())
 }
 
 /// The buyer fetches what was delivered: the very file that was uploaded. Nobody else can.

@@ -123,7 +123,7 @@ async fn balances_agree(
 ) {
     type Row = (String, i64, i64, i64, i64);
     let sql = "SELECT user_id::text, authorised, charged, held, available
-               FROM balances_v1.balances";
+               FROM balances_v2.balances";
     let rows: Vec<Row> = sqlx::query_as(sql).fetch_all(pool).await.unwrap();
     let (mut charges, mut payments) = (BTreeMap::new(), BTreeMap::new());
     for (user, authorised, charge, held, available) in rows {
