@@ -109,6 +109,7 @@ impl ClientContext for Brokers {
             // What was logged as failed is told here once more.
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::BadMessage
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::OperationTimedOut
                 | RDKafkaErrorCode::Authentication

@@ -3,6 +3,8 @@
 //! An answer of 202 is only a place in a queue: a write has happened when its task has succeeded,
 //! and that is waited for, so that the checkpoint never runs ahead of the index.
 
+mod transport;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::transport::Transport;
 use crate::projection::{ApplyError, ModelId, Target};
 use crate::query_error::QueryError;
 use crate::search::{
@@ -45,7 +48,7 @@ const TASK_POLL_MAX: Duration = Duration::from_millis(500);
 /// An index in Meilisearch, and a second one beside it for rebuilds.
 #[derive(Clone)]
 pub struct MeilisearchIndex {
-    client: Client,
+    client: Client<Transport>,
     live: String,
     shadow: String,
 }
@@ -73,7 +76,7 @@ impl MeilisearchIndex {
     /// The index of this name on the server; nothing is connected before it is needed. An error
     /// means that the key can be none.
     pub fn open(url: &str, key: Option<&str>, index: &str) -> Result<Self, ApplyError> {
-        let client = Client::new(url, key).map_err(failed)?;
+        let client = Client::new_with_client(url, key, Transport::new(key).map_err(failed)?);
         let (live, shadow) = (index.to_owned(), format!("{index}-build"));
         Ok(Self { client, live, shadow })
     }

@@ -104,28 +104,12 @@ async fn answer(stream: TcpStream, bodies: &Mutex<Vec<Value>>, left: &Mutex<Vec<
     stream.shutdown().await.expect("it is closed");
 }
 
-/// The body, whose length is told before it or before each of its chunks.
+/// The body, whose length is told before it.
 async fn read_body(stream: &mut BufReader<TcpStream>, head: &[String]) -> Vec<u8> {
-    let chunked = head.iter().any(|line| line == "transfer-encoding: chunked");
     let told = head.iter().find_map(|line| line.strip_prefix("content-length: "));
-    let mut length = told.map_or(0, |length| length.parse().expect("a number"));
-    let mut body = Vec::new();
-    loop {
-        let mut line = String::new();
-        if chunked {
-            stream.read_line(&mut line).await.expect("a length");
-            length = usize::from_str_radix(line.trim_end(), 16).expect("a number");
-        }
-        let mut chunk = vec![0; length];
-        stream.read_exact(&mut chunk).await.expect("a whole chunk");
-        body.extend(chunk);
-        if chunked {
-            stream.read_line(&mut line).await.expect("the end of a chunk");
-        }
-        if !chunked || length == 0 {
-            return body;
-        }
-    }
+    let mut body = vec![0; told.map_or(0, |length| length.parse().expect("a number"))];
+    stream.read_exact(&mut body).await.expect("the whole body");
+    body
 }
 
 /// Whether two request lines are the same but for the index.
@@ -265,6 +249,45 @@ async fn a_shadow_is_made_anew_and_swapped() {
     assert_eq!(bodies[2], json!({ "uid": "tracks-build", "primaryKey": "id" }));
     assert_eq!(bodies[4]["filterableAttributes"], json!(["kind", "exact", "handle"]));
     assert_eq!(bodies[10][0]["indexes"], json!(["tracks", "tracks-build"]));
+}
+
+/// Something else is at the address: a page for people, and a stream without an end.
+#[tokio::test]
+async fn what_meilisearch_never_says_is_an_error_that_names_the_server() {
+    let page = "<html>It works!</html>";
+    let length = page.len();
+    let page = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{page}");
+    let endless = "HTTP/1.1 200 OK\r\n\r\n".to_owned();
+    for (begins, goes_on, because) in
+        [(page, false, "expected value"), (endless, true, "more than")]
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let answering = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            while stream.read_line(&mut line).await.expect("a request") > 2 {
+                line.clear();
+            }
+            let piece = [b' '; 64 * 1024];
+            let mut sent = stream.write_all(begins.as_bytes()).await;
+            while goes_on && sent.is_ok() {
+                sent = stream.write_all(&piece).await;
+            }
+            // Closed only when the other side has done so, or there would be no answer.
+            let mut rest = Vec::new();
+            _ = stream.read_to_end(&mut rest).await;
+        });
+        let index = MeilisearchIndex::open(&url, None, "tracks").expect("no key");
+        let Err(ApplyError::Transient(error)) = index.has_live().await else {
+            panic!("that is taken for an answer of Meilisearch");
+        };
+        let said = error.to_string();
+        assert!(said.contains(&url) && said.contains(because), "{said}");
+        drop(index);
+        answering.await.expect("it answers until nobody listens");
+    }
 }
 
 #[tokio::test]
