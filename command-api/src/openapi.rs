@@ -44,6 +44,8 @@ const ALWAYS: &[ProblemType] = &[
     ProblemType::Malformed,
     ProblemType::RequestTimeout,
     ProblemType::PayloadTooLarge,
+    // Also where no body is wanted, if there is one.
+    ProblemType::UnsupportedMediaType,
     ProblemType::RateLimited,
     ProblemType::Internal,
     ProblemType::Unreadable,
@@ -51,7 +53,7 @@ const ALWAYS: &[ProblemType] = &[
     ProblemType::StorageFull,
 ];
 /// What also is when something is sent with it.
-const OF_BODIES: &[ProblemType] = &[ProblemType::UnsupportedMediaType, ProblemType::Validation];
+const OF_BODIES: &[ProblemType] = &[ProblemType::Validation];
 /// What also is when it takes a key.
 const OF_KEYS: &[ProblemType] =
     &[ProblemType::IdempotencyInProgress, ProblemType::IdempotencyKeyReused];

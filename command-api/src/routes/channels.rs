@@ -107,7 +107,8 @@ async fn decide(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewMessage {
-    /// What; at most 4000 characters.
+    /// What; at most 4000 characters. Unlike names, it may have line breaks and marks that set the
+    /// direction of writing: whoever shows it keeps it apart from what stands around it.
     text: String,
 }
 

@@ -23,7 +23,10 @@ use crate::routes::listings::exclusive_taken;
 pub(crate) struct NewOrder {
     /// From which listing.
     listing_id: Uuid,
-    /// How it is paid, as the payment gateway names it.
+    /// How it is paid, as the payment gateway names it. The sandbox takes `sandbox:ok`,
+    /// `sandbox:decline`, `sandbox:decline-capture`, `sandbox:slow:<ms>` (to 10000),
+    /// `sandbox:duplicate` (each request comes twice) and `sandbox:charged-then-timeout` (its first
+    /// answer is lost).
     #[schema(example = "sandbox:ok")]
     payment_method: String,
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Longest wait that can be asked for, in milliseconds: well within what an activity may take.
 const SLOW_MS_MAX: u64 = 10_000;
 
+/// What [`Mode`] is read from.
+const METHODS: &str = "sandbox:ok, sandbox:decline, sandbox:decline-capture, sandbox:slow:<ms>, \
+                       sandbox:duplicate and sandbox:charged-then-timeout";
+
 /// How the sandbox behaves to one payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -27,7 +31,8 @@ impl FromStr for Mode {
     type Err = String;
 
     fn from_str(method: &str) -> Result<Self, Self::Err> {
-        let unknown = || format!("{method:?} is no payment method of the sandbox");
+        let unknown =
+            || format!("{method:?} is no payment method of the sandbox, as {METHODS} are");
         match method.strip_prefix("sandbox:").ok_or_else(unknown)? {
             "ok" => Ok(Self::Well),
             "decline" => Ok(Self::Decline),
