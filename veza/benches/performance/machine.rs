@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 
 use anyhow::Context as _;
@@ -40,14 +41,22 @@ pub fn header() -> anyhow::Result<String> {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kilobytes = field(&memory, "MemTotal:").unwrap_or(0);
     Ok(format!(
-        "{} CPUs, {:.1} GiB of memory; disk below {}: {} µs for {SYNC_BYTES} bytes and fdatasync \
+        "commit {}; {} CPUs, {:.1} GiB of memory; disk: {} µs for {SYNC_BYTES} bytes and fdatasync \
          (median of {SYNCS}), {:.1} GiB free",
+        commit(),
         thread::available_parallelism()?,
         kilobytes as f64 / (1 << 20) as f64,
-        bench_folder()?.display(),
         syncs[SYNCS / 2].as_micros(),
         free_bytes(&bench_folder()?)? as f64 / f64::from(1 << 30),
     ))
+}
+
+/// What is measured: the commit, and whether files of it were changed since.
+fn commit() -> String {
+    let git = Command::new("git").args(["describe", "--always", "--dirty"]).output();
+    let said = git.ok().filter(|git| git.status.success());
+    let said = said.map(|git| String::from_utf8_lossy(&git.stdout).trim().to_owned());
+    said.unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// What users may still write to the disk that holds this folder, in bytes.

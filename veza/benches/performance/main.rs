@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p veza --bench performance -- store|grpc|command|query|projections` measures
 //! those parts, or all without a name; the Makefile has a target for each. A part prints a table
-//! and writes `target/bench/<part>.json`. `BENCH_FULL=1` adds the long rows, `BENCH_SMOKE=1` only
-//! shows that everything runs: its figures mean nothing.
+//! and writes `target/bench/<part>.json`, and the same in Markdown beside it. `BENCH_FULL=1` adds
+//! the long rows, `BENCH_SMOKE=1` only shows that everything runs: its figures mean nothing.
 //!
 //! | file | what is there |
 //! | --- | --- |
@@ -33,6 +33,7 @@ mod store;
 mod table;
 mod world;
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -98,7 +99,8 @@ async fn run(named: &[String]) -> anyhow::Result<()> {
         bail!("there is no part {unknown}; the parts are {}", PARTS.join(", "));
     }
     let scale = Scale::from_environment();
-    println!("{}", machine::header()?);
+    let machine = machine::header()?;
+    println!("{machine}");
     let (mut all, mut failed): (Vec<Row>, Vec<&str>) = (Vec::new(), Vec::new());
     for part in parts {
         println!("\n{part}");
@@ -111,7 +113,9 @@ async fn run(named: &[String]) -> anyhow::Result<()> {
         };
         let written = measured.and_then(|rows| {
             let file = machine::bench_folder()?.join(scale.results(part));
+            let told = format!("{machine}\n\n{}", table::markdown(&rows));
             table::write(&file, &rows)
+                .and_then(|()| fs::write(file.with_extension("md"), told))
                 .with_context(|| format!("can't write {}", file.display()))?;
             Ok(rows)
         });

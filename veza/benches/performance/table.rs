@@ -155,6 +155,22 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
+/// The rows as a table in Markdown.
+pub fn markdown(rows: &[Row]) -> String {
+    let mut text = "| what | value | its baseline | ratio | target | |\n".to_owned();
+    text.push_str("| --- | ---: | ---: | ---: | ---: | --- |\n");
+    for row in rows {
+        let Row { id, what, unit, baseline, ratio, .. } = row;
+        let (value, base) = (number(row.value), number(row.baseline_value));
+        let (target, verdict) = (row.target_text(), row.verdict());
+        text.push_str(&format!(
+            "| {what} (`{id}`) | {value} {unit} | {baseline}: {base} | {ratio:.3} | {target} | \
+             {verdict} |\n"
+        ));
+    }
+    text
+}
+
 /// Four digits that matter, and commas between thousands.
 fn number(value: f64) -> String {
     let decimals = match value.abs() {
