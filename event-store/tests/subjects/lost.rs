@@ -2,16 +2,12 @@
 //! beside those who can't be.
 
 use event_store::log::{Disk as _, SimDisk};
-use event_store::{AppendError, PersonalError, PersonalStore, ReadError, StoreError};
+use event_store::{PersonalStore, ReadError, StoreError};
 
 use crate::people::{
-    append, append_to, bucket_of, bytes_of, data_of, everything, keys, log, marks, named, names,
-    over, subject, unreadable,
+    append, append_to, bucket_of, bytes_of, data_of, everything, is_lost, keys, log, marks, named,
+    names, over, subject, unreadable,
 };
-
-fn is_lost(error: &AppendError) -> bool {
-    matches!(error, AppendError::Store(StoreError::Personal(PersonalError::KeyLost { .. })))
-}
 
 /// Given keys that are older than the log, when something is appended about somebody whose key is
 /// newer, in whatever stream, then that is refused, and they get no second key; others get theirs.
