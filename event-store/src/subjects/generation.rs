@@ -12,6 +12,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::log::{Disk, DiskFile, FileId};
 
@@ -22,13 +23,16 @@ const FILE: &str = "generation";
 pub(super) struct Generation {
     file: Arc<dyn DiskFile>,
     id: FileId,
+    /// Whether it was the one in the folder when that was looked at last.
+    was_in_place: AtomicBool,
 }
 
 impl Generation {
     /// Opens it, and makes it even; nobody must be at forgetting.
     pub(super) fn open(disk: &dyn Disk) -> io::Result<Self> {
         let file = disk.open(FILE, true)?;
-        let opened = Self { id: file.stamp()?.file, file };
+        let (id, was_in_place) = (file.stamp()?.file, AtomicBool::new(true));
+        let opened = Self { file, id, was_in_place };
         if opened.file.length()? < 8 {
             opened.write(0)?;
         }
@@ -36,15 +40,18 @@ impl Generation {
         Ok(opened)
     }
 
-    /// Whether its file is the one in the folder.
+    /// Whether its file is the one in the folder now.
     pub(super) fn is_in_place(&self, disk: &dyn Disk) -> io::Result<bool> {
-        Ok(disk.stamp(FILE)?.is_some_and(|there| there.file == self.id))
+        let is_in_place = disk.stamp(FILE)?.is_some_and(|there| there.file == self.id);
+        self.was_in_place.store(is_in_place, Ordering::Release);
+        Ok(is_in_place)
     }
 
-    /// The number; none while somebody is being forgotten, or where its file is not in the folder.
-    pub(super) fn read(&self, disk: &dyn Disk) -> io::Result<Option<u64>> {
-        let number = self.number()?;
-        Ok((number % 2 == 0 && self.is_in_place(disk)?).then_some(number))
+    /// The number; none while somebody is being forgotten, or where its file was not in the folder
+    /// when that was looked at last.
+    pub(super) fn read(&self) -> io::Result<Option<u64>> {
+        let was_in_place = self.was_in_place.load(Ordering::Acquire);
+        Ok(Some(self.number()?).filter(|number| number % 2 == 0 && was_in_place))
     }
 
     /// Somebody is about to be forgotten.

@@ -246,6 +246,7 @@ impl SubjectKeys {
 
     /// The same to seal for the subject: the key is durable, and in the files as they are now.
     pub(crate) async fn to_seal(&self, subject: Subject) -> Result<Known, StoreError> {
+        self.0.is_folder_in_place()?;
         let remembered = self.0.remembered(subject)?;
         if let Some(Remembered { known, durable: Some(files), .. }) = &remembered
             && *files == self.0.files(subject)?
@@ -291,7 +292,7 @@ impl SubjectKeys {
 impl Inner {
     /// What is in memory of the subject and still holds.
     fn remembered(&self, subject: Subject) -> Result<Option<Remembered>, StoreError> {
-        let Some(generation) = self.generation.read(&*self.disk)? else {
+        let Some(generation) = self.generation.read()? else {
             return Ok(None);
         };
         Ok(self.cache.get(&subject).filter(|remembered| remembered.generation == generation))
@@ -346,7 +347,8 @@ impl Inner {
 
     fn look_up(&self, subject: Subject) -> Result<Known, StoreError> {
         // Before the slot is read: whoever is forgotten meanwhile makes it another.
-        let generation = self.generation.read(&*self.disk)?;
+        self.generation.is_in_place(&*self.disk)?;
+        let generation = self.generation.read()?;
         let slots = self.slots(subject)?;
         let known = match slots.find(subject) {
             Place::At(at) => self.read_slot(&slots, at)?,
@@ -359,7 +361,7 @@ impl Inner {
 
     fn look_up_to_seal(&self, subject: Subject, keyless: Keyless) -> Result<Known, StoreError> {
         let turn = self.turn()?;
-        let generation = self.generation.read(&*self.disk)?;
+        let generation = self.generation.read()?;
         let store_key = Some(self.store_key_in_place()?);
         let mut slots = Bucket::of(subject).read(&*self.disk)?;
         let (at, known) = match slots.find(subject) {

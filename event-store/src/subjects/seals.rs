@@ -1,5 +1,6 @@
 //! What seals and opens events: the marks of their types, and the keys of their subjects.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +31,9 @@ pub(super) struct Seals {
     pub(super) unreadable: UnreadableFields,
 }
 
+/// The keys of the people of one append; none for who is forgotten. So each is looked for once.
+pub(super) type KeysAtHand = HashMap<Subject, Option<Arc<SubjectKey>>>;
+
 /// What becomes of a value that can't be opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unopened {
@@ -49,6 +53,7 @@ impl Seals {
         log: &dyn EventStore,
         stream: &StreamName,
         event: NewEvent,
+        at_hand: &mut KeysAtHand,
     ) -> Result<NewEvent, StoreError> {
         let marked = (self.marks)(&event.event_type);
         if marked.is_empty() {
@@ -68,7 +73,10 @@ impl Seals {
             let person = data.text(field.subject).map_err(unsealable)?;
             let person = person.ok_or_else(|| unsealable("it does not say whose it is"))?;
             let subject = Subject::new(&person);
-            let sealed = match self.key(log, field.home, &person).await? {
+            if !at_hand.contains_key(&subject) {
+                at_hand.insert(subject, self.key(log, field.home, &person).await?);
+            }
+            let sealed = match &at_hand[&subject] {
                 // Nothing is kept.
                 None => Vec::new(),
                 Some(key) => {
