@@ -105,9 +105,14 @@ impl Seals {
             if let Ok(home) = StreamName::new(format!("{home}-{person}"))
                 && self.has_sealed_of(log, &home, person).await?
             {
-                return Err(PersonalError::KeyLost { subject, home }.into());
+                // Who sealed it may have made the key meanwhile, which is always made before.
+                known = keys.to_seal(subject).await?;
+                if matches!(known, Known::Nothing) {
+                    return Err(PersonalError::KeyLost { subject, home }.into());
+                }
+            } else {
+                known = keys.to_seal_first(subject).await?;
             }
-            known = keys.to_seal_first(subject).await?;
         }
         Ok(match known {
             Known::Live(key) => Some(key),

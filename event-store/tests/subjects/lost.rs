@@ -3,6 +3,7 @@
 
 use event_store::log::{Disk as _, SimDisk};
 use event_store::{PersonalStore, ReadError, StoreError};
+use futures::future::join_all;
 
 use crate::people::{
     append, append_to, bucket_of, bytes_of, data_of, everything, is_lost, keys, log, marks, named,
@@ -32,6 +33,24 @@ async fn who_has_something_sealed_gets_no_second_key() {
     keys(&old).forget(subject("bea")).await.unwrap();
     append_to(&store, "home-bea", named(5, "bea", "Bea")).await.unwrap();
     assert_eq!(names(&store).await, ["Ada", "once bea", "Ada", "Cyn", "once bea"]);
+}
+
+/// Many at once append the first of somebody: each finds the key that another made, and takes none
+/// for lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_another_makes_meanwhile_is_not_taken_for_lost() {
+    let (log, keys) = (log(&SimDisk::new()).await, keys(&SimDisk::new()));
+    let store = over(&log, &keys);
+    for person in 0..30 {
+        let who = format!("person {person}");
+        let home = format!("home-{who}");
+        let appends =
+            (0..16).map(|number| append_to(&store, &home, named(16 * person + number, &who, &who)));
+        for appended in join_all(appends).await {
+            appended.unwrap();
+        }
+    }
+    assert!(unreadable(&store).await.is_none());
 }
 
 #[tokio::test]
