@@ -132,12 +132,12 @@ fn real(path: &Path) -> io::Result<PathBuf> {
 
 /// Whether what was asked for makes no sense, rather than was found bad.
 pub(crate) fn is_usage(error: &BackupError) -> bool {
-    match error {
+    matches!(
+        error,
         BackupError::NotEmpty { .. }
-        | BackupError::NoBackup { unfinished: false }
-        | BackupError::EndsBefore { .. }
-        | BackupError::Target(OpenError::Locked { .. }) => true,
-        BackupError::Key(KeyError::NoKeys { .. }) => true,
-        _ => false,
-    }
+            | BackupError::NoBackup { unfinished: false }
+            | BackupError::EndsBefore { .. }
+            | BackupError::Target(OpenError::Locked { .. })
+            | BackupError::Key(KeyError::NoKeys { .. })
+    )
 }

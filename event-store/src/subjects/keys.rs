@@ -221,7 +221,7 @@ impl SubjectKeys {
     /// After an error, or when the process dies, it may be done or not; then it is to be repeated.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or the folder is not the one that was opened.
     pub async fn forget(&self, subject: Subject) -> Result<(), StoreError> {
         self.blocking(move |inner| inner.forget(subject)).await
     }
@@ -246,7 +246,6 @@ impl SubjectKeys {
 
     /// The same to seal for the subject: the key is durable, and in the files as they are now.
     pub(crate) async fn to_seal(&self, subject: Subject) -> Result<Known, StoreError> {
-        self.0.is_folder_in_place()?;
         let remembered = self.0.remembered(subject)?;
         if let Some(Remembered { known, durable: Some(files), .. }) = &remembered
             && *files == self.0.files(subject)?
@@ -254,6 +253,7 @@ impl SubjectKeys {
             return Ok(known.clone());
         }
         self.blocking(move |inner| {
+            inner.is_folder_in_place()?;
             // Who is new need not wait for the turn twice.
             if remembered.is_none() && matches!(inner.look_up(subject)?, Known::Nothing) {
                 return Ok(Known::Nothing);

@@ -1,6 +1,7 @@
 //! What seals and opens events: the marks of their types, and the keys of their subjects.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -73,10 +74,11 @@ impl Seals {
             let person = data.text(field.subject).map_err(unsealable)?;
             let person = person.ok_or_else(|| unsealable("it does not say whose it is"))?;
             let subject = Subject::new(&person);
-            if !at_hand.contains_key(&subject) {
-                at_hand.insert(subject, self.key(log, field.home, &person).await?);
-            }
-            let sealed = match &at_hand[&subject] {
+            let key = match at_hand.entry(subject) {
+                Entry::Occupied(at_hand) => at_hand.into_mut(),
+                Entry::Vacant(place) => place.insert(self.key(log, field.home, &person).await?),
+            };
+            let sealed = match key {
                 // Nothing is kept.
                 None => Vec::new(),
                 Some(key) => {

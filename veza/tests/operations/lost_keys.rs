@@ -157,8 +157,11 @@ async fn what_no_key_opens_holds_up_nobody_else_and_can_be_given_up() {
     assert_eq!((status, &problem["type"]), (500, &json!("urn:veza:problem:unreadable")));
     platform.stop().await;
 
-    // Who signed up last can be read, so it starts again.
+    // Who signed up last can be read, so it starts again, and tells of the other before anybody
+    // reads of them.
     let platform = Process::platform(data, &[]).await;
+    let told = parts(&platform).await["degraded"].to_string();
+    assert!(told.contains(&format!("user-{stranger}")), "{told}");
     platform.stop().await;
     let rebuilt = ended(replaying(data, &["rebuild", "profiles"])).await;
     let told = String::from_utf8(rebuilt.stderr).unwrap();
