@@ -245,8 +245,8 @@ async fn on_people(
         if let Some(moved_to) = moved_to {
             let to = moved_to.display();
             let told = format!(
-                "the keys that nothing opens any more are moved to {to}; a platform that runs is to \
-                 be restarted"
+                "the keys that nothing opens any more are moved to {to}; a platform that runs is \
+                 to be restarted"
             );
             output.remark(&told).map_err(ReplayError::from)?;
         }
