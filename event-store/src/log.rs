@@ -27,7 +27,7 @@ mod unfinished;
 
 pub use chain::{AuditHead, ChainEnd, NoAuditHead};
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskFile};
+pub use disk::{Disk, DiskFile, FileId, FileStamp};
 pub use findings::Rot;
 pub use folder::Folder;
 pub(crate) use folder::{FOLDER_MODE, make_folder};

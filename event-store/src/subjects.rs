@@ -12,13 +12,17 @@
 //! | `marks` | [`PersonalField`]: which fields of a type are personal |
 //! | `seals`, `data`, `field` | events, their JSON, and one value: sealed and opened |
 //! | `keys` | [`SubjectKeys`]: the store of keys |
+//! | `aside` | keys that nothing opens any more |
 //! | `unreadable` | [`UnreadableFields`]: what no key opens |
 //! | `subject` | [`Subject`]: whose keys they are |
 //! | `bucket`, `slot`, `store_key` | the files of that store |
+//! | `durable` | which of their slots survive a power cut |
 //! | `generation`, `turn` | what its processes agree by |
 
+mod aside;
 mod bucket;
 mod data;
+mod durable;
 mod error;
 mod field;
 mod generation;

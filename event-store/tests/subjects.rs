@@ -1,5 +1,7 @@
 //! Personal fields: sealed with a key a subject, opened by nobody else, and forgotten for good.
 
+#[path = "subjects/aside.rs"]
+mod aside;
 #[path = "subjects/crashes.rs"]
 mod crashes;
 #[path = "given/cuts.rs"]
@@ -8,6 +10,8 @@ mod cuts;
 mod dice;
 #[path = "subjects/erasure.rs"]
 mod erasure;
+#[path = "subjects/exchanged.rs"]
+mod exchanged;
 #[path = "subjects/fields.rs"]
 mod fields;
 #[path = "subjects/keys.rs"]

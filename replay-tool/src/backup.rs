@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_store::backup::{Backup, BackupError, CopyProgress, Originals, TargetFolder, back_up};
-use event_store::log::{Clock as _, Disk, Folder, SystemClock};
+use event_store::log::{Clock as _, Disk, Folder, KeyError, SystemClock};
 use event_store::{EventStore, OpenError, Position, WrappingKeys};
 use serde_json::json;
 
@@ -132,12 +132,12 @@ fn real(path: &Path) -> io::Result<PathBuf> {
 
 /// Whether what was asked for makes no sense, rather than was found bad.
 pub(crate) fn is_usage(error: &BackupError) -> bool {
-    match error {
+    matches!(
+        error,
         BackupError::NotEmpty { .. }
-        | BackupError::NoBackup { unfinished: false }
-        | BackupError::EndsBefore { .. }
-        | BackupError::Target(OpenError::Locked { .. }) => true,
-        BackupError::Key(error) => error.is_for_want_of_keys(),
-        _ => false,
-    }
+            | BackupError::NoBackup { unfinished: false }
+            | BackupError::EndsBefore { .. }
+            | BackupError::Target(OpenError::Locked { .. })
+            | BackupError::Key(KeyError::NoKeys { .. })
+    )
 }

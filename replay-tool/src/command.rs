@@ -35,7 +35,8 @@ pub const GOOD: u8 = 0;
 pub const FOUND_BAD: u8 = 1;
 /// The exit code when what was asked makes no sense.
 pub const USAGE: u8 = 2;
-/// The exit code when the event store or the database can't be reached.
+/// The exit code when the event store or the database can't be reached, or not be opened with the
+/// keys that were given.
 pub const UNREACHABLE: u8 = 3;
 
 /// What can be asked of the log.
@@ -252,6 +253,7 @@ impl ReplayError {
             | Self::NotApart { .. }
             | Self::NoSuchFolder(_) => USAGE,
             Self::Backup(error) if is_usage(error) => USAGE,
+            Self::Backup(BackupError::Key(error)) if error.is_for_want_of_keys() => UNREACHABLE,
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,
             _ => FOUND_BAD,
         }

@@ -1,6 +1,6 @@
 //! `veza-replay give-up`: whose personal data no key opens any more, and the end of waiting for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use event_schemas::UserId;
 use event_store::{EventStore, PersonalStore, ReadAll, Subject, SubjectKeys, UnreadableField};
@@ -36,6 +36,16 @@ impl GiveUpArgs {
     }
 }
 
+/// What is known of people's keys.
+pub struct People {
+    /// What opens their data, but for what no key opens.
+    pub opened: PersonalStore,
+    /// The keys; none where there are none, or they can't be opened.
+    pub keys: Option<SubjectKeys>,
+    /// Who is forgotten, where there are none to tell.
+    pub forgotten: Vec<Subject>,
+}
+
 /// What of a person can't be read.
 struct Found {
     fields: u64,
@@ -53,24 +63,25 @@ struct Found {
 /// When the log can't be read, or the keys not be read or written.
 pub async fn give_up(
     log: &dyn EventStore,
-    opened: &PersonalStore,
-    keys: Option<&SubjectKeys>,
+    people: &People,
     args: &GiveUpArgs,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
-    let found = unreadable(log, opened).await?;
+    let mut found = unreadable(log, &people.opened).await?;
+    let forgotten: HashSet<Subject> = people.forgotten.iter().copied().collect();
+    found.retain(|person, _| !forgotten.contains(&Subject::new(person)));
     let mut verdict = Verdict::Good;
     let named = args.people.iter().map(UserId::to_string);
     for person in named.filter(|person| !found.contains_key(person)) {
         verdict = Verdict::Bad;
         output.remark(&format!("{person}: nothing of theirs is unreadable"))?;
     }
-    let (mut people, mut fields) = (0_u64, 0_u64);
+    let (mut given_up, mut fields) = (0_u64, 0_u64);
     for (person, of_them) in &found {
-        let chosen = keys.filter(|_| args.names(person, of_them));
+        let chosen = people.keys.as_ref().filter(|_| args.names(person, of_them));
         if let Some(keys) = chosen {
             keys.forget(Subject::new(person)).await?;
-            (people, fields) = (people + 1, fields + of_them.fields);
+            (given_up, fields) = (given_up + 1, fields + of_them.fields);
         } else {
             verdict = Verdict::Bad;
         }
@@ -87,7 +98,7 @@ pub async fn give_up(
         output.result(&document, &line)?;
     }
     if args.gives_up() {
-        output.remark(&format!("{fields} fields of {people} people are given up"))?;
+        output.remark(&format!("{fields} fields of {given_up} people are given up"))?;
     } else if found.is_empty() {
         output.remark("every personal field can be read")?;
     }

@@ -11,7 +11,7 @@ use event_schemas::user::UserEvent;
 use event_store::limits::UNREADABLE_FIELDS_MAX;
 use event_store::{
     EventStore, EventType, Filter, PersonalError, PersonalField, PersonalStore, ReadAll, ReadError,
-    StoreError, SubjectKeys, UnreadableFields,
+    StoreError, SubjectKeys, SubjectKeysError, UnreadableFields,
 };
 use futures::TryStreamExt as _;
 use tracing::warn;
@@ -20,6 +20,9 @@ use crate::config::Config;
 
 /// Where the keys of people are, below the folder of keys.
 const FOLDER: &str = "subjects";
+
+/// How many of the newest events the start looks at for people whose keys are lost.
+const LOOKED_AT_EVENTS: u64 = 1000;
 
 /// The type of the first event about a person, with which their key is made.
 const SIGNED_UP: &str = "UserRegistered";
@@ -52,17 +55,23 @@ pub fn folder(config: &Config) -> PathBuf {
 #[derive(Clone)]
 pub struct Watch {
     folder: PathBuf,
+    keys: SubjectKeys,
     unreadable: UnreadableFields,
 }
 
 impl Watch {
-    /// That their folder is there; else in a word what is wrong.
+    /// That their folder is there, and the one that was opened; else in a line what is wrong.
     ///
     /// # Errors
     /// When it is not.
     pub fn are_there(&self) -> Result<(), String> {
-        let why = || format!("missing in {}", self.folder.display());
-        SubjectKeys::are_in(&self.folder).then_some(()).ok_or_else(why)
+        self.keys.are_in_place().map_err(|error| {
+            let why = match error {
+                StoreError::Unavailable { reason } => reason.to_string(),
+                error => error.to_string(),
+            };
+            format!("{why} ({})", self.folder.display())
+        })
     }
 
     /// How many fields this process met that no key opens.
@@ -101,9 +110,15 @@ pub async fn over(
         );
     }
     let options = config.encryption.subject_keys(&folder)?;
-    let keys =
-        SubjectKeys::open(options).context("can't open the keys of people (setting keys)")?;
-    let opened = PersonalStore::over(Arc::clone(&store), keys, marks);
+    let keys = match SubjectKeys::open(options) {
+        Err(error @ (SubjectKeysError::Lost | SubjectKeysError::Damaged { .. })) => bail!(
+            "the keys of people in {} (setting keys) can't be opened: {error}, or give up what \
+             they opened: veza-replay give-up --all",
+            folder.display()
+        ),
+        opened => opened.context("can't open the keys of people (setting keys)")?,
+    };
+    let opened = PersonalStore::over(Arc::clone(&store), keys.clone(), marks);
     if let Some(why) = newest_unreadable(&*store, &opened).await? {
         bail!(
             "the keys of people in {} (setting keys) are older than the log, or of another: {why}; \
@@ -111,13 +126,32 @@ pub async fn over(
             folder.display()
         );
     }
-    let unreadable = opened.unreadable();
-    Ok((Arc::new(opened), Watch { folder, unreadable }))
+    look_back(&*store, &opened).await?;
+    let watch = Watch { folder, keys, unreadable: opened.unreadable() };
+    if let Some(told) = watch.told() {
+        warn!("{told}");
+    }
+    Ok((Arc::new(opened), watch))
 }
 
-/// Why who signed up last can't be read. Keys are made in the order in which people sign up: a copy
-/// that has this one's has those of all before, and one of another log has not. Where the log is
-/// damaged behind that, nobody knows; all else of it is served, so that holds nothing up.
+/// Meets what can't be read of the newest events, so that it is told from the start on.
+async fn look_back(log: &dyn EventStore, opened: &PersonalStore) -> anyhow::Result<()> {
+    let mut newest = log.read_all(ReadAll::backward().limit(LOOKED_AT_EVENTS)).await?;
+    loop {
+        match newest.try_next().await {
+            Ok(Some(mut event)) => drop(opened.open(&mut event).await?),
+            // Damage is told by whoever looks for it.
+            Ok(None) | Err(ReadError::Store(StoreError::Corrupt { .. })) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Why who signed up last can't be read. Keys are made in the order in which people sign up, and
+/// only in the folder that was opened and looked at so, not in one that took its place: a copy that
+/// has this one's has those of all before, and one of another log has not. Single files that were
+/// removed or written over while nothing ran are not noticed by it. Where the log is damaged behind
+/// that, nobody knows; all else of it is served, so that holds nothing up.
 async fn newest_unreadable(
     log: &dyn EventStore,
     opened: &PersonalStore,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_store::log::KeyError;
 use event_store::{
     ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, PersonalStore,
     RecordedEvent, StoreError, SubjectKeys, SubjectKeysError,
@@ -97,16 +98,25 @@ impl PartsError {
             Self::Setting(_)
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
-            | Self::SubjectKeys(_)
+            | Self::SubjectKeys(SubjectKeysError::Wrapped { .. })
+            | Self::Store(OpenError::Key(KeyError::NoKeys { .. }))
             | Self::NoStore(_)
             | Self::ReadOnly(_)
             | Self::NoDatabase(_)
             | Self::DatabaseUrl => USAGE,
-            Self::Store(OpenError::Key(error)) if error.is_for_want_of_keys() => USAGE,
-            Self::Store(OpenError::Key(_) | OpenError::Unfit(_) | OpenError::Full { .. }) => {
-                FOUND_BAD
+            Self::Store(OpenError::Key(error))
+            | Self::SubjectKeys(SubjectKeysError::Key(error))
+                if error.is_for_want_of_keys() =>
+            {
+                UNREACHABLE
             }
-            Self::Store(OpenError::Store(StoreError::Corrupt { .. })) => FOUND_BAD,
+            Self::Store(OpenError::Key(_) | OpenError::Unfit(_) | OpenError::Full { .. })
+            | Self::Store(OpenError::Store(StoreError::Corrupt { .. }))
+            | Self::SubjectKeys(
+                SubjectKeysError::Lost
+                | SubjectKeysError::Damaged { .. }
+                | SubjectKeysError::Key(_),
+            ) => FOUND_BAD,
             _ => UNREACHABLE,
         }
     }
@@ -232,6 +242,16 @@ impl Log {
     pub fn keys(config: &Config) -> Result<SubjectKeys, PartsError> {
         let options = config.encryption.subject_keys(&personal::folder(config))?;
         Ok(SubjectKeys::open(options)?)
+    }
+
+    /// The same where all are to be given up that can't be opened: those of which the key is lost
+    /// are moved aside. Where to, if they were.
+    ///
+    /// # Errors
+    /// When they can't be moved or used.
+    pub fn keys_anew(config: &Config) -> Result<(SubjectKeys, Option<PathBuf>), PartsError> {
+        let options = config.encryption.subject_keys(&personal::folder(config))?;
+        Ok(SubjectKeys::open_anew(options)?)
     }
 
     /// Closes what was opened here.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// One flat folder of files.
 pub trait Disk: Send + Sync + 'static {
@@ -11,6 +12,9 @@ pub trait Disk: Send + Sync + 'static {
 
     /// Opens a file; where `create` says so, an empty one is made when there is none.
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Which file has this name now, and how it is; none where nothing has.
+    fn stamp(&self, name: &str) -> io::Result<Option<FileStamp>>;
 
     /// Gives a file another name, in place of any file that had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
@@ -32,6 +36,9 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Its length, in bytes.
     fn length(&self) -> io::Result<u64>;
 
+    /// Which file it is, and how.
+    fn stamp(&self) -> io::Result<FileStamp>;
+
     /// Fills the buffer from this offset, or fails with `UnexpectedEof`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
@@ -47,4 +54,27 @@ pub trait DiskFile: Send + Sync + 'static {
 
     /// Cuts it to this length.
     fn truncate(&self, length: u64) -> io::Result<()>;
+}
+
+/// A file at a moment: whoever finds the same stamp later finds the same bytes, as far as the file
+/// system tells times apart (some milliseconds).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    /// Which file it is.
+    pub file: FileId,
+    /// Its length, in bytes.
+    pub length: u64,
+    /// When it was changed last, in seconds and nanoseconds; nobody can set it.
+    pub changed: (i64, i64),
+}
+
+/// A file, by whatever name; of a copy it is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system.
+    pub device: u64,
+    /// Its number there, which another has once this one is gone.
+    pub inode: u64,
+    /// When it was made, where the file system tells.
+    pub made: Option<SystemTime>,
 }

@@ -1,15 +1,15 @@
 //! The real disk: a folder of the file system.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, FileId, FileStamp};
 
 /// The mode of folders about which nothing is asked for: what the process leaves to others.
 pub(crate) const FOLDER_MODE: u32 = 0o777;
@@ -58,6 +58,11 @@ pub(crate) fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+fn stamp(there: &Metadata) -> FileStamp {
+    let file = FileId { device: there.dev(), inode: there.ino(), made: there.created().ok() };
+    FileStamp { file, length: there.len(), changed: (there.ctime(), there.ctime_nsec()) }
+}
+
 impl Disk for Folder {
     fn list(&self) -> io::Result<Vec<String>> {
         fs::read_dir(&self.path)?
@@ -78,6 +83,13 @@ impl Disk for Folder {
             .truncate(false)
             .open(path)?;
         Ok(Arc::new(file))
+    }
+
+    fn stamp(&self, name: &str) -> io::Result<Option<FileStamp>> {
+        match fs::metadata(self.path.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            there => Ok(Some(stamp(&there?))),
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -102,6 +114,10 @@ impl Disk for Folder {
 impl DiskFile for File {
     fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn stamp(&self) -> io::Result<FileStamp> {
+        Ok(stamp(&self.metadata()?))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -11,7 +11,7 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, FileId, FileStamp};
 
 /// What survives or is lost in one piece, in bytes.
 const SECTOR_BYTES: usize = 512;
@@ -56,6 +56,8 @@ struct Inode {
     durable: Vec<u8>,
     /// The sectors that the next sync makes durable.
     dirty: BTreeSet<usize>,
+    /// How often it was changed.
+    changes: i64,
 }
 
 /// A change of the folder: of which name, and which file it is about.
@@ -126,8 +128,7 @@ impl SimDisk {
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut state = self.lock();
         let inode = state.inodes.len();
-        let dirty = BTreeSet::new();
-        state.inodes.push(Inode { live: bytes.clone(), durable: bytes, dirty });
+        state.inodes.push(Inode { live: bytes.clone(), durable: bytes, ..Inode::default() });
         state.live.insert(name.to_owned(), inode);
         state.durable.insert(name.to_owned(), inode);
     }
@@ -139,6 +140,7 @@ impl SimDisk {
             let inode = &mut state.inodes[inode];
             inode.live = bytes.to_vec();
             inode.durable = bytes.to_vec();
+            inode.changes += 1;
         }
     }
 
@@ -250,6 +252,12 @@ impl State {
         }
     }
 
+    fn stamp(&self, inode: usize) -> FileStamp {
+        let Inode { live, changes, .. } = &self.inodes[inode];
+        let file = FileId { device: 0, inode: inode as u64, made: None };
+        FileStamp { file, length: live.len() as u64, changed: (*changes, 0) }
+    }
+
     /// Changes the folder.
     fn change(&mut self, change: EntryChange) {
         change.make(&mut self.live);
@@ -313,6 +321,12 @@ impl Disk for SimDisk {
         Ok(Arc::new(SimFile { state: Arc::clone(&self.state), inode }))
     }
 
+    fn stamp(&self, name: &str) -> io::Result<Option<FileStamp>> {
+        let state = self.lock();
+        state.powered()?;
+        Ok(state.live.get(name).map(|&inode| state.stamp(inode)))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.powered()?;
@@ -353,6 +367,10 @@ impl DiskFile for SimFile {
         self.with(|state| Ok(state.inodes[self.inode].live.len() as u64))
     }
 
+    fn stamp(&self) -> io::Result<FileStamp> {
+        self.with(|state| Ok(state.stamp(self.inode)))
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|state| {
             state.reads += 1;
@@ -384,6 +402,7 @@ impl DiskFile for SimFile {
             live[start..start + written].copy_from_slice(&bytes[..written]);
             let sectors = start / SECTOR_BYTES..(start + written).div_ceil(SECTOR_BYTES);
             state.inodes[self.inode].dirty.extend(sectors);
+            state.inodes[self.inode].changes += 1;
             state.changed();
             match (failed, full) {
                 (true, _) => Err(io::Error::other("simulated failure of a write")),
@@ -423,6 +442,7 @@ impl DiskFile for SimFile {
             }
             if grows > 0 {
                 state.inodes[self.inode].live.resize(length, 0);
+                state.inodes[self.inode].changes += 1;
                 state.changed();
             }
             Ok(())
@@ -433,6 +453,7 @@ impl DiskFile for SimFile {
         self.with(|state| {
             let length = usize::try_from(length).map_err(io::Error::other)?;
             state.inodes[self.inode].live.resize(length, 0);
+            state.inodes[self.inode].changes += 1;
             state.changed();
             Ok(())
         })

@@ -8,7 +8,7 @@ use std::io;
 use super::slot::{self, SLOT_BYTES, Slot};
 use super::subject::Subject;
 use crate::error::StoreError;
-use crate::log::Disk;
+use crate::log::{Disk, FileStamp};
 
 /// What names of these files end with.
 const ENDING: &str = ".keys";
@@ -22,6 +22,8 @@ pub(super) struct Bucket(u16);
 /// A bucket, as it was read.
 pub(super) struct Slots {
     bucket: Bucket,
+    /// Of the file, from before it was read; none where there was none.
+    stamp: Option<FileStamp>,
     /// Whole slots only.
     bytes: Vec<u8>,
 }
@@ -69,20 +71,29 @@ impl Bucket {
     pub(super) fn read(self, disk: &dyn Disk) -> io::Result<Slots> {
         let file = match disk.open(&self.file_name(), false) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Slots { bucket: self, bytes: Vec::new() });
+                return Ok(Slots { bucket: self, stamp: None, bytes: Vec::new() });
             }
             file => file?,
         };
-        let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
+        let stamp = file.stamp()?;
+        let length = usize::try_from(stamp.length).map_err(io::Error::other)?;
         let mut bytes = vec![0; length / SLOT_BYTES * SLOT_BYTES];
         file.read_at(&mut bytes, 0)?;
-        Ok(Slots { bucket: self, bytes })
+        Ok(Slots { bucket: self, stamp: Some(stamp), bytes })
     }
 }
 
 impl Slots {
     pub(super) fn count(&self) -> usize {
         self.bytes.len() / SLOT_BYTES
+    }
+
+    pub(super) fn bucket(&self) -> Bucket {
+        self.bucket
+    }
+
+    pub(super) fn stamp(&self) -> Option<FileStamp> {
+        self.stamp
     }
 
     pub(super) fn each(&self) -> impl Iterator<Item = &[u8]> {
@@ -113,12 +124,21 @@ impl Slots {
         self.bytes[begin..begin + SLOT_BYTES].copy_from_slice(bytes);
     }
 
-    /// Writes the slots from this one on, and makes them durable.
-    pub(super) fn write_from(&self, disk: &dyn Disk, at: usize) -> io::Result<()> {
-        let file = disk.open(&self.bucket.file_name(), true)?;
+    /// Writes the slots from this one on into the file that was read, or a new one where none was,
+    /// and makes them durable.
+    pub(super) fn write_from(&self, disk: &dyn Disk, at: usize) -> io::Result<FileStamp> {
+        let name = self.bucket.file_name();
+        let file = disk.open(&name, self.stamp.is_none())?;
+        let there = file.stamp()?;
+        if self.stamp.map_or(there.length > 0, |read| read.file != there.file) {
+            return Err(io::Error::other(format!("{name} was exchanged")));
+        }
         let begin = at * SLOT_BYTES;
         file.write_at(&self.bytes[begin..], begin as u64)?;
-        if cfg!(veza_canary = "seal-before-sync") { Ok(()) } else { file.sync() }
+        if !cfg!(veza_canary = "seal-before-sync") {
+            file.sync()?;
+        }
+        file.stamp()
     }
 
     /// That a slot can't be used.

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use moka::sync::Cache;
 use thiserror::Error;
 
-use super::bucket::{BUCKETS, Bucket, Place, Slots};
+use super::bucket::{Bucket, Place, Slots};
+use super::durable::DurableSlots;
 use super::field::SubjectKey;
 use super::generation::Generation;
 use super::slot::{self, Slot};
@@ -17,7 +18,7 @@ use super::turn::{Turn, Turns};
 use crate::encryption::{Cipher, KeyBytes, WrappingKeys, random};
 use crate::error::StoreError;
 use crate::limits::SUBJECT_CACHE_ENTRIES_MAX;
-use crate::log::{Disk, Folder, KeyError, make_folder};
+use crate::log::{Disk, FileStamp, Folder, KeyError, make_folder};
 
 /// The mode of the folder.
 const OWNER_ALONE: u32 = 0o700;
@@ -25,13 +26,13 @@ const OWNER_ALONE: u32 = 0o700;
 /// Where the keys of subjects are, and what wraps them.
 #[derive(Clone)]
 pub struct SubjectKeysOptions {
-    place: Where,
-    keys: Option<Arc<WrappingKeys>>,
+    pub(super) place: Where,
+    pub(super) keys: Option<Arc<WrappingKeys>>,
     wraps: bool,
 }
 
 #[derive(Clone)]
-enum Where {
+pub(super) enum Where {
     Folder(PathBuf),
     Disk(Arc<dyn Disk>),
 }
@@ -88,6 +89,11 @@ impl From<io::Error> for SubjectKeysError {
 /// nothing is sealed with a key that a power cut could take. A key costs one sync, and a sync of
 /// the folder where its file is new; looking one up that is not in memory reads one file of 128
 /// bytes for each 4096 subjects.
+///
+/// The folder may be taken away, exchanged or changed by others while it is open. Before anything
+/// is sealed, the key that is remembered is compared with the files, by their stamps: what no
+/// restart could open is never sealed. In another folder than the one that was opened nothing is
+/// written; what was remembered of the first does not hold then, and is read from the files.
 #[derive(Clone)]
 pub struct SubjectKeys(Arc<Inner>);
 
@@ -95,9 +101,9 @@ struct Inner {
     disk: Arc<dyn Disk>,
     turns: Turns,
     generation: Generation,
+    store_key: KeyBytes,
     cipher: Cipher,
-    /// How many slots of each bucket this process has made durable, the folder's entry included.
-    durable: Mutex<Vec<usize>>,
+    durable: DurableSlots,
     cache: Cache<Subject, Remembered>,
 }
 
@@ -116,7 +122,23 @@ pub(crate) enum Known {
 struct Remembered {
     known: Known,
     generation: u64,
-    durable: bool,
+    /// Where it was durable; none where that is not known.
+    durable: Option<Files>,
+}
+
+/// The files that it takes to open what is sealed for a subject. As long as their stamps are the
+/// same, whoever starts anew has the key that was found in them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Files {
+    bucket: Option<FileStamp>,
+    store_key: Option<FileStamp>,
+}
+
+/// What is to become of who has no key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keyless {
+    Told,
+    Given,
 }
 
 impl SubjectKeysOptions {
@@ -172,7 +194,8 @@ impl SubjectKeys {
             turns,
             generation,
             cipher: Cipher::new(&store_key),
-            durable: Mutex::new(vec![0; BUCKETS]),
+            store_key,
+            durable: DurableSlots::none(),
             cache: Cache::new(SUBJECT_CACHE_ENTRIES_MAX),
         })))
     }
@@ -182,6 +205,15 @@ impl SubjectKeys {
         folder.join(store_key::FILE).exists()
     }
 
+    /// That the folder is there, is the one that was opened, and has the key that wraps the others.
+    ///
+    /// # Errors
+    /// When it is not, so that nothing can be sealed.
+    pub fn are_in_place(&self) -> Result<(), StoreError> {
+        self.0.is_folder_in_place()?;
+        self.0.store_key_in_place().map(drop)
+    }
+
     /// Forgets the subject: their key is overwritten where it is and gone, and no other is ever
     /// made for them. It is durable when this returns, and felt by every process at once. Who is
     /// forgotten already, or never had a key, is forgotten alike.
@@ -189,7 +221,7 @@ impl SubjectKeys {
     /// After an error, or when the process dies, it may be done or not; then it is to be repeated.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or the folder is not the one that was opened.
     pub async fn forget(&self, subject: Subject) -> Result<(), StoreError> {
         self.blocking(move |inner| inner.forget(subject)).await
     }
@@ -212,21 +244,28 @@ impl SubjectKeys {
         self.blocking(move |inner| inner.look_up(subject)).await
     }
 
-    /// The same to seal for the subject: the key is durable.
+    /// The same to seal for the subject: the key is durable, and in the files as they are now.
     pub(crate) async fn to_seal(&self, subject: Subject) -> Result<Known, StoreError> {
-        let remembered = self.0.remembered(subject)?.filter(|remembered| remembered.durable);
-        if let Some(remembered) = remembered {
-            return Ok(remembered.known);
+        let remembered = self.0.remembered(subject)?;
+        if let Some(Remembered { known, durable: Some(files), .. }) = &remembered
+            && *files == self.0.files(subject)?
+        {
+            return Ok(known.clone());
         }
-        match self.known(subject).await? {
-            Known::Nothing => Ok(Known::Nothing),
-            Known::Live(_) | Known::Forgotten => self.to_seal_first(subject).await,
-        }
+        self.blocking(move |inner| {
+            inner.is_folder_in_place()?;
+            // Who is new need not wait for the turn twice.
+            if remembered.is_none() && matches!(inner.look_up(subject)?, Known::Nothing) {
+                return Ok(Known::Nothing);
+            }
+            inner.look_up_to_seal(subject, Keyless::Told)
+        })
+        .await
     }
 
     /// The same, and where there is no key, one is made: for who never had one.
     pub(crate) async fn to_seal_first(&self, subject: Subject) -> Result<Known, StoreError> {
-        self.blocking(move |inner| inner.look_up_or_make(subject)).await
+        self.blocking(move |inner| inner.look_up_to_seal(subject, Keyless::Given)).await
     }
 
     async fn blocking<T: Send + 'static>(
@@ -236,6 +275,17 @@ impl SubjectKeys {
         let inner = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || act(&inner)).await;
         done.unwrap_or_else(|error| Err(io::Error::other(error).into()))
+    }
+
+    /// Forgets those of them who are not forgotten.
+    pub(super) fn forget_again(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        for &subject in subjects {
+            // A key that can't be told is none that is forgotten.
+            if !matches!(self.0.look_up(subject), Ok(Known::Forgotten)) {
+                self.0.forget(subject)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -248,20 +298,56 @@ impl Inner {
         Ok(self.cache.get(&subject).filter(|remembered| remembered.generation == generation))
     }
 
+    /// The files of the subject's key as they are now.
+    fn files(&self, subject: Subject) -> io::Result<Files> {
+        let bucket = self.disk.stamp(&Bucket::of(subject).file_name())?;
+        Ok(Files { bucket, store_key: self.disk.stamp(store_key::FILE)? })
+    }
+
+    fn is_folder_in_place(&self) -> Result<(), StoreError> {
+        if self.generation.is_in_place(&*self.disk)? {
+            return Ok(());
+        }
+        Err(unavailable(
+            "the folder with the keys of subjects is not the one that was opened: put that one \
+             back, or restart"
+                .into(),
+        ))
+    }
+
+    /// The stamp of the file with the key that wraps the others, which is the one in memory.
+    fn store_key_in_place(&self) -> Result<FileStamp, StoreError> {
+        let told =
+            |why: &str| unavailable(format!("{} of the keys of subjects: {why}", store_key::FILE));
+        match StoreKey::is_in_place(&*self.disk, &self.store_key) {
+            Ok((true, stamp)) => Ok(stamp),
+            Ok((false, _)) => Err(told("it is another than the one that was opened")),
+            Err(error) => Err(told(&error.to_string())),
+        }
+    }
+
+    /// The turn to change the folder, as long as it is the one that was opened: who signed up since
+    /// an older copy of it was made is looked for where it is opened, and would be missed here.
+    fn turn(&self) -> Result<Turn<'_>, StoreError> {
+        self.is_folder_in_place()?;
+        let turn = self.turns.wait()?;
+        self.is_folder_in_place()?;
+        Ok(turn)
+    }
+
     /// The slots among which the subject's is.
     fn slots(&self, subject: Subject) -> Result<Slots, StoreError> {
         let slots = Bucket::of(subject).read(&*self.disk)?;
         if slots.count() == 0 {
             // Nobody has lost a key where the whole folder is away.
-            StoreKey::is_on(&*self.disk).map_err(|error| StoreError::Unavailable {
-                reason: format!("{} of the keys of subjects: {error}", store_key::FILE).into(),
-            })?;
+            self.store_key_in_place()?;
         }
         Ok(slots)
     }
 
     fn look_up(&self, subject: Subject) -> Result<Known, StoreError> {
         // Before the slot is read: whoever is forgotten meanwhile makes it another.
+        self.generation.is_in_place(&*self.disk)?;
         let generation = self.generation.read()?;
         let slots = self.slots(subject)?;
         let known = match slots.find(subject) {
@@ -269,30 +355,36 @@ impl Inner {
             Place::Nowhere => Known::Nothing,
             Place::Unknown(at) => return Err(damaged(&slots, at)),
         };
-        self.remember(subject, &known, generation, false);
+        self.remember(subject, &known, generation, None);
         Ok(known)
     }
 
-    fn look_up_or_make(&self, subject: Subject) -> Result<Known, StoreError> {
-        let turn = self.turns.wait()?;
+    fn look_up_to_seal(&self, subject: Subject, keyless: Keyless) -> Result<Known, StoreError> {
+        let turn = self.turn()?;
         let generation = self.generation.read()?;
-        let mut slots = self.slots(subject)?;
+        let store_key = Some(self.store_key_in_place()?);
+        let mut slots = Bucket::of(subject).read(&*self.disk)?;
         let (at, known) = match slots.find(subject) {
             Place::At(at) => (at, self.read_slot(&slots, at)?),
             Place::Unknown(at) => return Err(damaged(&slots, at)),
+            Place::Nowhere if keyless == Keyless::Told => return Ok(Known::Nothing),
+            Place::Nowhere if self.durable.are_more_than(&slots) => {
+                let why = "it ends before keys that were in it: it is an older copy";
+                return Err(slots.corrupt(slots.count(), why));
+            }
             Place::Nowhere => {
                 let (at, key) = (slots.count(), random());
                 slots.put(at, &slot::live(subject, &key, &self.cipher));
                 (at, Known::Live(Arc::new(SubjectKey::new(&key))))
             }
         };
-        self.make_durable(&turn, &slots, Bucket::of(subject), at..at)?;
-        self.remember(subject, &known, generation, true);
+        let bucket = self.durable.make(&*self.disk, &turn, &slots, at..at)?;
+        self.remember(subject, &known, generation, Some(Files { bucket, store_key }));
         Ok(known)
     }
 
     fn forget(&self, subject: Subject) -> Result<(), StoreError> {
-        let turn = self.turns.wait()?;
+        let turn = self.turn()?;
         let mut slots = Bucket::of(subject).read(&*self.disk)?;
         let at = match slots.find(subject) {
             Place::At(at) => at,
@@ -302,7 +394,7 @@ impl Inner {
             self.generation.begin()?;
         }
         slots.put(at, &slot::forgotten(subject));
-        self.make_durable(&turn, &slots, Bucket::of(subject), at..at + 1)?;
+        self.durable.make(&*self.disk, &turn, &slots, at..at + 1)?;
         self.generation.end()?;
         self.cache.invalidate(&subject);
         Ok(())
@@ -336,37 +428,22 @@ impl Inner {
         }
     }
 
-    /// Makes the slots durable up to the last, those of `changed` in any case. What another process
-    /// wrote and did not make durable, or failed to, is written once more: a sync after one that
-    /// failed would prove nothing of it.
-    fn make_durable(
+    fn remember(
         &self,
-        _turn: &Turn<'_>,
-        slots: &Slots,
-        bucket: Bucket,
-        changed: std::ops::Range<usize>,
-    ) -> Result<(), StoreError> {
-        let mut durable = self.durable.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = &mut durable[bucket.number()];
-        let from = if changed.is_empty() { *known } else { changed.start.min(*known) };
-        if from < slots.count() {
-            let is_named = *known > 0;
-            *known = from.min(*known);
-            slots.write_from(&*self.disk, from)?;
-            if !is_named {
-                self.disk.sync_folder()?;
-            }
-            *known = slots.count();
-        }
-        Ok(())
-    }
-
-    fn remember(&self, subject: Subject, known: &Known, generation: Option<u64>, durable: bool) {
+        subject: Subject,
+        known: &Known,
+        generation: Option<u64>,
+        durable: Option<Files>,
+    ) {
         let (Some(generation), false) = (generation, matches!(known, Known::Nothing)) else {
             return;
         };
         self.cache.insert(subject, Remembered { known: known.clone(), generation, durable });
     }
+}
+
+fn unavailable(reason: String) -> StoreError {
+    StoreError::Unavailable { reason: reason.into() }
 }
 
 fn damaged(slots: &Slots, at: usize) -> StoreError {

@@ -1,5 +1,7 @@
 //! What seals and opens events: the marks of their types, and the keys of their subjects.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -30,6 +32,9 @@ pub(super) struct Seals {
     pub(super) unreadable: UnreadableFields,
 }
 
+/// The keys of the people of one append; none for who is forgotten. So each is looked for once.
+pub(super) type KeysAtHand = HashMap<Subject, Option<Arc<SubjectKey>>>;
+
 /// What becomes of a value that can't be opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unopened {
@@ -49,6 +54,7 @@ impl Seals {
         log: &dyn EventStore,
         stream: &StreamName,
         event: NewEvent,
+        at_hand: &mut KeysAtHand,
     ) -> Result<NewEvent, StoreError> {
         let marked = (self.marks)(&event.event_type);
         if marked.is_empty() {
@@ -68,7 +74,11 @@ impl Seals {
             let person = data.text(field.subject).map_err(unsealable)?;
             let person = person.ok_or_else(|| unsealable("it does not say whose it is"))?;
             let subject = Subject::new(&person);
-            let sealed = match self.key(log, field.home, &person).await? {
+            let key = match at_hand.entry(subject) {
+                Entry::Occupied(at_hand) => at_hand.into_mut(),
+                Entry::Vacant(place) => place.insert(self.key(log, field.home, &person).await?),
+            };
+            let sealed = match key {
                 // Nothing is kept.
                 None => Vec::new(),
                 Some(key) => {
@@ -97,9 +107,14 @@ impl Seals {
             if let Ok(home) = StreamName::new(format!("{home}-{person}"))
                 && self.has_sealed_of(log, &home, person).await?
             {
-                return Err(PersonalError::KeyLost { subject, home }.into());
+                // Who sealed it may have made the key meanwhile, which is always made before.
+                known = keys.to_seal(subject).await?;
+                if matches!(known, Known::Nothing) {
+                    return Err(PersonalError::KeyLost { subject, home }.into());
+                }
+            } else {
+                known = keys.to_seal_first(subject).await?;
             }
-            known = keys.to_seal_first(subject).await?;
         }
         Ok(match known {
             Known::Live(key) => Some(key),

@@ -8,7 +8,7 @@ use futures::{Stream, TryStreamExt as _};
 use super::data::Fields;
 use super::keys::SubjectKeys;
 use super::marks::Marks;
-use super::seals::{Seals, Unopened};
+use super::seals::{KeysAtHand, Seals, Unopened};
 use super::unreadable::{UnreadableField, UnreadableFields};
 use crate::error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError,
@@ -99,9 +99,9 @@ impl PersonalStore {
         stream: &StreamName,
         events: Vec<NewEvent>,
     ) -> Result<Vec<NewEvent>, StoreError> {
-        let mut sealed = Vec::with_capacity(events.len());
+        let (mut sealed, mut at_hand) = (Vec::with_capacity(events.len()), KeysAtHand::new());
         for event in events {
-            sealed.push(self.seals.seal(&*self.inner, stream, event).await?);
+            sealed.push(self.seals.seal(&*self.inner, stream, event, &mut at_hand).await?);
         }
         Ok(sealed)
     }
@@ -170,9 +170,9 @@ impl EventStore for PersonalStore {
         append: MultiAppend,
     ) -> Result<MultiAppended, MultiAppendError> {
         let MultiAppend { events, checks } = append;
-        let mut sealed = Vec::with_capacity(events.len());
+        let (mut sealed, mut at_hand) = (Vec::with_capacity(events.len()), KeysAtHand::new());
         for (stream, event) in events {
-            let event = self.seals.seal(&*self.inner, &stream, event).await?;
+            let event = self.seals.seal(&*self.inner, &stream, event, &mut at_hand).await?;
             sealed.push((stream, event));
         }
         self.inner.append_to_streams(MultiAppend { events: sealed, checks }).await

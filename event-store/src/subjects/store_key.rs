@@ -10,10 +10,16 @@ use crate::encryption::{
     unwrapped, wrapped_by, write_block,
 };
 use crate::error::StoreError;
-use crate::log::{Disk, KeyError, u32_at, unfinished};
+use crate::log::{Disk, FileStamp, KeyError, array_at, u32_at, unfinished};
 
 /// The name of the file.
 pub(super) const FILE: &str = "store.key";
+
+/// Where it says which key it has, whatever wraps it.
+const WHICH_AT: usize = OWN_AT + 4;
+/// What stands there in a file that does not tell.
+const UNTOLD: [u8; 8] = [0; 8];
+const WHICH: &str = "veza event-store 2026 personal fields: which store key";
 
 const KIND: BlockKind = BlockKind { magic: *b"VEZASUB\0", version: 1 };
 
@@ -48,9 +54,23 @@ impl StoreKey {
         Ok(Some(Self { key, wrapped_by }))
     }
 
-    /// That there is such a file.
-    pub(super) fn is_on(disk: &dyn Disk) -> io::Result<()> {
-        disk.open(FILE, false).map(drop)
+    /// Whether the file has this key, as far as it tells without being opened, and its stamp from
+    /// before it was read.
+    pub(super) fn is_in_place(
+        disk: &dyn Disk,
+        key: &KeyBytes,
+    ) -> Result<(bool, FileStamp), KeyError> {
+        let file = disk.open(FILE, false)?;
+        let stamp = file.stamp()?;
+        let block = match read_block(&*file, FILE, KIND) {
+            // Wrapped by another key meanwhile, and so overwritten.
+            Err(_) if disk.stamp(FILE)?.is_some_and(|now| now.file != stamp.file) => {
+                return Self::is_in_place(disk, key);
+            }
+            block => block?,
+        };
+        let told = array_at(&block[..], WHICH_AT);
+        Ok((told == UNTOLD || told == which(key), stamp))
     }
 
     /// Writes it, durable, in the place of what is there; and overwrites that, as far as the file
@@ -63,6 +83,7 @@ impl StoreKey {
         let mut own = [0; OWN_BYTES];
         // Whether it is wrapped.
         own[..4].copy_from_slice(&u32::from(keys.is_some()).to_le_bytes());
+        own[4..].copy_from_slice(&which(key));
         let block = zeroize::Zeroizing::new(write_block(KIND.head(own), key, keys));
         let before = disk.open(FILE, false).ok();
         let file = disk.open(&unfinished(FILE), true)?;
@@ -77,4 +98,9 @@ impl StoreKey {
         }
         Ok(())
     }
+}
+
+/// Which key it is: what says nothing of the key itself.
+fn which(key: &KeyBytes) -> [u8; 8] {
+    array_at(&blake3::derive_key(WHICH, &key[..]), 0)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use event_store::log::{Disk, DiskFile, SimDisk};
+use event_store::log::{Disk, DiskFile, FileStamp, SimDisk};
 
 /// Who stands beside a disk.
 pub trait Watch: Send + Sync + 'static {
@@ -44,6 +44,10 @@ impl<W: Watch> Disk for WatchedDisk<W> {
         Ok(Arc::new(WatchedFile { file, watch }))
     }
 
+    fn stamp(&self, name: &str) -> io::Result<Option<FileStamp>> {
+        self.disk.stamp(name)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.disk.rename(from, to)
     }
@@ -60,6 +64,10 @@ impl<W: Watch> Disk for WatchedDisk<W> {
 impl<W: Watch> DiskFile for WatchedFile<W> {
     fn length(&self) -> io::Result<u64> {
         self.file.length()
+    }
+
+    fn stamp(&self) -> io::Result<FileStamp> {
+        self.file.stamp()
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -2,16 +2,13 @@
 //! beside those who can't be.
 
 use event_store::log::{Disk as _, SimDisk};
-use event_store::{AppendError, PersonalError, PersonalStore, ReadError, StoreError};
+use event_store::{PersonalStore, ReadError, StoreError};
+use futures::future::join_all;
 
 use crate::people::{
-    append, append_to, bucket_of, bytes_of, data_of, everything, keys, log, marks, named, names,
-    over, subject, unreadable,
+    append, append_to, bucket_of, bytes_of, data_of, everything, is_lost, keys, log, marks, named,
+    names, over, subject, unreadable,
 };
-
-fn is_lost(error: &AppendError) -> bool {
-    matches!(error, AppendError::Store(StoreError::Personal(PersonalError::KeyLost { .. })))
-}
 
 /// Given keys that are older than the log, when something is appended about somebody whose key is
 /// newer, in whatever stream, then that is refused, and they get no second key; others get theirs.
@@ -36,6 +33,24 @@ async fn who_has_something_sealed_gets_no_second_key() {
     keys(&old).forget(subject("bea")).await.unwrap();
     append_to(&store, "home-bea", named(5, "bea", "Bea")).await.unwrap();
     assert_eq!(names(&store).await, ["Ada", "once bea", "Ada", "Cyn", "once bea"]);
+}
+
+/// Many at once append the first of somebody: each finds the key that another made, and takes none
+/// for lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_key_that_another_makes_meanwhile_is_not_taken_for_lost() {
+    let (log, keys) = (log(&SimDisk::new()).await, keys(&SimDisk::new()));
+    let store = over(&log, &keys);
+    for person in 0..30 {
+        let who = format!("person {person}");
+        let home = format!("home-{who}");
+        let appends =
+            (0..16).map(|number| append_to(&store, &home, named(16 * person + number, &who, &who)));
+        for appended in join_all(appends).await {
+            appended.unwrap();
+        }
+    }
+    assert!(unreadable(&store).await.is_none());
 }
 
 #[tokio::test]

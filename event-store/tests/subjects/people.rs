@@ -7,7 +7,7 @@ use event_store::log::SimDisk;
 use event_store::{
     AppendError, ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore, EventType,
     ExpectedRevision, NewEvent, PersonalError, PersonalField, PersonalStore, ReadAll, ReadError,
-    RecordedEvent, StreamName, Subject, SubjectKeys, SubjectKeysOptions, WrappingKeys,
+    RecordedEvent, StoreError, StreamName, Subject, SubjectKeys, SubjectKeysOptions, WrappingKeys,
 };
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -118,6 +118,11 @@ pub async fn names(store: &dyn EventStore) -> Vec<String> {
 pub async fn unreadable(store: &PersonalStore) -> Option<PersonalError> {
     everything(store).await.unwrap();
     store.unreadable().first().map(|(_, why)| why)
+}
+
+/// Whether the append was refused, as somebody's key is lost.
+pub fn is_lost(error: &AppendError) -> bool {
+    matches!(error, AppendError::Store(StoreError::Personal(PersonalError::KeyLost { .. })))
 }
 
 /// The bytes of all files of a disk.

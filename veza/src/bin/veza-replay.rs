@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use event_store::{EmbeddedStore, OpenError, StoreError, SubjectKeys};
+use event_store::{EmbeddedStore, OpenError, StoreError, SubjectKeys, SubjectKeysError};
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
     FolderCommand, Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, corrupt, run,
@@ -15,7 +15,7 @@ use replay_tool::{
 use sagas::orchestrator::ResumeError;
 use thiserror::Error;
 use veza::config::{Config, Flags, Layers, PLATFORM};
-use veza::giving_up::{GiveUpArgs, give_up};
+use veza::giving_up::{GiveUpArgs, People, give_up};
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
 use veza::resume::{NotResumed, ResumeArgs, resume_all, resume_one};
 use veza::stopping::Stopping;
@@ -29,7 +29,7 @@ use veza::{data_folder, personal};
 /// of people.
 ///
 /// Exit code: 0 good, 1 something found bad or not done, 2 wrong usage, 3 the event store or the
-/// database can't be reached.
+/// database can't be reached, or not be opened with the keys that were given.
 #[derive(Debug, Parser)]
 #[command(name = "veza-replay", version)]
 struct Cli {
@@ -70,6 +70,11 @@ enum Command {
     /// Where a newer copy of the keys (`keys/subjects`) is left, that is to be put back instead:
     /// what is given up is lost for good. Read models take in what they could not by `retry`, or by
     /// `rebuild`.
+    ///
+    /// Where `store.key` of that folder is missing or damaged, nobody's key is opened; a backup of
+    /// that one file is enough. Without one, `--all` moves the folder aside, to
+    /// `keys/subjects.unopened-1` or the next number, and makes another; should `store.key` be
+    /// found, it opens the folder that was moved.
     GiveUp(GiveUpArgs),
 }
 
@@ -234,11 +239,49 @@ async fn on_people(
     args: &GiveUpArgs,
     output: &mut Output<'_>,
 ) -> Result<Verdict, Failure> {
-    // To list people makes no store of keys.
-    let has_keys = args.gives_up() || SubjectKeys::are_in(&personal::folder(config));
-    let keys = has_keys.then(|| Log::keys(config)).transpose()?;
-    let opened = log.with_keys(keys.as_ref());
-    Ok(give_up(&*log.sealed(), &opened, keys.as_ref(), args, output).await?)
+    let folder = personal::folder(config);
+    let keys = if args.all {
+        let (keys, moved_to) = Log::keys_anew(config)?;
+        if let Some(moved_to) = moved_to {
+            let to = moved_to.display();
+            let told = format!(
+                "the keys that nothing opens any more are moved to {to}; a platform that runs is \
+                 to be restarted"
+            );
+            output.remark(&told).map_err(ReplayError::from)?;
+        }
+        Some(keys)
+    } else if args.gives_up() {
+        Some(Log::keys(config)?)
+    } else {
+        listing_keys(config, output)?
+    };
+    // Who is forgotten is told by the files, where they can't be opened.
+    let forgotten = match &keys {
+        None => {
+            SubjectKeys::forgotten_in(&folder).map_err(|error| ReplayError::Store(error.into()))?
+        }
+        Some(_) => Vec::new(),
+    };
+    let people = People { opened: log.with_keys(keys.as_ref()), keys, forgotten };
+    Ok(give_up(&*log.sealed(), &people, args, output).await?)
+}
+
+/// The keys to list people by: none where there are none, and no store of them is made, or where
+/// the one that wraps them is lost, as all are then.
+fn listing_keys(config: &Config, output: &mut Output<'_>) -> Result<Option<SubjectKeys>, Failure> {
+    if !SubjectKeys::are_in(&personal::folder(config)) {
+        return Ok(None);
+    }
+    match Log::keys(config) {
+        Err(PartsError::SubjectKeys(
+            error @ (SubjectKeysError::Lost | SubjectKeysError::Damaged { .. }),
+        )) => {
+            output.remark(&error.to_string()).map_err(ReplayError::from)?;
+            Ok(None)
+        }
+        keys => Ok(Some(keys?)),
+    }
 }
 
 /// On Ctrl-C a rebuild is given up in good order, and a server that was started is stopped. Nothing

@@ -9,6 +9,7 @@ use event_store::{
     StreamName,
 };
 use futures::TryStreamExt as _;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -24,6 +25,11 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
         entries.map(|entry| (name(&entry), fs::read(entry.path()).unwrap())).collect();
     files.sort_unstable();
     files
+}
+
+/// Files of keys, without what says nothing of them.
+fn keys_in(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    files(folder).into_iter().filter(|(name, _)| name != "generation").collect()
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -116,10 +122,7 @@ async fn nothing_starts_on_keys_that_are_older_than_the_log() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && told.contains("are older than the log"), "{told}");
     assert!(told.contains("veza-replay give-up") && told.lines().count() == 1, "{told}");
-    let without = |files: Vec<(String, Vec<u8>)>| {
-        files.into_iter().filter(|(name, _)| name != "generation").collect::<Vec<_>>()
-    };
-    assert!(without(files(&keys)) == without(files(&old)), "no other key is made");
+    assert!(keys_in(&keys) == keys_in(&old), "no other key is made");
     let listed = replay(data, &["give-up"]).await;
     assert!(listed.len() == 1 && listed[0]["key_is_lost"] == true, "{listed:?}");
 
@@ -154,8 +157,11 @@ async fn what_no_key_opens_holds_up_nobody_else_and_can_be_given_up() {
     assert_eq!((status, &problem["type"]), (500, &json!("urn:veza:problem:unreadable")));
     platform.stop().await;
 
-    // Who signed up last can be read, so it starts again.
+    // Who signed up last can be read, so it starts again, and tells of the other before anybody
+    // reads of them.
     let platform = Process::platform(data, &[]).await;
+    let told = parts(&platform).await["degraded"].to_string();
+    assert!(told.contains(&format!("user-{stranger}")), "{told}");
     platform.stop().await;
     let rebuilt = ended(replaying(data, &["rebuild", "profiles"])).await;
     let told = String::from_utf8(rebuilt.stderr).unwrap();
@@ -178,4 +184,118 @@ async fn what_no_key_opens_holds_up_nobody_else_and_can_be_given_up() {
     let root = session["access_token"].as_str().unwrap();
     assert_eq!(platform.post(&roles, Some(root), grant).await.0, 200, "they are as forgotten");
     platform.stop().await;
+}
+
+/// What the platform answers to somebody who changes their name.
+async fn renamed(platform: &Process, handle: &str) -> u16 {
+    let (status, session) =
+        platform.log_in(&format!("{handle}@example.org"), "correct horse").await;
+    assert_eq!(status, 201, "{session}");
+    let token = session["access_token"].as_str();
+    let request = platform.request(Method::PUT, "/api/v1/users/me/profile", token);
+    let change = json!({ "display_name": "Another" });
+    request.json(&change).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn an_older_copy_that_is_put_under_a_running_platform_is_told_and_gets_no_key() {
+    let folder = folder();
+    let data = folder.path();
+    let (keys, old, newer) =
+        (data.join("keys/subjects"), data.join("keys/old"), data.join("keys/newer"));
+    let platform = Process::platform(data, &[]).await;
+    assert_eq!(platform.sign_up("otis", "listener").await.0, 201);
+    copy(&keys, &old);
+    assert_eq!(platform.sign_up("nina", "artist").await.0, 201);
+    platform.stop().await;
+
+    // The start reads the key of who signed up last.
+    let platform = Process::platform(data, &[]).await;
+    fs::rename(&keys, &newer).unwrap();
+    copy(&old, &keys);
+    for handle in ["nina", "otis"] {
+        assert_eq!(renamed(&platform, handle).await, 503, "{handle}");
+    }
+    let (status, problem) = platform.sign_up("etta", "listener").await;
+    assert_eq!(status, 503, "{problem}");
+    eventually("it is not ready", async || platform.get("/readyz").await.status() == 503).await;
+    let told = platform.get("/readyz").await.text().await.unwrap();
+    assert!(told.contains("not the one that was opened"), "{told}");
+    assert!(keys_in(&keys) == keys_in(&old), "no key is made");
+    platform.stop().await;
+    let output = ended(veza(data, &["serve"])).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("are older than the log"), "{told}");
+
+    fs::remove_dir_all(&keys).unwrap();
+    fs::rename(&newer, &keys).unwrap();
+    let platform = Process::platform(data, &[]).await;
+    assert_eq!(renamed(&platform, "nina").await, 200);
+    assert_eq!(platform.sign_up("lena", "listener").await.0, 201);
+    platform.stop().await;
+    assert_eq!(replay(data, &["give-up"]).await.len(), 0);
+}
+
+/// What a command of `veza-replay` ends with, and all that it says.
+async fn said(data: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = ended(replaying(data, args)).await;
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// Given the key that wraps those of people is gone, or damaged, then that is told, who they are is
+/// listed, and they can be given up; the platform starts then, and what was given up is kept aside.
+#[tokio::test]
+async fn without_the_key_that_wraps_the_others_all_can_be_given_up() {
+    let folder = folder();
+    let data = folder.path();
+    let (keys, store_key) = (data.join("keys/subjects"), data.join("keys/subjects/store.key"));
+    let (mut people, mut found) = (Vec::new(), Vec::new());
+    for (number, (handle, how)) in (1..).zip([("otis", "is missing"), ("nina", "is damaged")]) {
+        let platform = Process::platform(data, &[]).await;
+        let (status, user) = platform.sign_up(handle, "listener").await;
+        assert_eq!(status, 201, "{user}");
+        people.push(user["id"].as_str().unwrap().to_owned());
+        platform.stop().await;
+        found = fs::read(&store_key).unwrap();
+        if how == "is missing" {
+            fs::remove_file(&store_key).unwrap();
+        } else {
+            fs::write(&store_key, &found[1..]).unwrap();
+        }
+        let output = ended(veza(data, &["serve"])).await;
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && told.contains("give-up --all"), "{how}: {told}");
+        assert_eq!(told.lines().count(), 1, "{told}");
+
+        let person = people.last().unwrap();
+        let (code, told) = said(data, &["give-up"]).await;
+        assert!(code == Some(1) && told.contains(&format!("{person}  key lost")), "{how}: {told}");
+        let listed = replay(data, &["give-up"]).await;
+        assert_eq!(listed.len(), 1, "who is forgotten is not listed: {listed:?}");
+        let before = files(&keys);
+        let (code, told) = said(data, &["give-up", person]).await;
+        assert!(code == Some(1) && told.contains(&format!("store.key {how}")), "{told}");
+        assert!(files(&keys) == before, "{how}: the others are left as they are");
+
+        let (code, told) = said(data, &["give-up", "--all"]).await;
+        let aside = data.join(format!("keys/subjects.unopened-{number}"));
+        assert!(told.contains(&format!("moved to {}", aside.display())), "{how}: {told}");
+        assert!(code == Some(0) && told.contains("of 1 people are given up"), "{how}: {told}");
+        assert!(files(&aside) == before, "{how}: nothing of it is lost");
+        let (code, told) = said(data, &["give-up"]).await;
+        assert!(code == Some(0) && told.contains("every personal field can be read"), "{told}");
+    }
+    let platform = Process::platform(data, &[]).await;
+    assert!(parts(&platform).await["degraded"].is_null());
+    assert_eq!(platform.sign_up("etta", "listener").await.0, 201);
+    platform.stop().await;
+
+    // The key that was found opens what was moved, for who needs no other.
+    let (moved, now) = (data.join("keys/subjects.unopened-2"), data.join("keys/now"));
+    fs::rename(&keys, &now).unwrap();
+    fs::rename(&moved, &keys).unwrap();
+    fs::write(&store_key, found).unwrap();
+    let state = replay(data, &["state", &format!("user-{}", people[1])]).await;
+    assert_eq!(state[0]["state"]["handle"], "nina", "{state:?}");
 }

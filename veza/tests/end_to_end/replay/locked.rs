@@ -49,7 +49,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
 
     let backing_up = ["backup", "--data", &data, "--to", &backup];
     ends_with(None, &backing_up, 2, "is encrypted, and no key was given").await;
-    ends_with(Some(SECOND), &backing_up, 2, "not among those given: second").await;
+    ends_with(Some(SECOND), &backing_up, 3, "not among those given: second").await;
     ends_with(Some(OTHER), &backing_up, 1, "is not opened by the key first").await;
     ends_with(Some("first:07"), &backing_up, 2, KEYS).await;
     assert!(!Path::new(&backup).exists(), "nothing was begun");
@@ -61,6 +61,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     let head = head.as_str().unwrap();
     let looking = ["events", "--data", &data];
     ends_with(None, &looking, 2, "no key was given to open it with").await;
+    ends_with(Some(SECOND), &looking, 3, "wrapped by the key first").await;
     let all = with(Some(FIRST), &looking).await.documents();
     assert!(all.iter().any(|event| event.to_string().contains(WORD)), "{:?}", all[0]);
     for folder in [&backup, &again] {
@@ -82,6 +83,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     assert!(!shows(Path::new(&to), WORD));
     let verifying = ["verify", "--data", &restored, "--head", made["chain"].as_str().unwrap()];
     ends_with(None, &verifying, 2, "is encrypted, and no key was given").await;
+    ends_with(Some(SECOND), &verifying, 3, "not among those given: second").await;
     assert_eq!(with(Some(FIRST), &verifying).await.code, Some(0));
     let events: Vec<Value> = with(Some(FIRST), &["events", "--data", &restored]).await.documents();
     assert_eq!(events, all);
@@ -100,7 +102,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     assert_eq!(made["chain"], head);
     let elsewhere = path("elsewhere");
     let restoring = |from| ["restore", "--from", from, "--to", &elsewhere];
-    ends_with(Some(SECOND), &restoring(&again), 2, "wrapped by the key first").await;
+    ends_with(Some(SECOND), &restoring(&again), 3, "wrapped by the key first").await;
     assert_eq!(with(Some(SECOND), &restoring(&newer)).await.documents()[0]["chain"], head);
     platform.stop().await;
 }
