@@ -50,8 +50,9 @@ fn compile_protocol() -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .build_transport(false)
         .codec_path("crate::grpc::codec::PieceCodec")
-        // Payloads are handed on, not copied.
-        .bytes(".event_store.client")
+        // Replies hand payloads on. What is sent is copied out of its message, which may be much
+        // larger: nobody who keeps an event is to keep all of that.
+        .bytes(".event_store.client.streams.ReadResp")
         .emit_rerun_if_changed(false)
         .compile_fds(descriptors)?;
     Ok(())

@@ -13,7 +13,7 @@
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
-//! | `requests` | the messages of calls that send many |
+//! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
 //! | `codec` | messages as bytes, in small pieces |
@@ -27,6 +27,7 @@ mod carried;
 mod codec;
 mod http;
 mod node;
+mod parts;
 mod problem;
 mod proto;
 mod read;

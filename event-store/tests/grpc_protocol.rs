@@ -5,6 +5,8 @@
 mod arriving;
 #[path = "grpc_protocol/asking.rs"]
 mod asking;
+#[path = "grpc_protocol/damaged.rs"]
+mod damaged;
 #[path = "grpc_protocol/interruptions.rs"]
 mod interruptions;
 #[path = "grpc_protocol/links.rs"]

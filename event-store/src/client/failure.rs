@@ -15,8 +15,17 @@ pub(super) fn store(error: &Error) -> StoreError {
         Error::Grpc { message, .. } if *message == StoreError::StorageFull.to_string() => {
             StoreError::StorageFull
         }
+        Error::ServerError(status) if let Some(corrupt) = corrupt(status) => corrupt,
         other => StoreError::Unavailable { reason: other.to_string().into() },
     }
+}
+
+/// What a status of lost data tells of the place, which the client leaves as text.
+fn corrupt(status: &str) -> Option<StoreError> {
+    let (_, told) = status.split_once("DataLoss")?.1.split_once("corrupt data at ")?;
+    let (place, reason) = told.split_once(": ")?;
+    let reason = reason.split_once("\", details: ").map_or(reason, |(reason, _)| reason);
+    Some(StoreError::Corrupt { place: place.into(), reason: reason.into() })
 }
 
 pub(super) fn read(error: &Error, stream: Option<&StreamName>) -> ReadError {
@@ -103,8 +112,8 @@ fn invalid_argument(error: &Error) -> Option<&str> {
 /// Whether asking again later may help.
 pub(super) fn passes(error: &Error) -> bool {
     match error {
-        Error::ServerError(_)
-        | Error::NotLeaderException(_)
+        Error::ServerError(status) => corrupt(status).is_none(),
+        Error::NotLeaderException(_)
         | Error::ConnectionClosed
         | Error::GrpcConnectionError(_)
         | Error::DeadlineExceeded => true,

@@ -19,6 +19,7 @@ use prost::Message;
 use tonic::body::Body;
 use tonic::{Status, Streaming};
 
+use super::parts::{ManyParts, PARTS_MAX, count};
 use super::route::MESSAGE_BYTES_MAX;
 use super::unfinished::{HEADER_BYTES, UnfinishedBody};
 
@@ -45,7 +46,7 @@ pub(super) struct Requests<M> {
     messages: PhantomData<fn() -> M>,
 }
 
-impl<M: Message + Default> Requests<M> {
+impl<M: Message + Default + ManyParts> Requests<M> {
     /// Those of a request that went past `tonic`.
     pub(super) fn of(mut request: tonic::Request<Streaming<M>>) -> Result<Self, Status> {
         // Any other encoding was refused already.
@@ -98,6 +99,11 @@ impl<M: Message + Default> Requests<M> {
             1 if self.gzip => decompressed(&message)?,
             _ => return Err(Status::internal("a message is compressed in no known way")),
         };
+        if count::<M>(&message) > PARTS_MAX {
+            return Err(Status::invalid_argument(format!(
+                "a message has more than {PARTS_MAX} events and properties of them"
+            )));
+        }
         let unread = |error| Status::internal(format!("a message can't be read: {error}"));
         M::decode(message).map(Some).map_err(unread)
     }

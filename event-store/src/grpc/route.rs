@@ -23,8 +23,11 @@ use super::streams::StreamsService;
 use super::unfinished::UnfinishedBody;
 use crate::port::EventStore;
 
-/// Largest request or reply message: the largest event, and room for its frame.
+/// Largest message with an event, asked or replied: the largest event, and room for its frame.
 pub(super) const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
+
+/// Largest request of any other call: a filter with the most and longest prefixes has a quarter.
+const QUESTION_BYTES_MAX: usize = 1024 * 1024;
 
 /// The calls that send many messages.
 const APPEND: &str = "/event_store.client.streams.Streams/Append";
@@ -54,7 +57,7 @@ impl Router {
         let streams = StreamsService::new(Arc::clone(&store), reception.clone(), sending, shutdown);
         let streams = StreamsServer::new(streams)
             .accept_compressed(CompressionEncoding::Gzip)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_decoding_message_size(QUESTION_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let told = NodeService::new(Arc::clone(&node));
         Self {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use prost_types::Timestamp;
 use uuid::Uuid;
 
@@ -77,15 +76,15 @@ pub(super) fn stream_name(name: Option<sent::StreamIdentifier>) -> Result<Stream
 }
 
 pub(super) fn stream_identifier(name: &StreamName) -> sent::StreamIdentifier {
-    sent::StreamIdentifier { stream_name: Bytes::copy_from_slice(name.as_str().as_bytes()) }
+    sent::StreamIdentifier { stream_name: name.as_str().into() }
 }
 
 /// An event as a client offers it, whichever call it came by.
 pub(super) struct Proposed {
     pub id: Option<sent::Uuid>,
     pub metadata: HashMap<String, String>,
-    pub custom_metadata: Bytes,
-    pub data: Bytes,
+    pub custom_metadata: Vec<u8>,
+    pub data: Vec<u8>,
 }
 
 impl From<append_req::ProposedMessage> for Proposed {
@@ -125,8 +124,8 @@ impl TryFrom<Proposed> for NewEvent {
             id: EventId(identity(proposed.id)?),
             event_type,
             content_type,
-            data: proposed.data,
-            metadata: proposed.custom_metadata,
+            data: proposed.data.into(),
+            metadata: proposed.custom_metadata.into(),
         })
     }
 }
@@ -193,4 +192,38 @@ where
     expected
         .map(Into::into)
         .ok_or_else(|| Problem::BadRequest("the expected revision is missing".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost::Message as _;
+
+    use super::super::proto::event_store::client::streams::BatchAppendReq;
+    use super::*;
+
+    /// Given a small event in a message that is much larger, as clients may send fields that are
+    /// unknown here, then whoever keeps the event does not keep the message.
+    #[test]
+    fn an_event_holds_nothing_of_the_message_that_it_came_in() {
+        let property = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let proposed = batch_append_req::ProposedMessage {
+            id: Some(uuid(Uuid::from_u128(1), UuidForm::Text)),
+            metadata: HashMap::from([property(TYPE, "Kept"), property(CONTENT_TYPE, JSON)]),
+            custom_metadata: b"{}".to_vec(),
+            data: b"{\"small\": true}".to_vec(),
+        };
+        let batch =
+            BatchAppendReq { proposed_messages: vec![proposed], ..BatchAppendReq::default() };
+        let mut sent = batch.encode_to_vec();
+        let unknown_field = [0x7a, 0x80, 0x80, 0x40];
+        sent.extend(unknown_field);
+        sent.extend(vec![0; 1 << 20]);
+        let message = Bytes::from(sent);
+        let read = BatchAppendReq::decode(message.clone()).expect("a message");
+        let event: Vec<_> = read.proposed_messages.into_iter().map(Proposed::from).collect();
+        let event: Vec<_> = event.into_iter().map(NewEvent::try_from).collect();
+        assert_eq!(event[0].as_ref().expect("an event").data, "{\"small\": true}");
+        assert!(message.is_unique(), "the event keeps its message");
+    }
 }

@@ -9,7 +9,8 @@ use futures::TryStreamExt;
 use prost::Message;
 use tonic::Code;
 
-use crate::arriving::{APPEND, Append, options, proposed};
+use crate::arriving::{APPEND, Append, BATCH_APPEND, options, proposed};
+use crate::asking::READ;
 use crate::raw::{PLAIN, call, connect, ended, message};
 use crate::server::{Server, stream};
 
@@ -71,6 +72,27 @@ async fn messages_may_be_compressed() {
     drop(sender);
     assert_eq!(ended(appended).await.code(), Code::Ok);
     assert_eq!(sizes(&server, "small-1").await, [100_000, 10]);
+}
+
+/// Given messages of which the parts would take many times their bytes, then they are refused before
+/// they are taken apart; so is a question that is longer than any.
+#[tokio::test]
+async fn messages_of_too_many_parts_are_refused() {
+    let server = Server::start().await;
+    let channel = connect(&server).await;
+    // Empty events: 2 bytes each as they are sent, a hundred once they are apart.
+    let events = |tag: u8| [tag, 0].repeat(300_000);
+    let long = [0x0a, 0].repeat(600_000);
+    for (path, payload, code) in [
+        (APPEND, events(0x12), Code::InvalidArgument),
+        (BATCH_APPEND, events(0x1a), Code::InvalidArgument),
+        (READ, long, Code::OutOfRange),
+    ] {
+        let (sender, refused) = call(&channel, path, message(PLAIN, &payload));
+        drop(sender);
+        let refused = ended(refused).await;
+        assert_eq!(refused.code(), code, "{path}: {refused}");
+    }
 }
 
 /// Given messages that are no messages, then the call says so and appends nothing.
