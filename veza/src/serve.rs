@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use access::token::Clock;
 use access::{RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
 use aggregates::CommandHandler;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use axum::Router;
 use chrono::Utc;
 use command_api::identity::{Accounts, PasswordHasher};
@@ -160,7 +160,8 @@ impl Platform {
         readiness: Arc<Readiness>,
         (address, event_store): (SocketAddr, Option<SocketAddr>),
     ) -> anyhow::Result<()> {
-        let run_file = RunFile::write(&config.data, &config.roles, Some(address), event_store)?;
+        let run_file = RunFile::write(&config.data, &config.roles, Some(address), event_store)
+            .with_context(|| format!("can't write run.json in {}", config.data.display()))?;
         self.run_file = Some(run_file);
         let next_step = next_step(config, address);
         let draining = readiness.draining.clone();

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use sqlx::{Connection, PgConnection, PgPool};
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -23,6 +23,11 @@ const BATCH_EVENTS_MAX: usize = 2_000;
 
 /// The shadow takes the live model's place when a pass over the log finds no more than this.
 const SWAP_EVENTS_MAX: u64 = 2_000;
+
+/// How long it is waited for another that rebuilds the same model: one that was killed is gone
+/// when PostgreSQL has come to the end of its last statement.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the swap waits for the live projection before it looks whether it is still wanted.
 const SWAP_PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
@@ -113,8 +118,13 @@ impl Rebuild {
         let prepared = self.cancel.run_until_cancelled(bookkeeping::prepare(&self.pool)).await;
         prepared.ok_or(RebuildError::Cancelled)??;
         let mut connection = lease::connect(&self.pool, lease::Work::Rebuild).await?;
-        if !lease::try_take(&mut connection, id, lease::Work::Rebuild).await? {
-            return Err(RebuildError::Busy(id));
+        let begun = Instant::now();
+        while !lease::try_take(&mut connection, id, lease::Work::Rebuild).await? {
+            if begun.elapsed() > BUSY_TIME_MAX {
+                return Err(RebuildError::Busy(id));
+            }
+            let pause = self.cancel.run_until_cancelled(sleep(BUSY_PAUSE)).await;
+            pause.ok_or(RebuildError::Cancelled)?;
         }
         let built = self.build(&mut connection, &mut progress).await;
         if built.is_err()

@@ -11,7 +11,7 @@ use event_store::{EventStore, Position};
 use projections::postgres::profiles::{MODEL, ProfilesProjection};
 use projections::postgres::{Models, projections};
 use projections::*;
-use sqlx::{Executor, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -403,6 +403,32 @@ async fn what_a_killed_rebuild_leaves_is_dropped_by_the_next_start() {
     let profiles = Models::new(&pool).profiles;
     assert!(profiles.by_id(user).await.expect("it is read").is_some());
     assert!(runner.drain(LIMIT).await);
+}
+
+/// Another rebuild of the same model is waited for a little, as one that was killed is on its way
+/// out; and not for ever.
+#[tokio::test]
+async fn a_rebuild_waits_for_one_that_was_killed() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    register(&store, "one");
+    let rebuild = || Rebuild {
+        pool: pool.clone(),
+        store: store.clone(),
+        projection: Arc::new(ProfilesProjection),
+        on_poison: OnPoison::Stop,
+        cancel: CancellationToken::new(),
+    };
+    let mut other = pool.acquire().await.expect("a connection").detach();
+    sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))")
+        .bind(format!("veza projection rebuild {MODEL}"))
+        .execute(&mut other)
+        .await
+        .expect("nobody else has it");
+    let refused = rebuild().run(Box::new(|_| {})).await;
+    assert!(matches!(refused, Err(RebuildError::Busy(MODEL))), "{refused:?}");
+    let (rebuilt, closed) = tokio::join!(rebuild().run(Box::new(|_| {})), other.close());
+    closed.expect("it is closed");
+    assert_eq!(rebuilt.expect("it is rebuilt").events, 1);
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use super::{PORT, PostgresError, ROLE, binaries, options};
 
 /// Crash recovery replays the write-ahead log, `max_wal_size` of it at most.
 const READY_SECONDS_MAX: u64 = 300;
+/// How often whoever waits for that is told.
+const STILL_WAITING: Duration = Duration::from_secs(15);
 /// A fast shutdown ends with a checkpoint.
 const FAST_STOP_SECONDS_MAX: u64 = 60;
 const IMMEDIATE_STOP_SECONDS_MAX: u64 = 10;
@@ -160,6 +162,7 @@ impl Server {
     async fn ready(&mut self, folder: &Path, log: &Path) -> Result<(), PostgresError> {
         let options = options(folder);
         let until = Instant::now() + Duration::from_secs(READY_SECONDS_MAX);
+        let mut told = Instant::now();
         loop {
             let connecting = tokio::time::timeout(CONNECT_MAX, options.connect());
             if let Ok(Ok(connection)) = connecting.await {
@@ -175,6 +178,11 @@ impl Server {
             if Instant::now() > until {
                 let seconds = READY_SECONDS_MAX;
                 return Err(PostgresError::NotReady { seconds, log: log.to_owned() });
+            }
+            if told.elapsed() > STILL_WAITING {
+                told = Instant::now();
+                let (words, log) = (last_words(log, self.log_begin), log.display());
+                tracing::warn!(words, %log, "PostgreSQL is not ready yet; it is waited for");
             }
             sleep(POLL).await;
         }
