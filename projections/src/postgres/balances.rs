@@ -1,4 +1,5 @@
-//! Balances: the money of each person in each currency, on its way and arrived, and what changed it.
+//! Balances: the money of each person in each currency, on its way and arrived, and what changed
+//! it.
 
 use chrono::{DateTime, Utc};
 use event_schemas::commerce::{EscrowEvent, PaymentEvent};

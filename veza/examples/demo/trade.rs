@@ -246,7 +246,8 @@ async fn balance(stage: &Stage, who: &Person, fields: [&str; 2]) -> anyhow::Resu
     Ok(fields.map(|field| euros.and_then(|balance| balance[field].as_i64()).unwrap_or(0)))
 }
 
-/// Both parties' statements must tell every step of the order, each with the balance as it was then.
+/// Both parties' statements must tell every step of the order, each with the balance as it was
+/// then.
 async fn see_statements(
     stage: &Stage,
     deal: &Deal<'_>,
