@@ -74,8 +74,8 @@ async fn messages_may_be_compressed() {
     assert_eq!(sizes(&server, "small-1").await, [100_000, 10]);
 }
 
-/// Given messages of which the parts would take many times their bytes, then they are refused before
-/// they are taken apart; so is a question that is longer than any.
+/// Given messages of which the parts would take many times their bytes, then they are refused
+/// before they are taken apart; so is a question that is longer than any.
 #[tokio::test]
 async fn messages_of_too_many_parts_are_refused() {
     let server = Server::start().await;
