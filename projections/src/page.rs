@@ -122,6 +122,24 @@ impl<T> Page<T> {
     }
 }
 
+/// A page of somebody's or something's list: `$1` is whose, `$2` is the cursor, `$3` the number of
+/// rows.
+pub(crate) async fn page<T>(
+    pool: &PgPool,
+    sql: &'static str,
+    whose: Uuid,
+    (after, size): (Option<Cursor>, PageSize),
+    read: impl Fn(&PgRow) -> Result<T, QueryError>,
+) -> Result<Page<T>, QueryError> {
+    let rows = query(sql)
+        .bind(whose)
+        .bind(Cursor::column(after))
+        .bind(size.and_one())
+        .fetch_all(pool)
+        .await?;
+    Page::of(rows, size, read)
+}
+
 /// Pages of many lists at once, in one statement: `$1` are the lists' ids, `$2` is the cursor, `$3`
 /// the number of rows, and each row tells its list in the column `key`. Lists without rows are
 /// left out.

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event, position_from_column};
-use crate::page::{Cursor, Page, PageSize};
+use crate::page::{Cursor, Page, PageSize, page};
 use crate::postgres::columns::{money, unsigned};
 use crate::postgres::{bigint, id_of_stream, projection, queries};
 use crate::projection::{ApplyError, ModelId};
@@ -252,16 +252,9 @@ impl Balances {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<BalanceChange>, QueryError> {
-        let rows = query(
-            "SELECT * FROM balances_v2.changes WHERE user_id = $1 AND position < $2
-             ORDER BY position DESC LIMIT $3",
-        )
-        .bind(user.0)
-        .bind(Cursor::column(after))
-        .bind(size.and_one())
-        .fetch_all(&self.pool)
-        .await?;
-        Page::of(rows, size, read_change)
+        let sql = "SELECT * FROM balances_v2.changes WHERE user_id = $1 AND position < $2
+                   ORDER BY position DESC LIMIT $3";
+        page(&self.pool, sql, user.0, (after, size), read_change).await
     }
 }
 

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event, position_column, position_from_column};
-use crate::page::{Cursor, Page, PageSize, pages};
+use crate::page::{Cursor, Page, PageSize, page, pages};
 use crate::postgres::{projection, queries};
 use crate::projection::{ApplyError, ModelId};
 use crate::query_error::QueryError;
@@ -194,17 +194,10 @@ impl Channels {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Channel>, QueryError> {
-        let rows = query(
-            "SELECT c.channel_id, c.name, c.owner_id, c.created_at, m.position
-             FROM channels_v2.members m JOIN channels_v2.channels c USING (channel_id)
-             WHERE m.user_id = $1 AND m.position < $2 ORDER BY m.position DESC LIMIT $3",
-        )
-        .bind(user.0)
-        .bind(Cursor::column(after))
-        .bind(size.and_one())
-        .fetch_all(&self.pool)
-        .await?;
-        Page::of(rows, size, read_channel)
+        let sql = "SELECT c.channel_id, c.name, c.owner_id, c.created_at, m.position
+                   FROM channels_v2.members m JOIN channels_v2.channels c USING (channel_id)
+                   WHERE m.user_id = $1 AND m.position < $2 ORDER BY m.position DESC LIMIT $3";
+        page(&self.pool, sql, user.0, (after, size), read_channel).await
     }
 
     /// The members of several channels, the last to join first.

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{Cursor, Page, PageSize, pages};
+use crate::page::{Cursor, Page, PageSize, page, pages};
 use crate::postgres::columns::{money, stored_enum, unsigned};
 use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
@@ -183,16 +183,9 @@ impl Listings {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Listing>, QueryError> {
-        let rows = query(
-            "SELECT * FROM listings_v2.listings WHERE seller_id = $1 AND position < $2
-             ORDER BY position DESC LIMIT $3",
-        )
-        .bind(seller.0)
-        .bind(Cursor::column(after))
-        .bind(size.and_one())
-        .fetch_all(&self.pool)
-        .await?;
-        Page::of(rows, size, listing)
+        let sql = "SELECT * FROM listings_v2.listings WHERE seller_id = $1 AND position < $2
+                   ORDER BY position DESC LIMIT $3";
+        page(&self.pool, sql, seller.0, (after, size), listing).await
     }
 }
 

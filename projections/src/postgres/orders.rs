@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event, position_from_column};
-use crate::page::{Cursor, Page, PageSize};
+use crate::page::{Cursor, Page, PageSize, page};
 use crate::postgres::columns::{money, stored_enum};
 use crate::postgres::{bigint, id_of_stream, projection, queries};
 use crate::projection::{ApplyError, ModelId};
@@ -351,7 +351,7 @@ impl Orders {
     ) -> Result<Page<Order>, QueryError> {
         let sql = "SELECT * FROM orders_v2.orders WHERE buyer_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
-        self.page(sql, buyer.0, after, size).await
+        page(&self.pool, sql, buyer.0, (after, size), read_order).await
     }
 
     /// What somebody sold, newest first.
@@ -363,23 +363,7 @@ impl Orders {
     ) -> Result<Page<Order>, QueryError> {
         let sql = "SELECT * FROM orders_v2.orders WHERE seller_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
-        self.page(sql, seller.0, after, size).await
-    }
-
-    async fn page(
-        &self,
-        sql: &'static str,
-        of: Uuid,
-        after: Option<Cursor>,
-        size: PageSize,
-    ) -> Result<Page<Order>, QueryError> {
-        let rows = query(sql)
-            .bind(of)
-            .bind(Cursor::column(after))
-            .bind(size.and_one())
-            .fetch_all(&self.pool)
-            .await?;
-        Page::of(rows, size, read_order)
+        page(&self.pool, sql, seller.0, (after, size), read_order).await
     }
 }
 

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row, query};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
-use crate::page::{Cursor, Page, PageSize, pages};
+use crate::page::{Cursor, Page, PageSize, page, pages};
 use crate::postgres::columns::stored_enum;
 use crate::postgres::{bigint, projection, queries};
 use crate::projection::{ApplyError, ModelId};
@@ -172,17 +172,10 @@ impl Tracks {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Track>, QueryError> {
-        let rows = query(
-            "SELECT *, created_position AS position FROM tracks_v3.tracks
-             WHERE artist_id = $1 AND created_position < $2
-             ORDER BY created_position DESC LIMIT $3",
-        )
-        .bind(artist.0)
-        .bind(Cursor::column(after))
-        .bind(size.and_one())
-        .fetch_all(&self.pool)
-        .await?;
-        Page::of(rows, size, track)
+        let sql = "SELECT *, created_position AS position FROM tracks_v3.tracks
+                   WHERE artist_id = $1 AND created_position < $2
+                   ORDER BY created_position DESC LIMIT $3";
+        page(&self.pool, sql, artist.0, (after, size), track).await
     }
 
     /// Every published track whose master was not taken down, the one published last first.
