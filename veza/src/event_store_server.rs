@@ -194,8 +194,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
-    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address))
-        .with_context(|| format!("can't write run.json in {}", args.data.display()))?;
+    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address))?;
     say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
     serving.finished().await;
     drop(run_file);

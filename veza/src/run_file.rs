@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::config::Role;
@@ -19,12 +20,15 @@ impl RunFile {
     ///
     /// Of several processes on one data folder `run.json` is the one's that keeps the events in
     /// it; the others', and only then, is `run-<role>.json`.
+    ///
+    /// # Errors
+    /// When it can't be written.
     pub fn write(
         data: &Path,
         roles: &[Role],
         http: Option<SocketAddr>,
         event_store: Option<SocketAddr>,
-    ) -> io::Result<Self> {
+    ) -> anyhow::Result<Self> {
         let keeps_events = roles.contains(&Role::EventStore);
         let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
         let document = json!({
@@ -39,8 +43,9 @@ impl RunFile {
             path = data.join(format!("run-{}.json", roles.join("+")));
         }
         let unfinished = data.join(format!(".run-{}.json", std::process::id()));
-        fs::write(&unfinished, format!("{document:#}\n"))?;
-        fs::rename(unfinished, &path)?;
+        fs::write(&unfinished, format!("{document:#}\n"))
+            .and_then(|()| fs::rename(unfinished, &path))
+            .with_context(|| format!("can't write {}", path.display()))?;
         Ok(Self(path))
     }
 }

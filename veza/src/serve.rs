@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use access::token::Clock;
 use access::{RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
 use aggregates::CommandHandler;
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use axum::Router;
 use chrono::Utc;
 use command_api::identity::{Accounts, PasswordHasher};
@@ -160,8 +160,7 @@ impl Platform {
         readiness: Arc<Readiness>,
         (address, event_store): (SocketAddr, Option<SocketAddr>),
     ) -> anyhow::Result<()> {
-        let run_file = RunFile::write(&config.data, &config.roles, Some(address), event_store)
-            .with_context(|| format!("can't write run.json in {}", config.data.display()))?;
+        let run_file = RunFile::write(&config.data, &config.roles, Some(address), event_store)?;
         self.run_file = Some(run_file);
         let next_step = next_step(config, address);
         let draining = readiness.draining.clone();
