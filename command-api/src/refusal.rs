@@ -48,13 +48,13 @@ pub(crate) fn refused<R: Refusal>(error: CommandError<R>) -> Problem {
 pub(crate) fn store_problem(error: &StoreError) -> Problem {
     match error {
         StoreError::StorageFull => Problem::new(ProblemType::StorageFull),
-        StoreError::Unavailable { .. } | StoreError::Closed => {
+        // No fault of the request: the process is not ready, and another may be. A store that stops
+        // writing says so itself, once; each command that it refuses after that is no news.
+        StoreError::Poisoned { .. } | StoreError::Unavailable { .. } | StoreError::Closed => {
             Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER)
         }
-        // No fault of the request: the process is not ready, and another may be.
-        StoreError::Poisoned { .. } | StoreError::Io(_) => {
-            tracing::error!(%error, "the event store did not take a command");
-            Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER)
+        StoreError::Io(_) => {
+            Problem::logged(ProblemType::Unavailable, error).with_retry_after(RETRY_AFTER)
         }
         // Of the log, or of somebody's key, which is read to seal what is of them.
         StoreError::Corrupt { .. } | StoreError::Personal(PersonalError::KeyLost { .. }) => {

@@ -164,6 +164,13 @@ async fn damage_is_named_and_whether_a_store_would_open() {
     assert_eq!(recovery(&found), "make the index of 00000000000000000001.log again");
     index.remove("00000000000000000001.idx").unwrap();
     assert_eq!(looked_at(&index).segments[0].index, Some(IndexState::Missing));
+    for lost in &segments[..segments.len() - 1] {
+        let without = disk.copy();
+        without.remove(&lost.name).unwrap();
+        let found = looked_at(&without);
+        assert!(recovery(&found).contains("refuse to open"), "{} is lost: {found:?}", lost.name);
+        assert!(!found.is_good() && open(&without).await.is_err());
+    }
     disk.remove(active).unwrap();
     let found = looked_at(&disk);
     assert!(!found.is_good() && recovery(&found).contains("is missing"), "{found:?}");

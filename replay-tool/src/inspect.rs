@@ -90,6 +90,7 @@ fn segment_document(segment: &InspectedSegment) -> Value {
 
 fn segment_line(segment: &InspectedSegment) -> String {
     let index = match &segment.index {
+        None if segment.sealed => "index not looked at".to_owned(),
         None => "active".to_owned(),
         Some(IndexState::Missing) => "no index".to_owned(),
         Some(IndexState::Fits { version, .. }) => format!("index {version}"),

@@ -90,6 +90,8 @@ pub struct InspectedSegment {
     pub index: Option<IndexState>,
     /// What is wrong with it, with file and offset.
     pub wrong: Option<String>,
+    /// Whether the segment that belongs before it is missing: then no store opens on the folder.
+    pub is_behind_a_gap: bool,
 }
 
 /// What the header of a segment says.
@@ -177,6 +179,7 @@ impl Walk {
             sealed: place.sealed,
             index: None,
             wrong: None,
+            is_behind_a_gap: false,
         };
         let segment = match Self::opened(disk, keys, &mut told) {
             Ok(segment) => segment,
@@ -198,6 +201,7 @@ impl Walk {
         if let Some(next) = self.next.take()
             && place.first != next
         {
+            told.is_behind_a_gap = true;
             let reason = format!("it begins at position {}, not at {next}", place.first);
             self.damaged(&mut told, segment.corrupt(0, &reason))?;
         }

@@ -242,6 +242,32 @@ async fn a_store_that_stopped_writing_is_not_ready_though_it_can_be_read() {
 }
 
 #[tokio::test]
+async fn commands_that_a_store_refuses_since_it_stopped_writing_are_not_told_one_by_one() {
+    let (folder, messages) = (folder(), folder());
+    let log = messages.path().join("log");
+    let mut command = veza_after("trap '' XFSZ", folder.path(), &["serve"]);
+    command.env("VEZA_LOG", "warn");
+    let platform = Process::logging(folder.path(), command, &log).await;
+    let nina = platform.member("nina", "artist").await;
+    let channel = json!({ "name": "x".repeat(60) });
+    let written = async || platform.post("/api/v1/channels", Some(&nina), channel.clone()).await.0;
+    // So that the log of events is longer than what is said: then a limit can be between the two.
+    for _ in 0..200 {
+        assert_eq!(written().await, 201);
+    }
+    let limit = "--fsize=60000:60000";
+    let limited = Command::new("prlimit").args(["--pid", &platform.pid(), limit]).status();
+    assert!(limited.unwrap().success());
+    for _ in 0..20 {
+        assert_eq!(written().await, 503);
+    }
+    let said = fs::read_to_string(&log).unwrap();
+    let errors: Vec<_> = said.lines().filter(|line| line.contains("ERROR")).collect();
+    assert!(matches!(errors[..], [one] if one.contains("stops writing")), "{said}");
+    platform.stop().await;
+}
+
+#[tokio::test]
 async fn a_first_start_on_a_full_disk_says_that_it_is_full() {
     let folder = folder();
     let Some(_disk) = Disk::mount(&folder.path().join("disk"), 24 << 20) else {

@@ -224,9 +224,13 @@ impl Process {
         line.expect("it has a token").trim().to_owned()
     }
 
+    pub fn pid(&self) -> String {
+        self.child.as_ref().unwrap().id().unwrap().to_string()
+    }
+
     pub fn signal(&self, name: &str) {
-        let pid = self.child.as_ref().unwrap().id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+        let mut kill = std::process::Command::new("kill");
+        assert!(kill.args([name, &self.pid()]).status().unwrap().success());
     }
 
     /// As SIGKILL does.

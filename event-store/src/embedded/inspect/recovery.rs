@@ -87,7 +87,8 @@ pub(super) fn steps(
         }
         // Damage in a sealed segment that has its index is met by whoever reads there.
         let fits = matches!(segment.index, Some(IndexState::Fits { .. }));
-        if let Some(wrong) = segment.wrong.as_ref().filter(|_| !fits || segment.header.is_none()) {
+        let can_be_opened = fits && segment.header.is_some() && !segment.is_behind_a_gap;
+        if let Some(wrong) = segment.wrong.as_ref().filter(|_| !can_be_opened) {
             steps.push(RecoveryStep::Refuse(wrong.clone()));
             return steps;
         }
