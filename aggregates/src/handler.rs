@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_store::{
-    AppendError, Appended, AsOf, EventStore, ExpectedRevision, Position, ReadStream, Revision,
-    StoreError, StreamName,
+    AppendError, Appended, AsOf, EventStore, ExpectedRevision, Position, ReadError, ReadStream,
+    Revision, StoreError, StreamName,
 };
 use futures::TryStreamExt;
 use futures_timer::Delay;
@@ -345,6 +345,17 @@ impl CommandHandler {
         let mut folded = slot.lock().await;
         self.refresh(&stream, &slot, &mut folded).await?;
         Ok(look(&folded.state))
+    }
+
+    /// Where the first event of an aggregate stands; `None` where it has none.
+    pub async fn began_at<A: Decider>(&self, id: A::Id) -> Result<Option<Position>, LoadError> {
+        let first = ReadStream::forward(stream_of::<A>(id)).limit(1);
+        let read = async { self.store.read_stream(first).await?.try_next().await };
+        match read.await {
+            Ok(first) => Ok(first.map(|event| event.position)),
+            Err(ReadError::StreamNotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The state of an aggregate as it was at a moment of the past.

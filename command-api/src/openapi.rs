@@ -30,9 +30,9 @@ use crate::identity::{
     info(
         title = "Veza commands",
         description = "What people can ask Veza to do. A command that takes an `Idempotency-Key` \
-                       is carried out once under it, however often it is sent; every answer to one \
-                       carries `Veza-Position`, which a query takes as `Veza-Min-Position` to see \
-                       it. Errors are RFC 9457 problems.",
+                       is carried out once under it, however often it is sent. What changes the \
+                       log is answered with `Veza-Position`, which a query takes as \
+                       `Veza-Min-Position` to see it. Errors are RFC 9457 problems.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(Problem, FieldError))

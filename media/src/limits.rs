@@ -30,6 +30,9 @@ pub const SCRATCH_AGE_SECONDS_MAX: u64 = 24 * 60 * 60;
 /// The longest recording taken, in milliseconds: 12 hours.
 pub const DURATION_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 
+/// Shortest master, in milliseconds: of less no stream can be made that plays.
+pub const DURATION_MS_MIN: u64 = 100;
+
 /// The most work that a probe may be, in seconds of a processor.
 pub const PROBE_CPU_SECONDS_MAX: u64 = 60;
 

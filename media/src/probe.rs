@@ -23,9 +23,13 @@ use symphonia::core::probe::Hint;
 use symphonia::core::units::TimeBase;
 
 use self::length::{Length, Track};
-use crate::limits::DURATION_MS_MAX;
-use crate::sniff::{AudioFormat, SNIFF_BYTES};
+use crate::limits::{DURATION_MS_MAX, DURATION_MS_MIN};
+use crate::sniff::{AudioFormat, SNIFF_BYTES, id3_end};
 use crate::storage::StorageError;
+
+/// What the readers' registry says when none of them knows the file; all else that they do not
+/// support is of a file that one of them knows.
+const NO_FORMAT: &str = "core (probe): no suitable format reader found";
 
 /// What a probe finds out about a master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +97,12 @@ pub enum ProbeError {
     /// It holds not one sample.
     #[error("the audio has no length")]
     ZeroLength,
+    /// It is shorter than is taken.
+    #[error("the audio is shorter than {limit_ms} ms")]
+    TooShort {
+        /// The least that is taken, in milliseconds.
+        limit_ms: u64,
+    },
     /// It is longer than is taken.
     #[error("the audio is longer than {limit_ms} ms")]
     TooLong {
@@ -206,6 +216,9 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
         _ => {}
     }
     let duration_ms = to_ms(length.played, unit);
+    if duration_ms < DURATION_MS_MIN {
+        return Err(ProbeError::TooShort { limit_ms: DURATION_MS_MIN });
+    }
     if duration_ms > DURATION_MS_MAX {
         return Err(ProbeError::TooLong { limit_ms: DURATION_MS_MAX });
     }
@@ -233,6 +246,15 @@ fn pcm_bits(codec: CodecType) -> Option<u32> {
 fn sniff_file(file: &mut File) -> io::Result<Option<AudioFormat>> {
     let mut head = Vec::with_capacity(SNIFF_BYTES);
     file.take(SNIFF_BYTES as u64).read_to_end(&mut head)?;
+    // What a tag stands before is an MP3 as a rule, but some programs put one before a FLAC.
+    if let Some(end) = id3_end(&head) {
+        let mut behind = Vec::with_capacity(SNIFF_BYTES);
+        file.seek(io::SeekFrom::Start(end))?;
+        file.take(SNIFF_BYTES as u64).read_to_end(&mut behind)?;
+        if AudioFormat::sniff(&behind) == Some(AudioFormat::Flac) {
+            head = behind;
+        }
+    }
     file.rewind()?;
     Ok(AudioFormat::sniff(&head))
 }
@@ -251,7 +273,8 @@ fn open_format(file: File, format: AudioFormat) -> Result<Box<dyn FormatReader>,
         .format(&hint, stream, &options, &MetadataOptions::default())
         .map(|probed| probed.format)
         .map_err(|error| match error {
-            SymphoniaError::Unsupported(_) => ProbeError::NoAudio,
+            SymphoniaError::Unsupported(NO_FORMAT) => ProbeError::NoAudio,
+            SymphoniaError::Unsupported(_) => ProbeError::UnsupportedCodec,
             other => unreadable(other),
         })
 }

@@ -87,6 +87,18 @@ impl fmt::Display for AudioFormat {
     }
 }
 
+/// Where an ID3v2 tag ends that a file begins with: its length has seven bits a byte, and counts
+/// neither its header nor its footer of ten bytes each.
+pub(crate) fn id3_end(head: &[u8]) -> Option<u64> {
+    const EDGE_BYTES: u64 = 10;
+    const HAS_FOOTER: u8 = 0x10;
+    let [b'I', b'D', b'3', 2..=4, _, flags, length @ ..] = head else { return None };
+    let length = length.first_chunk::<4>()?;
+    let length = length.iter().fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7F));
+    let edges = if flags & HAS_FOOTER == 0 { 1 } else { 2 };
+    Some(length + edges * EDGE_BYTES)
+}
+
 /// The header of an MPEG audio frame after its first byte: sync, layer III, a rate that exists.
 fn is_layer_3(second: u8, third: u8) -> bool {
     let sync = second & 0xE0 == 0xE0;

@@ -72,7 +72,7 @@ pub enum TranscodeError {
         limit_bytes: u64,
     },
     /// It said that all is well, and what it wrote is not what was asked for.
-    #[error("ffmpeg wrote something else than was asked for: {reason}")]
+    #[error("what ffmpeg made of the master is not it: {reason}")]
     BadOutput {
         /// What is wrong with it.
         reason: String,

@@ -3,8 +3,9 @@
 //! Duration and artist come from the caller, who knows the track; what the listener's player says
 //! is believed only as far as the track's duration and the listener's time allow. The plays of a
 //! listener follow each other: one takes up to as much of their time as was listened to, and none
-//! reaches into the future. So all of them together are never longer than the time that passed,
-//! whatever processes they were sent to, and nobody waits for another's plays.
+//! reaches further into the future than [`EARLY_MS_MAX`]. So those after the first of a day are
+//! together no longer than the time that passed since it, whatever processes they were sent to, and
+//! nobody waits for another's plays. The first is believed: it was heard before anything was told.
 //!
 //! The stream of a day is one that nobody reads after it, and short enough to be folded whole: its
 //! plays have no more room than the day has. A play over midnight takes its time of the new day

@@ -259,6 +259,9 @@ impl Track {
 
 /// Tags as they are kept: in lower case, each once, in the order given.
 fn folded_tags(tags: &[String]) -> Result<Vec<String>, TrackRejection> {
+    if tags.len() > TAGS_MAX {
+        return Err(TrackRejection::TooManyTags);
+    }
     let mut seen = BTreeSet::new();
     let mut folded = vec![];
     for tag in tags {
@@ -266,9 +269,6 @@ fn folded_tags(tags: &[String]) -> Result<Vec<String>, TrackRejection> {
         if seen.insert(tag.clone()) {
             folded.push(tag);
         }
-    }
-    if folded.len() > TAGS_MAX {
-        return Err(TrackRejection::TooManyTags);
     }
     Ok(folded)
 }

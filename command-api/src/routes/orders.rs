@@ -1,12 +1,15 @@
 //! Orders: what listeners buy.
 
-use access::{Permission, Problem, ValidPath};
+use access::{Permission, Problem, ProblemType, ValidPath};
 use aggregates::CommandError;
 use aggregates::audio::{Track, TrackRejection};
-use aggregates::commerce::{ExclusiveLicence, Listing, ListingCommand, Order, OrderCommand};
+use aggregates::commerce::{
+    ExclusiveLicence, Listing, ListingCommand, Order, OrderCommand, OrderStatus, Payment,
+    PaymentStatus,
+};
 use axum::extract::State;
 use event_schemas::commerce::{LicenceKind, LicenceReserved, ListingEvent};
-use event_schemas::{ListingId, OrderId};
+use event_schemas::{ListingId, OrderId, UserId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -70,7 +73,14 @@ pub(crate) async fn place(
     };
     // The saga would place it too; placed here, it is there when the answer is.
     let placed = handler.execute::<Order>(order_id, placing(terms), &command.context).await;
-    Ok(Answer::created(order_id.0, &placed.map_err(refused)?))
+    let mut placed = placed.map_err(refused)?;
+    // Where the saga was first, the order may have gone on; the answer is of its beginning always.
+    if placed.events.is_empty()
+        && let Some(began) = handler.began_at::<Order>(order_id).await.map_err(unloaded)?
+    {
+        placed.position = began;
+    }
+    Ok(Answer::created(order_id.0, &placed))
 }
 
 /// Refuses to sell what could not be delivered, and any other licence of a track after its
@@ -163,8 +173,27 @@ pub(crate) async fn accept(
     command: Command<Nothing>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::BuyLicence)?;
-    let accept = OrderCommand::Accept { by: command.user_id() };
-    decide(&api, order_id, accept, &command).await
+    let by = command.user_id();
+    refuse_unpaid(&api, OrderId(order_id), by).await?;
+    decide(&api, order_id, OrderCommand::Accept { by }, &command).await
+}
+
+/// Refuses to accept what was delivered and can't be fetched yet: the payment is taken after that.
+async fn refuse_unpaid(api: &CommandApi, order_id: OrderId, by: UserId) -> Result<(), Problem> {
+    let handler = &api.parts().handler;
+    let awaits = |order: &Order| {
+        let is_buyer = order.terms.as_ref().is_some_and(|terms| terms.buyer_id == by);
+        is_buyer && order.status == OrderStatus::Delivered
+    };
+    if !handler.inspect(order_id, awaits).await.map_err(unloaded)? {
+        return Ok(());
+    }
+    let is_paid = |payment: &Payment| payment.status == PaymentStatus::Captured;
+    if handler.inspect(order_id, is_paid).await.map_err(unloaded)? {
+        return Ok(());
+    }
+    let reason = "the payment is not taken yet, and nothing handed out before";
+    Err(Problem::new(ProblemType::Conflict).with_detail(reason))
 }
 
 async fn decide(

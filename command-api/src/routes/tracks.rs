@@ -152,8 +152,9 @@ pub(crate) struct NewPlay {
     listened_ms: u64,
 }
 
-/// Say that one has listened to a track. All of one's plays together are no longer than the time
-/// that passed: one that comes sooner is refused with `conflict`.
+/// Say that one has listened to a track. All of one's plays of a day (UTC) after the first are no
+/// longer than the time that passed since that, but for 5 seconds: one that comes sooner is refused
+/// with `conflict`.
 #[utoipa::path(
     post, path = "/api/v1/tracks/{track_id}/plays", tag = "analytics",
     operation_id = "recordPlay", request_body = NewPlay, security(("bearer" = [])),

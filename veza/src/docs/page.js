@@ -35,7 +35,8 @@ const example = (api, given, depth = 0) => {
     return Object.fromEntries(fields.map(([name, of]) => [name, example(api, of, depth + 1)]));
   }
   const type = [].concat(schema.type)[0];
-  return { array: [], integer: 0, number: 0, boolean: false, object: {} }[type] ?? "";
+  const least = schema.minimum ?? 0;
+  return { array: [], integer: least, number: least, boolean: false, object: {} }[type] ?? "";
 };
 
 const fields = (api, given) => {

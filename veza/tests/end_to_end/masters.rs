@@ -37,6 +37,12 @@ impl<'a> Bought<'a> {
         format!("/media/orders/{}/master", self.id)
     }
 
+    /// The buyer is content.
+    async fn accept(&self) -> (u16, Value) {
+        let path = format!("/api/v1/orders/{}/acceptance", self.id);
+        self.platform.post(&path, Some(&self.buyer), Value::Null).await
+    }
+
     async fn given(&self) -> Given {
         let download = self.platform.request(Method::GET, &self.master(), Some(&self.buyer));
         let download = download.send().await.unwrap().status().as_u16();
@@ -59,7 +65,12 @@ async fn a_master_is_given_out_once_its_price_was_taken() {
             return true;
         }
         assert_eq!((&order["masterUrl"], download), (&Value::Null, 404), "{order}");
-        was_held_back.set(was_held_back.get() || order["status"] == "DELIVERED");
+        if order["status"] == "DELIVERED" {
+            was_held_back.set(true);
+            let (status, answer) = bought.accept().await;
+            let is_paid = async || bought.given().await.order["payment"] == "CAPTURED";
+            assert!(status == 409 || is_paid().await, "{status} {answer}");
+        }
         false
     })
     .await;
@@ -68,6 +79,7 @@ async fn a_master_is_given_out_once_its_price_was_taken() {
     assert_eq!((&order["masterUrl"], download), (&json!(bought.master()), 200));
     let master = platform.request(Method::GET, &bought.master(), Some(&bought.buyer));
     assert_eq!(master.send().await.unwrap().bytes().await.unwrap(), tone());
+    assert_eq!(bought.accept().await.0, 200);
     platform.stop().await;
 }
 

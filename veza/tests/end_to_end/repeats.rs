@@ -2,12 +2,13 @@
 //! and nobody gets at what is another's by it.
 
 use std::fs;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::acts::{list, publish, sign_up};
-use crate::platform::Platform;
+use crate::platform::{Platform, eventually};
 
 const REUSED: &str = "urn:veza:problem:idempotency-key-reused";
 
@@ -130,6 +131,40 @@ async fn a_key_keeps_no_second_licence() {
     assert_eq!(keyed(&platform, "K", orders.clone(), Some(&otis), &order(&one)).await, first);
     let bought = keyed(&platform, "K", orders, Some(&etta), &order(&other)).await;
     assert_eq!(bought.0, 201, "the licence is kept for nobody: {}", bought.1);
+    platform.stop().await;
+}
+
+/// Given orders whose requests are broken off at any moment, the saga of each may be the first to
+/// place it: then whoever asks again is answered alike, however far the order has gone on.
+#[tokio::test]
+async fn an_order_that_was_broken_off_is_answered_alike() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let otis = sign_up(&platform, "otis", "listener").await;
+    let listing = list(&platform, &nina, &publish(&platform, &nina).await, "instant").await;
+    let order = json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
+    let orders = (Method::POST, "/api/v1/orders");
+    let mut first = Vec::new();
+    for number in 0..40 {
+        let key = format!("K{number}");
+        let request = keyed(&platform, &key, orders.clone(), Some(&otis), &order);
+        // Longer and longer: some before the reservation, some behind the order.
+        let _ = tokio::time::timeout(Duration::from_micros(number * 400), request).await;
+        let answer = keyed(&platform, &key, orders.clone(), Some(&otis), &order).await;
+        assert_eq!(answer.0, 201, "{}", answer.1);
+        first.push((key, answer));
+    }
+    let query = json!({ "query": "{ me { orders(first: 50) { nodes { status } } } }" });
+    eventually("the orders are delivered", async || {
+        let (_, found) = platform.post("/graphql", Some(&otis), query.clone()).await;
+        let found = found["data"]["me"]["orders"]["nodes"].as_array().cloned().unwrap_or_default();
+        found.len() == 40 && found.iter().all(|order| order["status"] != "PLACED")
+    })
+    .await;
+    for (key, answer) in first {
+        let again = keyed(&platform, &key, orders.clone(), Some(&otis), &order).await;
+        assert_eq!(again, answer, "{key}");
+    }
     platform.stop().await;
 }
 
