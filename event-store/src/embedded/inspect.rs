@@ -111,7 +111,7 @@ pub struct InspectedHeader {
 /// # Errors
 /// When the folder can't be read. What is damaged is no error, but told; so is what is locked.
 pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspected, StoreError> {
-    let keys = SegmentKeys::new(keys, false);
+    let keys = SegmentKeys::to_read(keys);
     let names = disk.list()?;
     let clean = CleanMark::read(disk)?;
     let firsts = segment_files(disk)?;
