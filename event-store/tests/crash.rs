@@ -129,7 +129,7 @@ async fn a_damaged_frame_before_a_whole_one_is_refused() {
 
 #[tokio::test]
 async fn power_cuts_lose_nothing_that_was_acknowledged() {
-    for seed in seeds("power_cuts_lose_nothing_that_was_acknowledged", 200) {
+    for seed in seeds("power_cuts_lose_nothing_that_was_acknowledged", 200, 10_000) {
         let mut dice = Dice::new(seed);
         let mut disk = new_disk(seed % 2 == 1).await;
         let mut acknowledged = 0;
