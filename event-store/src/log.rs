@@ -50,6 +50,7 @@ pub(crate) use recovery::{
     recover_sealed, scan_whole, scan_written, segment_files, segments_on, try_scan_whole,
 };
 pub(crate) use rewrite::{Rewrite, discard_segment, replace_segment};
+pub(crate) use scrub_file::ScrubFile;
 pub(crate) use segment::{RecordPlace, Segment, index_name, is_unborn, segment_name};
 pub(crate) use segment_keys::SegmentKeys;
 pub(crate) use unfinished::{is_unfinished, remove_unfinished, unfinished};
