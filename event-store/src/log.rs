@@ -10,6 +10,7 @@ mod clock;
 mod codec;
 mod data_key;
 mod disk;
+mod entropy;
 mod findings;
 mod folder;
 mod frame;
@@ -28,6 +29,7 @@ mod unfinished;
 pub use chain::{AuditHead, ChainEnd, NoAuditHead};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, FileId, FileStamp};
+pub use entropy::{Entropy, SimEntropy, SystemEntropy};
 pub use findings::Rot;
 pub use folder::Folder;
 pub(crate) use folder::{FOLDER_MODE, make_folder};
@@ -37,6 +39,7 @@ pub use simulated::{Fault, SimDisk};
 
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
+pub(crate) use entropy::new_id;
 pub(crate) use findings::Findings;
 pub(crate) use frame::{FrameBuilder, Kinds, kind_hash};
 pub(crate) use key_file::KeyOf;
@@ -47,6 +50,7 @@ pub(crate) use recovery::{
     recover_sealed, scan_whole, scan_written, segment_files, segments_on, try_scan_whole,
 };
 pub(crate) use rewrite::{Rewrite, discard_segment, replace_segment};
+pub(crate) use scrub_file::ScrubFile;
 pub(crate) use segment::{RecordPlace, Segment, index_name, is_unborn, segment_name};
 pub(crate) use segment_keys::SegmentKeys;
 pub(crate) use unfinished::{is_unfinished, remove_unfinished, unfinished};

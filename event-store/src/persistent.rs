@@ -67,6 +67,7 @@ mod streams;
 
 pub use consumer::{Acknowledger, Consumer, Delivered, Deliveries};
 pub use error::PersistentError;
+pub(crate) use group::group_of_checkpoints;
 pub use group::{EventSource, GroupId, Place};
 pub use info::{ConsumerInfo, GroupInfo, Measurement, Status};
 pub use message::Message;

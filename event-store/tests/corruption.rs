@@ -175,6 +175,21 @@ async fn every_changed_byte_is_found_by_verifying(encrypted: bool) {
     assert_eq!((verified.events, verified.indexes_mended), (all.len() as u64, 0));
 }
 
+/// Given an index that a reader found damaged, when the log is verified, then its file is as it
+/// was.
+#[tokio::test]
+async fn an_index_that_a_reader_found_damaged_is_mended_by_verifying() {
+    let (disk, all) = small_store(false).await;
+    let name = "00000000000000000001.idx";
+    let whole = disk.contents(name).unwrap();
+    let store = open(&disk).await.unwrap();
+    disk.put_into(name, &changed(&whole, 0));
+    assert_eq!(everything(&store).await.unwrap(), all);
+    assert!(disk.contents(name).unwrap() != whole, "a read mends nothing on the disk");
+    assert_eq!(store.verify(None).await.unwrap().indexes_mended, 1);
+    assert!(disk.contents(name).unwrap() == whole);
+}
+
 #[tokio::test]
 async fn a_changed_byte_in_the_middle_of_a_log_closed_in_peace_is_told_as_damage() {
     let (disk, _) = small_store(true).await;

@@ -8,10 +8,17 @@ mod dice;
 mod encrypted;
 #[path = "given/events.rs"]
 mod given;
+#[path = "given/scavenging.rs"]
+mod scavenging;
 #[path = "given/seeds.rs"]
 mod seeds;
 #[path = "given/simulated.rs"]
 mod simulated;
+
+mod crash {
+    //! Failures of any kind.
+    mod failing_calls;
+}
 
 use cuts::{SEEDS, cut};
 use dice::Dice;
@@ -19,7 +26,7 @@ use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
-    MultiAppendError, RecordedEvent, StoreError,
+    MultiAppendError, NewEvent, RecordedEvent, StoreError,
 };
 use given::{event, everything, stream};
 use seeds::seeds;
@@ -35,6 +42,31 @@ async fn append(store: &EmbeddedStore, name: &str, numbers: &[u64]) -> Result<()
 /// A disk with an empty store, in plain and encrypted.
 async fn new_disks() -> [SimDisk; 2] {
     [new_disk(false).await, new_disk(true).await]
+}
+
+/// Whether it is that event, with all its bytes.
+fn is_event(recorded: &RecordedEvent, number: u64) -> bool {
+    let NewEvent { id, event_type, content_type, data, metadata } = event(number);
+    recorded.id == id
+        && recorded.event_type == event_type
+        && recorded.content_type == content_type
+        && recorded.data == data
+        && recorded.metadata == metadata
+}
+
+/// That the store has these events, with all their bytes, in this order, and no others.
+async fn has(store: &EmbeddedStore, numbers: impl IntoIterator<Item = u64>, when: &str) {
+    are(&everything(store).await.unwrap(), numbers, when);
+}
+
+/// That these are those events, with all their bytes and in this order.
+fn are(held: &[RecordedEvent], numbers: impl IntoIterator<Item = u64>, when: &str) {
+    let told: Vec<u64> = numbers.into_iter().collect();
+    let ids: Vec<u128> = held.iter().map(|event| event.id.0.as_u128() - 1).collect();
+    assert_eq!(ids, told.iter().map(|&number| number.into()).collect::<Vec<u128>>(), "{when}");
+    for (held, number) in held.iter().zip(told) {
+        assert!(is_event(held, number), "{when}: {held:?} is not the event {number}");
+    }
 }
 
 /// The first segment without the room behind its last frame, which is zeros.
@@ -73,11 +105,11 @@ async fn tails_are_cut((disk, second): (SimDisk, usize)) {
         let left = written(&torn).len();
         let store = open(&torn).await.unwrap();
         assert_eq!(store.torn_bytes(), (left - second) as u64);
-        assert_eq!(everything(&store).await.unwrap().len(), 3, "at {length}");
+        has(&store, 0..3, &format!("at {length}")).await;
         append(&store, "track-3", &[9]).await.unwrap();
         drop(store);
         let store = open(&torn).await.unwrap();
-        assert_eq!(everything(&store).await.unwrap().len(), 4, "at {length}, again");
+        has(&store, [0, 1, 2, 9], &format!("at {length}, again")).await;
     }
 }
 
@@ -97,7 +129,7 @@ async fn a_damaged_frame_before_a_whole_one_is_refused() {
 
 #[tokio::test]
 async fn power_cuts_lose_nothing_that_was_acknowledged() {
-    for seed in seeds("power_cuts_lose_nothing_that_was_acknowledged", 200) {
+    for seed in seeds("power_cuts_lose_nothing_that_was_acknowledged", 200, 10_000) {
         let mut dice = Dice::new(seed);
         let mut disk = new_disk(seed % 2 == 1).await;
         let mut acknowledged = 0;
@@ -105,10 +137,8 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
             let store = open(&disk).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
             let held = everything(&store).await.unwrap();
             assert!(held.len() as u64 >= acknowledged, "seed {seed} lost events");
-            for (number, event) in held.iter().enumerate() {
-                assert_eq!(event.id, given::event(number as u64).id, "seed {seed}");
-            }
             let mut number = held.len() as u64;
+            are(&held, 0..number, &format!("seed {seed}"));
             for _ in 0..6 {
                 append(&store, "track-1", &[number, number + 1]).await.unwrap();
                 number += 2;
@@ -120,7 +150,10 @@ async fn power_cuts_lose_nothing_that_was_acknowledged() {
             disk = disk.cut_power(|| dice.below(2) == 0);
         }
         let store = open(&disk).await.unwrap();
-        assert_eq!(everything(&store).await.unwrap().len() as u64 % 2, 0, "seed {seed}: half");
+        let held = everything(&store).await.unwrap();
+        let kept = held.len() as u64;
+        assert!(kept >= acknowledged && kept.is_multiple_of(2), "seed {seed}: {kept} are kept");
+        are(&held, 0..kept, &format!("seed {seed}"));
     }
 }
 
@@ -141,7 +174,7 @@ async fn what_is_shown_survives(disk: SimDisk) {
     drop(store);
     let store = open(&disk).await.unwrap();
     let shown = everything(&store).await.unwrap();
-    assert_eq!(shown.len(), 3, "it was written, and the machine went on");
+    are(&shown, 0..3, "it was written, and the machine went on");
     let after = disk.cut_power(|| false);
     drop(store);
     assert_eq!(everything(&open(&after).await.unwrap()).await.unwrap(), shown);
@@ -175,6 +208,7 @@ async fn no_step_loses_what_was_acknowledged(disk: SimDisk) {
             let store = open(&disk.cut_power(|| survives)).await.unwrap();
             let held = everything(&store).await.unwrap();
             assert!(held.len() >= acknowledged, "step {step} lost events");
+            are(&held, 0..held.len() as u64, &format!("step {step}"));
             let mut by_stream = Vec::new();
             for name in ["track-1", "track-2"] {
                 by_stream.extend(all_of(&store, name).await.unwrap_or_default());
@@ -200,9 +234,9 @@ async fn append_to_several(store: &EmbeddedStore, first: u64) -> Result<(), Mult
 }
 
 /// The numbered events of these, without those of metadata.
-fn numbered(held: &[RecordedEvent]) -> Vec<event_store::EventId> {
-    let numbered = held.iter().filter(|event| event.event_type.as_str() == "Numbered");
-    numbered.map(|event| event.id).collect()
+fn numbered(mut held: Vec<RecordedEvent>) -> Vec<RecordedEvent> {
+    held.retain(|event| event.event_type.as_str() == "Numbered");
+    held
 }
 
 /// Given appends to several streams over many segments, when the power is cut after any single
@@ -227,13 +261,13 @@ async fn an_append_to_several_streams_is_whole_or_gone_after_any_step() {
         for seed in 0..SEEDS {
             let after = cut(&disk, step, seed);
             let store = open(&after).await.unwrap();
-            let mut held = numbered(&everything(&store).await.unwrap());
-            let last = held.last().copied();
-            held.retain(|&id| several(id));
+            let mut held = numbered(everything(&store).await.unwrap());
+            let last = held.last().map(|event| event.id);
+            held.retain(|event| several(event.id));
             let whole = held.len() as u64;
             assert_eq!(whole % SEVERAL, 0, "step {step} kept {whole} events");
             assert!(whole >= acknowledged * SEVERAL, "step {step} lost events");
-            assert_eq!(held, (0..whole).map(|number| event(number).id).collect::<Vec<_>>());
+            are(&held, 0..whole, &format!("step {step}"));
             if last.is_some_and(several) {
                 let opened = all_of(&store, "user-1").await.unwrap();
                 assert_eq!(opened.len(), 1, "step {step}");
@@ -259,9 +293,12 @@ async fn a_failed_append_to_several_streams_is_not_seen() {
             assert_eq!(everything(&store).await.unwrap().len(), 2, "{fault:?}");
             let mut dice = Dice::new(seed);
             let store = open(&disk.cut_power(|| dice.below(2) == 0)).await.unwrap();
-            let held = everything(&store).await.unwrap().len() as u64;
+            let held = everything(&store).await.unwrap();
             // The stream that is opened gets an event of its metadata.
-            assert!([2, 2 + SEVERAL + 1].contains(&held), "{fault:?}, seed {seed}: {held}");
+            let count = held.len() as u64;
+            assert!([2, 2 + SEVERAL + 1].contains(&count), "{fault:?}, seed {seed}: {count}");
+            let after = [1000].into_iter().chain(if count > 2 { 0..SEVERAL } else { 0..0 });
+            are(&numbered(held), after, &format!("{fault:?}, seed {seed}"));
         }
     }
 }
@@ -277,7 +314,7 @@ async fn retries_without_a_revision_are_known_after_reopening() {
     for number in 0..40 {
         append(&store, "track-1", &[number]).await.unwrap();
     }
-    assert_eq!(everything(&store).await.unwrap().len(), 40);
+    has(&store, 0..40, "again").await;
 }
 
 #[tokio::test]
@@ -307,10 +344,9 @@ async fn failed_syncs_acknowledge_nothing(encrypted: bool) {
         }
         poisonings += u32::from(poisoned);
         let seen = all_of(&store, "track-1").await.unwrap_or_default();
-        assert_eq!(seen.len(), acknowledged.len(), "readers go on, sync {nth}");
+        are(&seen, acknowledged.clone(), &format!("readers go on, sync {nth}"));
         let store = open(&disk.cut_power(|| false)).await.unwrap();
-        let kept = everything(&store).await.unwrap();
-        assert_eq!(kept.len(), acknowledged.len(), "sync {nth}");
+        has(&store, acknowledged, &format!("sync {nth}")).await;
     }
     assert!(poisonings > 15, "most syncs are those of commits, not {poisonings}");
 }
@@ -327,7 +363,7 @@ async fn a_failed_write_poisons_too() {
     }
     let store = open(&disk.cut_power(|| true)).await.unwrap();
     assert!(store.torn_bytes() > 0, "half of the frame had been written");
-    assert_eq!(everything(&store).await.unwrap().len(), 1);
+    has(&store, [0], "after the half").await;
 }
 
 #[tokio::test]
@@ -352,7 +388,7 @@ async fn a_full_disk_refuses_and_goes_on(encrypted: bool) {
         };
         let full = AppendError::Store(StoreError::StorageFull);
         assert_eq!(error.to_string(), full.to_string(), "room {room}");
-        assert_eq!(everything(&store).await.unwrap().len() as u64, number);
+        has(&store, 0..number, &format!("room {room}")).await;
         let cut = open(&disk.copy()).await.unwrap();
         assert_eq!(cut.torn_bytes(), 0, "room {room}: what was written in vain is cut off at once");
         disk.set_capacity_bytes(None);
@@ -362,7 +398,7 @@ async fn a_full_disk_refuses_and_goes_on(encrypted: bool) {
         }
         let store = open(&disk.cut_power(|| false)).await.unwrap();
         let kept = everything(&store).await.unwrap();
-        assert_eq!(kept.len() as u64, number, "room {room}");
+        are(&kept, 0..number, &format!("room {room}"));
         assert_eq!(all_of(&store, "track-1").await.unwrap(), kept);
     }
 }

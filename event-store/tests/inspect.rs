@@ -20,12 +20,13 @@ use encrypted::new_disk;
 use event_store::inspect::{IndexState, Inspected, InspectedSegment, RecoveryStep, inspect};
 use event_store::log::{Disk, Folder, SimDisk};
 use event_store::{
-    EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Position, StreamMetadata,
-    WrappingKeys,
+    EmbeddedOptions, EmbeddedStore, EventId, EventStore, ExpectedRevision, Position, ScrubOptions,
+    StreamMetadata, WrappingKeys,
 };
 use given::{event, everything, stream};
 use indexed::until_indexed;
 use simulated::{all_of, keys, open};
+use uuid::Uuid;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,6 +108,60 @@ async fn what_was_reclaimed_is_counted_apart() {
     assert_eq!(found.statistics.events, everything(&store).await.unwrap().len() as u64);
     assert!(found.is_good() && found.head == Some(store.audit_head()));
     assert_eq!(all_of(&store, "track-1").await.unwrap().len(), 1);
+}
+
+/// Given a group with a checkpoint, a pass of scavenging and a scrub that were stopped half-way,
+/// and a segment that has rotted, then all of it is told, without a store.
+#[tokio::test]
+async fn how_far_groups_scavenging_and_scrubs_are_is_told() {
+    let (disk, store) = thirty_events().await;
+    let found = looked_at(&disk);
+    assert!(found.checkpoints.is_empty() && found.scavenge.is_none() && found.scrub.is_none());
+    let checkpoints = "$persistentsubscription-track-1::workers-checkpoint";
+    for place in ["3", "7"] {
+        let mut kept = event(1000);
+        (kept.id, kept.data) = (EventId(Uuid::new_v4()), format!("\"{place}\"").into());
+        store.append(&stream(checkpoints), ExpectedRevision::Any, vec![kept]).await.unwrap();
+    }
+    let scrubbed = store.scrub(ScrubOptions::default().bytes_per_second(u64::MAX)).await.unwrap();
+    let found = looked_at(&disk);
+    let [checkpoint] = &found.checkpoints[..] else { panic!("{:?}", found.checkpoints) };
+    assert_eq!((checkpoint.group.as_str(), checkpoint.place.as_str()), ("track-1::workers", "7"));
+    let scrub = found.scrub.unwrap();
+    assert_eq!((scrub.at, scrub.next), (store.last_scrub(), None));
+    assert_eq!(scrub.segments_done as u64, scrubbed.segments);
+    assert_eq!(scrub.damaged, []);
+
+    // Half-way: what a store that is killed leaves.
+    let second = found.segments[1].first;
+    let half = |magic: &[u8; 8], numbers: [u64; 2]| {
+        let mut bytes = magic.to_vec();
+        numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes()));
+        bytes.extend([0; 4]);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend(crc.to_le_bytes());
+        bytes
+    };
+    disk.put("SCAVENGE", half(b"VEZASCV\0", [5_000_000, second.get()]));
+    disk.put("SCRUB", half(b"VEZASCR\0", [7_000_000, second.get()]));
+    let found = looked_at(&disk);
+    let scavenge = found.scavenge.unwrap();
+    assert_eq!((scavenge.began.timestamp(), scavenge.next), (5, second));
+    assert_eq!(scavenge.segments_done, 1);
+    let scrub = found.scrub.unwrap();
+    assert_eq!((scrub.at.unwrap().timestamp(), scrub.next), (7, Some(second)));
+    assert_eq!(scrub.segments_done, 1);
+
+    store.delete_stream(&stream(checkpoints), ExpectedRevision::Any).await.unwrap();
+    assert_eq!(looked_at(&disk).checkpoints, [], "the group is gone");
+
+    let mut rotten = disk.contents(&found.segments[0].name).unwrap();
+    rotten[300] ^= 1;
+    disk.put_into(&found.segments[0].name, &rotten);
+    store.scrub(ScrubOptions::default().bytes_per_second(u64::MAX)).await.unwrap();
+    let damaged = looked_at(&disk).scrub.unwrap().damaged;
+    assert_eq!(damaged, store.rot());
+    assert_eq!(damaged[0].segment, Position::new(1));
 }
 
 #[tokio::test]

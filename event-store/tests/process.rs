@@ -81,7 +81,8 @@ async fn what_a_killed_process_acknowledged_is_there() {
     let mut folder = TempDir::new().unwrap();
     let mut acknowledged: HashSet<EventId> = HashSet::new();
     let mut all = 0;
-    for (round, seed) in seeds("what_a_killed_process_acknowledged_is_there", 100).enumerate() {
+    for (round, seed) in seeds("what_a_killed_process_acknowledged_is_there", 100, 2000).enumerate()
+    {
         if round % ROUNDS_A_FOLDER == 0 {
             all += acknowledged.len();
             acknowledged.clear();

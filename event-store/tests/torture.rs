@@ -9,12 +9,17 @@ mod given;
 mod seeds;
 #[path = "given/simulated.rs"]
 mod simulated;
+#[path = "given/watched.rs"]
+mod watched;
 
 mod torture {
     //! One file a torment.
+    mod consumers;
     mod faults;
     mod flips;
+    mod followers;
     mod fuzz;
+    mod handover;
     mod history;
     mod linear;
     mod mounts;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use event_store::WrappingKeys;
 use event_store::inspect::{
-    IndexState, Inspected, InspectedSegment, Largest, RecoveryStep, inspect as look,
+    IndexState, Inspected, InspectedCheckpoint, InspectedScavenge, InspectedScrub,
+    InspectedSegment, Largest, RecoveryStep, inspect as look,
 };
-use event_store::log::{Disk as _, Folder};
+use event_store::log::{Disk as _, Folder, Rot};
 use serde_json::{Value, json};
 
 use crate::command::{ReplayError, Verdict};
@@ -145,6 +146,21 @@ fn document(found: &Inspected) -> Value {
         "largest_categories": statistics.largest_categories.iter().map(share).collect::<Vec<_>>(),
         "clean": clean,
         "chain": found.head.map(|head| head.to_string()),
+        "checkpoints": found.checkpoints.iter().map(checkpoint_document).collect::<Vec<_>>(),
+        "scavenge": found.scavenge.map(|scavenge| json!({
+            "began": time(scavenge.began),
+            "next": scavenge.next.to_string(),
+            "segments_done": scavenge.segments_done,
+            "segments": sealed(found),
+        })),
+        "scrub": found.scrub.as_ref().map(|scrub| json!({
+            "at": scrub.at.map(time),
+            "ended": scrub.at.is_some() && scrub.next.is_none(),
+            "next": scrub.next.map(|next| next.to_string()),
+            "segments_done": scrub.segments_done,
+            "segments": sealed(found),
+            "damaged": scrub.damaged.iter().map(rot_document).collect::<Vec<_>>(),
+        })),
         "recovery": found.recovery.iter().map(RecoveryStep::to_string).collect::<Vec<_>>(),
     })
 }
@@ -185,12 +201,56 @@ fn lines(found: &Inspected) -> Vec<String> {
         let closed =
             if found.clean.is_some() { "was closed" } else { "is open, or was not closed" };
         lines.push(format!("its store {closed} in peace"));
+        lines.extend(progress_lines(found));
     }
     if found.recovery.is_empty() {
         lines.push("opening it has nothing to mend".to_owned());
     }
     lines.extend(found.recovery.iter().map(|step| format!("opening it would {step}")));
     lines
+}
+
+/// How far those are who work on the log, and what they found.
+fn progress_lines(found: &Inspected) -> Vec<String> {
+    let all = sealed(found);
+    let mut lines: Vec<String> = found
+        .checkpoints
+        .iter()
+        .map(|InspectedCheckpoint { group, place, at }| {
+            format!("the group {group} has its checkpoint at {place}, kept {}", time(*at))
+        })
+        .collect();
+    lines.extend(found.scavenge.map(|InspectedScavenge { began, segments_done, .. }| {
+        let began = time(began);
+        format!("a scavenge that began {began} has done {segments_done} of {all} sealed segments")
+    }));
+    let scrub = found.scrub.as_ref();
+    lines.push(match scrub.and_then(|scrub| scrub.at.map(|at| (scrub, time(at)))) {
+        None => "no scrub is known".to_owned(),
+        Some((InspectedScrub { next: None, .. }, at)) => format!("the last scrub ended {at}"),
+        Some((InspectedScrub { segments_done, .. }, at)) => {
+            format!("a scrub has read {segments_done} of {all} sealed segments until {at}")
+        }
+    });
+    let damaged = scrub.map_or(&[][..], |scrub| &scrub.damaged);
+    lines.extend(damaged.iter().map(|Rot { segment, what }| {
+        format!("the segment that begins at position {segment} was found damaged: {what}")
+    }));
+    lines
+}
+
+/// How many segments are sealed.
+fn sealed(found: &Inspected) -> usize {
+    found.segments.iter().filter(|segment| segment.sealed).count()
+}
+
+fn checkpoint_document(checkpoint: &InspectedCheckpoint) -> Value {
+    let InspectedCheckpoint { group, place, at } = checkpoint;
+    json!({ "group": group, "place": place, "at": time(*at) })
+}
+
+fn rot_document(rot: &Rot) -> Value {
+    json!({ "first": rot.segment.to_string(), "what": &*rot.what })
 }
 
 /// Of how many segments the records can't be read.

@@ -163,6 +163,7 @@ mod tests {
     use crate::embedded::recent::RecentIds;
     use crate::embedded::staging::tests::{catalog, event, id};
     use crate::index::TOMBSTONE_REVISION;
+    use crate::log::SystemEntropy;
     use crate::stream::TRUNCATE_ALL;
 
     /// A stream with the events 0, 1 and 2, or with none; with this `$tb`; tombstoned or not.
@@ -173,7 +174,7 @@ mod tests {
         check: impl Fn(Decision<'_>),
     ) {
         let (catalog, recent) = (catalog(), RecentIds::new(16));
-        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let mut staging = Staging::new(&catalog, &recent, &SystemEntropy, DateTime::UNIX_EPOCH);
         let stream = StreamName::new("track-1").unwrap();
         for number in 0..events {
             staging.add(&stream, number, event(number.into(), "{}".to_owned()));

@@ -4,6 +4,7 @@
 //! then what is told of its last segment is that of a moment.
 
 mod counting;
+mod progress;
 mod recovery;
 
 use std::sync::Arc;
@@ -20,9 +21,11 @@ use crate::log::{
 };
 use crate::position::Position;
 use counting::Counting;
+use progress::Checkpoints;
 
 pub use crate::index::IndexState;
 pub use counting::{Largest, Statistics};
+pub use progress::{InspectedCheckpoint, InspectedScavenge, InspectedScrub};
 pub use recovery::RecoveryStep;
 
 /// What there is to be seen of a data folder.
@@ -36,6 +39,13 @@ pub struct Inspected {
     pub statistics: Statistics,
     /// The hash chain up to the last event; `None` where a segment is damaged or locked.
     pub head: Option<AuditHead>,
+    /// How far groups of consumers are that keep their checkpoints in the log, by name.
+    pub checkpoints: Vec<InspectedCheckpoint>,
+    /// A pass of scavenging that is under way, or was stopped.
+    pub scavenge: Option<InspectedScavenge>,
+    /// How far a scrub is, or when the last one ended, and what is known to be damaged; `None`
+    /// where nothing was ever kept of it.
+    pub scrub: Option<InspectedScrub>,
     /// What the next opening would do, in this order; a refusal is the last.
     pub recovery: Vec<RecoveryStep>,
 }
@@ -113,12 +123,13 @@ pub struct InspectedHeader {
 /// # Errors
 /// When the folder can't be read. What is damaged is no error, but told; so is what is locked.
 pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspected, StoreError> {
-    let keys = SegmentKeys::new(keys, false);
+    let keys = SegmentKeys::to_read(keys);
     let names = disk.list()?;
     let clean = CleanMark::read(disk)?;
     let firsts = segment_files(disk)?;
     let (chain, next) = (Some(ChainEnd::START), Some(1));
-    let mut walk = Walk { counting: Counting::default(), chain, next };
+    let (counting, checkpoints) = (Counting::default(), Checkpoints::default());
+    let mut walk = Walk { counting, checkpoints, chain, next };
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, &first) in firsts.iter().enumerate() {
         let place = Place { first, sealed: number + 1 < firsts.len(), clean };
@@ -129,7 +140,16 @@ pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspe
     let recovery = recovery::steps(&names, bad_manifest(disk)?, &segments, clean);
     let clean =
         clean.map(|mark| CleanEnd { segment: Position::new(mark.segment), length: mark.length });
-    Ok(Inspected { segments, clean, statistics: walk.counting.done(), head, recovery })
+    Ok(Inspected {
+        clean,
+        statistics: walk.counting.done(),
+        head,
+        checkpoints: walk.checkpoints.done(),
+        scavenge: progress::scavenge(disk, &segments)?,
+        scrub: progress::scrub(disk, &segments)?,
+        recovery,
+        segments,
+    })
 }
 
 /// What is wrong with the manifest, where there is one.
@@ -152,6 +172,7 @@ struct Place {
 /// The way through the segments.
 struct Walk {
     counting: Counting,
+    checkpoints: Checkpoints,
     /// The end of the chain, as long as nothing was damaged.
     chain: Option<ChainEnd>,
     /// Where the next segment begins, unless damage in the one before hides it.
@@ -273,6 +294,7 @@ impl Walk {
                 broken = chain.and_then(|chain| segment.check_chain_at(&record, chain).err());
             }
             self.counting.add(&record);
+            self.checkpoints.add(&record);
         });
         (told.recorded, self.chain) = (recorded, chain);
         let found = found?;

@@ -19,8 +19,9 @@ use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
-    ChainEnd, CleanMark, Clock, Disk, FOLDER_MODE, Findings, Folder, KeyError, NewSegment, Segment,
-    SegmentKeys, SystemClock, make_folder, recover_active, remove_unfinished, segments_on,
+    ChainEnd, CleanMark, Clock, Disk, Entropy, FOLDER_MODE, Findings, Folder, KeyError, NewSegment,
+    Segment, SegmentKeys, SystemClock, SystemEntropy, make_folder, recover_active,
+    remove_unfinished, segments_on,
 };
 
 /// An opening that takes long, for it makes indexes again, tells so often how far it has come.
@@ -31,6 +32,7 @@ const TELL_AFTER: Duration = Duration::from_secs(2);
 pub struct EmbeddedOptions {
     place: Place,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     segment_bytes: u64,
     keys: Option<Arc<WrappingKeys>>,
     encrypts: bool,
@@ -121,14 +123,21 @@ impl EmbeddedOptions {
     }
 
     fn at(place: Place) -> Self {
-        let (clock, segment_bytes) = (Arc::new(SystemClock), SEGMENT_BYTES);
-        Self { place, clock, segment_bytes, keys: None, encrypts: false }
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let (segment_bytes, keys) = (SEGMENT_BYTES, None);
+        Self { place, clock, entropy, segment_bytes, keys, encrypts: false }
     }
 
     /// The same, with another clock.
     #[must_use]
     pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same, with other salts, keys, nonces and ids: for tests that are to be repeated.
+    #[must_use]
+    pub fn entropy(self, entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, ..self }
     }
 
     /// The same, with segments of about this many bytes.
@@ -176,7 +185,7 @@ impl EmbeddedOptions {
         if let Some(unfit) = Unfit::of(&disk.list().map_err(StoreError::from)?) {
             return Err(OpenError::Unfit(unfit));
         }
-        let keys = SegmentKeys::new(self.keys, self.encrypts);
+        let keys = SegmentKeys::new(self.keys, self.encrypts, Arc::clone(&self.entropy));
         let Recovered { catalog, recent, torn_bytes, must_roll } =
             recover(&*disk, &*self.clock, &keys)?;
         let findings = Findings::read(Arc::clone(&disk)).map_err(StoreError::from)?;

@@ -5,7 +5,6 @@ use std::iter;
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use uuid::Uuid;
 
 use super::decide::{Decision, Verdict};
 use super::staging::{Found, Staging};
@@ -246,7 +245,7 @@ fn delete(
     expected: ExpectedRevision,
 ) -> Result<Appended, AppendError> {
     let decision = Decision::about(staging, stream)?;
-    judge(&decision, stream, expected, &[EventId(Uuid::new_v4())])?;
+    judge(&decision, stream, expected, &[staging.new_id()])?;
     if !decision.exists() {
         return Err(wrong(&decision, stream, expected));
     }
@@ -262,8 +261,9 @@ fn tombstone(
     expected: ExpectedRevision,
 ) -> Result<Appended, AppendError> {
     let decision = Decision::about(staging, stream)?;
-    judge(&decision, stream, expected, &[EventId(Uuid::new_v4())])?;
-    let event = system_event("$streamDeleted", Bytes::new(), ContentType::Binary);
+    judge(&decision, stream, expected, &[staging.new_id()])?;
+    let id = staging.new_id();
+    let event = system_event(id, "$streamDeleted", Bytes::new(), ContentType::Binary);
     Ok(staging.add(stream, TOMBSTONE_REVISION, event).into())
 }
 
@@ -284,22 +284,22 @@ fn add_metadata(
 ) -> Result<Found, StoreError> {
     let holder = stream.metadata_stream();
     let revision = staging.tail(&holder)?.last.map_or(0, |last| last + 1);
-    let event = system_event("$metadata", data, ContentType::Json);
+    let event = system_event(staging.new_id(), "$metadata", data, ContentType::Json);
     Ok(staging.add(&holder, revision, event))
 }
 
 /// The event that sets the metadata of a stream.
-pub(crate) fn metadata_event(metadata: &StreamMetadata) -> NewEvent {
-    system_event("$metadata", metadata_json(metadata), ContentType::Json)
+pub(crate) fn metadata_event(id: EventId, metadata: &StreamMetadata) -> NewEvent {
+    system_event(id, "$metadata", metadata_json(metadata), ContentType::Json)
 }
 
 fn metadata_json(metadata: &StreamMetadata) -> Bytes {
     serde_json::to_vec(metadata).expect("maps with text keys are always JSON").into()
 }
 
-fn system_event(event_type: &str, data: Bytes, content_type: ContentType) -> NewEvent {
+fn system_event(id: EventId, event_type: &str, data: Bytes, content_type: ContentType) -> NewEvent {
     NewEvent {
-        id: EventId(Uuid::new_v4()),
+        id,
         event_type: EventType::new(event_type).expect("the names of system events are short"),
         content_type,
         data,

@@ -18,6 +18,8 @@ use super::store::EmbeddedStore;
 use crate::error::StoreError;
 use crate::limits::{SCAVENGE_BYTES_PER_SECOND, SCAVENGE_PERCENT};
 
+pub(super) use mark::ScavengeMark;
+
 pub(super) use running::Scavenger;
 
 /// How to scavenge.

@@ -9,7 +9,7 @@ use super::window::{metadata_at, parse};
 use crate::error::StoreError;
 use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::index::{Catalog, TOMBSTONE_REVISION, Tail, stream_hash};
-use crate::log::FrameBuilder;
+use crate::log::{Entropy, FrameBuilder, new_id};
 use crate::port::Appended;
 use crate::position::Position;
 use crate::stream::{Revision, StreamMetadata, StreamName};
@@ -40,6 +40,7 @@ impl From<Found> for Appended {
 pub(crate) struct Staging<'a> {
     catalog: &'a Catalog,
     recent: &'a RecentIds,
+    entropy: &'a dyn Entropy,
     recorded_at: DateTime<Utc>,
     head: u64,
     events: Vec<RecordedEvent>,
@@ -54,11 +55,13 @@ impl<'a> Staging<'a> {
     pub(crate) fn new(
         catalog: &'a Catalog,
         recent: &'a RecentIds,
+        entropy: &'a dyn Entropy,
         recorded_at: DateTime<Utc>,
     ) -> Self {
         Self {
             catalog,
             recent,
+            entropy,
             recorded_at,
             head: catalog.head(),
             events: Vec::new(),
@@ -66,6 +69,11 @@ impl<'a> Staging<'a> {
             by_stream: HashMap::new(),
             by_id: HashMap::new(),
         }
+    }
+
+    /// An id that no event has.
+    pub(crate) fn new_id(&self) -> EventId {
+        EventId(new_id(self.entropy))
     }
 
     /// The size of what is staged, in bytes.
@@ -201,11 +209,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::event::{ContentType, EventType};
     use crate::index::MemoryIndex;
-    use crate::log::{ChainEnd, NewSegment, SegmentKeys, SimDisk};
+    use crate::log::{ChainEnd, NewSegment, SegmentKeys, SimDisk, SystemEntropy};
 
     /// The catalog of an empty log.
     pub(crate) fn catalog() -> Catalog {
-        let (disk, chain, keys) = (SimDisk::new(), ChainEnd::START, SegmentKeys::default());
+        let (disk, chain, keys) = (SimDisk::new(), ChainEnd::START, SegmentKeys::to_read(None));
         let segment = NewSegment::open(&disk, 1, &keys).unwrap();
         let segment = segment.create(&disk, &keys, chain, DateTime::UNIX_EPOCH).unwrap();
         let length = segment.length().unwrap();
@@ -229,7 +237,7 @@ pub(crate) mod tests {
     #[test]
     fn what_fails_half_way_leaves_nothing_staged() {
         let (catalog, recent) = (catalog(), RecentIds::new(16));
-        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let mut staging = Staging::new(&catalog, &recent, &SystemEntropy, DateTime::UNIX_EPOCH);
         let (one, other) = (StreamName::new("track-1").unwrap(), StreamName::new("a").unwrap());
         staging.add(&one, 0, event(0, "{}".to_owned()));
         let bytes = staging.bytes();

@@ -22,12 +22,12 @@ use crate::encryption::WrappingKeys;
 use crate::error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError,
 };
-use crate::event::{NewEvent, RecordedEvent};
+use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::filter::{Filter, Matcher};
 use crate::index::Catalog;
 use crate::indexed::{Index, IndexReader, IndexSubscription, Ordinal, ReadIndex};
 use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
-use crate::log::{AuditHead, Clock, Disk, Findings, KeyError, RotatedKeys, SegmentKeys};
+use crate::log::{AuditHead, Clock, Disk, Findings, KeyError, RotatedKeys, SegmentKeys, new_id};
 use crate::multi::{MultiAppend, MultiAppended};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
@@ -362,7 +362,9 @@ impl EventStore for EmbeddedStore {
         expected: ExpectedRevision,
         metadata: StreamMetadata,
     ) -> Result<Appended, AppendError> {
-        self.append(&stream.metadata_stream(), expected, vec![metadata_event(&metadata)]).await
+        let id = EventId(new_id(self.shared.keys.entropy()));
+        let event = metadata_event(id, &metadata);
+        self.append(&stream.metadata_stream(), expected, vec![event]).await
     }
 
     async fn delete_stream(

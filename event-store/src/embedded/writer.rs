@@ -79,7 +79,8 @@ impl Writer {
         let now = shared.clock.now().timestamp_micros();
         let at_micros = shared.catalog.last_recorded_at_micros().map_or(now, |last| last.max(now));
         let recorded_at = DateTime::from_timestamp_micros(at_micros).unwrap_or_default();
-        let mut staging = Staging::new(&shared.catalog, &self.recent, recorded_at);
+        let mut staging =
+            Staging::new(&shared.catalog, &self.recent, shared.keys.entropy(), recorded_at);
         let mut answers = Vec::new();
         let mut next = Some(first);
         while let Some(request) = next {

@@ -3,6 +3,8 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
+use crate::log::Entropy;
+
 /// The size of a key, in bytes.
 pub(crate) const KEY_BYTES: usize = 32;
 /// The size of a nonce, in bytes.
@@ -46,9 +48,9 @@ impl Cipher {
     }
 }
 
-/// Random bytes that nobody can foresee.
-pub(crate) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+/// Random bytes, as a key or a nonce.
+pub(crate) fn random<const N: usize>(entropy: &dyn Entropy) -> Zeroizing<[u8; N]> {
     let mut bytes = Zeroizing::new([0; N]);
-    aws_lc_rs::rand::fill(&mut bytes[..]).expect("the operating system gives random bytes");
+    entropy.fill(&mut bytes[..]);
     bytes
 }

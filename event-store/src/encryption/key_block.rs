@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::cipher::{KEY_BYTES, KeyBytes, NONCE_BYTES, TAG_BYTES, random};
 use super::wrapping_keys::{ID_BYTES_MAX, WrappingKeys};
 use crate::error::StoreError;
-use crate::log::{DiskFile, KeyError, array_at, u32_at};
+use crate::log::{DiskFile, Entropy, KeyError, array_at, u32_at};
 
 /// What a file says of itself: of which kind it is, and what that kind has to say.
 const HEAD_BYTES: usize = 24;
@@ -50,12 +50,13 @@ pub(crate) fn write_block(
     head: [u8; HEAD_BYTES],
     key: &KeyBytes,
     keys: Option<&WrappingKeys>,
+    entropy: &dyn Entropy,
 ) -> KeyBlock {
     let mut bytes = [0; BLOCK_BYTES];
     bytes[..HEAD_BYTES].copy_from_slice(&head);
     bytes[WRAPPED_AT..WRAPPED_AT + KEY_BYTES].copy_from_slice(&key[..]);
     if let Some(keys) = keys {
-        let (id, nonce) = (keys.first().as_bytes(), random::<NONCE_BYTES>());
+        let (id, nonce) = (keys.first().as_bytes(), random::<NONCE_BYTES>(entropy));
         bytes[NONCE_AT..NONCE_AT + NONCE_BYTES].copy_from_slice(&nonce[..]);
         bytes[ID_AT..ID_AT + id.len()].copy_from_slice(id);
         let (associated, rest) = bytes.split_at_mut(WRAPPED_AT);

@@ -12,6 +12,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::cipher::{Cipher, KEY_BYTES, KeyBytes, random};
+use crate::log::SystemEntropy;
 
 /// Longest name of a key, in bytes.
 pub(crate) const ID_BYTES_MAX: usize = 64;
@@ -121,7 +122,7 @@ impl WrappingKeys {
         let mut line = Zeroizing::new(String::with_capacity(2 * ID_BYTES_MAX));
         line.push_str(checked_id(id)?);
         line.push(':');
-        STANDARD.encode_string(&random::<KEY_BYTES>()[..], &mut line);
+        STANDARD.encode_string(&random::<KEY_BYTES>(&SystemEntropy)[..], &mut line);
         Ok(line)
     }
 

@@ -12,7 +12,9 @@ use super::{Extent, Key, stream_hash};
 use crate::error::StoreError;
 use crate::event::{EventId, RecordedEvent};
 use crate::limits::RECENT_IDS_MAX;
-use crate::log::{Disk, RecordPlace, ScannedRecord, Segment, recover_sealed, scan_whole};
+use crate::log::{
+    Disk, RecordPlace, ScannedRecord, Segment, index_name, recover_sealed, scan_whole,
+};
 use crate::stream::StreamName;
 
 /// How many ids are read from an index in one go.
@@ -174,9 +176,11 @@ impl Sealed {
         older: &[Arc<Self>],
         remade: Remade,
     ) -> Result<bool, StoreError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (index, ids) = remade.parts();
         let agrees = match &*self.index() {
-            Index::Memory(_) => true,
+            // Its file is yet to be written; one that is there was found damaged by a reader.
+            Index::Memory(_) => disk.stamp(&index_name(self.segment.first))?.is_none(),
             Index::File(file) => {
                 let ordinals = &Ordinals::behind(older, &index)?;
                 let contents = Contents { index: &index, ordinals, ids: &ids };

@@ -76,6 +76,7 @@ fn surroundings(record: &[u8], salt: u32) -> ([u8; NONCE_BYTES], [u8; PLAIN_BYTE
 mod tests {
     use super::*;
     use crate::encryption::random;
+    use crate::log::SystemEntropy;
 
     fn record(text: &[u8]) -> Vec<u8> {
         let length = PLAIN_BYTES + text.len() + TAG_BYTES;
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_hidden_end_of_the_chain_is_shown_again_at_its_place_only() {
-        let (key, chain) = (DataKey::new(&random()), ChainEnd::START.after(&[7; 32]));
+        let (key, chain) = (DataKey::new(&random(&SystemEntropy)), ChainEnd::START.after(&[7; 32]));
         let hidden = key.hide(chain, 7, ChainPlace::Frame);
         assert_eq!(key.hide(hidden, 7, ChainPlace::Frame), chain);
         let others = [(8, ChainPlace::Frame), (7, ChainPlace::Segment)];
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_with_its_key_in_its_segment_at_its_position_and_whole() {
-        let key = DataKey::new(&random());
+        let key = DataKey::new(&random(&SystemEntropy));
         let plain = record(b"what happened");
         let mut encrypted = plain.clone();
         key.encrypt(&mut encrypted, 3);
@@ -109,7 +110,10 @@ mod tests {
         let mut again = encrypted.clone();
         assert!(key.decrypt(&mut again, 3));
         assert_eq!(again[..plain.len() - TAG_BYTES], plain[..plain.len() - TAG_BYTES]);
-        assert!(!DataKey::new(&random()).decrypt(&mut encrypted.clone(), 3), "another key");
+        assert!(
+            !DataKey::new(&random(&SystemEntropy)).decrypt(&mut encrypted.clone(), 3),
+            "another key"
+        );
         assert!(!key.decrypt(&mut encrypted.clone(), 4), "another segment");
         for at in (0..encrypted.len()).filter(|at| !(4..8).contains(at)) {
             let mut changed = encrypted.clone();

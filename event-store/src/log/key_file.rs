@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::codec::{u32_at, u64_at};
 use super::disk::{Disk, DiskFile};
+use super::entropy::Entropy;
 use super::unfinished::unfinished;
 use crate::encryption::{
     BlockKind, KeyBlock, KeyBytes, OWN_BYTES, WrappingKeys, damaged, read_block, unwrapped,
@@ -107,9 +108,10 @@ impl KeyOf {
         file: &dyn DiskFile,
         key: &KeyBytes,
         keys: &WrappingKeys,
+        entropy: &dyn Entropy,
     ) -> io::Result<()> {
         file.truncate(0)?;
-        file.write_at(&self.wrapped(key, keys), 0)?;
+        file.write_at(&self.wrapped(key, keys, entropy), 0)?;
         file.sync()?;
         disk.rename(&self.temporary_name(), &self.file_name())
     }
@@ -133,11 +135,11 @@ impl KeyOf {
         unfinished(&self.file_name())
     }
 
-    fn wrapped(self, key: &KeyBytes, keys: &WrappingKeys) -> KeyBlock {
+    fn wrapped(self, key: &KeyBytes, keys: &WrappingKeys, entropy: &dyn Entropy) -> KeyBlock {
         let mut own = [0; OWN_BYTES];
         own[..4].copy_from_slice(&self.salt.to_le_bytes());
         own[4..].copy_from_slice(&self.first.to_le_bytes());
-        write_block(KIND.head(own), key, Some(keys))
+        write_block(KIND.head(own), key, Some(keys), entropy)
     }
 }
 
@@ -147,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::encryption::{BLOCK_BYTES, random};
-    use crate::log::SimDisk;
+    use crate::log::{SimDisk, SystemEntropy};
 
     const CRC_AT: usize = BLOCK_BYTES - 4;
 
@@ -162,13 +164,13 @@ mod tests {
 
     fn written(of: KeyOf, key: &KeyBytes, keys: &WrappingKeys) -> SimDisk {
         let disk = SimDisk::new();
-        of.write(&disk, &*of.new_file(&disk).unwrap(), key, keys).unwrap();
+        of.write(&disk, &*of.new_file(&disk).unwrap(), key, keys, &SystemEntropy).unwrap();
         disk
     }
 
     #[test]
     fn a_key_is_read_by_the_key_that_wrapped_it_and_no_other() {
-        let (of, key) = (KeyOf { first: 12, salt: 0xbeef }, random());
+        let (of, key) = (KeyOf { first: 12, salt: 0xbeef }, random(&SystemEntropy));
         let disk = written(of, &key, &keys("a=1"));
         assert_eq!(disk.list().unwrap(), ["00000000000000000012.0000beef.key"]);
         let (read, id) = of.read(&disk, &keys("b=2 a=1")).unwrap();
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn every_changed_byte_and_the_key_of_another_segment_are_noticed() {
         let (of, keys) = (KeyOf { first: 12, salt: 7 }, keys("a=1"));
-        let disk = written(of, &random(), &keys);
+        let disk = written(of, &random(&SystemEntropy), &keys);
         let whole = disk.contents(&of.file_name()).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();

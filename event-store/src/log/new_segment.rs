@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::{io, iter};
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::chain::ChainEnd;
 use super::data_key::{ChainPlace, DataKey};
@@ -28,7 +27,7 @@ pub(crate) struct NewSegment {
 impl NewSegment {
     /// Opens the files of a segment that begins with this position.
     pub(crate) fn open(disk: &dyn Disk, first: u64, keys: &SegmentKeys) -> io::Result<Self> {
-        Self::with(disk, (first, new_salt()), keys.encrypts(), false)
+        Self::with(disk, (first, new_salt(keys)), keys.encrypts(), false)
     }
 
     /// Opens the files of a segment that is to take the place of this one, with some of its events
@@ -39,7 +38,7 @@ impl NewSegment {
         old: &Segment,
         keys: &SegmentKeys,
     ) -> io::Result<Self> {
-        let mut salts = iter::repeat_with(new_salt);
+        let mut salts = iter::repeat_with(|| new_salt(keys));
         let salt = salts.find(|&salt| salt != old.layout.salt).unwrap_or_default();
         let encrypted = keys.encrypts() || old.layout.key.is_some();
         Self::with(disk, (old.first, salt), encrypted, true)
@@ -141,6 +140,8 @@ pub(super) fn temporary_name(first: u64) -> String {
     unfinished(&segment_name(first))
 }
 
-fn new_salt() -> u32 {
-    Uuid::new_v4().as_fields().0
+fn new_salt(keys: &SegmentKeys) -> u32 {
+    let mut salt = [0; size_of::<u32>()];
+    keys.entropy().fill(&mut salt);
+    u32::from_le_bytes(salt)
 }

@@ -23,13 +23,13 @@ const FILE_BYTES_MAX: u64 = 1024 * ROT_REMEMBERED_MAX as u64;
 
 /// What the file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ScrubFile {
+pub(crate) struct ScrubFile {
     /// When a scrub last wrote it, in microseconds since 1970.
     at_micros: i64,
     /// The first position that was not read; zero after the end of the log.
-    pub(super) next: u64,
+    pub(crate) next: u64,
     /// The segments that were found damaged.
-    pub(super) rot: Vec<Rot>,
+    pub(crate) rot: Vec<Rot>,
 }
 
 impl ScrubFile {
@@ -38,10 +38,15 @@ impl ScrubFile {
         (self.at_micros, self.next) = (now.timestamp_micros(), next);
     }
 
+    /// When a scrub last kept how far it was.
+    pub(crate) fn at(&self) -> Option<DateTime<Utc>> {
+        let micros = (self.at_micros > 0).then_some(self.at_micros)?;
+        DateTime::from_timestamp_micros(micros)
+    }
+
     /// When the last scrub came to the end, if it did and all is whole.
     pub(super) fn ended(&self) -> Option<DateTime<Utc>> {
-        let ended = self.next == 0 && self.at_micros > 0 && self.rot.is_empty();
-        ended.then(|| DateTime::from_timestamp_micros(self.at_micros)).flatten()
+        self.at().filter(|_| self.next == 0 && self.rot.is_empty())
     }
 
     /// Writes it, durable, in place of what is there.
@@ -58,7 +63,7 @@ impl ScrubFile {
 
     /// What is there; without a file, or with a damaged one, a scrub begins at the first segment,
     /// which costs time only.
-    pub(super) fn read(disk: &dyn Disk) -> io::Result<Self> {
+    pub(crate) fn read(disk: &dyn Disk) -> io::Result<Self> {
         if !disk.list()?.iter().any(|name| name == FILE) {
             return Ok(Self::default());
         }

@@ -5,19 +5,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::data_key::DataKey;
 use super::disk::{Disk, DiskFile};
+use super::entropy::{Entropy, SystemEntropy};
 use super::key_file::{KeyError, KeyOf};
 use super::segment::segment_name;
 use crate::encryption::{KeyBytes, WrappingKeys, random};
 use crate::error::StoreError;
 
 /// What the keys of segments are wrapped by, and whether new segments have any.
-#[derive(Default)]
 pub(crate) struct SegmentKeys {
     /// Held while a file of a key is made, so that none is wrapped by a key of before.
     wrapping: Mutex<Option<Arc<WrappingKeys>>>,
     /// Held while all are wrapped anew.
     rotating: Mutex<()>,
     encrypts: bool,
+    entropy: Arc<dyn Entropy>,
 }
 
 /// What [`EmbeddedStore::rotate_keys`](crate::EmbeddedStore::rotate_keys) has done.
@@ -30,10 +31,25 @@ pub struct RotatedKeys {
 }
 
 impl SegmentKeys {
-    /// With these wrapping keys, new segments are encrypted or not.
-    pub(crate) fn new(wrapping: Option<Arc<WrappingKeys>>, encrypts: bool) -> Self {
+    /// With these wrapping keys, new segments are encrypted or not. Their salts and keys, and the
+    /// nonces that these are wrapped with, are taken from there.
+    pub(crate) fn new(
+        wrapping: Option<Arc<WrappingKeys>>,
+        encrypts: bool,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
         let encrypts = encrypts && wrapping.is_some();
-        Self { wrapping: Mutex::new(wrapping), rotating: Mutex::new(()), encrypts }
+        Self { wrapping: Mutex::new(wrapping), rotating: Mutex::new(()), encrypts, entropy }
+    }
+
+    /// With these, to read only.
+    pub(crate) fn to_read(wrapping: Option<Arc<WrappingKeys>>) -> Self {
+        Self::new(wrapping, false, Arc::new(SystemEntropy))
+    }
+
+    /// What nobody can foresee.
+    pub(crate) fn entropy(&self) -> &dyn Entropy {
+        &*self.entropy
     }
 
     /// Whether new segments are encrypted.
@@ -50,8 +66,8 @@ impl SegmentKeys {
     ) -> Result<DataKey, StoreError> {
         let wrapping = lock(&self.wrapping);
         let wrapping = wrapping.as_deref().expect("new segments have keys only where these are");
-        let key = random();
-        of.write(disk, file, &key, wrapping)?;
+        let key = random(self.entropy());
+        of.write(disk, file, &key, wrapping, self.entropy())?;
         disk.sync_folder()?;
         Ok(DataKey::new(&key))
     }
@@ -107,7 +123,7 @@ impl SegmentKeys {
             if id != new.first() {
                 // Should its segment be gone by now, this makes a key of none, which the next
                 // opening removes.
-                of.write(disk, &*of.new_file(disk)?, &key, &new)?;
+                of.write(disk, &*of.new_file(disk)?, &key, &new, self.entropy())?;
                 rotated.rewrapped += 1;
             }
         }

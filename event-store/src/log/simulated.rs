@@ -16,15 +16,28 @@ use super::disk::{Disk, DiskFile, FileId, FileStamp};
 /// What survives or is lost in one piece, in bytes.
 const SECTOR_BYTES: usize = 512;
 
-/// A failure to come.
+/// A failure to come: of the nth such call from now on (the first is 1). But for a write, which is
+/// half done, and a sync, what fails has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The nth write from now on (the first is 1) fails with an input/output error, half done.
+    /// Of a write.
     Write(u64),
-    /// The nth sync from now on, of a file or of the folder, fails.
+    /// Of a sync, of a file or of the folder.
     Sync(u64),
-    /// The nth sync of a segment from now on fails: that of an append.
+    /// Of a sync of a segment: that of an append.
     SegmentSync(u64),
+    /// Of opening or making a file.
+    Open(u64),
+    /// Of a read.
+    Read(u64),
+    /// Of finding a file room.
+    Allocate(u64),
+    /// Of cutting a file.
+    Truncate(u64),
+    /// Of a renaming.
+    Rename(u64),
+    /// Of a removal.
+    Remove(u64),
 }
 
 /// A folder in memory. Clones are the same disk.
@@ -79,6 +92,12 @@ enum Act {
     Write,
     Sync,
     SegmentSync,
+    Open,
+    Read,
+    Allocate,
+    Truncate,
+    Rename,
+    Remove,
 }
 
 impl SimDisk {
@@ -90,6 +109,11 @@ impl SimDisk {
     /// Lets an operation to come fail.
     pub fn fail(&self, fault: Fault) {
         self.lock().faults.push(fault);
+    }
+
+    /// How many failures are still to come.
+    pub fn faults_to_come(&self) -> usize {
+        self.lock().faults.len()
     }
 
     /// Sets how many bytes all files together may have; `None` is without limit.
@@ -268,12 +292,18 @@ impl State {
     fn faulty(&mut self, act: Act) -> bool {
         let mut fails = false;
         self.faults.retain_mut(|fault| {
-            let (left, concerned) = match fault {
-                Fault::Write(left) => (left, act == Act::Write),
-                Fault::Sync(left) => (left, act != Act::Write),
-                Fault::SegmentSync(left) => (left, act == Act::SegmentSync),
+            let (left, of) = match fault {
+                Fault::Write(left) => (left, Act::Write),
+                Fault::Sync(left) => (left, Act::Sync),
+                Fault::SegmentSync(left) => (left, Act::SegmentSync),
+                Fault::Open(left) => (left, Act::Open),
+                Fault::Read(left) => (left, Act::Read),
+                Fault::Allocate(left) => (left, Act::Allocate),
+                Fault::Truncate(left) => (left, Act::Truncate),
+                Fault::Rename(left) => (left, Act::Rename),
+                Fault::Remove(left) => (left, Act::Remove),
             };
-            if concerned {
+            if act == of || (of, act) == (Act::Sync, Act::SegmentSync) {
                 *left -= 1;
                 fails |= *left == 0;
             }
@@ -289,12 +319,17 @@ impl State {
         Ok(())
     }
 
-    fn sync_allowed(&mut self, act: Act) -> io::Result<()> {
-        self.syncs += 1;
+    /// Fails where this call is to.
+    fn allowed(&mut self, act: Act) -> io::Result<()> {
         if self.faulty(act) {
-            return Err(io::Error::other("simulated failure of a sync"));
+            return Err(io::Error::other(format!("simulated failure: {act:?}")));
         }
         Ok(())
+    }
+
+    fn sync_allowed(&mut self, act: Act) -> io::Result<()> {
+        self.syncs += 1;
+        self.allowed(act)
     }
 }
 
@@ -308,6 +343,7 @@ impl Disk for SimDisk {
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
         state.powered()?;
+        state.allowed(Act::Open)?;
         let inode = match state.live.get(name) {
             Some(&inode) => inode,
             None if create => {
@@ -330,6 +366,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.powered()?;
+        state.allowed(Act::Rename)?;
         let inode = *state.live.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.change(EntryChange::Renamed(from.to_owned(), to.to_owned(), inode));
         Ok(())
@@ -338,6 +375,7 @@ impl Disk for SimDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.lock();
         state.powered()?;
+        state.allowed(Act::Remove)?;
         let inode = *state.live.get(name).ok_or(io::ErrorKind::NotFound)?;
         state.change(EntryChange::Removed(name.to_owned(), inode));
         Ok(())
@@ -373,6 +411,7 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.with(|state| {
+            state.allowed(Act::Read)?;
             state.reads += 1;
             state.read_bytes += buffer.len() as u64;
             let start = usize::try_from(offset).map_err(io::Error::other)?;
@@ -405,7 +444,7 @@ impl DiskFile for SimFile {
             state.inodes[self.inode].changes += 1;
             state.changed();
             match (failed, full) {
-                (true, _) => Err(io::Error::other("simulated failure of a write")),
+                (true, _) => Err(io::Error::other("simulated failure: Write")),
                 (false, true) => Err(io::ErrorKind::StorageFull.into()),
                 (false, false) => Ok(()),
             }
@@ -435,6 +474,7 @@ impl DiskFile for SimFile {
 
     fn allocate(&self, length: u64) -> io::Result<()> {
         self.with(|state| {
+            state.allowed(Act::Allocate)?;
             let length = usize::try_from(length).map_err(io::Error::other)?;
             let grows = length.saturating_sub(state.inodes[self.inode].live.len());
             if grows > state.free_bytes() {
@@ -451,6 +491,7 @@ impl DiskFile for SimFile {
 
     fn truncate(&self, length: u64) -> io::Result<()> {
         self.with(|state| {
+            state.allowed(Act::Truncate)?;
             let length = usize::try_from(length).map_err(io::Error::other)?;
             state.inodes[self.inode].live.resize(length, 0);
             state.inodes[self.inode].changes += 1;

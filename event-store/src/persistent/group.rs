@@ -96,7 +96,7 @@ impl GroupId {
 
     /// The longest name of a stream that belongs to it.
     fn checkpoint_name(&self) -> String {
-        format!("$persistentsubscription-{self}-checkpoint")
+        format!("{KEPT}{self}{CHECKPOINTS}")
     }
 }
 
@@ -104,6 +104,16 @@ impl fmt::Display for GroupId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}::{}", self.source, self.name)
     }
+}
+
+/// What the names of the streams begin with that hold what groups keep.
+const KEPT: &str = "$persistentsubscription-";
+/// What the names of those with their checkpoints end with.
+const CHECKPOINTS: &str = "-checkpoint";
+
+/// The group whose checkpoints are in a stream of this name.
+pub(crate) fn group_of_checkpoints(stream: &str) -> Option<&str> {
+    stream.strip_prefix(KEPT)?.strip_suffix(CHECKPOINTS)
 }
 
 /// Whether a stream holds what groups of the log keep for themselves: EventStoreDB hides it from

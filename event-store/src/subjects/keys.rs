@@ -18,7 +18,7 @@ use super::turn::{Turn, Turns};
 use crate::encryption::{Cipher, KeyBytes, WrappingKeys, random};
 use crate::error::StoreError;
 use crate::limits::SUBJECT_CACHE_ENTRIES_MAX;
-use crate::log::{Disk, FileStamp, Folder, KeyError, make_folder};
+use crate::log::{Disk, Entropy, FileStamp, Folder, KeyError, SystemEntropy, make_folder};
 
 /// The mode of the folder.
 const OWNER_ALONE: u32 = 0o700;
@@ -29,6 +29,7 @@ pub struct SubjectKeysOptions {
     pub(super) place: Where,
     pub(super) keys: Option<Arc<WrappingKeys>>,
     wraps: bool,
+    entropy: Arc<dyn Entropy>,
 }
 
 #[derive(Clone)]
@@ -99,6 +100,7 @@ pub struct SubjectKeys(Arc<Inner>);
 
 struct Inner {
     disk: Arc<dyn Disk>,
+    entropy: Arc<dyn Entropy>,
     turns: Turns,
     generation: Generation,
     store_key: KeyBytes,
@@ -144,12 +146,22 @@ enum Keyless {
 impl SubjectKeysOptions {
     /// Keys in this folder, which is made where it is missing.
     pub fn folder(path: impl Into<PathBuf>) -> Self {
-        Self { place: Where::Folder(path.into()), keys: None, wraps: false }
+        Self::at(Where::Folder(path.into()))
     }
 
     /// Keys on this disk, which nobody else has.
     pub fn disk(disk: Arc<dyn Disk>) -> Self {
-        Self { place: Where::Disk(disk), keys: None, wraps: false }
+        Self::at(Where::Disk(disk))
+    }
+
+    fn at(place: Where) -> Self {
+        Self { place, keys: None, wraps: false, entropy: Arc::new(SystemEntropy) }
+    }
+
+    /// The same, with other keys and nonces: for tests that are to be repeated.
+    #[must_use]
+    pub fn entropy(self, entropy: Arc<dyn Entropy>) -> Self {
+        Self { entropy, ..self }
     }
 
     /// The same, wrapped by the first of these, durable; also what is wrapped by none, or by
@@ -187,10 +199,11 @@ impl SubjectKeys {
             let _turn = turns.wait()?;
             let keys = options.keys.as_deref();
             let wrapping = keys.filter(|_| options.wraps);
-            (Generation::open(&*disk)?, opened(&*disk, keys, wrapping)?)
+            (Generation::open(&*disk)?, opened(&*disk, keys, wrapping, &*options.entropy)?)
         };
         Ok(Self(Arc::new(Inner {
             disk,
+            entropy: options.entropy,
             turns,
             generation,
             cipher: Cipher::new(&store_key),
@@ -373,8 +386,8 @@ impl Inner {
                 return Err(slots.corrupt(slots.count(), why));
             }
             Place::Nowhere => {
-                let (at, key) = (slots.count(), random());
-                slots.put(at, &slot::live(subject, &key, &self.cipher));
+                let (at, key) = (slots.count(), random(&*self.entropy));
+                slots.put(at, &slot::live(subject, &key, &self.cipher, &*self.entropy));
                 (at, Known::Live(Arc::new(SubjectKey::new(&key))))
             }
         };
@@ -455,18 +468,19 @@ fn opened(
     disk: &dyn Disk,
     keys: Option<&WrappingKeys>,
     wrapping: Option<&WrappingKeys>,
+    entropy: &dyn Entropy,
 ) -> Result<KeyBytes, SubjectKeysError> {
     match StoreKey::read(disk, keys)? {
         Some(StoreKey { key, wrapped_by }) => {
             if let Some(wrapping) = wrapping.filter(|keys| keys.first() != wrapped_by) {
-                StoreKey::write(disk, &key, Some(wrapping))?;
+                StoreKey::write(disk, &key, Some(wrapping), entropy)?;
             }
             Ok(key)
         }
         None if !Bucket::on(disk)?.is_empty() => Err(SubjectKeysError::Lost),
         None => {
-            let key = random();
-            StoreKey::write(disk, &key, wrapping)?;
+            let key = random(entropy);
+            StoreKey::write(disk, &key, wrapping, entropy)?;
             Ok(key)
         }
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::subject::{SUBJECT_BYTES, Subject};
 use crate::encryption::{Cipher, KEY_BYTES, KeyBytes, NONCE_BYTES, TAG_BYTES, random};
-use crate::log::{array_at, u32_at};
+use crate::log::{Entropy, array_at, u32_at};
 
 /// The size of a slot.
 pub(super) const SLOT_BYTES: usize = 128;
@@ -36,9 +36,14 @@ pub(super) enum Slot {
 }
 
 /// The bytes of a slot with this key.
-pub(super) fn live(subject: Subject, key: &KeyBytes, store: &Cipher) -> [u8; SLOT_BYTES] {
+pub(super) fn live(
+    subject: Subject,
+    key: &KeyBytes,
+    store: &Cipher,
+    entropy: &dyn Entropy,
+) -> [u8; SLOT_BYTES] {
     let mut bytes = begun(subject, LIVE);
-    let nonce = random::<NONCE_BYTES>();
+    let nonce = random::<NONCE_BYTES>(entropy);
     bytes[NONCE_AT..WRAPPED_AT].copy_from_slice(&nonce[..]);
     let (associated, rest) = bytes.split_at_mut(WRAPPED_AT);
     let wrapped = &mut rest[..KEY_BYTES + TAG_BYTES];
@@ -94,14 +99,19 @@ fn with_checksum(mut bytes: [u8; SLOT_BYTES]) -> [u8; SLOT_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::SystemEntropy;
+
+    fn new() -> KeyBytes {
+        random(&SystemEntropy)
+    }
 
     #[test]
     fn a_key_is_opened_by_the_key_that_wrapped_it_in_the_slot_of_its_subject() {
-        let (key_of, store) = (random(), Cipher::new(&random()));
-        let bytes = live(Subject::new("a"), &key_of, &store);
+        let (key_of, store) = (new(), Cipher::new(&new()));
+        let bytes = live(Subject::new("a"), &key_of, &store, &SystemEntropy);
         assert!(matches!(read(&bytes), Slot::Live) && subject(&bytes) == Subject::new("a"));
         assert_eq!(key(&bytes, &store), Some(key_of.clone()));
-        assert_eq!(key(&bytes, &Cipher::new(&random())), None);
+        assert_eq!(key(&bytes, &Cipher::new(&new())), None);
         assert!(!bytes.windows(8).any(|part| part == &key_of[..8]));
         let mut moved = bytes;
         moved[..SUBJECT_BYTES].copy_from_slice(Subject::new("b").as_bytes());
@@ -112,7 +122,7 @@ mod tests {
     #[test]
     fn every_changed_byte_is_noticed() {
         let bytes = [
-            live(Subject::new("a"), &random(), &Cipher::new(&random())),
+            live(Subject::new("a"), &new(), &Cipher::new(&new()), &SystemEntropy),
             forgotten(Subject::new("a")),
         ];
         for bytes in bytes {

@@ -10,7 +10,7 @@ use crate::encryption::{
     unwrapped, wrapped_by, write_block,
 };
 use crate::error::StoreError;
-use crate::log::{Disk, FileStamp, KeyError, array_at, u32_at, unfinished};
+use crate::log::{Disk, Entropy, FileStamp, KeyError, array_at, u32_at, unfinished};
 
 /// The name of the file.
 pub(super) const FILE: &str = "store.key";
@@ -79,12 +79,13 @@ impl StoreKey {
         disk: &dyn Disk,
         key: &KeyBytes,
         keys: Option<&WrappingKeys>,
+        entropy: &dyn Entropy,
     ) -> io::Result<()> {
         let mut own = [0; OWN_BYTES];
         // Whether it is wrapped.
         own[..4].copy_from_slice(&u32::from(keys.is_some()).to_le_bytes());
         own[4..].copy_from_slice(&which(key));
-        let block = zeroize::Zeroizing::new(write_block(KIND.head(own), key, keys));
+        let block = zeroize::Zeroizing::new(write_block(KIND.head(own), key, keys, entropy));
         let before = disk.open(FILE, false).ok();
         let file = disk.open(&unfinished(FILE), true)?;
         file.truncate(0)?;

@@ -9,6 +9,7 @@ mod following;
 mod hiding;
 pub mod multi;
 mod reading;
+mod retrying;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use multi::{
     what_makes_no_sense_is_refused,
 };
 pub use reading::*;
+pub use retrying::*;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -84,6 +86,10 @@ macro_rules! conformance_suite {
             an_exact_revision_must_be_the_last, an_existing_stream_must_exist,
             a_retry_with_a_revision_appends_nothing, a_retry_without_a_revision_appends_nothing,
             half_a_retry_is_refused, one_id_may_be_in_two_streams,
+            a_retry_is_known_by_its_ids_whatever_its_bytes,
+            a_part_of_what_is_there_is_a_retry_where_it_stands, what_is_known_in_part_is_refused,
+            what_begins_anew_is_appended_with_ids_that_are_known,
+            an_id_of_another_stream_is_new_here,
             an_empty_append_only_checks, one_of_many_writers_wins,
             a_stream_is_read_both_ways_from_anywhere, an_unknown_stream_is_not_found,
             a_long_stream_is_read_whole, the_log_is_read_both_ways,

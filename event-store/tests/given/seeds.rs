@@ -21,16 +21,18 @@ pub struct Seeds {
 
 enum End {
     After(u64),
-    At(Instant),
+    /// At this moment, but not before so many.
+    At(Instant, u64),
 }
 
-/// So many seeds for this test, or as many as there is time for.
-pub fn seeds(test: &'static str, few: u64) -> Seeds {
+/// A few seeds for this test; in a long run as many as there is time for, and this many at least.
+pub fn seeds(test: &'static str, few: u64, many: u64) -> Seeds {
     let begun = Instant::now();
     let (first, end) = match (number_in(SEED), long_seconds()) {
         (Some(seed), _) => (seed, End::After(1)),
         (None, Some(seconds)) => {
-            (RandomState::new().hash_one(test), End::At(begun + Duration::from_secs(seconds)))
+            let moment = begun + Duration::from_secs(seconds);
+            (RandomState::new().hash_one(test), End::At(moment, many))
         }
         (None, None) => (0, End::After(few)),
     };
@@ -53,7 +55,7 @@ impl Iterator for Seeds {
     fn next(&mut self) -> Option<u64> {
         let more = match self.end {
             End::After(count) => self.given < count,
-            End::At(moment) => Instant::now() < moment,
+            End::At(moment, many) => self.given < many || Instant::now() < moment,
         };
         more.then(|| {
             self.given += 1;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use event_store::log::{Fault, SimDisk};
 use event_store::{
-    AppendError, Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Position,
-    ReadAll, ReadError, ReadStream, RecordedEvent, Revision, StoreError, StreamName, SubscribeFrom,
+    AppendError, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, ReadAll, ReadError,
+    ReadStream, RecordedEvent, Revision, StoreError, StreamName,
 };
 use futures::{StreamExt, TryStreamExt};
 
+use super::followers::Kind;
 use super::history::{After, Log, NEVER, Operation, Order, Seen, digest};
 use crate::dice::Dice;
 use crate::given::{event, everything, stream};
@@ -19,7 +20,7 @@ const ROUNDS: u64 = 4;
 const STREAMS: usize = 3;
 const WRITERS: u64 = 6;
 const READERS: u64 = 3;
-const FOLLOWERS: usize = 2;
+const FOLLOWERS: u64 = 2 * Kind::ALL.len() as u64;
 const APPENDS: u64 = 10;
 const READS: u64 = 20;
 const APPEND_EVENTS_MAX: u64 = 4;
@@ -32,8 +33,10 @@ struct Client {
     /// Its next number; those of one client are its own.
     next: u64,
     unanswered: Option<Pending>,
-    /// Up to where it follows the log.
-    followed: u64,
+    /// What it follows, the place that it goes on behind, and the events it was given.
+    follows: Kind,
+    place: Option<u64>,
+    delivered: Vec<u64>,
 }
 
 /// An append that nobody answered: it is sent again as it was.
@@ -44,8 +47,9 @@ struct Pending {
     after: After,
 }
 
+/// Two of one category and one of another.
 fn name(number: usize) -> StreamName {
-    stream(&format!("track-{number}"))
+    stream(["track-0", "track-1", "user-2"][number])
 }
 
 fn number_of(event: &RecordedEvent) -> u64 {
@@ -68,7 +72,9 @@ impl Client {
             history: Vec::new(),
             next: number << 32,
             unanswered: None,
-            followed: 0,
+            follows: Kind::ALL[number as usize % Kind::ALL.len()],
+            place: None,
+            delivered: Vec::new(),
         }
     }
 
@@ -159,22 +165,25 @@ impl Client {
         self
     }
 
-    /// Follows the log from where it was, until the store is over or this position is come to.
-    async fn follow(mut self, store: Arc<EmbeddedStore>, until: Option<u64>) -> Self {
-        let from = SubscribeFrom::After(Position::new(self.followed));
-        let mut followed = store.subscribe_all(from, None).await.unwrap();
-        drop(store);
-        while until.is_none_or(|until| self.followed < until) {
-            match followed.next().await {
-                Some(Ok(Delivery::Event(event))) => {
+    /// Follows from where it was, until the store is over or it has so many events; now and then it
+    /// begins anew where it is.
+    async fn follow(mut self, store: Arc<EmbeddedStore>, until: Option<usize>) -> Self {
+        let is_done = |client: &Self| until.is_some_and(|until| client.delivered.len() >= until);
+        while !is_done(&self) {
+            let Some(mut followed) = self.follows.subscribe(&store, self.place).await else {
+                break;
+            };
+            let mut left = 1 + self.dice.below(40);
+            while left > 0 && !is_done(&self) {
+                let Some(Some((place, event))) = followed.next().await else { return self };
+                self.place = place.or(self.place);
+                if let Some(event) = event {
                     let (position, number) = (event.position.get(), number_of(&event));
-                    assert_eq!(position, self.followed + 1, "a gap, or an event twice");
-                    self.followed = position;
+                    self.delivered.push(number);
+                    left -= 1;
                     let now = self.order.now();
                     self.record(now, Seen::Delivered { position, number });
                 }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => break,
             }
         }
         self
@@ -233,17 +242,28 @@ async fn a_history(seed: u64) -> (Log, Vec<Operation>) {
         (from..from + count).map(|number| Client::new(number, seed, &order)).collect()
     };
     let mut clients: [Vec<Client>; 3] =
-        [some(1, WRITERS), some(100, READERS), some(200, FOLLOWERS as u64)];
+        [some(1, WRITERS), some(100, READERS), some(200, FOLLOWERS)];
     let mut disk = SimDisk::new();
     for _ in 0..ROUNDS {
         disk = round(disk, &mut dice, &mut clients).await;
     }
     let store = open(&disk).await;
     let held = everything(&store).await.unwrap();
-    let head = held.len() as u64;
-    let following = all(&mut clients[2], |client| client.follow(Arc::clone(&store), Some(head)));
+    let streams: Vec<StreamName> = (0..STREAMS).map(name).collect();
+    let of_stream =
+        |event: &RecordedEvent| streams.iter().position(|name| *name == event.stream).unwrap();
+    let log: Vec<_> = held.iter().map(|event| (of_stream(event), number_of(event))).collect();
+    let told = |kind: Kind| -> Vec<u64> {
+        log.iter().filter(|(stream, _)| kind.has(&streams[*stream])).map(|it| it.1).collect()
+    };
+    let following = all(&mut clients[2], |client| {
+        let until = told(client.follows).len();
+        client.follow(Arc::clone(&store), Some(until))
+    });
     back(&mut clients[2], following).await;
-    assert!(clients[2].iter().all(|client| client.followed == head), "followers come to the end");
+    for Client { follows, delivered, .. } in &clients[2] {
+        assert_eq!(*delivered, told(*follows), "seed {seed}, {follows:?}: each once, in order");
+    }
     let mut history = Vec::new();
     for client in clients.into_iter().flatten() {
         history.extend(client.history);
@@ -252,19 +272,16 @@ async fn a_history(seed: u64) -> (Log, Vec<Operation>) {
             Operation { begun, ended: NEVER, seen }
         }));
     }
-    let streams: Vec<StreamName> = (0..STREAMS).map(name).collect();
-    let of_stream =
-        |event: &RecordedEvent| streams.iter().position(|name| *name == event.stream).unwrap();
-    let log: Vec<_> = held.iter().map(|event| (of_stream(event), number_of(event))).collect();
     (Log::new(&log, STREAMS), history)
 }
 
-/// Given writers, readers and followers side by side, whom failing writes and syncs, power cuts and
-/// restarts interrupt, and who send again what was not answered, then their history is legal.
+/// Given writers, readers and followers of every kind side by side, whom failing writes and syncs,
+/// power cuts and restarts interrupt, and who send again what was not answered, then their history
+/// is legal, and each follower was given what it follows once and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_history_is_that_of_one_thing_after_the_other() {
     let mut operations = 0;
-    for seed in seeds("a_history_is_that_of_one_thing_after_the_other", 40) {
+    for seed in seeds("a_history_is_that_of_one_thing_after_the_other", 40, 1000) {
         let (log, history) = a_history(seed).await;
         operations += history.len();
         if let Err(wrong) = log.check(&history) {

@@ -204,7 +204,7 @@ async fn power_cuts_on_a_real_disk_lose_nothing() {
     let mut acknowledged = Acknowledged::default();
     let mut mount = Mount::ext4(&image, &path);
     let mut appended = 0;
-    for (cycle, seed) in (0..).zip(seeds(TEST, 50)) {
+    for (cycle, seed) in (0..).zip(seeds(TEST, 50, 1000)) {
         let mut dice = Dice::new(seed);
         if cycle % CUTS_A_STORE == 0 && cycle > 0 {
             mount.unmount();

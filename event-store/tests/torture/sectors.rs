@@ -49,7 +49,7 @@ fn fate(dice: &mut Dice) -> impl FnMut() -> bool {
 /// bytes, the one in flight whole or not at all, and nothing else; again and again on one disk.
 #[tokio::test]
 async fn torn_sectors_leave_what_was_acknowledged() {
-    for seed in seeds("torn_sectors_leave_what_was_acknowledged", 200) {
+    for seed in seeds("torn_sectors_leave_what_was_acknowledged", 200, 10_000) {
         let mut dice = Dice::new(seed);
         let (mut disk, mut kept) = (SimDisk::new(), Vec::<NewEvent>::new());
         let segment_bytes = [2000, 20_000, 200_000][dice.below(3) as usize];

@@ -41,7 +41,7 @@ impl Originals {
     /// # Errors
     /// When one can't be read, its key can't be had, or its header is damaged.
     pub fn open(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Self, BackupError> {
-        let keys = SegmentKeys::new(keys, false);
+        let keys = SegmentKeys::to_read(keys);
         let firsts = segment_files(disk)?;
         let mut all = Vec::with_capacity(firsts.len());
         for (number, &first) in firsts.iter().enumerate() {

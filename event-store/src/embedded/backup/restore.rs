@@ -111,7 +111,7 @@ impl<'a> Restoring<'a> {
         keys: Option<Arc<WrappingKeys>>,
         until: Option<AsOf>,
     ) -> Self {
-        let keys = SegmentKeys::new(keys, false);
+        let keys = SegmentKeys::to_read(keys);
         let head = AuditHead { position: Position::START, chain: ChainEnd::START };
         Self { from, to, keys, until, head, sealed: Vec::new(), last: None, bytes: 0 }
     }

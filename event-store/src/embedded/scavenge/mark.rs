@@ -10,11 +10,11 @@ const MARK: Mark = Mark { name: "SCAVENGE", magic: *b"VEZASCV\0" };
 
 /// A pass that is not at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ScavengeMark {
+pub(in crate::embedded) struct ScavengeMark {
     /// When it began: what is too old is told by that.
-    pub(super) began: DateTime<Utc>,
+    pub(in crate::embedded) began: DateTime<Utc>,
     /// The first position of the segments that it has not done.
-    pub(super) next: u64,
+    pub(in crate::embedded) next: u64,
 }
 
 impl ScavengeMark {
@@ -25,7 +25,7 @@ impl ScavengeMark {
 
     /// The mark that is there; without one a pass begins at the first segment, so a damaged one
     /// costs time only.
-    pub(super) fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
+    pub(in crate::embedded) fn read(disk: &dyn Disk) -> io::Result<Option<Self>> {
         let mark = MARK.read(disk)?.and_then(|[began, next]| {
             let began = DateTime::from_timestamp_micros(began.cast_signed())?;
             Some(Self { began, next })
