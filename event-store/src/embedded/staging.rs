@@ -155,7 +155,7 @@ impl<'a> Staging<'a> {
         let event = match staged {
             Some(event) => Some(event.clone()),
             None => {
-                let runs = self.catalog.runs(stream.as_str(), u64::MAX)?;
+                let runs = self.catalog.runs(stream.as_str(), u64::MAX, revision)?;
                 let found = self.catalog.positions(stream.as_str(), &runs, revision, 1)?;
                 self.catalog.events(&found.positions)?.events.pop()
             }
