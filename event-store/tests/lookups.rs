@@ -128,3 +128,48 @@ async fn a_stream_that_is_not_there_costs_no_read() {
     let events = store.read_stream(behind).await.unwrap();
     assert!(events.try_collect::<Vec<_>>().await.unwrap().is_empty());
 }
+
+/// Given an open store and a damaged block in an index, when many read there at once, then all are
+/// answered, the segment is read for it once, and the index is whole on the disk afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_damaged_index_is_made_again_once() {
+    const READERS: usize = 16;
+    const BLOCK_BYTES: u64 = 4096;
+    let disk = with_segments(5).await;
+    let store = Arc::new(opened(&disk).await);
+    let read_all = async || {
+        let before = disk.read_bytes();
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    let read = ReadStream::forward(stream("track-1"));
+                    let events = store.read_stream(read).await.unwrap();
+                    events.try_collect::<Vec<_>>().await.unwrap()
+                })
+            })
+            .collect();
+        let mut told = Vec::new();
+        for reader in readers {
+            told.push(reader.await.unwrap());
+        }
+        (told, disk.read_bytes() - before)
+    };
+    let (whole, whole_bytes) = read_all().await;
+    let files = disk.list().unwrap();
+    let name = files.iter().filter(|name| name.ends_with(".idx")).min().unwrap();
+    let written = disk.contents(name).unwrap();
+    let mut damaged = written.clone();
+    damaged[100] ^= 0x11;
+    disk.put_into(name, &damaged);
+    let (told, bytes) = read_all().await;
+    assert_eq!(told, whole);
+    let segment = disk.contents(&name.replace(".idx", ".log")).unwrap().len() as u64;
+    // Once for what is in memory, and for what is written; each may have come by the damage.
+    let most = whole_bytes + 2 * segment + READERS as u64 * BLOCK_BYTES;
+    assert!(bytes <= most, "{bytes} bytes, and {whole_bytes} before");
+    store.close().await.unwrap();
+    assert!(disk.contents(name).unwrap() == written, "the index is mended");
+    let store = opened(&disk).await;
+    assert_eq!(store.verify(None).await.unwrap().indexes_mended, 0);
+}

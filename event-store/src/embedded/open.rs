@@ -184,7 +184,7 @@ impl EmbeddedOptions {
         findings.keep(|first| sealed.iter().any(|sealed| sealed.segment.first == first));
         let (clock, on) = (Arc::clone(&self.clock), Arc::clone(&disk));
         let shared = Arc::new(Shared::new(catalog, clock, on, keys, findings));
-        let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
+        let sealer = Sealer::start(Arc::clone(&shared)).map_err(StoreError::from)?;
         let (writing, segment_bytes) = (Arc::clone(&shared), self.segment_bytes);
         let writer = Writer::new(disk, sealer, lock, writing, recent, segment_bytes, must_roll);
         Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
