@@ -76,14 +76,10 @@ pub const PAGE_BYTES: u64 = 512 * 1024;
 /// for another interval.
 pub const CHECKPOINT_EVENTS: u64 = 1024;
 
-/// Bytes of events that the embedded store keeps in memory because they are the last of a stream
-/// that is asked for its last again and again: metadata.
-pub const LAST_EVENTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
 /// Segments that wait for their index to be written, before the embedded store's writer waits too.
 pub const UNSEALED_MAX: usize = 2;
 
-/// Streams whose ends the embedded store remembers.
+/// Streams whose ends the embedded store remembers, and of as many what their metadata hide.
 pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;
 
 /// How much of a segment scavenging must give back to write it anew, in percent, unless asked for

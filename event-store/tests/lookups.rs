@@ -6,6 +6,7 @@ mod given;
 
 use std::sync::Arc;
 
+use event_store::limits::EVENT_BYTES_MAX;
 use event_store::log::{Disk as _, SimDisk};
 use event_store::{
     EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, ReadStream, Revision,
@@ -172,4 +173,25 @@ async fn a_damaged_index_is_made_again_once() {
     assert!(disk.contents(name).unwrap() == written, "the index is mended");
     let store = opened(&disk).await;
     assert_eq!(store.verify(None).await.unwrap().indexes_mended, 0);
+}
+
+/// Given metadata as large as they may be, when their stream is appended to and read again and
+/// again, then they are read once.
+#[tokio::test]
+async fn metadata_of_any_size_are_read_once() {
+    let disk = SimDisk::new();
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(disk.clone()))).await.unwrap();
+    let name = stream("track-1");
+    let text = "x".repeat(EVENT_BYTES_MAX - 100);
+    let custom = [("text".to_owned(), text.into())].into();
+    let metadata = StreamMetadata { custom, max_count: Some(3), ..StreamMetadata::default() };
+    store.set_stream_metadata(&name, ExpectedRevision::Any, metadata).await.unwrap();
+    let before = disk.read_bytes();
+    for number in 0..10 {
+        append(&store, "track-1", number).await;
+        let events = store.read_stream(ReadStream::forward(name.clone())).await.unwrap();
+        assert_eq!(events.try_collect::<Vec<_>>().await.unwrap().len() as u64, 3.min(number + 1));
+    }
+    let bytes = disk.read_bytes() - before;
+    assert!(bytes < 2 * EVENT_BYTES_MAX as u64, "{bytes} bytes");
 }

@@ -7,6 +7,7 @@ use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::index::sealed::Sealed;
 use crate::index::{Extent, Key};
+use crate::stream::{StreamMetadata, Visibility};
 
 /// The end of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,34 +236,45 @@ impl Catalog {
         }
     }
 
-    /// The last event of a stream up to this position, kept in memory afterwards: for streams whose
-    /// last event is asked for again and again.
+    /// The last event of a stream up to this position.
     pub(crate) fn last_event(
         &self,
         stream: &str,
         bound: u64,
     ) -> Result<Option<RecordedEvent>, StoreError> {
-        let known =
-            |last: u64| self.last_events.get(stream).filter(|event| event.revision.get() == last);
-        if bound == u64::MAX {
-            match self.tail(stream)?.last.map(known) {
-                None => return Ok(None),
-                Some(Some(event)) => return Ok(Some(event)),
-                Some(None) => {}
-            }
-        }
         let runs = self.runs(stream, bound, u64::MAX)?;
         let Some(last) = runs.tail.last else {
             return Ok(None);
         };
-        if let Some(event) = known(last) {
-            return Ok(Some(event));
+        Ok(self.events(&self.positions(stream, &runs, last, 1)?.positions)?.events.pop())
+    }
+
+    /// What is seen of a stream by the last event up to this position of the one that holds its
+    /// metadata; `None` where there is none. It is kept in memory, for it is asked for again and
+    /// again and to read and parse the metadata may take long.
+    pub(crate) fn visibility(
+        &self,
+        holder: &str,
+        bound: u64,
+    ) -> Result<Option<Visibility>, StoreError> {
+        let last = match bound {
+            u64::MAX => self.tail(holder)?.last,
+            bound => self.runs(holder, bound, u64::MAX)?.tail.last,
+        };
+        let Some(last) = last else {
+            return Ok(None);
+        };
+        if let Some((revision, known)) = self.visibilities.get(holder)
+            && revision == last
+        {
+            return Ok(Some(known));
         }
-        let event = self.events(&self.positions(stream, &runs, last, 1)?.positions)?.events.pop();
-        if let Some(event) = &event {
-            self.last_events.insert(stream.into(), event.clone());
-        }
-        Ok(event)
+        let Some(event) = self.last_event(holder, bound)? else {
+            return Ok(None);
+        };
+        let found = StreamMetadata::parse(&event.data).visibility();
+        self.visibilities.insert(holder.into(), (event.revision.get(), found));
+        Ok(Some(found))
     }
 
     fn sealed_tail(&self, stream: &str, sealed: &[Arc<Sealed>]) -> Result<Tail, StoreError> {
