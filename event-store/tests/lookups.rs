@@ -195,3 +195,30 @@ async fn metadata_of_any_size_are_read_once() {
     let bytes = disk.read_bytes() - before;
     assert!(bytes < 2 * EVENT_BYTES_MAX as u64, "{bytes} bytes");
 }
+
+/// Given streams that are written in turn, when the index of the segment takes as much memory as it
+/// may, then the next segment is begun, and everything is found, after another opening too.
+#[tokio::test]
+async fn a_segment_ends_where_its_index_is_full() {
+    const STREAMS: u64 = 150;
+    const TURNS: u64 = 3;
+    let disk = SimDisk::new();
+    let options = || EmbeddedOptions::disk(Arc::new(disk.clone())).index_bytes(5000);
+    let mut store = EmbeddedStore::open(options()).await.unwrap();
+    for number in 0..STREAMS * TURNS {
+        append(&store, &format!("track-{}", number % STREAMS), number).await;
+    }
+    assert!((4..20).contains(&sealed(&disk)), "{} segments", sealed(&disk));
+    for _ in 0..2 {
+        for number in (0..STREAMS).step_by(7) {
+            let read = ReadStream::forward(stream(&format!("track-{number}")));
+            let events = store.read_stream(read).await.unwrap();
+            let events: Vec<_> = events.try_collect().await.unwrap();
+            let told = (0..TURNS).map(|turn| event(number + turn * STREAMS).id);
+            assert!(events.iter().map(|event| event.id).eq(told));
+        }
+        store.close().await.unwrap();
+        store = EmbeddedStore::open(options()).await.unwrap();
+    }
+    assert_eq!(store.verify(None).await.unwrap().events, STREAMS * TURNS);
+}

@@ -17,7 +17,7 @@ use super::writer::Writer;
 use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
-use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
+use crate::limits::{INDEX_BYTES, RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, FOLDER_MODE, Findings, Folder, KeyError, NewSegment, Segment,
     SegmentKeys, SystemClock, make_folder, recover_active, remove_unfinished, segments_on,
@@ -32,6 +32,7 @@ pub struct EmbeddedOptions {
     place: Place,
     clock: Arc<dyn Clock>,
     segment_bytes: u64,
+    index_bytes: usize,
     keys: Option<Arc<WrappingKeys>>,
     encrypts: bool,
 }
@@ -121,8 +122,9 @@ impl EmbeddedOptions {
     }
 
     fn at(place: Place) -> Self {
-        let (clock, segment_bytes) = (Arc::new(SystemClock), SEGMENT_BYTES);
-        Self { place, clock, segment_bytes, keys: None, encrypts: false }
+        let (clock, segment_bytes, index_bytes) =
+            (Arc::new(SystemClock), SEGMENT_BYTES, INDEX_BYTES);
+        Self { place, clock, segment_bytes, index_bytes, keys: None, encrypts: false }
     }
 
     /// The same, with another clock.
@@ -135,6 +137,13 @@ impl EmbeddedOptions {
     #[must_use]
     pub fn segment_bytes(self, segment_bytes: u64) -> Self {
         Self { segment_bytes, ..self }
+    }
+
+    /// The same, beginning a segment when the index of the one before takes this many bytes of
+    /// memory, too.
+    #[must_use]
+    pub fn index_bytes(self, index_bytes: usize) -> Self {
+        Self { index_bytes, ..self }
     }
 
     /// The same, encrypted from the next append on: what is in the log stays as it is. Every
@@ -185,8 +194,8 @@ impl EmbeddedOptions {
         let (clock, on) = (Arc::clone(&self.clock), Arc::clone(&disk));
         let shared = Arc::new(Shared::new(catalog, clock, on, keys, findings));
         let sealer = Sealer::start(Arc::clone(&shared)).map_err(StoreError::from)?;
-        let (writing, segment_bytes) = (Arc::clone(&shared), self.segment_bytes);
-        let writer = Writer::new(disk, sealer, lock, writing, recent, segment_bytes, must_roll);
+        let (writing, full_at) = (Arc::clone(&shared), (self.segment_bytes, self.index_bytes));
+        let writer = Writer::new(disk, sealer, lock, writing, recent, full_at, must_roll);
         Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
     }
 }

@@ -139,6 +139,11 @@ impl Catalog {
         self.read().index.events()
     }
 
+    /// How much memory the index of the active segment takes, in bytes.
+    pub(crate) fn active_index_bytes(&self) -> usize {
+        self.read().index.bytes()
+    }
+
     /// When the last event was recorded, in microseconds since 1970.
     pub(crate) fn last_recorded_at_micros(&self) -> Option<i64> {
         let state = self.read();
