@@ -106,3 +106,12 @@ pub struct RecordedEvent {
     /// When the store recorded it, in UTC to the microsecond; never runs backwards along positions.
     pub recorded_at: DateTime<Utc>,
 }
+
+impl RecordedEvent {
+    /// The same, with bytes of its own: an event that was read shares those of what was read with
+    /// it, which would be kept with one that waits.
+    pub(crate) fn with_own_bytes(self) -> Self {
+        let [data, metadata] = [&self.data, &self.metadata].map(|it| Bytes::copy_from_slice(it));
+        Self { data, metadata, ..self }
+    }
+}

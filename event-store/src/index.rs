@@ -8,6 +8,7 @@ mod blocks;
 mod bloom;
 mod catalog;
 mod file;
+mod lists;
 mod look;
 mod memory;
 mod ordinals;

@@ -35,6 +35,11 @@ pub const FILTER_PREFIXES_MAX: usize = 256;
 /// Size at which the embedded store begins a new segment, in bytes, unless configured.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 
+/// How much memory the index of the segment that is written takes at most, in bytes, unless
+/// configured: then the next segment is begun, however short this one is. One append may go beyond.
+/// Only events of less than some 300 bytes, nearly each of another stream, come to it.
+pub const INDEX_BYTES: usize = 48 * 1024 * 1024;
+
 /// How much room the embedded store finds on the disk at once for what it will write, in bytes;
 /// less where a segment is smaller. To write into room that is there makes a sync cheaper.
 pub const ALLOCATE_BYTES: u64 = 16 * 1024 * 1024;
@@ -76,14 +81,10 @@ pub const PAGE_BYTES: u64 = 512 * 1024;
 /// for another interval.
 pub const CHECKPOINT_EVENTS: u64 = 1024;
 
-/// Bytes of events that the embedded store keeps in memory because they are the last of a stream
-/// that is asked for its last again and again: metadata.
-pub const LAST_EVENTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
-
 /// Segments that wait for their index to be written, before the embedded store's writer waits too.
-pub const UNSEALED_MAX: usize = 2;
+pub const UNSEALED_MAX: usize = 1;
 
-/// Streams whose ends the embedded store remembers.
+/// Streams whose ends the embedded store remembers, and of as many what their metadata hide.
 pub const STREAM_CACHE_ENTRIES_MAX: u64 = 100_000;
 
 /// How much of a segment scavenging must give back to write it anew, in percent, unless asked for
@@ -121,7 +122,8 @@ pub const CONSUMER_BUFFER_MAX: u32 = 10_000;
 /// Most messages that a setting of a group may let it hold ready.
 pub const GROUP_BUFFER_MAX: u32 = 65_536;
 
-/// A group that holds so many bytes of messages, in flight or ready, reads no further one.
+/// A group that holds so many bytes of messages, in flight or ready, reads no further one. Each
+/// counts for 512 bytes besides its own, so they are 65,536 at most, whatever consumers ask for.
 pub const GROUP_BYTES_HELD: usize = 32 * 1024 * 1024;
 
 /// The same for a group that nobody consumes.

@@ -149,10 +149,37 @@ pub struct StreamMetadata {
     pub custom: BTreeMap<String, Value>,
 }
 
+/// What of the metadata of a stream decides which of its events are seen: that is small, however
+/// much users keep beside it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Visibility {
+    pub(crate) max_age_seconds: Option<u64>,
+    pub(crate) max_count: Option<u64>,
+    pub(crate) truncate_before: Option<u64>,
+}
+
+impl Visibility {
+    /// Whether all events are hidden, as those of a deleted stream are until it is written again.
+    pub(crate) fn is_of_deleted(&self) -> bool {
+        self.truncate_before.is_some_and(|before| before >= TRUNCATE_ALL)
+    }
+}
+
 impl StreamMetadata {
+    /// The metadata in these bytes. What is none counts as empty: anybody may write there.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// What decides which events are seen.
+    pub(crate) fn visibility(&self) -> Visibility {
+        let &Self { max_age_seconds, max_count, truncate_before, .. } = self;
+        Visibility { max_age_seconds, max_count, truncate_before }
+    }
+
     /// Whether they hide all events, as those of a deleted stream do until it is written again.
     pub fn is_of_deleted(&self) -> bool {
-        self.truncate_before.is_some_and(|before| before >= TRUNCATE_ALL)
+        self.visibility().is_of_deleted()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::event::EventId;
 use crate::index::Tail;
 use crate::multi::{ExpectedState, StreamState};
-use crate::stream::{Revision, StreamMetadata, StreamName};
+use crate::stream::{Revision, StreamName, Visibility};
 
 /// What is to be done with events for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +43,13 @@ impl<'a> Decision<'a> {
         if let Some(subject) = stream.metadata_subject() {
             tail.tombstoned |= staging.tail(&subject)?.tombstoned;
         }
-        let metadata = staging.metadata(stream)?;
+        let metadata = staging.visibility(stream)?;
         Ok(Self {
             staging,
             stream,
             tail,
             has_metadata: metadata.is_some(),
-            deleted: metadata.as_ref().is_some_and(StreamMetadata::is_of_deleted),
+            deleted: metadata.as_ref().is_some_and(Visibility::is_of_deleted),
         })
     }
 

@@ -17,7 +17,7 @@ use super::writer::Writer;
 use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
-use crate::limits::{RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
+use crate::limits::{INDEX_BYTES, RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, Entropy, FOLDER_MODE, Findings, Folder, KeyError, NewSegment,
     Segment, SegmentKeys, SystemClock, SystemEntropy, make_folder, recover_active,
@@ -34,6 +34,7 @@ pub struct EmbeddedOptions {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     segment_bytes: u64,
+    index_bytes: usize,
     keys: Option<Arc<WrappingKeys>>,
     encrypts: bool,
 }
@@ -124,8 +125,8 @@ impl EmbeddedOptions {
 
     fn at(place: Place) -> Self {
         let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let (segment_bytes, keys) = (SEGMENT_BYTES, None);
-        Self { place, clock, entropy, segment_bytes, keys, encrypts: false }
+        let (segment_bytes, index_bytes) = (SEGMENT_BYTES, INDEX_BYTES);
+        Self { place, clock, entropy, segment_bytes, index_bytes, keys: None, encrypts: false }
     }
 
     /// The same, with another clock.
@@ -144,6 +145,13 @@ impl EmbeddedOptions {
     #[must_use]
     pub fn segment_bytes(self, segment_bytes: u64) -> Self {
         Self { segment_bytes, ..self }
+    }
+
+    /// The same, beginning a segment when the index of the one before takes this many bytes of
+    /// memory, too.
+    #[must_use]
+    pub fn index_bytes(self, index_bytes: usize) -> Self {
+        Self { index_bytes, ..self }
     }
 
     /// The same, encrypted from the next append on: what is in the log stays as it is. Every
@@ -193,9 +201,9 @@ impl EmbeddedOptions {
         findings.keep(|first| sealed.iter().any(|sealed| sealed.segment.first == first));
         let (clock, on) = (Arc::clone(&self.clock), Arc::clone(&disk));
         let shared = Arc::new(Shared::new(catalog, clock, on, keys, findings));
-        let sealer = Sealer::start(Arc::clone(&disk)).map_err(StoreError::from)?;
-        let (writing, segment_bytes) = (Arc::clone(&shared), self.segment_bytes);
-        let writer = Writer::new(disk, sealer, lock, writing, recent, segment_bytes, must_roll);
+        let sealer = Sealer::start(Arc::clone(&shared)).map_err(StoreError::from)?;
+        let (writing, full_at) = (Arc::clone(&shared), (self.segment_bytes, self.index_bytes));
+        let writer = Writer::new(disk, sealer, lock, writing, recent, full_at, must_roll);
         Ok(EmbeddedStore::start(shared, writer, torn_bytes)?)
     }
 }

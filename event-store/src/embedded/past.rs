@@ -32,7 +32,7 @@ impl Past {
         let first = first_left(catalog, stream, goes_with)?;
         // The metadata of what holds metadata does not count for readers.
         let metadata_gone = subject.is_none()
-            && catalog.runs(holder.as_str(), bound)?.first().is_none()
+            && catalog.runs(holder.as_str(), bound, 0)?.first().is_none()
             && first_left(catalog, &holder, deleted(stream)?)? > 0;
         Ok(Self { metadata_gone, first })
     }
@@ -46,7 +46,7 @@ impl Past {
 /// The first revision of a stream that is left; behind all of them where nothing is left of one
 /// that was deleted for good, or goes with one that was.
 fn first_left(catalog: &Catalog, stream: &StreamName, goes_with: bool) -> Result<u64, StoreError> {
-    let runs = catalog.runs(stream.as_str(), u64::MAX)?;
+    let runs = catalog.runs(stream.as_str(), u64::MAX, 0)?;
     let all_gone = if goes_with || runs.tail.tombstoned { u64::MAX } else { 0 };
     Ok(runs.first().unwrap_or(all_gone))
 }

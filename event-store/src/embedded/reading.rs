@@ -54,15 +54,17 @@ pub(crate) fn read_stream(
 ) -> Result<EventReader, ReadError> {
     let stream = read.stream;
     let bound = bound(shared, read.as_of)?;
-    let runs = shared.catalog.runs(stream.as_str(), bound)?;
+    let of_past = read.as_of.is_some();
+    // What is read of the past is told whole or not at all, so it is looked for at once.
+    let back_to = if of_past { 0 } else { u64::MAX };
+    let mut runs = shared.catalog.runs(stream.as_str(), bound, back_to)?;
     let subject_gone = match stream.metadata_subject() {
-        Some(subject) => shared.catalog.runs(subject.as_str(), bound)?.tail.tombstoned,
+        Some(subject) => shared.catalog.runs(subject.as_str(), bound, u64::MAX)?.tail.tombstoned,
         None => false,
     };
     if runs.tail.tombstoned || subject_gone {
         return Err(ReadError::StreamDeleted(stream));
     }
-    let of_past = read.as_of.is_some();
     // To be asked for after what it is to tell of: meanwhile more may have gone.
     let past = || Past::of(&shared.catalog, &stream, bound);
     let Some(last) = runs.tail.last else {
@@ -82,7 +84,18 @@ pub(crate) fn read_stream(
     if window.deleted {
         return Err(ReadError::StreamNotFound(stream));
     }
-    let first = window.first.max(runs.first().unwrap_or_default());
+    let back_to = match (read.start, read.direction) {
+        (StreamStart::Time(_), _) => 0,
+        (StreamStart::Start, Direction::Forward) => window.first,
+        (StreamStart::Revision(from), Direction::Forward) => window.first.max(from.get()),
+        // The older ones are looked for as they are read.
+        (StreamStart::End, _) | (_, Direction::Backward) => u64::MAX,
+    };
+    shared.catalog.reach(stream.as_str(), &mut runs, back_to)?;
+    let first = match read.direction {
+        Direction::Forward => window.first.max(runs.first().unwrap_or_default()),
+        Direction::Backward => window.first,
+    };
     let revision_from = |position| shared.catalog.revision_from(stream.as_str(), &runs, position);
     let start = match (read.start, read.direction) {
         (StreamStart::Start, _) => Some(0),
@@ -165,6 +178,10 @@ impl Pages for StreamPages {
             return Ok(None);
         }
         let most = self.limit.min(PAGE_EVENTS_MAX as u64).min(behind - low);
+        let name = self.stream.as_str();
+        if self.direction == Direction::Backward {
+            shared.catalog.reach(name, &mut self.runs, behind - 1)?;
+        }
         let from = match self.direction {
             Direction::Forward => low,
             Direction::Backward => {
@@ -177,7 +194,6 @@ impl Pages for StreamPages {
             Direction::Backward => behind - from,
         };
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let name = self.stream.as_str();
         let Located { gone, mut positions } =
             shared.catalog.positions(name, &self.runs, from, count)?;
         if self.direction == Direction::Backward {

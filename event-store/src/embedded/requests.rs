@@ -165,7 +165,7 @@ fn write(
         found = Some(staging.add(stream, revision, event));
     }
     if let Some(subject) = reopened_subject
-        && staging.metadata(&subject)?.is_none_or(|metadata| metadata.truncate_before.is_none())
+        && staging.visibility(&subject)?.is_none_or(|metadata| metadata.truncate_before.is_none())
     {
         found = Some(reopen(staging, &subject)?);
     }

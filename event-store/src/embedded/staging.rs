@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 
 use super::recent::RecentIds;
-use super::window::{metadata_at, parse};
+use super::window::metadata_at;
 use crate::error::StoreError;
 use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::index::{Catalog, TOMBSTONE_REVISION, Tail, stream_hash};
 use crate::log::{Entropy, FrameBuilder, new_id};
 use crate::port::Appended;
 use crate::position::Position;
-use crate::stream::{Revision, StreamMetadata, StreamName};
+use crate::stream::{Revision, StreamMetadata, StreamName, Visibility};
 
 /// Where an event is: its revision and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,10 @@ pub(crate) struct Staging<'a> {
     events: Vec<RecordedEvent>,
     bytes: usize,
     by_stream: HashMap<StreamName, Vec<usize>>,
-    /// By id and the hash of the stream: one id may be in several streams.
-    by_id: HashMap<(EventId, u64), usize>,
+    /// By id and stream: one id may be in several streams.
+    by_id: HashMap<(EventId, StreamName), usize>,
+    /// By staged metadata's own stream: what these hide.
+    visibilities: HashMap<StreamName, Visibility>,
 }
 
 impl<'a> Staging<'a> {
@@ -68,6 +70,7 @@ impl<'a> Staging<'a> {
             bytes: 0,
             by_stream: HashMap::new(),
             by_id: HashMap::new(),
+            visibilities: HashMap::new(),
         }
     }
 
@@ -98,6 +101,7 @@ impl<'a> Staging<'a> {
             self.events.clear();
             self.by_stream.clear();
             self.by_id.clear();
+            self.visibilities.clear();
             self.bytes = 0;
             Vec::into_iter(kept).for_each(|event| self.push(event));
         }
@@ -124,7 +128,11 @@ impl<'a> Staging<'a> {
     fn push(&mut self, event: RecordedEvent) {
         let at = self.events.len();
         self.by_stream.entry(event.stream.clone()).or_default().push(at);
-        self.by_id.insert((event.id, stream_hash(event.stream.as_str())), at);
+        self.by_id.insert((event.id, event.stream.clone()), at);
+        if event.stream.metadata_subject().is_some() {
+            let visibility = StreamMetadata::parse(&event.data).visibility();
+            self.visibilities.insert(event.stream.clone(), visibility);
+        }
         self.bytes += FrameBuilder::record_bytes(&event);
         self.events.push(event);
     }
@@ -148,9 +156,18 @@ impl<'a> Staging<'a> {
         stream: &StreamName,
     ) -> Result<Option<StreamMetadata>, StoreError> {
         if let Some(event) = self.staged(&stream.metadata_stream()).last() {
-            return Ok(Some(parse(&event.data)));
+            return Ok(Some(StreamMetadata::parse(&event.data)));
         }
         Ok(metadata_at(self.catalog, stream, u64::MAX)?.map(|(metadata, _)| metadata))
+    }
+
+    /// What the metadata of a stream hide; `None` where there are none.
+    pub(crate) fn visibility(&self, stream: &StreamName) -> Result<Option<Visibility>, StoreError> {
+        let holder = stream.metadata_stream();
+        match self.visibilities.get(&holder) {
+            Some(&staged) => Ok(Some(staged)),
+            None => self.catalog.visibility(holder.as_str(), u64::MAX),
+        }
     }
 
     /// The id of the event of a stream with this revision, and where it is.
@@ -163,7 +180,7 @@ impl<'a> Staging<'a> {
         let event = match staged {
             Some(event) => Some(event.clone()),
             None => {
-                let runs = self.catalog.runs(stream.as_str(), u64::MAX)?;
+                let runs = self.catalog.runs(stream.as_str(), u64::MAX, revision)?;
                 let found = self.catalog.positions(stream.as_str(), &runs, revision, 1)?;
                 self.catalog.events(&found.positions)?.events.pop()
             }
@@ -177,16 +194,13 @@ impl<'a> Staging<'a> {
         stream: &StreamName,
         id: EventId,
     ) -> Result<Option<Found>, StoreError> {
-        let hash = stream_hash(stream.as_str());
-        let asked = |event: &RecordedEvent| event.id == id && event.stream == *stream;
-        let staged = self.by_id.get(&(id, hash)).map(|&at| &self.events[at]);
-        if let Some(event) = staged.filter(|event| asked(event)) {
-            return Ok(Some(event.into()));
+        if let Some(&at) = self.by_id.get(&(id, stream.clone())) {
+            return Ok(Some((&self.events[at]).into()));
         }
-        for position in self.recent.candidates(id, hash) {
+        for position in self.recent.candidates(id, stream_hash(stream.as_str())) {
             // Hashes may agree by chance; what is in the log does not.
             let event = self.catalog.events(&[position])?.events.pop();
-            if let Some(event) = event.filter(asked) {
+            if let Some(event) = event.filter(|event| event.id == id && event.stream == *stream) {
                 return Ok(Some((&event).into()));
             }
         }
@@ -231,6 +245,24 @@ pub(crate) mod tests {
             content_type: ContentType::Json,
             data: data.into(),
             metadata: Bytes::new(),
+        }
+    }
+
+    /// Given two streams whose names have the same hash, and one event in both, then it is found in
+    /// each of them.
+    #[test]
+    fn an_id_is_found_in_each_of_two_streams_with_one_hash() {
+        let names = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"];
+        assert_eq!(stream_hash(names[0]), stream_hash(names[1]));
+        let (catalog, recent) = (catalog(), RecentIds::new(16));
+        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let streams = names.map(|name| StreamName::new(name).unwrap());
+        for stream in &streams {
+            staging.add(stream, 0, event(7, "{}".to_owned()));
+        }
+        for (stream, position) in streams.iter().zip(1..) {
+            let found = staging.recent(stream, id(7)).unwrap();
+            assert_eq!(found.map(|found| found.position), Some(position), "{stream}");
         }
     }
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::index::Catalog;
-use crate::stream::{Revision, StreamMetadata, StreamName};
+use crate::stream::{Revision, StreamMetadata, StreamName, Visibility};
 
 /// The events of a stream that are visible.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +29,11 @@ impl Window {
     ) -> Result<Self, StoreError> {
         let metadata = match stream.metadata_subject() {
             // Of metadata only the last counts, as EventStoreDB has it.
-            Some(_) => StreamMetadata { max_count: Some(1), ..StreamMetadata::default() },
-            None => metadata_at(catalog, stream, bound)?.map_or_else(Default::default, |it| it.0),
+            Some(_) => Visibility { max_count: Some(1), ..Visibility::default() },
+            None => {
+                let holder = stream.metadata_stream();
+                catalog.visibility(holder.as_str(), bound)?.unwrap_or_default()
+            }
         };
         let behind = last.map_or(0, |last| last + 1);
         let truncated = metadata.truncate_before.unwrap_or(0);
@@ -59,10 +62,5 @@ pub(crate) fn metadata_at(
     bound: u64,
 ) -> Result<Option<(StreamMetadata, Revision)>, StoreError> {
     let event = catalog.last_event(stream.metadata_stream().as_str(), bound)?;
-    Ok(event.map(|event| (parse(&event.data), event.revision)))
-}
-
-/// The metadata in these bytes. What is none counts as empty: anybody may write there.
-pub(crate) fn parse(bytes: &[u8]) -> StreamMetadata {
-    serde_json::from_slice(bytes).unwrap_or_default()
+    Ok(event.map(|event| (StreamMetadata::parse(&event.data), event.revision)))
 }

@@ -28,6 +28,8 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     recent: RecentIds,
     segment_bytes: u64,
+    /// A segment whose index takes so many bytes of memory is full, too.
+    index_bytes: usize,
     /// Up to where the active segment has room on the disk, as far as is known.
     allocated: u64,
     /// Nothing more goes into the active segment: a new one was begun and could not be finished, or
@@ -44,11 +46,22 @@ impl Writer {
         lock: Option<FolderLock>,
         shared: Arc<Shared>,
         recent: RecentIds,
-        segment_bytes: u64,
+        (segment_bytes, index_bytes): (u64, usize),
         must_roll: bool,
     ) -> Self {
         let (allocated, poisoned) = (0, None);
-        Self { disk, sealer, lock, shared, recent, segment_bytes, allocated, must_roll, poisoned }
+        Self {
+            disk,
+            sealer,
+            lock,
+            shared,
+            recent,
+            segment_bytes,
+            index_bytes,
+            allocated,
+            must_roll,
+            poisoned,
+        }
     }
 
     /// Works until nobody can ask any more, then closes the log in peace.
@@ -116,7 +129,9 @@ impl Writer {
         let (segment, length) = self.shared.catalog.active();
         let begun = self.shared.catalog.active_events() > 0;
         let frame_bytes = FrameBuilder::frame_bytes(&events, &segment.layout) as u64;
-        if self.must_roll || (begun && length + frame_bytes > self.segment_bytes) {
+        let is_full = length + frame_bytes > self.segment_bytes
+            || self.shared.catalog.active_index_bytes() >= self.index_bytes;
+        if self.must_roll || (begun && is_full) {
             self.roll()?;
         }
         let (segment, length) = self.shared.catalog.active();

@@ -1,5 +1,7 @@
 //! Payload in blocks that are checked whenever they are read, so that nothing need be read whole.
 
+use std::io;
+
 use crc32c::crc32c_append;
 
 use crate::log::{DiskFile, u32_at};
@@ -11,10 +13,64 @@ pub(super) const PAYLOAD_BYTES: usize = BLOCK_BYTES - 4;
 #[derive(Debug)]
 pub(crate) struct Damaged;
 
-/// Cuts a payload into blocks with checksums.
-pub(crate) fn into_blocks(payload: &[u8]) -> Vec<u8> {
+/// How much payload is handed on in one go, in bytes: whole blocks.
+const PIECE_BYTES: usize = 64 * PAYLOAD_BYTES;
+
+/// What takes pieces of payload, each with its place.
+type HandOn<'a, E> = dyn FnMut(usize, &[u8]) -> Result<(), E> + 'a;
+
+/// Payload on its way, a piece at a time: it is never in memory as a whole.
+pub(super) struct Pieces<'a, E> {
+    piece: Vec<u8>,
+    /// Where the piece begins in the payload.
+    at: usize,
+    hand_on: &'a mut HandOn<'a, E>,
+}
+
+impl<'a, E> Pieces<'a, E> {
+    /// Hands each piece on with its place in the payload.
+    pub(super) fn new(hand_on: &'a mut HandOn<'a, E>) -> Self {
+        Self { piece: Vec::with_capacity(PIECE_BYTES), at: 0, hand_on }
+    }
+
+    /// Adds bytes behind those before.
+    pub(super) fn put(&mut self, mut bytes: &[u8]) -> Result<(), E> {
+        while self.piece.len() + bytes.len() >= PIECE_BYTES {
+            let (now, later) = bytes.split_at(PIECE_BYTES - self.piece.len());
+            self.piece.extend_from_slice(now);
+            self.hand_on()?;
+            bytes = later;
+        }
+        self.piece.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Hands on what is left; returns the length of the whole payload.
+    pub(super) fn end(mut self) -> Result<usize, E> {
+        if !self.piece.is_empty() {
+            self.hand_on()?;
+        }
+        Ok(self.at)
+    }
+
+    fn hand_on(&mut self) -> Result<(), E> {
+        (self.hand_on)(self.at, &self.piece)?;
+        self.at += self.piece.len();
+        self.piece.clear();
+        Ok(())
+    }
+}
+
+/// Writes a piece of the payload at its place, in blocks with checksums.
+pub(super) fn write_piece(file: &dyn DiskFile, at: usize, piece: &[u8]) -> io::Result<()> {
+    let first = at / PAYLOAD_BYTES;
+    file.write_at(&into_blocks(first, piece), (first * BLOCK_BYTES) as u64)
+}
+
+/// Cuts payload into blocks with checksums, of which the first has this number.
+fn into_blocks(first: usize, payload: &[u8]) -> Vec<u8> {
     let mut blocks = Vec::with_capacity(payload.len() / PAYLOAD_BYTES * BLOCK_BYTES + BLOCK_BYTES);
-    for (number, part) in payload.chunks(PAYLOAD_BYTES).enumerate() {
+    for (number, part) in (first..).zip(payload.chunks(PAYLOAD_BYTES)) {
         let start = blocks.len();
         blocks.extend_from_slice(part);
         blocks.resize(start + PAYLOAD_BYTES, 0);

@@ -19,10 +19,9 @@ use super::sealed::{Sealed, places};
 use super::{Extent, IndexKey, Key, MemoryIndex};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::limits::{
-    INDEX_CACHE_ENTRIES_MAX, LAST_EVENTS_BYTES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX,
-};
+use crate::limits::{INDEX_CACHE_ENTRIES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX};
 use crate::log::{ChainEnd, Findings, FrameBuilder, Kinds, RecordPlace, Segment};
+use crate::stream::Visibility;
 
 /// How far apart events may be for their places to be read in one go: what a block of an index
 /// holds.
@@ -55,8 +54,8 @@ pub(crate) struct Catalog {
     sealed_tails: Cache<Box<str>, (usize, Tail)>,
     /// How many events of a category or a type there are among so many sealed segments.
     sealed_totals: Cache<IndexKey, (usize, u64)>,
-    /// The last events of streams that were asked for it; good while they are the last.
-    last_events: Cache<Box<str>, RecordedEvent>,
+    /// By streams that hold metadata: what these say, and the revision of the event that says so.
+    visibilities: Cache<Box<str>, (u64, Visibility)>,
 }
 
 struct State {
@@ -87,13 +86,7 @@ impl Catalog {
             state: RwLock::new(State { sealed, active, index, length, chain }),
             sealed_tails: Cache::new(STREAM_CACHE_ENTRIES_MAX),
             sealed_totals: Cache::new(INDEX_CACHE_ENTRIES_MAX),
-            last_events: Cache::builder()
-                .max_capacity(LAST_EVENTS_BYTES_MAX)
-                .weigher(|_, event: &RecordedEvent| {
-                    let bytes = FrameBuilder::record_bytes(event);
-                    u32::try_from(bytes).unwrap_or(u32::MAX)
-                })
-                .build(),
+            visibilities: Cache::new(STREAM_CACHE_ENTRIES_MAX),
         }
     }
 
@@ -144,6 +137,11 @@ impl Catalog {
     /// How many events the active segment has.
     pub(crate) fn active_events(&self) -> usize {
         self.read().index.events()
+    }
+
+    /// How much memory the index of the active segment takes, in bytes.
+    pub(crate) fn active_index_bytes(&self) -> usize {
+        self.read().index.bytes()
     }
 
     /// When the last event was recorded, in microseconds since 1970.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::blocks::{Damaged, blocks_bytes, into_blocks, read_payload};
+use super::blocks::{Damaged, Pieces, blocks_bytes, read_payload, write_piece};
 use super::memory::MemoryIndex;
 use super::ordinals::Ordinals;
 use super::secondary::Secondary;
@@ -56,10 +56,9 @@ impl IndexFile {
     ) -> io::Result<()> {
         let name = index_name(segment.first);
         let temporary = unfinished(&name);
-        let blocks = into_blocks(&contents.payload(segment, length));
         let file = disk.open(&temporary, true)?;
         file.truncate(0)?;
-        file.write_at(&blocks, 0)?;
+        contents.hand_on(segment, length, |at, piece| write_piece(&*file, at, piece))?;
         file.sync()?;
         disk.rename(&temporary, &name)?;
         disk.sync_folder()
@@ -117,11 +116,12 @@ impl IndexFile {
         length: u64,
         contents: &Contents<'_>,
     ) -> bool {
-        let expected = contents.payload(segment, length);
-        let found = read_payload(&*self.file, 0, expected.len());
+        let expected = contents.hand_on(segment, length, |at, piece| {
+            let found = read_payload(&*self.file, at, piece.len())?;
+            (found == piece).then_some(()).ok_or(Damaged)
+        });
         let whole = self.file.length();
-        whole.is_ok_and(|whole| whole == blocks_bytes(expected.len()))
-            && found.is_ok_and(|found| found == expected)
+        expected.is_ok_and(|expected| whole.is_ok_and(|whole| whole == blocks_bytes(expected)))
     }
 
     /// How many events the segment has.
@@ -222,58 +222,63 @@ impl IndexFile {
 }
 
 impl Contents<'_> {
-    fn payload(&self, segment: &Segment, length: u64) -> Vec<u8> {
+    /// Hands the payload on a piece at a time, each with its place; returns the length of all.
+    fn hand_on<E>(
+        &self,
+        segment: &Segment,
+        length: u64,
+        mut piece: impl FnMut(usize, &[u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
         let index = self.index;
-        let streams = streams(index);
-        let [categories, types] = Secondary::ALL.map(|of| self.secondary(of));
-        let mut payload = Vec::new();
-        payload.extend_from_slice(&MAGIC);
-        payload.extend_from_slice(&VERSION.to_le_bytes());
-        payload.extend_from_slice(&segment.layout.salt.to_le_bytes());
-        payload.extend_from_slice(&segment.first.to_le_bytes());
-        payload.extend_from_slice(&small(index.events()));
-        payload.extend_from_slice(&small(self.ids.len()));
-        payload.extend_from_slice(&length.to_le_bytes());
-        payload.extend_from_slice(&index.last_recorded_at_micros().to_le_bytes());
-        for table in [&streams, &categories, &types] {
-            let postings = table.iter().map(|entry| entry.postings.len()).sum();
-            payload.extend_from_slice(&small(table.len()));
-            payload.extend_from_slice(&small(postings));
+        let streams = index.sorted_streams();
+        let mut payload = Pieces::new(&mut piece);
+        payload.put(&MAGIC)?;
+        payload.put(&VERSION.to_le_bytes())?;
+        payload.put(&segment.layout.salt.to_le_bytes())?;
+        payload.put(&segment.first.to_le_bytes())?;
+        payload.put(&small(index.events()))?;
+        payload.put(&small(self.ids.len()))?;
+        payload.put(&length.to_le_bytes())?;
+        payload.put(&index.last_recorded_at_micros().to_le_bytes())?;
+        let of_streams =
+            streams.iter().map(|&(hash, number)| Entry { hash, extent: index.extent(number) });
+        put_counts(of_streams.clone(), &mut payload)?;
+        for of in Secondary::ALL {
+            put_counts(self.secondary(of), &mut payload)?;
         }
         for offset in index.offsets() {
-            payload.extend_from_slice(&offset.to_le_bytes());
+            payload.put(&offset.to_le_bytes())?;
         }
-        for table in [&streams, &categories, &types] {
-            Table::write(table, &mut payload);
+        let postings = streams.iter().flat_map(|&(_, number)| index.postings(number, 0));
+        Table::write(of_streams, postings, &mut payload)?;
+        for of in Secondary::ALL {
+            let hashes = self.ordinals.of(of).iter().map(|&(hash, _)| hash);
+            let postings = hashes.flat_map(|hash| index.secondary(of).of(hash, 0));
+            Table::write(self.secondary(of), postings, &mut payload)?;
         }
         for (id, hash) in self.ids {
-            payload.extend_from_slice(id.0.as_bytes());
-            payload.extend_from_slice(&hash.to_le_bytes());
+            payload.put(id.0.as_bytes())?;
+            payload.put(&hash.to_le_bytes())?;
         }
-        payload
+        payload.end()
     }
 
-    fn secondary(&self, of: Secondary) -> Vec<Entry<'_>> {
+    fn secondary(&self, of: Secondary) -> impl Iterator<Item = Entry> + Clone {
         let postings = self.index.secondary(of);
-        let ordinals = self.ordinals.of(of);
-        let entries = ordinals.iter().map(|&(hash, first)| Entry {
-            hash,
-            first,
-            postings: postings.of(hash),
-            tombstone: false,
-        });
-        entries.collect()
+        self.ordinals.of(of).iter().filter_map(|&(hash, first)| {
+            Some(Entry { hash, extent: Extent { first, ..postings.find(hash)? } })
+        })
     }
 }
 
-fn streams(index: &MemoryIndex) -> Vec<Entry<'_>> {
-    let mut runs: Vec<_> = index.runs().map(|(name, run)| (stream_hash(name), name, run)).collect();
-    runs.sort_unstable_by_key(|&(hash, name, _)| (hash, name));
-    let entries = runs.into_iter().map(|(hash, _, run)| Entry {
-        hash,
-        first: run.first_revision,
-        postings: &run.postings,
-        tombstone: run.tombstone,
+/// How many runs a table has, and how many postings they have together.
+fn put_counts<E>(
+    entries: impl Iterator<Item = Entry>,
+    payload: &mut Pieces<'_, E>,
+) -> Result<(), E> {
+    let (runs, postings) = entries.fold((0, 0), |(runs, postings), entry| {
+        (runs + 1, postings + entry.extent.postings() as usize)
     });
-    entries.collect()
+    payload.put(&small(runs))?;
+    payload.put(&small(postings))
 }

@@ -1,9 +1,16 @@
 //! The index of a segment in memory: that of the active one, and what a file is made from.
+//!
+//! Streams that are written in turn leave a segment with as many runs as events, so a run is kept
+//! small: its name and its postings are in memory that all runs share.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 
-use super::secondary::{Postings, Secondary};
-use super::{Extent, Key};
+use hashbrown::HashTable;
+
+use super::lists::{List, Lists};
+use super::secondary::{Postings, Secondary, TABLE_ENTRY_BYTES};
+use super::{Extent, Key, stream_hash};
 use crate::log::{Kinds, ScannedRecord};
 use crate::stream::Revision;
 
@@ -15,7 +22,16 @@ pub(crate) const TOMBSTONE_REVISION: u64 = Revision::TOMBSTONE.get();
 pub(crate) struct MemoryIndex {
     first: u64,
     offsets: Vec<u32>,
-    runs: HashMap<Box<str>, Run>,
+    runs: Vec<Run>,
+    /// The numbers of the runs, found by their names.
+    by_name: HashTable<u32>,
+    /// Names come from outside: nobody may choose them to be in one place of the table.
+    keyed: RandomState,
+    /// The names of the runs, each behind its length, a `u16`.
+    names: Vec<u8>,
+    postings: Lists,
+    /// The numbers of the runs that end with a tombstone.
+    tombstoned: HashSet<u32>,
     categories: Postings,
     types: Postings,
     last_recorded_at_micros: i64,
@@ -23,10 +39,11 @@ pub(crate) struct MemoryIndex {
 
 /// The events of one stream, as position minus the segment's first; a tombstone is the last.
 #[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) first_revision: u64,
-    pub(crate) postings: Vec<u32>,
-    pub(crate) tombstone: bool,
+struct Run {
+    first_revision: u64,
+    /// Where its name begins.
+    name: u32,
+    postings: List,
 }
 
 impl MemoryIndex {
@@ -35,11 +52,28 @@ impl MemoryIndex {
         Self {
             first,
             offsets: Vec::new(),
-            runs: HashMap::new(),
+            runs: Vec::new(),
+            by_name: HashTable::new(),
+            keyed: RandomState::new(),
+            names: Vec::new(),
+            postings: Lists::default(),
+            tombstoned: HashSet::new(),
             categories: Postings::default(),
             types: Postings::default(),
             last_recorded_at_micros: i64::MIN,
         }
+    }
+
+    /// How much memory it takes, in bytes: about, as what is only set aside costs nothing.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&self.offsets[..])
+            + size_of_val(&self.runs[..])
+            + self.by_name.capacity() * (size_of::<u32>() + TABLE_ENTRY_BYTES)
+            + self.names.len()
+            + self.postings.bytes()
+            + self.tombstoned.capacity() * (size_of::<u32>() + TABLE_ENTRY_BYTES)
+            + self.categories.bytes()
+            + self.types.bytes()
     }
 
     /// Adds the next event.
@@ -52,13 +86,16 @@ impl MemoryIndex {
         at_micros: i64,
     ) {
         let posting = self.place(kinds, offset, at_micros);
-        let tombstone = revision == TOMBSTONE_REVISION;
-        if let Some(run) = self.runs.get_mut(stream) {
-            run.postings.push(posting);
-            run.tombstone |= tombstone;
-        } else {
-            let run = Run { first_revision: revision, postings: vec![posting], tombstone };
-            self.runs.insert(stream.into(), run);
+        let number = match self.number(stream) {
+            Some(number) => {
+                let run = &mut self.runs[number as usize];
+                self.postings.push(&mut run.postings, posting);
+                number
+            }
+            None => self.begin(stream, revision, posting),
+        };
+        if revision == TOMBSTONE_REVISION {
+            self.tombstoned.insert(number);
         }
     }
 
@@ -75,7 +112,7 @@ impl MemoryIndex {
 
     /// Adds the next event, but not to its stream.
     fn place(&mut self, kinds: Kinds, offset: u32, at_micros: i64) -> u32 {
-        let posting = u32::try_from(self.offsets.len()).expect("a segment is below 4 GiB");
+        let posting = small(self.offsets.len());
         self.offsets.push(offset);
         self.last_recorded_at_micros = at_micros;
         for key in kinds.keys() {
@@ -85,6 +122,20 @@ impl MemoryIndex {
             }
         }
         posting
+    }
+
+    /// Begins the run of a stream that has none; returns its number.
+    fn begin(&mut self, stream: &str, first_revision: u64, posting: u32) -> u32 {
+        let number = small(self.runs.len());
+        let name = small(self.names.len());
+        let length = u16::try_from(stream.len()).expect("a record has 16 bits for it");
+        self.names.extend_from_slice(&length.to_le_bytes());
+        self.names.extend_from_slice(stream.as_bytes());
+        self.runs.push(Run { first_revision, name, postings: List::of(posting) });
+        let (runs, names, keyed) = (&self.runs, &self.names, &self.keyed);
+        let hash_of = |&number: &u32| keyed.hash_one(name_at(names, runs[number as usize].name));
+        self.by_name.insert_unique(hash_of(&number), number, hash_of);
+        number
     }
 
     /// How many events there are.
@@ -99,32 +150,25 @@ impl MemoryIndex {
 
     /// The run of a key's events.
     pub(crate) fn find(&self, key: Key<'_>) -> Option<Extent> {
-        let stream = match key {
-            Key::Index(key) => return self.secondary(key.of).find(key.hash),
-            Key::Stream(stream) => stream,
-        };
-        let run = self.runs.get(stream)?;
-        let all = u32::try_from(run.postings.len()).expect("a segment is below 4 GiB");
-        Some(Extent {
-            first: run.first_revision,
-            count: all - u32::from(run.tombstone),
-            tombstone: run.tombstone,
-            start: None,
-        })
+        match key {
+            Key::Index(key) => self.secondary(key.of).find(key.hash),
+            Key::Stream(stream) => Some(self.extent(self.number(stream)?)),
+        }
     }
 
     /// The positions of a key's events, some skipped.
     pub(crate) fn positions(&self, key: Key<'_>, skip: u32, count: u32) -> Vec<u64> {
-        let postings = match key {
-            Key::Stream(stream) => self.runs.get(stream).map_or(&[][..], |run| &run.postings),
-            Key::Index(key) => self.secondary(key.of).of(key.hash),
-        };
-        postings
-            .iter()
-            .skip(skip as usize)
-            .take(count as usize)
-            .map(|&posting| self.first + u64::from(posting))
-            .collect()
+        let placed = |posting| self.first + u64::from(posting);
+        let count = count as usize;
+        match key {
+            Key::Index(key) => {
+                self.secondary(key.of).of(key.hash, skip).take(count).map(placed).collect()
+            }
+            Key::Stream(stream) => match self.number(stream) {
+                Some(number) => self.postings(number, skip).take(count).map(placed).collect(),
+                None => Vec::new(),
+            },
+        }
     }
 
     /// The events by category, or by type.
@@ -145,8 +189,80 @@ impl MemoryIndex {
         &self.offsets
     }
 
-    /// All runs.
-    pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = (&str, &Run)> {
-        self.runs.iter().map(|(name, run)| (&**name, run))
+    /// The hashes and numbers of all streams, in the order of a file: by hash, then by name.
+    pub(crate) fn sorted_streams(&self) -> Vec<(u64, u32)> {
+        let mut streams: Vec<(u64, u32)> =
+            (0..small(self.runs.len())).map(|number| (self.hash_of(number), number)).collect();
+        streams.sort_unstable_by(|(hash, number), (other_hash, other)| {
+            hash.cmp(other_hash).then_with(|| self.name(*number).cmp(self.name(*other)))
+        });
+        streams
+    }
+
+    /// The run of the stream with this number.
+    pub(crate) fn extent(&self, number: u32) -> Extent {
+        let run = &self.runs[number as usize];
+        let tombstone = self.tombstoned.contains(&number);
+        let count = run.postings.count() - u32::from(tombstone);
+        Extent { first: run.first_revision, count, tombstone, start: None }
+    }
+
+    /// The postings of the stream with this number, some skipped; with a tombstone.
+    pub(crate) fn postings(&self, number: u32, skip: u32) -> impl Iterator<Item = u32> {
+        self.postings.numbers(&self.runs[number as usize].postings, skip)
+    }
+
+    fn number(&self, stream: &str) -> Option<u32> {
+        let hash = self.keyed.hash_one(stream.as_bytes());
+        self.by_name.find(hash, |&number| self.name(number) == stream.as_bytes()).copied()
+    }
+
+    fn hash_of(&self, number: u32) -> u64 {
+        stream_hash(str::from_utf8(self.name(number)).expect("it was a text"))
+    }
+
+    fn name(&self, number: u32) -> &[u8] {
+        name_at(&self.names, self.runs[number as usize].name)
+    }
+}
+
+/// The name that begins at this place.
+fn name_at(names: &[u8], at: u32) -> &[u8] {
+    let (length, name) = names[at as usize..].split_at(size_of::<u16>());
+    &name[..u16::from_le_bytes([length[0], length[1]]) as usize]
+}
+
+/// A number of what is in a segment.
+fn small(number: usize) -> u32 {
+    u32::try_from(number).expect("a segment is below 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Given streams that are written in turn, of each one event or a few, then each is found, and
+    /// takes little memory.
+    #[test]
+    fn streams_in_turn_take_little_memory() {
+        const STREAMS: u64 = 50_000;
+        let kinds = Kinds { category: 1, event_type: 2 };
+        let named = |number: u64| format!("track-{number}");
+        let mut index = MemoryIndex::new(1);
+        for (turn, bytes_max) in [(0, 65), (1, 100), (2, 115)] {
+            for number in 0..STREAMS {
+                let offset = u32::try_from(turn * STREAMS + number).unwrap();
+                index.add(&named(number), turn, kinds, offset, 0);
+            }
+            let bytes = index.bytes() as u64 / STREAMS;
+            assert!(bytes <= bytes_max, "{bytes} bytes for a stream of {} events", turn + 1);
+        }
+        for number in (0..STREAMS).step_by(997) {
+            let (name, extent) = (named(number), index.find(Key::Stream(&named(number))).unwrap());
+            assert_eq!((extent.first, extent.count, extent.tombstone), (0, 3, false), "{name}");
+            let behind_the_first = index.positions(Key::Stream(&name), 1, 5);
+            assert_eq!(behind_the_first, [1 + STREAMS + number, 1 + 2 * STREAMS + number]);
+        }
+        assert!(index.find(Key::Stream("track-")).is_none());
     }
 }

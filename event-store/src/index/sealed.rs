@@ -324,10 +324,11 @@ impl Sealed {
         mut visit: impl FnMut(EventId, u64, u64),
     ) -> Result<(), StoreError> {
         let mut next = from.max(self.segment.first);
-        if let Index::File(file) = &*self.index() {
+        let index = self.index();
+        if let Index::File(file) = &*index {
             while next <= self.last && file.has_ids(next) {
                 let Ok(ids) = file.ids(next, IDS_AT_ONCE) else {
-                    tracing::warn!(segment = self.segment.name, "the ids of a segment are damaged");
+                    self.make_again(&index)?;
                     break;
                 };
                 for (id, hash) in ids {
@@ -381,17 +382,33 @@ impl Sealed {
 
     /// Asks the index, and once more after making it again should it be damaged.
     fn ask<T>(&self, ask: impl Fn(&Index) -> Result<T, Fault>) -> Result<T, StoreError> {
-        match ask(&self.index()) {
+        let asked = self.index();
+        match ask(&asked) {
             Ok(answer) => return Ok(answer),
             Err(Fault::Store(error)) => return Err(error),
             Err(Fault::Damaged) => {}
         }
-        tracing::warn!(segment = self.segment.name, "the index of a segment is damaged");
-        self.set_index(Index::Memory(index_again(&self.segment, self.length)?));
+        self.make_again(&asked)?;
         ask(&self.index()).map_err(|fault| match fault {
             Fault::Store(error) => error,
             Fault::Damaged => self.segment.corrupt(0, "the index can't be made again"),
         })
+    }
+
+    /// Puts an index in memory in the place of this one, which is damaged. Who else has met the
+    /// damage waits for that, so the segment is read once.
+    fn make_again(&self, damaged: &Arc<Index>) -> Result<(), StoreError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&self.index(), damaged) {
+            return Ok(());
+        }
+        let segment = &*self.segment.name;
+        tracing::error!(segment, "the index of a segment is damaged, and is made again");
+        metrics::counter!("veza_event_store_indexes_remade_total").increment(1);
+        let index = index_again(&self.segment, self.length)?;
+        self.set_index(Index::Memory(index));
+        self.segment.index_remade();
+        Ok(())
     }
 
     fn index(&self) -> Arc<Index> {

@@ -1,11 +1,14 @@
 //! What an event is indexed by besides its stream: its category and its type, each by a hash.
 
 use std::collections::HashMap;
-use std::slice;
 
 use super::Extent;
+use super::lists::{List, Lists};
 use crate::indexed::Index;
 use crate::log::{Kinds, kind_hash};
+
+/// What an entry of a hash table takes besides itself, in bytes, about.
+pub(super) const TABLE_ENTRY_BYTES: usize = 2;
 
 /// What the hashes of a table are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,14 +27,8 @@ pub(crate) struct IndexKey {
 /// The events of a segment by the hashes of one table, as position minus the segment's first.
 #[derive(Debug, Default)]
 pub(crate) struct Postings {
-    runs: HashMap<u64, Run>,
-}
-
-/// Most hashes of a segment may have one event each, which is no reason for as many allocations.
-#[derive(Debug)]
-enum Run {
-    One(u32),
-    Several(Vec<u32>),
+    runs: HashMap<u64, List>,
+    lists: Lists,
 }
 
 impl Secondary {
@@ -58,27 +55,28 @@ impl Kinds {
 }
 
 impl Postings {
+    /// How much memory it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.runs.capacity() * (size_of::<(u64, List)>() + TABLE_ENTRY_BYTES) + self.lists.bytes()
+    }
+
     /// Adds the next event.
     pub(crate) fn add(&mut self, hash: u64, posting: u32) {
         self.runs
             .entry(hash)
-            .and_modify(|run| match run {
-                Run::One(first) => *run = Run::Several(vec![*first, posting]),
-                Run::Several(postings) => postings.push(posting),
-            })
-            .or_insert(Run::One(posting));
+            .and_modify(|run| self.lists.push(run, posting))
+            .or_insert(List::of(posting));
     }
 
     /// The run of a hash, whose first ordinal is not known here.
     pub(crate) fn find(&self, hash: u64) -> Option<Extent> {
-        let postings = self.runs.get(&hash)?.postings();
-        let count = u32::try_from(postings.len()).expect("a segment is below 4 GiB");
+        let count = self.runs.get(&hash)?.count();
         Some(Extent { first: 0, count, tombstone: false, start: None })
     }
 
-    /// The events of a hash.
-    pub(crate) fn of(&self, hash: u64) -> &[u32] {
-        self.runs.get(&hash).map_or(&[], Run::postings)
+    /// The events of a hash, some skipped.
+    pub(crate) fn of(&self, hash: u64, skip: u32) -> impl Iterator<Item = u32> {
+        self.runs.get(&hash).into_iter().flat_map(move |run| self.lists.numbers(run, skip))
     }
 
     /// All hashes, from low to high.
@@ -86,14 +84,5 @@ impl Postings {
         let mut hashes: Vec<u64> = self.runs.keys().copied().collect();
         hashes.sort_unstable();
         hashes
-    }
-}
-
-impl Run {
-    fn postings(&self) -> &[u32] {
-        match self {
-            Self::One(posting) => slice::from_ref(posting),
-            Self::Several(postings) => postings,
-        }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Extent;
-use super::blocks::{Damaged, read_payload};
+use super::blocks::{Damaged, Pieces, read_payload};
 use super::bloom::Bloom;
 use super::memory::TOMBSTONE_REVISION;
 use crate::log::{DiskFile, u32_at, u64_at};
@@ -33,33 +33,36 @@ pub(crate) struct Table {
 }
 
 /// A run that is to be written.
-pub(crate) struct Entry<'a> {
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
     pub(crate) hash: u64,
-    /// The revision or the ordinal of its first event.
-    pub(crate) first: u64,
-    pub(crate) postings: &'a [u32],
-    pub(crate) tombstone: bool,
+    /// Its first is the revision or the ordinal of its first event.
+    pub(crate) extent: Extent,
 }
 
 impl Table {
-    /// Writes these runs, sorted by their hashes, behind the payload.
-    pub(crate) fn write(entries: &[Entry<'_>], payload: &mut Vec<u8>) {
+    /// Writes these runs, sorted by their hashes, and the postings of all, behind the payload.
+    pub(super) fn write<E>(
+        entries: impl Iterator<Item = Entry> + Clone,
+        postings: impl Iterator<Item = u32>,
+        payload: &mut Pieces<'_, E>,
+    ) -> Result<(), E> {
         let mut start = 0;
-        for entry in entries {
-            payload.extend_from_slice(&entry.hash.to_le_bytes());
-            payload.extend_from_slice(&entry.first.to_le_bytes());
-            payload.extend_from_slice(&small(start));
-            payload.extend_from_slice(&small(entry.postings.len()));
-            let flags = if entry.tombstone { FLAG_TOMBSTONE } else { 0 };
-            payload.extend_from_slice(&flags.to_le_bytes());
-            payload.extend_from_slice(&[0; 4]);
-            start += entry.postings.len();
+        for Entry { hash, extent } in entries.clone() {
+            payload.put(&hash.to_le_bytes())?;
+            payload.put(&extent.first.to_le_bytes())?;
+            payload.put(&small(start))?;
+            payload.put(&extent.postings().to_le_bytes())?;
+            let flags = if extent.tombstone { FLAG_TOMBSTONE } else { 0 };
+            payload.put(&flags.to_le_bytes())?;
+            payload.put(&[0; 4])?;
+            start += extent.postings() as usize;
         }
-        for posting in entries.iter().flat_map(|entry| entry.postings) {
-            payload.extend_from_slice(&posting.to_le_bytes());
+        for posting in postings {
+            payload.put(&posting.to_le_bytes())?;
         }
-        let hashes: Vec<u64> = entries.iter().map(|entry| entry.hash).collect();
-        payload.extend_from_slice(&Bloom::of(&hashes).to_bytes());
+        let hashes: Vec<u64> = entries.map(|entry| entry.hash).collect();
+        payload.put(&Bloom::of(&hashes).to_bytes())
     }
 
     /// The table of so many entries and postings that begins at this place of a payload; its filter
@@ -206,7 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::index::blocks::into_blocks;
+    use crate::index::blocks::write_piece;
     use crate::log::{Disk as _, SimDisk};
 
     const NAME: &str = "table";
@@ -216,18 +219,21 @@ mod tests {
 
     /// The table of these runs, behind some other bytes.
     fn written(runs: &Runs, ahead: usize) -> (SimDisk, Table) {
-        let mut payload = vec![7; ahead];
         let entries = runs.iter().map(|(&hash, (first, postings))| {
             let tombstone = hash % 5 == 0;
-            Entry { hash, first: *first, postings, tombstone }
+            let count = u32::try_from(postings.len()).unwrap() - u32::from(tombstone);
+            Entry { hash, extent: Extent { first: *first, count, tombstone, start: None } }
         });
-        Table::write(&entries.collect::<Vec<_>>(), &mut payload);
+        let postings = runs.values().flat_map(|(_, postings)| postings.iter().copied());
         let disk = SimDisk::new();
-        disk.put(NAME, into_blocks(&payload));
-        let postings = runs.values().map(|(_, postings)| postings.len()).sum();
-        let file = disk.open(NAME, false).unwrap();
-        let mut table = Table::new(file, 7, ahead, runs.len(), postings);
-        assert_eq!(table.end(), payload.len());
+        let file = disk.open(NAME, true).unwrap();
+        let mut write = |at, piece: &[u8]| write_piece(&*file, at, piece);
+        let mut payload = Pieces::new(&mut write);
+        payload.put(&vec![7; ahead]).unwrap();
+        Table::write(entries, postings.clone(), &mut payload).unwrap();
+        let end = payload.end().unwrap();
+        let mut table = Table::new(file, 7, ahead, runs.len(), postings.count());
+        assert_eq!(table.end(), end);
         table.load_filter().unwrap();
         (disk, table)
     }

@@ -2,7 +2,7 @@
 //! of rot, in memory for those who ask, and on the disk for the time after a restart.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use chrono::{DateTime, Utc};
 
@@ -27,13 +27,15 @@ pub(crate) struct Findings {
     known: Mutex<ScrubFile>,
     /// Held while it is changed and written: those who ask what is known don't wait for the disk.
     writing: Mutex<()>,
+    /// Who writes indexes that were made again.
+    remade: OnceLock<Box<dyn Fn(u64) + Send + Sync>>,
 }
 
 impl Findings {
     /// What was found before, on this disk.
     pub(crate) fn read(disk: Arc<dyn Disk>) -> io::Result<Self> {
         let known = Mutex::new(ScrubFile::read(&*disk)?);
-        Ok(Self { disk, known, writing: Mutex::new(()) })
+        Ok(Self { disk, known, writing: Mutex::new(()), remade: OnceLock::new() })
     }
 
     /// Forgets what is not of one of these segments, and says what is left: they are the sealed
@@ -81,6 +83,17 @@ impl Findings {
         if let Err(error) = kept {
             unkept(&error);
         }
+    }
+
+    /// From now on whoever makes the index of a segment again tells this of its first position.
+    pub(crate) fn tell_of_remade(&self, remade: impl Fn(u64) + Send + Sync + 'static) {
+        // It is told to one, for as long as the store is open.
+        let _ = self.remade.set(Box::new(remade));
+    }
+
+    /// The index of a segment was damaged and is made again, in memory.
+    pub(crate) fn index_remade(&self, first: u64) {
+        self.remade.get().into_iter().for_each(|remade| remade(first));
     }
 
     /// A scrub found a segment damaged, which is told each time.

@@ -203,6 +203,11 @@ impl Segment {
         }
     }
 
+    /// Its index was damaged and is made again, in memory.
+    pub(crate) fn index_remade(&self) {
+        self.findings.get().into_iter().for_each(|findings| findings.index_remade(self.first));
+    }
+
     /// The events at these places, in their order, without those that were reclaimed. Neighbours
     /// are read in one go.
     pub(crate) fn events(&self, places: &[RecordPlace]) -> Result<Vec<RecordedEvent>, StoreError> {

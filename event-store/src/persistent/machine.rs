@@ -199,6 +199,11 @@ impl Machine {
         self.status != Status::NotReady && self.asked > 0 && self.has_bytes()
     }
 
+    /// The place in the source up to which it was read, or is finished.
+    pub(super) fn last_known(&self) -> Option<u64> {
+        self.progress.last
+    }
+
     /// When the time alone changes something.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let (done, _) = self.done();

@@ -33,12 +33,13 @@ enum Kind {
 impl Message {
     /// An event as it stands in the source.
     pub(super) fn event(event: RecordedEvent) -> Self {
-        Self(Arc::new(Kind::Event(event)))
+        Self(Arc::new(Kind::Event(event.with_own_bytes())))
     }
 
     /// A link, and what it points to where that can be read.
     pub(super) fn link(link: RecordedEvent, target: Option<RecordedEvent>) -> Self {
-        Self(Arc::new(Kind::Link { link, target }))
+        let target = target.map(RecordedEvent::with_own_bytes);
+        Self(Arc::new(Kind::Link { link: link.with_own_bytes(), target }))
     }
 
     /// The event; `None` when a link led to what can't be read.
@@ -143,5 +144,36 @@ pub(super) async fn resolve(
         Ok(target) => Ok(Message::link(event, target.filter(|it| it.revision == revision))),
         Err(ReadError::Store(error)) => Err(error),
         Err(_) => Ok(Message::link(event, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{ContentType, EventType};
+    use crate::position::Position;
+
+    /// Given events that are small parts of much that was read at once, when they wait in a group,
+    /// then nothing else of it is kept.
+    #[test]
+    fn a_message_keeps_nothing_of_what_was_read_with_it() {
+        let read = Bytes::from(vec![b'1'; 1 << 20]);
+        let event = |at| RecordedEvent {
+            id: EventId(Uuid::nil()),
+            stream: StreamName::new("track-1").unwrap(),
+            revision: Revision::FIRST,
+            position: Position::new(1),
+            event_type: EventType::new("Numbered").unwrap(),
+            content_type: ContentType::Json,
+            data: read.slice(at..at + 1),
+            metadata: read.slice(at + 1..at + 3),
+            recorded_at: DateTime::UNIX_EPOCH,
+        };
+        let waiting = [Message::event(event(0)), Message::link(event(4), Some(event(8)))];
+        assert!(read.is_unique(), "the messages keep it: {waiting:?}");
     }
 }

@@ -158,6 +158,8 @@ struct Runner {
     left: Arc<Notify>,
     next_consumer: u64,
     source: Option<BoxStream<'static, Read>>,
+    /// Where it begins, or began.
+    begin: Begin,
     jobs: FuturesUnordered<Job>,
     parking: Vec<Parking>,
     /// One append parks at a time, so that parked messages stand in order.
@@ -174,6 +176,7 @@ impl Runner {
     ) -> Self {
         let streams = GroupStreams::new(Arc::clone(&plan.source.store), plan.group.clone());
         let machine = Machine::new(plan.settings.clone(), Instant::now());
+        let begin = plan.begin;
         Self {
             plan,
             streams,
@@ -184,6 +187,7 @@ impl Runner {
             left: Arc::default(),
             next_consumer,
             source: None,
+            begin,
             jobs: FuturesUnordered::new(),
             parking: Vec::new(),
             is_parking: false,
@@ -214,6 +218,18 @@ impl Runner {
             if !goes_on {
                 return;
             }
+            self.keep_source();
+        }
+    }
+
+    /// Lets the source go while nobody consumes and no more of it is wanted, for it holds what was
+    /// read ahead; opens it again where it was when more is.
+    fn keep_source(&mut self) {
+        if self.source.is_none() && self.machine.wants_more() {
+            let begin = self.machine.last_known().map_or(self.begin, Begin::After);
+            self.source = Some(self.plan.source.clone().read(begin, self.failures.clone()));
+        } else if self.seats.is_empty() && !self.machine.wants_more() {
+            self.source = None;
         }
     }
 
@@ -327,7 +343,7 @@ impl Runner {
             }
             Ok(Done::Loaded(input, begin)) => {
                 self.failures.clear(RUN);
-                self.source = Some(self.plan.source.clone().read(begin, self.failures.clone()));
+                self.begin = begin;
                 self.step(input);
             }
             Err(Closed) => return self.closed(),

@@ -73,7 +73,7 @@ async fn tombstone(
 ) -> Result<Option<RecordedEvent>, SubscribeError> {
     let stream = stream.clone();
     let read = move |shared: &Shared| {
-        let runs = shared.catalog.runs(stream.as_str(), u64::MAX)?;
+        let runs = shared.catalog.runs(stream.as_str(), u64::MAX, u64::MAX)?;
         let position = shared.catalog.tombstone(stream.as_str(), &runs)?;
         Ok::<_, StoreError>(shared.catalog.events(position.as_slice())?.events.pop())
     };
@@ -91,7 +91,7 @@ async fn next(
 }
 
 fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next, StoreError> {
-    let runs = shared.catalog.runs(stream.as_str(), u64::MAX)?;
+    let runs = shared.catalog.runs(stream.as_str(), u64::MAX, revision)?;
     let last = runs.tail.last;
     let window = Window::of(&shared.catalog, stream, last, u64::MAX, shared.clock.now())?;
     let from = revision.max(window.first).max(runs.first().unwrap_or_default());

@@ -13,7 +13,7 @@ use event_store::{
 use futures::StreamExt;
 use uuid::Uuid;
 
-use super::{PATIENCE, Place, is_quiet, next, numbers, settings};
+use super::{PATIENCE, Place, is_quiet, next, number, numbers, settings};
 use crate::given::stream;
 
 fn group(source: &str, name: &str) -> GroupId {
@@ -203,4 +203,27 @@ async fn a_tombstoned_stream_is_told_of_and_what_was_read_is_finished() {
         "$streamDeleted"
     );
     assert!(is_quiet(&mut consumer));
+}
+
+/// Given a group whose buffer is full and that nobody consumes, then it holds nothing that was read
+/// ahead: the first consumer's messages are read once more, and none is lost or comes twice.
+#[tokio::test]
+async fn a_group_that_nobody_consumes_holds_nothing_that_was_read_ahead() {
+    const EVENTS: u64 = 500;
+    let place = Place::new().await;
+    place.append("s", 0..EVENTS).await;
+    // So that the store has none of them in memory for those who follow.
+    let place = place.restart().await;
+    let small = |it: &mut Settings| (it.read_batch_size, it.history_buffer_size) = (5, 10);
+    let group = place.group("s", small).await;
+    place.until(&group, |it| it.read_buffer_count + it.live_buffer_count == 10).await;
+    let before = place.disk.read_bytes();
+    let mut consumer = place.connect(&group, 20).await;
+    for told in 0..EVENTS {
+        let delivered = next(&mut consumer).await.unwrap();
+        assert_eq!(number(&delivered), told);
+        consumer.acknowledger.ack(vec![delivered.message.id()]).await.unwrap();
+    }
+    let bytes = place.disk.read_bytes() - before;
+    assert!(bytes > EVENTS * 64, "{bytes} bytes were read");
 }

@@ -17,6 +17,7 @@ fn counters() {
         ("veza_event_store_events_appended_total", "Events made durable by the embedded store"),
         ("veza_event_store_events_reclaimed_total", "Events that scavenging has reclaimed"),
         ("veza_event_store_given_back_bytes_total", "Bytes that scavenging gave back to the disk"),
+        ("veza_event_store_indexes_remade_total", "Damaged indexes that reads met and made again"),
         ("veza_event_store_poisoned_total", "Failures after which the store wrote no more"),
         ("veza_event_store_scrubbed_bytes_total", "Bytes of segments that scrubs have read"),
         ("veza_graphql_answers_total", "Answers to GraphQL requests, by whether they had errors"),

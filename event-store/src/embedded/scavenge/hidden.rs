@@ -114,7 +114,7 @@ fn first_after(
     last: u64,
     at_micros: i64,
 ) -> Result<u64, StoreError> {
-    let runs = catalog.runs(stream.as_str(), u64::MAX)?;
+    let runs = catalog.runs(stream.as_str(), u64::MAX, 0)?;
     let (mut low, mut high) = (runs.first().unwrap_or(last).min(last), last);
     while low < high {
         let middle = low.midpoint(high);

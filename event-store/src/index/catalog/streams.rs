@@ -7,6 +7,7 @@ use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::index::sealed::Sealed;
 use crate::index::{Extent, Key};
+use crate::stream::{StreamMetadata, Visibility};
 
 /// The end of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,12 +18,19 @@ pub(crate) struct Tail {
     pub(crate) tombstoned: bool,
 }
 
-/// Where all events of one stream are, from old to new.
+/// Where the events of one stream are, as far back as it was looked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamRuns {
+    /// From new to old, each with the first position of its segment.
     runs: Vec<(u64, Extent)>,
     /// The end of the stream.
     pub(crate) tail: Tail,
+    /// They are as of this position.
+    bound: u64,
+    /// Segments from this position on were looked into; zero when older ones need not be.
+    looked_from: u64,
+    /// The revision before which older events must end, or else what is between was reclaimed.
+    follows: Option<u64>,
 }
 
 /// Where the events of a stream are, from some revision on.
@@ -35,9 +43,9 @@ pub(crate) struct Located {
 }
 
 impl StreamRuns {
-    /// The revision of the first event that is left.
+    /// The first revision that is left, among those that were looked for.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.runs.iter().map(|(_, run)| run).find(|run| run.count > 0).map(|run| run.first)
+        self.runs.iter().rev().map(|(_, run)| run).find(|run| run.count > 0).map(|run| run.first)
     }
 
     /// The first revision of the run that this one is in.
@@ -51,6 +59,11 @@ impl StreamRuns {
             let behind = run.last_revision().map_or(0, |last| last + 1 - edge);
             (run.first..behind).contains(&revision)
         })
+    }
+
+    /// Whether nothing older than what is known is needed for this revision.
+    fn reaches(&self, revision: u64) -> bool {
+        self.looked_from == 0 || self.first().is_some_and(|first| first <= revision)
     }
 }
 
@@ -70,36 +83,103 @@ impl Catalog {
         }
     }
 
-    /// Where a stream's events are, up to this position. Events before others that were reclaimed
-    /// are none of it any more: they were hidden as well.
-    pub(crate) fn runs(&self, stream: &str, bound: u64) -> Result<StreamRuns, StoreError> {
+    /// Where a stream's events are, up to this position, and back to this revision: older segments
+    /// are not looked into. Events before others that were reclaimed are none of it any more: they
+    /// were hidden as well.
+    pub(crate) fn runs(
+        &self,
+        stream: &str,
+        bound: u64,
+        back_to: u64,
+    ) -> Result<StreamRuns, StoreError> {
         let (active, active_first, sealed) = {
             let state = self.read();
             (state.index.find(Key::Stream(stream)), state.active.first, Arc::clone(&state.sealed))
         };
-        let mut runs: Vec<(u64, Extent)> = Vec::new();
-        runs.extend(active.map(|extent| (active_first, extent)));
-        if self.sealed_tail(stream, &sealed)? != Tail::default() {
-            for segment in sealed.iter().rev() {
-                if runs.last().is_some_and(|(_, run)| run.count > 0 && run.first == 0) {
-                    break;
-                }
-                let Some(extent) = segment.find(Key::Stream(stream))? else { continue };
-                let newer = runs.iter().rev().find(|(_, run)| run.count > 0);
-                let reclaimed = newer.zip(extent.last_revision());
-                if reclaimed.is_some_and(|((_, newer), last)| newer.first != last + 1) {
-                    break;
-                }
-                runs.push((segment.segment.first, extent));
-            }
+        let mut runs = StreamRuns { bound, looked_from: active_first, ..StreamRuns::default() };
+        if let Some(extent) = active {
+            self.add_run(stream, &mut runs, (active_first, u64::MAX), extent)?;
         }
-        runs.reverse();
-        self.cut_at(stream, &mut runs, bound)?;
-        let tail = Tail {
-            last: runs.iter().rev().find_map(|(_, run)| run.last_revision()),
-            tombstoned: runs.last().is_some_and(|(_, run)| run.tombstone),
+        let is_sealed =
+            || Ok::<_, StoreError>(self.sealed_tail(stream, &sealed)? != Tail::default());
+        if runs.follows.is_none() && !is_sealed()? {
+            runs.looked_from = 0;
+        }
+        self.look_back(stream, &sealed, &mut runs, back_to)?;
+        Ok(runs)
+    }
+
+    /// Looks for older events of a stream, back to this revision.
+    pub(crate) fn reach(
+        &self,
+        stream: &str,
+        runs: &mut StreamRuns,
+        back_to: u64,
+    ) -> Result<(), StoreError> {
+        let sealed = self.sealed();
+        self.look_back(stream, &sealed, runs, back_to)
+    }
+
+    fn look_back(
+        &self,
+        stream: &str,
+        sealed: &[Arc<Sealed>],
+        runs: &mut StreamRuns,
+        back_to: u64,
+    ) -> Result<(), StoreError> {
+        let older = sealed.partition_point(|older| older.segment.first < runs.looked_from);
+        for older in sealed[..older].iter().rev() {
+            if runs.reaches(back_to) {
+                return Ok(());
+            }
+            let found = older.find(Key::Stream(stream))?;
+            runs.looked_from = older.segment.first;
+            let Some(extent) = found else { continue };
+            let reclaimed = runs.follows.zip(extent.last_revision());
+            if reclaimed.is_some_and(|(first, last)| first != last + 1) {
+                break;
+            }
+            self.add_run(stream, runs, (older.segment.first, older.last), extent)?;
+        }
+        if !runs.reaches(back_to) {
+            runs.looked_from = 0;
+        }
+        Ok(())
+    }
+
+    /// Adds the run of an older segment, from its first to its last position, without what came
+    /// after those that are asked for.
+    fn add_run(
+        &self,
+        stream: &str,
+        runs: &mut StreamRuns,
+        (segment_first, segment_last): (u64, u64),
+        extent: Extent,
+    ) -> Result<(), StoreError> {
+        if extent.count > 0 {
+            runs.follows = Some(extent.first);
+        }
+        if extent.count > 0 && extent.first == 0 {
+            runs.looked_from = 0;
+        }
+        let kept = if segment_first > runs.bound {
+            0
+        } else if segment_last <= runs.bound {
+            extent.postings()
+        } else {
+            let behind = runs.bound.saturating_add(1);
+            self.count_before(Key::Stream(stream), segment_first, &extent, behind)?
         };
-        Ok(StreamRuns { runs, tail })
+        // By where it began when it was found: so its postings are found there again.
+        let run = match kept {
+            0 => return Ok(()),
+            kept if kept < extent.postings() => Extent { count: kept, tombstone: false, ..extent },
+            _ => extent,
+        };
+        runs.tail.tombstoned |= runs.runs.is_empty() && run.tombstone;
+        runs.tail.last = runs.tail.last.or(run.last_revision());
+        runs.runs.push((segment_first, run));
+        Ok(())
     }
 
     /// The positions of a stream's events from this revision on, as many as are in one run.
@@ -121,23 +201,23 @@ impl Catalog {
         Ok(Located { gone: u64::from(count).saturating_sub(positions.len() as u64), positions })
     }
 
-    /// The revision of a stream's first event at this position or behind it; the one behind the
-    /// last where there is none.
+    /// The revision of a stream's first event at this position or behind it, of runs that go back
+    /// to the first; the one behind the last where there is none.
     pub(crate) fn revision_from(
         &self,
         stream: &str,
         runs: &StreamRuns,
         position: u64,
     ) -> Result<u64, StoreError> {
-        let later = runs.runs.partition_point(|(segment_first, _)| *segment_first <= position);
-        if let Some((segment_first, extent)) = later.checked_sub(1).map(|at| &runs.runs[at]) {
+        let later = runs.runs.partition_point(|(segment_first, _)| *segment_first > position);
+        if let Some((segment_first, extent)) = runs.runs.get(later) {
             let key = Key::Stream(stream);
             let before = self.count_before(key, *segment_first, extent, position)?;
             if before < extent.count {
                 return Ok(extent.first + u64::from(before));
             }
         }
-        let next = runs.runs[later..].iter().find(|(_, extent)| extent.count > 0);
+        let next = runs.runs[..later].iter().rev().find(|(_, extent)| extent.count > 0);
         let behind = runs.tail.last.map_or(0, |last| last + 1);
         Ok(next.map_or(behind, |(_, extent)| extent.first))
     }
@@ -148,7 +228,7 @@ impl Catalog {
         stream: &str,
         runs: &StreamRuns,
     ) -> Result<Option<u64>, StoreError> {
-        match runs.runs.last() {
+        match runs.runs.first() {
             Some((first, extent)) if extent.tombstone => {
                 Ok(self.positions_in(Key::Stream(stream), *first, extent, extent.count, 1)?.pop())
             }
@@ -156,57 +236,45 @@ impl Catalog {
         }
     }
 
-    /// The last event of a stream up to this position, kept in memory afterwards: for streams whose
-    /// last event is asked for again and again.
+    /// The last event of a stream up to this position.
     pub(crate) fn last_event(
         &self,
         stream: &str,
         bound: u64,
     ) -> Result<Option<RecordedEvent>, StoreError> {
-        let known =
-            |last: u64| self.last_events.get(stream).filter(|event| event.revision.get() == last);
-        if bound == u64::MAX {
-            match self.tail(stream)?.last.map(known) {
-                None => return Ok(None),
-                Some(Some(event)) => return Ok(Some(event)),
-                Some(None) => {}
-            }
-        }
-        let runs = self.runs(stream, bound)?;
+        let runs = self.runs(stream, bound, u64::MAX)?;
         let Some(last) = runs.tail.last else {
             return Ok(None);
         };
-        if let Some(event) = known(last) {
-            return Ok(Some(event));
-        }
-        let event = self.events(&self.positions(stream, &runs, last, 1)?.positions)?.events.pop();
-        if let Some(event) = &event {
-            self.last_events.insert(stream.into(), event.clone());
-        }
-        Ok(event)
+        Ok(self.events(&self.positions(stream, &runs, last, 1)?.positions)?.events.pop())
     }
 
-    /// Leaves away what came after this position.
-    fn cut_at(
+    /// What is seen of a stream by the last event up to this position of the one that holds its
+    /// metadata; `None` where there is none. It is kept in memory, for it is asked for again and
+    /// again and to read and parse the metadata may take long.
+    pub(crate) fn visibility(
         &self,
-        stream: &str,
-        runs: &mut Vec<(u64, Extent)>,
+        holder: &str,
         bound: u64,
-    ) -> Result<(), StoreError> {
-        runs.retain(|(segment_first, _)| *segment_first <= bound);
-        let Some((segment_first, extent)) = runs.last().copied() else {
-            return Ok(());
+    ) -> Result<Option<Visibility>, StoreError> {
+        let last = match bound {
+            u64::MAX => self.tail(holder)?.last,
+            bound => self.runs(holder, bound, u64::MAX)?.tail.last,
         };
-        let behind = bound.saturating_add(1);
-        let kept = self.count_before(Key::Stream(stream), segment_first, &extent, behind)?;
-        if kept < extent.postings() {
-            runs.pop();
+        let Some(last) = last else {
+            return Ok(None);
+        };
+        if let Some((revision, known)) = self.visibilities.get(holder)
+            && revision == last
+        {
+            return Ok(Some(known));
         }
-        if (1..extent.postings()).contains(&kept) {
-            // By where it began when it was found: so its postings are found there again.
-            runs.push((segment_first, Extent { count: kept, tombstone: false, ..extent }));
-        }
-        Ok(())
+        let Some(event) = self.last_event(holder, bound)? else {
+            return Ok(None);
+        };
+        let found = StreamMetadata::parse(&event.data).visibility();
+        self.visibilities.insert(holder.into(), (event.revision.get(), found));
+        Ok(Some(found))
     }
 
     fn sealed_tail(&self, stream: &str, sealed: &[Arc<Sealed>]) -> Result<Tail, StoreError> {

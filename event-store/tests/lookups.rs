@@ -1,0 +1,224 @@
+//! Where events are looked for: how much of the log a question touches, counted on a simulated
+//! disk.
+
+#[path = "given/events.rs"]
+mod given;
+
+use std::sync::Arc;
+
+use event_store::limits::EVENT_BYTES_MAX;
+use event_store::log::{Disk as _, SimDisk};
+use event_store::{
+    EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, ReadStream, Revision,
+    StreamMetadata,
+};
+use futures::TryStreamExt;
+
+use given::{event, everything, stream};
+
+/// A store of which a few events fill a segment.
+async fn opened(disk: &SimDisk) -> EmbeddedStore {
+    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(2000);
+    EmbeddedStore::open(options).await.unwrap()
+}
+
+/// A log with so many sealed segments, of which each has an event of `track-1`.
+async fn with_segments(segments: usize) -> SimDisk {
+    let disk = SimDisk::new();
+    let store = opened(&disk).await;
+    let mut number = 0;
+    while sealed(&disk) < segments {
+        append(&store, "track-1", number).await;
+        for filler in 1..12 {
+            append(&store, "filler", number + filler).await;
+        }
+        number += 12;
+    }
+    append(&store, "other", number).await;
+    store.close().await.unwrap();
+    disk
+}
+
+fn sealed(disk: &SimDisk) -> usize {
+    disk.list().unwrap().iter().filter(|name| name.ends_with(".log")).count() - 1
+}
+
+async fn append(store: &EmbeddedStore, name: &str, number: u64) {
+    let events = vec![event(number)];
+    store.append(&stream(name), ExpectedRevision::Any, events).await.unwrap();
+}
+
+/// Given a stream with events in every segment, when its end is asked for, then the price does not
+/// depend on the number of segments: the newest that has the stream is looked into, and no other.
+#[tokio::test]
+async fn the_end_of_a_stream_costs_the_same_in_any_log() {
+    let mut costs = Vec::new();
+    for segments in [3, 40] {
+        let disk = with_segments(segments).await;
+        let store = opened(&disk).await;
+        let name = stream("track-1");
+        let asked = async |ask: &dyn Fn() -> ReadStream| {
+            let before = disk.reads();
+            let events = store.read_stream(ask()).await.unwrap();
+            let events: Vec<_> = events.try_collect().await.unwrap();
+            (events.last().unwrap().revision.get(), disk.reads() - before)
+        };
+        let all = everything(&store).await.unwrap();
+        let count = all.iter().filter(|event| event.stream == name).count() as u64;
+        let last = store.last_event(&name).await.unwrap().unwrap().revision;
+        assert_eq!(last.get() + 1, count);
+        let (found, of_last) = asked(&|| ReadStream::backward(name.clone()).limit(1)).await;
+        assert_eq!(found, last.get());
+        let (found, of_behind) = asked(&|| ReadStream::forward(name.clone()).from(last)).await;
+        assert_eq!(found, last.get());
+        let before = disk.reads();
+        append(&store, "track-1", 1_000_000).await;
+        let of_append = disk.reads() - before;
+        // One that is sent again expects what the stream was like before it.
+        let before = disk.reads();
+        let again = vec![event(1_000_000)];
+        store.append(&name, ExpectedRevision::Exactly(last), again).await.unwrap();
+        costs.push([of_last, of_behind, of_append, disk.reads() - before]);
+        let (found, _) = asked(&|| ReadStream::backward(name.clone())).await;
+        assert_eq!(found, 0, "the older ones are looked for as they are read");
+        store.close().await.unwrap();
+    }
+    assert_eq!(
+        costs[0], costs[1],
+        "reads of the last, of what is behind, of an append, of a retry"
+    );
+}
+
+/// Given a stream of which a window is to be seen, when it is read from its beginning, then the
+/// segments before the window are not looked into.
+#[tokio::test]
+async fn what_is_before_the_window_is_not_looked_for() {
+    let mut costs = Vec::new();
+    for segments in [3, 40] {
+        let disk = with_segments(segments).await;
+        let store = opened(&disk).await;
+        let name = stream("track-1");
+        let window = StreamMetadata { max_count: Some(1), ..StreamMetadata::default() };
+        store.set_stream_metadata(&name, ExpectedRevision::Any, window).await.unwrap();
+        let before = disk.reads();
+        let events = store.read_stream(ReadStream::forward(name)).await.unwrap();
+        assert_eq!(events.try_collect::<Vec<_>>().await.unwrap().len(), 1);
+        costs.push(disk.reads() - before);
+    }
+    assert_eq!(costs[0], costs[1]);
+}
+
+/// Given a log of many segments, when a stream is asked for that is in none of them, then only the
+/// filters are, which are in memory.
+#[tokio::test]
+async fn a_stream_that_is_not_there_costs_no_read() {
+    let disk = with_segments(40).await;
+    let store = opened(&disk).await;
+    let mut reads = 0;
+    for number in 0..100 {
+        let before = disk.reads();
+        let name = stream(&format!("nobody-{number}"));
+        assert!(store.last_event(&name).await.unwrap().is_none());
+        let metadata = store.stream_metadata(&name).await.unwrap();
+        assert_eq!(metadata, (StreamMetadata::default(), None));
+        reads += disk.reads() - before;
+    }
+    // A filter is wrong now and then.
+    assert!(reads < 200, "{reads} reads for 100 streams over 40 segments");
+    let behind = ReadStream::forward(stream("track-1")).from(Revision::new(1_000_000));
+    let events = store.read_stream(behind).await.unwrap();
+    assert!(events.try_collect::<Vec<_>>().await.unwrap().is_empty());
+}
+
+/// Given an open store and a damaged block in an index, when many read there at once, then all are
+/// answered, the segment is read for it once, and the index is whole on the disk afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_damaged_index_is_made_again_once() {
+    const READERS: usize = 16;
+    const BLOCK_BYTES: u64 = 4096;
+    let disk = with_segments(5).await;
+    let store = Arc::new(opened(&disk).await);
+    let read_all = async || {
+        let before = disk.read_bytes();
+        let readers: Vec<_> = (0..READERS)
+            .map(|_| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move {
+                    let read = ReadStream::forward(stream("track-1"));
+                    let events = store.read_stream(read).await.unwrap();
+                    events.try_collect::<Vec<_>>().await.unwrap()
+                })
+            })
+            .collect();
+        let mut told = Vec::new();
+        for reader in readers {
+            told.push(reader.await.unwrap());
+        }
+        (told, disk.read_bytes() - before)
+    };
+    let (whole, whole_bytes) = read_all().await;
+    let files = disk.list().unwrap();
+    let name = files.iter().filter(|name| name.ends_with(".idx")).min().unwrap();
+    let written = disk.contents(name).unwrap();
+    let mut damaged = written.clone();
+    damaged[100] ^= 0x11;
+    disk.put_into(name, &damaged);
+    let (told, bytes) = read_all().await;
+    assert_eq!(told, whole);
+    let segment = disk.contents(&name.replace(".idx", ".log")).unwrap().len() as u64;
+    // Once for what is in memory, and for what is written; each may have come by the damage.
+    let most = whole_bytes + 2 * segment + READERS as u64 * BLOCK_BYTES;
+    assert!(bytes <= most, "{bytes} bytes, and {whole_bytes} before");
+    store.close().await.unwrap();
+    assert!(disk.contents(name).unwrap() == written, "the index is mended");
+    let store = opened(&disk).await;
+    assert_eq!(store.verify(None).await.unwrap().indexes_mended, 0);
+}
+
+/// Given metadata as large as they may be, when their stream is appended to and read again and
+/// again, then they are read once.
+#[tokio::test]
+async fn metadata_of_any_size_are_read_once() {
+    let disk = SimDisk::new();
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(disk.clone()))).await.unwrap();
+    let name = stream("track-1");
+    let text = "x".repeat(EVENT_BYTES_MAX - 100);
+    let custom = [("text".to_owned(), text.into())].into();
+    let metadata = StreamMetadata { custom, max_count: Some(3), ..StreamMetadata::default() };
+    store.set_stream_metadata(&name, ExpectedRevision::Any, metadata).await.unwrap();
+    let before = disk.read_bytes();
+    for number in 0..10 {
+        append(&store, "track-1", number).await;
+        let events = store.read_stream(ReadStream::forward(name.clone())).await.unwrap();
+        assert_eq!(events.try_collect::<Vec<_>>().await.unwrap().len() as u64, 3.min(number + 1));
+    }
+    let bytes = disk.read_bytes() - before;
+    assert!(bytes < 2 * EVENT_BYTES_MAX as u64, "{bytes} bytes");
+}
+
+/// Given streams that are written in turn, when the index of the segment takes as much memory as it
+/// may, then the next segment is begun, and everything is found, after another opening too.
+#[tokio::test]
+async fn a_segment_ends_where_its_index_is_full() {
+    const STREAMS: u64 = 150;
+    const TURNS: u64 = 3;
+    let disk = SimDisk::new();
+    let options = || EmbeddedOptions::disk(Arc::new(disk.clone())).index_bytes(5000);
+    let mut store = EmbeddedStore::open(options()).await.unwrap();
+    for number in 0..STREAMS * TURNS {
+        append(&store, &format!("track-{}", number % STREAMS), number).await;
+    }
+    assert!((4..20).contains(&sealed(&disk)), "{} segments", sealed(&disk));
+    for _ in 0..2 {
+        for number in (0..STREAMS).step_by(7) {
+            let read = ReadStream::forward(stream(&format!("track-{number}")));
+            let events = store.read_stream(read).await.unwrap();
+            let events: Vec<_> = events.try_collect().await.unwrap();
+            let told = (0..TURNS).map(|turn| event(number + turn * STREAMS).id);
+            assert!(events.iter().map(|event| event.id).eq(told));
+        }
+        store.close().await.unwrap();
+        store = EmbeddedStore::open(options()).await.unwrap();
+    }
+    assert_eq!(store.verify(None).await.unwrap().events, STREAMS * TURNS);
+}
