@@ -204,6 +204,11 @@ struct Recovered {
 /// Reads what is there.
 fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Recovered, KeyError> {
     let clean = CleanMark::read(disk)?;
+    if clean.is_none() {
+        // A process that died may have renamed files and not have made that durable: nothing is
+        // removed that those of before need.
+        disk.sync_folder()?;
+    }
     remove_unfinished(disk)?;
     let mut firsts = segments_on(disk)?;
     let Some(active_first) = firsts.pop() else {

@@ -25,6 +25,12 @@ pub enum Fault {
     Sync(u64),
     /// The nth sync of a segment from now on fails: that of an append.
     SegmentSync(u64),
+    /// The nth read of a file from now on fails.
+    Read(u64),
+    /// The nth renaming from now on fails, and changes nothing.
+    Rename(u64),
+    /// The nth removal from now on fails, and changes nothing.
+    Remove(u64),
 }
 
 /// A folder in memory. Clones are the same disk.
@@ -79,6 +85,9 @@ enum Act {
     Write,
     Sync,
     SegmentSync,
+    Read,
+    Rename,
+    Remove,
 }
 
 impl SimDisk {
@@ -270,8 +279,11 @@ impl State {
         self.faults.retain_mut(|fault| {
             let (left, concerned) = match fault {
                 Fault::Write(left) => (left, act == Act::Write),
-                Fault::Sync(left) => (left, act != Act::Write),
+                Fault::Sync(left) => (left, matches!(act, Act::Sync | Act::SegmentSync)),
                 Fault::SegmentSync(left) => (left, act == Act::SegmentSync),
+                Fault::Read(left) => (left, act == Act::Read),
+                Fault::Rename(left) => (left, act == Act::Rename),
+                Fault::Remove(left) => (left, act == Act::Remove),
             };
             if concerned {
                 *left -= 1;
@@ -291,8 +303,12 @@ impl State {
 
     fn sync_allowed(&mut self, act: Act) -> io::Result<()> {
         self.syncs += 1;
+        self.allowed(act, "sync")
+    }
+
+    fn allowed(&mut self, act: Act, name: &str) -> io::Result<()> {
         if self.faulty(act) {
-            return Err(io::Error::other("simulated failure of a sync"));
+            return Err(io::Error::other(format!("simulated failure of a {name}")));
         }
         Ok(())
     }
@@ -331,6 +347,7 @@ impl Disk for SimDisk {
         let mut state = self.lock();
         state.powered()?;
         let inode = *state.live.get(from).ok_or(io::ErrorKind::NotFound)?;
+        state.allowed(Act::Rename, "renaming")?;
         state.change(EntryChange::Renamed(from.to_owned(), to.to_owned(), inode));
         Ok(())
     }
@@ -339,6 +356,7 @@ impl Disk for SimDisk {
         let mut state = self.lock();
         state.powered()?;
         let inode = *state.live.get(name).ok_or(io::ErrorKind::NotFound)?;
+        state.allowed(Act::Remove, "removal")?;
         state.change(EntryChange::Removed(name.to_owned(), inode));
         Ok(())
     }
@@ -375,6 +393,7 @@ impl DiskFile for SimFile {
         self.with(|state| {
             state.reads += 1;
             state.read_bytes += buffer.len() as u64;
+            state.allowed(Act::Read, "read")?;
             let start = usize::try_from(offset).map_err(io::Error::other)?;
             let bytes = state.inodes[self.inode]
                 .live
