@@ -55,7 +55,9 @@ impl IndexFile {
         contents: &Contents<'_>,
     ) -> io::Result<()> {
         let name = index_name(segment.first);
-        let temporary = unfinished(&name);
+        // By the salt: while one is mended, another may be made that is to take its segment's place.
+        let (first, salt) = (segment.first, segment.layout.salt);
+        let temporary = unfinished(&format!("{first:020}.{salt:08x}.idx"));
         let blocks = into_blocks(&contents.payload(segment, length));
         let file = disk.open(&temporary, true)?;
         file.truncate(0)?;

@@ -174,6 +174,7 @@ impl Sealed {
         older: &[Arc<Self>],
         remade: Remade,
     ) -> Result<bool, StoreError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (index, ids) = remade.parts();
         let agrees = match &*self.index() {
             Index::Memory(_) => true,
@@ -185,7 +186,10 @@ impl Sealed {
         };
         if !agrees {
             self.set_index(Index::Memory(index));
-            self.write_index_with(disk, older, &ids);
+            // The file is by now that of the one which took its place, if any has.
+            if !self.segment.is_replaced(disk)? {
+                self.write_index_with(disk, older, &ids);
+            }
         }
         Ok(!agrees)
     }
