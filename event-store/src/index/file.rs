@@ -55,7 +55,7 @@ impl IndexFile {
         contents: &Contents<'_>,
     ) -> io::Result<()> {
         let name = index_name(segment.first);
-        // By the salt: while one is mended, another may be made that is to take its segment's place.
+        // By the salt: while one is mended, that of a segment written anew may be made.
         let (first, salt) = (segment.first, segment.layout.salt);
         let temporary = unfinished(&format!("{first:020}.{salt:08x}.idx"));
         let blocks = into_blocks(&contents.payload(segment, length));

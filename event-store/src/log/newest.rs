@@ -47,7 +47,7 @@ impl NewestMark {
         Ok(Self { marked: Mutex::new(newest) })
     }
 
-    /// Marks this segment, which has its name durably; durable with one sync, for the file is there.
+    /// Marks this segment, whose name is durable; with one sync, for the file is there.
     pub(crate) fn set(&self, disk: &dyn Disk, newest: u64) -> io::Result<()> {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         if *marked != newest {

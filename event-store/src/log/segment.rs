@@ -113,7 +113,8 @@ impl Segment {
         Ok(Self::with(read_header(&*file, first)?, None, file))
     }
 
-    /// Checks, as they are on disk, its name, its header and, where it has one, the file with its key.
+    /// Checks, as they are on disk, its name, its header and, where it has one, the file with its
+    /// key.
     pub(crate) fn check(&self, disk: &dyn Disk, keys: &SegmentKeys) -> Result<(), StoreError> {
         if disk.stamp(&self.name)?.is_none() {
             return Err(self.corrupt(0, "the file is not in the folder any more"));
