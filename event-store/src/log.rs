@@ -18,9 +18,11 @@ mod header;
 mod key_file;
 mod mark;
 mod new_segment;
+mod newest;
 mod recovery;
 mod rewrite;
 mod scrub_file;
+mod search;
 mod segment;
 mod segment_keys;
 mod simulated;
@@ -45,6 +47,7 @@ pub(crate) use frame::{FrameBuilder, Kinds, kind_hash};
 pub(crate) use key_file::KeyOf;
 pub(crate) use mark::Mark;
 pub(crate) use new_segment::NewSegment;
+pub(crate) use newest::NewestMark;
 pub(crate) use recovery::{
     Look, ScannedRecord, check_active, check_sealed, is_written, look, look_locked, recover_active,
     recover_sealed, scan_whole, scan_written, segment_files, segments_on, try_scan_whole,

@@ -7,12 +7,15 @@ mod given;
 #[path = "given/simulated.rs"]
 mod simulated;
 
+use std::sync::Arc;
+
 use encrypted::new_disk;
+use event_store::inspect::inspect;
 use event_store::log::SimDisk;
 use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Index, ReadIndex, RecordedEvent};
 use futures::TryStreamExt;
 use given::{event, everything, stream};
-use simulated::{all_of, open};
+use simulated::{all_of, keys, open};
 
 const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
 
@@ -130,6 +133,73 @@ async fn a_missing_segment_or_key_is_refused_and_a_missing_index_made_again() {
         let again = damaged.contents(&name).is_some();
         assert_eq!(again, can_be_made_again(&name), "{name} is there again");
     }
+}
+
+/// Given a store that was killed, and its newest segment lost since or cut to nothing, then it is
+/// refused, whether that was the first or had followed another; until the mark is removed too.
+#[tokio::test]
+async fn a_newest_segment_that_is_lost_after_a_kill_is_missed() {
+    for (appends, encrypted) in [(1, false), (1, true), (30, false), (30, true)] {
+        let given = new_disk(encrypted).await;
+        let store = open(&given).await.unwrap();
+        for number in 0..appends {
+            store
+                .append(&stream("user-1"), ExpectedRevision::Any, vec![event(number)])
+                .await
+                .unwrap();
+        }
+        let given = given.cut_power(|| true);
+        let newest = names(&given).await.into_iter().rfind(|name| name.ends_with(".log")).unwrap();
+        for left in [None, Some(0), Some(100)] {
+            let lost = given.copy();
+            event_store::log::Disk::remove(&lost, &newest).unwrap();
+            if let Some(left) = left {
+                lost.put(&newest, given.contents(&newest).unwrap()[..left].to_vec());
+            }
+            let error = read_in_every_way(&lost).await.unwrap_err();
+            assert!(error.contains(&newest), "{error}");
+            assert!(left.is_some() || error.contains("NEWEST"), "{error}");
+            let found = inspect(&lost, Some(Arc::new(keys()))).unwrap();
+            assert!(!found.is_good(), "{found:?}");
+            assert_eq!(
+                found.recovery.last().unwrap().to_string(),
+                format!("refuse to open: {error}")
+            );
+            event_store::log::Disk::remove(&lost, "NEWEST").unwrap();
+            let store = open(&lost).await.unwrap();
+            assert!(everything(&store).await.unwrap().len() < appends as usize);
+        }
+    }
+}
+
+/// Given a store that runs, and a segment that is removed under it, which it reads on, then a
+/// verification misses it.
+#[tokio::test]
+async fn a_segment_that_is_lost_under_a_store_is_missed_by_verifying() {
+    let (given, _) = small_store(false).await;
+    for name in names(&given).await.into_iter().filter(|name| name.ends_with(".log")) {
+        let disk = given.copy();
+        let store = open(&disk).await.unwrap();
+        store.verify(None).await.unwrap();
+        event_store::log::Disk::remove(&disk, &name).unwrap();
+        let error = store.verify(None).await.unwrap_err().to_string();
+        assert!(error.contains(&name) && error.contains("not in the folder"), "{error}");
+    }
+}
+
+/// Given a store that runs, and its mark of the newest segment damaged or gone, then a verification
+/// writes it again.
+#[tokio::test]
+async fn a_damaged_mark_of_the_newest_segment_is_mended() {
+    let (disk, _) = small_store(false).await;
+    let store = open(&disk).await.unwrap();
+    let mark = disk.contents("NEWEST").unwrap();
+    disk.put_into("NEWEST", &changed(&mark, 9));
+    store.verify(None).await.unwrap();
+    assert_eq!(disk.contents("NEWEST").unwrap(), mark);
+    event_store::log::Disk::remove(&disk, "NEWEST").unwrap();
+    store.verify(None).await.unwrap();
+    assert_eq!(disk.contents("NEWEST").unwrap(), mark);
 }
 
 fn changed(whole: &[u8], at: usize) -> Vec<u8> {

@@ -25,8 +25,8 @@ use dice::Dice;
 use encrypted::new_disk;
 use event_store::log::{Fault, SimDisk};
 use event_store::{
-    AppendError, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState, MultiAppend,
-    MultiAppendError, NewEvent, RecordedEvent, StoreError,
+    AppendError, ContentType, EmbeddedStore, EventStore, ExpectedRevision, ExpectedState,
+    MultiAppend, MultiAppendError, NewEvent, RecordedEvent, StoreError,
 };
 use given::{event, everything, stream};
 use seeds::seeds;
@@ -125,6 +125,56 @@ async fn a_damaged_frame_before_a_whole_one_is_refused() {
         let error = open(&damaged).await.err().expect("corrupt in the middle").to_string();
         assert!(error.contains(FIRST_SEGMENT) && error.contains("offset"), "{at}: {error}");
     }
+}
+
+/// An append of one event with these bytes.
+async fn append_bytes(store: &EmbeddedStore, data: Vec<u8>) {
+    let mut event = event(9);
+    (event.content_type, event.data) = (ContentType::Binary, data.into());
+    store.append(&stream("track-1"), ExpectedRevision::Any, vec![event]).await.unwrap();
+}
+
+/// Given a damaged frame before a whole one that ends in zeros, as the room behind it does, then
+/// the whole one is found.
+#[tokio::test]
+async fn a_damaged_frame_before_one_that_ends_in_zeros_is_refused() {
+    for disk in new_disks().await {
+        let store = open(&disk).await.unwrap();
+        append(&store, "track-1", &[0]).await.unwrap();
+        let second = written(&disk).len();
+        append(&store, "track-1", &[1]).await.unwrap();
+        append_bytes(&store, vec![0; 100]).await;
+        let damaged = disk.cut_power(|| true);
+        let mut bytes = damaged.contents(FIRST_SEGMENT).unwrap();
+        bytes[second + 30] ^= 1;
+        damaged.put(FIRST_SEGMENT, bytes);
+        let error = open(&damaged).await.err().expect("corrupt in the middle").to_string();
+        assert!(error.contains("a whole one follows"), "{error}");
+    }
+}
+
+/// Given an event that is full of what looks like beginnings of frames, and its frame torn, then to
+/// find that no whole one follows takes reads that go by its size.
+#[tokio::test]
+async fn what_looks_like_frames_in_a_torn_one_costs_no_more_than_its_size() {
+    const BYTES: usize = 2 * 1024 * 1024;
+    const CLAIMED: u32 = 1_200_000;
+    let disk = SimDisk::new();
+    let store = open(&disk).await.unwrap();
+    let mut frame = b"VZFR....".to_vec();
+    for part in [&CLAIMED.to_le_bytes()[..], &1_u32.to_le_bytes(), &99_u64.to_le_bytes()] {
+        frame.extend_from_slice(part);
+    }
+    frame.resize(200, 7);
+    append_bytes(&store, frame.repeat(BYTES / frame.len())).await;
+    let torn = disk.cut_power(|| true);
+    let mut bytes = torn.contents(FIRST_SEGMENT).unwrap();
+    let length = bytes.len() as u64;
+    bytes[BYTES / 2 + 40] ^= 1;
+    torn.put(FIRST_SEGMENT, bytes);
+    let store = open(&torn).await.unwrap();
+    assert!(store.torn_bytes() > BYTES as u64 / 2);
+    assert!(torn.read_bytes() < 8 * length, "{} of {length} bytes", torn.read_bytes());
 }
 
 #[tokio::test]

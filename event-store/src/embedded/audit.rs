@@ -31,21 +31,19 @@ pub(super) fn verify(
 ) -> Result<Verified, StoreError> {
     let mut audit = Audit { known, ..Audit::default() };
     let (mut bytes, mut indexes_mended) = (0, 0);
-    // Before the segments: what is sealed meanwhile is then looked at without its index.
-    let all_sealed = catalog.sealed();
-    for (number, (segment, length)) in catalog.segments().into_iter().enumerate() {
+    let (all_sealed, active, length) = catalog.at_once();
+    for (number, sealed) in all_sealed.iter().enumerate() {
+        let segment = &sealed.segment;
         segment.check(disk, keys)?;
-        let sealed = all_sealed.get(number);
-        let mut remade = sealed.map(|_| Remade::new(&segment));
-        audit.segment(&segment, length, |record| {
-            remade.iter_mut().for_each(|remade| remade.add(record));
-        })?;
-        bytes += length;
-        if let Some((sealed, remade)) = sealed.zip(remade) {
-            let older = &all_sealed[..number];
-            indexes_mended += u64::from(sealed.mend_index(disk, older, remade)?);
-        }
+        let mut remade = Remade::new(segment);
+        audit.segment(segment, sealed.length(), |record| remade.add(record))?;
+        bytes += sealed.length();
+        let older = &all_sealed[..number];
+        indexes_mended += u64::from(sealed.mend_index(disk, older, remade)?);
     }
+    active.check(disk, keys)?;
+    audit.segment(&active, length, |_| {})?;
+    bytes += length;
     if let Some(known) = audit.known {
         let place = format!("position {}", known.position).into();
         let reason = format!("the log ends at {}, before the head that is known", audit.last);

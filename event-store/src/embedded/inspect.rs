@@ -16,8 +16,8 @@ use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
 use crate::index::look_at_index;
 use crate::log::{
-    AuditHead, ChainEnd, CleanMark, Disk, Look, Segment, SegmentKeys, check_active, check_sealed,
-    is_unborn, is_written, look, look_locked, segment_files, segment_name, u32_at,
+    AuditHead, ChainEnd, CleanMark, Disk, Look, NewestMark, Segment, SegmentKeys, check_active,
+    check_sealed, is_unborn, is_written, look, look_locked, segment_files, segment_name, u32_at,
 };
 use crate::position::Position;
 use counting::Counting;
@@ -124,6 +124,8 @@ pub struct InspectedHeader {
 /// When the folder can't be read. What is damaged is no error, but told; so is what is locked.
 pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspected, StoreError> {
     let keys = SegmentKeys::to_read(keys);
+    // Before the files: a store that goes on in a new segment marks it once it is there.
+    let newest = NewestMark::read(disk)?;
     let names = disk.list()?;
     let clean = CleanMark::read(disk)?;
     let firsts = segment_files(disk)?;
@@ -132,12 +134,13 @@ pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspe
     let mut walk = Walk { counting, checkpoints, chain, next };
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, &first) in firsts.iter().enumerate() {
-        let place = Place { first, sealed: number + 1 < firsts.len(), clean };
+        let place = Place { first, sealed: number + 1 < firsts.len(), clean, newest };
         segments.push(walk.segment(disk, &keys, place)?);
     }
     let head = walk.chain.zip(walk.next);
     let head = head.map(|(chain, next)| AuditHead { position: Position::new(next - 1), chain });
-    let recovery = recovery::steps(&names, bad_manifest(disk)?, &segments, clean);
+    let lost = NewestMark::check(newest, firsts.last().copied()).err();
+    let recovery = recovery::steps(&names, bad_manifest(disk)?, &segments, (clean, lost));
     let clean =
         clean.map(|mark| CleanEnd { segment: Position::new(mark.segment), length: mark.length });
     Ok(Inspected {
@@ -167,6 +170,14 @@ struct Place {
     first: u64,
     sealed: bool,
     clean: Option<CleanMark>,
+    newest: Option<u64>,
+}
+
+impl Place {
+    /// Whether it was ever the newest segment: then it was made whole.
+    fn was_newest(self) -> bool {
+        self.newest.is_some_and(|newest| newest >= self.first)
+    }
 }
 
 /// The way through the segments.
@@ -207,7 +218,7 @@ impl Walk {
             Err(error) => {
                 let file = disk.open(&told.name, false)?;
                 told.bytes = file.length()?;
-                if place.sealed || !is_unborn(&*file)? {
+                if place.sealed || place.was_newest() || !is_unborn(&*file)? {
                     self.damaged(&mut told, error)?;
                 }
                 return Ok(told);

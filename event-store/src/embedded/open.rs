@@ -20,8 +20,8 @@ use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
 use crate::limits::{INDEX_BYTES, RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, Entropy, FOLDER_MODE, Findings, Folder, KeyError, NewSegment,
-    Segment, SegmentKeys, SystemClock, SystemEntropy, make_folder, recover_active,
-    remove_unfinished, segments_on,
+    NewestMark, Segment, SegmentKeys, SystemClock, SystemEntropy, make_folder, recover_active,
+    remove_unfinished, segment_files, segments_on,
 };
 
 /// An opening that takes long, for it makes indexes again, tells so often how far it has come.
@@ -196,11 +196,14 @@ impl EmbeddedOptions {
         let keys = SegmentKeys::new(self.keys, self.encrypts, Arc::clone(&self.entropy));
         let Recovered { catalog, recent, torn_bytes, must_roll } =
             recover(&*disk, &*self.clock, &keys)?;
+        let newest = NewestMark::read(&*disk).map_err(StoreError::from)?;
+        let newest = NewestMark::open(&*disk, newest, catalog.active().0.first);
+        let newest = newest.map_err(StoreError::from)?;
         let findings = Findings::read(Arc::clone(&disk)).map_err(StoreError::from)?;
         let sealed = catalog.sealed();
         findings.keep(|first| sealed.iter().any(|sealed| sealed.segment.first == first));
         let (clock, on) = (Arc::clone(&self.clock), Arc::clone(&disk));
-        let shared = Arc::new(Shared::new(catalog, clock, on, keys, findings));
+        let shared = Arc::new(Shared::new(catalog, clock, on, keys, findings, newest));
         let sealer = Sealer::start(Arc::clone(&shared)).map_err(StoreError::from)?;
         let (writing, full_at) = (Arc::clone(&shared), (self.segment_bytes, self.index_bytes));
         let writer = Writer::new(disk, sealer, lock, writing, recent, full_at, must_roll);
@@ -220,9 +223,15 @@ struct Recovered {
 
 /// Reads what is there.
 fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Recovered, KeyError> {
-    let clean = CleanMark::read(disk)?;
+    let (clean, newest) = (CleanMark::read(disk)?, NewestMark::read(disk)?);
+    NewestMark::check(newest, segment_files(disk)?.last().copied())?;
+    if clean.is_none() {
+        // A process that died may have renamed files and not have made that durable: nothing is
+        // removed that those of before need.
+        disk.sync_folder()?;
+    }
     remove_unfinished(disk)?;
-    let mut firsts = segments_on(disk)?;
+    let mut firsts = segments_on(disk, newest)?;
     let Some(active_first) = firsts.pop() else {
         if let Some(mark) = clean {
             let reason = format!("the segment {} is missing", mark.segment).into();

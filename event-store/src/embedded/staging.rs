@@ -255,7 +255,7 @@ pub(crate) mod tests {
         let names = ["8yn0iYCKYHlIj4-BwPqk", "GReLUrM4wMqfg9yzV3KQ"];
         assert_eq!(stream_hash(names[0]), stream_hash(names[1]));
         let (catalog, recent) = (catalog(), RecentIds::new(16));
-        let mut staging = Staging::new(&catalog, &recent, DateTime::UNIX_EPOCH);
+        let mut staging = Staging::new(&catalog, &recent, &SystemEntropy, DateTime::UNIX_EPOCH);
         let streams = names.map(|name| StreamName::new(name).unwrap());
         for stream in &streams {
             staging.add(stream, 0, event(7, "{}".to_owned()));

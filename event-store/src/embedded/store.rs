@@ -27,7 +27,9 @@ use crate::filter::{Filter, Matcher};
 use crate::index::Catalog;
 use crate::indexed::{Index, IndexReader, IndexSubscription, Ordinal, ReadIndex};
 use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
-use crate::log::{AuditHead, Clock, Disk, Findings, KeyError, RotatedKeys, SegmentKeys, new_id};
+use crate::log::{
+    AuditHead, Clock, Disk, Findings, KeyError, NewestMark, RotatedKeys, SegmentKeys, new_id,
+};
 use crate::multi::{MultiAppend, MultiAppended};
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
@@ -58,6 +60,7 @@ pub(crate) struct Shared {
     pub(super) scavenger: Scavenger,
     pub(super) scrubber: Scrubber,
     pub(super) findings: Arc<Findings>,
+    pub(super) newest: NewestMark,
     closed: AtomicBool,
     /// Whether the last append found no room on the disk.
     full: AtomicBool,
@@ -70,13 +73,26 @@ impl Shared {
         disk: Arc<dyn Disk>,
         keys: SegmentKeys,
         findings: Findings,
+        newest: NewestMark,
     ) -> Self {
         let findings = Arc::new(findings);
         catalog.tell(&findings);
         let live = Live::new(catalog.head());
         let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
         let (scavenger, scrubber) = (Scavenger::new(), Scrubber::default());
-        Self { catalog, live, clock, keys, disk, scavenger, scrubber, findings, closed, full }
+        Self {
+            catalog,
+            live,
+            clock,
+            keys,
+            disk,
+            scavenger,
+            scrubber,
+            findings,
+            newest,
+            closed,
+            full,
+        }
     }
 
     /// Keeps whether an append found no room, and says in the log when that changes.
@@ -153,6 +169,7 @@ impl EmbeddedStore {
     pub async fn verify(&self, known: Option<AuditHead>) -> Result<Verified, StoreError> {
         let verify = move |shared: &Shared| {
             let verified = audit::verify(&shared.catalog, &*shared.disk, &shared.keys, known)?;
+            shared.newest.mend(&*shared.disk)?;
             shared.findings.all_whole()?;
             Ok(verified)
         };

@@ -210,6 +210,15 @@ impl Writer {
             Err(StoreError::StorageFull) => return Err(StoreError::StorageFull),
             Err(error) => return Err(self.poison(&error)),
         };
+        // Before its first frame; should it stay empty for want of room, an opening finds it so.
+        if !cfg!(veza_canary = "unmarked-newest")
+            && let Err(error) = shared.newest.set(&*self.disk, head + 1)
+        {
+            return Err(match StoreError::from(error) {
+                StoreError::StorageFull => StoreError::StorageFull,
+                error => self.poison(&error),
+            });
+        }
         let length = next.length().map_err(|error| self.poison(&error))?;
         if let Some(sealed) = shared.catalog.roll(Arc::new(next), length) {
             self.sealer.seal(sealed);

@@ -47,6 +47,9 @@ impl Page {
     }
 }
 
+/// The sealed segments, from old to new.
+type AllSealed = Arc<Vec<Arc<Sealed>>>;
+
 /// Every segment, and the end of the log.
 pub(crate) struct Catalog {
     state: RwLock<State>,
@@ -120,6 +123,13 @@ impl Catalog {
             .map(|sealed| (Arc::clone(&sealed.segment), sealed.length()))
             .chain([(Arc::clone(&state.active), state.length)])
             .collect()
+    }
+
+    /// The sealed segments, from old to new, and the active one with its length, all of one moment:
+    /// segments that are asked for one after the other may have been written anew in between.
+    pub(crate) fn at_once(&self) -> (AllSealed, Arc<Segment>, u64) {
+        let state = self.read();
+        (Arc::clone(&state.sealed), Arc::clone(&state.active), state.length)
     }
 
     /// The sealed segments, from old to new.

@@ -55,7 +55,9 @@ impl IndexFile {
         contents: &Contents<'_>,
     ) -> io::Result<()> {
         let name = index_name(segment.first);
-        let temporary = unfinished(&name);
+        // By the salt: while one is mended, that of a segment written anew may be made.
+        let (first, salt) = (segment.first, segment.layout.salt);
+        let temporary = unfinished(&format!("{first:020}.{salt:08x}.idx"));
         let file = disk.open(&temporary, true)?;
         file.truncate(0)?;
         contents.hand_on(segment, length, |at, piece| write_piece(&*file, at, piece))?;

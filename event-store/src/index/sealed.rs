@@ -189,7 +189,10 @@ impl Sealed {
         };
         if !agrees {
             self.set_index(Index::Memory(index));
-            self.write_index_with(disk, older, &ids);
+            // The file is by now that of the one which took its place, if any has.
+            if !self.segment.is_replaced(disk)? {
+                self.write_index_with(disk, older, &ids);
+            }
         }
         Ok(!agrees)
     }

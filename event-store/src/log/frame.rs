@@ -16,19 +16,19 @@ use crate::indexed::category_of;
 use crate::position::Position;
 use crate::stream::{Revision, StreamName};
 
-pub(crate) const FRAME_MAGIC: [u8; 4] = *b"VZFR";
+pub(super) const FRAME_MAGIC: [u8; 4] = *b"VZFR";
 pub(crate) const RECORD_HEADER_BYTES: usize = 64;
 
 /// The shortest header of a frame: without the end of the chain.
-pub(crate) const FRAME_HEAD_BYTES: usize = 24;
+const FRAME_HEAD_BYTES: usize = 24;
 const CHAINED_HEAD_BYTES: usize = FRAME_HEAD_BYTES + ChainEnd::BYTES;
 
 /// Where a frame's first position stands.
-const FIRST_AT: usize = 16;
+pub(super) const FIRST_AT: usize = 16;
 const ID_AT: usize = 32;
 
 /// Where the CRC of a frame or a record ends, and what it covers begins.
-const COVERED_FROM: usize = 8;
+pub(super) const COVERED_FROM: usize = 8;
 const FLAGS_AT: usize = 48;
 const FLAG_JSON: u8 = 1;
 /// The highest revision: that of a tombstone.

@@ -22,6 +22,13 @@ pub(crate) struct Mark {
 impl Mark {
     /// Writes the mark, durable, in place of one that is there.
     pub(crate) fn write(self, disk: &dyn Disk, numbers: [u64; 2]) -> io::Result<()> {
+        self.overwrite(disk, numbers)?;
+        disk.sync_folder()
+    }
+
+    /// The same in place of one whose name is durable. It is smaller than what a disk writes in one
+    /// piece, so a power cut leaves the one or the other.
+    pub(crate) fn overwrite(self, disk: &dyn Disk, numbers: [u64; 2]) -> io::Result<()> {
         let mut bytes = [0; MARK_BYTES];
         bytes[..8].copy_from_slice(&self.magic);
         bytes[8..16].copy_from_slice(&numbers[0].to_le_bytes());
@@ -30,8 +37,7 @@ impl Mark {
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         let file = disk.open(self.name, true)?;
         file.write_at(&bytes, 0)?;
-        file.sync()?;
-        disk.sync_folder()
+        file.sync()
     }
 
     /// The numbers of the mark that is there; a damaged one is none.

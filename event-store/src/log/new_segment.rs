@@ -51,7 +51,8 @@ impl NewSegment {
         reclaimed: bool,
     ) -> io::Result<Self> {
         let file = disk.open(&temporary_name(first), true)?;
-        let key_file = encrypted.then(|| KeyOf { first, salt }.new_file(disk)).transpose()?;
+        let key_file = encrypted.then(|| KeyOf { first, salt }.new_file(disk)).transpose();
+        let key_file = key_file.inspect_err(|_| drop(disk.remove(&temporary_name(first))))?;
         Ok(Self { first, salt, reclaimed, file, key_file })
     }
 
@@ -65,13 +66,7 @@ impl NewSegment {
         created: DateTime<Utc>,
     ) -> Result<Segment, StoreError> {
         let first = self.first;
-        let (header, key) = match self.write(disk, keys, chain, created.timestamp_micros()) {
-            Ok(written) => written,
-            Err(error) => {
-                self.discard(disk);
-                return Err(error);
-            }
-        };
+        let (header, key) = self.write(disk, keys, chain, created.timestamp_micros())?;
         disk.rename(&temporary_name(first), &segment_name(first))?;
         if !cfg!(veza_canary = "skip-folder-sync") {
             disk.sync_folder()?;
@@ -94,8 +89,19 @@ impl NewSegment {
         Ok(Segment::with(header, key, self.file))
     }
 
-    /// Makes the key and the header durable.
+    /// Makes the key and the header durable; leaves nothing where it can't.
     fn write(
+        &self,
+        disk: &dyn Disk,
+        keys: &SegmentKeys,
+        chain: ChainEnd,
+        created_micros: i64,
+    ) -> Result<(SegmentHeader, Option<DataKey>), StoreError> {
+        let written = self.try_write(disk, keys, chain, created_micros);
+        written.inspect_err(|_| self.discard(disk))
+    }
+
+    fn try_write(
         &self,
         disk: &dyn Disk,
         keys: &SegmentKeys,

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::chain::{ChainEnd, Digest};
 use super::clean::CleanMark;
 use super::disk::{Disk, DiskFile};
-use super::frame::{FRAME_HEAD_BYTES, FRAME_MAGIC, FrameHead, Kinds, Layout, RecordHead};
+use super::frame::{FrameHead, Kinds, Layout, RecordHead};
+use super::search::whole_frame_behind;
 use super::segment::{NONE_RECLAIMED, Segment, is_unborn, segment_name};
 use crate::error::StoreError;
 use crate::event::EventId;
@@ -101,10 +102,11 @@ pub(crate) fn segment_files(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
 }
 
 /// The first positions of all segments of the folder, in order. A last one that was cut off while
-/// it was created is removed; one that a newer build made is not.
-pub(crate) fn segments_on(disk: &dyn Disk) -> Result<Vec<u64>, StoreError> {
+/// it was created is removed; one that a newer build made is not, nor one that was the newest.
+pub(crate) fn segments_on(disk: &dyn Disk, newest: Option<u64>) -> Result<Vec<u64>, StoreError> {
     let mut firsts = segment_files(disk)?;
     if let Some(&last) = firsts.last()
+        && newest.is_none_or(|newest| newest < last)
         && is_unborn(&*disk.open(&segment_name(last), false)?)?
     {
         disk.remove(&segment_name(last))?;
@@ -349,37 +351,8 @@ fn written_end(segment: &Segment, from: u64, length: u64) -> Result<(u64, u64), 
     Ok((written, window.length))
 }
 
-/// Where a whole frame begins behind the first byte of a damaged one, in whose place the position
-/// `next` belongs. Only a later one counts: a damaged frame may hold a copy of an earlier one.
-fn whole_frame_behind(
-    segment: &Segment,
-    damaged: u64,
-    length: u64,
-    next: u64,
-) -> Result<Option<u64>, StoreError> {
-    let mut window = Window::new(&**segment.file(), length);
-    let mut offset = damaged + 1;
-    while offset + (FRAME_HEAD_BYTES as u64) <= window.length {
-        let bytes = window.at_least(offset, FRAME_HEAD_BYTES)?;
-        let magic = bytes.windows(FRAME_MAGIC.len()).position(|four| four == FRAME_MAGIC);
-        match magic {
-            Some(at) => {
-                offset += at as u64;
-                let frame = window.whole_frame(offset, &segment.layout)?;
-                let head = frame.and_then(|frame| FrameHead::of_whole(frame, &segment.layout));
-                if head.is_some_and(|head| head.first > next) {
-                    return Ok(Some(offset));
-                }
-                offset += 1;
-            }
-            None => offset += bytes.len().saturating_sub(FRAME_MAGIC.len() - 1) as u64,
-        }
-    }
-    Ok(None)
-}
-
 /// A part of a file in memory, moved along as it is read.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     file: &'a dyn DiskFile,
     length: u64,
     start: u64,
@@ -387,13 +360,13 @@ struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    fn new(file: &'a dyn DiskFile, length: u64) -> Self {
+    pub(super) fn new(file: &'a dyn DiskFile, length: u64) -> Self {
         Self { file, length, start: 0, bytes: Vec::new() }
     }
 
     /// The bytes from this offset on, as many as are at hand, but at least so many; fewer only
     /// where the file ends, which is earlier once a store beside has given its room back.
-    fn at_least(&mut self, offset: u64, count: usize) -> Result<&mut [u8], StoreError> {
+    pub(super) fn at_least(&mut self, offset: u64, count: usize) -> Result<&mut [u8], StoreError> {
         loop {
             let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
             let count = count.min(left);

@@ -6,6 +6,7 @@ use std::io;
 use super::chain::ChainEnd;
 use super::disk::Disk;
 use super::frame::FrameBuilder;
+use super::key_file::KeyOf;
 use super::new_segment::{NewSegment, temporary_name};
 use super::recovery::ScannedRecord;
 use super::segment::{Segment, segment_name};
@@ -66,6 +67,11 @@ impl Rewrite {
         Ok(written)
     }
 
+    /// The salt of the new segment, where it has a key.
+    pub(crate) fn salt_of_key(&self) -> Option<u32> {
+        self.segment.salt_of_key()
+    }
+
     /// The end of the chain after the last record.
     pub(crate) fn chain(&self) -> ChainEnd {
         self.frame.chain()
@@ -103,15 +109,20 @@ pub(crate) fn replace_segment(disk: &dyn Disk, new: &Segment) -> io::Result<()> 
     Ok(())
 }
 
-/// Removes what was being written in the place of this segment, if there is anything.
-pub(crate) fn discard_segment(disk: &dyn Disk, old: &Segment) -> io::Result<()> {
-    match disk.remove(&temporary_name(old.first)) {
+/// Removes what was being written in the place of the segment that begins with this position, if
+/// there is anything, and its key, which has this salt. The keys of others stay: which segment has
+/// the name can't be told when an earlier attempt failed at making that durable.
+pub(crate) fn discard_segment(
+    disk: &dyn Disk,
+    first: u64,
+    salt_of_key: Option<u32>,
+) -> io::Result<()> {
+    match disk.remove(&temporary_name(first)) {
         // It may have the old one's name, and that be durable or not: either may need its key.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
-            SegmentKeys::remove_others(disk, &[(old.first, old.salt_of_key())]);
-            Ok(())
+            salt_of_key.map_or(Ok(()), |salt| disk.remove(&KeyOf { first, salt }.file_name()))
         }
     }
 }

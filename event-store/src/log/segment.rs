@@ -113,8 +113,12 @@ impl Segment {
         Ok(Self::with(read_header(&*file, first)?, None, file))
     }
 
-    /// Checks, as they are on disk, its header and, where it has one, the file with its key.
+    /// Checks, as they are on disk, its name, its header and, where it has one, the file with its
+    /// key.
     pub(crate) fn check(&self, disk: &dyn Disk, keys: &SegmentKeys) -> Result<(), StoreError> {
+        if disk.stamp(&self.name)?.is_none() {
+            return Err(self.corrupt(0, "the file is not in the folder any more"));
+        }
         let header = read_header(&*self.file, self.first)?;
         if header.salt != self.layout.salt || header.encrypted != self.layout.key.is_some() {
             return Err(self.corrupt(0, "the header is another one than it was"));

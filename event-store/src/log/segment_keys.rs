@@ -75,11 +75,24 @@ impl SegmentKeys {
     /// The key of a segment.
     pub(crate) fn of(&self, disk: &dyn Disk, of: KeyOf) -> Result<DataKey, KeyError> {
         let segment = || segment_name(of.first).into();
-        let wrapping = lock(&self.wrapping).clone();
-        let wrapping = wrapping.ok_or_else(|| KeyError::NoKeys { segment: segment() })?;
-        let read = Self::read_if_there(disk, of, &wrapping)?;
+        let mut wrapping = self.wrapping_for(of)?;
+        let read = loop {
+            let read = Self::read_if_there(disk, of, &wrapping);
+            let now = self.wrapping_for(of)?;
+            // All may be wrapped anew meanwhile, and this one be so already.
+            if read.is_ok() || Arc::ptr_eq(&wrapping, &now) {
+                break read?;
+            }
+            wrapping = now;
+        };
         let missing = || KeyError::Missing { segment: segment(), file: of.file_name().into() };
         read.map(|(key, _)| DataKey::new(&key)).ok_or_else(missing)
+    }
+
+    /// What keys are wrapped by now; this segment has one.
+    fn wrapping_for(&self, of: KeyOf) -> Result<Arc<WrappingKeys>, KeyError> {
+        let segment = || segment_name(of.first).into();
+        lock(&self.wrapping).clone().ok_or_else(|| KeyError::NoKeys { segment: segment() })
     }
 
     /// The key of a segment and the name of what wraps it, unless the segment is gone meanwhile: a

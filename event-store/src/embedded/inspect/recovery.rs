@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{IndexState, InspectedSegment};
 use crate::embedded::backup::Unfit;
+use crate::error::StoreError;
 use crate::log::{CleanMark, is_unfinished};
 
 /// One thing that opening a store would do.
@@ -56,12 +57,12 @@ impl fmt::Display for RecoveryStep {
 }
 
 /// The steps of opening a folder with these files, `backup` being what is wrong with its manifest,
-/// where it is a backup.
+/// where it is a backup, and `lost` what is said where the newest segment is missing.
 pub(super) fn steps(
     names: &[String],
     backup: Option<String>,
     segments: &[InspectedSegment],
-    clean: Option<CleanMark>,
+    (clean, lost): (Option<CleanMark>, Option<StoreError>),
 ) -> Vec<RecoveryStep> {
     match Unfit::of(names) {
         Some(Unfit::Backup) => {
@@ -70,6 +71,9 @@ pub(super) fn steps(
         }
         Some(unfit) => return vec![RecoveryStep::Refuse(unfit.to_string())],
         None => {}
+    }
+    if let Some(lost) = lost {
+        return vec![RecoveryStep::Refuse(lost.to_string())];
     }
     let unfinished = names.iter().filter(|name| is_unfinished(name)).cloned();
     let mut steps: Vec<_> = unfinished.map(RecoveryStep::RemoveUnfinished).collect();

@@ -88,9 +88,15 @@ impl<'a> Pass<'a> {
         if hidden.events == 0 || !self.is_worth_it(&hidden, sealed)? {
             return Ok(());
         }
-        let rewritten = self.rewrite(sealed, &older, &hidden);
-        if rewritten.is_err() {
-            discard_segment(self.disk, &sealed.segment)?;
+        let old = &*sealed.segment;
+        let chain = self.chain_before(old)?;
+        let rewrite = Rewrite::begin(self.disk, old, &self.shared.keys, chain)?;
+        let salt_of_key = rewrite.salt_of_key();
+        let rewritten = self.rewrite(rewrite, sealed, &older, &hidden);
+        if rewritten.is_err()
+            && let Err(error) = discard_segment(self.disk, old.first, salt_of_key)
+        {
+            tracing::warn!(%error, "can't remove a segment that was not written anew whole");
         }
         let renewed = rewritten?;
         let bytes = sealed.length().saturating_sub(renewed.length());
@@ -128,13 +134,12 @@ impl<'a> Pass<'a> {
     /// Writes a segment anew, checks all of it, and puts it in the place of the old one.
     fn rewrite(
         &mut self,
+        mut rewrite: Rewrite,
         sealed: &Sealed,
         older: &[Arc<Sealed>],
         hidden: &Hidden,
     ) -> Result<Sealed, Halt> {
         let old = &*sealed.segment;
-        let chain = self.chain_before(old)?;
-        let mut rewrite = Rewrite::begin(self.disk, old, &self.shared.keys, chain)?;
         let pace = &mut self.pace;
         let scanned = try_scan_whole(old, sealed.length(), |record| {
             if !pace.goes_on(record.bytes.len()) {
