@@ -8,10 +8,11 @@ use std::{env, fs};
 /// The bugs that can be planted, a line each: its name, and what is wrong then.
 const CANARIES: &str = "tests/canaries.txt";
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "google/rpc/status.proto",
     "shared.proto",
     "streams.proto",
+    "persistent.proto",
     "gossip.proto",
     "serverfeatures.proto",
 ];

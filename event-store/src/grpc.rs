@@ -13,6 +13,7 @@
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
+//! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
@@ -28,6 +29,7 @@ mod codec;
 mod http;
 mod node;
 mod parts;
+mod persistent;
 mod problem;
 mod proto;
 mod read;

@@ -19,6 +19,8 @@ mod messages;
 mod official_client;
 #[path = "conformance/one_at_a_time.rs"]
 mod one_at_a_time;
+#[path = "grpc_protocol/persistent.rs"]
+mod persistent;
 #[path = "grpc_protocol/plain.rs"]
 mod plain;
 #[path = "grpc_protocol/proxy.rs"]

@@ -12,19 +12,31 @@ use super::proto::event_store::client::gossip::member_info::VNodeState;
 use super::proto::event_store::client::gossip::{ClusterInfo, EndPoint, MemberInfo};
 use super::proto::event_store::client::server_features::server_features_server::ServerFeatures;
 use super::proto::event_store::client::server_features::{SupportedMethod, SupportedMethods};
-use super::proto::event_store::client::{Empty, gossip, server_features, streams};
+use super::proto::event_store::client::{
+    Empty, gossip, persistent_subscriptions, server_features, streams,
+};
 use super::wire::{UuidForm, uuid};
 
 /// The release of EventStoreDB whose behaviour clients may expect of the calls that are here.
 pub(super) const SERVER_VERSION: &str = "24.10.0";
 
+const PERSISTENT: &str = persistent_subscriptions::persistent_subscriptions_server::SERVICE_NAME;
+
 /// Every call that is answered, and its features: a client makes no other.
-const METHODS: [(&str, &str, &[&str]); 7] = [
+const METHODS: [(&str, &str, &[&str]); 15] = [
     (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
     (streams::streams_server::SERVICE_NAME, "tombstone", &[]),
     (streams::streams_server::SERVICE_NAME, "batchappend", &["deadline_duration"]),
+    (PERSISTENT, "create", &["stream", "all"]),
+    (PERSISTENT, "update", &["stream", "all"]),
+    (PERSISTENT, "delete", &["stream", "all"]),
+    (PERSISTENT, "read", &["stream", "all"]),
+    (PERSISTENT, "getinfo", &["stream", "all"]),
+    (PERSISTENT, "replayparked", &["stream", "all"]),
+    (PERSISTENT, "list", &["stream", "all"]),
+    (PERSISTENT, "restartsubsystem", &["stream", "all"]),
     (gossip::gossip_server::SERVICE_NAME, "read", &[]),
     (server_features::server_features_server::SERVICE_NAME, "getsupportedmethods", &[]),
 ];

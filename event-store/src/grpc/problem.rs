@@ -56,7 +56,12 @@ impl From<Problem> for Status {
 }
 
 /// A status as the protocol's exceptions travel: named in a trailer, with its facts beside it.
-fn exception(code: Code, message: String, name: &str, facts: &[(&'static str, String)]) -> Status {
+pub(super) fn exception(
+    code: Code,
+    message: String,
+    name: &str,
+    facts: &[(&'static str, String)],
+) -> Status {
     let mut trailers = MetadataMap::new();
     trailers.insert("exception", visible(name));
     for (key, value) in facts {
@@ -73,6 +78,11 @@ fn visible(text: &str) -> MetadataValue<tonic::metadata::Ascii> {
 }
 
 fn stream_deleted(stream: &StreamName) -> Status {
+    stream_is_deleted(stream.as_str())
+}
+
+/// The same of a stream that is known by its name alone.
+pub(super) fn stream_is_deleted(stream: &str) -> Status {
     exception(
         Code::FailedPrecondition,
         format!("Event stream '{stream}' is deleted."),
@@ -95,7 +105,7 @@ fn actual_number(actual: Option<Revision>) -> i64 {
     actual.map_or(-1, |revision| revision.get().cast_signed())
 }
 
-fn of_append(error: &AppendError) -> Status {
+pub(super) fn of_append(error: &AppendError) -> Status {
     match error {
         AppendError::WrongExpectedRevision { stream, expected, actual } => {
             let (expected, actual) = (expected_number(*expected), actual_number(*actual));

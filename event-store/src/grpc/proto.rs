@@ -15,6 +15,9 @@ pub mod event_store {
         pub mod streams {
             tonic::include_proto!("event_store.client.streams");
         }
+        pub mod persistent_subscriptions {
+            tonic::include_proto!("event_store.client.persistent_subscriptions");
+        }
         pub mod gossip {
             tonic::include_proto!("event_store.client.gossip");
         }

@@ -190,9 +190,14 @@ fn follow_all(option: Option<AllOption>) -> Result<SubscribeFrom<Position>, Stat
 }
 
 fn filter(option: FilterOption, following: bool) -> Result<Option<Filter>, Status> {
-    let FilterOption::Filter(options) = option else {
-        return Ok(None);
-    };
+    match option {
+        FilterOption::Filter(options) => kept(options, following).map(Some),
+        FilterOption::NoFilter(_) => Ok(None),
+    }
+}
+
+/// What a filter keeps; who follows is told how far it has come, and says how often.
+pub(super) fn kept(options: FilterOptions, following: bool) -> Result<Filter, Status> {
     let FilterOptions { filter, window, .. } = options;
     let multiplier = options.checkpoint_interval_multiplier;
     if window == Some(filter_options::Window::Max(0)) || (following && multiplier == 0) {
@@ -222,7 +227,7 @@ fn filter(option: FilterOption, following: bool) -> Result<Option<Filter>, Statu
         Some(filter_options::Window::Count(_)) | None => DEFAULT_WINDOW,
     };
     let checkpoint_events = NonZeroU64::new(u64::from(window) * u64::from(multiplier));
-    Ok(Some(Filter { subject, pattern, checkpoint_events }))
+    Ok(Filter { subject, pattern, checkpoint_events })
 }
 
 /// Answers; an error that is known before the first event is the call's own.

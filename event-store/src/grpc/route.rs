@@ -14,7 +14,11 @@ use super::arriving::Reception;
 use super::carried::Carried;
 use super::http;
 use super::node::{Node, NodeService};
+use super::persistent::{Groups, PersistentService};
 use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
+use super::proto::event_store::client::persistent_subscriptions::persistent_subscriptions_server::{
+    self, PersistentSubscriptionsServer as PersistentServer,
+};
 use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
 use super::requests::past_tonic;
@@ -42,6 +46,7 @@ pub(super) struct Router {
     node: Arc<Node>,
     reception: Reception,
     streams: StreamsServer<StreamsService>,
+    persistent: PersistentServer<PersistentService>,
     gossip: GossipServer<NodeService>,
     features: FeaturesServer<NodeService>,
 }
@@ -50,10 +55,17 @@ impl Router {
     pub(super) fn new(
         store: Arc<dyn EventStore>,
         node: Arc<Node>,
+        groups: Groups,
         reception: Reception,
         sending: Sending,
         shutdown: CancellationToken,
     ) -> Self {
+        let persistent =
+            PersistentService::new(groups, reception.clone(), sending.clone(), shutdown.clone());
+        let persistent = PersistentServer::new(persistent)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(QUESTION_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let streams = StreamsService::new(Arc::clone(&store), reception.clone(), sending, shutdown);
         let streams = StreamsServer::new(streams)
             .accept_compressed(CompressionEncoding::Gzip)
@@ -67,6 +79,7 @@ impl Router {
             node,
             reception,
             streams,
+            persistent,
         }
     }
 
@@ -88,6 +101,8 @@ impl Router {
         let service = path.split('/').nth(1).unwrap_or_default();
         let answered = if service == streams_server::SERVICE_NAME {
             self.streams.call(request).await
+        } else if service == persistent_subscriptions_server::SERVICE_NAME {
+            self.persistent.call(request).await
         } else if service == gossip_server::SERVICE_NAME {
             self.gossip.call(request).await
         } else if service == server_features_server::SERVICE_NAME {

@@ -72,14 +72,19 @@ impl Sending {
 
     /// A place for one more call that reads.
     pub(super) fn call(&self, slot: Arc<Slot>) -> Result<Call, Status> {
-        let full = |_| Status::resource_exhausted("too many reads and subscriptions are open");
-        let place = Arc::clone(&self.0.calls).try_acquire_owned().map_err(full)?;
+        let place = self.place()?;
         let mut slots = self.slots();
         let number = slots.next_call;
         slots.next_call += 1;
         slots.by_call.insert(number, slot);
         drop(slots);
         Ok(Call { number, sending: self.clone(), _place: place })
+    }
+
+    /// A place for one more call that is sent what others read.
+    pub(super) fn place(&self) -> Result<Share, Status> {
+        let full = |_| Status::resource_exhausted("too many reads and subscriptions are open");
+        Arc::clone(&self.0.calls).try_acquire_owned().map_err(full)
     }
 
     /// A share to hold a page with, if one is free.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::arriving::Reception;
 use super::node::Node;
+use super::persistent::{Groups, Peer};
 use super::route::Router;
 use super::sending::Sending;
 use super::socket::QuickSocket;
@@ -156,10 +159,15 @@ pub fn serve(
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host));
-    let router = Router::new(store, node, reception, sending, shutdown.clone());
+    let groups = Groups::new(Arc::clone(&store));
+    let router = Router::new(store, node, groups.clone(), reception, sending, shutdown.clone());
     let (first_call_time_max, connections_max) =
         (options.first_call_time_max, options.connections_max.max(1));
-    let serving = accept(listener, router, first_call_time_max, connections_max, shutdown);
+    let accepting = accept(listener, router, first_call_time_max, connections_max, shutdown);
+    let serving = async move {
+        accepting.await;
+        groups.close().await;
+    };
     Ok(Serving { address, task: tokio::spawn(serving) })
 }
 
@@ -219,7 +227,8 @@ async fn connection(
     };
     let called = Arc::new(AtomicBool::new(false));
     let calls = Arc::clone(&called);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
         calls.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move { Ok::<_, std::convert::Infallible>(router.answer(request).await) }
