@@ -13,7 +13,7 @@
 //!
 //! | module | what is there |
 //! | --- | --- |
-//! | `connection` | one client for all, replaced when it has given up |
+//! | `connection` | a client for all questions, one for each subscription; each replaced in time |
 //! | `append` | appends in a batch session, or by themselves |
 //! | `read` | reads, filtered |
 //! | `past` | streams as they were at a moment |

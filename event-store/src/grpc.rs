@@ -7,7 +7,7 @@
 //! | module | what is there |
 //! | --- | --- |
 //! | `server` | [`serve`]: accepting, keeping alive and draining connections |
-//! | `socket` | the socket that acknowledges at once |
+//! | `socket`, `frames` | the socket that acknowledges at once, and puts small frames together |
 //! | `route` | gRPC or HTTP, and which service |
 //! | `http` | `/health/live`, `/gossip`, `/info`, `/ping` |
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
@@ -26,6 +26,7 @@ mod arriving;
 mod batch;
 mod carried;
 mod codec;
+mod frames;
 mod http;
 mod node;
 mod parts;

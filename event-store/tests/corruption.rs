@@ -245,8 +245,8 @@ async fn every_changed_byte_is_found_by_verifying(encrypted: bool) {
     assert_eq!((verified.events, verified.indexes_mended), (all.len() as u64, 0));
 }
 
-/// Given an index that a reader found damaged, when the log is verified, then its file is as it
-/// was.
+/// Given an index that a reader found damaged, whether it is mended beside the readers by then or
+/// not, when the log is verified, then its file is as it was.
 #[tokio::test]
 async fn an_index_that_a_reader_found_damaged_is_mended_by_verifying() {
     let (disk, all) = small_store(false).await;
@@ -255,8 +255,7 @@ async fn an_index_that_a_reader_found_damaged_is_mended_by_verifying() {
     let store = open(&disk).await.unwrap();
     disk.put_into(name, &changed(&whole, 0));
     assert_eq!(everything(&store).await.unwrap(), all);
-    assert!(disk.contents(name).unwrap() != whole, "a read mends nothing on the disk");
-    assert_eq!(store.verify(None).await.unwrap().indexes_mended, 1);
+    store.verify(None).await.unwrap();
     assert!(disk.contents(name).unwrap() == whole);
 }
 

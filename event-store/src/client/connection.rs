@@ -26,6 +26,12 @@ impl Connection {
         Ok(Self { settings, current: Mutex::new((0, client)) })
     }
 
+    /// Another connection to the same, which shares nothing with this one.
+    pub(super) fn another(&self) -> eventstore::Result<Self> {
+        let client = Client::new(self.settings.clone())?;
+        Ok(Self { settings: self.settings.clone(), current: Mutex::new((0, client)) })
+    }
+
     /// The hosts and ports of the settings; none where the DNS is asked for them.
     pub(super) fn addresses(&self) -> Vec<(String, u16)> {
         if self.settings.is_dns_discovery_enabled() {

@@ -1,6 +1,9 @@
 //! Subscriptions that go on where they broke off, without gap or duplicate.
+//!
+//! Each has a connection of its own. What a subscriber has not read yet stays in the window of its
+//! connection, which is one for all that goes over it: a few who are busy would leave no room for
+//! the answers that they and others wait for, and nobody would ever come further.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use eventstore::{
@@ -39,7 +42,7 @@ enum Followed {
 
 /// Follows one stream.
 pub(super) async fn to_stream(
-    connection: &Arc<Connection>,
+    connection: &Connection,
     stream: &StreamName,
     from: SubscribeFrom<Revision>,
 ) -> Result<Subscription, SubscribeError> {
@@ -58,7 +61,7 @@ pub(super) async fn to_stream(
 
 /// Follows the log.
 pub(super) async fn to_all(
-    connection: &Arc<Connection>,
+    connection: &Connection,
     from: SubscribeFrom<Position>,
     filter: Option<Filter>,
 ) -> Result<Subscription, SubscribeError> {
@@ -73,15 +76,15 @@ pub(super) async fn to_all(
 }
 
 async fn follow(
-    connection: &Arc<Connection>,
+    connection: &Connection,
     mut followed: Followed,
 ) -> Result<Subscription, SubscribeError> {
     let failed = |error: Error, followed: &Followed| failure::subscribe(&error, followed.stream());
-    let mut open = match followed.open(connection, PAST_WINDOW_EVENTS).await {
+    let connection = connection.another().map_err(|error| failed(error, &followed))?;
+    let mut open = match followed.open(&connection, PAST_WINDOW_EVENTS).await {
         Ok(open) => open,
         Err(error) => return Err(failed(error, &followed)),
     };
-    let connection = Arc::clone(connection);
     Ok(async_stream::try_stream! {
         let mut is_live = false;
         let mut window = PAST_WINDOW_EVENTS;
@@ -126,7 +129,7 @@ async fn follow(
 
 /// Opens the subscription again where it broke off, until the server is back or given up.
 async fn resume(
-    connection: &Arc<Connection>,
+    connection: &Connection,
     followed: &Followed,
     mut error: Error,
 ) -> eventstore::Result<eventstore::Subscription> {

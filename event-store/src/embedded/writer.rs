@@ -17,7 +17,7 @@ use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
 use crate::index::stream_hash;
 use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
-use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Kinds, NewSegment};
+use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Kinds, NewSegment, NewestMark};
 
 /// All that only the writing thread has.
 pub(crate) struct Writer {
@@ -204,6 +204,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let (head, chain) = shared.catalog.chain();
         // Nothing was written yet, so nothing is in doubt: a later append may have more luck.
+        let mark = NewestMark::file(&*self.disk)?;
         let next = NewSegment::open(&*self.disk, head + 1, &shared.keys)?;
         let next = match next.create(&*self.disk, &shared.keys, chain, shared.clock.now()) {
             Ok(segment) => segment,
@@ -212,7 +213,7 @@ impl Writer {
         };
         // Before its first frame; should it stay empty for want of room, an opening finds it so.
         if !cfg!(veza_canary = "unmarked-newest")
-            && let Err(error) = shared.newest.set(&*self.disk, head + 1)
+            && let Err(error) = shared.newest.set(&*mark, head + 1)
         {
             return Err(match StoreError::from(error) {
                 StoreError::StorageFull => StoreError::StorageFull,

@@ -16,6 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::arriving::Reception;
+use super::frames::JoinedFrames;
 use super::node::Node;
 use super::persistent::{Groups, Peer};
 use super::route::Router;
@@ -234,7 +235,7 @@ async fn connection(
         async move { Ok::<_, std::convert::Infallible>(router.answer(request).await) }
     });
     let builder = builder();
-    let serving = builder.serve_connection(TokioIo::new(socket), service);
+    let serving = builder.serve_connection(TokioIo::new(JoinedFrames::new(socket)), service);
     tokio::pin!(serving);
     let stopped = async {
         tokio::select! {

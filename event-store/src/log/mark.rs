@@ -1,11 +1,12 @@
 //! Small files of two numbers, which are whole or count as not there.
 
 use std::io;
+use std::sync::Arc;
 
 use crc32c::crc32c;
 
 use super::codec::{u32_at, u64_at};
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 
 const MARK_BYTES: usize = 32;
 const CRC_AT: usize = 28;
@@ -22,22 +23,26 @@ pub(crate) struct Mark {
 impl Mark {
     /// Writes the mark, durable, in place of one that is there.
     pub(crate) fn write(self, disk: &dyn Disk, numbers: [u64; 2]) -> io::Result<()> {
-        self.overwrite(disk, numbers)?;
+        self.overwrite(&*self.file(disk)?, numbers)?;
         disk.sync_folder()
     }
 
     /// The same in place of one whose name is durable. It is smaller than what a disk writes in one
     /// piece, so a power cut leaves the one or the other.
-    pub(crate) fn overwrite(self, disk: &dyn Disk, numbers: [u64; 2]) -> io::Result<()> {
+    pub(crate) fn overwrite(self, file: &dyn DiskFile, numbers: [u64; 2]) -> io::Result<()> {
         let mut bytes = [0; MARK_BYTES];
         bytes[..8].copy_from_slice(&self.magic);
         bytes[8..16].copy_from_slice(&numbers[0].to_le_bytes());
         bytes[16..24].copy_from_slice(&numbers[1].to_le_bytes());
         let crc = crc32c(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        let file = disk.open(self.name, true)?;
         file.write_at(&bytes, 0)?;
         file.sync()
+    }
+
+    /// The file of the mark, to overwrite it.
+    pub(crate) fn file(self, disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+        disk.open(self.name, true)
     }
 
     /// The numbers of the mark that is there; a damaged one is none.

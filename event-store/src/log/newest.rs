@@ -4,9 +4,9 @@
 //! and before anything in it is acknowledged: whatever a power cut leaves, the marked one is there.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::disk::Disk;
+use super::disk::{Disk, DiskFile};
 use super::mark::Mark;
 use super::segment::segment_name;
 use crate::error::StoreError;
@@ -47,11 +47,17 @@ impl NewestMark {
         Ok(Self { marked: Mutex::new(newest) })
     }
 
-    /// Marks this segment, whose name is durable; with one sync, for the file is there.
-    pub(crate) fn set(&self, disk: &dyn Disk, newest: u64) -> io::Result<()> {
+    /// The file to mark in: opened before anything of the next segment is written, so that what
+    /// can't be opened leaves nothing in doubt.
+    pub(crate) fn file(disk: &dyn Disk) -> io::Result<Arc<dyn DiskFile>> {
+        MARK.file(disk)
+    }
+
+    /// Marks this segment, whose name is durable, in that file; with one sync, for it was there.
+    pub(crate) fn set(&self, file: &dyn DiskFile, newest: u64) -> io::Result<()> {
         let mut marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
         if *marked != newest {
-            MARK.overwrite(disk, [newest, 0])?;
+            MARK.overwrite(file, [newest, 0])?;
             *marked = newest;
         }
         Ok(())

@@ -164,6 +164,42 @@ async fn a_reader_that_stalls_holds_nobody_up() {
     assert!(rest >= EVENTS);
 }
 
+/// Given many subscribers who are busy with what they have while much more comes, then their own
+/// questions and others' are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_that_do_not_read_hold_up_no_question() {
+    const SUBSCRIBERS: usize = 12;
+    const EVENTS: u64 = 200;
+    const EVENT_BYTES: usize = 50_000;
+    let server = Server::start().await;
+    let client = ClientStore::new(&server.connection_string()).expect("client");
+    append(&*server.store, "tale-1", 0..1).await;
+    let mut busy = Vec::new();
+    for _ in 0..SUBSCRIBERS {
+        let mut followed = client.subscribe_all(SubscribeFrom::Start, None).await.expect("follow");
+        let first = tokio::time::timeout(PATIENCE, followed.next()).await.expect("in time");
+        assert!(matches!(first, Some(Ok(Delivery::Event(_)))), "{first:?}");
+        busy.push(followed);
+    }
+    for number in 0..EVENTS {
+        let large = NewEvent { data: vec![0; EVENT_BYTES].into(), ..event(1000 + number) };
+        let name = stream("heap-1");
+        server.store.append(&name, ExpectedRevision::Any, vec![large]).await.expect("append");
+    }
+    // What they do not read fills their windows by and by: until then questions prove nothing.
+    for _ in 0..200 {
+        let head = tokio::time::timeout(PATIENCE, client.head()).await.expect("in time");
+        assert_eq!(head.expect("head").get(), EVENTS + 1);
+    }
+    for mut followed in busy {
+        let mut left = EVENTS;
+        while left > 0 {
+            let next = tokio::time::timeout(PATIENCE, followed.next()).await.expect("in time");
+            left -= u64::from(matches!(next, Some(Ok(Delivery::Event(_)))));
+        }
+    }
+}
+
 /// Whoever takes a log that has a last event for an empty one makes an empty model of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_event_is_there_however_fast_others_append() {

@@ -2,14 +2,16 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
 use event_store::{ReadError, ReadStream};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::TryStreamExt;
 use prost::Message;
+use tokio::net::TcpStream;
 use tonic::Code;
 
-use crate::arriving::{APPEND, Append, BATCH_APPEND, options, proposed};
+use crate::arriving::{APPEND, Append, BATCH_APPEND, BatchAppend, options, proposed, uuid};
 use crate::asking::READ;
 use crate::raw::{PLAIN, call, connect, ended, message};
 use crate::server::{Server, stream};
@@ -55,6 +57,44 @@ async fn messages_are_put_together_from_any_pieces() {
         drop(sender);
         assert_eq!(ended(appended).await.code(), Code::Ok);
         assert_eq!(sizes(&server, &name).await, [0, 300, 1, 70_000]);
+    }
+}
+
+/// Given very many small appends, each in a frame of its own, that come faster than the disk takes
+/// them, then all are made, and the connection goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn very_many_small_frames_are_taken() {
+    const APPENDS: usize = 20_000;
+    let server = Server::start().await;
+    let socket = TcpStream::connect(server.address()).await.expect("connect");
+    let (client, connection) = h2::client::handshake(socket).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    for name in ["small-1", "small-2"] {
+        let request = http::Request::post(format!("http://{}{BATCH_APPEND}", server.address()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .expect("a request");
+        let mut ready = client.clone().ready().await.expect("the connection is there");
+        let (answered, mut requests) = ready.send_request(request, false).expect("a call");
+        for _ in 0..APPENDS {
+            let append = BatchAppend {
+                correlation: uuid(),
+                options: options(name),
+                proposed: vec![proposed(0)],
+                is_final: true,
+            };
+            let append = message(PLAIN, &append.encode_to_vec());
+            requests.send_data(append.into(), false).expect("the call goes on");
+        }
+        requests.send_data(Bytes::new(), true).expect("the call goes on");
+        let mut answer = answered.await.expect("an answer").into_body();
+        while let Some(replies) = answer.data().await.transpose().expect("replies") {
+            answer.flow_control().release_capacity(replies.len()).expect("it was taken");
+        }
+        let trailers = answer.trailers().await.expect("an end").expect("a status");
+        assert_eq!(trailers["grpc-status"], "0");
+        assert_eq!(sizes(&server, name).await, [0; APPENDS]);
     }
 }
 
