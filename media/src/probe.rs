@@ -510,10 +510,21 @@ mod tests {
     async fn a_wav_from_a_pipe_has_the_length_that_is_there() {
         let home = tempfile::tempdir().unwrap();
         let mut wav = Chord::seconds(2).wav();
-        wav[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
-        wav[40..44].copy_from_slice(&u32::MAX.to_le_bytes());
-        let facts = probe(write(home.path(), "a.wav", &wav)).await.unwrap();
-        assert_eq!(facts.duration_ms, 2_000);
+        for unknown in [u32::MAX, 1 << 31, i32::MAX as u32 - 36] {
+            wav[4..8].copy_from_slice(&unknown.saturating_add(36).to_le_bytes());
+            wav[40..44].copy_from_slice(&unknown.to_le_bytes());
+            let facts = probe(write(home.path(), "a.wav", &wav)).await.unwrap();
+            assert_eq!(facts.duration_ms, 2_000, "{unknown:x}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flac_with_a_tag_before_it_is_one() {
+        let home = tempfile::tempdir().unwrap();
+        let flac = ten_seconds(home.path(), "a.flac", &[]);
+        let tagged = [b"ID3\x04\0\0\0\0\x01\x02".as_slice(), &[0; 130], &flac].concat();
+        let facts = probe(write(home.path(), "tagged.flac", &tagged)).await.unwrap();
+        assert_eq!((facts.format, facts.duration_ms), (AudioFormat::Flac, 10_000));
     }
 
     #[tokio::test]
@@ -522,6 +533,13 @@ mod tests {
         let silent = Chord { frames: 0, ..Chord::seconds(0) }.wav();
         let silent = probe(write(home.path(), "0.wav", &silent)).await;
         assert!(matches!(silent, Err(ProbeError::ZeroLength)), "{silent:?}");
+        let blink = Chord { frames: 4_000, ..Chord::seconds(0) }.wav();
+        let blink = probe(write(home.path(), "blink.wav", &blink)).await;
+        assert!(matches!(blink, Err(ProbeError::TooShort { .. })), "{blink:?}");
+        let mut wav = Chord::seconds(1).wav();
+        wav[20] = 0x55;
+        let mp3_in_wav = probe(write(home.path(), "mp3.wav", &wav)).await;
+        assert!(matches!(mp3_in_wav, Err(ProbeError::UnsupportedCodec)), "{mp3_in_wav:?}");
         let page = probe(write(home.path(), "page.wav", b"<!doctype html>")).await;
         assert!(matches!(page, Err(ProbeError::NoAudio)), "{page:?}");
         let stub = &Chord::seconds(1).wav()[..20];
@@ -550,7 +568,7 @@ mod tests {
             format in 0..3_usize,
             damage in prop::collection::vec((0..200_usize, any::<u8>()), 1..8),
         ) {
-            let chord = Chord { frames: 2_000, ..Chord::seconds(0) };
+            let chord = Chord { frames: 6_000, ..Chord::seconds(0) };
             let mut bytes = chord.wav();
             match format {
                 0 => {}

@@ -20,17 +20,17 @@ pub(super) use self::reading::Peer;
 use self::reading::Replies;
 use super::arriving::Reception;
 use super::carried::Carried;
-use super::proto::event_store::client::Empty;
-use super::proto::event_store::client::persistent_subscriptions::list_req::options::ListOption;
-use super::proto::event_store::client::persistent_subscriptions::persistent_subscriptions_server as server;
-use super::proto::event_store::client::persistent_subscriptions::replay_parked_req::options::StopAtOption;
-use super::proto::event_store::client::persistent_subscriptions::{
-    CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp,
-    ReadReq, ReplayParkedReq, ReplayParkedResp, UpdateReq, UpdateResp,
-};
+use super::proto::event_store::client::{Empty, persistent_subscriptions as sent};
 use super::sending::Sending;
 use crate::persistent::PersistentSubscriptions;
 use crate::port::EventStore;
+use sent::list_req::options::ListOption;
+use sent::persistent_subscriptions_server as server;
+use sent::replay_parked_req::options::StopAtOption;
+use sent::{
+    CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp,
+    ReadReq, ReplayParkedReq, ReplayParkedResp, UpdateReq, UpdateResp,
+};
 
 /// The groups of a store, from the first call about them on. Cheap to clone.
 #[derive(Clone)]

@@ -12,8 +12,9 @@ use super::edits::{self, Edit};
 use super::{AudioCodec, Walk, frame_count, pages, pcm_bits, to_ms};
 use crate::sniff::AudioFormat;
 
-/// A WAV whose data claims this many bytes or more was written to a pipe, and its length is unknown:
-/// programs write the largest number that they have, with a sign or without. No upload is so long.
+/// A WAV whose data claims this many bytes or more was written to a pipe, and its length is not
+/// known: programs write the largest number that they have, with a sign or without. No upload is so
+/// long.
 const STREAMED_DATA_BYTES: u64 = 0x7FFF_F000;
 
 /// The two fields of an AIFF sound chunk that come before its samples, in bytes.

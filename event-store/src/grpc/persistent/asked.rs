@@ -5,20 +5,6 @@ use std::time::Duration;
 use tonic::Status;
 
 use super::super::proto::event_store::client as sent;
-use super::super::proto::event_store::client::persistent_subscriptions::create_req::all_options::{
-    AllOption, FilterOption,
-};
-use super::super::proto::event_store::client::persistent_subscriptions::create_req::options::StreamOption;
-use super::super::proto::event_store::client::persistent_subscriptions::create_req::settings::{
-    CheckpointAfter, MessageTimeout,
-};
-use super::super::proto::event_store::client::persistent_subscriptions::create_req::stream_options::RevisionOption;
-use super::super::proto::event_store::client::persistent_subscriptions::create_req::{
-    self, AllOptions, ConsumerStrategy, Options, StreamOptions,
-};
-use super::super::proto::event_store::client::persistent_subscriptions::{
-    delete_req, get_info_req, list_req, read_req, replay_parked_req,
-};
 use super::super::read::kept;
 use super::super::wire::stream_name;
 use super::problem::of_persistent;
@@ -28,6 +14,16 @@ use crate::persistent::{
 };
 use crate::position::Position;
 use crate::stream::Revision;
+use sent::persistent_subscriptions::create_req::all_options::{AllOption, FilterOption};
+use sent::persistent_subscriptions::create_req::options::StreamOption;
+use sent::persistent_subscriptions::create_req::settings::{CheckpointAfter, MessageTimeout};
+use sent::persistent_subscriptions::create_req::stream_options::RevisionOption;
+use sent::persistent_subscriptions::create_req::{
+    self, AllOptions, ConsumerStrategy, Options, StreamOptions,
+};
+use sent::persistent_subscriptions::{
+    delete_req, get_info_req, list_req, read_req, replay_parked_req,
+};
 
 /// How many ticks of the protocol a millisecond has.
 const TICKS_PER_MILLISECOND: i64 = 10_000;
@@ -83,7 +79,7 @@ pub(super) fn group(source: EventSource, name: String) -> Result<GroupId, Status
 
 /// The group that these options describe.
 pub(super) fn definition(options: Options) -> Result<Asked, Status> {
-    let sent = options.settings.unwrap_or_default();
+    let asked = options.settings.unwrap_or_default();
     let (source, start_from, filter) = match options.stream_option {
         Some(StreamOption::Stream(StreamOptions { stream_identifier, revision_option })) => {
             let start = match revision_option {
@@ -112,11 +108,11 @@ pub(super) fn definition(options: Options) -> Result<Asked, Status> {
         }
         None => {
             let stream = stream_name(options.stream_identifier)?;
-            (EventSource::Stream(stream), at_revision(sent.revision), None)
+            (EventSource::Stream(stream), at_revision(asked.revision), None)
         }
     };
     let group = group(source, options.group_name)?;
-    let settings = settings(&group, start_from, sent)?;
+    let settings = settings(&group, start_from, asked)?;
     Ok(Asked { group, filter, settings })
 }
 
@@ -127,11 +123,11 @@ fn at_revision(number: u64) -> StartFrom {
 fn settings(
     group: &GroupId,
     start_from: StartFrom,
-    sent: create_req::Settings,
+    asked: create_req::Settings,
 ) -> Result<Settings, Status> {
     let failed = |reason| of_persistent(&PersistentError::Failed { group: group.clone(), reason });
-    let strategy = match sent.consumer_strategy.as_str() {
-        "" => match sent.named_consumer_strategy() {
+    let strategy = match asked.consumer_strategy.as_str() {
+        "" => match asked.named_consumer_strategy() {
             ConsumerStrategy::DispatchToSingle => Strategy::DispatchToSingle,
             ConsumerStrategy::RoundRobin => Strategy::RoundRobin,
             ConsumerStrategy::Pinned => Strategy::Pinned,
@@ -145,29 +141,29 @@ fn settings(
         let millis = u64::try_from(millis);
         millis.map(Duration::from_millis).map_err(|_| failed(format!("the {name} is negative")))
     };
-    let message_timeout = match sent.message_timeout {
+    let message_timeout = match asked.message_timeout {
         Some(MessageTimeout::MessageTimeoutMs(millis)) => i64::from(millis),
         Some(MessageTimeout::MessageTimeoutTicks(ticks)) => ticks / TICKS_PER_MILLISECOND,
         None => 0,
     };
-    let checkpoint_after = match sent.checkpoint_after {
+    let checkpoint_after = match asked.checkpoint_after {
         Some(CheckpointAfter::CheckpointAfterMs(millis)) => i64::from(millis),
         Some(CheckpointAfter::CheckpointAfterTicks(ticks)) => ticks / TICKS_PER_MILLISECOND,
         None => 0,
     };
     Ok(Settings {
-        resolve_links: sent.resolve_links,
-        extra_statistics: sent.extra_statistics,
+        resolve_links: asked.resolve_links,
+        extra_statistics: asked.extra_statistics,
         start_from,
         message_timeout: millis("message timeout", message_timeout)?,
-        max_retry_count: count("number of retries", sent.max_retry_count)?,
-        min_checkpoint_count: count("least checkpoint count", sent.min_checkpoint_count)?,
-        max_checkpoint_count: count("most checkpoint count", sent.max_checkpoint_count)?,
+        max_retry_count: count("number of retries", asked.max_retry_count)?,
+        min_checkpoint_count: count("least checkpoint count", asked.min_checkpoint_count)?,
+        max_checkpoint_count: count("most checkpoint count", asked.max_checkpoint_count)?,
         checkpoint_after: millis("time between checkpoints", checkpoint_after)?,
-        live_buffer_size: count("live buffer size", sent.live_buffer_size)?,
-        read_batch_size: count("read batch size", sent.read_batch_size)?,
-        history_buffer_size: count("history buffer size", sent.history_buffer_size)?,
-        max_subscriber_count: count("number of consumers", sent.max_subscriber_count)?,
+        live_buffer_size: count("live buffer size", asked.live_buffer_size)?,
+        read_batch_size: count("read batch size", asked.read_batch_size)?,
+        history_buffer_size: count("history buffer size", asked.history_buffer_size)?,
+        max_subscriber_count: count("number of consumers", asked.max_subscriber_count)?,
         strategy,
     })
 }

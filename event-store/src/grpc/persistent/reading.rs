@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::select;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -28,7 +28,7 @@ use super::super::proto::event_store::client::persistent_subscriptions::read_res
 };
 use super::super::proto::event_store::client::persistent_subscriptions::{ReadReq, ReadResp};
 use super::super::proto::event_store::client::streams::read_req::options::uuid_option;
-use super::super::sending::{Room, Sending};
+use super::super::sending::{Room, Sending, Share};
 use super::super::source::payload_bytes;
 use super::super::wire::{UuidForm, identity, recorded};
 use super::asked::{event_source, group};
@@ -79,33 +79,9 @@ pub(super) async fn answer(
     let buffer_size = u32::try_from(buffer_size).unwrap_or(0);
     let connecting = Connecting { name, from: peer.unwrap_or_default(), user, buffer_size };
     let consumer = groups.connect(&group, connecting).await;
-    let Consumer { mut deliveries, acknowledger } = consumer.map_err(|e| of_persistent(&e))?;
-    let mut answers = AbortOnDropHandle::new(tokio::spawn(take_answers(requests, acknowledger)));
+    let consumer = consumer.map_err(|error| of_persistent(&error))?;
     let room = Room::new(sending.clone(), carried);
-    let events = async_stream::try_stream! {
-        let _place = place;
-        let mut waited = None;
-        loop {
-            let next = select! {
-                delivered = deliveries.next() => Ok(delivered),
-                ended = &mut answers => Err(ended),
-            };
-            let delivered = match next {
-                Ok(delivered) => delivered,
-                Err(ended) => {
-                    ended.map_err(|_| Status::unknown("the call has failed"))??;
-                    None
-                }
-            };
-            let Some(delivered) = delivered else { break };
-            let delivered = delivered.map_err(|error| of_persistent(&error))?;
-            let bytes = delivered.message.content().map_or(0, payload_bytes);
-            while !room.admits(bytes, &mut waited) {
-                waited = Some(room.wait(bytes).await?);
-            }
-            yield reply(Content::Event(read_event(&delivered, form)));
-        }
-    };
+    let events = events(consumer, requests, form, (place, room));
     let subscription_id = group.to_string();
     let confirmation =
         reply(Content::SubscriptionConfirmation(SubscriptionConfirmation { subscription_id }));
@@ -119,6 +95,40 @@ pub(super) async fn answer(
         .chain(events.take_until(shutdown.cancelled_owned()))
         .chain(stopped)
         .boxed())
+}
+
+/// What the group gives the consumer, until that says that no more answers come.
+fn events(
+    consumer: Consumer,
+    requests: Streaming<ReadReq>,
+    form: UuidForm,
+    (place, room): (Share, Room),
+) -> impl Stream<Item = Result<ReadResp, Status>> {
+    let Consumer { mut deliveries, acknowledger } = consumer;
+    let mut answers = AbortOnDropHandle::new(tokio::spawn(take_answers(requests, acknowledger)));
+    async_stream::try_stream! {
+        let _place = place;
+        let mut waited = None;
+        loop {
+            let next = select! {
+                delivered = deliveries.next() => Ok(delivered),
+                ended = &mut answers => Err(ended),
+            };
+            let delivered = match next {
+                Ok(Some(delivered)) => delivered.map_err(|error| of_persistent(&error))?,
+                Ok(None) => break,
+                Err(ended) => {
+                    ended.map_err(|_| Status::unknown("the call has failed"))??;
+                    break;
+                }
+            };
+            let bytes = delivered.message.content().map_or(0, payload_bytes);
+            while !room.admits(bytes, &mut waited) {
+                waited = Some(room.wait(bytes).await?);
+            }
+            yield reply(Content::Event(read_event(&delivered, form)));
+        }
+    }
 }
 
 /// Hands on what the consumer says of its messages, until it says that nothing follows.
