@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::time::Duration;
+use std::time::Instant;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -140,6 +140,7 @@ async fn a_key_keeps_no_second_licence() {
 /// place it: then whoever asks again is answered alike, however far the order has gone on.
 #[tokio::test]
 async fn an_order_that_was_broken_off_is_answered_alike() {
+    const ORDERS: u32 = 100;
     let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
     let nina = sign_up(&platform, "nina", "artist").await;
     let otis = sign_up(&platform, "otis", "listener").await;
@@ -147,12 +148,15 @@ async fn an_order_that_was_broken_off_is_answered_alike() {
     let listing = offer(&platform, &nina, &track, "non_exclusive", "instant").await;
     let order = json!({ "listing_id": listing, "payment_method": "sandbox:ok" });
     let orders = (Method::POST, "/api/v1/orders");
+    let began = Instant::now();
+    assert_eq!(keyed(&platform, "K", orders.clone(), Some(&otis), &order).await.0, 201);
+    let whole = began.elapsed();
     let mut first = Vec::new();
-    for number in 0..40 {
+    for number in 0..ORDERS {
         let key = format!("K{number}");
         let request = keyed(&platform, &key, orders.clone(), Some(&otis), &order);
-        // Longer and longer: some before the reservation, some behind the order.
-        let _ = tokio::time::timeout(Duration::from_micros(number * 400), request).await;
+        // Later and later: some before the reservation, some behind the order.
+        let _ = tokio::time::timeout(whole * number / ORDERS, request).await;
         let answered = RefCell::new(None);
         eventually("it is carried out", async || {
             let again = keyed(&platform, &key, orders.clone(), Some(&otis), &order).await;
