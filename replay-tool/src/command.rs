@@ -177,6 +177,9 @@ pub enum ReplayError {
     /// There is no such folder.
     #[error("there is no folder {}", .0.display())]
     NoSuchFolder(PathBuf),
+    /// Where the folder of the log should be is something else, so that no store opens.
+    #[error("{} is no folder: no store opens on it", .0.display())]
+    IsNoFolder(PathBuf),
     /// There is no room to write where the log is.
     #[error("the disk of the folder {} is full", .0.display())]
     Full(PathBuf),

@@ -51,6 +51,7 @@ fn log_folder(named: &Path) -> Result<PathBuf, ReplayError> {
     };
     match () {
         () if has_segments(named) => Ok(named.to_owned()),
+        () if inside.exists() && !inside.is_dir() => Err(ReplayError::IsNoFolder(inside)),
         () if inside.is_dir() => Ok(inside),
         () if named.is_dir() => Ok(named.to_owned()),
         () => Err(ReplayError::NoSuchFolder(named.to_owned())),
@@ -65,7 +66,7 @@ fn segment_document(segment: &InspectedSegment) -> Value {
         }),
         IndexState::OtherVersion(version) => json!({ "state": "old", "version": version }),
         IndexState::OfAnother => json!({ "state": "of_another_file" }),
-        IndexState::Damaged => json!({ "state": "damaged" }),
+        IndexState::Damaged | IndexState::DamagedWithin { .. } => json!({ "state": "damaged" }),
     });
     json!({
         "segment": segment.name,
@@ -98,6 +99,9 @@ fn segment_line(segment: &InspectedSegment) -> String {
         Some(IndexState::OtherVersion(version)) => format!("index {version}, old"),
         Some(IndexState::OfAnother) => "index of another file".to_owned(),
         Some(IndexState::Damaged) => "index damaged".to_owned(),
+        Some(IndexState::DamagedWithin { .. }) => {
+            "index damaged, which whoever reads there makes again".to_owned()
+        }
     };
     let version = segment.header.map_or("?".to_owned(), |header| header.version.to_string());
     let until = segment.recorded.map_or("-".to_owned(), |(_, until)| time(until));
