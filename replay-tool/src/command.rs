@@ -7,7 +7,8 @@ use std::sync::Arc;
 use aggregates::{LoadError, StateError};
 use event_store::backup::BackupError;
 use event_store::{
-    EmbeddedStore, EventStore, ReadError, ScavengeError, StoreError, StreamName, WrappingKeys,
+    EmbeddedStore, EventStore, Position, ReadError, ScavengeError, StoreError, StreamName,
+    WrappingKeys,
 };
 use projections::runner::BatchError;
 use projections::{QueryError, RebuildError, is_unreachable};
@@ -45,7 +46,8 @@ pub enum ReplayCommand {
     /// List the streams: how many of their events can be read, and which was the last
     ///
     /// Of one that is truncated it tells from which revision to which it can be read; a deleted
-    /// one begins again with what is appended next, a tombstoned one never.
+    /// one begins again with what is appended next, a tombstoned one never. With --at a stream of
+    /// which events of then were given back to the disk is named, and not counted.
     Streams(StreamsArgs),
     /// Show the events of a stream, or of the whole log
     Events(EventsArgs),
@@ -143,6 +145,14 @@ pub enum ReplayError {
         stream: StreamName,
         /// Which moment.
         moment: Moment,
+    },
+    /// The log has not come that far.
+    #[error("the log ends at position {head}, before {asked}")]
+    BehindHead {
+        /// The position that was asked for.
+        asked: Position,
+        /// That of the last event.
+        head: Position,
     },
     /// There is no such read model.
     #[error("there is no read model {name:?}; there are {known}")]
@@ -249,6 +259,7 @@ impl ReplayError {
         match self {
             _ if matches!(self.of_store(), Some(StoreError::Unavailable { .. })) => UNREACHABLE,
             Self::State(StateError::NoAggregate { .. })
+            | Self::BehindHead { .. }
             | Self::NoSuchModel { .. }
             | Self::NoFolder
             | Self::NotAtRest
