@@ -32,12 +32,13 @@ use crate::verify::{VerifyArgs, verify};
 
 /// The exit code when all is as it should be.
 pub const GOOD: u8 = 0;
-/// The exit code when something was found bad, or could not be done.
+/// The exit code when something was found bad, or could not be done; a key of a segment that is
+/// lost or damaged is such a thing.
 pub const FOUND_BAD: u8 = 1;
 /// The exit code when what was asked makes no sense.
 pub const USAGE: u8 = 2;
-/// The exit code when the event store or the database can't be reached, or not be opened with the
-/// keys that were given.
+/// The exit code when the event store or the database can't be reached, or a log not be looked into
+/// with the keys that were given, or without any.
 pub const UNREACHABLE: u8 = 3;
 
 /// What can be asked of the log.
@@ -57,6 +58,8 @@ pub enum ReplayCommand {
     ///
     /// A folder at rest is checked to the last byte, along its hash chain. What is printed as its
     /// head can be kept elsewhere, and given to a later `verify --head`.
+    ///
+    /// A log whose keys are not given is not found bad: it ends with 3.
     Verify(VerifyArgs),
     /// Give the bytes of events back that no reader can see any more (only a folder at rest)
     ///
@@ -90,7 +93,9 @@ pub enum FolderCommand {
     ///
     /// It looks at every byte and changes nothing. Beside a running store it tells what is on the
     /// disk at that moment. Of an encrypted log the events are looked into with its keys only
-    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY).
+    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY): where they are missing or others it
+    /// tells what it could check, and ends with 3 unless that is bad. A key file in the folder that
+    /// is lost, changed or not opened by the key it names is bad.
     Inspect(InspectArgs),
 }
 
@@ -116,6 +121,8 @@ pub enum Verdict {
     Good,
     /// Something is wrong, and has been printed.
     Bad,
+    /// Nothing is wrong as far as could be looked, which the keys that were given don't let whole.
+    Locked,
 }
 
 /// Why a command could not be carried out.

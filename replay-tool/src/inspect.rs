@@ -39,7 +39,11 @@ pub async fn inspect(
     }
     let lines = lines(&found);
     output.result(&document(&found), &lines.join("\n"))?;
-    Ok(if found.is_good() { Verdict::Good } else { Verdict::Bad })
+    Ok(match found.is_good() {
+        false => Verdict::Bad,
+        true if locked(&found) > 0 => Verdict::Locked,
+        true => Verdict::Good,
+    })
 }
 
 /// The folder itself where there are segments in it, else the one with the log inside of it.
@@ -138,7 +142,8 @@ fn document(found: &Inspected) -> Value {
         .clean
         .map(|clean| json!({ "segment": clean.segment.to_string(), "length": clean.length }));
     json!({
-        "good": found.is_good(),
+        // Nobody knows of what is locked.
+        "good": (!found.is_good() || locked(found) == 0).then_some(found.is_good()),
         "segments": found.segments.len(),
         "segments_locked": locked(found),
         "events": statistics.events,
