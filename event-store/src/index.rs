@@ -22,7 +22,7 @@ pub(crate) use catalog::{Catalog, Located, Page, Place, StreamRuns, Tail};
 pub use look::IndexState;
 pub(crate) use look::look_at_index;
 pub(crate) use memory::{MemoryIndex, TOMBSTONE_REVISION};
-pub(crate) use sealed::{Remade, Sealed};
+pub(crate) use sealed::{Mending, Remade, Sealed};
 pub(crate) use secondary::IndexKey;
 
 /// What a run is found by.

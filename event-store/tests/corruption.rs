@@ -11,8 +11,10 @@ use std::sync::Arc;
 
 use encrypted::new_disk;
 use event_store::inspect::inspect;
-use event_store::log::SimDisk;
-use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Index, ReadIndex, RecordedEvent};
+use event_store::log::{Disk, SimDisk};
+use event_store::{
+    EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Index, ReadIndex, RecordedEvent,
+};
 use futures::TryStreamExt;
 use given::{event, everything, stream};
 use simulated::{all_of, keys, open};
@@ -245,6 +247,50 @@ async fn every_changed_byte_is_found_by_verifying(encrypted: bool) {
     assert_eq!((verified.events, verified.indexes_mended), (all.len() as u64, 0));
 }
 
+/// Given indexes that are missing or damaged when a store is opened, then its first verification
+/// tells of them, though the opening has made them again.
+#[tokio::test]
+async fn an_index_that_an_opening_made_again_is_told_by_verifying() {
+    let (disk, _) = small_store(false).await;
+    let name = "00000000000000000001.idx";
+    let whole = disk.contents(name).unwrap();
+    for damaged in [Some(changed(&whole, 0)), Some(changed(&whole, whole.len() - 1)), None] {
+        match damaged {
+            Some(bytes) => disk.put(name, bytes),
+            None => disk.remove(name).unwrap(),
+        }
+        let store = open(&disk).await.unwrap();
+        let verified = store.verify(None).await.unwrap();
+        assert_eq!((verified.indexes_mended, verified.indexes_unwritten), (1, 0));
+        assert!(disk.contents(name).unwrap() == whole);
+        assert_eq!(store.verify(None).await.unwrap().indexes_mended, 0, "it is told once");
+    }
+}
+
+/// Given a folder in the place of an index, then that can't be written, and whoever verifies is
+/// told.
+#[tokio::test]
+async fn an_index_that_can_not_be_written_is_told_by_verifying() {
+    let home = tempfile::tempdir().unwrap();
+    let options = || EmbeddedOptions::folder(home.path()).segment_bytes(2000);
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    for number in 0..30 {
+        store.append(&stream("track-1"), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let index = home.path().join("00000000000000000001.idx");
+    std::fs::remove_file(&index).unwrap();
+    std::fs::create_dir(&index).unwrap();
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    for _ in 0..2 {
+        let verified = store.verify(None).await.unwrap();
+        assert_eq!((verified.indexes_mended, verified.indexes_unwritten), (0, 1));
+    }
+    std::fs::remove_dir(&index).unwrap();
+    assert_eq!(store.verify(None).await.unwrap().indexes_unwritten, 0);
+    assert!(index.is_file(), "it is written as soon as it can be");
+}
+
 /// Given an index that a reader found damaged, whether it is mended beside the readers by then or
 /// not, when the log is verified, then its file is as it was.
 #[tokio::test]
@@ -255,7 +301,7 @@ async fn an_index_that_a_reader_found_damaged_is_mended_by_verifying() {
     let store = open(&disk).await.unwrap();
     disk.put_into(name, &changed(&whole, 0));
     assert_eq!(everything(&store).await.unwrap(), all);
-    store.verify(None).await.unwrap();
+    assert_eq!(store.verify(None).await.unwrap().indexes_mended, 1);
     assert!(disk.contents(name).unwrap() == whole);
 }
 

@@ -498,7 +498,8 @@ async fn a_reclaimed_log_is_still_read() {
     let folder = copied(Path::new(FIXTURE_RECLAIMED));
     let store = open_fixture(folder.path()).await;
     let verified = store.verify(None).await.unwrap();
-    assert_eq!((verified.events, verified.reclaimed, verified.indexes_mended), (22, 6, 0));
+    // Its index is of an older version.
+    assert_eq!((verified.events, verified.reclaimed, verified.indexes_mended), (22, 6, 1));
     assert_eq!(everything(&store).await.unwrap().len(), 16);
     append(&store, "user-1", 99).await;
     let last = store.last_event(&stream("user-1")).await.unwrap().unwrap();

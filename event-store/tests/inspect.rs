@@ -25,7 +25,7 @@ use event_store::{
 };
 use given::{event, everything, stream};
 use indexed::until_indexed;
-use simulated::{all_of, keys, open};
+use simulated::{all_of, keys, open, options};
 use uuid::Uuid;
 
 /// Longer than anything here takes.
@@ -229,6 +229,92 @@ async fn damage_is_named_and_whether_a_store_would_open() {
     disk.remove(active).unwrap();
     let found = looked_at(&disk);
     assert!(!found.is_good() && recovery(&found).contains("is missing"), "{found:?}");
+}
+
+/// Given an index of many blocks of which one is damaged, then what is foretold is what opening
+/// does: its first block, its filters and the last ids are read then, all else by who looks for it.
+#[tokio::test]
+async fn an_index_is_foretold_to_be_made_again_where_opening_does_it() {
+    let disk = SimDisk::new();
+    let opened = |disk: &SimDisk| EmbeddedStore::open(options(disk).segment_bytes(250_000));
+    let store = opened(&disk).await.unwrap();
+    for number in (0..3000).step_by(20) {
+        let events = (number..number + 20).map(event).collect();
+        let name = stream(&format!("track-{}", number % 140));
+        store.append(&name, ExpectedRevision::Any, events).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let name = "00000000000000000001.idx";
+    let whole = disk.contents(name).unwrap();
+    assert!(whole.len() > 4 * 4096, "there are too few blocks");
+    let mut made_again = Vec::new();
+    for at in (7..whole.len()).step_by(4096) {
+        let damaged = disk.copy();
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        damaged.put(name, bytes);
+        let found = looked_at(&damaged);
+        assert!(found.is_good(), "{at}: {found:?}");
+        let foretold =
+            recovery(&found).contains("make the index of 00000000000000000001.log again");
+        opened(&damaged).await.unwrap().close().await.unwrap();
+        assert_eq!(foretold, damaged.contents(name).unwrap() == whole, "{at} of {}", whole.len());
+        made_again.push(foretold);
+
+        // With damage in the segment besides, that is met by whoever reads it.
+        let segment = "00000000000000000001.log";
+        let mut bytes = disk.contents(segment).unwrap();
+        bytes[300] ^= 1;
+        damaged.put(segment, bytes);
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        damaged.put(name, bytes);
+        let refused = recovery(&looked_at(&damaged)).contains("refuse to open");
+        assert_eq!(refused, opened(&damaged).await.is_err(), "{at} of {}", whole.len());
+        assert_eq!(refused, foretold);
+    }
+    assert!(made_again[0] && made_again.last() == Some(&true), "{made_again:?}");
+    assert!(made_again.contains(&false), "{made_again:?}");
+}
+
+/// Given a folder in the place of a segment, then it is named as what is wrong, all is told of the
+/// others, and no store opens.
+#[tokio::test]
+async fn a_folder_in_the_place_of_a_segment_is_named_beside_the_others() {
+    let home = tempfile::tempdir().unwrap();
+    let options = || EmbeddedOptions::folder(home.path()).segment_bytes(2000);
+    let store = EmbeddedStore::open(options()).await.unwrap();
+    for number in 0..30 {
+        append(&store, "track-1", number).await;
+    }
+    store.close().await.unwrap();
+    let look = || inspect(&Folder::read_only(home.path()), None).unwrap();
+    let whole = look();
+    assert!(whole.is_good() && whole.segments.len() > 2, "{whole:?}");
+    for place in 0..whole.segments.len() {
+        let name = &whole.segments[place].name;
+        let (path, aside) = (home.path().join(name), home.path().join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let found = look();
+        assert_eq!(found.segments.len(), whole.segments.len());
+        for (number, (now, before)) in found.segments.iter().zip(&whole.segments).enumerate() {
+            match &now.wrong {
+                Some(wrong) => {
+                    assert_eq!(number, place, "{wrong}");
+                    assert!(wrong.contains(name) && wrong.contains("is no file"), "{wrong}");
+                }
+                None => assert_eq!((now.last, &now.index), (before.last, &before.index)),
+            }
+        }
+        assert!(!found.is_good() && found.head.is_none());
+        let told = recovery(&found);
+        assert!(told.contains("refuse to open: ") && told.contains(name), "{told}");
+        assert!(EmbeddedStore::open(options()).await.is_err(), "{name}");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    assert!(look().is_good());
 }
 
 /// Given an encrypted log, then all is told with its keys; without, what the headers and the frames

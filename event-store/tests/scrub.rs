@@ -130,6 +130,27 @@ async fn an_older_mark_is_read_and_a_damaged_one_is_none() {
     }
 }
 
+/// Given a `SCRUB` that somebody has written who knows the format, then what it says stays in one
+/// line, and does nothing to a terminal.
+#[tokio::test]
+async fn control_characters_in_what_was_kept_are_escaped() {
+    let (disk, store) = small_log().await;
+    store.close().await.unwrap();
+    let text = "é\u{1b}[2J\r\nforged: all is whole\u{9b}\t\\\0";
+    let mut mark = older_mark(1_000_000, 0);
+    mark[24..28].copy_from_slice(&1_u32.to_le_bytes());
+    mark.extend(1_u64.to_le_bytes());
+    mark.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+    mark.extend(text.as_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&mark[..28]), &mark[32..]);
+    mark[28..32].copy_from_slice(&crc.to_le_bytes());
+    disk.put("SCRUB", mark);
+    let escaped = "é\\u{1b}[2J\\r\\nforged: all is whole\\u{9b}\\t\\\\u{0}";
+    let looked = event_store::inspect::inspect(&disk, None).unwrap().scrub.unwrap();
+    assert_eq!(&*looked.damaged[0].what, escaped);
+    assert_eq!(&*open(&disk).await.unwrap().rot()[0].what, escaped);
+}
+
 fn changed(whole: &[u8], at: usize) -> Vec<u8> {
     let mut bytes = whole.to_vec();
     bytes[at] ^= 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_store::backup::{Backup, BackupError, CopyProgress, Originals, TargetFolder, back_up};
-use event_store::log::{Clock as _, Disk, Folder, KeyError, SystemClock};
+use event_store::log::{Clock as _, Disk, Folder, SystemClock};
 use event_store::{EventStore, OpenError, Position, WrappingKeys};
 use serde_json::json;
 
@@ -138,6 +138,5 @@ pub(crate) fn is_usage(error: &BackupError) -> bool {
             | BackupError::NoBackup { unfinished: false }
             | BackupError::EndsBefore { .. }
             | BackupError::Target(OpenError::Locked { .. })
-            | BackupError::Key(KeyError::NoKeys { .. })
     )
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use aggregates::{LoadError, StateError};
 use event_store::backup::BackupError;
 use event_store::{
-    EmbeddedStore, EventStore, ReadError, ScavengeError, StoreError, StreamName, WrappingKeys,
+    EmbeddedStore, EventStore, Position, ReadError, ScavengeError, StoreError, StreamName,
+    WrappingKeys,
 };
 use projections::runner::BatchError;
 use projections::{QueryError, RebuildError, is_unreachable};
@@ -31,12 +32,13 @@ use crate::verify::{VerifyArgs, verify};
 
 /// The exit code when all is as it should be.
 pub const GOOD: u8 = 0;
-/// The exit code when something was found bad, or could not be done.
+/// The exit code when something was found bad, or could not be done; a key of a segment that is
+/// lost or damaged is such a thing.
 pub const FOUND_BAD: u8 = 1;
 /// The exit code when what was asked makes no sense.
 pub const USAGE: u8 = 2;
-/// The exit code when the event store or the database can't be reached, or not be opened with the
-/// keys that were given.
+/// The exit code when the event store or the database can't be reached, or a log not be looked into
+/// with the keys that were given, or without any.
 pub const UNREACHABLE: u8 = 3;
 
 /// What can be asked of the log.
@@ -45,7 +47,8 @@ pub enum ReplayCommand {
     /// List the streams: how many of their events can be read, and which was the last
     ///
     /// Of one that is truncated it tells from which revision to which it can be read; a deleted
-    /// one begins again with what is appended next, a tombstoned one never.
+    /// one begins again with what is appended next, a tombstoned one never. With --at a stream of
+    /// which events of then were given back to the disk is named, and not counted.
     Streams(StreamsArgs),
     /// Show the events of a stream, or of the whole log
     Events(EventsArgs),
@@ -55,6 +58,8 @@ pub enum ReplayCommand {
     ///
     /// A folder at rest is checked to the last byte, along its hash chain. What is printed as its
     /// head can be kept elsewhere, and given to a later `verify --head`.
+    ///
+    /// A log whose keys are not given is not found bad: it ends with 3.
     Verify(VerifyArgs),
     /// Give the bytes of events back that no reader can see any more (only a folder at rest)
     ///
@@ -88,7 +93,9 @@ pub enum FolderCommand {
     ///
     /// It looks at every byte and changes nothing. Beside a running store it tells what is on the
     /// disk at that moment. Of an encrypted log the events are looked into with its keys only
-    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY).
+    /// (VEZA_EVENT_STORE_KEY_FILE or VEZA_EVENT_STORE_KEY): where they are missing or others it
+    /// tells what it could check, and ends with 3 unless that is bad. A key file in the folder that
+    /// is lost, changed or not opened by the key it names is bad.
     Inspect(InspectArgs),
 }
 
@@ -114,6 +121,8 @@ pub enum Verdict {
     Good,
     /// Something is wrong, and has been printed.
     Bad,
+    /// Nothing is wrong as far as could be looked, which the keys that were given don't let whole.
+    Locked,
 }
 
 /// Why a command could not be carried out.
@@ -143,6 +152,14 @@ pub enum ReplayError {
         stream: StreamName,
         /// Which moment.
         moment: Moment,
+    },
+    /// The log has not come that far.
+    #[error("the log ends at position {head}, before {asked}")]
+    BehindHead {
+        /// The position that was asked for.
+        asked: Position,
+        /// That of the last event.
+        head: Position,
     },
     /// There is no such read model.
     #[error("there is no read model {name:?}; there are {known}")]
@@ -177,6 +194,9 @@ pub enum ReplayError {
     /// There is no such folder.
     #[error("there is no folder {}", .0.display())]
     NoSuchFolder(PathBuf),
+    /// Where the folder of the log should be is something else, so that no store opens.
+    #[error("{} is no folder: no store opens on it", .0.display())]
+    IsNoFolder(PathBuf),
     /// There is no room to write where the log is.
     #[error("the disk of the folder {} is full", .0.display())]
     Full(PathBuf),
@@ -246,6 +266,7 @@ impl ReplayError {
         match self {
             _ if matches!(self.of_store(), Some(StoreError::Unavailable { .. })) => UNREACHABLE,
             Self::State(StateError::NoAggregate { .. })
+            | Self::BehindHead { .. }
             | Self::NoSuchModel { .. }
             | Self::NoFolder
             | Self::NotAtRest

@@ -2,8 +2,8 @@
 
 use chrono::SecondsFormat;
 use event_store::{
-    EventReader, EventStore, Position, ReadAll, ReadError, ReadStream, RecordedEvent, Revision,
-    StreamName,
+    AsOf, EventReader, EventStore, Position, ReadAll, ReadError, ReadStream, RecordedEvent,
+    Revision, StreamName,
 };
 use futures::TryStreamExt as _;
 
@@ -49,7 +49,8 @@ pub async fn events(
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
     let limit = output.limit(args.limit);
-    let mut reader = match open(store, args, limit).await {
+    let as_of = Moment::as_of(args.at, store).await?;
+    let mut reader = match open(store, args, as_of, limit).await {
         // One that is there by now, but was not then, is told apart from a slip of the pen.
         Err(ReadError::StreamNotFound(stream)) => {
             return Err(match args.at {
@@ -97,9 +98,9 @@ fn print(event: &RecordedEvent, output: &mut Output<'_>) -> Result<(), ReplayErr
 async fn open(
     store: &dyn EventStore,
     args: &EventsArgs,
+    as_of: Option<AsOf>,
     limit: u64,
 ) -> Result<EventReader, ReadError> {
-    let as_of = args.at.map(|moment| moment.0);
     let limit = limit.saturating_add(1);
     if let Some(stream) = &args.stream {
         let stream = stream.clone();

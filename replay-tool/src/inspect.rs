@@ -39,7 +39,11 @@ pub async fn inspect(
     }
     let lines = lines(&found);
     output.result(&document(&found), &lines.join("\n"))?;
-    Ok(if found.is_good() { Verdict::Good } else { Verdict::Bad })
+    Ok(match found.is_good() {
+        false => Verdict::Bad,
+        true if locked(&found) > 0 => Verdict::Locked,
+        true => Verdict::Good,
+    })
 }
 
 /// The folder itself where there are segments in it, else the one with the log inside of it.
@@ -51,6 +55,7 @@ fn log_folder(named: &Path) -> Result<PathBuf, ReplayError> {
     };
     match () {
         () if has_segments(named) => Ok(named.to_owned()),
+        () if inside.exists() && !inside.is_dir() => Err(ReplayError::IsNoFolder(inside)),
         () if inside.is_dir() => Ok(inside),
         () if named.is_dir() => Ok(named.to_owned()),
         () => Err(ReplayError::NoSuchFolder(named.to_owned())),
@@ -65,7 +70,7 @@ fn segment_document(segment: &InspectedSegment) -> Value {
         }),
         IndexState::OtherVersion(version) => json!({ "state": "old", "version": version }),
         IndexState::OfAnother => json!({ "state": "of_another_file" }),
-        IndexState::Damaged => json!({ "state": "damaged" }),
+        IndexState::Damaged | IndexState::DamagedWithin { .. } => json!({ "state": "damaged" }),
     });
     json!({
         "segment": segment.name,
@@ -98,6 +103,9 @@ fn segment_line(segment: &InspectedSegment) -> String {
         Some(IndexState::OtherVersion(version)) => format!("index {version}, old"),
         Some(IndexState::OfAnother) => "index of another file".to_owned(),
         Some(IndexState::Damaged) => "index damaged".to_owned(),
+        Some(IndexState::DamagedWithin { .. }) => {
+            "index damaged, which whoever reads there makes again".to_owned()
+        }
     };
     let version = segment.header.map_or("?".to_owned(), |header| header.version.to_string());
     let until = segment.recorded.map_or("-".to_owned(), |(_, until)| time(until));
@@ -134,7 +142,8 @@ fn document(found: &Inspected) -> Value {
         .clean
         .map(|clean| json!({ "segment": clean.segment.to_string(), "length": clean.length }));
     json!({
-        "good": found.is_good(),
+        // Nobody knows of what is locked.
+        "good": (!found.is_good() || locked(found) == 0).then_some(found.is_good()),
         "segments": found.segments.len(),
         "segments_locked": locked(found),
         "events": statistics.events,

@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use event_store::{AsOf, Position};
+use event_store::{AsOf, EventStore, Position};
 use thiserror::Error;
+
+use crate::command::ReplayError;
 
 /// A position (`4711`) or a time (`2026-01-31T12:00:00Z`); what came later is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,22 @@ impl fmt::Display for Moment {
                 formatter.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
             }
         }
+    }
+}
+
+impl Moment {
+    /// What a read is asked as of: a position must have been reached. A time may be any.
+    pub(crate) async fn as_of(
+        at: Option<Self>,
+        store: &dyn EventStore,
+    ) -> Result<Option<AsOf>, ReplayError> {
+        if let Some(Self(AsOf::Position(asked))) = at {
+            let head = store.head().await?;
+            if asked > head {
+                return Err(ReplayError::BehindHead { asked, head });
+            }
+        }
+        Ok(at.map(|moment| moment.0))
     }
 }
 

@@ -25,7 +25,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// Leave out what came after this moment: a position (4711) or a time (2026-01-31T12:00:00Z).
-    /// No append is parted: before a position the log may end a few events earlier
+    /// What was committed together is not parted: before a position the log may end a few events
+    /// earlier
     #[arg(long, value_name = "MOMENT")]
     until: Option<Moment>,
 }
@@ -60,7 +61,8 @@ pub async fn restore(
     output.result(&document, &line)?;
     match until {
         Some(AsOf::Position(asked)) if asked > head.position => output.remark(&format!(
-            "(the events from {} to {asked} are of an append that goes on behind {asked})",
+            "(what is from {} to {asked} was committed together with what follows, and is not \
+             parted from it)",
             Position::new(head.position.get() + 1)
         ))?,
         Some(AsOf::Time(asked)) if asked > restored.made_at => output.remark(&format!(

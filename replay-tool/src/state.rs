@@ -34,7 +34,7 @@ pub async fn state(
     args: &StateArgs,
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
-    let as_of = args.at.map(|moment| moment.0);
+    let as_of = Moment::as_of(args.at, store).await?;
     let folded = if args.stream.category() == SagaEvent::CATEGORY {
         saga(store, fold_saga, &args.stream, as_of).await?
     } else {

@@ -55,9 +55,15 @@ pub async fn verify(
         }
         Err(error) => return Err(error.into()),
     };
-    if verified.indexes_mended > 0 {
-        let indexes = verified.indexes_mended;
-        output.remark(&format!("{indexes} indexes were damaged, and have been made again"))?;
+    let Verified { indexes_mended: mended, indexes_unwritten: unwritten, .. } = verified;
+    if mended > 0 {
+        let told = "indexes were missing, damaged or old, and have been made again";
+        output.remark(&format!("{mended} {told}"))?;
+    }
+    if unwritten > 0 {
+        let told = "indexes can't be written (what stands in their places?): each opening of the \
+                    log makes them again";
+        output.remark(&format!("{unwritten} {told}"))?;
     }
     match in_order(store).await? {
         Ok(order) => order.good(Some(&verified), "", output),
@@ -143,6 +149,8 @@ impl Order {
         if let Some(verified) = verified {
             document["chain"] = Value::String(head.clone());
             document["reclaimed"] = verified.reclaimed.into();
+            document["indexes_mended"] = verified.indexes_mended.into();
+            document["indexes_unwritten"] = verified.indexes_unwritten.into();
             if verified.reclaimed > 0 {
                 reclaimed = format!(" and {} reclaimed ones", verified.reclaimed);
             }

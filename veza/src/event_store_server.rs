@@ -1,6 +1,6 @@
 //! `veza event-store`: the event store alone, as a server for EventStoreDB's clients.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -131,6 +131,13 @@ pub fn ignored(variables: impl Iterator<Item = OsString>) -> impl Iterator<Item 
     })
 }
 
+/// Whether a variable is a setting of the platform that this command goes by another name of. It is
+/// not read, so it may be anything.
+#[must_use]
+pub fn is_of_the_platform(name: &OsStr) -> bool {
+    name.to_str().and_then(counterpart).is_some()
+}
+
 /// What this command has in the place of a setting of the platform.
 fn counterpart(name: &str) -> Option<&'static str> {
     let setting = match name {
@@ -169,6 +176,15 @@ impl Settings {
     }
 }
 
+/// Says what goes wrong while nobody finds this server by its data folder.
+fn untold(address: SocketAddr, error: &anyhow::Error) {
+    tracing::warn!(
+        error = format!("{error:#}"),
+        "tools don't find this event store by its data folder: name it to them with --store \
+         esdb://{address}?tls=false"
+    );
+}
+
 /// Serves until `stop`, then drains. Of the settings it goes by those of encryption.
 ///
 /// # Errors
@@ -194,7 +210,9 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
-    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address))?;
+    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
+    // A full disk, say, keeps nobody from reading.
+    let run_file = run_file.inspect_err(|error| untold(address, error)).ok();
     say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
     serving.finished().await;
     drop(run_file);

@@ -2,6 +2,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -109,7 +110,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
             let names = set.map(|(name, _)| name);
             event_store_server::ignored(names).for_each(complain);
-            let config = Config::read(&gather(&settings.flags())?)?;
+            let read = std::env::vars_os()
+                .filter(|(name, _)| !event_store_server::is_of_the_platform(name));
+            let config = Config::read(&gather_from(&settings.flags(), read)?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| event_store_server::serve(settings, config, stopping.gently))
         }
@@ -132,7 +135,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// What was set; what is ignored of it is told.
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
-    let layers = Layers::gather(flags, std::env::vars_os())?;
+    gather_from(flags, std::env::vars_os())
+}
+
+/// The same out of these variables.
+fn gather_from(
+    flags: &Flags,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> anyhow::Result<Layers> {
+    let layers = Layers::gather(flags, variables)?;
     layers.ignored().for_each(complain);
     Ok(layers)
 }

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_store::log::KeyError;
 use event_store::{
     ClientStore, EmbeddedStore, EventStore, InvalidConnectionString, OpenError, PersonalStore,
     RecordedEvent, StoreError, SubjectKeys, SubjectKeysError,
@@ -98,8 +97,6 @@ impl PartsError {
             Self::Setting(_)
             | Self::ReadSide(_)
             | Self::ConnectionString(_)
-            | Self::SubjectKeys(SubjectKeysError::Wrapped { .. })
-            | Self::Store(OpenError::Key(KeyError::NoKeys { .. }))
             | Self::NoStore(_)
             | Self::ReadOnly(_)
             | Self::NoDatabase(_)
@@ -110,6 +107,7 @@ impl PartsError {
             {
                 UNREACHABLE
             }
+            Self::SubjectKeys(SubjectKeysError::Wrapped { .. }) => UNREACHABLE,
             Self::Store(OpenError::Key(_) | OpenError::Unfit(_) | OpenError::Full { .. })
             | Self::Store(OpenError::Store(StoreError::Corrupt { .. }))
             | Self::SubjectKeys(

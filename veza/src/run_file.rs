@@ -44,7 +44,8 @@ impl RunFile {
         }
         let unfinished = data.join(format!(".run-{}.json", std::process::id()));
         fs::write(&unfinished, format!("{document:#}\n"))
-            .and_then(|()| fs::rename(unfinished, &path))
+            .and_then(|()| fs::rename(&unfinished, &path))
+            .inspect_err(|_| drop(fs::remove_file(&unfinished)))
             .with_context(|| format!("can't write {}", path.display()))?;
         Ok(Self(path))
     }

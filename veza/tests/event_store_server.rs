@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use event_store::{
     ContentType, EmbeddedOptions, EmbeddedStore, EventId, EventStore as _, EventType,
-    ExpectedRevision, NewEvent, StreamMetadata, StreamName,
+    ExpectedRevision, NewEvent, StreamMetadata, StreamName, WrappingKeys,
 };
 use eventstore::{AppendToStreamOptions, Client, EventData, ReadStreamOptions};
 use serde_json::{Value, json};
@@ -253,7 +253,7 @@ async fn the_log_is_encrypted_by_a_key_file_which_is_changed_while_it_serves() {
     };
     let found = replay(true).output().await.unwrap();
     assert!(String::from_utf8(found.stdout).unwrap().contains("song-1@0  Heard"));
-    assert_eq!(replay(false).output().await.unwrap().status.code(), Some(2));
+    assert_eq!(replay(false).output().await.unwrap().status.code(), Some(3));
 }
 
 /// An operator's way with an encrypted log: backed up, looked at and put back with the keys; and
@@ -288,13 +288,13 @@ async fn an_encrypted_log_is_backed_up_and_put_back_with_its_keys() {
     let restoring = ["restore", "--from", &backup, "--to", &restored];
     for arguments in [&backing_up[..], &restoring] {
         let (code, _, said) = replay(false, arguments).await;
-        assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+        assert_eq!((code, said.lines().count()), (Some(3), 1), "{said}");
         assert!(said.contains("is encrypted, and no key was given"), "{said}");
         assert_eq!(replay(true, arguments).await.0, Some(0));
     }
     let restored = path("restored");
     let (code, told, _) = replay(false, &["inspect", &restored]).await;
-    assert!(code == Some(0) && told.contains("records not checked"), "{code:?} {told}");
+    assert!(code == Some(3) && told.contains("records not checked"), "{code:?} {told}");
     let (code, told, _) = replay(true, &["inspect", &restored]).await;
     assert!(code == Some(0) && told.contains("  encrypted\n"), "{code:?} {told}");
     let mut events = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
@@ -347,6 +347,7 @@ async fn a_misspelt_variable_is_told_in_one_line_and_ignored() {
     let mut command = by_variables(&data);
     command.env("EVENTSTORE_INSECURE", "on").env("EVENTSTORE_SCRUB_EVRY", "1d");
     command.env("VEZA_EVENT_STORE_LISTEN", "127.0.0.1:1");
+    command.env("VEZA_EVENT_STORE_SCRUB_EVERY", "1y");
     command.stderr(std::fs::File::create(&log).unwrap());
     let (mut server, _) = started(command).await;
     server.kill().await.unwrap();
@@ -355,7 +356,90 @@ async fn a_misspelt_variable_is_told_in_one_line_and_ignored() {
         "veza: VEZA_EVENT_STORE_LISTEN is ignored: this command goes by EVENTSTORE_LISTEN";
     assert!(told.contains("veza: EVENTSTORE_SCRUB_EVRY is ignored"), "{told}");
     assert!(told.contains(misplaced), "{told}");
-    assert_eq!(told.matches("ignored").count(), 2, "{told}");
+    let unreadable =
+        "veza: VEZA_EVENT_STORE_SCRUB_EVERY is ignored: this command goes by EVENTSTORE_";
+    assert!(told.contains(unreadable), "{told}");
+    assert_eq!(told.matches("ignored").count(), 3, "{told}");
+}
+
+/// Given a data folder that `run.json` can't be written into, as on a full disk, then the store is
+/// served all the same, and it is said how tools find it.
+#[tokio::test]
+async fn a_folder_without_a_run_file_is_served_with_a_warning() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::create_dir(data.path().join("run.json")).unwrap();
+    let log = data.path().join("log");
+    let mut command = command(&data, "127.0.0.1:0");
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let (mut server, address) = started(command).await;
+    let read = replay(&data, &["--store", &address, "events"]).await;
+    assert!(read.status.success(), "{read:?}");
+    server.kill().await.unwrap();
+    let told = std::fs::read_to_string(log).unwrap();
+    assert!(told.contains("WARN") && told.contains("can't write"), "{told}");
+    assert!(told.contains(&format!("--store {address}")), "{told}");
+    let left = std::fs::read_dir(data.path()).unwrap().map(|file| file.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".run")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The exit codes of who has all keys, none, others, or has lost a file: only the last is bad.
+#[tokio::test]
+async fn keys_that_are_not_given_are_no_damage_and_one_that_is_lost_is() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(keys_command(&data, &["new", "--name", "first"]).await.status.success());
+    let keys = std::fs::read_to_string(data.path().join("keys")).unwrap();
+    let options = EmbeddedOptions::folder(data.path().join("events"));
+    let options = options.encryption(WrappingKeys::from_text(&keys).unwrap());
+    let store = EmbeddedStore::open(options).await.unwrap();
+    let event = NewEvent {
+        id: EventId(Uuid::new_v4()),
+        event_type: EventType::new("Heard").unwrap(),
+        content_type: ContentType::Json,
+        data: "{}".into(),
+        metadata: "".into(),
+    };
+    let stream = StreamName::new("song-1").unwrap();
+    store.append(&stream, ExpectedRevision::Any, vec![event]).await.unwrap();
+    store.close().await.unwrap();
+
+    let other = format!("other:{}", "07".repeat(32));
+    let code = async |keys: Option<&str>, command: &str| {
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        replay.arg("--data").arg(data.path()).args(["--json", command]);
+        replay.envs(keys.map(|keys| ("VEZA_EVENT_STORE_KEY", keys)));
+        let said = replay.output().await.unwrap();
+        let document = said.stdout.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty());
+        let document = document.map(|line| serde_json::from_slice::<Value>(line).unwrap());
+        (said.status.code(), document.map(|document| document["good"].clone()))
+    };
+    for (keys, expected, good) in [
+        (Some(keys.trim()), 0, Value::Bool(true)),
+        (None, 3, Value::Null),
+        (Some(other.as_str()), 3, Value::Null),
+    ] {
+        assert_eq!(code(keys, "verify").await.0, Some(expected));
+        assert_eq!(code(keys, "inspect").await, (Some(expected), Some(good)));
+    }
+    let files = std::fs::read_dir(data.path().join("events")).unwrap().map(Result::unwrap);
+    let key_files = files.map(|file| file.path());
+    let key_files = key_files.filter(|path| path.extension() == Some("key".as_ref()));
+    key_files.for_each(|path| std::fs::remove_file(path).unwrap());
+    assert_eq!(code(Some(keys.trim()), "verify").await.0, Some(1));
+    assert_eq!(code(Some(keys.trim()), "inspect").await, (Some(1), Some(Value::Bool(false))));
+}
+
+/// Given something else than a folder where the log should be, then no store opens on it, and who
+/// looks is told so.
+#[tokio::test]
+async fn a_file_in_the_place_of_the_log_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("events"), "a file").unwrap();
+    let looked = replay(&data, &["inspect"]).await;
+    let said = String::from_utf8(looked.stderr).unwrap();
+    assert_eq!((looked.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains("events is no folder: no store opens on it"), "{said}");
+    assert!(looked.stdout.is_empty());
 }
 
 /// The bytes of what nobody can see in the log of `given_a_log_of_much_that_is_hidden`, about.

@@ -1,6 +1,6 @@
 //! The client's errors as the port's.
 
-use eventstore::{CurrentRevision, Error};
+use eventstore::{CurrentRevision, Error, GrpcConnectionError};
 use tonic::Code;
 
 use super::event::NO_EVENT;
@@ -16,7 +16,53 @@ pub(super) fn store(error: &Error) -> StoreError {
             StoreError::StorageFull
         }
         Error::ServerError(status) if let Some(corrupt) = corrupt(status) => corrupt,
-        other => StoreError::Unavailable { reason: other.to_string().into() },
+        other => StoreError::Unavailable { reason: reason(other).into() },
+    }
+}
+
+/// What was tried and what came of it, in words for people.
+fn reason(error: &Error) -> String {
+    let connecting = "it was asked what it can do, to begin with, and ";
+    match error {
+        Error::GrpcConnectionError(GrpcConnectionError::Grpc(status)) => {
+            match message(status).as_str() {
+                "client error (Connect)" => {
+                    format!("{connecting}no connection was made: is tls= right for this port?")
+                }
+                "h2 protocol error: http2 error" => {
+                    format!("{connecting}did not answer in HTTP/2: is it an event store's port?")
+                }
+                other => format!("{connecting}the answer was: {other}"),
+            }
+        }
+        Error::GrpcConnectionError(GrpcConnectionError::MaxDiscoveryAttemptReached(times)) => {
+            format!("no node was found in {times} attempts")
+        }
+        Error::ServerError(status) => format!("it answered: {}", message(status)),
+        Error::Grpc { message, .. } => format!("it answered: {message}"),
+        Error::ConnectionClosed => "the connection was closed".to_owned(),
+        Error::DeadlineExceeded => "it did not answer in time".to_owned(),
+        Error::NotLeaderException(leader) => {
+            format!("it is no leader, which is {}:{}", leader.host, leader.port)
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The message in a status, which the client leaves as text: `status: …, message: "…", details: …`.
+/// A status without one is told by its code.
+fn message(status: &str) -> String {
+    let quoted = status
+        .split_once(", message: \"")
+        .and_then(|(_, behind)| behind.rsplit_once("\", details: "))
+        .map(|(message, _)| message);
+    match quoted {
+        None => status.to_owned(),
+        Some("") => {
+            let code = status.split(", ").next().unwrap_or(status);
+            code.strip_prefix("status: ").unwrap_or(code).to_owned()
+        }
+        Some(message) => message.replace("\\\"", "\"").replace("\\\\", "\\"),
     }
 }
 
@@ -125,6 +171,57 @@ pub(super) fn passes(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn told(error: &Error) -> String {
+        store(error).to_string()
+    }
+
+    fn status(code: &str, message: &str) -> String {
+        format!("status: {code}, message: {message:?}, details: [], metadata: MetadataMap {{ }}")
+    }
+
+    #[test]
+    fn who_is_no_event_store_is_told_in_words_for_people() {
+        let connecting = |message| {
+            let status = status("Unknown", message);
+            told(&Error::GrpcConnectionError(GrpcConnectionError::Grpc(status)))
+        };
+        let begin =
+            "the event store can't be reached: it was asked what it can do, to begin with, ";
+        let cases = [
+            ("client error (Connect)", "and no connection was made: is tls= right for this port?"),
+            (
+                "h2 protocol error: http2 error",
+                "and did not answer in HTTP/2: is it an event store's port?",
+            ),
+            (r#"no "such" call"#, r#"and the answer was: no "such" call"#),
+            ("", "and the answer was: Unknown"),
+        ];
+        for (message, words) in cases {
+            assert_eq!(connecting(message), format!("{begin}{words}"));
+        }
+        let never = GrpcConnectionError::MaxDiscoveryAttemptReached(3);
+        let said = told(&Error::GrpcConnectionError(never));
+        assert_eq!(said, "the event store can't be reached: no node was found in 3 attempts");
+    }
+
+    #[test]
+    fn what_a_server_answers_is_told_without_the_programs_own_words() {
+        let (code, message) =
+            (i32::from(Code::ResourceExhausted).into(), "too many calls".to_owned());
+        for (error, words) in [
+            (
+                Error::ServerError(status("Unavailable", "it is closing")),
+                "it answered: it is closing",
+            ),
+            (Error::ServerError("as it is".to_owned()), "it answered: as it is"),
+            (Error::Grpc { code, message }, "it answered: too many calls"),
+            (Error::ConnectionClosed, "the connection was closed"),
+            (Error::DeadlineExceeded, "it did not answer in time"),
+        ] {
+            assert_eq!(told(&error), format!("the event store can't be reached: {words}"));
+        }
+    }
 
     #[test]
     fn revisions_are_read_out_of_the_text() {

@@ -1,7 +1,7 @@
 //! Looking at every byte of the log, and along the hash chain.
 
 use crate::error::StoreError;
-use crate::index::{Catalog, Remade};
+use crate::index::{Catalog, Mending, Remade};
 use crate::log::{AuditHead, ChainEnd, Disk, ScannedRecord, Segment, SegmentKeys, scan_whole};
 use crate::position::Position;
 
@@ -15,8 +15,12 @@ pub struct Verified {
     pub reclaimed: u64,
     /// In how many bytes of segments.
     pub bytes: u64,
-    /// How many indexes were damaged, and have been made again from their segments.
+    /// How many indexes were missing, damaged or of an older version, and have been made again from
+    /// their segments: now, or since the store was opened or last verified.
     pub indexes_mended: u64,
+    /// How many indexes are in memory only, because their files can't be written: each opening
+    /// makes them again, which reads their segments.
+    pub indexes_unwritten: u64,
     /// The chain up to the last of them.
     pub head: AuditHead,
 }
@@ -30,7 +34,7 @@ pub(super) fn verify(
     known: Option<AuditHead>,
 ) -> Result<Verified, StoreError> {
     let mut audit = Audit { known, ..Audit::default() };
-    let (mut bytes, mut indexes_mended) = (0, 0);
+    let (mut bytes, mut indexes_mended, mut indexes_unwritten) = (0, 0, 0);
     let (all_sealed, active, length) = catalog.at_once();
     for (number, sealed) in all_sealed.iter().enumerate() {
         let segment = &sealed.segment;
@@ -39,7 +43,11 @@ pub(super) fn verify(
         audit.segment(segment, sealed.length(), |record| remade.add(record))?;
         bytes += sealed.length();
         let older = &all_sealed[..number];
-        indexes_mended += u64::from(sealed.mend_index(disk, older, remade)?);
+        match sealed.mend_index(disk, older, remade)? {
+            Mending::Whole => {}
+            Mending::Mended => indexes_mended += 1,
+            Mending::Unwritten => indexes_unwritten += 1,
+        }
     }
     active.check(disk, keys)?;
     audit.segment(&active, length, |_| {})?;
@@ -51,7 +59,7 @@ pub(super) fn verify(
     }
     let head = AuditHead { position: Position::new(audit.last), chain: audit.chain };
     let (events, reclaimed) = (audit.events, audit.reclaimed);
-    Ok(Verified { events, reclaimed, bytes, indexes_mended, head })
+    Ok(Verified { events, reclaimed, bytes, indexes_mended, indexes_unwritten, head })
 }
 
 /// The end of the chain after these segments, which are the first of the log and carry none.

@@ -216,7 +216,15 @@ impl Walk {
         let segment = match Self::opened(disk, keys, &mut told) {
             Ok(segment) => segment,
             Err(error) => {
-                let file = disk.open(&told.name, false)?;
+                let file = match disk.open(&told.name, false) {
+                    Ok(file) => file,
+                    // A folder of that name, or a file that may not be read: so are not the others.
+                    Err(refused) => {
+                        told.wrong = Some(format!("{}: {refused}", told.name));
+                        (self.chain, self.next) = (None, None);
+                        return Ok(told);
+                    }
+                };
                 told.bytes = file.length()?;
                 if place.sealed || place.was_newest() || !is_unborn(&*file)? {
                     self.damaged(&mut told, error)?;

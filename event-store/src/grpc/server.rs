@@ -185,7 +185,10 @@ async fn accept(
     loop {
         let has_place = connections.len() < connections_max;
         if !has_place && !is_full {
-            tracing::warn!(connections_max, "as many connections as may be are open; others wait");
+            tracing::warn!(
+                connections_max,
+                "as many connections as may be are open; further ones wait"
+            );
         }
         is_full = !has_place || (is_full && connections.len() > connections_max / 2);
         let accepted = tokio::select! {

@@ -1,6 +1,7 @@
 //! The index of a sealed segment as a file, searched without reading it whole.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -202,6 +203,15 @@ impl IndexFile {
         let in_segment = offsets.last().is_none_or(|&last| u64::from(last) < self.segment_bytes);
         let rising = offsets.is_sorted_by(|one, next| one < next);
         (rising && in_segment).then_some(offsets).ok_or(Damaged)
+    }
+
+    /// The position of the last event whose id is in this part of the payload, in whole or in part.
+    pub(super) fn last_id_in(&self, part: Range<usize>) -> Option<u64> {
+        let (at, all) = self.ids;
+        let end = part.end.min(at + all * ID_BYTES);
+        let behind = end.checked_sub(at).filter(|&behind| behind > 0)?;
+        let number = self.events - all + (behind - 1) / ID_BYTES;
+        (part.start < end).then_some(self.first + number as u64)
     }
 
     /// Whether it has the ids of all events from this position on.

@@ -1,6 +1,7 @@
 //! A sealed segment with its index, which is made again when it turns out to be damaged.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::blocks::Damaged;
@@ -31,6 +32,19 @@ pub(crate) struct Sealed {
     index: RwLock<Arc<Index>>,
     /// Held while the index is written, which two may want at a time.
     writing: Mutex<()>,
+    /// Whether the index was missing or damaged and was made again, which no verification has told.
+    made_again: AtomicBool,
+}
+
+/// How a verification left the index of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mending {
+    /// It is as it was written.
+    Whole,
+    /// It was missing or damaged, and its file was made again.
+    Mended,
+    /// Its file can't be written: it is in memory only.
+    Unwritten,
 }
 
 /// What one scan of a segment makes anew: its index, and the ids of its last events with the hashes
@@ -105,7 +119,9 @@ impl Sealed {
             Err(Damaged) => {
                 let mut remade = Remade::new(&segment);
                 let length = recover_sealed(&segment, |record| remade.add(record))?;
-                Ok(Self::scanned(disk, segment, length, remade, older))
+                let sealed = Self::scanned(disk, segment, length, remade, older);
+                sealed.made_again.store(true, Ordering::Relaxed);
+                Ok(sealed)
             }
         }
     }
@@ -169,13 +185,14 @@ impl Sealed {
     }
 
     /// Compares the index of this segment, which comes behind these, with what a scan of it has
-    /// just made, and puts that in the place of a damaged one; returns whether it was.
+    /// just made, and puts that in the place of a damaged one. One that is in memory only is
+    /// written.
     pub(crate) fn mend_index(
         &self,
         disk: &dyn Disk,
         older: &[Arc<Self>],
         remade: Remade,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Mending, StoreError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (index, ids) = remade.parts();
         let agrees = match &*self.index() {
@@ -189,12 +206,18 @@ impl Sealed {
         };
         if !agrees {
             self.set_index(Index::Memory(index));
-            // The file is by now that of the one which took its place, if any has.
-            if !self.segment.is_replaced(disk)? {
-                self.write_index_with(disk, older, &ids);
-            }
         }
-        Ok(!agrees)
+        // The file is by now that of the one which took its place, if any has.
+        let is_replaced = self.segment.is_replaced(disk)?;
+        if !is_replaced {
+            self.write_index_with(disk, older, &ids);
+        }
+        let made_again = self.made_again.swap(false, Ordering::Relaxed);
+        Ok(match made_again || !agrees {
+            _ if !is_replaced && !self.is_indexed() => Mending::Unwritten,
+            true => Mending::Mended,
+            false => Mending::Whole,
+        })
     }
 
     fn with(segment: Arc<Segment>, length: u64, index: Index) -> Self {
@@ -209,6 +232,7 @@ impl Sealed {
             length,
             index: RwLock::new(Arc::new(index)),
             writing: Mutex::new(()),
+            made_again: AtomicBool::new(false),
         }
     }
 
@@ -410,6 +434,7 @@ impl Sealed {
         metrics::counter!("veza_event_store_indexes_remade_total").increment(1);
         let index = index_again(&self.segment, self.length)?;
         self.set_index(Index::Memory(index));
+        self.made_again.store(true, Ordering::Relaxed);
         self.segment.index_remade();
         Ok(())
     }

@@ -103,11 +103,25 @@ impl ScrubFile {
             let (head, behind) = rest.split_at_checked(ROT_HEAD_BYTES)?;
             let (what, behind) = behind.split_at_checked(u32_at(head, 8) as usize)?;
             let segment = Position::new(u64_at(head, 0));
-            rot.push(Rot { segment, what: std::str::from_utf8(what).ok()?.into() });
+            rot.push(Rot { segment, what: one_line(std::str::from_utf8(what).ok()?).into() });
             rest = behind;
         }
         Some(Self { at_micros: i64_at(bytes, 8), next: u64_at(bytes, 16), rot })
     }
+}
+
+/// The text with its control characters escaped. The checksum keeps nobody from writing into the
+/// file, and what is read goes to logs and terminals.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
 }
 
 /// As many as are remembered are few, and a text is short.

@@ -29,7 +29,8 @@ use veza::{data_folder, personal};
 /// of people.
 ///
 /// Exit code: 0 good, 1 something found bad or not done, 2 wrong usage, 3 the event store or the
-/// database can't be reached, or not be opened with the keys that were given.
+/// database can't be reached, or what is encrypted not be looked into, because the keys that wrap
+/// it are not among those given, or none are.
 #[derive(Debug, Parser)]
 #[command(name = "veza-replay", version)]
 struct Cli {
@@ -128,6 +129,7 @@ async fn main() -> ExitCode {
     match carry_out(&cli, &config).await {
         Ok(Verdict::Good) => ExitCode::SUCCESS,
         Ok(Verdict::Bad) => ExitCode::from(FOUND_BAD),
+        Ok(Verdict::Locked) => ExitCode::from(UNREACHABLE),
         // Whoever closed the pipe has seen enough.
         Err(Failure::Replay(ReplayError::Output(error)))
             if error.kind() == io::ErrorKind::BrokenPipe =>

@@ -211,6 +211,8 @@ async fn it_ends_as_it_says_it_does() {
     let nobody = tempfile::tempdir().unwrap();
     let nobody = nobody.path().to_str().unwrap();
     let closed = "esdb://127.0.0.1:1?tls=false";
+    let tls = platform.run_file()["event_store"].as_str().unwrap().to_owned();
+    let tls = format!("esdb://{tls}?tls=true");
     let cases: &[(i32, &str, &[&str])] = &[
         (0, "", &["verify"]),
         (0, "", &["streams", "--prefix", "order-"]),
@@ -241,6 +243,7 @@ async fn it_ends_as_it_says_it_does() {
         (2, "--database-url is not", &["projections", "--database-url", "mysql://a/b"]),
         (3, REFUSED, &["verify", "--store", closed]),
         (3, REFUSED, &["state", "order-1", "--store", closed]),
+        (3, "no connection was made: is tls= right for this port?", &["verify", "--store", &tls]),
         (
             3,
             "the database can't be reached",

@@ -1,8 +1,9 @@
 //! Cutting a segment at a moment, so that no append is parted.
 //!
-//! An append is in one frame, so the end of a frame is a good place, unless the segment was written
-//! anew by scavenging, which makes other frames. All events of an append were recorded at one time,
-//! so between two times is a good place too, and the end of a segment always.
+//! An append is in one frame, with others that were committed by the same sync, so the end of a
+//! frame is a good place, unless the segment was written anew by scavenging, which makes other
+//! frames. All events of a frame were recorded at one time, so between two times is a good place
+//! too, and the end of a segment always.
 
 use super::measure::measure;
 use crate::error::StoreError;

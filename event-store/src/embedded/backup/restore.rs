@@ -38,9 +38,9 @@ pub struct Restored {
 /// chain to the head. The indexes are made again. A store opens on the folder only when all is
 /// done. What is encrypted is read with these keys, and stays encrypted.
 ///
-/// A moment never parts an append. All events of an append were recorded at one time, so up to a
-/// time the log is exactly what was recorded until then; up to a position it may end before that,
-/// where the append goes on behind it.
+/// A moment parts nothing that was committed together: an append, or several that shared a sync.
+/// All of it was recorded at one time, so up to a time the log is exactly what was recorded until
+/// then; up to a position it may end before that, where what was committed with it goes on.
 ///
 /// # Errors
 /// When the backup is not whole, or ends before the position, its keys can't be had, the folder is

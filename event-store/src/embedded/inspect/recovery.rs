@@ -5,6 +5,7 @@ use std::fmt;
 use super::{IndexState, InspectedSegment};
 use crate::embedded::backup::Unfit;
 use crate::error::StoreError;
+use crate::limits::RECENT_IDS_MAX;
 use crate::log::{CleanMark, is_unfinished};
 
 /// One thing that opening a store would do.
@@ -82,6 +83,9 @@ pub(super) fn steps(
         _ => (None, segments),
     };
     steps.extend(unborn.map(|last| RecoveryStep::RemoveUnborn(last.name.clone())));
+    // The ids from here on are read when a store is opened.
+    let active_first = segments.last().map_or(1, |active| active.first.get());
+    let ids_from = active_first.saturating_sub(RECENT_IDS_MAX as u64);
     for (number, segment) in segments.iter().enumerate() {
         if let Some(locked) = segment.locked.clone() {
             let is_wrong = segment.wrong.is_some();
@@ -90,14 +94,20 @@ pub(super) fn steps(
             return steps;
         }
         // Damage in a sealed segment that has its index is met by whoever reads there.
-        let fits = matches!(segment.index, Some(IndexState::Fits { .. }));
-        let can_be_opened = fits && segment.header.is_some() && !segment.is_behind_a_gap;
+        let is_found = match segment.index {
+            Some(IndexState::Fits { .. }) => true,
+            Some(IndexState::DamagedWithin { ids_until }) => {
+                ids_until.is_none_or(|until| until.get() < ids_from)
+            }
+            _ => false,
+        };
+        let can_be_opened = is_found && segment.header.is_some() && !segment.is_behind_a_gap;
         if let Some(wrong) = segment.wrong.as_ref().filter(|_| !can_be_opened) {
             steps.push(RecoveryStep::Refuse(wrong.clone()));
             return steps;
         }
         let is_active = number + 1 == segments.len();
-        if !is_active && !fits {
+        if !is_active && !is_found {
             steps.push(RecoveryStep::MakeIndex(segment.name.clone()));
         }
     }

@@ -92,15 +92,16 @@ impl BookFile {
 
 /// The books in these bytes, and where the last entry ends.
 ///
-/// A crash may leave the last line in part, also with its end and a hole before it. What is there
-/// as JSON and no entry was written so, by another release maybe, and is never cut.
+/// A crash may leave the last line in part: without its end, or with a hole of zeros before it.
+/// Any other line that is no entry was whole once, and is never cut: to forget it would be to
+/// forget a charge.
 pub(super) fn read_books(bytes: &[u8]) -> Result<(Ledger, u64), OpenError> {
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let (mut ledger, mut length) = (Ledger::default(), 0);
     for (index, line) in bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate() {
         match serde_json::from_slice(line) {
             Ok(entry) => ledger.enter(entry),
-            Err(error) if length + line.len() == whole && !error.is_data() => break,
+            Err(_) if length + line.len() == whole && line.contains(&0) => break,
             Err(source) => return Err(OpenError::Corrupt { line: index + 1, source }),
         }
         length += line.len();

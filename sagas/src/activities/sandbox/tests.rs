@@ -133,6 +133,26 @@ async fn a_last_line_with_a_hole_is_cut_and_one_of_another_kind_is_not() {
     assert!(matches!(opened, Err(OpenError::Corrupt { line: 2, .. })));
 }
 
+/// A torn write leaves a line without its end, or zeros in it: any other byte that is not what was
+/// written is damage, and the charge of that line is not to be forgotten.
+#[tokio::test]
+async fn a_last_line_with_a_changed_byte_is_refused_and_kept() {
+    let (folder, gateway) = sandbox();
+    let path = folder.path().join("ledger.jsonl");
+    gateway.authorise(authorise(1, "sandbox:ok")).await.unwrap();
+    drop(gateway);
+    let whole = std::fs::read(&path).unwrap();
+    let braces = whole.iter().enumerate().filter(|(_, byte)| **byte == b'{').map(|(at, _)| at);
+    for at in braces {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        std::fs::write(&path, &flipped).unwrap();
+        let opened = SandboxGateway::open(&path);
+        assert!(matches!(opened, Err(OpenError::Corrupt { line: 1, .. })), "byte {at}");
+        assert_eq!(std::fs::read(&path).unwrap(), flipped, "byte {at}");
+    }
+}
+
 #[tokio::test]
 async fn a_broken_line_in_the_middle_is_refused() {
     let (folder, gateway) = sandbox();

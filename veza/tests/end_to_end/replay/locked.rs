@@ -48,7 +48,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     let to = format!("{restored}/events");
 
     let backing_up = ["backup", "--data", &data, "--to", &backup];
-    ends_with(None, &backing_up, 2, "is encrypted, and no key was given").await;
+    ends_with(None, &backing_up, 3, "is encrypted, and no key was given").await;
     ends_with(Some(SECOND), &backing_up, 3, "not among those given: second").await;
     ends_with(Some(OTHER), &backing_up, 1, "is not opened by the key first").await;
     ends_with(Some("first:07"), &backing_up, 2, KEYS).await;
@@ -60,7 +60,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     let head = with(Some(FIRST), &args).await.documents().remove(0)["chain"].clone();
     let head = head.as_str().unwrap();
     let looking = ["events", "--data", &data];
-    ends_with(None, &looking, 2, "no key was given to open it with").await;
+    ends_with(None, &looking, 3, "no key was given to open it with").await;
     ends_with(Some(SECOND), &looking, 3, "wrapped by the key first").await;
     let all = with(Some(FIRST), &looking).await.documents();
     assert!(all.iter().any(|event| event.to_string().contains(WORD)), "{:?}", all[0]);
@@ -69,12 +69,12 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     }
     // Beside the running platform.
     let looked = with(None, &["inspect", "--data", &data]).await;
-    assert!(looked.code == Some(0) && looked.out.contains("no key was given"), "{looked:?}");
+    assert!(looked.code == Some(3) && looked.out.contains("no key was given"), "{looked:?}");
     let looked = with(Some(FIRST), &["inspect", "--data", &data]).await.documents();
     assert_eq!(looked.last().unwrap()["segments_locked"], 0);
 
     let restoring = ["restore", "--from", &again, "--to", &to];
-    ends_with(None, &restoring, 2, "is encrypted, and no key was given").await;
+    ends_with(None, &restoring, 3, "is encrypted, and no key was given").await;
     ends_with(Some(FIRST), &["verify", "--data", &restored], 1, "was not finished").await;
     ends_with(Some(OTHER), &restoring, 1, "is not opened by the key first").await;
     let put = with(Some(FIRST), &restoring).await.documents().remove(0);
@@ -82,7 +82,7 @@ async fn a_running_encrypted_platform_is_backed_up_and_put_back_with_its_keys() 
     put_keys_back(&platform, &restored);
     assert!(!shows(Path::new(&to), WORD));
     let verifying = ["verify", "--data", &restored, "--head", made["chain"].as_str().unwrap()];
-    ends_with(None, &verifying, 2, "is encrypted, and no key was given").await;
+    ends_with(None, &verifying, 3, "is encrypted, and no key was given").await;
     ends_with(Some(SECOND), &verifying, 3, "not among those given: second").await;
     assert_eq!(with(Some(FIRST), &verifying).await.code, Some(0));
     let events: Vec<Value> = with(Some(FIRST), &["events", "--data", &restored]).await.documents();
