@@ -287,13 +287,11 @@ impl CommandHandler {
         stream: &StreamName,
         at: Revision,
     ) -> Executed<A> {
-        let read = ReadStream::forward(stream.clone()).from(at);
-        let mut reader = self.store.read_stream(read).await.map_err(LoadError::from)?;
-        let last = reader.try_next().await.map_err(LoadError::from)?;
+        let position = self.position_from(stream.clone(), at).await.map_err(LoadError::from)?;
         Ok(Outcome {
             aggregate_id: id.uuid(),
             events: vec![],
-            position: last.map_or(Position::START, |event| event.position),
+            position: position.unwrap_or(Position::START),
             revision: Some(at),
             repeated: true,
         })
@@ -349,13 +347,21 @@ impl CommandHandler {
 
     /// Where the first event of an aggregate stands; `None` where it has none.
     pub async fn began_at<A: Decider>(&self, id: A::Id) -> Result<Option<Position>, LoadError> {
-        let first = ReadStream::forward(stream_of::<A>(id)).limit(1);
-        let read = async { self.store.read_stream(first).await?.try_next().await };
-        match read.await {
-            Ok(first) => Ok(first.map(|event| event.position)),
+        match self.position_from(stream_of::<A>(id), Revision::FIRST).await {
             Err(ReadError::StreamNotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
+            position => Ok(position?),
         }
+    }
+
+    /// Where the first event of a stream stands from this revision on.
+    async fn position_from(
+        &self,
+        stream: StreamName,
+        revision: Revision,
+    ) -> Result<Option<Position>, ReadError> {
+        let read = ReadStream::forward(stream).from(revision).limit(1);
+        let event = self.store.read_stream(read).await?.try_next().await?;
+        Ok(event.map(|event| event.position))
     }
 
     /// The state of an aggregate as it was at a moment of the past.

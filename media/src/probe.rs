@@ -244,13 +244,16 @@ fn pcm_bits(codec: CodecType) -> Option<u32> {
 
 /// The format of a file by its first bytes.
 fn sniff_file(file: &mut File) -> io::Result<Option<AudioFormat>> {
-    let mut head = Vec::with_capacity(SNIFF_BYTES);
-    file.take(SNIFF_BYTES as u64).read_to_end(&mut head)?;
+    let mut head_at = |start| {
+        let mut head = Vec::with_capacity(SNIFF_BYTES);
+        file.seek(io::SeekFrom::Start(start))?;
+        (&mut *file).take(SNIFF_BYTES as u64).read_to_end(&mut head)?;
+        Ok::<_, io::Error>(head)
+    };
+    let mut head = head_at(0)?;
     // What a tag stands before is an MP3 as a rule, but some programs put one before a FLAC.
     if let Some(end) = id3_end(&head) {
-        let mut behind = Vec::with_capacity(SNIFF_BYTES);
-        file.seek(io::SeekFrom::Start(end))?;
-        file.take(SNIFF_BYTES as u64).read_to_end(&mut behind)?;
+        let behind = head_at(end)?;
         if AudioFormat::sniff(&behind) == Some(AudioFormat::Flac) {
             head = behind;
         }

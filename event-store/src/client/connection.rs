@@ -22,14 +22,17 @@ impl Connection {
         let settings: ClientSettings = connection_string
             .parse()
             .map_err(|error: eventstore::ClientSettingsParseError| unusable(error.to_string()))?;
-        let client = Client::new(settings.clone()).map_err(|error| unusable(error.to_string()))?;
+        Self::to(settings).map_err(|error| unusable(error.to_string()))
+    }
+
+    fn to(settings: ClientSettings) -> eventstore::Result<Self> {
+        let client = Client::new(settings.clone())?;
         Ok(Self { settings, current: Mutex::new((0, client)) })
     }
 
     /// Another connection to the same, which shares nothing with this one.
     pub(super) fn another(&self) -> eventstore::Result<Self> {
-        let client = Client::new(self.settings.clone())?;
-        Ok(Self { settings: self.settings.clone(), current: Mutex::new((0, client)) })
+        Self::to(self.settings.clone())
     }
 
     /// The hosts and ports of the settings; none where the DNS is asked for them.

@@ -194,9 +194,8 @@ impl EmbeddedOptions {
             return Err(OpenError::Unfit(unfit));
         }
         let keys = SegmentKeys::new(self.keys, self.encrypts, Arc::clone(&self.entropy));
-        let Recovered { catalog, recent, torn_bytes, must_roll } =
+        let Recovered { catalog, recent, torn_bytes, must_roll, newest } =
             recover(&*disk, &*self.clock, &keys)?;
-        let newest = NewestMark::read(&*disk).map_err(StoreError::from)?;
         let newest = NewestMark::open(&*disk, newest, catalog.active().0.first);
         let newest = newest.map_err(StoreError::from)?;
         let findings = Findings::read(Arc::clone(&disk)).map_err(StoreError::from)?;
@@ -219,6 +218,8 @@ struct Recovered {
     torn_bytes: u64,
     /// Whether the next append must go into a new segment.
     must_roll: bool,
+    /// The segment that was marked as the newest.
+    newest: Option<u64>,
 }
 
 /// Reads what is there.
@@ -239,7 +240,7 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Rec
         }
         let catalog = begun(disk, clock, keys, Vec::new(), ChainEnd::START)?;
         let recent = RecentIds::new(RECENT_IDS_MAX);
-        return Ok(Recovered { catalog, recent, torn_bytes: 0, must_roll: false });
+        return Ok(Recovered { catalog, recent, torn_bytes: 0, must_roll: false, newest });
     };
     let mut sealed = Vec::new();
     let mut next = 1;
@@ -284,7 +285,7 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Rec
     let segments = catalog.segments();
     let salts = segments.iter().map(|(segment, _)| (segment.first, segment.salt_of_key()));
     SegmentKeys::remove_others(disk, &salts.collect::<Vec<_>>());
-    Ok(Recovered { catalog, recent, torn_bytes, must_roll })
+    Ok(Recovered { catalog, recent, torn_bytes, must_roll, newest })
 }
 
 /// Lets a log that was written before there was a chain go on in a segment that carries one.

@@ -64,11 +64,7 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
         Ok(ReadDirection::Backwards) => Direction::Backward,
         Err(_) => return Err(Status::invalid_argument("the read direction is unknown")),
     };
-    let form = match options.uuid_option.and_then(|option| option.content) {
-        Some(asked::uuid_option::Content::String(_)) => UuidForm::Text,
-        Some(asked::uuid_option::Content::Structured(_)) => UuidForm::Structured,
-        None => return Err(Status::invalid_argument("the form of UUIDs is missing")),
-    };
+    let form = UuidForm::asked(options.uuid_option)?;
     let bounds = options.control_option.is_some_and(|control| control.compatibility >= 1);
     let combination =
         (options.stream_option, direction, options.count_option, options.filter_option);

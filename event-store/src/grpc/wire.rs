@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use super::proto::event_store::client as sent;
+use super::proto::event_store::client::streams::read_req::options::{UuidOption, uuid_option};
 use super::proto::event_store::client::streams::read_resp;
 use super::proto::event_store::client::streams::{
     append_req, batch_append_req, delete_req, tombstone_req,
@@ -30,6 +31,17 @@ const TICKS_PER_MICROSECOND: i64 = 10;
 pub(super) enum UuidForm {
     Text,
     Structured,
+}
+
+impl UuidForm {
+    /// The form that a client asks for, which it must.
+    pub(super) fn asked(option: Option<UuidOption>) -> Result<Self, Problem> {
+        match option.and_then(|option| option.content) {
+            Some(uuid_option::Content::String(_)) => Ok(Self::Text),
+            Some(uuid_option::Content::Structured(_)) => Ok(Self::Structured),
+            None => Err(Problem::BadRequest("the form of UUIDs is missing".to_owned())),
+        }
+    }
 }
 
 pub(super) fn uuid(id: Uuid, form: UuidForm) -> sent::Uuid {

@@ -17,13 +17,12 @@ use crate::stream::Revision;
 use sent::persistent_subscriptions::create_req::all_options::{AllOption, FilterOption};
 use sent::persistent_subscriptions::create_req::options::StreamOption;
 use sent::persistent_subscriptions::create_req::settings::{CheckpointAfter, MessageTimeout};
-use sent::persistent_subscriptions::create_req::stream_options::RevisionOption;
-use sent::persistent_subscriptions::create_req::{
-    self, AllOptions, ConsumerStrategy, Options, StreamOptions,
-};
+use sent::persistent_subscriptions::create_req::{self, AllOptions, ConsumerStrategy, Options};
 use sent::persistent_subscriptions::{
     delete_req, get_info_req, list_req, read_req, replay_parked_req,
 };
+use sent::streams::read_req::options::StreamOptions;
+use sent::streams::read_req::options::stream_options::RevisionOption;
 
 /// How many ticks of the protocol a millisecond has.
 const TICKS_PER_MILLISECOND: i64 = 10_000;

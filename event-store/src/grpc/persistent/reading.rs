@@ -27,7 +27,6 @@ use super::super::proto::event_store::client::persistent_subscriptions::read_res
     Content, ReadEvent, SubscriptionConfirmation,
 };
 use super::super::proto::event_store::client::persistent_subscriptions::{ReadReq, ReadResp};
-use super::super::proto::event_store::client::streams::read_req::options::uuid_option;
 use super::super::sending::{Room, Sending, Share};
 use super::super::source::payload_bytes;
 use super::super::wire::{UuidForm, identity, recorded};
@@ -69,11 +68,7 @@ pub(super) async fn answer(
         return Err(Status::invalid_argument("a consumer begins with its options"));
     };
     let Options { stream_option, group_name, buffer_size, uuid_option } = options;
-    let form = match uuid_option.and_then(|option| option.content) {
-        Some(uuid_option::Content::String(_)) => UuidForm::Text,
-        Some(uuid_option::Content::Structured(_)) => UuidForm::Structured,
-        None => return Err(Status::invalid_argument("the form of UUIDs is missing")),
-    };
+    let form = UuidForm::asked(uuid_option)?;
     let group = group(event_source(stream_option)?, group_name)?;
     // Fewer than none are refused as none are.
     let buffer_size = u32::try_from(buffer_size).unwrap_or(0);

@@ -100,9 +100,7 @@ impl Catalog {
         if let Some(extent) = active {
             self.add_run(stream, &mut runs, (active_first, u64::MAX), extent)?;
         }
-        let is_sealed =
-            || Ok::<_, StoreError>(self.sealed_tail(stream, &sealed)? != Tail::default());
-        if runs.follows.is_none() && !is_sealed()? {
+        if runs.follows.is_none() && self.sealed_tail(stream, &sealed)? == Tail::default() {
             runs.looked_from = 0;
         }
         self.look_back(stream, &sealed, &mut runs, back_to)?;
