@@ -28,10 +28,24 @@ pub(crate) use secondary::IndexKey;
 /// What a run is found by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Key<'a> {
-    /// The name of a stream.
-    Stream(&'a str),
+    /// A stream.
+    Stream(StreamKey<'a>),
     /// A category or a type.
     Index(IndexKey),
+}
+
+impl<'a> Key<'a> {
+    /// The key of the stream with this name.
+    pub(crate) fn stream(name: &'a str) -> Self {
+        Self::Stream(StreamKey { name, hash: stream_hash(name) })
+    }
+}
+
+/// The name of a stream with its hash, which every segment is asked by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamKey<'a> {
+    name: &'a str,
+    hash: u64,
 }
 
 /// The run of one stream's events, or of those of a category or a type, in one segment.

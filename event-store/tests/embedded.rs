@@ -392,10 +392,16 @@ const FIXTURE_CHAINED: &str = "tests/fixtures/format-2-index-3";
 const FIXTURE_INDEX_4: &str = "tests/fixtures/format-2-index-4";
 
 /// The same log with flags in the headers of segments.
-const FIXTURE_NOW: &str = "tests/fixtures/format-3-index-4";
+const FIXTURE_FLAGS: &str = "tests/fixtures/format-3-index-4";
 
 /// The same log, encrypted.
-const FIXTURE_ENCRYPTED: &str = "tests/fixtures/format-3-encrypted-index-4";
+const FIXTURE_ENCRYPTED_INDEX_4: &str = "tests/fixtures/format-3-encrypted-index-4";
+
+/// The same log with indexes of their fifth version, which have groups and first records.
+const FIXTURE_NOW: &str = "tests/fixtures/format-3-index-5";
+
+/// The same log, encrypted.
+const FIXTURE_ENCRYPTED: &str = "tests/fixtures/format-3-encrypted-index-5";
 
 fn fixture_keys() -> WrappingKeys {
     WrappingKeys::from_text(&format!("fixture:{}", "07".repeat(32))).unwrap()
@@ -417,12 +423,14 @@ async fn fill_fixture(store: &EmbeddedStore) {
     store.tombstone_stream(&stream("order-1"), ExpectedRevision::Any).await.unwrap();
 }
 
-const FIXTURES: [&str; 7] = [
+const FIXTURES: [&str; 9] = [
     FIXTURE,
     FIXTURE_INDEX_2,
     FIXTURE_INDEX_3,
     FIXTURE_CHAINED,
     FIXTURE_INDEX_4,
+    FIXTURE_FLAGS,
+    FIXTURE_ENCRYPTED_INDEX_4,
     FIXTURE_NOW,
     FIXTURE_ENCRYPTED,
 ];
@@ -550,8 +558,8 @@ async fn is_still_read(fixture: &Path) {
     }
     assert_eq!(old.verify(None).await.unwrap().events, 22);
     let taken = indexes().starts_with(&indexes_before);
-    let has_categories = fixture.to_string_lossy().ends_with("index-4");
-    assert_eq!(taken, has_categories, "those without categories are made again");
+    let is_of_today = fixture.to_string_lossy().ends_with("index-5");
+    assert_eq!(taken, is_of_today, "those of older versions are made again");
     let tracks = old.read_index(ReadIndex::backward(Index::category("track"))).await.unwrap();
     let ordinals: Vec<_> = tracks.map_ok(|it| it.ordinal.get()).try_collect().await.unwrap();
     assert_eq!(ordinals, (0..10).rev().collect::<Vec<_>>());

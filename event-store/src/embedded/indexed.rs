@@ -42,7 +42,7 @@ pub(super) fn read_index(shared: &Arc<Shared>, read: ReadIndex) -> Result<IndexR
             (1, behind.min(catalog.position_until(time)? + 1))
         }
     };
-    Ok(reader(Arc::clone(shared), IndexPages { index, key, direction, left, limit }))
+    reader(shared, IndexPages { index, key, direction, left, limit })
 }
 
 /// Where a subscription begins: behind this position, and behind this ordinal.
@@ -74,9 +74,12 @@ impl Pages for IndexPages {
     type Item = Indexed;
     type Error = IndexError;
 
+    fn is_done(&self) -> bool {
+        self.left.0 >= self.left.1 || self.limit == 0
+    }
+
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<Indexed>>, IndexError> {
-        let (low, behind) = self.left;
-        if low >= behind || self.limit == 0 {
+        if self.is_done() {
             return Ok(None);
         }
         let count = usize::try_from(self.limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);

@@ -23,6 +23,9 @@ pub(super) trait Pages: Send + 'static {
     type Error: From<StoreError> + Send + 'static;
 
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<Self::Item>>, Self::Error>;
+
+    /// Whether nothing is left, which may be known without looking.
+    fn is_done(&self) -> bool;
 }
 
 struct StreamPages {
@@ -116,7 +119,7 @@ pub(crate) fn read_stream(
     let limit = read.limit.unwrap_or(u64::MAX);
     let direction = read.direction;
     let pages = StreamPages { stream, runs, window, of_past, direction, left, limit };
-    Ok(reader(Arc::clone(shared), pages))
+    reader(shared, pages)
 }
 
 /// Begins to read the log; blocks.
@@ -134,7 +137,7 @@ pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReade
         }
     };
     let (direction, limit) = (read.direction, read.limit.unwrap_or(u64::MAX));
-    Ok(reader(Arc::clone(shared), AllPages { matcher, direction, left, limit, sparse: false }))
+    reader(shared, AllPages { matcher, direction, left, limit, sparse: false })
 }
 
 /// The last position that a read may see.
@@ -153,30 +156,38 @@ fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<Utc>, StoreError
     Ok(moment.unwrap_or_else(|| shared.clock.now()))
 }
 
-/// Reads the pages one after another, each when it is asked for.
+/// Reads the pages one after another: the first at once, which blocks, for most reads want no more;
+/// the others each when it is asked for.
 pub(super) fn reader<P: Pages>(
-    shared: Arc<Shared>,
-    pages: P,
-) -> BoxStream<'static, Result<P::Item, P::Error>> {
-    stream::try_unfold((shared, pages), |(shared, mut pages)| async move {
+    shared: &Arc<Shared>,
+    mut pages: P,
+) -> Result<BoxStream<'static, Result<P::Item, P::Error>>, P::Error> {
+    let first = pages.next_page(shared)?;
+    let state = (Arc::clone(shared), first, pages);
+    let pages = stream::try_unfold(state, |(shared, ready, mut pages)| async move {
+        if ready.is_some() || pages.is_done() {
+            return Ok(ready.map(|page| (page, (shared, None, pages))));
+        }
         let read = move |shared: &Shared| pages.next_page(shared).map(|page| (page, pages));
         let (page, pages) = shared.blocking(read).await?;
-        Ok::<_, P::Error>(page.map(|page| (page, (shared, pages))))
-    })
-    .map_ok(|page| stream::iter(page).map(Ok))
-    .try_flatten()
-    .boxed()
+        Ok::<_, P::Error>(page.map(|page| (page, (shared, None, pages))))
+    });
+    Ok(pages.map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed())
 }
 
 impl Pages for StreamPages {
     type Item = RecordedEvent;
     type Error = ReadError;
 
+    fn is_done(&self) -> bool {
+        self.left.0 >= self.left.1 || self.limit == 0
+    }
+
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
-        let (low, behind) = self.left;
-        if low >= behind || self.limit == 0 {
+        if self.is_done() {
             return Ok(None);
         }
+        let (low, behind) = self.left;
         let most = self.limit.min(PAGE_EVENTS_MAX as u64).min(behind - low);
         let name = self.stream.as_str();
         if self.direction == Direction::Backward {
@@ -220,11 +231,15 @@ impl Pages for AllPages {
     type Item = RecordedEvent;
     type Error = ReadError;
 
+    fn is_done(&self) -> bool {
+        self.left.0 >= self.left.1 || self.limit == 0
+    }
+
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
-        let (low, behind) = self.left;
-        if low >= behind || self.limit == 0 {
+        if self.is_done() {
             return Ok(None);
         }
+        let (low, behind) = self.left;
         let most = (behind - low).min(PAGE_EVENTS_MAX as u64);
         let every = self.matcher.is_none() && !self.sparse;
         let most = if every { most.min(self.limit) } else { most };

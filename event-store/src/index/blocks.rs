@@ -13,6 +13,9 @@ pub(super) const PAYLOAD_BYTES: usize = BLOCK_BYTES - 4;
 #[derive(Debug)]
 pub(crate) struct Damaged;
 
+/// How many blocks are read without memory being asked for.
+const FEW_BLOCKS: usize = 2;
+
 /// How much payload is handed on in one go, in bytes: whole blocks.
 const PIECE_BYTES: usize = 64 * PAYLOAD_BYTES;
 
@@ -93,18 +96,27 @@ pub(crate) fn read_payload(
 ) -> Result<Vec<u8>, Damaged> {
     let first = offset / PAYLOAD_BYTES;
     let end = (offset + length).div_ceil(PAYLOAD_BYTES).max(first + 1);
-    let mut blocks = vec![0; (end - first) * BLOCK_BYTES];
-    file.read_at(&mut blocks, (first * BLOCK_BYTES) as u64).map_err(|_| Damaged)?;
-    let mut payload = Vec::with_capacity((end - first) * PAYLOAD_BYTES);
+    // Most of what is asked for is little.
+    let (mut few, mut many) = ([0; FEW_BLOCKS * BLOCK_BYTES], Vec::new());
+    let blocks = match end - first {
+        count @ ..=FEW_BLOCKS => &mut few[..count * BLOCK_BYTES],
+        count => {
+            many.resize(count * BLOCK_BYTES, 0);
+            &mut many[..]
+        }
+    };
+    file.read_at(blocks, (first * BLOCK_BYTES) as u64).map_err(|_| Damaged)?;
+    let mut payload = Vec::with_capacity(length);
+    let mut skip = offset - first * PAYLOAD_BYTES;
     for (number, block) in (first..).zip(blocks.chunks_exact(BLOCK_BYTES)) {
         let (part, _) = block.split_at(PAYLOAD_BYTES);
         if block_crc(number, part) != u32_at(block, PAYLOAD_BYTES) {
             return Err(Damaged);
         }
-        payload.extend_from_slice(part);
+        let wanted = (length - payload.len()).min(PAYLOAD_BYTES - skip);
+        payload.extend_from_slice(&part[skip..skip + wanted]);
+        skip = 0;
     }
-    payload.drain(..offset - first * PAYLOAD_BYTES);
-    payload.truncate(length);
     Ok(payload)
 }
 

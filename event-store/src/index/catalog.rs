@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 
 pub(crate) use indexed::Place;
+use streams::SealedEnd;
 pub(crate) use streams::{Located, StreamRuns, Tail};
 
 use super::sealed::{Sealed, places};
@@ -53,8 +54,7 @@ type AllSealed = Arc<Vec<Arc<Sealed>>>;
 /// Every segment, and the end of the log.
 pub(crate) struct Catalog {
     state: RwLock<State>,
-    /// The ends of streams among so many sealed segments, which never change.
-    sealed_tails: Cache<Box<str>, (usize, Tail)>,
+    sealed_ends: Cache<Box<str>, SealedEnd>,
     /// How many events of a category or a type there are among so many sealed segments.
     sealed_totals: Cache<IndexKey, (usize, u64)>,
     /// By streams that hold metadata: what these say, and the revision of the event that says so.
@@ -87,7 +87,7 @@ impl Catalog {
         let sealed = Arc::new(sealed);
         Self {
             state: RwLock::new(State { sealed, active, index, length, chain }),
-            sealed_tails: Cache::new(STREAM_CACHE_ENTRIES_MAX),
+            sealed_ends: Cache::new(STREAM_CACHE_ENTRIES_MAX),
             sealed_totals: Cache::new(INDEX_CACHE_ENTRIES_MAX),
             visibilities: Cache::new(STREAM_CACHE_ENTRIES_MAX),
         }

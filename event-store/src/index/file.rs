@@ -11,13 +11,13 @@ use super::memory::MemoryIndex;
 use super::ordinals::Ordinals;
 use super::secondary::Secondary;
 use super::table::{Entry, Table, small};
-use super::{Extent, Key, stream_hash};
+use super::{Extent, Key};
 use crate::event::EventId;
 use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at, unfinished};
 
 pub(super) const MAGIC: [u8; 8] = *b"VEZAIDX\0";
 /// What older versions lack is in the segments only, so of those the index is made again.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 pub(super) const HEADER_BYTES: usize = 72;
 const OFFSET_BYTES: usize = 4;
 /// An event's id and the hash of its stream.
@@ -107,7 +107,7 @@ impl IndexFile {
             ids,
         };
         for table in [&mut index.streams, &mut index.categories, &mut index.types] {
-            table.load_filter()?;
+            table.load()?;
         }
         Ok(index)
     }
@@ -137,9 +137,17 @@ impl IndexFile {
         self.last_recorded_at_micros
     }
 
-    /// The runs of all streams with this stream's hash; nearly always one or none.
-    pub(crate) fn candidates(&self, stream: &str) -> Result<Vec<Extent>, Damaged> {
-        self.streams.find(stream_hash(stream))
+    /// Whether it may have events of a key; a no is certain, and costs no look at the disk.
+    pub(crate) fn may_have(&self, key: Key<'_>) -> bool {
+        match key {
+            Key::Stream(stream) => self.streams.may_have(stream.hash),
+            Key::Index(key) => self.secondary(key.of).may_have(key.hash),
+        }
+    }
+
+    /// The runs of all streams with this hash; nearly always one or none.
+    pub(crate) fn candidates(&self, hash: u64) -> Result<Vec<Entry>, Damaged> {
+        self.streams.find(hash)
     }
 
     /// The categories, or the types.
@@ -157,8 +165,8 @@ impl IndexFile {
 
     /// The runs from this place among the streams on, in the order of their hashes; fewer where
     /// there are no more.
-    pub(crate) fn extents(&self, from: usize, count: usize) -> Result<Vec<Extent>, Damaged> {
-        self.streams.extents(from, count)
+    pub(crate) fn streams(&self, from: usize, count: usize) -> Result<Vec<Entry>, Damaged> {
+        self.streams.some(from, count)
     }
 
     /// The positions of the events of a run, some skipped; with a tombstone where there is one.
@@ -174,16 +182,6 @@ impl IndexFile {
             Key::Index(key) => self.secondary(key.of),
         };
         self.placed(table.postings(extent, skip, count)?)
-    }
-
-    /// The same of a stream of whatever name.
-    pub(crate) fn stream_positions(
-        &self,
-        extent: &Extent,
-        skip: u32,
-        count: u32,
-    ) -> Result<Vec<u64>, Damaged> {
-        self.placed(self.streams.postings(extent, skip, count)?)
     }
 
     fn placed(&self, postings: Vec<u32>) -> Result<Vec<u64>, Damaged> {
@@ -252,8 +250,12 @@ impl Contents<'_> {
         payload.put(&small(self.ids.len()))?;
         payload.put(&length.to_le_bytes())?;
         payload.put(&index.last_recorded_at_micros().to_le_bytes())?;
-        let of_streams =
-            streams.iter().map(|&(hash, number)| Entry { hash, extent: index.extent(number) });
+        let of_streams = streams.iter().map(|&(hash, number)| {
+            let first = index.postings(number, 0).next();
+            let first_offset = first.and_then(|first| index.offset(first as usize));
+            let first_offset = first_offset.expect("a run has an event, which has an offset");
+            Entry { hash, extent: index.extent(number), first_offset }
+        });
         put_counts(of_streams.clone(), &mut payload)?;
         for of in Secondary::ALL {
             put_counts(self.secondary(of), &mut payload)?;
@@ -278,7 +280,8 @@ impl Contents<'_> {
     fn secondary(&self, of: Secondary) -> impl Iterator<Item = Entry> + Clone {
         let postings = self.index.secondary(of);
         self.ordinals.of(of).iter().filter_map(|&(hash, first)| {
-            Some(Entry { hash, extent: Extent { first, ..postings.find(hash)? } })
+            let extent = Extent { first, ..postings.find(hash)? };
+            Some(Entry { hash, extent, first_offset: 0 })
         })
     }
 }

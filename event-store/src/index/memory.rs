@@ -152,7 +152,7 @@ impl MemoryIndex {
     pub(crate) fn find(&self, key: Key<'_>) -> Option<Extent> {
         match key {
             Key::Index(key) => self.secondary(key.of).find(key.hash),
-            Key::Stream(stream) => Some(self.extent(self.number(stream)?)),
+            Key::Stream(stream) => Some(self.extent(self.number(stream.name)?)),
         }
     }
 
@@ -164,7 +164,7 @@ impl MemoryIndex {
             Key::Index(key) => {
                 self.secondary(key.of).of(key.hash, skip).take(count).map(placed).collect()
             }
-            Key::Stream(stream) => match self.number(stream) {
+            Key::Stream(stream) => match self.number(stream.name) {
                 Some(number) => self.postings(number, skip).take(count).map(placed).collect(),
                 None => Vec::new(),
             },
@@ -258,11 +258,11 @@ mod tests {
             assert!(bytes <= bytes_max, "{bytes} bytes for a stream of {} events", turn + 1);
         }
         for number in (0..STREAMS).step_by(997) {
-            let (name, extent) = (named(number), index.find(Key::Stream(&named(number))).unwrap());
+            let (name, extent) = (named(number), index.find(Key::stream(&named(number))).unwrap());
             assert_eq!((extent.first, extent.count, extent.tombstone), (0, 3, false), "{name}");
-            let behind_the_first = index.positions(Key::Stream(&name), 1, 5);
+            let behind_the_first = index.positions(Key::stream(&name), 1, 5);
             assert_eq!(behind_the_first, [1 + STREAMS + number, 1 + 2 * STREAMS + number]);
         }
-        assert!(index.find(Key::Stream("track-")).is_none());
+        assert!(index.find(Key::stream("track-")).is_none());
     }
 }

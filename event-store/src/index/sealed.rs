@@ -9,9 +9,10 @@ use super::file::{Contents, IndexFile};
 use super::memory::MemoryIndex;
 use super::ordinals::Ordinals;
 use super::secondary::Secondary;
+use super::table::Entry;
 use super::{Extent, Key, stream_hash};
 use crate::error::StoreError;
-use crate::event::{EventId, RecordedEvent};
+use crate::event::EventId;
 use crate::limits::RECENT_IDS_MAX;
 use crate::log::{
     Disk, RecordPlace, ScannedRecord, Segment, index_name, recover_sealed, scan_whole,
@@ -243,6 +244,9 @@ impl Sealed {
 
     /// The run of a key's events.
     pub(crate) fn find(&self, key: Key<'_>) -> Result<Option<Extent>, StoreError> {
+        if !self.may_have(key) {
+            return Ok(None);
+        }
         self.ask(|index| match index {
             Index::Memory(index) => Ok(index.find(key)),
             Index::File(file) => self.find_in(file, key),
@@ -310,11 +314,8 @@ impl Sealed {
             let Index::File(file) = index else {
                 return Ok(Vec::new());
             };
-            let named = |extent: Extent| {
-                let first = self.first_event(file, &extent)?.ok_or(Damaged)?;
-                Ok((first.stream, extent))
-            };
-            file.extents(from, count)?.into_iter().map(named).collect()
+            let named = |entry: Entry| Ok((self.stream_of(&entry)?, entry.extent));
+            file.streams(from, count)?.into_iter().map(named).collect()
         })
     }
 
@@ -378,33 +379,23 @@ impl Sealed {
     fn find_in(&self, file: &IndexFile, key: Key<'_>) -> Result<Option<Extent>, Fault> {
         let stream = match key {
             Key::Stream(stream) => stream,
-            Key::Index(key) => return Ok(file.secondary(key.of).find(key.hash)?.pop()),
+            Key::Index(key) => {
+                let found = file.secondary(key.of).find(key.hash)?.pop();
+                return Ok(found.map(|entry| entry.extent));
+            }
         };
-        for extent in file.candidates(stream)? {
-            if self.is_of(file, &extent, stream)? {
-                return Ok(Some(extent));
+        for entry in file.candidates(stream.hash)? {
+            if self.stream_of(&entry)?.as_str() == stream.name {
+                return Ok(Some(entry.extent));
             }
         }
         Ok(None)
     }
 
-    fn is_of(&self, file: &IndexFile, extent: &Extent, stream: &str) -> Result<bool, Fault> {
-        let first = self.first_event(file, extent)?;
-        Ok(first.is_some_and(|event| event.stream.as_str() == stream))
-    }
-
-    /// The first event of a stream's run.
-    fn first_event(
-        &self,
-        file: &IndexFile,
-        extent: &Extent,
-    ) -> Result<Option<RecordedEvent>, Fault> {
-        let positions = file.stream_positions(extent, 0, 1)?;
-        let position = *positions.first().ok_or(Damaged)?;
-        let skip = usize::try_from(position - self.segment.first).map_err(|_| Damaged)?;
-        let offsets = file.offsets(skip, 2)?;
-        let place = places(position, 1, &offsets, self.length);
-        Ok(self.segment.events(&place)?.pop())
+    /// The stream that a run is of, which its first record tells.
+    fn stream_of(&self, run: &Entry) -> Result<StreamName, Fault> {
+        let first = self.segment.event_at(run.first_offset, self.length)?;
+        Ok(first.ok_or(Damaged)?.stream)
     }
 
     /// Asks the index, and once more after making it again should it be damaged.
@@ -437,6 +428,13 @@ impl Sealed {
         self.made_again.store(true, Ordering::Relaxed);
         self.segment.index_remade();
         Ok(())
+    }
+
+    fn may_have(&self, key: Key<'_>) -> bool {
+        match &**self.index.read().unwrap_or_else(PoisonError::into_inner) {
+            Index::Memory(_) => true,
+            Index::File(file) => file.may_have(key),
+        }
     }
 
     fn index(&self) -> Arc<Index> {

@@ -1,6 +1,8 @@
 //! A table of an index file: runs of postings, found by a hash. A filter in memory tells of most
-//! hashes that the table has nothing of them, without a look at the disk.
+//! hashes that the table has nothing of them, without a look at the disk; of the others the first
+//! hashes of groups, in memory too, tell in which one to look.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Extent;
@@ -11,12 +13,16 @@ use crate::log::{DiskFile, u32_at, u64_at};
 
 const ENTRY_BYTES: usize = 32;
 const POSTING_BYTES: usize = 4;
+const HASH_BYTES: usize = 8;
 const FLAG_TOMBSTONE: u32 = 1;
 /// No revision or ordinal is higher.
 const FIRST_MAX: u64 = TOMBSTONE_REVISION;
 
 /// How many entries are read in one go where many are looked for.
 const ENTRIES_AT_ONCE: usize = 65_536;
+
+/// How many entries are a group, of which the first hash is in memory.
+const GROUP_ENTRIES: usize = 64;
 
 /// To look for one entry among others takes about as long as reading so many of them in a row.
 const ENTRIES_A_SEARCH: usize = 2048;
@@ -30,14 +36,18 @@ pub(crate) struct Table {
     entries: usize,
     postings: usize,
     filter: Bloom,
+    /// The first hash of each group of entries.
+    groups: Vec<u64>,
 }
 
-/// A run that is to be written.
+/// A run in a table.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry {
     pub(crate) hash: u64,
     /// Its first is the revision or the ordinal of its first event.
     pub(crate) extent: Extent,
+    /// Where in the segment the first record of a stream begins; nothing in the other tables.
+    pub(crate) first_offset: u32,
 }
 
 impl Table {
@@ -48,25 +58,27 @@ impl Table {
         payload: &mut Pieces<'_, E>,
     ) -> Result<(), E> {
         let mut start = 0;
-        for Entry { hash, extent } in entries.clone() {
+        for Entry { hash, extent, first_offset } in entries.clone() {
             payload.put(&hash.to_le_bytes())?;
             payload.put(&extent.first.to_le_bytes())?;
             payload.put(&small(start))?;
             payload.put(&extent.postings().to_le_bytes())?;
             let flags = if extent.tombstone { FLAG_TOMBSTONE } else { 0 };
             payload.put(&flags.to_le_bytes())?;
-            payload.put(&[0; 4])?;
+            payload.put(&first_offset.to_le_bytes())?;
             start += extent.postings() as usize;
         }
         for posting in postings {
             payload.put(&posting.to_le_bytes())?;
         }
         let hashes: Vec<u64> = entries.map(|entry| entry.hash).collect();
-        payload.put(&Bloom::of(&hashes).to_bytes())
+        payload.put(&Bloom::of(&hashes).to_bytes())?;
+        let groups = hashes.iter().step_by(GROUP_ENTRIES);
+        groups.map(|first| payload.put(&first.to_le_bytes())).collect()
     }
 
-    /// The table of so many entries and postings that begins at this place of a payload; its filter
-    /// is to be loaded.
+    /// The table of so many entries and postings that begins at this place of a payload; what
+    /// is in memory of it is to be loaded.
     pub(crate) fn new(
         file: Arc<dyn DiskFile>,
         salt: u32,
@@ -74,44 +86,48 @@ impl Table {
         entries: usize,
         postings: usize,
     ) -> Self {
-        Self { file, salt, at, entries, postings, filter: Bloom::default() }
+        Self { file, salt, at, entries, postings, filter: Bloom::default(), groups: Vec::new() }
     }
 
-    /// Reads the filter, without which nothing is found.
-    pub(crate) fn load_filter(&mut self) -> Result<(), Damaged> {
-        let bytes = Bloom::bytes_for(self.entries);
-        self.filter = Bloom::from_bytes(&read_payload(&*self.file, self.filter_at(), bytes)?);
+    /// Reads the filter and the groups, without which nothing is found.
+    pub(crate) fn load(&mut self) -> Result<(), Damaged> {
+        let at = self.filter_at();
+        let bytes = read_payload(&*self.file, at, self.end() - at)?;
+        let (filter, groups) = bytes.split_at(Bloom::bytes_for(self.entries));
+        self.filter = Bloom::from_bytes(filter);
+        self.groups = groups.chunks_exact(HASH_BYTES).map(|hash| u64_at(hash, 0)).collect();
         Ok(())
     }
 
     /// Where it ends.
     pub(crate) fn end(&self) -> usize {
-        self.filter_at() + Bloom::bytes_for(self.entries)
+        let groups = self.entries.div_ceil(GROUP_ENTRIES);
+        self.filter_at() + Bloom::bytes_for(self.entries) + groups * HASH_BYTES
+    }
+
+    /// Whether it may have a run with this hash; a no is certain.
+    pub(crate) fn may_have(&self, hash: u64) -> bool {
+        self.filter.may_have(hash)
     }
 
     /// The runs with this hash.
-    pub(crate) fn find(&self, hash: u64) -> Result<Vec<Extent>, Damaged> {
-        if !self.filter.may_have(hash) {
-            return Ok(Vec::new());
+    pub(crate) fn find(&self, hash: u64) -> Result<Vec<Entry>, Damaged> {
+        let mut found = Vec::new();
+        if !self.may_have(hash) {
+            return Ok(found);
         }
         let end = self.entries - usize::from(cfg!(veza_canary = "lose-last-index-entry"));
-        let (mut low, mut high) = (0, end);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.entry(middle)?.0 < hash {
-                low = middle + 1;
-            } else {
-                high = middle;
+        // Those with one hash may begin in the group before the first that begins with it.
+        let group = self.groups.partition_point(|&first| first < hash).saturating_sub(1);
+        for from in (group * GROUP_ENTRIES..end).step_by(GROUP_ENTRIES) {
+            let bytes = self.entry_bytes(from, GROUP_ENTRIES.min(end - from))?;
+            for entry in bytes.chunks_exact(ENTRY_BYTES) {
+                match u64_at(entry, 0).cmp(&hash) {
+                    Ordering::Less => {}
+                    Ordering::Equal => found.push(self.entry(entry)?),
+                    Ordering::Greater => return Ok(found),
+                }
             }
-        }
-        let mut found = Vec::new();
-        while low < end {
-            let (entry_hash, extent) = self.entry(low)?;
-            if entry_hash != hash {
-                break;
-            }
-            found.push(extent);
-            low += 1;
         }
         Ok(found)
     }
@@ -119,14 +135,16 @@ impl Table {
     /// The first run with each of these hashes, which rise: one by one where they are few, else by
     /// going through the table once.
     pub(crate) fn find_each(&self, hashes: &[u64]) -> Result<Vec<Option<Extent>>, Damaged> {
-        let likely = hashes.iter().filter(|&&hash| self.filter.may_have(hash)).count();
+        let likely = hashes.iter().filter(|&&hash| self.may_have(hash)).count();
         if likely * ENTRIES_A_SEARCH < self.entries {
-            return hashes.iter().map(|&hash| Ok(self.find(hash)?.first().copied())).collect();
+            let found = |&hash| Ok(self.find(hash)?.first().map(|entry| entry.extent));
+            return hashes.iter().map(found).collect();
         }
         let mut found = vec![None; hashes.len()];
         let mut next = 0;
         for from in (0..self.entries).step_by(ENTRIES_AT_ONCE) {
-            for (hash, extent) in self.entries(from, ENTRIES_AT_ONCE.min(self.entries - from))? {
+            for entry in self.entries(from, ENTRIES_AT_ONCE.min(self.entries - from))? {
+                let Entry { hash, extent, .. } = entry;
                 while hashes.get(next).is_some_and(|&wanted| wanted < hash) {
                     next += 1;
                 }
@@ -144,9 +162,8 @@ impl Table {
 
     /// The runs from this place among them on, in the order of their hashes; fewer where there are
     /// no more.
-    pub(crate) fn extents(&self, from: usize, count: usize) -> Result<Vec<Extent>, Damaged> {
-        let count = count.min(self.entries.saturating_sub(from));
-        Ok(self.entries(from, count)?.into_iter().map(|(_, extent)| extent).collect())
+    pub(crate) fn some(&self, from: usize, count: usize) -> Result<Vec<Entry>, Damaged> {
+        self.entries(from, count.min(self.entries.saturating_sub(from)))
     }
 
     /// The postings of a run, some skipped; with a tombstone where there is one.
@@ -166,25 +183,25 @@ impl Table {
         Ok((0..count).map(|place| u32_at(&bytes, place * POSTING_BYTES)).collect())
     }
 
-    fn entry(&self, number: usize) -> Result<(u64, Extent), Damaged> {
-        self.entries(number, 1)?.pop().ok_or(Damaged)
+    fn entries(&self, from: usize, count: usize) -> Result<Vec<Entry>, Damaged> {
+        let bytes = self.entry_bytes(from, count)?;
+        bytes.chunks_exact(ENTRY_BYTES).map(|entry| self.entry(entry)).collect()
     }
 
-    fn entries(&self, from: usize, count: usize) -> Result<Vec<(u64, Extent)>, Damaged> {
-        let at = self.at + from * ENTRY_BYTES;
-        let bytes = read_payload(&*self.file, at, count * ENTRY_BYTES)?;
-        let entries = bytes.chunks_exact(ENTRY_BYTES).map(|entry| {
-            let (first, start, count) = (u64_at(entry, 8), u32_at(entry, 16), u32_at(entry, 20));
-            let tombstone = u32_at(entry, 24) & FLAG_TOMBSTONE != 0;
-            let behind = u64::from(start) + u64::from(count);
-            if behind > self.postings as u64 || first > FIRST_MAX {
-                return Err(Damaged);
-            }
-            let count = count.saturating_sub(u32::from(tombstone));
-            let extent = Extent { first, start: Some((self.salt, start)), count, tombstone };
-            Ok((u64_at(entry, 0), extent))
-        });
-        entries.collect()
+    fn entry(&self, bytes: &[u8]) -> Result<Entry, Damaged> {
+        let (first, start, count) = (u64_at(bytes, 8), u32_at(bytes, 16), u32_at(bytes, 20));
+        let tombstone = u32_at(bytes, 24) & FLAG_TOMBSTONE != 0;
+        let behind = u64::from(start) + u64::from(count);
+        if behind > self.postings as u64 || first > FIRST_MAX {
+            return Err(Damaged);
+        }
+        let count = count.saturating_sub(u32::from(tombstone));
+        let extent = Extent { first, start: Some((self.salt, start)), count, tombstone };
+        Ok(Entry { hash: u64_at(bytes, 0), extent, first_offset: u32_at(bytes, 28) })
+    }
+
+    fn entry_bytes(&self, from: usize, count: usize) -> Result<Vec<u8>, Damaged> {
+        read_payload(&*self.file, self.at + from * ENTRY_BYTES, count * ENTRY_BYTES)
     }
 
     fn postings_at(&self) -> usize {
@@ -222,7 +239,8 @@ mod tests {
         let entries = runs.iter().map(|(&hash, (first, postings))| {
             let tombstone = hash % 5 == 0;
             let count = u32::try_from(postings.len()).unwrap() - u32::from(tombstone);
-            Entry { hash, extent: Extent { first: *first, count, tombstone, start: None } }
+            let extent = Extent { first: *first, count, tombstone, start: None };
+            Entry { hash, extent, first_offset: count }
         });
         let postings = runs.values().flat_map(|(_, postings)| postings.iter().copied());
         let disk = SimDisk::new();
@@ -234,7 +252,7 @@ mod tests {
         let end = payload.end().unwrap();
         let mut table = Table::new(file, 7, ahead, runs.len(), postings.count());
         assert_eq!(table.end(), end);
-        table.load_filter().unwrap();
+        table.load().unwrap();
         (disk, table)
     }
 
@@ -252,7 +270,7 @@ mod tests {
             let each = table.find_each(&wanted).unwrap();
             for (hash, found) in wanted.iter().zip(each) {
                 let alone = table.find(*hash).unwrap();
-                prop_assert_eq!(alone.first(), found.as_ref());
+                prop_assert_eq!(alone.first().map(|entry| entry.extent), found);
                 let Some(extent) = found else {
                     prop_assert!(!runs.contains_key(hash));
                     continue;
@@ -280,8 +298,8 @@ mod tests {
             disk.put_into(NAME, &bytes);
             for (&hash, (first, postings)) in &runs {
                 let Ok(found) = table.find(hash) else { continue };
-                prop_assert_eq!(found[0].first, *first);
-                if let Ok(read) = table.postings(&found[0], 0, u32::MAX) {
+                prop_assert_eq!(found[0].extent.first, *first);
+                if let Ok(read) = table.postings(&found[0].extent, 0, u32::MAX) {
                     prop_assert_eq!(&read, postings);
                 }
             }

@@ -317,6 +317,11 @@ impl FrameHead {
 }
 
 impl RecordHead {
+    /// The length that a record claims at its beginning, in bytes.
+    pub(crate) fn claimed_length(bytes: &[u8]) -> Option<u64> {
+        bytes.first_chunk().map(|length| u64::from(u32::from_le_bytes(*length)))
+    }
+
     /// The header of the record that these bytes begin with, checked against its CRC. An encrypted
     /// record is decrypted in its place, but for the tag behind its data.
     pub(crate) fn open(bytes: &mut [u8], layout: &Layout) -> Result<Self, &'static str> {

@@ -240,6 +240,32 @@ impl Segment {
         Ok(events)
     }
 
+    /// The event whose record begins here, in a segment of this length; none where it was reclaimed.
+    pub(crate) fn event_at(
+        &self,
+        offset: u32,
+        length: u64,
+    ) -> Result<Option<RecordedEvent>, StoreError> {
+        let record = self.record_at(u64::from(offset), length).and_then(|mut record| {
+            let corrupt = |reason| self.corrupt(u64::from(offset), reason);
+            let head = RecordHead::open(&mut record, &self.layout).map_err(corrupt)?;
+            let event = (!head.reclaimed).then(|| head.event(&Bytes::from(record)));
+            event.transpose().map_err(corrupt)
+        });
+        self.told(record)
+    }
+
+    /// The bytes of the record that begins here: read in one go where it is small.
+    fn record_at(&self, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+        const SMALL_BYTES: u64 = 512;
+        let bytes = self.bytes(offset, length.min(offset + SMALL_BYTES))?;
+        let end = offset + RecordHead::claimed_length(&bytes).unwrap_or(0);
+        if end > length {
+            return Err(self.corrupt(offset, "a record's length is not possible"));
+        }
+        if end > offset + bytes.len() as u64 { self.bytes(offset, end) } else { Ok(bytes) }
+    }
+
     /// When the event at this place was recorded, in microseconds since 1970.
     pub(crate) fn recorded_at_micros(&self, place: &RecordPlace) -> Result<i64, StoreError> {
         let head = self

@@ -24,7 +24,7 @@ use crate::seeds::long_seconds;
 use crate::simulated::{all_of, open};
 
 /// A log of two segments, the first with its index; written by the store itself.
-const GOOD: &str = "tests/fixtures/format-2-index-4";
+const GOOD: &str = "tests/fixtures/format-3-index-5";
 /// The same, of which the sealed segment is without half of its events.
 const RECLAIMED: &str = "tests/fixtures/format-3-reclaimed";
 const SEALED: &str = "00000000000000000001.log";

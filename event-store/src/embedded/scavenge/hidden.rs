@@ -45,7 +45,7 @@ impl Hidden {
             let hidden = kept.saturating_sub(run.first).min(u64::from(run.count));
             let hidden = u32::try_from(hidden).unwrap_or(u32::MAX);
             if run.count > 0 && hidden > 0 {
-                for position in sealed.positions(Key::Stream(stream.as_str()), run, 0, hidden)? {
+                for position in sealed.positions(Key::stream(stream.as_str()), run, 0, hidden)? {
                     self.add(position - sealed.segment.first);
                 }
             }

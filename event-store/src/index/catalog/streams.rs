@@ -18,6 +18,15 @@ pub(crate) struct Tail {
     pub(crate) tombstoned: bool,
 }
 
+/// What is known of a stream among so many sealed segments, which never change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SealedEnd {
+    segments: usize,
+    tail: Tail,
+    /// The first position of the newest that has anything of it.
+    newest: Option<u64>,
+}
+
 /// Where the events of one stream are, as far back as it was looked for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamRuns {
@@ -72,14 +81,15 @@ impl Catalog {
     pub(crate) fn tail(&self, stream: &str) -> Result<Tail, StoreError> {
         let (found, sealed) = {
             let state = self.read();
-            (state.index.find(Key::Stream(stream)), Arc::clone(&state.sealed))
+            (state.index.find(Key::stream(stream)), Arc::clone(&state.sealed))
         };
         match found.map(tail_of) {
             Some(tail) if !tail.tombstoned => Ok(tail),
             Some(tail) => {
-                Ok(Tail { last: tail.last.or(self.sealed_tail(stream, &sealed)?.last), ..tail })
+                let (end, _) = self.sealed_end(stream, &sealed)?;
+                Ok(Tail { last: tail.last.or(end.tail.last), ..tail })
             }
-            None => self.sealed_tail(stream, &sealed),
+            None => Ok(self.sealed_end(stream, &sealed)?.0.tail),
         }
     }
 
@@ -94,17 +104,41 @@ impl Catalog {
     ) -> Result<StreamRuns, StoreError> {
         let (active, active_first, sealed) = {
             let state = self.read();
-            (state.index.find(Key::Stream(stream)), state.active.first, Arc::clone(&state.sealed))
+            (state.index.find(Key::stream(stream)), state.active.first, Arc::clone(&state.sealed))
         };
         let mut runs = StreamRuns { bound, looked_from: active_first, ..StreamRuns::default() };
         if let Some(extent) = active {
             self.add_run(stream, &mut runs, (active_first, u64::MAX), extent)?;
         }
-        if runs.follows.is_none() && self.sealed_tail(stream, &sealed)? == Tail::default() {
-            runs.looked_from = 0;
+        if runs.follows.is_none() {
+            self.begin_sealed(stream, &sealed, &mut runs)?;
         }
         self.look_back(stream, &sealed, &mut runs, back_to)?;
         Ok(runs)
+    }
+
+    /// Adds the run of the newest sealed segment that has one; that there is none is known of most
+    /// that are asked for.
+    fn begin_sealed(
+        &self,
+        stream: &str,
+        sealed: &[Arc<Sealed>],
+        runs: &mut StreamRuns,
+    ) -> Result<(), StoreError> {
+        let (end, found) = self.sealed_end(stream, sealed)?;
+        let Some(first) = end.newest else {
+            runs.looked_from = 0;
+            return Ok(());
+        };
+        let at = sealed.partition_point(|segment| segment.segment.first < first);
+        // One that is not among them was the active one when they were taken.
+        let Some(newest) = sealed.get(at) else { return Ok(()) };
+        runs.looked_from = first;
+        let found = match found {
+            Some(extent) => Some(extent),
+            None => newest.find(Key::stream(stream))?,
+        };
+        found.map_or(Ok(()), |extent| self.add_run(stream, runs, (first, newest.last), extent))
     }
 
     /// Looks for older events of a stream, back to this revision.
@@ -125,12 +159,13 @@ impl Catalog {
         runs: &mut StreamRuns,
         back_to: u64,
     ) -> Result<(), StoreError> {
+        let key = Key::stream(stream);
         let older = sealed.partition_point(|older| older.segment.first < runs.looked_from);
         for older in sealed[..older].iter().rev() {
             if runs.reaches(back_to) {
                 return Ok(());
             }
-            let found = older.find(Key::Stream(stream))?;
+            let found = older.find(key)?;
             runs.looked_from = older.segment.first;
             let Some(extent) = found else { continue };
             let reclaimed = runs.follows.zip(extent.last_revision());
@@ -166,7 +201,7 @@ impl Catalog {
             extent.postings()
         } else {
             let behind = runs.bound.saturating_add(1);
-            self.count_before(Key::Stream(stream), segment_first, &extent, behind)?
+            self.count_before(Key::stream(stream), segment_first, &extent, behind)?
         };
         // By where it began when it was found: so its postings are found there again.
         let run = match kept {
@@ -194,7 +229,7 @@ impl Catalog {
         };
         let skip = u32::try_from(revision - extent.first).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(extent.count - skip);
-        let key = Key::Stream(stream);
+        let key = Key::stream(stream);
         let positions = self.positions_in(key, *segment_first, extent, skip, count)?;
         Ok(Located { gone: u64::from(count).saturating_sub(positions.len() as u64), positions })
     }
@@ -209,7 +244,7 @@ impl Catalog {
     ) -> Result<u64, StoreError> {
         let later = runs.runs.partition_point(|(segment_first, _)| *segment_first > position);
         if let Some((segment_first, extent)) = runs.runs.get(later) {
-            let key = Key::Stream(stream);
+            let key = Key::stream(stream);
             let before = self.count_before(key, *segment_first, extent, position)?;
             if before < extent.count {
                 return Ok(extent.first + u64::from(before));
@@ -228,7 +263,7 @@ impl Catalog {
     ) -> Result<Option<u64>, StoreError> {
         match runs.runs.first() {
             Some((first, extent)) if extent.tombstone => {
-                Ok(self.positions_in(Key::Stream(stream), *first, extent, extent.count, 1)?.pop())
+                Ok(self.positions_in(Key::stream(stream), *first, extent, extent.count, 1)?.pop())
             }
             _ => Ok(None),
         }
@@ -275,14 +310,22 @@ impl Catalog {
         Ok(Some(found))
     }
 
-    fn sealed_tail(&self, stream: &str, sealed: &[Arc<Sealed>]) -> Result<Tail, StoreError> {
-        let (known, mut tail) = self.sealed_tails.get(stream).unwrap_or_default();
-        if known >= sealed.len() {
-            return Ok(tail);
+    /// The end of a stream among the sealed segments; and its run in the newest that has one, where
+    /// it had to be looked for.
+    fn sealed_end(
+        &self,
+        stream: &str,
+        sealed: &[Arc<Sealed>],
+    ) -> Result<(SealedEnd, Option<Extent>), StoreError> {
+        let known = self.sealed_ends.get(stream).unwrap_or_default();
+        if known.segments >= sealed.len() {
+            return Ok((known, None));
         }
-        let mut newer = Tail::default();
-        for segment in sealed[known..].iter().rev() {
-            if let Some(extent) = segment.find(Key::Stream(stream))? {
+        let key = Key::stream(stream);
+        let (mut newer, mut newest) = (Tail::default(), None);
+        for segment in sealed[known.segments..].iter().rev() {
+            if let Some(extent) = segment.find(key)? {
+                newest = newest.or(Some((segment.segment.first, extent)));
                 newer.tombstoned |= extent.tombstone;
                 newer.last = extent.last_revision();
             }
@@ -290,12 +333,14 @@ impl Catalog {
                 break;
             }
         }
-        tail = Tail {
-            last: newer.last.or(tail.last),
-            tombstoned: newer.tombstoned || tail.tombstoned,
+        let tail = Tail {
+            last: newer.last.or(known.tail.last),
+            tombstoned: newer.tombstoned || known.tail.tombstoned,
         };
-        self.sealed_tails.insert(stream.into(), (sealed.len(), tail));
-        Ok(tail)
+        let (first, found) = newest.unzip();
+        let end = SealedEnd { segments: sealed.len(), tail, newest: first.or(known.newest) };
+        self.sealed_ends.insert(stream.into(), end);
+        Ok((end, found))
     }
 }
 
