@@ -19,7 +19,7 @@
 //! where there is none, and whoever wrote it looks whether another's has gone on from there
 //! meanwhile. Who is not the first removes their own master, and no other.
 //!
-//! An attempt is noted in `receiving/`, empty, before its master is there: so a master whose attempt
+//! An attempt is noted in `receiving/`, empty, before its master is there: so a master of one that
 //! was cut short behind its last byte goes after a day as well, and nobody has to look for masters
 //! without notes. That note may be left behind an attempt which made the upload. So a sweep removes
 //! no master that a note of the upload names; it looks for those in the order in which they go on,
@@ -42,8 +42,8 @@ use futures::stream;
 use media::{ByteRange, ByteStream, KeyPrefix, ObjectKey, ObjectStorage, StorageError};
 use uuid::Uuid;
 
-pub(crate) use attempt::{Attempt, Claim};
 use attempt::gone_on;
+pub(crate) use attempt::{Attempt, Claim};
 
 /// Largest note, in bytes.
 const NOTE_BYTES_MAX: u64 = 4096;
@@ -129,13 +129,18 @@ pub(crate) async fn recall(
     Ok(gone_on(objects, owner, upload_id).await?.or(received))
 }
 
-/// Whether what was received under this id, and is not to be recalled, still stands in the way.
+/// Whether what can't be recalled of this id stands in the way still, until it is swept.
 pub(crate) async fn is_spent(
     objects: &dyn ObjectStorage,
     owner: UserId,
     upload_id: Uuid,
+    now: DateTime<Utc>,
 ) -> Result<bool, StorageError> {
-    Ok(modified(objects, &received_key(owner, upload_id)).await?.is_some())
+    let key = received_key(owner, upload_id);
+    let Some(modified) = modified(objects, &key).await? else {
+        return Ok(false);
+    };
+    Ok(now - modified >= USABLE_TIME || read(objects, &key).await?.is_none())
 }
 
 /// Keeps one that was recalled just now, for a track that is about to be made of it; the key of the

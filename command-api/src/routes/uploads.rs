@@ -79,7 +79,7 @@ pub(crate) async fn receive(
     let objects = &*parts.objects;
     let before = recall(objects, owner, id, api.now()).await;
     if before.map_err(|error| storage_problem(&error))?.is_none() {
-        admit(objects, owner, id).await?;
+        admit(&api, owner, id).await?;
     }
     let declared = headers
         .get(header::CONTENT_LENGTH)
@@ -129,9 +129,10 @@ async fn settled(
     answer
 }
 
-/// Refuses what the account has no room for, and what takes the place of nothing.
-async fn admit(objects: &dyn ObjectStorage, owner: UserId, id: Uuid) -> Result<(), Problem> {
-    if is_spent(objects, owner, id).await.map_err(|error| storage_problem(&error))? {
+/// Refuses what the account has no room for, or what is in the way of.
+async fn admit(api: &CommandApi, owner: UserId, id: Uuid) -> Result<(), Problem> {
+    let objects = &*api.parts().objects;
+    if is_spent(objects, owner, id, api.now()).await.map_err(|error| storage_problem(&error))? {
         return Err(spent());
     }
     if has_too_many(objects, owner).await.map_err(|error| storage_problem(&error))? {

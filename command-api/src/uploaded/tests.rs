@@ -70,7 +70,6 @@ async fn make(objects: &FileStorage, id: Uuid, master: &Master) {
     made(objects, (NINA, id), &note, master).await.unwrap();
 }
 
-
 #[tokio::test]
 async fn what_no_track_was_made_of_goes_after_a_day() {
     let home = tempfile::tempdir().unwrap();
@@ -122,7 +121,7 @@ async fn a_master_whose_upload_was_cut_short_goes_after_a_day() {
     objects.put(&received_key(NINA, before), Box::pin(stream::empty())).await.unwrap();
     masters.push(stored(&objects, &master_key(NINA, before), "cut").await);
     assert_eq!(recall(&objects, NINA, before, now).await.unwrap(), None);
-    assert!(is_spent(&objects, NINA, before).await.unwrap());
+    assert!(is_spent(&objects, NINA, before, now).await.unwrap());
     let master = upload(&objects, again).await;
     make(&objects, again, &master).await;
     assert_eq!(swept(&objects, &[], now + TimeDelta::hours(23)).await, 0);

@@ -88,6 +88,23 @@ async fn an_attempt_that_was_killed_behind_its_claim_leaves_the_track_its_master
     }
 }
 
+/// Who sweeps the attempt looks for the upload in the order in which it goes on, and not back.
+#[tokio::test]
+async fn an_upload_goes_back_only_when_its_attempt_is_forgotten() {
+    let home = tempfile::tempdir().unwrap();
+    let objects = FileStorage::open(home.path()).unwrap();
+    let (killed, master) = sent(&objects, "first").await;
+    assert_eq!(killed.claim(&objects, &master, Utc::now()).await.unwrap(), Claim::Own);
+    let upload = (NINA, UPLOAD);
+    let note = keep(&objects, upload, TRACK, &master, Utc::now()).await.unwrap();
+    assert!(objects.head(&killed.note()).await.is_ok());
+    let is_made = |_| Box::pin(async { Ok(false) }) as BoxFuture<'static, _>;
+    settle(&objects, &note, upload, TRACK, &is_made).await.unwrap();
+    assert!(objects.head(&killed.note()).await.is_err());
+    assert!(!killed.sweep(&objects, Utc::now() + TimeDelta::hours(25)).await.unwrap());
+    assert_eq!(recall(&objects, NINA, UPLOAD, Utc::now()).await.unwrap(), Some(master));
+}
+
 #[tokio::test]
 async fn an_upload_that_has_gone_on_to_a_track_is_not_made_again() {
     let home = tempfile::tempdir().unwrap();
@@ -111,16 +128,16 @@ async fn what_was_not_used_in_time_is_not_replaced_before_it_is_swept() {
     let home = tempfile::tempdir().unwrap();
     let objects = FileStorage::open(home.path()).unwrap();
     upload(&objects, UPLOAD).await;
+    let (late, master) = sent(&objects, "second").await;
     // By the clock of this test it is as old as that, and the attempt is too.
     let now = Utc::now() + TimeDelta::hours(23);
     assert_eq!(recall(&objects, NINA, UPLOAD, now).await.unwrap(), None);
-    assert!(is_spent(&objects, NINA, UPLOAD).await.unwrap());
-    let (late, master) = sent(&objects, "second").await;
+    assert!(is_spent(&objects, NINA, UPLOAD, now).await.unwrap());
     assert_eq!(late.claim(&objects, &master, now).await.unwrap(), Claim::Late);
     late.give_up(&objects).await.unwrap();
     assert_eq!(late.claim(&objects, &master, Utc::now()).await.unwrap(), Claim::Late);
     assert_eq!(swept(&objects, &[], now + TimeDelta::hours(2)).await, 1);
-    assert!(!is_spent(&objects, NINA, UPLOAD).await.unwrap());
+    assert!(!is_spent(&objects, NINA, UPLOAD, now).await.unwrap());
     assert_eq!(upload(&objects, UPLOAD).await.sha256, "sound");
 }
 

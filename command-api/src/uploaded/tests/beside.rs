@@ -1,6 +1,6 @@
-//! Sweeps, attempts and makers of tracks beside each other: whatever the others do between two steps
-//! of one, a track keeps its master, what can be used again has one, and all who are told of an
-//! upload are told of the same.
+//! Sweeps, attempts and makers of tracks beside each other: whatever the others do between two
+//! steps of one, a track keeps its master, what can be used again has one, and all who are told of
+//! an upload are told of the same.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -191,7 +191,7 @@ impl World {
     /// As the door for uploads does.
     async fn send(&self, sender: Sender, text: &'static str) {
         if recall(self, NINA, UPLOAD, self.now()).await.unwrap().is_none()
-            && is_spent(self, NINA, UPLOAD).await.unwrap()
+            && is_spent(self, NINA, UPLOAD, self.now()).await.unwrap()
         {
             return;
         }
@@ -279,7 +279,11 @@ impl World {
         }
     }
 
-    async fn insert(&self, key: &ObjectKey, body: ByteStream) -> Result<StoredObject, StorageError> {
+    async fn insert(
+        &self,
+        key: &ObjectKey,
+        body: ByteStream,
+    ) -> Result<StoredObject, StorageError> {
         let parts: Vec<Bytes> = body.try_collect().await.map_err(StorageError::Body)?;
         let content = Bytes::from(parts.concat());
         let (size_bytes, sha256) = (content.len() as u64, Sha256Digest::from_bytes([0; 32]));
@@ -372,7 +376,7 @@ impl ObjectStorage for World {
 
 /// What may be left of an upload when sweeps, attempts and makers meet over it.
 fn leftovers() -> Vec<Left> {
-    let notes: [(Option<i64>, &'static [(TrackId, i64)]); 7] = [
+    let notes: [(Option<i64>, &'static [(TrackId, i64)]); 8] = [
         (Some(2), &[]),
         (Some(30), &[]),
         (None, &[(TRACK, 30)]),
@@ -381,11 +385,13 @@ fn leftovers() -> Vec<Left> {
         // A maker was killed before it had removed the first note.
         (Some(30), &[(TRACK, 30)]),
         (Some(25), &[(TRACK, 23)]),
+        // It goes back while its attempt is looked up.
+        (None, &[(OTHER, 23)]),
     ];
     let attempts = [Made::Formerly, Made::Killed(30)];
-    let all = notes.into_iter().flat_map(|(received, making)| {
-        attempts.map(|attempt| Left { received, making, attempt })
-    });
+    let all = notes
+        .into_iter()
+        .flat_map(|(received, making)| attempts.map(|attempt| Left { received, making, attempt }));
     let nothing = Left { received: None, making: &[], attempt: Made::Never };
     all.chain([nothing]).collect()
 }
