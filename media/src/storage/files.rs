@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
@@ -222,7 +223,7 @@ fn link_into_place(root: &Path, from: &Path, to: &Path) -> io::Result<bool> {
     let folder = to.parent().expect("an object lies in the root or below it");
     for _ in 0..PLACING_TRIES_MAX {
         // The name aside goes with its guard.
-        let clash = match fs::create_dir_all(folder).and_then(|()| fs::hard_link(from, to)) {
+        let clash = match fs::create_dir_all(folder).and_then(|()| link(from, to)) {
             Ok(()) => return sync_folders(root, folder).map(|()| true),
             // As above.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -240,6 +241,24 @@ fn link_into_place(root: &Path, from: &Path, to: &Path) -> io::Result<bool> {
         }
     }
     Err(io::Error::other("the object or its folder was removed again and again"))
+}
+
+/// A second name for a file; where the file system has no links, it is renamed. Neither takes the
+/// place of anything.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if is_without_links(&error) => rename_to_nothing(from, to),
+        linked => linked,
+    }
+}
+
+/// As FAT and shares of Windows refuse it.
+fn is_without_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+}
+
+fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 /// Syncs the folder and those above it: any of them may be new, made here or by another writer.
@@ -461,6 +480,23 @@ mod tests {
         let read = storage.get(&folder, ByteRange::Whole).await;
         assert!(matches!(read, Err(StorageError::NotFound { .. })));
         assert_eq!(left_aside(home.path()), 0);
+    }
+
+    #[test]
+    fn without_links_nothing_is_replaced_either() {
+        for refusal in [rustix::io::Errno::PERM, rustix::io::Errno::OPNOTSUPP] {
+            assert!(is_without_links(&refusal.into()), "{refusal}");
+        }
+        let home = tempfile::tempdir().unwrap();
+        let [one, other, to] = ["one", "other", "to"].map(|name| home.path().join(name));
+        fs::write(&one, "1").unwrap();
+        fs::write(&other, "2").unwrap();
+        rename_to_nothing(&one, &to).unwrap();
+        let refused = rename_to_nothing(&other, &to).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"1");
+        let nowhere = rename_to_nothing(&other, &home.path().join("folder/to")).unwrap_err();
+        assert_eq!(nowhere.kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]
