@@ -376,7 +376,7 @@ impl ObjectStorage for World {
 
 /// What may be left of an upload when sweeps, attempts and makers meet over it.
 fn leftovers() -> Vec<Left> {
-    let notes: [(Option<i64>, &'static [(TrackId, i64)]); 8] = [
+    let notes: [(_, &'static [(TrackId, i64)]); 8] = [
         (Some(2), &[]),
         (Some(30), &[]),
         (None, &[(TRACK, 30)]),
