@@ -13,8 +13,24 @@
 //! long to be used, loses its master. What is kept for the same track half a day later is another
 //! note, so that nobody removes what was written since they looked.
 //!
-//! The note is there before the master is, empty: so a master whose upload was cut short behind its
-//! last byte goes after a day as well, and nobody has to look for masters without notes.
+//! The audio of one upload may be sent more than once, also at once to several processes, and other
+//! bytes under the same key. So each attempt stores its master under a key of its own, and nothing
+//! is ever replaced. The note in `received/` says which one is the upload's: it is written only
+//! where there is none, and whoever wrote it looks whether another's has gone on from there
+//! meanwhile. Who is not the first removes their own master, and no other.
+//!
+//! An attempt is noted in `receiving/`, empty, before its master is there: so a master of one that
+//! was cut short behind its last byte goes after a day as well, and nobody has to look for masters
+//! without notes. That note may be left behind an attempt which made the upload. So a sweep removes
+//! no master that a note of the upload names; it looks for those in the order in which they go on,
+//! and what goes back from `making/` forgets its attempt before. An attempt that takes 23 hours
+//! makes no upload any more.
+//!
+//! Former versions noted an attempt by an empty note in `received/`, and the master's key was the
+//! upload's id. Those notes go as the others do; until then an empty one stands in for an upload
+//! that can't be used.
+
+mod attempt;
 
 use access::{Problem, ProblemType};
 use bytes::Bytes;
@@ -23,8 +39,11 @@ use event_schemas::audio::Master;
 use event_schemas::{TrackId, UserId};
 use futures::future::BoxFuture;
 use futures::stream;
-use media::{ByteRange, KeyPrefix, ObjectKey, ObjectStorage, StorageError};
+use media::{ByteRange, ByteStream, KeyPrefix, ObjectKey, ObjectStorage, StorageError};
 use uuid::Uuid;
+
+use attempt::gone_on;
+pub(crate) use attempt::{Attempt, Claim};
 
 /// Largest note, in bytes.
 const NOTE_BYTES_MAX: u64 = 4096;
@@ -36,7 +55,9 @@ const KEPT_TIME: TimeDelta = TimeDelta::hours(24);
 pub(crate) const UNUSED_UPLOADS_MAX: usize = 20;
 /// Most uploads of one account that were broken off, in a day, of which a note is left.
 pub(crate) const BROKEN_UPLOADS_MAX: usize = 100;
-/// The folder of the notes of those.
+/// The folder of the notes of attempts.
+const RECEIVING: &str = "receiving";
+/// The folder of the notes of uploads of which no track was made.
 const RECEIVED: &str = "received";
 /// The folder of the notes of uploads of which tracks are being made.
 const MAKING: &str = "making";
@@ -49,9 +70,9 @@ const PAGE: usize = 100;
 /// Tells whether there is a track.
 pub(crate) type IsMade = dyn Fn(TrackId) -> BoxFuture<'static, Result<bool, StorageError>> + Sync;
 
-/// The key of a master: only its owner's tracks can be made of it.
-pub(crate) fn master_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
-    ObjectKey::new(format!("masters/{owner}/{upload_id}")).expect("ids make valid keys")
+/// The key of the master of an attempt: only its owner's tracks can be made of it.
+fn master_key(owner: UserId, attempt_id: Uuid) -> ObjectKey {
+    ObjectKey::new(format!("masters/{owner}/{attempt_id}")).expect("ids make valid keys")
 }
 
 /// The key of a note while no track was made.
@@ -71,39 +92,6 @@ fn used_key(owner: UserId, upload_id: Uuid) -> ObjectKey {
     ObjectKey::new(format!("uploads/{owner}/{upload_id}.json")).expect("ids make valid keys")
 }
 
-/// Notes that a master will be received.
-pub(crate) async fn begin(
-    objects: &dyn ObjectStorage,
-    owner: UserId,
-    upload_id: Uuid,
-) -> Result<(), StorageError> {
-    let nothing = stream::empty();
-    objects.put(&received_key(owner, upload_id), Box::pin(nothing)).await.map(drop)
-}
-
-/// Forgets what was begun and left no master. Where one is there, of the same upload long ago, the
-/// note stays, with which it goes.
-pub(crate) async fn forget(
-    objects: &dyn ObjectStorage,
-    owner: UserId,
-    upload_id: Uuid,
-) -> Result<(), StorageError> {
-    if modified(objects, &master_key(owner, upload_id)).await?.is_some() {
-        return Ok(());
-    }
-    objects.delete(&received_key(owner, upload_id)).await
-}
-
-/// Remembers a master that was received.
-pub(crate) async fn remember(
-    objects: &dyn ObjectStorage,
-    owner: UserId,
-    upload_id: Uuid,
-    master: &Master,
-) -> Result<(), StorageError> {
-    write(objects, &received_key(owner, upload_id), master).await
-}
-
 /// Whether the account has as many uploads of which no track was made, or that were broken off, as
 /// it may.
 pub(crate) async fn has_too_many(
@@ -112,10 +100,13 @@ pub(crate) async fn has_too_many(
 ) -> Result<bool, StorageError> {
     let received = folder(format!("{RECEIVED}/{owner}"));
     let notes = objects.list(&received, None, UNUSED_UPLOADS_MAX + BROKEN_UPLOADS_MAX).await?;
-    let broken = notes.iter().filter(|note| note.size_bytes == 0).count();
+    let broken_before = notes.iter().filter(|note| note.size_bytes == 0).count();
+    let receiving = folder(format!("{RECEIVING}/{owner}"));
+    let receiving = objects.list(&receiving, None, BROKEN_UPLOADS_MAX).await?;
+    let broken = broken_before + receiving.len();
     let making = folder(format!("{MAKING}/{owner}"));
     let making = objects.list(&making, None, UNUSED_UPLOADS_MAX).await?;
-    let unused = notes.len() - broken + making.len();
+    let unused = notes.len() - broken_before + making.len();
     Ok(broken >= BROKEN_UPLOADS_MAX || unused >= UNUSED_UPLOADS_MAX)
 }
 
@@ -127,20 +118,29 @@ pub(crate) async fn recall(
     upload_id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<Option<Master>, StorageError> {
-    let received = received_key(owner, upload_id);
-    if let Some(modified) = modified(objects, &received).await?
-        && now - modified < USABLE_TIME
-        && let Some(master) = read(objects, &received).await?
-    {
-        return Ok(Some(master));
-    }
+    let key = received_key(owner, upload_id);
+    let received = match modified(objects, &key).await? {
+        Some(modified) if now - modified < USABLE_TIME => read(objects, &key).await?,
+        _ => None,
+    };
     // In the order in which notes go on: one that is on its way is met in one place or the next.
-    if let Some(note) = note_in_making(objects, owner, upload_id).await?
-        && let Some(master) = read(objects, &note).await?
-    {
-        return Ok(Some(master));
-    }
-    read(objects, &used_key(owner, upload_id)).await
+    // What has gone on comes first: where both are there, the other may be of an attempt that has
+    // not seen yet that it is not the first.
+    Ok(gone_on(objects, owner, upload_id).await?.or(received))
+}
+
+/// Whether what can't be recalled of this id stands in the way still, until it is swept.
+pub(crate) async fn is_spent(
+    objects: &dyn ObjectStorage,
+    owner: UserId,
+    upload_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<bool, StorageError> {
+    let key = received_key(owner, upload_id);
+    let Some(modified) = modified(objects, &key).await? else {
+        return Ok(false);
+    };
+    Ok(now - modified >= USABLE_TIME || read(objects, &key).await?.is_none())
 }
 
 /// Keeps one that was recalled just now, for a track that is about to be made of it; the key of the
@@ -189,7 +189,8 @@ pub(crate) async fn sweep(
         }
         after = Some(last);
     }
-    let (mut after, mut swept) = (None, 0);
+    let mut swept = sweep_attempts(objects, now).await?;
+    let mut after = None;
     while let Some((page, last)) = old_notes(objects, RECEIVED, after, now).await? {
         for note in page {
             let Some((owner, id)) = named(&note) else {
@@ -203,11 +204,36 @@ pub(crate) async fn sweep(
             }
             if modified(objects, &used_key(owner, id)).await?.is_some() {
                 objects.delete(&note).await?;
-            } else if is_old(objects, &note, now).await? {
+                continue;
+            }
+            let master = read(objects, &note).await?;
+            let former = || Ok(master_key(owner, id));
+            let master = master.map_or_else(former, |it| ObjectKey::new(it.object_key));
+            if is_old(objects, &note, now).await? {
                 // The note goes last, so that what is interrupted is begun again.
-                objects.delete(&master_key(owner, id)).await?;
+                if let Ok(master) = master {
+                    objects.delete(&master).await?;
+                }
                 objects.delete(&note).await?;
                 swept += 1;
+            }
+        }
+        after = Some(last);
+    }
+    Ok(swept)
+}
+
+/// Removes what is left of attempts that were broken off; of how many there was anything.
+async fn sweep_attempts(
+    objects: &dyn ObjectStorage,
+    now: DateTime<Utc>,
+) -> Result<usize, StorageError> {
+    let (mut after, mut swept) = (None, 0);
+    while let Some((page, last)) = old_notes(objects, RECEIVING, after, now).await? {
+        for note in page {
+            match Attempt::named(&note) {
+                Some(attempt) => swept += usize::from(attempt.sweep(objects, now).await?),
+                None => objects.delete(&note).await?,
             }
         }
         after = Some(last);
@@ -230,8 +256,12 @@ async fn settle(
     if is_made(track_id).await? {
         return made(objects, (owner, upload_id), making, &master).await;
     }
+    if let Some(attempt) = Attempt::of(owner, upload_id, &master) {
+        // First: who sweeps it does not look back to where this goes.
+        attempt.forget(objects).await?;
+    }
     if modified(objects, &used_key(owner, upload_id)).await?.is_none() {
-        remember(objects, owner, upload_id, &master).await?;
+        write(objects, &received_key(owner, upload_id), &master).await?;
     }
     objects.delete(making).await
 }
@@ -314,9 +344,21 @@ async fn write(
     key: &ObjectKey,
     master: &Master,
 ) -> Result<(), StorageError> {
+    objects.put(key, note_of(master)).await.map(drop)
+}
+
+/// Writes a note where there is none; whether there was none.
+async fn create(
+    objects: &dyn ObjectStorage,
+    key: &ObjectKey,
+    master: &Master,
+) -> Result<bool, StorageError> {
+    Ok(objects.create(key, note_of(master)).await?.is_some())
+}
+
+fn note_of(master: &Master) -> ByteStream {
     let note = serde_json::to_vec(master).expect("plain data is JSON");
-    let body = stream::iter([Ok(Bytes::from(note))]);
-    objects.put(key, Box::pin(body)).await.map(drop)
+    Box::pin(stream::iter([Ok(Bytes::from(note))]))
 }
 
 async fn read(

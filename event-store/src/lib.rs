@@ -64,7 +64,7 @@ pub use log::Rot;
 pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamState, Violation};
 pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};
-pub use position::Position;
+pub use position::{NoPosition, Position};
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 pub use stream::{ExpectedRevision, Revision, StreamAcl, StreamMetadata, StreamName};
 pub use subjects::{

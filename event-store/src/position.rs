@@ -1,10 +1,10 @@
 //! Places in the one order of all events.
 
 use std::fmt;
-use std::num::ParseIntError;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// The place of an event in the global order.
 ///
@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Position(u64);
+
+/// A text that is no [`Position`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a position is a decimal number")]
+pub struct NoPosition;
 
 impl Position {
     /// Before every event; no event has it.
@@ -36,9 +41,28 @@ impl fmt::Display for Position {
 }
 
 impl FromStr for Position {
-    type Err = ParseIntError;
+    type Err = NoPosition;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        // Numbers are read with a sign as well, which no position is written with.
+        if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NoPosition);
+        }
+        text.parse().map(Self).map_err(|_| NoPosition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_read_as_it_is_written() {
+        for position in [Position::START, Position::new(4711), Position::new(u64::MAX)] {
+            assert_eq!(position.to_string().parse(), Ok(position));
+        }
+        for bad in ["", "+5", "-5", " 5", "5 ", "0x5", "5.0", "٥", "18446744073709551616"] {
+            assert_eq!(bad.parse::<Position>(), Err(NoPosition), "{bad:?}");
+        }
     }
 }

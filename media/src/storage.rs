@@ -26,7 +26,7 @@ pub use types::{
 ///
 /// Promises: a put is durable when it returns, and readers see the old object or the new one,
 /// never a part; a put that fails or is dropped leaves what was there before; a reader that has
-/// begun goes on with the object it began with.
+/// begun goes on with the object it began with. What is created is put, but where nothing is.
 #[async_trait]
 pub trait ObjectStorage: Send + Sync + 'static {
     /// Stores what the stream yields under the key, in place of what was there.
@@ -34,6 +34,18 @@ pub trait ObjectStorage: Send + Sync + 'static {
     /// # Errors
     /// [`StorageError::Body`] when the stream fails; else as the storage fails.
     async fn put(&self, key: &ObjectKey, body: ByteStream) -> Result<StoredObject, StorageError>;
+
+    /// Stores what the stream yields under the key, but only where nothing is: of any number at
+    /// once, in any process, one does. `None` where an object is there already, which is left as it
+    /// is, and is durable by then.
+    ///
+    /// # Errors
+    /// As [`ObjectStorage::put`].
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        body: ByteStream,
+    ) -> Result<Option<StoredObject>, StorageError>;
 
     /// Stores a file's content under the key. The file stays where it is.
     ///

@@ -3,12 +3,13 @@
 use chrono::{DateTime, Utc};
 use event_schemas::analytics::PlayEvent;
 use event_schemas::audio::TrackEvent;
+use event_schemas::catalogue::FAMILIES;
 use event_schemas::commerce::{EscrowEvent, ListingEvent, OrderEvent, PaymentEvent};
 use event_schemas::saga::SagaEvent;
 use event_schemas::social::{ChannelEvent, MessageEvent};
 use event_schemas::user::UserEvent;
 use event_schemas::{DecodeError, EventFamily, Metadata};
-use event_store::{Position, RecordedEvent, StreamName};
+use event_store::{EventType, Position, RecordedEvent, StreamName};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -54,6 +55,9 @@ pub enum OpenError {
     /// Its stream's category is no family's.
     #[error("no family of events has streams like {0}")]
     UnknownCategory(StreamName),
+    /// Neither its type nor its metadata is the platform's: somebody else's, and no release's.
+    #[error("an event of type {0} is of somebody else")]
+    Foreign(EventType),
     /// Its metadata is not as every event's is.
     #[error("the metadata is not readable")]
     Metadata(#[source] serde_json::Error),
@@ -68,8 +72,14 @@ pub enum OpenError {
 impl Envelope {
     /// Opens a recorded event.
     pub fn open(recorded: RecordedEvent) -> Result<Self, OpenError> {
-        let metadata: Metadata =
-            serde_json::from_slice(&recorded.metadata).map_err(OpenError::Metadata)?;
+        let metadata: Metadata = serde_json::from_slice(&recorded.metadata).map_err(|error| {
+            // A later release may know the type, but it writes this metadata as well.
+            if has_type(&recorded) {
+                OpenError::Metadata(error)
+            } else {
+                OpenError::Foreign(recorded.event_type.clone())
+            }
+        })?;
         let data: Value = serde_json::from_slice(&recorded.data).map_err(OpenError::Data)?;
         let event = decode(&recorded, metadata.schema_version, data)?;
         Ok(Self { recorded, metadata, event })
@@ -101,6 +111,14 @@ pub(crate) fn position_column(position: Position) -> i64 {
 /// A position from a `bigint` that [`position_column`] made.
 pub(crate) fn position_from_column(column: i64) -> Position {
     Position::new(column.max(0).unsigned_abs())
+}
+
+/// Whether the family of its stream has its type.
+fn has_type(recorded: &RecordedEvent) -> bool {
+    let family = FAMILIES.iter().find(|(category, _)| *category == recorded.stream.category());
+    family.is_some_and(|(_, types)| {
+        types.iter().any(|known| known.name == recorded.event_type.as_str())
+    })
 }
 
 fn decode(recorded: &RecordedEvent, version: u32, data: Value) -> Result<Event, OpenError> {

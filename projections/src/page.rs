@@ -53,6 +53,10 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.strip_prefix('p').ok_or(InvalidCursor)?;
+        // Numbers are read with a sign as well.
+        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(InvalidCursor);
+        }
         let raw = u64::from_str_radix(digits, 16).map_err(|_| InvalidCursor)?;
         Ok(Self(Position::new(raw)))
     }
@@ -173,7 +177,7 @@ mod tests {
     fn a_cursor_comes_back_as_it_went() {
         let cursor = Cursor::behind(Position::new(4711));
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        for bad in ["", "p", "12", "pxyz", "p-1"] {
+        for bad in ["", "p", "12", "pxyz", "p-1", "p+1"] {
             assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad:?} was taken");
         }
     }

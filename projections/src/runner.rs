@@ -7,6 +7,7 @@
 //! | `session` | one projection's loop while it has the lease |
 //! | `publishing` | the loop that passes events on to the event bus |
 //! | `batch` | events into a model in one transaction; poison events are parked |
+//! | `foreign` | events of others in streams of ours, which are passed over |
 //! | `checkpoint`, `parked` | what PostgreSQL keeps of progress and of events that wait |
 //! | `lease` | one process at a time |
 //! | `rebuild` | a shadow filled beside the live model, then swapped |
@@ -17,6 +18,7 @@
 mod batch;
 mod bookkeeping;
 mod checkpoint;
+mod foreign;
 mod lease;
 mod parked;
 mod publishing;

@@ -143,7 +143,7 @@ impl Hub {
                     let _ = sender.send(Arc::new(envelope));
                 }
             }
-            // The projections park it, and say so.
+            // The projections park it, or pass over what is not the platform's, and say so.
             Err(error) => tracing::debug!(%position, %error, "an event can't be opened"),
         }
     }

@@ -17,8 +17,8 @@ use crate::in_progress::Place;
 use crate::refusal::RETRY_AFTER;
 use crate::request::upload_id;
 use crate::uploaded::{
-    BROKEN_UPLOADS_MAX, UNUSED_UPLOADS_MAX, begin, forget, has_too_many, master_key, recall,
-    remember, storage_problem,
+    Attempt, BROKEN_UPLOADS_MAX, Claim, UNUSED_UPLOADS_MAX, has_too_many, is_spent, recall,
+    storage_problem,
 };
 
 /// Most uploads of one account at once, in each process.
@@ -56,7 +56,8 @@ impl Uploaded {
     ),
     responses(
         (status = 201, description = "The audio is stored", body = Uploaded),
-        (status = 409, description = "Too many uploads have no track, or were broken off"),
+        (status = 409, description = "Too many uploads have no track, or were broken off; or \
+            what was sent with this key before was not used in time"),
     ),
 )]
 pub(crate) async fn receive(
@@ -75,52 +76,85 @@ pub(crate) async fn receive(
         .ok_or_else(|| Problem::new(ProblemType::IdempotencyInProgress))?;
     let _slot = slot(&api, owner)?;
     let parts = api.parts();
-    let before = recall(&*parts.objects, owner, id, api.now()).await;
-    let before = before.map_err(|error| storage_problem(&error))?;
-    if before.is_none() {
-        let too_many = has_too_many(&*parts.objects, owner).await;
-        if too_many.map_err(|error| storage_problem(&error))? {
-            let detail = format!(
-                "{UNUSED_UPLOADS_MAX} uploads have no track, or {BROKEN_UPLOADS_MAX} were broken \
-                 off: make tracks of them; what has none goes after a day"
-            );
-            return Err(Problem::new(ProblemType::Conflict).with_detail(detail));
-        }
+    let objects = &*parts.objects;
+    let before = recall(objects, owner, id, api.now()).await;
+    if before.map_err(|error| storage_problem(&error))?.is_none() {
+        admit(&api, owner, id).await?;
     }
-    // A repeated upload is received apart, so that it can be compared before it replaces anything.
-    let stored_as = if before.is_some() { Uuid::now_v7() } else { id };
-    let object_key = master_key(owner, stored_as);
     let declared = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok())
         .and_then(|length| length.parse().ok());
-    let objects = &*parts.objects;
-    begin(objects, owner, stored_as).await.map_err(|error| storage_problem(&error))?;
+    let attempt = Attempt::begin(objects, owner, id).await;
+    let attempt = attempt.map_err(|error| storage_problem(&error))?;
+    let object_key = attempt.master_key();
     let received = parts.uploads.receive(&object_key, declared, body.into_data_stream()).await;
     let master = match received {
         Ok(upload) => master_of(upload),
         Err(error) => {
-            forgotten(objects, owner, stored_as).await;
+            given_up(objects, attempt).await;
             return Err(problem(error));
         }
     };
-    if let Some(before) = before {
-        objects.delete(&object_key).await.map_err(|error| storage_problem(&error))?;
-        forgotten(objects, owner, stored_as).await;
-        if before.sha256 != master.sha256 {
-            return Err(Problem::new(ProblemType::IdempotencyKeyReused));
-        }
-        return Ok((StatusCode::CREATED, Json(Uploaded::new(id, before))));
-    }
-    let remembered = remember(objects, owner, id, &master).await;
-    remembered.map_err(|error| storage_problem(&error))?;
+    // Where this fails the note may be there all the same: the sweep finds out.
+    let claim = attempt.claim(objects, &master, api.now()).await;
+    let claim = claim.map_err(|error| storage_problem(&error))?;
+    let master = settled(objects, attempt, claim, master).await?;
     Ok((StatusCode::CREATED, Json(Uploaded::new(id, master))))
 }
 
-/// Forgets what was begun; a note that stays is swept, and stands in nobody's way until then.
-async fn forgotten(objects: &dyn ObjectStorage, owner: UserId, upload_id: Uuid) {
-    if let Err(error) = forget(objects, owner, upload_id).await {
-        tracing::warn!(%error, "the note of an upload that came to nothing stays behind");
+/// The master of the upload, and nothing left of the attempt beside it.
+async fn settled(
+    objects: &dyn ObjectStorage,
+    attempt: Attempt,
+    claim: Claim,
+    master: Master,
+) -> Result<Master, Problem> {
+    let answer = match claim {
+        Claim::Own => {
+            if let Err(error) = attempt.forget(objects).await {
+                tracing::warn!(%error, "the note of an upload that was received stays for a day");
+            }
+            return Ok(master);
+        }
+        Claim::Other(first) if first.sha256 == master.sha256 => Ok(first),
+        Claim::Other(_) => Err(Problem::new(ProblemType::IdempotencyKeyReused)),
+        Claim::Spent => Err(spent()),
+        Claim::Late => {
+            let problem = Problem::new(ProblemType::RequestTimeout);
+            Err(problem.with_detail("an upload may take 23 hours at most"))
+        }
+    };
+    given_up(objects, attempt).await;
+    answer
+}
+
+/// Refuses what the account has no room for, or what is in the way of.
+async fn admit(api: &CommandApi, owner: UserId, id: Uuid) -> Result<(), Problem> {
+    let objects = &*api.parts().objects;
+    if is_spent(objects, owner, id, api.now()).await.map_err(|error| storage_problem(&error))? {
+        return Err(spent());
+    }
+    if has_too_many(objects, owner).await.map_err(|error| storage_problem(&error))? {
+        let detail = format!(
+            "{UNUSED_UPLOADS_MAX} uploads have no track, or {BROKEN_UPLOADS_MAX} were broken \
+             off: make tracks of them; what has none goes after a day"
+        );
+        return Err(Problem::new(ProblemType::Conflict).with_detail(detail));
+    }
+    Ok(())
+}
+
+/// Something is stored under the key that can't be used, and is about to go.
+fn spent() -> Problem {
+    let detail = "no track was made in time of what was sent with this key: send it with another";
+    Problem::new(ProblemType::Conflict).with_detail(detail)
+}
+
+/// Removes what an attempt left; what stays is swept, and stands in nobody's way until then.
+async fn given_up(objects: &dyn ObjectStorage, attempt: Attempt) {
+    if let Err(error) = attempt.give_up(objects).await {
+        tracing::warn!(%error, "what is left of an upload that came to nothing stays for a day");
     }
 }
 

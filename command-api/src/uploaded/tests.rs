@@ -1,5 +1,6 @@
 //! Notes of uploads, alone and while others are at work.
 
+mod attempts;
 mod beside;
 
 use media::FileStorage;
@@ -20,18 +21,47 @@ async fn swept(objects: &FileStorage, tracks: &[TrackId], now: DateTime<Utc>) ->
     sweep(objects, &is_made, now).await.unwrap()
 }
 
-async fn upload(objects: &dyn ObjectStorage, id: Uuid) -> Master {
-    let key = master_key(NINA, id);
-    let stored = objects.put(&key, Box::pin(stream::iter([Ok(Bytes::from("sound"))]))).await;
-    let stored = stored.unwrap();
-    let master = Master {
+fn sound(text: &'static str) -> ByteStream {
+    Box::pin(stream::iter([Ok(Bytes::from(text))]))
+}
+
+/// Stores this as the master of an attempt.
+async fn stored(objects: &dyn ObjectStorage, key: &ObjectKey, text: &'static str) -> Master {
+    let stored = objects.put(key, sound(text)).await.unwrap();
+    Master {
         object_key: key.as_str().to_owned(),
-        sha256: stored.sha256.to_string(),
+        sha256: text.to_owned(),
         size_bytes: stored.size_bytes,
         media_type: "audio/wav".to_owned(),
-    };
-    remember(objects, NINA, id, &master).await.unwrap();
+    }
+}
+
+/// An upload as the door makes one.
+async fn upload(objects: &dyn ObjectStorage, id: Uuid) -> Master {
+    let attempt = Attempt::begin(objects, NINA, id).await.unwrap();
+    let master = stored(objects, &attempt.master_key(), "sound").await;
+    let claim = attempt.claim(objects, &master, Utc::now()).await.unwrap();
+    assert_eq!(claim, Claim::Own);
+    attempt.forget(objects).await.unwrap();
     master
+}
+
+/// An upload as former versions left it.
+async fn former(objects: &dyn ObjectStorage, id: Uuid) -> Master {
+    let master = stored(objects, &master_key(NINA, id), "sound").await;
+    write(objects, &received_key(NINA, id), &master).await.unwrap();
+    master
+}
+
+/// Whether the master is there.
+async fn is_there(objects: &dyn ObjectStorage, master: &Master) -> bool {
+    let key = ObjectKey::new(master.object_key.clone()).unwrap();
+    objects.head(&key).await.is_ok()
+}
+
+/// How much is in a folder.
+async fn count(objects: &dyn ObjectStorage, name: &str) -> usize {
+    objects.list(&folder(name.to_owned()), None, 1000).await.unwrap().len()
 }
 
 /// Keeps it for a track, and for good.
@@ -41,76 +71,82 @@ async fn make(objects: &FileStorage, id: Uuid, master: &Master) {
 }
 
 #[tokio::test]
-async fn a_master_of_long_ago_goes_although_its_upload_was_begun_again_and_broken_off() {
-    let home = tempfile::tempdir().unwrap();
-    let objects = FileStorage::open(home.path()).unwrap();
-    let id = Uuid::from_u128(7);
-    upload(&objects, id).await;
-    begin(&objects, NINA, id).await.unwrap();
-    forget(&objects, NINA, id).await.unwrap();
-    assert_eq!(swept(&objects, &[], Utc::now() + TimeDelta::hours(25)).await, 1);
-    assert!(objects.head(&master_key(NINA, id)).await.is_err(), "nobody looks for it any more");
-    begin(&objects, NINA, id).await.unwrap();
-    forget(&objects, NINA, id).await.unwrap();
-    assert_eq!(swept(&objects, &[], Utc::now() + TimeDelta::hours(25)).await, 0);
-}
-
-#[tokio::test]
 async fn what_no_track_was_made_of_goes_after_a_day() {
     let home = tempfile::tempdir().unwrap();
     let objects = FileStorage::open(home.path()).unwrap();
-    let (used, unused) = (Uuid::from_u128(7), Uuid::from_u128(8));
-    let master = upload(&objects, used).await;
-    upload(&objects, unused).await;
+    let ids = [7, 8, 9, 10].map(Uuid::from_u128);
+    let [used, unused, former_used, former_unused] = ids;
+    let masters = [
+        upload(&objects, used).await,
+        upload(&objects, unused).await,
+        former(&objects, former_used).await,
+        former(&objects, former_unused).await,
+    ];
     let now = Utc::now();
     let recall = async |id, hours| {
         super::recall(&objects, NINA, id, now + TimeDelta::hours(hours)).await.unwrap()
     };
-    assert_eq!(recall(used, 0).await.as_ref(), Some(&master));
-    make(&objects, used, &master).await;
-    assert!(recall(unused, 22).await.is_some());
-    assert!(recall(unused, 23).await.is_none(), "it is about to be swept");
+    for nth in [0, 2] {
+        assert_eq!(recall(ids[nth], 0).await.as_ref(), Some(&masters[nth]));
+        make(&objects, ids[nth], &masters[nth]).await;
+    }
+    for id in [unused, former_unused] {
+        assert!(recall(id, 22).await.is_some());
+        assert!(recall(id, 23).await.is_none(), "it is about to be swept");
+    }
     assert_eq!(swept(&objects, &[], now + TimeDelta::hours(23)).await, 0);
-    assert!(objects.head(&master_key(NINA, unused)).await.is_ok());
-    assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 1);
-    assert!(objects.head(&master_key(NINA, unused)).await.is_err());
-    assert!(recall(unused, 0).await.is_none());
-    assert_eq!(recall(used, 10_000).await, Some(master));
-    assert!(objects.head(&master_key(NINA, used)).await.is_ok());
+    assert!(is_there(&objects, &masters[1]).await && is_there(&objects, &masters[3]).await);
+    assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 2);
+    assert!(!is_there(&objects, &masters[1]).await && !is_there(&objects, &masters[3]).await);
+    assert!(recall(unused, 0).await.is_none() && recall(former_unused, 0).await.is_none());
+    for nth in [0, 2] {
+        assert_eq!(recall(ids[nth], 10_000).await.as_ref(), Some(&masters[nth]));
+        assert!(is_there(&objects, &masters[nth]).await);
+    }
 }
 
 #[tokio::test]
 async fn a_master_whose_upload_was_cut_short_goes_after_a_day() {
     let home = tempfile::tempdir().unwrap();
     let objects = FileStorage::open(home.path()).unwrap();
-    let (cut, again) = (Uuid::from_u128(7), Uuid::from_u128(8));
+    let (cut, again, before) = (Uuid::from_u128(7), Uuid::from_u128(8), Uuid::from_u128(9));
     let now = Utc::now();
+    let mut masters = Vec::new();
     for id in [cut, again] {
-        begin(&objects, NINA, id).await.unwrap();
-        let sound = Box::pin(stream::iter([Ok(Bytes::from("sound"))]));
-        objects.put(&master_key(NINA, id), sound).await.unwrap();
+        let attempt = Attempt::begin(&objects, NINA, id).await.unwrap();
+        masters.push(stored(&objects, &attempt.master_key(), "cut").await);
         assert_eq!(recall(&objects, NINA, id, now).await.unwrap(), None);
     }
+    // As former versions were cut short.
+    objects.put(&received_key(NINA, before), Box::pin(stream::empty())).await.unwrap();
+    masters.push(stored(&objects, &master_key(NINA, before), "cut").await);
+    assert_eq!(recall(&objects, NINA, before, now).await.unwrap(), None);
+    assert!(is_spent(&objects, NINA, before, now).await.unwrap());
     let master = upload(&objects, again).await;
     make(&objects, again, &master).await;
     assert_eq!(swept(&objects, &[], now + TimeDelta::hours(23)).await, 0);
-    assert!(objects.head(&master_key(NINA, cut)).await.is_ok());
-    assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 1);
-    assert!(objects.head(&master_key(NINA, cut)).await.is_err());
-    assert!(objects.head(&master_key(NINA, again)).await.is_ok());
-    assert!(objects.head(&received_key(NINA, cut)).await.is_err());
+    assert_eq!((count(&objects, "masters").await, count(&objects, RECEIVING).await), (4, 2));
+    assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 3);
+    for cut in &masters {
+        assert!(!is_there(&objects, cut).await, "{cut:?}");
+    }
+    assert!(is_there(&objects, &master).await);
+    assert_eq!((count(&objects, RECEIVED).await, count(&objects, RECEIVING).await), (0, 0));
 }
 
 #[tokio::test]
 async fn what_was_broken_off_takes_nobodys_place_but_is_bounded() {
     let home = tempfile::tempdir().unwrap();
     let objects = FileStorage::open(home.path()).unwrap();
+    let mut attempts = Vec::new();
     for id in 0..BROKEN_UPLOADS_MAX {
         assert!(!has_too_many(&objects, NINA).await.unwrap(), "{id}");
-        begin(&objects, NINA, Uuid::from_u128(id as u128)).await.unwrap();
+        // A few of one upload.
+        let id = Uuid::from_u128(id as u128 / 3);
+        attempts.push(Attempt::begin(&objects, NINA, id).await.unwrap());
     }
     assert!(has_too_many(&objects, NINA).await.unwrap());
-    forget(&objects, NINA, Uuid::nil()).await.unwrap();
+    attempts[0].give_up(&objects).await.unwrap();
     assert!(!has_too_many(&objects, NINA).await.unwrap());
 }
 
@@ -146,10 +182,8 @@ async fn what_was_kept_for_a_track_that_failed_can_be_used_again_and_goes_at_las
     assert!(objects.head(&note).await.is_ok());
     // It is put back, and by the clock of this test that was a day before.
     assert_eq!(swept(&objects, &[], now + TimeDelta::hours(25)).await, 1);
-    assert!(objects.head(&master_key(NINA, id)).await.is_err());
-    for folder in [MAKING, RECEIVED, "uploads"] {
-        let left = objects.list(&super::folder(folder.to_owned()), None, 10).await.unwrap();
-        assert!(left.is_empty(), "{left:?}");
+    for folder in [MAKING, RECEIVED, "uploads", "masters"] {
+        assert_eq!(count(&objects, folder).await, 0, "{folder}");
     }
 }
 
@@ -184,9 +218,9 @@ async fn what_a_track_was_made_of_is_kept_whatever_became_of_others() {
         assert_eq!(swept(&objects, &[OTHER], now).await, 0, "after {hours} hours");
         assert_eq!(recall(&objects, NINA, id, now).await.unwrap().as_ref(), Some(&master));
     }
-    assert!(objects.head(&master_key(NINA, id)).await.is_ok());
-    let left = objects.list(&folder(MAKING.to_owned()), None, 10).await.unwrap();
-    assert!(left.is_empty() && !has_too_many(&objects, NINA).await.unwrap(), "{left:?}");
+    assert!(is_there(&objects, &master).await);
+    assert_eq!(count(&objects, MAKING).await, 0);
+    assert!(!has_too_many(&objects, NINA).await.unwrap());
 }
 
 /// As it was left by the process that was killed behind it.
@@ -197,10 +231,10 @@ async fn a_master_of_which_there_is_a_track_is_kept_though_its_upload_looks_unus
     let id = Uuid::from_u128(7);
     let master = upload(&objects, id).await;
     make(&objects, id, &master).await;
-    remember(&objects, NINA, id, &master).await.unwrap();
+    write(&objects, &received_key(NINA, id), &master).await.unwrap();
     let later = Utc::now() + TimeDelta::hours(25);
     assert_eq!(swept(&objects, &[TRACK], later).await, 0);
     assert!(objects.head(&received_key(NINA, id)).await.is_err());
-    assert!(objects.head(&master_key(NINA, id)).await.is_ok());
+    assert!(is_there(&objects, &master).await);
     assert_eq!(recall(&objects, NINA, id, later).await.unwrap(), Some(master));
 }

@@ -17,6 +17,9 @@ pub(crate) async fn check(storage: &dyn ObjectStorage) {
     what_is_absent_is_not_found(storage).await;
     a_put_replaces_and_readers_keep_theirs(storage).await;
     a_body_that_fails_changes_nothing(storage).await;
+    what_is_created_replaces_nothing(storage).await;
+    of_many_who_create_one_does(storage).await;
+    creating_and_removing_do_not_fail_each_other(storage).await;
     lists_are_sorted_and_paged(storage).await;
     files_go_in_and_come_out(storage).await;
     writers_of_one_key_do_not_mix(storage).await;
@@ -136,6 +139,58 @@ async fn a_body_that_fails_changes_nothing(storage: &dyn ObjectStorage) {
     assert!(storage.put(&key, broken()).await.is_err());
     assert_eq!(read(storage, &key, ByteRange::Whole).await, "kept");
     storage.delete(&key).await.unwrap();
+}
+
+async fn what_is_created_replaces_nothing(storage: &dyn ObjectStorage) {
+    let (key, content) = (key("suite/created"), pattern(100_000));
+    let broken = stream::iter([Err(io::Error::other("the sender went away"))]).boxed();
+    assert!(matches!(storage.create(&key, broken).await, Err(StorageError::Body(_))));
+    let stored = storage.create(&key, body(content.clone())).await.unwrap().expect("nothing was");
+    assert_eq!((&stored.key, stored.size_bytes), (&key, 100_000));
+    assert_eq!(stored.sha256, digest(&content));
+    assert_eq!(storage.create(&key, body("another")).await.unwrap(), None);
+    assert!(read(storage, &key, ByteRange::Whole).await == content, "it is the first still");
+    storage.put(&key, body("put")).await.unwrap();
+    assert_eq!(storage.create(&key, body("another")).await.unwrap(), None);
+    assert_eq!(read(storage, &key, ByteRange::Whole).await, "put");
+    storage.delete(&key).await.unwrap();
+    assert!(storage.create(&key, body("")).await.unwrap().is_some(), "it is free again");
+    assert_eq!(storage.create(&key, body("another")).await.unwrap(), None, "empty is there too");
+    storage.delete(&key).await.unwrap();
+}
+
+async fn of_many_who_create_one_does(storage: &dyn ObjectStorage) {
+    for round in 0..20 {
+        let key = key(&format!("suite/new/{round}/created"));
+        let creates = (0..8_u8).map(|writer| storage.create(&key, body(vec![writer; 20_000])));
+        let created = futures::future::join_all(creates).await;
+        let created = created.into_iter().map(Result::unwrap).enumerate();
+        let created: Vec<_> = created.filter_map(|(writer, it)| Some((writer, it?))).collect();
+        let [(writer, stored)] = &created[..] else {
+            panic!("one is the first: {created:?}");
+        };
+        let got = read(storage, &key, ByteRange::Whole).await;
+        assert!(got == vec![*writer as u8; 20_000], "what is there is what the first sent");
+        assert_eq!(stored.sha256, digest(&got));
+        storage.delete(&key).await.unwrap();
+    }
+}
+
+async fn creating_and_removing_do_not_fail_each_other(storage: &dyn ObjectStorage) {
+    let key = key("suite/contended/deep/created");
+    for _ in 0..20 {
+        let writers = (0..4_u8).map(|writer| {
+            let key = &key;
+            async move {
+                let created = storage.create(key, body(vec![writer; 9_000])).await.unwrap();
+                storage.delete(key).await.unwrap();
+                created.is_some()
+            }
+        });
+        let created = futures::future::join_all(writers).await;
+        assert!(created.contains(&true), "somebody was the first");
+        assert!(matches!(storage.head(&key).await, Err(StorageError::NotFound { .. })));
+    }
 }
 
 async fn lists_are_sorted_and_paged(storage: &dyn ObjectStorage) {

@@ -1,7 +1,9 @@
-//! Objects as files in the data folder: written aside, synced, then renamed into place.
+//! Objects as files in the data folder: written aside, synced, then renamed into place, or linked
+//! there where nothing may be in its place.
 //!
 //! `<root>/<key>` is the object; `<root>/.scratch` holds what is being written. A key has no part
-//! that begins with a dot, so the two never meet. Both are one file system: a rename is atomic.
+//! that begins with a dot, so the two never meet. Both are one file system: a rename is atomic, and
+//! so is a link.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -12,6 +14,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tokio_util::io::ReaderStream;
@@ -25,7 +28,7 @@ use crate::object_key::{KeyPrefix, ObjectKey};
 use crate::scratch::Scratch;
 
 /// How often a put makes its folder again when a delete has just removed it as empty.
-const RENAME_TRIES_MAX: usize = 16;
+const PLACING_TRIES_MAX: usize = 16;
 
 /// The storage that needs nothing but a folder.
 #[derive(Debug, Clone)]
@@ -48,24 +51,40 @@ impl FileStorage {
     fn path(&self, key: &ObjectKey) -> PathBuf {
         self.root.join(key.as_str())
     }
+
+    /// Writes the body aside, and has it put into its place; what came of that.
+    async fn place<T: Send + 'static>(
+        &self,
+        key: &ObjectKey,
+        body: ByteStream,
+        into_place: fn(&Path, &Path, &Path) -> io::Result<T>,
+    ) -> Result<(StoredObject, T), StorageError> {
+        let aside = self.scratch.path();
+        let file = File::create_new(aside.as_path()).map_err(full_or_io)?;
+        let Written { size_bytes, sha256 } = write_body(file, body).await?;
+        let (root, target) = (self.root.clone(), self.path(key));
+        // The guard goes along: were this future dropped now, the file would still be found.
+        let placed = in_background(move || into_place(&root, aside.as_path(), &target))
+            .await
+            .map_err(|error| StorageError::from_io(error, key))?;
+        Ok((StoredObject { key: key.clone(), size_bytes, sha256 }, placed))
+    }
 }
 
 #[async_trait]
 impl ObjectStorage for FileStorage {
     async fn put(&self, key: &ObjectKey, body: ByteStream) -> Result<StoredObject, StorageError> {
-        let aside = self.scratch.path();
-        let file = File::create_new(aside.as_path()).map_err(full_or_io)?;
-        let written = write_body(file, body).await?;
-        let (root, target) = (self.root.clone(), self.path(key));
-        // The guard goes along: were this future dropped now, the rename would still find its file.
-        in_background(move || move_into_place(&root, aside.as_path(), &target))
-            .await
-            .map_err(|error| StorageError::from_io(error, key))?;
-        Ok(StoredObject {
-            key: key.clone(),
-            size_bytes: written.size_bytes,
-            sha256: written.sha256,
-        })
+        let (stored, ()) = self.place(key, body, move_into_place).await?;
+        Ok(stored)
+    }
+
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        body: ByteStream,
+    ) -> Result<Option<StoredObject>, StorageError> {
+        let (stored, is_new) = self.place(key, body, link_into_place).await?;
+        Ok(is_new.then_some(stored))
     }
 
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<ObjectReader, StorageError> {
@@ -187,16 +206,59 @@ impl Sink {
 
 fn move_into_place(root: &Path, from: &Path, to: &Path) -> io::Result<()> {
     let folder = to.parent().expect("an object lies in the root or below it");
-    for _ in 0..RENAME_TRIES_MAX {
-        fs::create_dir_all(folder)?;
-        match fs::rename(from, to) {
-            // A delete in the same folder found it empty and removed it between the two calls.
+    for _ in 0..PLACING_TRIES_MAX {
+        match fs::create_dir_all(folder).and_then(|()| fs::rename(from, to)) {
+            // A delete found the folder, or one above it, empty and removed it meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
             Ok(()) => return sync_folders(root, folder),
         }
     }
     Err(io::Error::other("the object's folder was removed again and again"))
+}
+
+/// As [`move_into_place`], where nothing is in the place; else `false`, once what is there is
+/// durable: whoever put it may not have come to that yet.
+fn link_into_place(root: &Path, from: &Path, to: &Path) -> io::Result<bool> {
+    let folder = to.parent().expect("an object lies in the root or below it");
+    for _ in 0..PLACING_TRIES_MAX {
+        // The name aside goes with its guard.
+        let clash = match fs::create_dir_all(folder).and_then(|()| link(from, to)) {
+            Ok(()) => return sync_folders(root, folder).map(|()| true),
+            // As above.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => error,
+            Err(error) => return Err(error),
+        };
+        match fs::metadata(to) {
+            Ok(there) if there.is_file() => {
+                return sync_folders(root, folder).map(|()| false);
+            }
+            Ok(_) => return Err(clash),
+            // Removed since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("the object or its folder was removed again and again"))
+}
+
+/// A second name for a file; where the file system has no links, it is renamed. Neither takes the
+/// place of anything.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(error) if is_without_links(&error) => rename_to_nothing(from, to),
+        linked => linked,
+    }
+}
+
+/// As FAT and shares of Windows refuse it.
+fn is_without_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
+}
+
+fn rename_to_nothing(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
 /// Syncs the folder and those above it: any of them may be new, made here or by another writer.
@@ -411,9 +473,30 @@ mod tests {
         let folder = ObjectKey::new("a").unwrap();
         let refused = storage.put(&folder, body(b"3")).await;
         assert!(matches!(refused, Err(StorageError::KeyClash { .. })));
+        for key in [&below, &folder] {
+            let refused = storage.create(key, body(b"4")).await;
+            assert!(matches!(refused, Err(StorageError::KeyClash { .. })), "{key}: {refused:?}");
+        }
         let read = storage.get(&folder, ByteRange::Whole).await;
         assert!(matches!(read, Err(StorageError::NotFound { .. })));
         assert_eq!(left_aside(home.path()), 0);
+    }
+
+    #[test]
+    fn without_links_nothing_is_replaced_either() {
+        for refusal in [rustix::io::Errno::PERM, rustix::io::Errno::OPNOTSUPP] {
+            assert!(is_without_links(&refusal.into()), "{refusal}");
+        }
+        let home = tempfile::tempdir().unwrap();
+        let [one, other, to] = ["one", "other", "to"].map(|name| home.path().join(name));
+        fs::write(&one, "1").unwrap();
+        fs::write(&other, "2").unwrap();
+        rename_to_nothing(&one, &to).unwrap();
+        let refused = rename_to_nothing(&other, &to).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&to).unwrap(), b"1");
+        let nowhere = rename_to_nothing(&other, &home.path().join("folder/to")).unwrap_err();
+        assert_eq!(nowhere.kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]

@@ -10,8 +10,9 @@ use sqlx::{Connection, PgConnection};
 use thiserror::Error;
 use tracing::error;
 
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, OpenError};
 use crate::projection::{ApplyError, ModelId, Projection, Target};
+use crate::runner::foreign::Foreign;
 use crate::runner::{parked, schemas};
 
 /// What is done with an event that can't be applied.
@@ -50,6 +51,7 @@ pub(crate) struct BatchWriter {
     projection: Arc<dyn Projection>,
     target: Target,
     on_poison: OnPoison,
+    foreign: Foreign,
 }
 
 impl BatchWriter {
@@ -59,10 +61,11 @@ impl BatchWriter {
         target: Target,
         on_poison: OnPoison,
     ) -> Self {
-        Self { projection, target, on_poison }
+        Self { projection, target, on_poison, foreign: Foreign::default() }
     }
 
-    /// Applies or parks the events. The connection is in a transaction that the caller commits.
+    /// Applies or parks the events; those of others are passed over. The connection is in a
+    /// transaction that the caller commits.
     pub(crate) async fn write(
         &self,
         connection: &mut PgConnection,
@@ -74,11 +77,9 @@ impl BatchWriter {
         let mut open = Vec::with_capacity(events.len());
         for event in events {
             let key = self.projection.key(&event);
-            if parked.contains(&key) {
-                self.park(connection, &event, None).await?;
-                continue;
-            }
             match Envelope::open(event.clone()) {
+                Err(OpenError::Foreign(_)) => self.foreign.passed_over(self.id(), &event),
+                _ if parked.contains(&key) => self.park(connection, &event, None).await?,
                 Ok(envelope) => open.push(envelope),
                 Err(error) => {
                     self.poisoned(connection, &event, &error).await?;

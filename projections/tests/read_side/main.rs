@@ -7,6 +7,7 @@ mod database;
 mod door;
 mod engine;
 mod engines;
+mod foreign;
 mod kafka;
 mod leases;
 mod meilisearch;

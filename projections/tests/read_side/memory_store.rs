@@ -68,6 +68,11 @@ impl MemoryStore {
         self.record(category, id, event_type, data, Utc::now())
     }
 
+    /// Adds an event as somebody else appends one, without the platform's metadata.
+    pub fn put_foreign(&self, category: &str, id: &str, event_type: &str) -> Position {
+        self.append((category, id), event_type, b"{}".to_vec(), b"{}".to_vec())
+    }
+
     fn record(
         &self,
         category: &str,
@@ -85,6 +90,17 @@ impl MemoryStore {
             traceparent: None,
             command: None,
         };
+        let metadata = serde_json::to_vec(&metadata).expect("plain data");
+        self.append((category, id), event_type, data, metadata)
+    }
+
+    fn append(
+        &self,
+        (category, id): (&str, &str),
+        event_type: &str,
+        data: Vec<u8>,
+        metadata: Vec<u8>,
+    ) -> Position {
         let stream = StreamName::new(format!("{category}-{id}")).expect("a short name");
         let mut events = self.events.lock().expect("no test panics with it");
         let revision = events.iter().filter(|event| event.stream == stream).count() as u64;
@@ -97,7 +113,7 @@ impl MemoryStore {
             event_type: EventType::new(event_type).expect("a short name"),
             content_type: ContentType::Json,
             data: data.into(),
-            metadata: serde_json::to_vec(&metadata).expect("plain data").into(),
+            metadata: metadata.into(),
             recorded_at: Utc::now(),
         });
         self.head.send_replace(position.get());

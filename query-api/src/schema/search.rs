@@ -77,7 +77,9 @@ impl SearchQuery {
 
 /// How many hits are behind a cursor.
 fn offset(cursor: &str) -> Result<u32, Failure> {
-    let number = cursor.strip_prefix('s').and_then(|digits| digits.parse().ok());
+    // Numbers are read with a sign as well.
+    let digits = cursor.strip_prefix('s').filter(|text| text.bytes().all(|it| it.is_ascii_digit()));
+    let number = digits.and_then(|digits| digits.parse().ok());
     number
         .filter(|offset| *offset < SEARCH_HITS_MAX)
         .ok_or_else(|| Failure::Validation("`after` is not a cursor that a page gave".to_owned()))

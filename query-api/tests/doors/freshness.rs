@@ -116,7 +116,7 @@ async fn a_position_that_is_none_is_refused() {
     let stage = Stage::new().await;
     let query = "{ tracks { nodes { id } } }";
     let long = "9".repeat(129);
-    for none in ["yesterday", "", "-1", &long] {
+    for none in ["yesterday", "", "-1", "+5", &long] {
         let (status, _, problem, _) = asked(&stage, query, none, false).await;
         let kind = &problem["type"];
         assert_eq!((status, kind), (400, &json!("urn:veza:problem:malformed")), "{none}");

@@ -57,6 +57,7 @@ async fn pages_follow_each_other_without_gap_or_repetition() {
         ("first: -1", "first"),
         ("after: \"nonsense\"", "after"),
         ("after: \"s3\"", "after"),
+        ("after: \"p+3\"", "after"),
     ] {
         let query = format!("{{ tracks({arguments}) {{ nodes {{ id }} }} }}");
         let answer = stage.ask(None, &query, Value::Null).await;
@@ -95,8 +96,11 @@ async fn a_search_pages_and_forgives() {
     let people = "{ search(text: \"nina\", kind: PERSON) { nodes { ... on User { handle } } } }";
     let found = stage.data(None, people, Value::Null).await;
     assert_eq!(found["search"]["nodes"], json!([{ "handle": "nina" }]));
-    let wrong = "{ search(text: \"nina\", after: \"p3\") { nodes { __typename } } }";
-    assert_eq!(stage.code(None, wrong, Value::Null).await, "VALIDATION");
+    for wrong in ["p3", "s+1", "s-1", "s"] {
+        let query =
+            format!("{{ search(text: \"a\", after: \"{wrong}\") {{ nodes {{ __typename }} }} }}");
+        assert_eq!(stage.code(None, &query, Value::Null).await, "VALIDATION", "{wrong}");
+    }
     stage.end().await;
 }
 

@@ -75,8 +75,11 @@ async fn members_hear_what_is_said_until_they_leave() {
         assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("c")));
         assert_eq!(refused["payload"][0]["extensions"]["code"], "FORBIDDEN");
     }
-    socket.subscribe("d", MESSAGES, json!({ "id": channel, "after": "soon" })).await;
-    assert_eq!(socket.next().await["payload"][0]["extensions"]["code"], "VALIDATION");
+    for none in ["soon", "+5", "p+5"] {
+        socket.subscribe("d", MESSAGES, json!({ "id": channel, "after": none })).await;
+        let refused = socket.next().await;
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "VALIDATION", "{none}");
+    }
     stage.end().await;
 }
 

@@ -27,6 +27,10 @@ fn counters() {
         ("veza_media_upload_bytes_total", "Bytes of uploads that were stored"),
         ("veza_projection_errors_total", "Sessions of a projection that failed and began again"),
         ("veza_projection_events_total", "Events that a projection has taken"),
+        (
+            "veza_projection_foreign_events_total",
+            "Events of others in the platform's streams that a projection passed over",
+        ),
         ("veza_projection_parked_keys_total", "Keys of which a projection parked an event"),
         ("veza_rate_limited_total", "Requests refused because they came too fast"),
         ("veza_saga_runs_parked_total", "Runs of sagas left alone, as their streams can't be read"),

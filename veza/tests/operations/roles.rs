@@ -16,14 +16,14 @@ use crate::process::{
 const ROLES: [&str; 5] = ["event-store", "projector", "saga", "query-api", "command-api"];
 
 /// What the processes share.
-struct Shared {
+pub struct Shared {
     settings: Vec<(&'static str, String)>,
     /// Fixed, so that the others find the store again after it was killed.
     listens: String,
 }
 
 impl Shared {
-    async fn new(data: &Path) -> Self {
+    pub async fn new(data: &Path) -> Self {
         let listens = free_address();
         let settings = vec![
             ("VEZA_DATABASE_URL", database().await),
@@ -33,7 +33,13 @@ impl Shared {
         Self { settings, listens }
     }
 
-    async fn start(&self, data: &Path, role: &str) -> Process {
+    /// Gives all that are started from now on this setting.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.push((name, value.to_owned()));
+    }
+
+    /// Starts a role as a process of its own.
+    pub async fn start(&self, data: &Path, role: &str) -> Process {
         let mut command = veza(data, &["serve", "--role", role]);
         command.env("VEZA_EVENT_STORE_LISTEN", &self.listens);
         for (name, value) in &self.settings {

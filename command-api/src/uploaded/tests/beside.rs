@@ -1,5 +1,6 @@
-//! Sweeps and makers of tracks beside each other: whatever the others do between two steps of one,
-//! a track keeps its master, and what can be used again has one.
+//! Sweeps, attempts and makers of tracks beside each other: whatever the others do between two
+//! steps of one, a track keeps its master, what can be used again has one, and all who are told of
+//! an upload are told of the same.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -29,6 +30,10 @@ struct State {
     /// Each with when it was put.
     objects: BTreeMap<ObjectKey, (Bytes, DateTime<Utc>)>,
     tracks: Vec<TrackId>,
+    /// What tracks were made of.
+    used: Vec<Master>,
+    /// The masters that attempts were told to be the upload's.
+    told: Vec<Master>,
     /// What happens after so many more steps of whoever is at work.
     between: Option<(usize, Deed)>,
 }
@@ -41,11 +46,21 @@ enum Maker {
     Ends,
 }
 
+/// How far an attempt comes before its process is killed.
+#[derive(Clone, Copy, Debug)]
+enum Sender {
+    Begins,
+    Stores,
+    Claims,
+    Ends,
+}
+
 /// Who comes in between.
 #[derive(Clone, Copy, Debug)]
 enum Other {
     Sweep,
     Maker(Maker),
+    Sender(Sender, &'static str),
 }
 
 /// Notes of the upload as they were left, by their age in hours.
@@ -53,27 +68,65 @@ enum Other {
 struct Left {
     received: Option<i64>,
     making: &'static [(TrackId, i64)],
+    /// The attempt that made it.
+    attempt: Made,
+}
+
+/// How an upload was made.
+#[derive(Clone, Copy, Debug)]
+enum Made {
+    /// Not at all: nothing is there yet.
+    Never,
+    /// By a former version: the master's key is the upload's id.
+    Formerly,
+    /// By an attempt that was killed behind its claim, so many hours ago.
+    Killed(i64),
 }
 
 impl World {
-    async fn new(left: Left) -> (Arc<Self>, Master) {
+    async fn new(left: Left) -> Arc<Self> {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-        let state = State { now, objects: BTreeMap::new(), tracks: Vec::new(), between: None };
+        let state = State {
+            now,
+            objects: BTreeMap::new(),
+            tracks: Vec::new(),
+            used: Vec::new(),
+            told: Vec::new(),
+            between: None,
+        };
         let state = Mutex::new(state);
         let world = Arc::new_cyclic(|itself| Self { state, itself: Weak::clone(itself) });
-        let master = upload(&*world, UPLOAD).await;
-        forget(&*world, NINA, UPLOAD).await.unwrap();
+        if let Some(master) = world.made(left.attempt).await {
+            world.leave(left, &master).await;
+        }
+        world
+    }
+
+    async fn made(&self, how: Made) -> Option<Master> {
+        let key = match how {
+            Made::Never => return None,
+            Made::Formerly => master_key(NINA, UPLOAD),
+            Made::Killed(age) => {
+                self.advance(-age);
+                let attempt = Attempt::begin(self, NINA, UPLOAD).await.unwrap();
+                self.advance(age);
+                attempt.master_key()
+            }
+        };
+        Some(stored(self, &key, "left").await)
+    }
+
+    async fn leave(&self, left: Left, master: &Master) {
         for &(track, age) in left.making {
-            world.advance(-age);
-            keep(&*world, (NINA, UPLOAD), track, &master, world.now()).await.unwrap();
-            world.advance(age);
+            self.advance(-age);
+            keep(self, (NINA, UPLOAD), track, master, self.now()).await.unwrap();
+            self.advance(age);
         }
         if let Some(age) = left.received {
-            world.advance(-age);
-            remember(&*world, NINA, UPLOAD, &master).await.unwrap();
-            world.advance(age);
+            self.advance(-age);
+            write(self, &received_key(NINA, UPLOAD), master).await.unwrap();
+            self.advance(age);
         }
-        (world, master)
     }
 
     fn now(&self) -> DateTime<Utc> {
@@ -125,10 +178,50 @@ impl World {
             return;
         }
         self.step().await;
-        self.state.lock().unwrap().tracks.push(TRACK);
+        {
+            let mut state = self.state.lock().unwrap();
+            state.tracks.push(TRACK);
+            state.used.push(master.clone());
+        }
         if matches!(maker, Maker::Ends) {
             made(self, upload, &note, &master).await.unwrap();
         }
+    }
+
+    /// As the door for uploads does.
+    async fn send(&self, sender: Sender, text: &'static str) {
+        if recall(self, NINA, UPLOAD, self.now()).await.unwrap().is_none()
+            && is_spent(self, NINA, UPLOAD, self.now()).await.unwrap()
+        {
+            return;
+        }
+        let attempt = Attempt::begin(self, NINA, UPLOAD).await.unwrap();
+        if matches!(sender, Sender::Begins) {
+            return;
+        }
+        let master = stored(self, &attempt.master_key(), text).await;
+        if matches!(sender, Sender::Stores) {
+            return;
+        }
+        let claim = attempt.claim(self, &master, self.now()).await.unwrap();
+        if matches!(sender, Sender::Claims) {
+            return;
+        }
+        let told = match claim {
+            Claim::Own => {
+                attempt.forget(self).await.unwrap();
+                self.told(master);
+                return;
+            }
+            Claim::Other(first) => Some(first),
+            Claim::Spent | Claim::Late => None,
+        };
+        attempt.give_up(self).await.unwrap();
+        told.into_iter().for_each(|first| self.told(first));
+    }
+
+    fn told(&self, master: Master) {
+        self.state.lock().unwrap().told.push(master);
     }
 
     async fn do_all(self: Arc<Self>, others: Vec<Other>) {
@@ -136,6 +229,7 @@ impl World {
             match other {
                 Other::Sweep => self.sweep().await,
                 Other::Maker(maker) => self.make(maker).await,
+                Other::Sender(sender, text) => self.send(sender, text).await,
             }
         }
     }
@@ -155,28 +249,53 @@ impl World {
     }
 
     /// What is promised, now and on each of the next days.
-    async fn check(self: &Arc<Self>, master: &Master, case: &str) {
+    async fn check(self: &Arc<Self>, case: &str) {
+        let (used, told) = {
+            let state = self.state.lock().unwrap();
+            (state.used.clone(), state.told.clone())
+        };
         for day in 0..4 {
             let found = recall(&**self, NINA, UPLOAD, self.now()).await.unwrap();
-            let is_there = self.has(&master_key(NINA, UPLOAD));
-            assert!(is_there || found.is_none(), "day {day}: it can be used and is gone: {case}");
-            if self.state.lock().unwrap().tracks.contains(&TRACK) {
-                assert!(is_there, "day {day}: the master of a track is gone: {case}");
+            if let Some(found) = &found {
+                assert!(self.has(found), "day {day}: it can be used and is gone: {case}");
+                assert!(told.iter().all(|told| told == found), "day {day}: {told:?} told: {case}");
+            }
+            for master in &used {
+                assert!(self.has(master), "day {day}: the master of a track is gone: {case}");
                 assert!(day == 0 || found.as_ref() == Some(master), "day {day}: {case}");
             }
+            assert!(day > 0 || told.is_empty() || found.is_some(), "what was told of: {case}");
             self.advance(25);
             self.sweep().await;
         }
-        let (used, master) = (used_key(NINA, UPLOAD), master_key(NINA, UPLOAD));
-        assert_eq!(self.has(&used), self.has(&master), "nobody comes for it: {case}");
-        for name in [MAKING, RECEIVED] {
+        let kept = read(&**self, &used_key(NINA, UPLOAD)).await.unwrap();
+        let kept: Vec<_> = kept.into_iter().map(|master| master.object_key).collect();
+        let masters = self.list(&folder("masters".to_owned()), None, 10).await.unwrap();
+        let masters: Vec<_> = masters.iter().map(|it| it.key.as_str().to_owned()).collect();
+        assert_eq!(kept, masters, "nobody comes for it: {case}");
+        for name in [MAKING, RECEIVED, RECEIVING] {
             let left = self.list(&folder(name.to_owned()), None, 10).await.unwrap();
             assert!(left.is_empty(), "{left:?} is left: {case}");
         }
     }
 
-    fn has(&self, key: &ObjectKey) -> bool {
-        self.state.lock().unwrap().objects.contains_key(key)
+    async fn insert(
+        &self,
+        key: &ObjectKey,
+        body: ByteStream,
+    ) -> Result<StoredObject, StorageError> {
+        let parts: Vec<Bytes> = body.try_collect().await.map_err(StorageError::Body)?;
+        let content = Bytes::from(parts.concat());
+        let (size_bytes, sha256) = (content.len() as u64, Sha256Digest::from_bytes([0; 32]));
+        let mut state = self.state.lock().unwrap();
+        let now = state.now;
+        state.objects.insert(key.clone(), (content, now));
+        Ok(StoredObject { key: key.clone(), size_bytes, sha256 })
+    }
+
+    fn has(&self, master: &Master) -> bool {
+        let key = ObjectKey::new(master.object_key.clone()).unwrap();
+        self.state.lock().unwrap().objects.contains_key(&key)
     }
 
     fn found(&self, key: &ObjectKey) -> Result<(Bytes, DateTime<Utc>), StorageError> {
@@ -189,13 +308,19 @@ impl World {
 impl ObjectStorage for World {
     async fn put(&self, key: &ObjectKey, body: ByteStream) -> Result<StoredObject, StorageError> {
         self.step().await;
-        let parts: Vec<Bytes> = body.try_collect().await.map_err(StorageError::Body)?;
-        let content = Bytes::from(parts.concat());
-        let (size_bytes, sha256) = (content.len() as u64, Sha256Digest::from_bytes([0; 32]));
-        let mut state = self.state.lock().unwrap();
-        let now = state.now;
-        state.objects.insert(key.clone(), (content, now));
-        Ok(StoredObject { key: key.clone(), size_bytes, sha256 })
+        self.insert(key, body).await
+    }
+
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        body: ByteStream,
+    ) -> Result<Option<StoredObject>, StorageError> {
+        self.step().await;
+        if self.found(key).is_ok() {
+            return Ok(None);
+        }
+        self.insert(key, body).await.map(Some)
     }
 
     async fn get(&self, key: &ObjectKey, _range: ByteRange) -> Result<ObjectReader, StorageError> {
@@ -249,17 +374,27 @@ impl ObjectStorage for World {
     }
 }
 
-/// What may be left of an upload when sweeps and makers meet over it.
-const LEFTOVERS: [Left; 7] = [
-    Left { received: Some(2), making: &[] },
-    Left { received: Some(30), making: &[] },
-    Left { received: None, making: &[(TRACK, 30)] },
-    Left { received: None, making: &[(OTHER, 30)] },
-    Left { received: None, making: &[(OTHER, 30), (TRACK, 2)] },
-    // A maker was killed before it had removed the first note.
-    Left { received: Some(30), making: &[(TRACK, 30)] },
-    Left { received: Some(25), making: &[(TRACK, 23)] },
-];
+/// What may be left of an upload when sweeps, attempts and makers meet over it.
+fn leftovers() -> Vec<Left> {
+    let notes: [(_, &'static [(TrackId, i64)]); 8] = [
+        (Some(2), &[]),
+        (Some(30), &[]),
+        (None, &[(TRACK, 30)]),
+        (None, &[(OTHER, 30)]),
+        (None, &[(OTHER, 30), (TRACK, 2)]),
+        // A maker was killed before it had removed the first note.
+        (Some(30), &[(TRACK, 30)]),
+        (Some(25), &[(TRACK, 23)]),
+        // It goes back while its attempt is looked up.
+        (None, &[(OTHER, 23)]),
+    ];
+    let attempts = [Made::Formerly, Made::Killed(30)];
+    let all = notes
+        .into_iter()
+        .flat_map(|(received, making)| attempts.map(|attempt| Left { received, making, attempt }));
+    let nothing = Left { received: None, making: &[], attempt: Made::Never };
+    all.chain([nothing]).collect()
+}
 
 /// Who may come in between.
 fn others() -> Vec<Vec<Other>> {
@@ -268,22 +403,27 @@ fn others() -> Vec<Vec<Other>> {
     for maker in makers {
         others.extend([vec![maker], vec![Other::Sweep, maker], vec![maker, Other::Sweep]]);
     }
+    for sender in [Sender::Begins, Sender::Stores, Sender::Claims, Sender::Ends] {
+        let other = Other::Sender(sender, "other");
+        others.extend([vec![other], vec![other, Other::Sweep]]);
+        others.extend(makers.map(|maker| vec![other, maker]));
+    }
     others
 }
 
 /// Goes through all steps of one at work, with all others in between, and checks what comes of it.
 async fn go_through(who: Other) {
-    for left in LEFTOVERS {
+    for left in leftovers() {
         for (others, hours) in others().into_iter().flat_map(|it| [(it.clone(), 0), (it, 2)]) {
             for steps in 0.. {
-                let (world, master) = World::new(left).await;
+                let world = World::new(left).await;
                 world.between(steps, others.clone(), hours);
                 Arc::clone(&world).do_all(vec![who]).await;
                 if !world.have_come() {
                     break;
                 }
                 let case = format!("{who:?} of {left:?}, {others:?} {hours} h later, at {steps}");
-                world.check(&master, &case).await;
+                world.check(&case).await;
             }
         }
     }
@@ -298,5 +438,12 @@ async fn a_sweep_takes_no_master_whatever_others_do_between_its_steps() {
 async fn a_track_has_its_master_whatever_others_do_while_it_is_made() {
     for maker in [Maker::Keeps, Maker::Appends, Maker::Ends] {
         go_through(Other::Maker(maker)).await;
+    }
+}
+
+#[tokio::test]
+async fn all_are_told_of_the_same_upload_whatever_others_do_while_it_is_sent() {
+    for sender in [Sender::Begins, Sender::Stores, Sender::Claims, Sender::Ends] {
+        go_through(Other::Sender(sender, "sound")).await;
     }
 }

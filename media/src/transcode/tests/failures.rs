@@ -36,6 +36,14 @@ impl ObjectStorage for FillingUp {
         }
     }
 
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        body: ByteStream,
+    ) -> Result<Option<StoredObject>, StorageError> {
+        self.inner.create(key, body).await
+    }
+
     async fn get(&self, key: &ObjectKey, range: ByteRange) -> Result<ObjectReader, StorageError> {
         self.inner.get(key, range).await
     }
