@@ -44,6 +44,10 @@ pub const INDEX_BYTES: usize = 48 * 1024 * 1024;
 /// less where a segment is smaller. To write into room that is there makes a sync cheaper.
 pub const ALLOCATE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// How much of that room the embedded store fills with zeros together with a small append that
+/// comes to where there are none yet, in bytes.
+pub const CLEAR_BYTES: usize = 128 * 1024;
+
 /// Largest segment that may be configured, in bytes: offsets in it are 32 bits wide.
 pub const SEGMENT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 

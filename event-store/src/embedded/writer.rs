@@ -16,7 +16,7 @@ use super::store::Shared;
 use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
 use crate::index::stream_hash;
-use crate::limits::{ALLOCATE_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
+use crate::limits::{ALLOCATE_BYTES, CLEAR_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
 use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Kinds, NewSegment, NewestMark};
 
 /// All that only the writing thread has.
@@ -32,6 +32,8 @@ pub(crate) struct Writer {
     index_bytes: usize,
     /// Up to where the active segment has room on the disk, as far as is known.
     allocated: u64,
+    /// Up to where that room was written to, as far as is known.
+    cleared: u64,
     /// Nothing more goes into the active segment: a new one was begun and could not be finished, or
     /// what was encrypted with its key may have been cut off, or it is not encrypted as it should.
     must_roll: bool,
@@ -49,7 +51,7 @@ impl Writer {
         (segment_bytes, index_bytes): (u64, usize),
         must_roll: bool,
     ) -> Self {
-        let (allocated, poisoned) = (0, None);
+        let (allocated, cleared, poisoned) = (0, 0, None);
         Self {
             disk,
             sealer,
@@ -59,6 +61,7 @@ impl Writer {
             segment_bytes,
             index_bytes,
             allocated,
+            cleared,
             must_roll,
             poisoned,
         }
@@ -137,7 +140,9 @@ impl Writer {
         let (segment, length) = self.shared.catalog.active();
         let file = segment.file();
         let frame_bytes = FrameBuilder::frame_bytes(&events, &segment.layout) as u64;
-        if let Err(error) = self.make_room(&**file, length + frame_bytes) {
+        let end = length + frame_bytes;
+        let room = self.make_room(&**file, end);
+        if let Err(error) = room.and_then(|()| self.clear_ahead(&**file, end, frame_bytes)) {
             return Err(self.unwritten(&**file, length, error));
         }
         let (_, chain) = self.shared.catalog.chain();
@@ -174,7 +179,7 @@ impl Writer {
         if !matches!(error, StoreError::StorageFull) {
             return self.poison(&error);
         }
-        self.allocated = 0;
+        (self.allocated, self.cleared) = (0, 0);
         match file.truncate(length) {
             Ok(()) => error,
             Err(error) => self.poison(&error.into()),
@@ -195,6 +200,20 @@ impl Writer {
             }
             allocated => allocated.map(|()| ahead)?,
         };
+        Ok(())
+    }
+
+    /// Writes zeros into the room behind a frame that ends here, unless they are there: the sync of
+    /// a frame that is written over them has nothing to tell the file system of, which makes it
+    /// half again as fast or more. A large frame gains little by that.
+    fn clear_ahead(&mut self, file: &dyn DiskFile, end: u64, frame_bytes: u64) -> io::Result<()> {
+        let behind = self.allocated.min(end + CLEAR_BYTES as u64);
+        if end <= self.cleared || frame_bytes >= CLEAR_BYTES as u64 || behind <= end {
+            return Ok(());
+        }
+        let length = usize::try_from(behind - end).unwrap_or(CLEAR_BYTES);
+        file.write_at(&[0; CLEAR_BYTES][..length], end)?;
+        self.cleared = behind;
         Ok(())
     }
 
@@ -224,7 +243,7 @@ impl Writer {
         if let Some(sealed) = shared.catalog.roll(Arc::new(next), length) {
             self.sealer.seal(sealed);
         }
-        (self.allocated, self.must_roll) = (0, false);
+        (self.allocated, self.cleared, self.must_roll) = (0, 0, false);
         Ok(())
     }
 
