@@ -18,8 +18,8 @@
 //!   accounts and keys, on the server's own machine.
 //! - [`taking_over`]: opened right after a process that was killed.
 //! - [`sweeping`]: what is left behind, removed.
-//! - [`replay`]: what `veza-replay` works on, beside a running platform or without one; [`resume`],
-//!   [`giving_up`]: its commands that are the platform's own.
+//! - [`replay`]: what `veza-replay` works on; [`beside`]: the store, beside a running platform or
+//!   without one; [`resume`], [`giving_up`]: its commands that are the platform's own.
 //! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
 //! - [`keys`]: what signs tokens and tells requests apart; [`personal`]: what people can take back.
 //! - [`outbox`]: mails as files, where no mail server is.
@@ -28,6 +28,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod background;
+pub mod beside;
 pub mod config;
 pub mod console;
 pub mod data_folder;
