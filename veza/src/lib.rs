@@ -8,7 +8,8 @@
 //! - [`data_folder`]: where all is kept, and who may look.
 //! - [`parts`]: what keeps things (events, PostgreSQL, objects); [`postgres`]: the private
 //!   PostgreSQL that serves where no database is configured.
-//! - [`background`]: what works without being asked: projectors and sagas.
+//! - [`background`]: what works without being asked: projectors and sagas; [`saga_role`]: the
+//!   latter, which one process at a time runs.
 //! - [`read_side`]: the projections that the settings ask for.
 //! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
@@ -52,6 +53,7 @@ pub mod readiness;
 pub mod replay;
 pub mod resume;
 pub mod run_file;
+pub mod saga_role;
 pub mod scavenging;
 pub mod scrubbing;
 pub mod serve;
