@@ -134,6 +134,7 @@ async fn a_folder_is_open_in_one_process_only() {
     let refused = open(folder.path()).await.err().expect("it is locked");
     assert!(matches!(refused, OpenError::Locked { pid: Some(pid), .. } if pid == child.id()));
     let told = refused.to_string();
+    assert!(told.contains("(process-"), "it names the program: {told}");
     assert!(told.contains(&child.id().to_string()) && !told.contains('\n'), "{told}");
     child.kill().unwrap();
     child.wait().unwrap();

@@ -37,6 +37,6 @@ pub use page::{Cursor, PAGE_ROWS_MAX, Page, PageSize};
 pub use projection::{ApplyError, ModelId, Projection, Target, is_unreachable};
 pub use query_error::{QueryError, is_undefined};
 pub use runner::{
-    Checkpoint, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError, Watermarks,
-    checkpoints, parked_events, retry_parked,
+    Checkpoint, Lease, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError,
+    Watermarks, checkpoints, parked_events, retry_parked,
 };

@@ -42,6 +42,7 @@ use tracing::warn;
 pub use batch::{BatchError, OnPoison};
 pub use bookkeeping::prepare;
 pub use checkpoint::{Checkpoint, NOT_RUN, SILENT, Status, checkpoints};
+pub use lease::Lease;
 pub use parked::{ParkedEvent, parked_events, retry_parked};
 pub use rebuild::{Rebuild, RebuildError, RebuildProgress};
 pub use watermarks::{WaitError, Watermarks};

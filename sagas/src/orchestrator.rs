@@ -15,6 +15,7 @@
 //! | [`journal`] | runs in the event store: loading and recording |
 //! | [`checkpoint`] | how far the log was followed, and which runs are not over |
 //! | `agenda`, `lane` | which runs are at work, which wait until when, and how many at once |
+//! | `foreign` | streams that only look like those of runs |
 //! | `outages` | who is away that steps need, told when it begins and ends |
 //! | [`instance`] | one run, driven to its end |
 //! | [`operator`] | what an operator can do about a run |
@@ -27,6 +28,7 @@ pub mod clock;
 pub mod command;
 pub mod decide;
 pub mod definition;
+mod foreign;
 pub mod instance;
 pub mod journal;
 mod lane;

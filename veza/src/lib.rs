@@ -8,7 +8,8 @@
 //! - [`data_folder`]: where all is kept, and who may look.
 //! - [`parts`]: what keeps things (events, PostgreSQL, objects); [`postgres`]: the private
 //!   PostgreSQL that serves where no database is configured.
-//! - [`background`]: what works without being asked: projectors and sagas.
+//! - [`background`]: what works without being asked: projectors and sagas; [`saga_role`]: the
+//!   latter, which one process at a time runs.
 //! - [`read_side`]: the projections that the settings ask for.
 //! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
@@ -18,8 +19,8 @@
 //!   accounts and keys, on the server's own machine.
 //! - [`taking_over`]: opened right after a process that was killed.
 //! - [`sweeping`]: what is left behind, removed.
-//! - [`replay`]: what `veza-replay` works on, beside a running platform or without one; [`resume`],
-//!   [`giving_up`]: its commands that are the platform's own.
+//! - [`replay`]: what `veza-replay` works on; [`beside`]: the store, beside a running platform or
+//!   without one; [`resume`], [`giving_up`]: its commands that are the platform's own.
 //! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
 //! - [`keys`]: what signs tokens and tells requests apart; [`personal`]: what people can take back.
 //! - [`outbox`]: mails as files, where no mail server is.
@@ -28,6 +29,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod background;
+pub mod beside;
 pub mod config;
 pub mod console;
 pub mod data_folder;
@@ -51,6 +53,7 @@ pub mod readiness;
 pub mod replay;
 pub mod resume;
 pub mod run_file;
+pub mod saga_role;
 pub mod scavenging;
 pub mod scrubbing;
 pub mod serve;

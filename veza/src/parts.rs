@@ -16,10 +16,10 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::beside::{self, Beside};
 use crate::config::{Config, EventStore as StoreSetting, Role};
 use crate::console::say;
 use crate::postgres::{PostgresError, PrivatePostgres};
-use crate::run_file;
 use crate::scavenging::scavenge_every;
 use crate::scrubbing::scrub_every;
 use crate::taking_over::{listen, when_free};
@@ -126,16 +126,12 @@ impl Events {
             return Self::of(Engine::Elsewhere(Arc::new(store)), config).await;
         }
         let folder = config.data.join("events");
-        let engine = match EmbeddedStore::open(config.encryption.options(&folder)?).await {
-            Ok(store) => Engine::Embedded { store: Arc::new(store), serving: None },
-            Err(OpenError::Locked { .. }) => {
-                let address = run_file::event_store(&config.data).context(
-                    "the folder is in use, and its run.json does not say where its event store is",
-                )?;
+        let engine = match beside::open(&config.data, &config.encryption.options(&folder)?).await? {
+            Beside::AtRest(store) => Engine::Embedded { store: Arc::new(store), serving: None },
+            Beside::Running(address) => {
                 let store = ClientStore::new(&format!("esdb://{address}?tls=false"))?;
                 Engine::Elsewhere(Arc::new(store))
             }
-            Err(error) => return Err(error.into()),
         };
         Self::of(engine, config).await
     }

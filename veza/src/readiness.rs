@@ -13,14 +13,14 @@ use projections::{Checkpoint, ModelId, WaitError, Watermarks, checkpoints, is_un
 use sagas::orchestrator::Held;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::sync::{Mutex, watch};
-use tokio::task::AbortHandle;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::personal;
+use crate::saga_role::{Faring, SagaWatch};
 
 /// How long a part may take to answer before it counts as out of reach.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -60,10 +60,8 @@ pub struct Readiness {
     pub outside: Vec<ModelId>,
     /// Whether commands are carried out here: then the disks must have their reserve.
     pub takes_commands: bool,
-    /// The sagas, where they run here.
-    pub sagas: Option<AbortHandle>,
-    /// How many of their runs wait for others.
-    pub held: Option<watch::Receiver<Held>>,
+    /// The sagas, where this process runs them or stands by.
+    pub sagas: Option<SagaWatch>,
     /// The disks.
     pub reserve: DiskReserve,
     /// Cancelled when the process begins to drain.
@@ -97,7 +95,7 @@ impl Readiness {
         reserve: DiskReserve,
         draining: CancellationToken,
     ) -> Self {
-        let (pool, sagas, held, last) = (None, None, None, Mutex::new(None));
+        let (pool, sagas, last) = (None, None, Mutex::new(None));
         let (embedded, people, watermarks, takes_commands) = (None, None, None, false);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
@@ -110,7 +108,6 @@ impl Readiness {
             outside,
             takes_commands,
             sagas,
-            held,
             reserve,
             draining,
             last,
@@ -268,8 +265,7 @@ impl Readiness {
             }
         }
         if let Some(sagas) = &self.sagas {
-            let state = if sagas.is_finished() { "ended" } else { "running" };
-            parts.insert("sagas", json!(state));
+            parts.insert("sagas", json!(sagas.told()));
         }
         if !degraded.is_empty() {
             parts.insert("degraded", json!(degraded.join("; ")));
@@ -292,8 +288,15 @@ impl Readiness {
     /// What sagas can't go on with by themselves.
     fn held_up(&self) -> Vec<String> {
         let mut degraded = Vec::new();
-        let Held { paused, outside } =
-            self.held.as_ref().map_or_else(Held::default, |it| *it.borrow());
+        let Some(sagas) = &self.sagas else { return degraded };
+        let Held { paused, outside } = match sagas.faring() {
+            Some(Faring::Running(held)) => *held.borrow(),
+            Some(Faring::Waiting | Faring::StandingBy) => Held::default(),
+            None => {
+                degraded.push("no sagas are run: the log says why".to_owned());
+                return degraded;
+            }
+        };
         if paused > 0 {
             degraded.push(format!(
                 "{paused} runs of sagas wait for an operator: `veza-replay sagas --status paused`"
@@ -301,9 +304,6 @@ impl Readiness {
         }
         if outside > 0 {
             degraded.push(format!("{outside} runs of sagas wait for somebody who is away"));
-        }
-        if self.sagas.as_ref().is_some_and(AbortHandle::is_finished) {
-            degraded.push("no sagas are run: the log says why".to_owned());
         }
         degraded
     }

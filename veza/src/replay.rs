@@ -21,10 +21,11 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::beside::{self, Beside, BesideError};
 use crate::config::{Config, ConfigError, EventStore as StoreSetting};
+use crate::personal;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::read_side::{self, ReadSideError};
-use crate::{personal, run_file};
 
 /// A rebuild works on a connection of its own; the rest asks one thing after the other.
 const DATABASE_CONNECTIONS_MAX: u32 = 4;
@@ -64,15 +65,9 @@ pub enum PartsError {
          of a log and writes nothing", .0.display()
     )]
     ReadOnly(PathBuf),
-    /// A platform runs, or starts, and does not say where its store is.
-    #[error("{} is in use, and run.json does not say where its event store is: {source}",
-        data.display())]
-    Hidden {
-        /// The data folder.
-        data: PathBuf,
-        /// What is wrong with the file.
-        source: io::Error,
-    },
+    /// Something runs on the folder, and its store is not to be found.
+    #[error(transparent)]
+    Beside(BesideError),
     /// The keys of people can't be opened.
     #[error(transparent)]
     SubjectKeys(#[from] SubjectKeysError),
@@ -159,26 +154,25 @@ impl Log {
         }
         let options = config.encryption.options(&folder)?;
         let files = Some(LogFiles { folder, keys: config.encryption.keys()? });
-        match EmbeddedStore::open(options).await {
-            Ok(store) => {
+        match beside::open(data, &options).await {
+            Ok(Beside::AtRest(store)) => {
                 let store = Arc::new(store);
                 Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store), files })
             }
-            Err(OpenError::Locked { .. }) => {
-                let address = run_file::event_store(data)
-                    .map_err(|source| PartsError::Hidden { data: data.to_owned(), source })?;
+            Ok(Beside::Running(address)) => {
                 // The official client first waits as long as between two attempts to find a node,
                 // by default half a second, which on this machine would be most of any command.
                 let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
                 let log = Self::over_network(&connection).await?;
                 Ok(Self { files, ..log })
             }
-            Err(OpenError::Folder { source, .. })
+            Err(BesideError::Open(OpenError::Folder { source, .. }))
                 if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
             {
                 Err(PartsError::ReadOnly(data.join("events")))
             }
-            Err(error) => Err(error.into()),
+            Err(BesideError::Open(error)) => Err(error.into()),
+            Err(error) => Err(PartsError::Beside(error)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! `<data>/run.json`: where a running platform, or its event store alone, is, for tools and tests.
 
-use std::fs;
+use std::fmt;
+use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,16 +11,34 @@ use serde_json::{Value, json};
 
 use crate::config::Role;
 
+/// The file that is locked by whoever looks for a name; nothing is ever in it.
+const TURN: &str = ".run.lock";
+
 /// The file; it goes when this is dropped.
 #[derive(Debug)]
-pub struct RunFile(PathBuf);
+pub struct RunFile {
+    path: PathBuf,
+    /// What it says: by that this process knows it for its own.
+    text: String,
+}
+
+/// A process that runs on a data folder, as its run file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    pid: u64,
+    /// When it began, as the kernel tells it; older releases don't say.
+    born: Option<String>,
+    roles: Vec<String>,
+    event_store: Option<SocketAddr>,
+}
 
 impl RunFile {
     /// Says where the doors of this process are, once they are open; whether it is ready is for
     /// `/readyz` to say.
     ///
     /// Of several processes on one data folder `run.json` is the one's that keeps the events in
-    /// it; the others', and only then, is `run-<role>.json`.
+    /// it; the others', and only then, is `run-<role>.json`, or `run-<role>.<pid>.json` where
+    /// another process has that name, and lives.
     ///
     /// # Errors
     /// When it can't be written.
@@ -33,60 +52,162 @@ impl RunFile {
         let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
         let document = json!({
             "pid": std::process::id(),
+            "born": born(std::process::id().into()),
             "roles": roles,
             "http": http.map(|address| address.to_string()),
             "event_store": event_store.map(|address| address.to_string()),
         });
-        let mut path = data.join("run.json");
-        let is_shared = data.join("events").is_dir() || is_of_another(&path);
-        if !keeps_events && is_shared {
-            path = data.join(format!("run-{}.json", roles.join("+")));
-        }
+        let text = format!("{document:#}\n");
+        // Of those that start at once one looks for a name after the other. Without a lock, as on a
+        // full disk, two may find the same, and are none the worse for it otherwise. Who keeps the
+        // events need not look.
+        let lock = || File::create(data.join(TURN)).and_then(|turn| turn.lock().map(|()| turn));
+        let turn = (!keeps_events).then(lock);
+        let path = free_name(data, &roles.join("+"), keeps_events);
         let unfinished = data.join(format!(".run-{}.json", std::process::id()));
-        fs::write(&unfinished, format!("{document:#}\n"))
+        fs::write(&unfinished, &text)
             .and_then(|()| fs::rename(&unfinished, &path))
             .inspect_err(|_| drop(fs::remove_file(&unfinished)))
             .with_context(|| format!("can't write {}", path.display()))?;
-        Ok(Self(path))
+        drop(turn);
+        Ok(Self { path, text })
     }
+}
+
+/// The name that no other process has which lives; but that of who keeps the events is always the
+/// same, and the data folder's lock sees to it that there is one of them.
+fn free_name(data: &Path, roles: &str, keeps_events: bool) -> PathBuf {
+    let first = data.join("run.json");
+    if keeps_events || !data.join("events").is_dir() && !is_of_another(&first) {
+        return first;
+    }
+    let second = data.join(format!("run-{roles}.json"));
+    if !is_of_another(&second) {
+        return second;
+    }
+    data.join(format!("run-{roles}.{}.json", std::process::id()))
 }
 
 /// Where the event store of the platform that runs on this folder listens.
 pub fn event_store(data: &Path) -> io::Result<SocketAddr> {
-    let document = read(&data.join("run.json"))?;
-    if !pid_of(&document).is_some_and(lives) {
+    let running = read(&data.join("run.json"))?;
+    if !running.lives() {
         return Err(io::Error::other("it is of a platform that is gone"));
     }
-    let address = document["event_store"].as_str().and_then(|address| address.parse().ok());
-    address.ok_or_else(|| io::Error::other("it has no event store of its own"))
+    running.event_store.ok_or_else(|| io::Error::other("it has no event store of its own"))
 }
 
-fn read(path: &Path) -> io::Result<Value> {
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
+/// The processes that run on this folder, by their run files; none of one that is gone.
+pub fn running(data: &Path) -> Vec<Running> {
+    let names = fs::read_dir(data).into_iter().flatten().filter_map(Result::ok);
+    let is_one = |name: &str| name.starts_with("run") && name.ends_with(".json");
+    let paths = names.filter(|entry| entry.file_name().to_str().is_some_and(is_one));
+    // One that goes meanwhile is of a process that has ended.
+    let mut running: Vec<_> = paths.filter_map(|entry| read(&entry.path()).ok()).collect();
+    running.retain(Running::lives);
+    running.sort_by_key(|running| running.pid);
+    running
 }
 
-fn pid_of(document: &Value) -> Option<u64> {
-    document["pid"].as_u64()
+fn read(path: &Path) -> io::Result<Running> {
+    let document: Value = serde_json::from_slice(&fs::read(path)?)?;
+    let pid = document["pid"].as_u64().ok_or_else(|| io::Error::other("it names no process"))?;
+    let roles = document["roles"].as_array().into_iter().flatten();
+    let event_store = document["event_store"].as_str().and_then(|address| address.parse().ok());
+    let born = name(&document["born"]);
+    Ok(Running { pid, born, roles: roles.filter_map(name).collect(), event_store })
 }
 
-fn pid_in(path: &Path) -> Option<u64> {
-    pid_of(&read(path).ok()?)
+fn name(text: &Value) -> Option<String> {
+    text.as_str().map(str::to_owned)
 }
 
-fn lives(pid: u64) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+/// When the process began, by which it is told from a later one of the same number: what boot that
+/// was, and how many ticks after it. None where there is no such process.
+fn born(pid: u64) -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name, which may have blanks and brackets in it.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    let ticks = after_name.split_whitespace().nth(19)?;
+    Some(format!("{} {ticks}", boot.trim()))
+}
+
+impl Running {
+    fn lives(&self) -> bool {
+        let born = born(self.pid);
+        born.is_some() && (self.born.is_none() || self.born == born)
+    }
+}
+
+impl fmt::Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (process {})", self.roles.join("+"), self.pid)
+    }
 }
 
 /// Whether the file is of another process, which lives.
 fn is_of_another(path: &Path) -> bool {
-    pid_in(path).filter(|pid| *pid != u64::from(std::process::id())).is_some_and(lives)
+    let running = read(path).ok();
+    running.is_some_and(|it| it.pid != u64::from(std::process::id()) && it.lives())
 }
 
 impl Drop for RunFile {
     fn drop(&mut self) {
-        if pid_in(&self.0) == Some(u64::from(std::process::id())) {
+        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             // Left behind it misleads nobody for long: its process is gone.
-            let _ = fs::remove_file(&self.0);
+            let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that outlives every test.
+    const ANOTHER: u64 = 1;
+
+    fn write(data: &Path) -> RunFile {
+        RunFile::write(data, &[Role::CommandApi], None, None).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_free_again_when_its_process_is_gone() {
+        let data = tempfile::tempdir().unwrap();
+        let data = data.path();
+        fs::create_dir(data.join("events")).unwrap();
+        let plain = data.join("run-command-api.json");
+        let own = data.join(format!("run-command-api.{}.json", std::process::id()));
+        let gone = "another boot 1";
+        for (pid, born, lives) in [
+            (ANOTHER, born(ANOTHER), true),
+            (ANOTHER, None, true),
+            (ANOTHER, Some(gone.to_owned()), false),
+            (u64::from(u32::MAX), None, false),
+        ] {
+            let document = json!({ "pid": pid, "born": born, "roles": ["command-api"] });
+            fs::write(&plain, document.to_string()).unwrap();
+            assert_eq!(running(data).len(), usize::from(lives), "{document}");
+            let file = write(data);
+            assert_eq!(&file.path, if lives { &own } else { &plain }, "{document}");
+            let running = running(data).iter().map(Running::to_string).collect::<Vec<_>>();
+            let named = format!("command-api (process {})", std::process::id());
+            assert!(running.contains(&named), "{running:?}");
+            drop(file);
+            assert_eq!((own.exists(), plain.exists()), (false, lives), "{document}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_another_has_put_in_its_place_stays() {
+        let data = tempfile::tempdir().unwrap();
+        let file = write(data.path());
+        assert_eq!(file.path, data.path().join("run.json"));
+        let document = json!({ "pid": ANOTHER, "roles": ["event-store"] }).to_string();
+        fs::write(&file.path, &document).unwrap();
+        let path = file.path.clone();
+        drop(file);
+        assert_eq!(fs::read_to_string(path).unwrap(), document);
     }
 }

@@ -120,7 +120,7 @@ impl Platform {
             let background =
                 Background::start(config, stores, working, storage, pool.clone(), read_side);
             let background = self.background.insert(background.await?);
-            (readiness.sagas, readiness.held) = (background.sagas(), background.held());
+            readiness.sagas = background.sagas();
             let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
                 let (models, watermarks) = (Models::new(&queries), background.watermarks());

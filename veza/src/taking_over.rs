@@ -17,8 +17,8 @@ const POLL: Duration = Duration::from_millis(25);
 ///
 /// # Errors
 /// What the last attempt told.
-pub async fn when_free<T, E: Display>(
-    open: impl AsyncFn() -> Result<T, E>,
+pub async fn when_free<T, E: Display, Opening: Future<Output = Result<T, E>>>(
+    open: impl Fn() -> Opening,
     is_in_use: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
     let until = Instant::now() + LET_GO_TIME_MAX;

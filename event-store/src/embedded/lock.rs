@@ -31,18 +31,35 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
                 file.read_to_string(&mut text).map_err(failed)?;
-                return Err(OpenError::Locked {
-                    path: folder.into(),
-                    pid: text.trim().parse().ok(),
-                });
+                return Err(locked(folder, &text));
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         // The text only helps whoever is refused, so a full disk must not keep the store shut.
         let told = file.set_len(0).and_then(|()| file.rewind());
-        if let Err(error) = told.and_then(|()| writeln!(file, "{}", std::process::id())) {
-            tracing::warn!(%error, "can't write the process id into the lock");
+        if let Err(error) = told.and_then(|()| writeln!(file, "{}", holder())) {
+            tracing::warn!(%error, "can't write into the lock who has it");
         }
         Ok(Self { _file: file })
+    }
+}
+
+/// Who has it, in the lock's text: the process' id and its program.
+fn holder() -> String {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
+    // So the kernel names one whose file another was put in the place of.
+    let program = program.to_string_lossy().trim_end_matches(" (deleted)").to_owned();
+    format!("{} {program}", std::process::id()).trim().to_owned()
+}
+
+/// That somebody else has it; one of an older release tells its id alone.
+fn locked(folder: &Path, text: &str) -> OpenError {
+    let (pid, program) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    let is_told = !program.is_empty() && !program.contains(char::is_control);
+    OpenError::Locked {
+        path: folder.into(),
+        pid: pid.parse().ok(),
+        program: is_told.then(|| program.into()),
     }
 }

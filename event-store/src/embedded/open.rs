@@ -49,12 +49,18 @@ enum Place {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process has it open.
-    #[error("the event store in {} is open in another process{}", path.display(), process(*pid))]
+    #[error(
+        "the event store in {} is open in another process{}",
+        path.display(),
+        process(*pid, program.as_deref())
+    )]
     Locked {
         /// Which folder.
         path: Box<Path>,
         /// Which process, where it is known.
         pid: Option<u32>,
+        /// Which program that is, where it is known.
+        program: Option<Box<str>>,
     },
     /// The folder can't be made, read or locked.
     #[error("can't use the folder {}", path.display())]
@@ -108,8 +114,12 @@ impl OpenError {
     }
 }
 
-fn process(pid: Option<u32>) -> String {
-    pid.map(|pid| format!(" ({pid})")).unwrap_or_default()
+fn process(pid: Option<u32>, program: Option<&str>) -> String {
+    match (pid, program) {
+        (Some(pid), Some(program)) => format!(" ({program}, {pid})"),
+        (Some(pid), None) => format!(" ({pid})"),
+        _ => String::new(),
+    }
 }
 
 impl EmbeddedOptions {

@@ -1,4 +1,4 @@
-//! The lease: one process at a time runs a projection, or rebuilds it.
+//! The lease: one process at a time runs a projection, or rebuilds it, or does other named work.
 //!
 //! It is an advisory lock of the session, and every batch is committed on that same connection: a
 //! process that has lost the lock has lost the way to write, too. Nothing has to expire, and who
@@ -11,13 +11,17 @@
 //! | a statement, whoever still waits for it | `statement_timeout`, [`WORK_TIME_MAX`] |
 //! | the way between them | the process after a batch's time, the server by [`KEEPALIVE`] |
 //! | the server's backend itself | nothing but an operator: it is told as `silent` |
+//!
+//! Work that commits elsewhere has a [`Lease`]: it is given up as soon as the connection is known
+//! to be lost, which is asked every second. Until then two may be at it, so it must bear that.
 
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::projection::ModelId;
 
@@ -40,6 +44,12 @@ const SILENCE_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How often something is asked on it while other work takes its time.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The same where the work commits elsewhere: so long it goes on at most when the lease is lost.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a process without the lease tries to take it.
+pub(crate) const LEASE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a batch may take; an engine outside PostgreSQL may need minutes for it.
 pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_secs(10 * 60);
@@ -81,9 +91,17 @@ pub(crate) async fn kept<T, E: From<sqlx::Error>>(
     connection: &mut PgConnection,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
+    asking_every(PING_INTERVAL, connection, work).await
+}
+
+async fn asking_every<T, E: From<sqlx::Error>>(
+    interval: Duration,
+    connection: &mut PgConnection,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let mut work = pin!(work);
     loop {
-        match timeout(PING_INTERVAL, &mut work).await {
+        match timeout(interval, &mut work).await {
             Ok(done) => return done,
             Err(_) => answered(connection.ping()).await?,
         }
@@ -109,8 +127,12 @@ pub(crate) async fn try_take(
     id: ModelId,
     work: Work,
 ) -> Result<bool, sqlx::Error> {
+    try_take_named(connection, &named(id, work)).await
+}
+
+async fn try_take_named(connection: &mut PgConnection, name: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")
-        .bind(named(id, work))
+        .bind(name)
         .fetch_one(connection)
         .await
 }
@@ -131,5 +153,48 @@ fn named(id: ModelId, work: Work) -> String {
     match work {
         Work::Run => format!("veza projection run {id}"),
         Work::Rebuild => format!("veza projection rebuild {id}"),
+    }
+}
+
+/// The lease of work that commits elsewhere than in PostgreSQL; it is free again when this is
+/// dropped.
+#[derive(Debug)]
+pub struct Lease(PgConnection);
+
+impl Lease {
+    /// Waits for the lease of this name; tells `is_taken` once when another process has it.
+    ///
+    /// # Errors
+    /// When PostgreSQL can't be asked.
+    pub async fn take(
+        pool: &PgPool,
+        name: &str,
+        is_taken: impl FnOnce(),
+    ) -> Result<Self, sqlx::Error> {
+        let mut connection = answered(connect(pool, Work::Run)).await?;
+        let mut is_taken = Some(is_taken);
+        while !answered(try_take_named(&mut connection, name)).await? {
+            if let Some(is_taken) = is_taken.take() {
+                is_taken();
+            }
+            sleep(LEASE_INTERVAL).await;
+        }
+        Ok(Self(connection))
+    }
+
+    /// What comes of the work, which is dropped where it is when the lease is lost.
+    ///
+    /// # Errors
+    /// When the lease is lost.
+    pub async fn kept<T>(&mut self, work: impl Future<Output = T>) -> Result<T, sqlx::Error> {
+        asking_every(WATCH_INTERVAL, &mut self.0, work.map(Ok)).await
+    }
+
+    /// Lets others have it at once.
+    ///
+    /// # Errors
+    /// When it was lost before.
+    pub async fn end(self) -> Result<(), sqlx::Error> {
+        answered(self.0.close()).await
     }
 }

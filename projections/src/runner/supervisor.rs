@@ -32,9 +32,6 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest pause after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
-/// How often a process without the lease tries to take it.
-const LEASE_INTERVAL: Duration = Duration::from_millis(200);
-
 /// How long whoever has the lease may leave an event alone before that is told.
 const STANDSTILL: Duration = Duration::from_secs(5);
 
@@ -187,7 +184,7 @@ impl Supervisor {
                 seen = self.look_again(&mut connection, &seen, loaded).await?;
             }
             let awaited = self.watermarks.somebody_waits();
-            sleep(if awaited { AWAITED_INTERVAL } else { LEASE_INTERVAL }).await;
+            sleep(if awaited { AWAITED_INTERVAL } else { lease::LEASE_INTERVAL }).await;
         }
         Ok(connection)
     }

@@ -1,13 +1,15 @@
 //! One process at a time: a process that waits for the lease does no harm, and one that has lost
 //! its way to PostgreSQL does not pass for one at work.
 
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use event_store::Position;
 use projections::postgres::profiles::{MODEL, ProfilesProjection};
-use projections::{ApplyError, Envelope, ModelId, Projection, Target, checkpoints};
+use projections::{ApplyError, Envelope, Lease, ModelId, Projection, Target, checkpoints};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool};
 use tokio::process::Command;
@@ -57,6 +59,29 @@ async fn a_standby_whose_connection_is_cut_says_nothing_of_the_model() {
     assert_eq!(status(&pool).await, ("running".to_owned(), None));
     assert!(first.drain(LIMIT).await);
     assert_eq!(status(&pool).await, ("stopped".to_owned(), None));
+}
+
+#[tokio::test]
+async fn work_that_commits_elsewhere_ends_as_its_lease_does() {
+    let pool = database::fresh().await;
+    let mut first = Lease::take(&pool, "work", || panic!("nobody has it")).await.unwrap();
+    let told = Arc::new(AtomicBool::new(false));
+    let (others, tells) = (pool.clone(), Arc::clone(&told));
+    let waiting = tokio::spawn(async move {
+        Lease::take(&others, "work", || tells.store(true, Ordering::SeqCst)).await
+    });
+    until(|| async { told.load(Ordering::SeqCst) }).await;
+    assert_eq!(first.kept(async { 7 }).await.unwrap(), 7);
+    for pid in backends(&pool, true).await {
+        let cut = sqlx::query("SELECT pg_terminate_backend($1)").bind(pid).execute(&pool).await;
+        cut.expect("it is cut");
+    }
+    let lost = timeout(LIMIT, first.kept(pending::<()>())).await.expect("it sees that soon");
+    assert!(lost.is_err());
+    let mut second = timeout(LIMIT, waiting).await.expect("it is free").unwrap().unwrap();
+    assert_eq!(second.kept(async { 8 }).await.unwrap(), 8);
+    second.end().await.unwrap();
+    Lease::take(&pool, "work", || panic!("nobody has it")).await.unwrap();
 }
 
 /// Long enough that silence is noticed, and then told.

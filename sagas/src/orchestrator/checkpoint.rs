@@ -209,6 +209,12 @@ impl Keeper {
         }
     }
 
+    /// It is no run, so it never was to be in the list.
+    pub(crate) fn leave_out(&mut self, run: &str) {
+        self.over(run);
+        self.matters = true;
+    }
+
     /// Saves what is worth it.
     pub(crate) async fn save(&mut self, store: &dyn EventStore) -> Result<(), CheckpointError> {
         if !self.matters && self.moves < MOVES_UNSAVED_MAX {

@@ -117,6 +117,15 @@ pub fn stream_of(kind: &str, subject: Uuid) -> StreamName {
         .expect("a kind is a short literal")
 }
 
+/// Whether a run begins so: in the stream that is named by what the event tells.
+pub(crate) fn begins_a_run(event: &RecordedEvent) -> bool {
+    let Ok((SagaEvent::SagaStarted(started), _)) = decode(event) else {
+        return false;
+    };
+    let name = format!("{}-{}-{}", SagaEvent::CATEGORY, started.kind, started.subject);
+    event.stream.as_str() == name
+}
+
 impl Journal {
     /// Runs in this store.
     pub fn new(store: Arc<dyn EventStore>) -> Self {
@@ -152,6 +161,15 @@ impl Journal {
             last_event_id,
             traceparent: metadata.traceparent,
         }))
+    }
+
+    /// Whether the stream is a run's, of whatever kind: it begins as one does.
+    pub(crate) async fn is_of_a_run(&self, stream: &StreamName) -> Result<bool, ReadError> {
+        let read = ReadStream::forward(stream.clone()).limit(1);
+        match self.store.read_stream(read).await {
+            Err(ReadError::StreamNotFound(_) | ReadError::StreamDeleted(_)) => Ok(false),
+            events => Ok(events?.try_next().await?.is_some_and(|event| begins_a_run(&event))),
+        }
     }
 
     /// Starts a run, unless it was started before.

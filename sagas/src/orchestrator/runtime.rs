@@ -16,13 +16,15 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::orchestrator::agenda::{Agenda, Held, Pace};
 use crate::orchestrator::checkpoint::{CheckpointError, Keeper};
 use crate::orchestrator::clock::{Clock, SystemClock};
 use crate::orchestrator::definition::SagaDefinition;
+use crate::orchestrator::foreign::Foreign;
 use crate::orchestrator::instance::Instance;
-use crate::orchestrator::journal::{Journal, JournalError, stream_of};
+use crate::orchestrator::journal::{Journal, JournalError, begins_a_run, stream_of};
 use crate::orchestrator::lane::Lane;
 use crate::orchestrator::retry::RetryPolicy;
 
@@ -94,6 +96,26 @@ struct Follower {
     agenda: Agenda,
     /// By stream prefix: slow ones of one kind do not hold up the others.
     lanes: Vec<(String, Arc<Lane>)>,
+    foreign: Foreign,
+}
+
+impl Follower {
+    /// The lane of a run's stream; none where no such kind of saga is known here.
+    fn lane(&self, stream: &str) -> Option<&Arc<Lane>> {
+        let is_its = |(prefix, _): &&(String, Arc<Lane>)| {
+            let subject = stream.strip_prefix(prefix.as_str());
+            subject.is_some_and(|subject| Uuid::try_parse(subject).is_ok())
+        };
+        self.lanes.iter().find(is_its).map(|(_, lane)| lane)
+    }
+}
+
+impl Drop for Follower {
+    /// Who does not run them any more has none.
+    fn drop(&mut self) {
+        count_held(Held::default());
+        count_unfinished(0);
+    }
 }
 
 impl SagaRuntime {
@@ -134,7 +156,9 @@ impl SagaRuntime {
             tasks: JoinSet::new(),
             agenda: Agenda::default(),
             lanes: self.lanes(),
+            foreign: Foreign::default(),
         };
+        self.leave_out_foreign(&mut follower).await?;
         while !stop.is_cancelled() {
             if let Err(error) = self.follow(&mut follower, &stop).await {
                 tracing::warn!(?error, "sagas wait for the store");
@@ -144,6 +168,21 @@ impl SagaRuntime {
         }
         while follower.tasks.join_next().await.is_some() {}
         follower.checkpoint.save(store).await
+    }
+
+    /// Takes out of the list of runs what is none, as releases before took it in.
+    async fn leave_out_foreign(&self, follower: &mut Follower) -> Result<(), CheckpointError> {
+        for stream in follower.checkpoint.unfinished().clone() {
+            if follower.lane(&stream).is_some() {
+                continue;
+            }
+            let is_run = self.journal.is_of_a_run(&name(&stream)).await;
+            if !is_run.map_err(CheckpointError::Read)? {
+                follower.checkpoint.leave_out(&stream);
+                follower.foreign.found(&stream);
+            }
+        }
+        Ok(())
     }
 
     fn checkpoint_stream(&self) -> StreamName {
@@ -208,8 +247,7 @@ impl SagaRuntime {
     }
 
     fn count(&self, held: Held) {
-        metrics::gauge!("veza_saga_runs_paused").set(held.paused as f64);
-        metrics::gauge!("veza_saga_runs_waiting_outside").set(held.outside as f64);
+        count_held(held);
         self.held.send_if_modified(|told| std::mem::replace(told, held) != held);
     }
 
@@ -242,6 +280,7 @@ impl SagaRuntime {
                 // Once: what comes from then on wakes its run by itself.
                 Delivery::CaughtUp if !follower.live => {
                     follower.live = true;
+                    follower.foreign.tell();
                     for stream in follower.checkpoint.unfinished().clone() {
                         self.wake(follower, name(&stream), stop);
                     }
@@ -249,8 +288,7 @@ impl SagaRuntime {
                 Delivery::CaughtUp | Delivery::FellBehind => {}
             }
         }
-        let unfinished = follower.checkpoint.unfinished().len();
-        metrics::gauge!("veza_saga_runs_unfinished").set(unfinished as f64);
+        count_unfinished(follower.checkpoint.unfinished().len());
         Ok(())
     }
 
@@ -292,6 +330,13 @@ impl SagaRuntime {
                 follower.checkpoint.over(stream);
                 return;
             }
+            "SagaStarted" if follower.lane(stream).is_none() && !begins_a_run(event) => {
+                follower.foreign.found(stream);
+                if follower.live {
+                    follower.foreign.tell();
+                }
+                return;
+            }
             "SagaStarted" => {
                 follower.checkpoint.started(stream);
             }
@@ -311,8 +356,7 @@ impl SagaRuntime {
     }
 
     fn spawn(&self, follower: &mut Follower, stream: StreamName, stop: &CancellationToken) {
-        let of_kind = |(prefix, _): &&(String, _)| stream.as_str().starts_with(prefix);
-        let Some((_, lane)) = follower.lanes.iter().find(of_kind) else {
+        let Some(lane) = follower.lane(stream.as_str()).cloned() else {
             tracing::error!(saga = %stream, "no such kind of saga is known here");
             follower.agenda.stopped(&stream, Pace::Asleep);
             return;
@@ -323,7 +367,7 @@ impl SagaRuntime {
             sagas: self.sagas.clone(),
             clock: self.clock.clone(),
             settings: self.settings.clone(),
-            lane: lane.clone(),
+            lane,
             stop: stop.clone(),
         };
         follower.tasks.spawn(instance.drive());
@@ -350,6 +394,15 @@ pub(crate) fn parked(
         }
         outcome => outcome,
     }
+}
+
+fn count_held(held: Held) {
+    metrics::gauge!("veza_saga_runs_paused").set(held.paused as f64);
+    metrics::gauge!("veza_saga_runs_waiting_outside").set(held.outside as f64);
+}
+
+fn count_unfinished(runs: usize) {
+    metrics::gauge!("veza_saga_runs_unfinished").set(runs as f64);
 }
 
 fn name(stream: &str) -> StreamName {

@@ -1,6 +1,6 @@
 //! The runtime with steps that hang, panic, lose their answers and stay away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta};
 use event_store::{
-    ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, StreamName,
+    ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, ReadStream, StreamName,
 };
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ use super::*;
 use crate::harness::memory_store::MemoryStore;
 use crate::harness::{Running, SkippingClock, until};
 
+mod foreign;
 mod many;
 
 const SUBJECT: Uuid = Uuid::from_u128(77);

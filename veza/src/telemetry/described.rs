@@ -34,6 +34,7 @@ fn counters() {
         ("veza_projection_parked_keys_total", "Keys of which a projection parked an event"),
         ("veza_rate_limited_total", "Requests refused because they came too fast"),
         ("veza_saga_runs_parked_total", "Runs of sagas left alone, as their streams can't be read"),
+        ("veza_saga_streams_foreign_total", "Streams named as runs of sagas are that are none"),
         ("veza_saga_steps_total", "Steps tried by sagas: forward or back, and what came of it"),
     ] {
         describe_counter!(name, words);
@@ -54,6 +55,7 @@ fn gauges() {
         ("veza_saga_runs_paused", "Runs of sagas that wait for an operator"),
         ("veza_saga_runs_waiting_outside", "Runs of sagas that wait for somebody who is away"),
         ("veza_saga_runs_unfinished", "Runs of sagas that are not over"),
+        ("veza_sagas_running", "1 while this process runs the sagas, else 0"),
         (
             "veza_unreadable_personal_fields",
             "Personal fields that this process met and no key opens, 1000 at most",

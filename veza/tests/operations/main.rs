@@ -1,8 +1,8 @@
 //! Operations: what is said at the start, while models are made, and what goes wrong then or later,
-//! roles as processes of their own, full disks, accounts made on the server's machine, who may look
-//! into the data folder, lost keys, `veza-replay`, the manners that all HTTP doors share, bodies
-//! that do not come as they should, unused uploads, personal data that is sealed and forgotten, or
-//! lost with its keys, machines that lack something.
+//! roles as processes of their own, sagas that take turns, full disks, accounts made on the
+//! server's machine, who may look into the data folder, lost keys, `veza-replay`, the manners that
+//! all HTTP doors share, bodies that do not come as they should, unused uploads, personal data that
+//! is sealed and forgotten, or lost with its keys, machines that lack something.
 
 mod accounts;
 mod another_log;
@@ -19,6 +19,7 @@ mod privacy;
 mod process;
 mod replaying;
 mod roles;
+mod saga_turns;
 mod setup;
 mod starting;
 mod uploads;

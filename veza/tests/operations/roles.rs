@@ -147,6 +147,62 @@ async fn split_roles_work_together_and_each_may_be_killed() {
     }
 }
 
+/// `veza-replay events --json` on the folder.
+fn listing(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    command.args(["events", "--json", "--data"]).arg(data).env_remove("VEZA_DATABASE_URL");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn nobody_takes_the_folder_from_a_store_that_others_wait_for() {
+    let folder = folder();
+    let data = folder.path();
+    let shared = Shared::new(data).await;
+    std::fs::create_dir(data.join("events")).unwrap();
+    let (store, projector) =
+        tokio::join!(shared.start(data, "event-store"), shared.start(data, "projector"));
+    store.kill().await;
+    let output = ended(listing(data)).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    let named = format!("there run projector (process {})", projector.pid());
+    assert!(told.contains(&named) && told.lines().count() == 1, "{told}");
+
+    let waiting = tokio::spawn(ended(listing(data)));
+    let store = shared.start(data, "event-store").await;
+    let output = waiting.await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    projector.stop().await;
+    store.stop().await;
+    assert!(ended(listing(data)).await.status.success(), "nothing runs on it");
+}
+
+#[tokio::test]
+async fn the_same_role_twice_on_one_folder_has_two_run_files() {
+    let folder = folder();
+    let data = folder.path();
+    let shared = Shared::new(data).await;
+    std::fs::create_dir(data.join("events")).unwrap();
+    let (store, first) =
+        tokio::join!(shared.start(data, "event-store"), shared.start(data, "projector"));
+    let own = data.join("run-projector.json");
+    let before = std::fs::read_to_string(&own).unwrap();
+    let mut command = veza(data, &["serve", "--role", "projector"]);
+    command.env("VEZA_EVENT_STORE", format!("esdb://{}?tls=false", shared.listens));
+    command.envs(shared.settings.iter().cloned());
+    let second = Process::opening(data, &free_address(), command).await;
+    let others = data.join(format!("run-projector.{}.json", second.pid()));
+    eventually("it has one of its own", async || others.exists()).await;
+    assert_eq!(std::fs::read_to_string(&own).unwrap(), before);
+    first.stop().await;
+    assert!(others.exists() && !own.exists());
+    second.stop().await;
+    assert!(!others.exists() && data.join("run.json").exists());
+    store.stop().await;
+}
+
 /// The script, on any free ports.
 fn run_roles(data: &Path) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/local/run-roles");
@@ -214,7 +270,7 @@ async fn the_script_starts_every_role_and_leaves_nothing_behind() {
 }
 
 /// A second of a 440 Hz tone, 16 bit, mono, 8 kHz.
-fn tone() -> Vec<u8> {
+pub fn tone() -> Vec<u8> {
     const RATE_HZ: u32 = 8000;
     let samples = (0..RATE_HZ).map(|n| {
         let phase = f64::from(n) * 440.0 * std::f64::consts::TAU / f64::from(RATE_HZ);
