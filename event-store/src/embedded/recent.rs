@@ -58,13 +58,9 @@ impl RecentIds {
         let hash = self.hash(id, stream_hash);
         let bucket = self.bucket(hash);
         let slot = self.slot(position);
-        let newest = self.newest[bucket];
-        // A slot that another bucket has by now was its last: all of this one are forgotten.
-        let holds = |link: u32| {
-            let at = (link as usize).wrapping_sub(1);
-            at != slot && self.hashes.get(at).is_some_and(|&hash| self.bucket(hash) == bucket)
-        };
-        let older = if holds(newest) { newest } else { 0 };
+        // Whether that is still of the bucket, or was overwritten, is seen when the chain is gone
+        // through: here it would cost a look at memory that no cache holds.
+        let older = self.newest[bucket];
         if slot == self.hashes.len() {
             self.hashes.push(hash);
             self.older.push(older);
