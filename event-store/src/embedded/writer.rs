@@ -193,13 +193,15 @@ impl Writer {
         }
         let step = ALLOCATE_BYTES.min(self.segment_bytes).max(1);
         let ahead = length.next_multiple_of(step).min(self.segment_bytes.max(length));
-        self.allocated = match file.allocate(ahead) {
-            Err(error) if is_full(&error) => {
-                file.allocate(length)?;
-                length
-            }
-            allocated => allocated.map(|()| ahead)?,
+        let (allocated, is_there) = match file.allocate(ahead) {
+            Err(error) if is_full(&error) => (length, file.allocate(length)?),
+            found => (ahead, found?),
         };
+        self.allocated = allocated;
+        if !is_there {
+            // Zeros would take room that later frames may need.
+            self.cleared = u64::MAX;
+        }
         Ok(())
     }
 

@@ -49,8 +49,8 @@ pub trait DiskFile: Send + Sync + 'static {
     fn sync(&self) -> io::Result<()>;
 
     /// Makes it at least this long, with zeros, and finds it room on the disk: to write there
-    /// afterwards changes neither. Where a file system can't, it does nothing.
-    fn allocate(&self, length: u64) -> io::Result<()>;
+    /// afterwards changes neither. Where a file system can't, it does nothing and says `false`.
+    fn allocate(&self, length: u64) -> io::Result<bool>;
 
     /// Cuts it to this length.
     fn truncate(&self, length: u64) -> io::Result<()>;

@@ -132,10 +132,10 @@ impl DiskFile for File {
         self.sync_data()
     }
 
-    fn allocate(&self, length: u64) -> io::Result<()> {
+    fn allocate(&self, length: u64) -> io::Result<bool> {
         match retry_on_intr(|| fallocate(self, FallocateFlags::empty(), 0, length)) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            outcome => Ok(outcome?),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            outcome => Ok(outcome.map(|()| true)?),
         }
     }
 

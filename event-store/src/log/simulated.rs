@@ -472,7 +472,7 @@ impl DiskFile for SimFile {
         })
     }
 
-    fn allocate(&self, length: u64) -> io::Result<()> {
+    fn allocate(&self, length: u64) -> io::Result<bool> {
         self.with(|state| {
             state.allowed(Act::Allocate)?;
             let length = usize::try_from(length).map_err(io::Error::other)?;
@@ -485,7 +485,7 @@ impl DiskFile for SimFile {
                 state.inodes[self.inode].changes += 1;
                 state.changed();
             }
-            Ok(())
+            Ok(true)
         })
     }
 

@@ -84,11 +84,11 @@ impl<W: Watch> DiskFile for WatchedFile<W> {
         self.file.sync()
     }
 
-    fn allocate(&self, length: u64) -> io::Result<()> {
+    fn allocate(&self, length: u64) -> io::Result<bool> {
         if self.watch.as_ref().is_none_or(|watch| watch.has_room_ahead()) {
             self.file.allocate(length)
         } else {
-            Ok(())
+            Ok(false)
         }
     }
 
