@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use event_store::limits::LIVE_EVENTS_MAX;
+use event_store::limits::{CLEAR_BYTES, LIVE_EVENTS_MAX};
 use event_store::log::{Clock, Disk, Fault, SimDisk};
 use event_store::{
     AppendError, Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Index,
@@ -166,6 +166,36 @@ async fn a_full_segment_holds_no_writer_up() {
     tokio::time::timeout(PATIENCE, written).await.expect("the index is written");
     assert_eq!(read_both().await, EVENTS, "found through the file too");
     store.close().await.unwrap();
+}
+
+/// How many zeros were written into segments at a time.
+#[derive(Default)]
+struct Zeros(Mutex<Vec<usize>>);
+
+impl Watch for Zeros {
+    fn concerns(&self, name: &str) -> bool {
+        name.contains(".log")
+    }
+
+    fn writes(&self, bytes: &[u8]) {
+        if bytes.iter().all(|&byte| byte == 0) {
+            self.0.lock().unwrap().push(bytes.len());
+        }
+    }
+}
+
+/// Given small appends, then what they are written over is zeros, which go there many at a time.
+#[tokio::test]
+async fn small_appends_are_written_over_zeros() {
+    let zeros = Arc::new(Zeros::default());
+    let disk = WatchedDisk { disk: SimDisk::new(), watch: Arc::clone(&zeros) };
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(disk))).await.unwrap();
+    for number in 0..1000 {
+        append(&store, "track-1", number).await;
+    }
+    let written = zeros.0.lock().unwrap();
+    assert!((1..4).contains(&written.len()), "{written:?}");
+    assert!(written.iter().all(|&bytes| bytes == CLEAR_BYTES), "{written:?}");
 }
 
 /// Given streams with metadata, when they are appended to again and again, then the metadata are

@@ -48,6 +48,39 @@ async fn append(store: &EmbeddedStore, name: &str, number: u64) {
     store.append(&stream(name), ExpectedRevision::Any, events).await.unwrap();
 }
 
+/// Given a segment of few streams or of many, when an event of any of them is read, then that takes
+/// five looks: into the table, at the first record, whose name is compared, at the postings, at the
+/// place of the event, and at the event.
+#[tokio::test]
+async fn an_event_from_anywhere_costs_five_reads() {
+    for (streams, segment_bytes) in [(20, 7_000), (2_000, 700_000)] {
+        let disk = SimDisk::new();
+        let options = EmbeddedOptions::disk(Arc::new(disk.clone())).segment_bytes(segment_bytes);
+        let store = EmbeddedStore::open(options.clone()).await.unwrap();
+        let mut number = 0;
+        while sealed(&disk) == 0 {
+            append(&store, &format!("track-{}", number % streams), number).await;
+            number += 1;
+        }
+        assert!(number > 2 * streams, "{number} events, a few of each stream");
+        store.close().await.unwrap();
+        let store = EmbeddedStore::open(options).await.unwrap();
+        let mut reads = 0;
+        for track in 0..streams {
+            let before = disk.reads();
+            let name = stream(&format!("track-{track}"));
+            let second = ReadStream::forward(name).from(Revision::new(1)).limit(1);
+            let second = store.read_stream(second).await.unwrap();
+            let second: Vec<_> = second.try_collect().await.unwrap();
+            assert_eq!(second[0].id, event(streams + track).id);
+            reads += disk.reads() - before;
+        }
+        // Now and then the filter is wrong about a stream's metadata.
+        let most = 5 * streams + streams / 10;
+        assert!((5 * streams..=most).contains(&reads), "{reads} reads of {streams} events");
+    }
+}
+
 /// Given a stream with events in every segment, when its end is asked for, then the price does not
 /// depend on the number of segments: the newest that has the stream is looked into, and no other.
 #[tokio::test]

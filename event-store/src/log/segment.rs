@@ -240,7 +240,8 @@ impl Segment {
         Ok(events)
     }
 
-    /// The event whose record begins here, in a segment of this length; none where it was reclaimed.
+    /// The event whose record begins here, in a segment of this length; none where it was
+    /// reclaimed.
     pub(crate) fn event_at(
         &self,
         offset: u32,
