@@ -5,7 +5,7 @@ use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
 use crate::problem::{FieldError, Problem};
@@ -56,14 +56,14 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        match inner.classify() {
-            Category::Data => {
-                let message = inner.to_string();
-                let message = without_place(&message);
-                Problem::validation([FieldError::new(field(&path, message), message)])
-            }
-            _ => not_json(&inner),
-        }
+        let message = inner.to_string();
+        let message = match inner.classify() {
+            Category::Data => without_place(&message),
+            // Of a value where another kind is wanted the reader may say only that it is not one.
+            _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => "the value can't be taken",
+            _ => return not_json(&inner),
+        };
+        Problem::validation([FieldError::new(field(&path, message), message)])
     })?;
     json.end().map_err(|error| not_json(&error))?;
     Ok(value)
@@ -156,6 +156,16 @@ mod tests {
         title: String,
         #[serde(default)]
         tracks: Vec<Track>,
+        #[serde(default)]
+        kind: Kind,
+    }
+
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kind {
+        #[default]
+        Long,
+        Single,
     }
 
     #[derive(Deserialize)]
@@ -172,7 +182,8 @@ mod tests {
     fn router() -> Router {
         let album = |ValidJson(album): ValidJson<Album>| async move {
             let seconds: u32 = album.tracks.iter().map(|track| track.seconds).sum();
-            format!("{} {seconds}", album.title)
+            let single = if matches!(album.kind, Kind::Single) { " single" } else { "" };
+            format!("{} {seconds}{single}", album.title)
         };
         let track = |ValidPath(id): ValidPath<Uuid>| async move { id.to_string() };
         let page = |ValidQuery(page): ValidQuery<Page>| async move { page.first.to_string() };
@@ -222,8 +233,10 @@ mod tests {
             (
                 json!({"title": "a", "nope": 1}),
                 "nope",
-                "unknown field `nope`, expected `title` or `tracks`",
+                "unknown field `nope`, expected one of `title`, `tracks`, `kind`",
             ),
+            (json!({"title": "a", "kind": null}), "kind", "the value can't be taken"),
+            (json!({"title": "a", "kind": 5}), "kind", "the value can't be taken"),
         ];
         for (body, field, message) in cases {
             let (status, problem) = send(Some("application/json"), body.to_string()).await;
@@ -243,6 +256,12 @@ mod tests {
         let (status, text) =
             send(Some("application/json; charset=utf-8"), r#"{"title":"a"}"#).await;
         assert_eq!((status, text), (200, json!("a 0")));
+        let (status, text) =
+            send(Some("application/json"), r#"{"title":"a","kind":"single"}"#).await;
+        assert_eq!((status, text), (200, json!("a 0 single")));
+        let huge = format!(r#"{{"title":"a","tracks":[{{"seconds":{}}}]}}"#, "9".repeat(400));
+        let (status, problem) = send(Some("application/json"), huge).await;
+        assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!("tracks[0].seconds")));
     }
 
     #[tokio::test]

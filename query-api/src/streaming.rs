@@ -4,6 +4,7 @@ pub mod order;
 mod range;
 pub mod track;
 
+use access::headers::VEZA_MODEL_POSITION;
 use access::{Problem, ProblemType};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -12,6 +13,7 @@ use futures::StreamExt as _;
 use media::{ByteRange, ObjectHead, ObjectKey, ObjectReader, StorageError};
 
 use crate::api::QueryApiParts;
+use crate::freshness::Freshness;
 use crate::limits::STREAM_DRAIN_TIME;
 
 /// What is said of an object beside its bytes.
@@ -68,6 +70,14 @@ async fn serve(
         put(&mut response, header::CONTENT_RANGE, &text);
     }
     Ok(described(response, &head, &etag, &said))
+}
+
+/// Says how far the models had come by which it was found, to who takes an older answer.
+fn as_of(mut response: Response, freshness: &Freshness) -> Response {
+    if let Some(position) = freshness.model_position() {
+        put(&mut response, VEZA_MODEL_POSITION, &position.to_string());
+    }
+    response
 }
 
 /// Says what is true of the object whichever part is sent.

@@ -207,13 +207,17 @@ impl Listing {
         if self.released.contains(&order_id) {
             return Err(ListingRejection::ReservationReleased);
         }
+        let is_exclusive = terms.kind == LicenceKind::Exclusive;
+        if is_exclusive && !self.sold.is_empty() {
+            return Err(ListingRejection::LicenceTaken);
+        }
         if self.withdrawn {
             return Err(ListingRejection::Withdrawn);
         }
         if buyer_id == terms.seller_id {
             return Err(ListingRejection::OwnListing);
         }
-        if terms.kind == LicenceKind::Exclusive && self.is_held() {
+        if is_exclusive && self.is_held() {
             return Err(ListingRejection::LicenceTaken);
         }
         let payment_method =
@@ -269,6 +273,10 @@ impl Listing {
         }
         if self.withdrawn {
             return Ok(vec![]);
+        }
+        // Nothing is on offer any more that could be taken back.
+        if terms.kind == LicenceKind::Exclusive && !self.sold.is_empty() {
+            return Err(ListingRejection::LicenceTaken);
         }
         Ok(vec![ListingWithdrawn { listing_id: terms.listing_id }.into()])
     }
@@ -438,6 +446,20 @@ mod tests {
     }
 
     #[test]
+    fn an_exclusive_licence_that_is_sold_is_no_offer_that_could_be_taken_back() {
+        let withdrawn = ListingEvent::from(ListingWithdrawn { listing_id: LISTING });
+        let exclusive = vec![listed(Exclusive), reserved(1)];
+        given([exclusive.clone(), vec![sold(1)]].concat())
+            .when(ListingCommand::Withdraw { by: SELLER })
+            .then_expect_error(ListingRejection::LicenceTaken);
+        let withdrawn_first = [exclusive, vec![withdrawn, sold(1)]].concat();
+        given(withdrawn_first.clone())
+            .when(ListingCommand::Withdraw { by: SELLER })
+            .then_expect_events(vec![]);
+        given(withdrawn_first).when(reserve(2)).then_expect_error(ListingRejection::LicenceTaken);
+    }
+
+    #[test]
     fn only_the_seller_withdraws_and_orders_under_way_go_on() {
         let withdrawn = ListingEvent::from(ListingWithdrawn { listing_id: LISTING });
         given(vec![listed(Exclusive)])
@@ -449,9 +471,12 @@ mod tests {
         given(vec![listed(NonExclusive), withdrawn.clone()])
             .when(reserve(1))
             .then_expect_error(ListingRejection::Withdrawn);
-        given(vec![listed(NonExclusive), reserved(1), withdrawn])
+        given(vec![listed(NonExclusive), reserved(1), withdrawn.clone()])
             .when(ListingCommand::MarkSold { order_id: order(1) })
             .then_expect_events(vec![sold(1)]);
+        given(vec![listed(NonExclusive), reserved(1), sold(1)])
+            .when(ListingCommand::Withdraw { by: SELLER })
+            .then_expect_events(vec![withdrawn.clone()]);
     }
 
     fn any_command() -> impl Strategy<Value = ListingCommand> {

@@ -144,7 +144,8 @@ pub(crate) fn exclusive_taken() -> Problem {
     Problem::new(ProblemType::LicenceTaken).with_detail(detail)
 }
 
-/// Take an offer back; orders under way go on.
+/// Take an offer back; orders under way go on. An exclusive licence that is sold is no offer any
+/// more.
 #[utoipa::path(
     delete, path = "/api/v1/listings/{listing_id}", tag = "commerce",
     operation_id = "withdrawListing", security(("bearer" = [])),
@@ -155,6 +156,7 @@ pub(crate) fn exclusive_taken() -> Problem {
     responses(
         (status = 200, description = "The offer is withdrawn", body = Done),
         (status = 404, description = "There is no such listing"),
+        (status = 409, description = "The exclusive licence is sold"),
     ),
 )]
 pub(crate) async fn withdraw(

@@ -114,8 +114,9 @@ pub(crate) struct TakeDown {
 }
 
 /// Hand a track's master out no longer: it is not played, sold or delivered any more, and an order
-/// of it that was not delivered yet is undone when it would be. Other tracks, those made of the
-/// same upload among them, stay as they are.
+/// of it that was not delivered yet is undone when it would be. What was delivered stays: its buyer
+/// pays for it and may fetch it, as is so from `DELIVERED` on. Other tracks, those made of the same
+/// upload among them, stay as they are.
 #[utoipa::path(
     post, path = "/api/v1/tracks/{track_id}/take-down", tag = "audio",
     operation_id = "takeDownMaster", request_body = TakeDown, security(("bearer" = [])),

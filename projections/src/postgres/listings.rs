@@ -17,7 +17,7 @@ use crate::projection::{ApplyError, ModelId};
 use crate::query_error::QueryError;
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "listings", version: 2 };
+pub const MODEL: ModelId = ModelId { name: "listings", version: 3 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS listings (
@@ -57,7 +57,8 @@ impl ListingsProjection {
             }
             _ => return Ok(()),
         };
-        // Withdrawn stays withdrawn, whatever becomes of the orders under way.
+        // Withdrawn stays withdrawn, until an order under way takes the exclusive licence: that is
+        // sold then, and stays so.
         let statement = match event {
             ListingEvent::LicenceListed(event) => query(
                 "INSERT INTO listings (listing_id, track_id, seller_id, exclusive, on_approval,
@@ -94,8 +95,9 @@ impl ListingsProjection {
             )
             .bind(event.listing_id.0),
             ListingEvent::ListingWithdrawn(event) => {
-                query("UPDATE listings SET status = 'withdrawn' WHERE listing_id = $1")
-                    .bind(event.listing_id.0)
+                let of_unsold = "UPDATE listings SET status = 'withdrawn'
+                                 WHERE listing_id = $1 AND status <> 'sold'";
+                query(of_unsold).bind(event.listing_id.0)
             }
         };
         statement.execute(to).await?;
@@ -154,7 +156,7 @@ impl Listings {
     /// The listings with these ids, in no order; the unknown are left out.
     pub async fn by_ids(&self, listings: &[ListingId]) -> Result<Vec<Listing>, QueryError> {
         let ids: Vec<Uuid> = listings.iter().map(|listing| listing.0).collect();
-        let rows = query("SELECT * FROM listings_v2.listings WHERE listing_id = ANY ($1)")
+        let rows = query("SELECT * FROM listings_v3.listings WHERE listing_id = ANY ($1)")
             .bind(ids)
             .fetch_all(&self.pool)
             .await?;
@@ -169,7 +171,7 @@ impl Listings {
         size: PageSize,
     ) -> Result<HashMap<Uuid, Page<Listing>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-                       SELECT * FROM listings_v2.listings
+                       SELECT * FROM listings_v3.listings
                        WHERE track_id = wanted.id AND position < $2
                        ORDER BY position DESC LIMIT $3) AS of_one";
         let tracks = tracks.iter().map(|track| track.0).collect();
@@ -183,7 +185,7 @@ impl Listings {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Listing>, QueryError> {
-        let sql = "SELECT * FROM listings_v2.listings WHERE seller_id = $1 AND position < $2
+        let sql = "SELECT * FROM listings_v3.listings WHERE seller_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
         page(&self.pool, sql, seller.0, (after, size), listing).await
     }

@@ -197,6 +197,9 @@ async fn a_purchase_reads_right_at_every_step() {
     let earned = told([("EscrowHeld", [0, 0, 4_900, 0]), ("EscrowReleased", [0, 0, 0, 4_900])]);
     assert_eq!(purchase.statement(purchase.seller_id).await, earned);
     assert_eq!(purchase.listing().await, ListingStatus::Sold);
+    // As former releases had it.
+    stage.store.put::<ListingEvent>(listing_id, ListingWithdrawn { listing_id });
+    assert_eq!(purchase.listing().await, ListingStatus::Sold, "what is sold stays so");
     let other = stage.models.listings.by_id(beside).await.expect("it is read");
     let other = other.expect("it is there");
     assert_eq!((other.status, other.sold), (ListingStatus::Sold, 0), "the track is sold out");

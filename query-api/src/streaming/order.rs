@@ -14,7 +14,7 @@ use crate::api::QueryApi;
 use crate::failure::Failure;
 use crate::freshness::Freshness;
 use crate::schema::commerce::bought_object_key;
-use crate::streaming::{Asked, Said, serve, unread};
+use crate::streaming::{Asked, Said, as_of, serve, unread};
 
 /// How many of a file's first bytes tell its format.
 const HEAD_BYTES: u64 = 16;
@@ -54,7 +54,8 @@ pub async fn master(
     let title = track.map_or_else(|| track_id.to_string(), |track| track.title);
     let disposition = Some(attachment(&title, ending));
     let said = Said { content_type, cache_control: "private, no-store", disposition };
-    serve(parts, &key, Asked { method: &method, headers: &headers }, said).await
+    let served = serve(parts, &key, Asked { method: &method, headers: &headers }, said).await?;
+    Ok(as_of(served, &freshness))
 }
 
 fn ending(format: AudioFormat) -> &'static str {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::api::QueryApi;
 use crate::freshness::Freshness;
 use crate::schema::audio::is_streamed;
-use crate::streaming::{Asked, Said, serve};
+use crate::streaming::{Asked, Said, as_of, serve};
 
 /// Sound is the same for good: a track is prepared once. Playlists are looked at again each time,
 /// so that one whose master was taken down ends for who has not begun.
@@ -34,7 +34,8 @@ pub async fn file(
     let not_found = || Problem::new(ProblemType::NotFound);
     let file = HlsFile::parse(&path).ok_or_else(not_found)?;
     let parts = api.parts();
-    Freshness::asked(parts.watermarks.clone(), &consistency)?.reach(tracks::MODEL).await?;
+    let freshness = Freshness::asked(parts.watermarks.clone(), &consistency)?;
+    freshness.reach(tracks::MODEL).await?;
     let track = parts.models.tracks.by_id(TrackId(track_id)).await;
     let track = track.map_err(crate::failure::Failure::from)?.ok_or_else(not_found)?;
     let caller = caller.map(|Authenticated(principal)| principal);
@@ -48,7 +49,8 @@ pub async fn file(
     };
     let said = Said { content_type: file.content_type(), cache_control, disposition: None };
     let key = file.key(MediaId::from(track_id));
-    serve(parts, &key, Asked { method: &method, headers: &headers }, said).await
+    let served = serve(parts, &key, Asked { method: &method, headers: &headers }, said).await?;
+    Ok(as_of(served, &freshness))
 }
 
 fn is_heard_by(track: &Track, caller: Option<&Principal>) -> bool {

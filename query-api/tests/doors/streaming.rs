@@ -74,6 +74,12 @@ async fn a_draft_streams_to_its_artist_a_published_track_to_all_and_one_taken_do
     stage.caught_up().await;
     assert_eq!(of(statuses("master.m3u8").await), [200; 4]);
     assert_eq!(statuses(SEGMENT).await[0].1, "public, max-age=3600");
+    let path = format!("/media/tracks/{track_id}/master.m3u8");
+    for (headers, is_told) in [(&[][..], false), (&[("veza-stale", "allow")], true)] {
+        let response = fetch(&stage, &path, None, headers).await;
+        let at = response.headers().get("veza-model-position").map(|at| at.to_str().unwrap());
+        assert_eq!(at.is_some_and(|at| at.parse::<u64>().unwrap() > 0), is_told, "{at:?}");
+    }
     for nothing in ["aac-128/init.mp4", "aac-128/playlist.mpd", "..%2F..%2Fmasters%2Fa", "a%00b"] {
         assert_eq!(of(statuses(nothing).await), [404; 4], "{nothing}");
     }
