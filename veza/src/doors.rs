@@ -2,6 +2,7 @@
 //!
 //! - `server`: connections: accepted, served, drained
 //! - `lingering`: closed so that the last answer arrives
+//! - `starting`: who comes while the process starts
 //! - `places`: how many there may be, in all and of one client
 //! - `admission`: what is let in: not while draining, no commands on a full disk, none for ever
 //! - `bodies`: neither too large nor too slow, and read to their end
@@ -16,6 +17,7 @@ mod cors;
 mod lingering;
 mod places;
 mod server;
+mod starting;
 mod watching;
 
 use std::any::Any;
@@ -39,6 +41,7 @@ use crate::disk_reserve::DiskReserve;
 use crate::open_files;
 use admission::Admission;
 use places::Places;
+pub use starting::StartingDoor;
 
 /// How long requests under way may take to end once the process drains.
 const DRAIN_TIME: Duration = Duration::from_secs(20);

@@ -68,23 +68,31 @@ pub async fn open_when_free(options: &EmbeddedOptions) -> Result<EmbeddedStore, 
 
 impl Events {
     /// Opens the store that the settings name, for a process that serves, and the port of its HTTP
-    /// door; the embedded store serves others over gRPC until `closing`.
+    /// door, which is shown to `bound` at once, for the store may take its time; the embedded store
+    /// serves others over gRPC until `closing`.
     ///
     /// # Errors
     /// When its folder is in use and stays so, a port is, or it can't be reached for a minute.
     pub async fn open(
         config: &Config,
         closing: CancellationToken,
+        bound: impl FnOnce(&TcpListener) -> anyhow::Result<()>,
     ) -> anyhow::Result<(Self, TcpListener)> {
         if let StoreSetting::Cluster(connection_string) = &config.event_store {
             let store = ClientStore::new(connection_string).context("the setting event_store")?;
             let http = bind(config.http, "http").await?;
+            bound(&http)?;
             reached(&store).await?;
             say("event store  the one of the setting event_store");
             let events = Self::of(Engine::Elsewhere(Arc::new(store)), config).await?;
             return Ok((events, http));
         }
         let folder = config.data.join("events");
+        let binding = async {
+            let (http, listener) = bind_all(config).await?;
+            bound(&http)?;
+            anyhow::Ok((http, listener))
+        };
         let opening = async {
             let options = config.encryption.options(&folder)?;
             anyhow::Ok(Arc::new(open_when_free(&options).await?))
@@ -92,9 +100,9 @@ impl Events {
         // Where the folder is another process's, that is why its ports are in use; they are waited
         // for together. But nothing is made in a folder that is new.
         let (ports, store) = if folder.is_dir() {
-            tokio::join!(bind_all(config), opening)
+            tokio::join!(binding, opening)
         } else {
-            (Ok(bind_all(config).await?), opening.await)
+            (Ok(binding.await?), opening.await)
         };
         let store = store?;
         let (http, listener) = match ports {

@@ -20,13 +20,14 @@ use projections::Watermarks;
 use projections::postgres::Models;
 use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::background::{Background, Stores};
 use crate::config::{Config, Role};
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
-use crate::doors::Door;
+use crate::doors::{Door, StartingDoor};
 use crate::keys::Keys;
 use crate::outbox::Outbox;
 use crate::parts::{self, Database, Events};
@@ -77,6 +78,7 @@ struct Platform {
     database: Option<Database>,
     background: Option<Background>,
     queries: Option<QueryApi>,
+    starting: Option<StartingDoor>,
     door: Option<Door>,
     run_file: Option<RunFile>,
 }
@@ -90,18 +92,28 @@ impl Platform {
     ) -> anyhow::Result<()> {
         open_files::raise();
         data_folder::open(&config.data)?;
-        let (events, listener) = Events::open(config, self.closing.clone()).await?;
+        let reserve = DiskReserve::watch(config);
+        let (starting, for_callers) = (&mut self.starting, (reserve.clone(), draining.clone()));
+        let bound = |listener: &TcpListener| {
+            let (reserve, draining) = for_callers;
+            *starting = Some(StartingDoor::open(listener, config, reserve, draining)?);
+            Ok(())
+        };
+        let (events, listener) = Events::open(config, self.closing.clone(), bound).await?;
         let events = self.events.insert(events);
         let (store, event_store) = (events.store(), events.listens_on());
         let sealed = events.sealed();
-        let (address, reserve) = (listener.local_addr()?, DiskReserve::watch(config));
+        let address = listener.local_addr()?;
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
         (readiness.embedded, readiness.people) = (events.embedded(), events.people());
         let mut routes = Router::new();
         let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {
-            let database = self.database.insert(Database::open(config).await?);
+            self.waits_for("PostgreSQL");
+            let database = Database::open(config).await?;
+            self.waits_for("the rest of it");
+            let database = self.database.insert(database);
             let (pool, queries) = (database.pool.clone(), database.queries.clone());
             let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
             let objects = parts::open_objects(&config.objects)?;
@@ -148,8 +160,19 @@ impl Platform {
         let readiness = Arc::new(readiness);
         let token = config.metrics_token.clone();
         let routes = routes.merge(probes::router(Arc::clone(&readiness), metrics, token));
+        self.leave_starting_door().await;
         self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
         self.tell(config, readiness, (address, event_store))
+    }
+
+    fn waits_for(&self, part: &'static str) {
+        self.starting.iter().for_each(|door| door.waits_for(part));
+    }
+
+    async fn leave_starting_door(&mut self) {
+        if let Some(door) = self.starting.take() {
+            door.close().await;
+        }
     }
 
     /// Tells tools where the doors are, also while models are being made, or can't be; and people
@@ -173,6 +196,7 @@ impl Platform {
     /// work is done, so that whoever routes to this process sees that it stops.
     async fn close(&mut self) -> anyhow::Result<()> {
         self.run_file = None;
+        self.leave_starting_door().await;
         if let Some(door) = &self.door {
             door.drain().await;
         }

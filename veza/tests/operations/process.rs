@@ -146,7 +146,19 @@ impl Process {
     }
 
     /// The same, with what it tells going there.
-    pub async fn telling(data: &Path, address: &str, mut command: Command, to: Stdio) -> Self {
+    pub async fn telling(data: &Path, address: &str, command: Command, to: Stdio) -> Self {
+        let process = Self::beginning(data, address, command, to).await;
+        eventually("it has started", async || {
+            let answer = process.request(Method::GET, "/readyz", None).send().await;
+            let answer = async { answer?.json::<Value>().await }.await;
+            answer.is_ok_and(|answer| answer["parts"]["process"] != "starting")
+        })
+        .await;
+        process
+    }
+
+    /// Starts it with its door at this address, and waits until somebody answers there.
+    pub async fn beginning(data: &Path, address: &str, mut command: Command, to: Stdio) -> Self {
         command.env("VEZA_HTTP", address).stdout(to).stderr(Stdio::inherit());
         let (child, url) = (Some(command.spawn().unwrap()), format!("http://{address}"));
         let process = Self { child, data: data.to_owned(), url, client: Client::new() };

@@ -3,10 +3,11 @@
 use std::fs;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::process::{Process, database, eventually, folder, free_address, replay, veza};
+use crate::roles::Shared;
 
 #[tokio::test]
 async fn tools_find_the_store_while_a_model_is_stuck_and_it_is_ready_when_it_says_so() {
@@ -44,4 +45,27 @@ async fn tools_find_the_store_while_a_model_is_stuck_and_it_is_ready_when_it_say
     eventually("it says that it is ready", async || says("\nready now. ")).await;
     assert_eq!(platform.get("/readyz").await.status(), 200);
     platform.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_while_a_part_is_waited_for_is_told_which() {
+    let (folder, elsewhere) = (folder(), folder());
+    let data = folder.path();
+    let shared = Shared::new(data).await;
+    let (address, command) = (free_address(), shared.command(data, "command-api"));
+    let commands = Process::beginning(data, &address, command, Stdio::null()).await;
+    assert_eq!(commands.get("/healthz").await.text().await.unwrap(), "alive\n");
+    let answer = commands.get("/readyz").await;
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer["detail"], "it is starting, and waits for the event store", "{answer}");
+    let (status, problem) = commands.post("/api/v1/sessions", None, json!({})).await;
+    assert_eq!((status, &problem["type"]), (503, &json!("urn:veza:problem:unavailable")));
+    let store = shared.start(elsewhere.path(), "event-store").await;
+    eventually("it is ready", async || commands.get("/readyz").await.status() == 200).await;
+    let (status, problem) = commands.post("/api/v1/sessions", None, json!({})).await;
+    assert_eq!(status, 422, "{problem}");
+    commands.stop().await;
+    store.stop().await;
 }
