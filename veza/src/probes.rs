@@ -2,16 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::{Problem, ProblemType};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::readiness::Readiness;
 
@@ -22,6 +24,12 @@ const FORWARDED: [HeaderName; 4] = [
     header::VIA,
     HeaderName::from_static("x-real-ip"),
 ];
+
+/// What a process says that lives.
+const ALIVE: &str = "alive\n";
+
+/// When to ask a process again that starts.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 struct Metrics {
     handle: PrometheusHandle,
@@ -41,8 +49,24 @@ pub fn router(
         .route("/readyz", get(show_readiness))
         .with_state(readiness)
         .merge(metrics)
-        .route("/healthz", get(async || "alive\n"))
+        .route("/healthz", get(async || ALIVE))
         .method_not_allowed_fallback(async || Problem::new(ProblemType::MethodNotAllowed))
+}
+
+/// The same of a process that starts; what it waits for is told to everybody who asks for anything.
+pub fn of_starting(waits_for: watch::Receiver<&'static str>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || ALIVE))
+        .route("/readyz", get(show_start))
+        .route("/", any(show_start))
+        .route("/{*path}", any(show_start))
+        .with_state(waits_for)
+}
+
+async fn show_start(State(waits_for): State<watch::Receiver<&'static str>>) -> Problem {
+    let detail = format!("it is starting, and waits for {}", *waits_for.borrow());
+    let problem = Problem::new(ProblemType::Unavailable).with_detail(detail);
+    problem.with("parts", json!({ "process": "starting" })).with_retry_after(RETRY_AFTER)
 }
 
 async fn show_readiness(State(readiness): State<Arc<Readiness>>) -> Result<Json<Value>, Problem> {

@@ -93,14 +93,7 @@ impl Platform {
         open_files::raise();
         data_folder::open(&config.data)?;
         let reserve = DiskReserve::watch(config);
-        let (starting, for_callers) = (&mut self.starting, (reserve.clone(), draining.clone()));
-        let bound = |listener: &TcpListener| {
-            let (reserve, draining) = for_callers;
-            *starting = Some(StartingDoor::open(listener, config, reserve, draining)?);
-            Ok(())
-        };
-        let (events, listener) = Events::open(config, self.closing.clone(), bound).await?;
-        let events = self.events.insert(events);
+        let (events, listener) = self.open_events(config, reserve.clone(), draining).await?;
         let (store, event_store) = (events.store(), events.listens_on());
         let sealed = events.sealed();
         let address = listener.local_addr()?;
@@ -110,10 +103,7 @@ impl Platform {
         let mut routes = Router::new();
         let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {
-            self.waits_for("PostgreSQL");
-            let database = Database::open(config).await?;
-            self.waits_for("the rest of it");
-            let database = self.database.insert(database);
+            let database = self.open_database(config).await?;
             let (pool, queries) = (database.pool.clone(), database.queries.clone());
             let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
             let objects = parts::open_objects(&config.objects)?;
@@ -165,8 +155,28 @@ impl Platform {
         self.tell(config, readiness, (address, event_store))
     }
 
-    fn waits_for(&self, part: &'static str) {
-        self.starting.iter().for_each(|door| door.waits_for(part));
+    /// Opens the store of events, and whoever comes meanwhile is told so at the door.
+    async fn open_events(
+        &mut self,
+        config: &Config,
+        reserve: DiskReserve,
+        draining: &CancellationToken,
+    ) -> anyhow::Result<(&mut Events, TcpListener)> {
+        let (starting, draining) = (&mut self.starting, draining.clone());
+        let bound = |listener: &TcpListener| {
+            *starting = Some(StartingDoor::open(listener, config, reserve, draining)?);
+            Ok(())
+        };
+        let (events, listener) = Events::open(config, self.closing.clone(), bound).await?;
+        Ok((self.events.insert(events), listener))
+    }
+
+    async fn open_database(&mut self, config: &Config) -> anyhow::Result<&mut Database> {
+        let tell = |part| self.starting.iter().for_each(|door| door.waits_for(part));
+        tell("PostgreSQL");
+        let database = Database::open(config).await?;
+        tell("the rest of it");
+        Ok(self.database.insert(database))
     }
 
     async fn leave_starting_door(&mut self) {

@@ -1,15 +1,9 @@
 //! The door while the process starts, which may take as long as a part is waited for: whoever
-//! probes it is told what that is, and everybody else to come again.
+//! comes is told what that is, and to come again.
 
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Problem, ProblemType};
-use axum::Router;
-use axum::extract::State;
-use axum::routing::{any, get};
-use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Door;
 use crate::config::Config;
 use crate::disk_reserve::DiskReserve;
-
-/// When to ask again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+use crate::probes;
 
 /// How long whoever was told so may take to go before the real door opens.
 const LEAVE_TIME: Duration = Duration::from_millis(500);
@@ -28,7 +20,7 @@ const LEAVE_TIME: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct StartingDoor {
     door: Door,
-    waits_for: Arc<watch::Sender<&'static str>>,
+    waits_for: watch::Sender<&'static str>,
 }
 
 impl StartingDoor {
@@ -44,13 +36,8 @@ impl StartingDoor {
     ) -> anyhow::Result<Self> {
         let socket = listener.as_fd().try_clone_to_owned()?;
         let socket = TcpListener::from_std(socket.into())?;
-        let waits_for = Arc::new(watch::Sender::new("the event store"));
-        let routes = Router::new()
-            .route("/healthz", get(async || "alive\n"))
-            .route("/readyz", get(not_ready))
-            .route("/", any(not_ready))
-            .route("/{*path}", any(not_ready))
-            .with_state(Arc::clone(&waits_for));
+        let waits_for = watch::Sender::new("the event store");
+        let routes = probes::of_starting(waits_for.subscribe());
         let door = Door::open(socket, routes, config, reserve, draining)?;
         Ok(Self { door, waits_for })
     }
@@ -65,11 +52,4 @@ impl StartingDoor {
         // Who lingers is cut a little later; nobody new comes in here by then.
         let _ = tokio::time::timeout(LEAVE_TIME, self.door.close()).await;
     }
-}
-
-async fn not_ready(State(waits_for): State<Arc<watch::Sender<&'static str>>>) -> Problem {
-    let part = *waits_for.borrow();
-    let detail = format!("it is starting, and waits for {part}");
-    let problem = Problem::new(ProblemType::Unavailable).with_detail(detail);
-    problem.with("parts", json!({ "process": "starting" })).with_retry_after(RETRY_AFTER)
 }
