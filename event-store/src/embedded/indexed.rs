@@ -42,7 +42,7 @@ pub(super) fn read_index(shared: &Arc<Shared>, read: ReadIndex) -> Result<IndexR
             (1, behind.min(catalog.position_until(time)? + 1))
         }
     };
-    reader(shared, IndexPages { index, key, direction, left, limit })
+    Ok(reader(shared, IndexPages { index, key, direction, left, limit }))
 }
 
 /// Where a subscription begins: behind this position, and behind this ordinal.

@@ -119,7 +119,7 @@ pub(crate) fn read_stream(
     let limit = read.limit.unwrap_or(u64::MAX);
     let direction = read.direction;
     let pages = StreamPages { stream, runs, window, of_past, direction, left, limit };
-    reader(shared, pages)
+    Ok(reader(shared, pages))
 }
 
 /// Begins to read the log; blocks.
@@ -137,7 +137,7 @@ pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReade
         }
     };
     let (direction, limit) = (read.direction, read.limit.unwrap_or(u64::MAX));
-    reader(shared, AllPages { matcher, direction, left, limit, sparse: false })
+    Ok(reader(shared, AllPages { matcher, direction, left, limit, sparse: false }))
 }
 
 /// The last position that a read may see.
@@ -157,22 +157,25 @@ fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<Utc>, StoreError
 }
 
 /// Reads the pages one after another: the first at once, which blocks, for most reads want no more;
-/// the others each when it is asked for.
+/// the others each when it is asked for. What goes wrong is told where the page would be.
 pub(super) fn reader<P: Pages>(
     shared: &Arc<Shared>,
     mut pages: P,
-) -> Result<BoxStream<'static, Result<P::Item, P::Error>>, P::Error> {
-    let first = pages.next_page(shared)?;
-    let state = (Arc::clone(shared), first, pages);
+) -> BoxStream<'static, Result<P::Item, P::Error>> {
+    let first = pages.next_page(shared);
+    let state = (Arc::clone(shared), Some(first), pages);
     let pages = stream::try_unfold(state, |(shared, ready, mut pages)| async move {
-        if ready.is_some() || pages.is_done() {
-            return Ok(ready.map(|page| (page, (shared, None, pages))));
-        }
-        let read = move |shared: &Shared| pages.next_page(shared).map(|page| (page, pages));
-        let (page, pages) = shared.blocking(read).await?;
+        let (page, pages) = match ready {
+            Some(first) => (first?, pages),
+            None if pages.is_done() => return Ok(None),
+            None => {
+                let read = move |shared: &Shared| pages.next_page(shared).map(|page| (page, pages));
+                shared.blocking(read).await?
+            }
+        };
         Ok::<_, P::Error>(page.map(|page| (page, (shared, None, pages))))
     });
-    Ok(pages.map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed())
+    pages.map_ok(|page| stream::iter(page).map(Ok)).try_flatten().boxed()
 }
 
 impl Pages for StreamPages {

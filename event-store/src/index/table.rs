@@ -73,8 +73,8 @@ impl Table {
         }
         let hashes: Vec<u64> = entries.map(|entry| entry.hash).collect();
         payload.put(&Bloom::of(&hashes).to_bytes())?;
-        let groups = hashes.iter().step_by(GROUP_ENTRIES);
-        groups.map(|first| payload.put(&first.to_le_bytes())).collect()
+        let mut groups = hashes.iter().step_by(GROUP_ENTRIES);
+        groups.try_for_each(|first| payload.put(&first.to_le_bytes()))
     }
 
     /// The table of so many entries and postings that begins at this place of a payload; what
