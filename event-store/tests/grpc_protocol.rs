@@ -31,6 +31,8 @@ mod python;
 mod raw;
 #[path = "grpc_protocol/server.rs"]
 mod server;
+#[path = "grpc_protocol/several.rs"]
+mod several;
 #[path = "grpc_protocol/stalled.rs"]
 mod stalled;
 #[path = "conformance/suite.rs"]
