@@ -76,6 +76,7 @@ impl Gathered {
             return Err(refusal::of_size(stream.as_str(), &TooLarge::Event { id, size, max }));
         }
         self.targets.push(stream.clone());
+        self.arriving.hold(size_of::<StreamName>()).map_err(refusal::of_problem)?;
         self.arriving.add(event).map_err(refusal::of_problem)
     }
 

@@ -118,3 +118,36 @@ async fn metadata_of_a_stream_come_with_its_events() {
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].data, record(3).data);
 }
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Methods {
+    #[prost(message, repeated, tag = "1")]
+    methods: Vec<Method>,
+    #[prost(string, tag = "2")]
+    version: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Method {
+    #[prost(string, tag = "1")]
+    method: String,
+    #[prost(string, tag = "2")]
+    service: String,
+}
+
+/// Clients go by what is listed, in small letters, and by the release.
+#[tokio::test]
+async fn clients_are_told_that_they_may_append_so() {
+    let server = Server::start().await;
+    let mut grpc = tonic::client::Grpc::new(connect(&server).await);
+    grpc.ready().await.expect("ready");
+    let codec = tonic_prost::ProstCodec::<(), Methods>::default();
+    let path = "/event_store.client.server_features.ServerFeatures/GetSupportedMethods";
+    let path = http::uri::PathAndQuery::from_static(path);
+    let told = grpc.unary(tonic::Request::new(()), path, codec).await.expect("told").into_inner();
+    let service = "kurrentdb.protocol.v2.streams.streamsservice";
+    let of_several = told.methods.iter().filter(|it| it.service == service);
+    let of_several: Vec<_> = of_several.map(|it| it.method.as_str()).collect();
+    assert_eq!(of_several, ["appendsession", "appendrecords"]);
+    assert!(told.version.starts_with("26.1."), "{}", told.version);
+}
