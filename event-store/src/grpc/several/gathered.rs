@@ -15,8 +15,8 @@ use crate::multi::{ExpectedState, MultiAppend, StreamCheck};
 use crate::size::at_most;
 use crate::stream::StreamName;
 
-/// What a stream costs besides its name, which is there four times at most: as it came, as a key, as
-/// a name, and in the store.
+/// What a stream costs besides its name, which is there four times at most: as it came, as a key,
+/// as a name, and in the store.
 const STREAM_BYTES: usize = 256;
 
 /// The events, their streams, and what is expected of those.
