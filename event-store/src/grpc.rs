@@ -13,6 +13,7 @@
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
+//! | `several` | the second version's Streams service: appends to several streams at once |
 //! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
@@ -38,6 +39,7 @@ mod requests;
 mod route;
 mod sending;
 mod server;
+mod several;
 mod socket;
 mod source;
 mod streams;

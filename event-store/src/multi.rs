@@ -38,7 +38,7 @@ pub struct StreamCheck {
 /// What a check expects of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExpectedState {
-    /// That it has no events, or only deleted ones, and is not tombstoned.
+    /// That it has no events, or only deleted ones. A tombstoned stream is so too, but takes none.
     NoStream,
     /// That it has events or metadata, and is not deleted.
     StreamExists,

@@ -15,6 +15,8 @@ mod links;
 mod lost_answers;
 #[path = "grpc_protocol/messages.rs"]
 mod messages;
+#[path = "grpc_protocol/node.rs"]
+mod node;
 #[path = "grpc_protocol/official_client.rs"]
 mod official_client;
 #[path = "conformance/one_at_a_time.rs"]
@@ -31,8 +33,12 @@ mod python;
 mod raw;
 #[path = "grpc_protocol/server.rs"]
 mod server;
+#[path = "grpc_protocol/several.rs"]
+mod several;
 #[path = "grpc_protocol/stalled.rs"]
 mod stalled;
+#[path = "grpc_protocol/stories.rs"]
+mod stories;
 #[path = "conformance/suite.rs"]
 mod suite;
 #[path = "grpc_protocol/trailers.rs"]

@@ -82,6 +82,7 @@ impl<'a> Decision<'a> {
     pub(crate) fn holds(&self, expected: ExpectedState) -> Result<bool, StoreError> {
         match expected {
             ExpectedState::Tombstoned => Ok(self.tail.tombstoned),
+            ExpectedState::NoStream if self.tail.tombstoned => Ok(true),
             expected => Ok(self.verdict(Some(expected), &[])? == Verdict::Append),
         }
     }
@@ -248,8 +249,8 @@ mod tests {
             (0, Some(5), false, StreamState::NoEvents, &[NoStream, StreamExists]),
             (3, None, false, StreamState::At(Revision::new(2)), &[StreamExists, AT_2]),
             (3, cut, false, StreamState::SoftDeleted { last }, &[NoStream, SoftDeleted, AT_2]),
-            (3, cut, true, StreamState::Tombstoned, &[Tombstoned]),
-            (0, None, true, StreamState::Tombstoned, &[Tombstoned]),
+            (3, cut, true, StreamState::Tombstoned, &[NoStream, Tombstoned]),
+            (0, None, true, StreamState::Tombstoned, &[NoStream, Tombstoned]),
         ] {
             decide(events, truncate_before, tombstoned, |decision| {
                 assert_eq!(decision.state(), state);

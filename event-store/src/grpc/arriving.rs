@@ -71,13 +71,22 @@ pub(super) type Held = OwnedSemaphorePermit;
 impl Arriving {
     /// Takes one more event, unless the append would become too large or the server is full.
     pub(super) fn push(&mut self, proposed: Proposed) -> Result<(), Problem> {
-        let event = NewEvent::try_from(proposed)?;
+        self.add(NewEvent::try_from(proposed)?)
+    }
+
+    /// The same of one that is understood already.
+    pub(super) fn add(&mut self, event: NewEvent) -> Result<(), Problem> {
         let cost = event.size() + size_of::<NewEvent>();
         self.bytes += event.size();
         self.events.push(event);
         at_most(self.bytes, APPEND_BYTES_MAX, "bytes").map_err(AppendError::from)?;
         at_most(self.events.len(), APPEND_EVENTS_MAX, "events").map_err(AppendError::from)?;
-        self.reception.hold(&mut self.held, cost)
+        self.hold(cost)
+    }
+
+    /// Accounts for so many bytes that the append needs besides.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.reception.hold(&mut self.held, bytes)
     }
 
     /// How much is held, in bytes.

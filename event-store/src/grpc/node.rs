@@ -15,20 +15,23 @@ use super::proto::event_store::client::server_features::{SupportedMethod, Suppor
 use super::proto::event_store::client::{
     Empty, gossip, persistent_subscriptions, server_features, streams,
 };
+use super::proto::kurrentdb::protocol::v2::streams::streams_service_server;
 use super::wire::{UuidForm, uuid};
 
 /// The release of EventStoreDB whose behaviour clients may expect of the calls that are here.
-pub(super) const SERVER_VERSION: &str = "24.10.0";
+pub(super) const SERVER_VERSION: &str = "26.1.0";
 
 const PERSISTENT: &str = persistent_subscriptions::persistent_subscriptions_server::SERVICE_NAME;
 
 /// Every call that is answered, and its features: a client makes no other.
-const METHODS: [(&str, &str, &[&str]); 15] = [
+const METHODS: [(&str, &str, &[&str]); 17] = [
     (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
     (streams::streams_server::SERVICE_NAME, "tombstone", &[]),
     (streams::streams_server::SERVICE_NAME, "batchappend", &["deadline_duration"]),
+    (streams_service_server::SERVICE_NAME, "appendsession", &[]),
+    (streams_service_server::SERVICE_NAME, "appendrecords", &[]),
     (PERSISTENT, "create", &["stream", "all"]),
     (PERSISTENT, "update", &["stream", "all"]),
     (PERSISTENT, "delete", &["stream", "all"]),

@@ -32,3 +32,23 @@ pub mod google {
         tonic::include_proto!("google.rpc");
     }
 }
+
+pub mod kurrent {
+    pub mod rpc {
+        tonic::include_proto!("kurrent.rpc");
+    }
+}
+
+pub mod kurrentdb {
+    pub mod protocol {
+        pub mod v2 {
+            pub mod streams {
+                tonic::include_proto!("kurrentdb.protocol.v2.streams");
+
+                pub mod errors {
+                    tonic::include_proto!("kurrentdb.protocol.v2.streams.errors");
+                }
+            }
+        }
+    }
+}

@@ -21,8 +21,12 @@ use super::proto::event_store::client::persistent_subscriptions::persistent_subs
 };
 use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
+use super::proto::kurrentdb::protocol::v2::streams::streams_service_server::{
+    self, StreamsServiceServer,
+};
 use super::requests::past_tonic;
 use super::sending::Sending;
+use super::several::SeveralService;
 use super::streams::StreamsService;
 use super::unfinished::UnfinishedBody;
 use crate::port::EventStore;
@@ -33,9 +37,11 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
 /// Largest request of any other call: a filter with the most and longest prefixes has a quarter.
 const QUESTION_BYTES_MAX: usize = 1024 * 1024;
 
-/// The calls that send many messages.
+/// The calls that send many messages, or large ones.
 const APPEND: &str = "/event_store.client.streams.Streams/Append";
 const BATCH_APPEND: &str = "/event_store.client.streams.Streams/BatchAppend";
+const APPEND_SESSION: &str = "/kurrentdb.protocol.v2.streams.StreamsService/AppendSession";
+const APPEND_RECORDS: &str = "/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords";
 
 type FeaturesServer<T> = server_features_server::ServerFeaturesServer<T>;
 
@@ -46,6 +52,7 @@ pub(super) struct Router {
     node: Arc<Node>,
     reception: Reception,
     streams: StreamsServer<StreamsService>,
+    several: StreamsServiceServer<SeveralService>,
     persistent: PersistentServer<PersistentService>,
     gossip: GossipServer<NodeService>,
     features: FeaturesServer<NodeService>,
@@ -71,6 +78,7 @@ impl Router {
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(QUESTION_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let several = SeveralService::new(Arc::clone(&store), reception.clone());
         let told = NodeService::new(Arc::clone(&node));
         Self {
             gossip: GossipServer::new(told.clone()),
@@ -79,6 +87,8 @@ impl Router {
             node,
             reception,
             streams,
+            several: StreamsServiceServer::new(several)
+                .accept_compressed(CompressionEncoding::Gzip),
             persistent,
         }
     }
@@ -95,12 +105,14 @@ impl Router {
         };
         let path = request.uri().path().to_owned();
         let request = match path.as_str() {
-            APPEND | BATCH_APPEND => past_tonic(request),
+            APPEND | BATCH_APPEND | APPEND_SESSION | APPEND_RECORDS => past_tonic(request),
             _ => request.map(Body::new),
         };
         let service = path.split('/').nth(1).unwrap_or_default();
         let answered = if service == streams_server::SERVICE_NAME {
             self.streams.call(request).await
+        } else if service == streams_service_server::SERVICE_NAME {
+            self.several.call(request).await
         } else if service == persistent_subscriptions_server::SERVICE_NAME {
             self.persistent.call(request).await
         } else if service == gossip_server::SERVICE_NAME {

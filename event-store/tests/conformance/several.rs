@@ -58,7 +58,7 @@ async fn in_every_state(store: &Store) -> Vec<(StreamName, StreamState)> {
 pub async fn checks_of_streams_that_are_not_written_hold_or_not(store: Store) {
     let streams = in_every_state(&store).await;
     for (expected, holds) in [
-        (ExpectedState::NoStream, [true, false, true, false, true, true]),
+        (ExpectedState::NoStream, [true, false, true, true, true, true]),
         (ExpectedState::StreamExists, [false, true, false, false, true, false]),
         (ExpectedState::SoftDeleted, [false, false, true, false, false, true]),
         (ExpectedState::Tombstoned, [false, false, false, true, false, false]),

@@ -90,7 +90,7 @@ impl Model {
         let stream = self.found(name);
         match expected {
             ExpectedState::Tombstoned => stream.tombstoned,
-            _ if stream.tombstoned => false,
+            _ if stream.tombstoned => expected == ExpectedState::NoStream,
             ExpectedState::NoStream => stream.events.is_empty() || stream.deleted(),
             ExpectedState::StreamExists => {
                 !stream.deleted() && (!stream.events.is_empty() || stream.metadata_events > 0)

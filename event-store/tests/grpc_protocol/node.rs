@@ -1,0 +1,25 @@
+//! The official Node client, which asks what the server supports and reads details of errors in a
+//! manner of its own.
+
+use std::process::Command;
+
+use crate::stories::{installed, run, tell};
+
+/// The release that the story is written for.
+const CLIENT: &str = "@kurrent/kurrentdb-client@1.3.1";
+
+/// A Node that finds the client; `None` where there is no Node.
+fn node() -> Option<Command> {
+    let home = installed("kurrentdb-client-1.3.1", |home| {
+        let install = ["install", "--silent", "--no-fund", "--no-audit", CLIENT, "--prefix"];
+        run(Command::new("npm").args(install).arg(home))
+    })?;
+    let mut node = Command::new("node");
+    node.env("NODE_PATH", home.join("node_modules"));
+    Some(node)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_client_appends_to_several_streams() {
+    tell(node, "node with npm", "several.js").await;
+}
