@@ -251,15 +251,16 @@ fn sniff_file(file: &mut File) -> io::Result<Option<AudioFormat>> {
         Ok::<_, io::Error>(head)
     };
     let mut head = head_at(0)?;
-    // What a tag stands before is an MP3 as a rule, but some programs put one before a FLAC.
-    if let Some(end) = id3_end(&head) {
-        let behind = head_at(end)?;
-        if AudioFormat::sniff(&behind) == Some(AudioFormat::Flac) {
-            head = behind;
-        }
+    let mut tags_end = 0;
+    while let Some(end) = id3_end(&head) {
+        tags_end += end;
+        head = head_at(tags_end)?;
     }
     file.rewind()?;
-    Ok(AudioFormat::sniff(&head))
+    Ok(match tags_end {
+        0 => AudioFormat::sniff(&head),
+        _ => Some(AudioFormat::behind_tags(&head)),
+    })
 }
 
 fn is_sound(parameters: &CodecParameters) -> bool {
@@ -526,8 +527,11 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let flac = ten_seconds(home.path(), "a.flac", &[]);
         let tagged = [b"ID3\x04\0\0\0\0\x01\x02".as_slice(), &[0; 130], &flac].concat();
-        let facts = probe(write(home.path(), "tagged.flac", &tagged)).await.unwrap();
-        assert_eq!((facts.format, facts.duration_ms), (AudioFormat::Flac, 10_000));
+        let twice = [b"ID3\x03\0\0\0\0\0\x04four".as_slice(), &tagged].concat();
+        for tagged in [tagged, twice] {
+            let facts = probe(write(home.path(), "tagged.flac", &tagged)).await.unwrap();
+            assert_eq!((facts.format, facts.duration_ms), (AudioFormat::Flac, 10_000));
+        }
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ pub enum AudioFormat {
     Wav,
     /// Native FLAC.
     Flac,
-    /// MPEG audio layer III, with or without an ID3 tag before it.
+    /// MPEG audio layer III, with or without ID3 tags before it.
     Mp3,
     /// Ogg, with Vorbis, Opus or FLAC in it.
     Ogg,
@@ -31,6 +31,7 @@ pub enum AudioFormat {
 
 impl AudioFormat {
     /// Tells the format of a file from its first bytes; `None` when it is none that is taken.
+    /// What begins with a tag is an MP3 here: [`Self::behind_tags`] knows better.
     pub fn sniff(head: &[u8]) -> Option<Self> {
         match head {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
@@ -45,6 +46,15 @@ impl AudioFormat {
             }
             [0xFF, second, third, ..] => is_layer_3(*second, *third).then_some(Self::Mp3),
             _ => None,
+        }
+    }
+
+    /// Tells the format of a file that begins with ID3v2 tags from what is behind them: an MP3 as a
+    /// rule, but some programs put one before a FLAC.
+    pub(crate) fn behind_tags(head: &[u8]) -> Self {
+        match Self::sniff(head) {
+            Some(Self::Flac) => Self::Flac,
+            _ => Self::Mp3,
         }
     }
 
@@ -99,6 +109,57 @@ pub(crate) fn id3_end(head: &[u8]) -> Option<u64> {
     Some(length + edges * EDGE_BYTES)
 }
 
+/// Tells the format of a file that passes by. A tag may be of many megabytes, for it has pictures:
+/// no more is kept than what is looked at.
+#[derive(Default)]
+pub(crate) struct Sniffer {
+    /// What is still to come of a tag, in bytes.
+    tag_left: u64,
+    is_tagged: bool,
+    /// The first bytes of the file, or of what is behind its tags.
+    head: Vec<u8>,
+}
+
+impl Sniffer {
+    /// Looks at what comes next.
+    pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.head.len() < SNIFF_BYTES {
+            let of_tag = usize::try_from(self.tag_left).map_or(bytes.len(), |n| n.min(bytes.len()));
+            self.tag_left -= of_tag as u64;
+            bytes = &bytes[of_tag..];
+            let (more, rest) = bytes.split_at(bytes.len().min(SNIFF_BYTES - self.head.len()));
+            self.head.extend_from_slice(more);
+            bytes = rest;
+            if self.head.len() == SNIFF_BYTES {
+                self.leave_tags();
+            }
+        }
+    }
+
+    /// Leaves out the tags in what is looked at, and what is to come of the last.
+    fn leave_tags(&mut self) {
+        while let Some(end) = id3_end(&self.head) {
+            self.is_tagged = true;
+            let here = usize::try_from(end).map_or(self.head.len(), |n| n.min(self.head.len()));
+            self.head.drain(..here);
+            self.tag_left = end - here as u64;
+        }
+    }
+
+    /// Whether enough passed to tell whether the file is taken.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.is_tagged || self.head.len() == SNIFF_BYTES
+    }
+
+    /// The format, by what passed; `None` when it is none that is taken.
+    pub(crate) fn format(&self) -> Option<AudioFormat> {
+        match self.is_tagged {
+            true => Some(AudioFormat::behind_tags(&self.head)),
+            false => AudioFormat::sniff(&self.head),
+        }
+    }
+}
+
 /// The header of an MPEG audio frame after its first byte: sync, layer III, a rate that exists.
 fn is_layer_3(second: u8, third: u8) -> bool {
     let sync = second & 0xE0 == 0xE0;
@@ -126,6 +187,39 @@ mod tests {
             (b"\0\0\0\x1cftypM4A \0\0\0\0", AudioFormat::M4a),
         ] {
             assert_eq!(AudioFormat::sniff(head), Some(format), "{format}");
+        }
+    }
+
+    /// An ID3v2.4 tag of so many bytes with its header.
+    fn tag(bytes: usize) -> Vec<u8> {
+        let length = bytes - 10;
+        let length = [21, 14, 7, 0].map(|shift| (length >> shift & 0x7F) as u8);
+        [b"ID3\x04\0\0".as_slice(), &length, &vec![0xFF; bytes - 10]].concat()
+    }
+
+    #[test]
+    fn what_is_behind_tags_is_found_however_it_is_cut() {
+        let flac = b"fLaC\0\0\0\x22 and much more of it".as_slice();
+        let mp3 = b"\xFF\xFB\x90\x64 and much more of it".as_slice();
+        for (what, bytes, format) in [
+            ("no tag", flac.to_vec(), Some(AudioFormat::Flac)),
+            ("a tag", [&tag(300), flac].concat(), Some(AudioFormat::Flac)),
+            ("a picture", [&tag(3_000_000), flac].concat(), Some(AudioFormat::Flac)),
+            ("an empty one", [&tag(10), flac].concat(), Some(AudioFormat::Flac)),
+            ("a few", [&tag(10), &tag(12), &tag(500), flac].concat(), Some(AudioFormat::Flac)),
+            ("nothing but its mark", [&tag(300), &flac[..4]].concat(), Some(AudioFormat::Flac)),
+            ("an MP3", [&tag(300), mp3].concat(), Some(AudioFormat::Mp3)),
+            ("a WAV", [&tag(300), &b"RIFF\x24\0\0\0WAVEfmt "[..]].concat(), Some(AudioFormat::Mp3)),
+            ("nothing", tag(300), Some(AudioFormat::Mp3)),
+            ("a tag that is cut", tag(3_000)[..2_000].to_vec(), Some(AudioFormat::Mp3)),
+            ("no sound", b"<!doctype html> and more".to_vec(), None),
+        ] {
+            for piece in [1, 3, 10, 16, 17, 4_096, bytes.len()] {
+                let mut sniffer = Sniffer::default();
+                bytes.chunks(piece).for_each(|chunk| sniffer.pass(chunk));
+                assert_eq!(sniffer.format(), format, "{what}, by {piece}");
+                assert!(sniffer.head.capacity() <= 2 * SNIFF_BYTES, "{what}, by {piece}");
+            }
         }
     }
 
