@@ -4,7 +4,7 @@
 //! - `lingering`: closed so that the last answer arrives
 //! - `places`: how many there may be, in all and of one client
 //! - `admission`: what is let in: not while draining, no commands on a full disk, none for ever
-//! - `bodies`: neither too large nor too slow, and read to their end
+//! - `bodies`: as they are, neither too large nor too slow, and read to their end
 //! - `watching`: what is seen of a request: its id, its trace, a log line, metrics
 //! - `cors`: whose pages may call
 //!
