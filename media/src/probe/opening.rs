@@ -1,4 +1,5 @@
-//! How a master is opened: the reader of its format, the track of sound in it, or why there is none.
+//! How a master is opened: the reader of its format, and the track of sound in it, or why there is
+//! none.
 
 use std::fs::File;
 use std::io;

@@ -60,8 +60,8 @@ pub(super) fn end_of(file: &mut File, serial: u32) -> io::Result<End> {
     Ok(end)
 }
 
-/// What the streams of a file begin with, a few bytes of each whose first page is whole: these pages
-/// come before all others.
+/// What the streams of a file begin with, a few bytes of each whose first page is whole: these
+/// pages come before all others.
 pub(super) fn beginnings(file: &mut File) -> io::Result<Vec<Vec<u8>>> {
     file.rewind()?;
     let mut reader = BufReader::new(file);

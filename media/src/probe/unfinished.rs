@@ -1,5 +1,5 @@
-//! A WAV whose recorder was not stopped: the sizes in its header were never filled in, and its sound
-//! goes on to the end of the file, as players take it.
+//! A WAV whose recorder was not stopped: the sizes in its header were never filled in, and its
+//! sound goes on to the end of the file, as players take it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -1,4 +1,5 @@
-//! Bodies: as they are, neither too large nor too slow, and no connection goes on before its body has ended.
+//! Bodies: as they are, neither too large nor too slow, and no connection goes on before its body
+//! has ended.
 
 use std::future::{pending, poll_fn};
 use std::io;

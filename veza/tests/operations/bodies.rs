@@ -1,4 +1,5 @@
-//! Bodies that come slowly, never, too large, encoded, or to nobody; and what becomes of their connections.
+//! Bodies that come slowly, never, too large, encoded, or to nobody; and what becomes of their
+//! connections.
 
 use std::time::Duration;
 
