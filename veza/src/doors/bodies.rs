@@ -78,7 +78,7 @@ pub async fn receive(
 /// Whether the body must be decoded first, by what its sender says.
 fn is_encoded(headers: &HeaderMap) -> bool {
     let said = headers.get_all(header::CONTENT_ENCODING).iter();
-    let mut codings = said.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let codings = said.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     codings
         .map(<[u8]>::trim_ascii)
         .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
