@@ -15,6 +15,6 @@ pub use names::{
     EMAIL_BYTES_MAX, Email, HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, Handle, InvalidIdentity,
 };
 pub use password::{
-    PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN, Password, PasswordHash, PasswordHasher,
+    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Password, PasswordHash, PasswordHasher,
 };
 pub use reservation::{ReserveError, reserve};

@@ -22,7 +22,7 @@ use utoipa::openapi::{Components, Object, OpenApi, Ref, RefOr};
 use utoipa::{Number, PartialSchema as _};
 
 use crate::identity::{
-    EMAIL_BYTES_MAX, HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN,
+    EMAIL_BYTES_MAX, HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN,
 };
 
 #[derive(utoipa::OpenApi)]
@@ -174,7 +174,7 @@ fn add_limits(components: &mut Components) {
     text("NewUser", "handle", HANDLE_CHARS_MIN, HANDLE_CHARS_MAX);
     text("NewUser", "display_name", 1, DISPLAY_NAME_CHARS_MAX);
     text("NewUser", "email", 1, EMAIL_BYTES_MAX);
-    text("NewUser", "password", PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX);
+    text("NewUser", "password", PASSWORD_CHARS_MIN, PASSWORD_CHARS_MAX);
     text("MailRequest", "email", 1, EMAIL_BYTES_MAX);
     text("Profile", "display_name", 1, DISPLAY_NAME_CHARS_MAX);
     text("Profile", "bio", 0, BIO_CHARS_MAX);
@@ -292,10 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn audio_is_sent_as_it_is() {
+        let document = whole();
+        let content = &document["paths"]["/api/v1/uploads"]["post"]["requestBody"]["content"];
+        let binary = json!({ "type": "string", "format": "binary" });
+        assert_eq!(content, &json!({ "application/octet-stream": { "schema": binary } }));
+    }
+
+    #[test]
     fn the_limits_are_those_that_hold() {
         let schemas = &whole()["components"]["schemas"];
         let of = |name: &str, field: &str| schemas[name]["properties"][field].clone();
         assert_eq!(of("NewTrack", "title")["maxLength"], TITLE_CHARS_MAX);
+        assert_eq!(of("NewUser", "password")["maxLength"], PASSWORD_CHARS_MAX);
         assert_eq!(of("NewTrack", "tags")["maxItems"], TAGS_MAX);
         assert_eq!(of("NewTrack", "tags")["items"]["maxLength"], TAG_CHARS_MAX);
         assert_eq!(of("Price", "amount_minor")["maximum"], AMOUNT_MINOR_MAX);

@@ -7,29 +7,24 @@
 mod edits;
 mod frame_count;
 mod length;
+mod opening;
 mod pages;
+mod unfinished;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 
 use serde::{Deserialize, Serialize};
-use symphonia::core::codecs::{self, CODEC_TYPE_NULL, CodecParameters, CodecType, DecoderOptions};
+use symphonia::core::codecs::{self, CodecParameters, CodecType, DecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
-use symphonia::core::formats::{FormatOptions, FormatReader, Packet};
-use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
-use symphonia::core::meta::MetadataOptions;
-use symphonia::core::probe::Hint;
+use symphonia::core::formats::{FormatReader, Packet};
 use symphonia::core::units::TimeBase;
 
 use self::length::{Length, Track};
 use crate::limits::{DURATION_MS_MAX, DURATION_MS_MIN};
-use crate::sniff::{AudioFormat, SNIFF_BYTES, id3_end};
+use crate::sniff::AudioFormat;
 use crate::storage::StorageError;
-
-/// What the readers' registry says when none of them knows the file; all else that they do not
-/// support is of a file that one of them knows.
-const NO_FORMAT: &str = "core (probe): no suitable format reader found";
 
 /// What a probe finds out about a master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,12 +181,11 @@ impl fmt::Display for AudioCodec {
 
 /// Probes a file in this very process, which a hostile one may take down.
 pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
-    let format = sniff_file(&mut file).map_err(ProbeError::Io)?.ok_or(ProbeError::NoAudio)?;
+    let format = AudioFormat::of_file(&mut file).map_err(ProbeError::Io)?;
+    let format = format.ok_or(ProbeError::NoAudio)?;
     let mut again = file.try_clone().map_err(ProbeError::Io)?;
-    let mut reader = open_format(file, format)?;
-    let track = reader.tracks().iter().find(|track| is_sound(&track.codec_params));
-    let track = track.ok_or(ProbeError::NoAudio)?;
-    let (track_id, parameters) = (track.id, track.codec_params.clone());
+    let (mut reader, track) = opening::open(file, format)?;
+    let (track_id, parameters) = (track.id, track.codec_params);
     let codec = AudioCodec::of(parameters.codec).ok_or(ProbeError::UnsupportedCodec)?;
 
     let walk = Walk::run(reader.as_mut(), track_id)?;
@@ -240,46 +234,6 @@ fn pcm_bits(codec: CodecType) -> Option<u32> {
         "alaw" | "mulaw" => Some(8),
         kind => kind.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok(),
     }
-}
-
-/// The format of a file by its first bytes.
-fn sniff_file(file: &mut File) -> io::Result<Option<AudioFormat>> {
-    let mut head_at = |start| {
-        let mut head = Vec::with_capacity(SNIFF_BYTES);
-        file.seek(io::SeekFrom::Start(start))?;
-        (&mut *file).take(SNIFF_BYTES as u64).read_to_end(&mut head)?;
-        Ok::<_, io::Error>(head)
-    };
-    let mut head = head_at(0)?;
-    // What a tag stands before is an MP3 as a rule, but some programs put one before a FLAC.
-    if let Some(end) = id3_end(&head) {
-        let behind = head_at(end)?;
-        if AudioFormat::sniff(&behind) == Some(AudioFormat::Flac) {
-            head = behind;
-        }
-    }
-    file.rewind()?;
-    Ok(AudioFormat::sniff(&head))
-}
-
-fn is_sound(parameters: &CodecParameters) -> bool {
-    parameters.codec != CODEC_TYPE_NULL
-        && (parameters.sample_rate.is_some() || parameters.channels.is_some())
-}
-
-fn open_format(file: File, format: AudioFormat) -> Result<Box<dyn FormatReader>, ProbeError> {
-    let stream = MediaSourceStream::new(Box::new(file), MediaSourceStreamOptions::default());
-    let mut hint = Hint::new();
-    hint.mime_type(format.content_type());
-    let options = FormatOptions { enable_gapless: false, ..FormatOptions::default() };
-    symphonia::default::get_probe()
-        .format(&hint, stream, &options, &MetadataOptions::default())
-        .map(|probed| probed.format)
-        .map_err(|error| match error {
-            SymphoniaError::Unsupported(NO_FORMAT) => ProbeError::NoAudio,
-            SymphoniaError::Unsupported(_) => ProbeError::UnsupportedCodec,
-            other => unreadable(other),
-        })
 }
 
 /// What the packets of one track come to.
@@ -351,18 +305,18 @@ mod tests {
     use crate::prober::tests::prober;
     use crate::sample_audio::Chord;
 
-    async fn probe(path: impl AsRef<Path>) -> Result<AudioFacts, ProbeError> {
+    pub(super) async fn probe(path: impl AsRef<Path>) -> Result<AudioFacts, ProbeError> {
         prober().probe(path.as_ref()).await
     }
 
-    fn write(home: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(super) fn write(home: &Path, name: &str, bytes: &[u8]) -> PathBuf {
         let path = home.join(name);
         std::fs::write(&path, bytes).unwrap();
         path
     }
 
     /// The chord in another format, made by `ffmpeg`.
-    fn convert(wav: &Path, name: &str, options: &[&str]) -> PathBuf {
+    pub(super) fn convert(wav: &Path, name: &str, options: &[&str]) -> PathBuf {
         let target = wav.with_file_name(name);
         let status = Command::new("ffmpeg")
             .args(["-nostdin", "-loglevel", "error", "-y", "-i"])
@@ -526,8 +480,11 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let flac = ten_seconds(home.path(), "a.flac", &[]);
         let tagged = [b"ID3\x04\0\0\0\0\x01\x02".as_slice(), &[0; 130], &flac].concat();
-        let facts = probe(write(home.path(), "tagged.flac", &tagged)).await.unwrap();
-        assert_eq!((facts.format, facts.duration_ms), (AudioFormat::Flac, 10_000));
+        let twice = [b"ID3\x03\0\0\0\0\0\x04four".as_slice(), &tagged].concat();
+        for tagged in [tagged, twice] {
+            let facts = probe(write(home.path(), "tagged.flac", &tagged)).await.unwrap();
+            assert_eq!((facts.format, facts.duration_ms), (AudioFormat::Flac, 10_000));
+        }
     }
 
     #[tokio::test]

@@ -1,11 +1,21 @@
-//! Which container a file is, by its first bytes: what a sender claims is not believed.
+//! Which container a file is, by its first bytes, or by those behind its tags: what a sender claims
+//! is not believed.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
+use crate::object_key::ObjectKey;
+use crate::storage::{ByteRange, ObjectStorage, StorageError};
+
 /// How many of a file's first bytes tell its format, in bytes.
-pub(crate) const SNIFF_BYTES: usize = 16;
+const SNIFF_BYTES: usize = 16;
+
+/// How many ID3v2 tags one behind the other are passed over. There is one, or there are two where
+/// a program did not see the other's.
+const TAGS_MAX: usize = 16;
 
 /// The brands of ISO files that hold sound; the others are pictures and films.
 const M4A_BRANDS: [&[u8; 4]; 8] =
@@ -19,7 +29,7 @@ pub enum AudioFormat {
     Wav,
     /// Native FLAC.
     Flac,
-    /// MPEG audio layer III, with or without an ID3 tag before it.
+    /// MPEG audio layer III, with or without ID3 tags before it.
     Mp3,
     /// Ogg, with Vorbis, Opus or FLAC in it.
     Ogg,
@@ -30,8 +40,45 @@ pub enum AudioFormat {
 }
 
 impl AudioFormat {
-    /// Tells the format of a file from its first bytes; `None` when it is none that is taken.
-    pub fn sniff(head: &[u8]) -> Option<Self> {
+    /// Tells the format of an object by its content; `None` when it is none that is taken.
+    ///
+    /// # Errors
+    /// As [`ObjectStorage::get`]; [`StorageError::Body`] when the object can't be read on.
+    pub async fn of_object(
+        storage: &dyn ObjectStorage,
+        key: &ObjectKey,
+    ) -> Result<Option<Self>, StorageError> {
+        let mut sniffer = Sniffer::default();
+        while let Some(start) = sniffer.wanted() {
+            let range = ByteRange::Within { start, length_bytes: SNIFF_BYTES as u64 };
+            let piece = match storage.get(key, range).await {
+                Ok(piece) => piece.bytes(SNIFF_BYTES as u64).await.map_err(StorageError::Body)?,
+                Err(StorageError::RangeNotSatisfiable { .. }) => break,
+                Err(error) => return Err(error),
+            };
+            sniffer.pass(&piece);
+        }
+        Ok(sniffer.format())
+    }
+
+    /// The same of a file, which is at its beginning then.
+    pub(crate) fn of_file(file: &mut File) -> io::Result<Option<Self>> {
+        let mut sniffer = Sniffer::default();
+        while let Some(start) = sniffer.wanted() {
+            let mut piece = Vec::with_capacity(SNIFF_BYTES);
+            file.seek(SeekFrom::Start(start))?;
+            (&mut *file).take(SNIFF_BYTES as u64).read_to_end(&mut piece)?;
+            if piece.is_empty() {
+                break;
+            }
+            sniffer.pass(&piece);
+        }
+        file.rewind()?;
+        Ok(sniffer.format())
+    }
+
+    /// Tells the format of a file from its first bytes, were there no tag.
+    fn of_head(head: &[u8]) -> Option<Self> {
         match head {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some(Self::Wav),
             [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => {
@@ -39,7 +86,6 @@ impl AudioFormat {
             }
             [b'f', b'L', b'a', b'C', ..] => Some(Self::Flac),
             [b'O', b'g', b'g', b'S', ..] => Some(Self::Ogg),
-            [b'I', b'D', b'3', 2..=4, ..] => Some(Self::Mp3),
             [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
                 M4A_BRANDS.iter().any(|known| brand.starts_with(*known)).then_some(Self::M4a)
             }
@@ -89,7 +135,7 @@ impl fmt::Display for AudioFormat {
 
 /// Where an ID3v2 tag ends that a file begins with: its length has seven bits a byte, and counts
 /// neither its header nor its footer of ten bytes each.
-pub(crate) fn id3_end(head: &[u8]) -> Option<u64> {
+fn id3_end(head: &[u8]) -> Option<u64> {
     const EDGE_BYTES: u64 = 10;
     const HAS_FOOTER: u8 = 0x10;
     let [b'I', b'D', b'3', 2..=4, _, flags, length @ ..] = head else { return None };
@@ -97,6 +143,73 @@ pub(crate) fn id3_end(head: &[u8]) -> Option<u64> {
     let length = length.iter().fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7F));
     let edges = if flags & HAS_FOOTER == 0 { 1 } else { 2 };
     Some(length + edges * EDGE_BYTES)
+}
+
+/// Tells the format of a file that passes by. A tag may be of many megabytes, for it has pictures:
+/// no more is kept than what is looked at.
+#[derive(Default)]
+pub(crate) struct Sniffer {
+    /// The first bytes of the file, or of what is behind its tags.
+    head: Vec<u8>,
+    /// How much passed, in bytes.
+    passed: u64,
+    /// What is still to come of a tag, in bytes.
+    tag_left: u64,
+    tags: usize,
+}
+
+impl Sniffer {
+    /// Looks at what comes next.
+    pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && !self.is_done() {
+            let of_tag = usize::try_from(self.tag_left).map_or(bytes.len(), |n| n.min(bytes.len()));
+            self.tag_left -= of_tag as u64;
+            bytes = &bytes[of_tag..];
+            let (more, rest) = bytes.split_at(bytes.len().min(SNIFF_BYTES - self.head.len()));
+            self.head.extend_from_slice(more);
+            self.passed += (of_tag + more.len()) as u64;
+            bytes = rest;
+            self.leave_tags();
+        }
+    }
+
+    /// Leaves out the tags in what is looked at, and what is to come of the last.
+    fn leave_tags(&mut self) {
+        while self.tags < TAGS_MAX
+            && let Some(end) = id3_end(&self.head)
+        {
+            let here = usize::try_from(end).map_or(self.head.len(), |n| n.min(self.head.len()));
+            self.head.drain(..here);
+            self.tag_left = end - here as u64;
+            self.tags += 1;
+        }
+    }
+
+    /// Passes over what is to come of a tag, and tells from where on bytes are wanted; `None` when
+    /// all passed that is.
+    fn wanted(&mut self) -> Option<u64> {
+        self.passed += std::mem::take(&mut self.tag_left);
+        (!self.is_done()).then_some(self.passed)
+    }
+
+    fn is_done(&self) -> bool {
+        self.head.len() == SNIFF_BYTES
+    }
+
+    /// Whether enough passed to tell whether the file is taken.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.tags > 0 || self.is_done()
+    }
+
+    /// The format, by what passed; `None` when it is none that is taken. Behind a tag is an MP3 as
+    /// a rule, but some programs put one before a FLAC.
+    pub(crate) fn format(&self) -> Option<AudioFormat> {
+        match AudioFormat::of_head(&self.head) {
+            Some(AudioFormat::Flac) => Some(AudioFormat::Flac),
+            _ if self.tags > 0 => Some(AudioFormat::Mp3),
+            format => format,
+        }
+    }
 }
 
 /// The header of an MPEG audio frame after its first byte: sync, layer III, a rate that exists.
@@ -111,7 +224,13 @@ fn is_layer_3(second: u8, third: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use bytes::Bytes;
+    use futures::stream::{self, StreamExt as _};
+
     use super::*;
+    use crate::storage::FileStorage;
 
     #[test]
     fn formats_are_told_by_their_first_bytes() {
@@ -121,11 +240,54 @@ mod tests {
             (b"FORM\0\0\0\x24AIFCFVER", AudioFormat::Aiff),
             (b"fLaC\0\0\0\x22", AudioFormat::Flac),
             (b"OggS\0\x02", AudioFormat::Ogg),
-            (b"ID3\x04\0\0", AudioFormat::Mp3),
             (b"\xFF\xFB\x90\x64", AudioFormat::Mp3),
             (b"\0\0\0\x1cftypM4A \0\0\0\0", AudioFormat::M4a),
         ] {
-            assert_eq!(AudioFormat::sniff(head), Some(format), "{format}");
+            assert_eq!(AudioFormat::of_head(head), Some(format), "{format}");
+        }
+    }
+
+    /// An ID3v2.4 tag of so many bytes with its header.
+    fn tag(bytes: usize) -> Vec<u8> {
+        let length = bytes - 10;
+        let length = [21, 14, 7, 0].map(|shift| (length >> shift & 0x7F) as u8);
+        [b"ID3\x04\0\0".as_slice(), &length, &vec![0xFF; bytes - 10]].concat()
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_tags_is_found_however_it_is_cut() {
+        let home = tempfile::tempdir().unwrap();
+        let flac = b"fLaC\0\0\0\x22 and much more of it".as_slice();
+        let mp3 = b"\xFF\xFB\x90\x64 and much more of it".as_slice();
+        for (what, bytes, format) in [
+            ("no tag", flac.to_vec(), Some(AudioFormat::Flac)),
+            ("a tag", [&tag(300), flac].concat(), Some(AudioFormat::Flac)),
+            ("a picture", [&tag(3_000_000), flac].concat(), Some(AudioFormat::Flac)),
+            ("an empty one", [&tag(10), flac].concat(), Some(AudioFormat::Flac)),
+            ("a few", [&tag(10), &tag(12), &tag(500), flac].concat(), Some(AudioFormat::Flac)),
+            ("nothing but its mark", [&tag(300), &flac[..4]].concat(), Some(AudioFormat::Flac)),
+            ("an MP3", [&tag(300), mp3].concat(), Some(AudioFormat::Mp3)),
+            ("a WAV", [&tag(300), &b"RIFF\x24\0\0\0WAVEfmt "[..]].concat(), Some(AudioFormat::Mp3)),
+            ("more tags than any", tag(10).repeat(TAGS_MAX + 1), Some(AudioFormat::Mp3)),
+            ("nothing", tag(300), Some(AudioFormat::Mp3)),
+            ("a tag that is cut", tag(3_000)[..2_000].to_vec(), Some(AudioFormat::Mp3)),
+            ("no sound", b"<!doctype html> and more".to_vec(), None),
+        ] {
+            for piece in [1, 3, 10, 16, 17, 4_096, bytes.len()] {
+                let mut sniffer = Sniffer::default();
+                bytes.chunks(piece).for_each(|chunk| sniffer.pass(chunk));
+                assert_eq!(sniffer.format(), format, "{what}, by {piece}");
+                assert!(sniffer.head.capacity() <= 2 * SNIFF_BYTES, "{what}, by {piece}");
+            }
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            assert_eq!(AudioFormat::of_file(&mut file).unwrap(), format, "{what}, in a file");
+            let storage = FileStorage::open(home.path()).unwrap();
+            let key = ObjectKey::new("masters/one").unwrap();
+            let body = stream::iter([Ok(Bytes::from(bytes))]).boxed();
+            storage.put(&key, body).await.unwrap();
+            let found = AudioFormat::of_object(&storage, &key).await.unwrap();
+            assert_eq!(found, format, "{what}, as an object");
         }
     }
 
@@ -143,7 +305,7 @@ mod tests {
             b"<!doctype html>",
             b"\x7fELF",
         ] {
-            assert_eq!(AudioFormat::sniff(head), None, "{head:?}");
+            assert_eq!(AudioFormat::of_head(head), None, "{head:?}");
         }
     }
 }

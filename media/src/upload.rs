@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -18,7 +18,7 @@ use crate::limits::{
 };
 use crate::object_key::ObjectKey;
 use crate::room::{Claim, Room};
-use crate::sniff::{AudioFormat, SNIFF_BYTES};
+use crate::sniff::{AudioFormat, Sniffer};
 use crate::storage::{ObjectStorage, Sha256Digest, StorageError};
 
 /// Receives masters into a storage.
@@ -152,30 +152,33 @@ impl Uploads {
             unchecked_bytes: 0,
             milestone: Milestone::after(0, self.limits),
             begun: VecDeque::new(),
+            sniffer: Sniffer::default(),
+            told: Told::default(),
         };
-        let format = intake.sniff().await?;
+        intake.begin().await?;
 
-        let refusal = Refusal::default();
-        let put = self.storage.put(key, intake.into_checked(refusal.clone()));
-        let stored = match put.await {
-            Ok(stored) => stored,
-            Err(error) => return Err(refusal.take().unwrap_or(UploadError::Storage(error))),
-        };
+        let told = intake.told.clone();
+        let stored = self.storage.put(key, intake.into_checked()).await;
+        let format = told.take().transpose()?;
+        let stored = stored?;
+        // A storage has all of a stream only when that has ended.
+        let format = format.ok_or(UploadError::UnknownFormat)?;
         metrics::counter!("veza_media_upload_bytes_total").increment(stored.size_bytes);
         Ok(Upload { key: stored.key, format, size_bytes: stored.size_bytes, sha256: stored.sha256 })
     }
 }
 
-/// Why the stream was failed on purpose, told past a storage that only knows that it failed.
+/// What is told past a storage that only knows whether the stream ended or failed: which format it
+/// was in the end, or why it was failed on purpose.
 #[derive(Clone, Default)]
-struct Refusal(Arc<Mutex<Option<UploadError>>>);
+struct Told(Arc<Mutex<Option<Result<AudioFormat, UploadError>>>>);
 
-impl Refusal {
-    fn set(&self, error: UploadError) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+impl Told {
+    fn set(&self, outcome: Result<AudioFormat, UploadError>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
     }
 
-    fn take(&self) -> Option<UploadError> {
+    fn take(&self) -> Option<Result<AudioFormat, UploadError>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -190,8 +193,10 @@ struct Intake {
     /// What came since it was last asked whether there is room.
     unchecked_bytes: u64,
     milestone: Milestone,
-    /// What was read to tell the format, and is still to be stored.
+    /// What was read to tell that it is sound, and is still to be stored.
     begun: VecDeque<Bytes>,
+    sniffer: Sniffer,
+    told: Told,
 }
 
 /// How much must have come by when. What came while this machine was busy storing is in time: it
@@ -210,19 +215,18 @@ impl Milestone {
 }
 
 impl Intake {
-    async fn sniff(&mut self) -> Result<AudioFormat, UploadError> {
-        let mut head = BytesMut::new();
-        while head.len() < SNIFF_BYTES {
+    /// Reads the first bytes, by which nearly all is refused that is no sound.
+    async fn begin(&mut self) -> Result<(), UploadError> {
+        while !self.sniffer.has_begun() {
             let Some(chunk) = self.receive().await? else {
                 break;
             };
-            head.extend_from_slice(&chunk[..chunk.len().min(SNIFF_BYTES)]);
             self.begun.push_back(chunk);
         }
-        if head.is_empty() {
+        if self.received_bytes == 0 {
             return Err(UploadError::Empty);
         }
-        AudioFormat::sniff(&head).ok_or(UploadError::UnknownFormat)
+        self.sniffer.format().map(|_| ()).ok_or(UploadError::UnknownFormat)
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
@@ -245,6 +249,7 @@ impl Intake {
         if self.received_bytes > self.limits.size_bytes_max {
             return Err(UploadError::TooLarge { limit_bytes: self.limits.size_bytes_max });
         }
+        self.sniffer.pass(&chunk);
         self.find_room(chunk.len() as u64).await?;
         if self.received_bytes >= self.milestone.bytes {
             self.milestone = Milestone::after(self.received_bytes, self.limits);
@@ -276,12 +281,17 @@ impl Intake {
         }
     }
 
-    fn into_checked(self, refusal: Refusal) -> crate::storage::ByteStream {
-        let checked = stream::try_unfold((self, refusal), |(mut intake, refusal)| async move {
+    fn into_checked(self) -> crate::storage::ByteStream {
+        let checked = stream::try_unfold(self, |mut intake| async move {
             match intake.next().await {
-                Ok(chunk) => Ok(chunk.map(|chunk| (chunk, (intake, refusal)))),
+                Ok(Some(chunk)) => Ok(Some((chunk, intake))),
+                Ok(None) => {
+                    let format = intake.sniffer.format().ok_or(UploadError::UnknownFormat);
+                    intake.told.set(format);
+                    Ok(None)
+                }
                 Err(error) => {
-                    refusal.set(error);
+                    intake.told.set(Err(error));
                     Err(io::Error::other("the upload was refused"))
                 }
             }
@@ -332,6 +342,26 @@ mod tests {
             assert_eq!(upload.size_bytes, wav.len() as u64);
             let reader = storage.get(&upload.key, ByteRange::Whole).await.unwrap();
             assert!(reader.bytes(u64::MAX).await.unwrap() == wav);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_a_tag_is_told_once_it_has_come() {
+        let home = tempfile::tempdir().unwrap();
+        let (uploads, storage) = uploads(home.path(), UploadLimits::default());
+        // With a picture of two megabytes.
+        let tag = [b"ID3\x04\0\0\x01\0\0\0".as_slice(), &[0xFF; 1 << 21]].concat();
+        for (behind, format) in [
+            (b"fLaC\0\0\0\x22 and so on".as_slice(), AudioFormat::Flac),
+            (b"\xFF\xFB\x90\x64 and so on", AudioFormat::Mp3),
+        ] {
+            let whole = [&tag, behind].concat();
+            for piece in [7, 4_096, whole.len()] {
+                let upload = uploads.receive(&key(), None, pieces(&whole, piece)).await.unwrap();
+                assert_eq!(upload.format, format, "by {piece}");
+                let reader = storage.get(&upload.key, ByteRange::Whole).await.unwrap();
+                assert!(reader.bytes(u64::MAX).await.unwrap() == whole);
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! - `starting`: who comes while the process starts
 //! - `places`: how many there may be, in all and of one client
 //! - `admission`: what is let in: not while draining, no commands on a full disk, none for ever
-//! - `bodies`: neither too large nor too slow, and read to their end
+//! - `bodies`: as they are, neither too large nor too slow, and read to their end
 //! - `watching`: what is seen of a request: its id, its trace, a log line, metrics
 //! - `cors`: whose pages may call
 //!

@@ -12,8 +12,9 @@ use tokio::task;
 
 /// Shortest password, in characters.
 pub const PASSWORD_CHARS_MIN: usize = 10;
-/// Longest password, in bytes: more makes hashing slower, not the password safer.
-pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Longest password, in characters, of four bytes at most: more makes hashing slower, not the
+/// password safer.
+pub const PASSWORD_CHARS_MAX: usize = 256;
 
 /// A password as somebody typed it. Shown nowhere.
 #[derive(Clone)]
@@ -21,21 +22,19 @@ pub struct Password(String);
 
 /// The password's length is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error(
-    "a password has at least {PASSWORD_CHARS_MIN} characters and at most {PASSWORD_BYTES_MAX} bytes"
-)]
+#[error("a password has {PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters")]
 pub struct PasswordLength;
 
 impl Password {
     /// A password for a new account.
     pub fn chosen(text: String) -> Result<Self, PasswordLength> {
-        let fine = text.chars().count() >= PASSWORD_CHARS_MIN && text.len() <= PASSWORD_BYTES_MAX;
-        if fine { Ok(Self(text)) } else { Err(PasswordLength) }
+        let fine = PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX;
+        if fine.contains(&text.chars().count()) { Ok(Self(text)) } else { Err(PasswordLength) }
     }
 
     /// A password to try; one that is too long can't be right.
     pub fn tried(mut text: String) -> Self {
-        if text.len() > PASSWORD_BYTES_MAX {
+        if text.chars().count() > PASSWORD_CHARS_MAX {
             text.clear();
         }
         Self(text)
@@ -140,9 +139,21 @@ mod tests {
 
     #[test]
     fn a_chosen_password_is_neither_short_nor_endless() {
-        for bad in ["", "short", &"x".repeat(PASSWORD_BYTES_MAX + 1)] {
-            assert!(Password::chosen(bad.to_owned()).is_err());
+        for one in ["x", "é", "🎵"] {
+            for (count, fine) in [
+                (0, false),
+                (PASSWORD_CHARS_MIN - 1, false),
+                (PASSWORD_CHARS_MIN, true),
+                (PASSWORD_CHARS_MAX, true),
+                (PASSWORD_CHARS_MAX + 1, false),
+            ] {
+                assert_eq!(Password::chosen(one.repeat(count)).is_ok(), fine, "{count} of {one}");
+            }
+            let longest = one.repeat(PASSWORD_CHARS_MAX);
+            assert_eq!(Password::tried(longest.clone()).0, longest);
         }
+        let told = PasswordLength.to_string();
+        assert_eq!(told, "a password has 10 to 256 characters");
         assert_eq!(format!("{:?}", Password::tried("secret".to_owned())), "Password(..)");
     }
 }

@@ -4,12 +4,14 @@ use access::{Authenticated, IdempotencyKey, Permission, Problem, ProblemType};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use event_schemas::UserId;
 use event_schemas::audio::Master;
 use media::{ObjectStorage, Upload, UploadError};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::CommandApi;
@@ -24,12 +26,24 @@ use crate::uploaded::{
 /// Most uploads of one account at once, in each process.
 const UPLOADS_AT_ONCE_MAX: u8 = 4;
 
+/// Audio as it is sent: any bytes. It says what its schema is, and nothing else.
+enum AudioFile {}
+
+impl PartialSchema for AudioFile {
+    fn schema() -> RefOr<Schema> {
+        let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(binary)).into()
+    }
+}
+
+impl ToSchema for AudioFile {}
+
 /// Audio that was received.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Uploaded {
     /// What a track is made of it by.
     id: Uuid,
-    /// What it is, as its first bytes tell.
+    /// What it is, as its content tells.
     #[schema(example = "audio/wav")]
     media_type: String,
     /// Its size, in bytes.
@@ -49,7 +63,7 @@ impl Uploaded {
 /// hours; what no track was made of goes then.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = inline(AudioFile), content_type = "application/octet-stream"),
     security(("bearer" = [])),
     params(
         ("Idempotency-Key" = Option<String>, Header),
@@ -68,6 +82,10 @@ pub(crate) async fn receive(
     body: Body,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
     principal.require(Permission::UploadAudio)?;
+    if is_form(&headers) {
+        let problem = Problem::new(ProblemType::UnsupportedMediaType);
+        return Err(problem.with_detail("send the audio itself as the body, and not in a form"));
+    }
     let owner = UserId(principal.user_id);
     let id = upload_id(owner, key.as_ref());
     let _place = api
@@ -101,6 +119,14 @@ pub(crate) async fn receive(
     let claim = claim.map_err(|error| storage_problem(&error))?;
     let master = settled(objects, attempt, claim, master).await?;
     Ok((StatusCode::CREATED, Json(Uploaded::new(id, master))))
+}
+
+/// Whether the body is a form with files in it; other types are often what a program says of any
+/// body, and the content tells.
+fn is_form(headers: &HeaderMap) -> bool {
+    const FORMS: &[u8] = b"multipart/";
+    let said = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    said.get(..FORMS.len()).is_some_and(|start| start.eq_ignore_ascii_case(FORMS))
 }
 
 /// The master of the upload, and nothing left of the attempt beside it.

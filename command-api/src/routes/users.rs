@@ -33,7 +33,7 @@ pub(crate) struct NewUser {
     /// Where a mail is sent that confirms the address.
     #[schema(example = "nina@example.org")]
     email: String,
-    /// At least 10 characters.
+    /// 10 to 256 characters.
     password: String,
     /// What one wants to be: `listener`, `artist` or `label`; a listener when nothing is named.
     #[serde(default)]

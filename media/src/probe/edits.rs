@@ -55,6 +55,19 @@ pub(super) fn read(file: &mut File) -> io::Result<Option<Edit>> {
     Ok(None)
 }
 
+/// Whether there is a track of sound, whatever it is coded in.
+pub(super) fn has_sound(file: &mut File) -> io::Result<bool> {
+    let bytes = file.seek(SeekFrom::End(0))?;
+    for film in inside(file, 0..bytes, b"moov")? {
+        for track in inside(file, film, b"trak")? {
+            if is_sound(file, track)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 fn is_sound(file: &mut File, track: Range<u64>) -> io::Result<bool> {
     let Some(handler) = path(file, track, &[b"mdia", b"hdlr"])? else {
         return Ok(false);

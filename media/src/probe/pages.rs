@@ -9,6 +9,15 @@ const CAPTURE: &[u8; 5] = b"OggS\0";
 /// The fixed part of a page's header, in bytes.
 const HEADER_BYTES: usize = 27;
 
+/// The flag of a stream's first page.
+const BEGIN_OF_STREAM: u8 = 2;
+
+/// Most streams whose beginnings are looked at.
+const STREAMS_MAX: usize = 64;
+
+/// How much of a stream tells what it is, in bytes.
+const BEGINNING_BYTES: usize = 8;
+
 /// The flag of a stream's last page.
 const END_OF_STREAM: u8 = 4;
 
@@ -49,6 +58,35 @@ pub(super) fn end_of(file: &mut File, serial: u32) -> io::Result<End> {
         }
     }
     Ok(end)
+}
+
+/// What the streams of a file begin with, a few bytes of each whose first page is whole: these
+/// pages come before all others.
+pub(super) fn beginnings(file: &mut File) -> io::Result<Vec<Vec<u8>>> {
+    file.rewind()?;
+    let mut reader = BufReader::new(file);
+    let mut found = Vec::new();
+    while found.len() < STREAMS_MAX {
+        let mut header = [0; HEADER_BYTES];
+        if !fill(&mut reader, &mut header)?
+            || !header.starts_with(CAPTURE)
+            || header[5] & BEGIN_OF_STREAM == 0
+        {
+            break;
+        }
+        let mut lengths = [0; 255];
+        let lengths = &mut lengths[..usize::from(header[26])];
+        if !fill(&mut reader, lengths)? {
+            break;
+        }
+        let mut body = vec![0; lengths.iter().map(|length| usize::from(*length)).sum()];
+        if !fill(&mut reader, &mut body)? {
+            break;
+        }
+        body.truncate(BEGINNING_BYTES);
+        found.push(body);
+    }
+    Ok(found)
 }
 
 struct Page {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use event_schemas::OrderId;
-use media::{AudioFormat, ByteRange, ObjectKey};
+use media::{AudioFormat, ObjectKey};
 use projections::postgres::{orders, tracks};
 use uuid::Uuid;
 
@@ -15,9 +15,6 @@ use crate::failure::Failure;
 use crate::freshness::Freshness;
 use crate::schema::commerce::bought_object_key;
 use crate::streaming::{Asked, Said, as_of, serve, unread};
-
-/// How many of a file's first bytes tell its format.
-const HEAD_BYTES: u64 = 16;
 
 /// How long the name of a saved file is, in characters, its ending aside.
 const NAME_CHARS_MAX: usize = 80;
@@ -42,10 +39,8 @@ pub async fn master(
     let (order, key) = delivered.ok_or_else(|| Problem::new(ProblemType::NotFound))?;
     let track_id = order.track_id;
     let key = ObjectKey::new(key).map_err(|error| Problem::internal(&error))?;
-    let first = ByteRange::Within { start: 0, length_bytes: HEAD_BYTES };
-    let first = parts.objects.get(&key, first).await.map_err(|error| unread(&error))?;
-    let first = first.bytes(HEAD_BYTES).await.map_err(|error| Problem::internal(&error))?;
-    let (ending, content_type) = match AudioFormat::sniff(&first) {
+    let format = AudioFormat::of_object(&*parts.objects, &key).await;
+    let (ending, content_type) = match format.map_err(|error| unread(&error))? {
         Some(format) => (ending(format), format.content_type()),
         None => ("bin", "application/octet-stream"),
     };

@@ -181,6 +181,13 @@ async fn a_master_is_for_its_buyer_alone() {
         (&"audio/wav".parse().unwrap(), &"private, no-store".parse().unwrap())
     );
     assert_eq!(bought.bytes().await.unwrap(), wav[4..]);
+    // What is behind a tag is what is bought.
+    let flac = [b"ID3\x04\0\0\0\0\x08\0".as_slice(), &[0xFF; 1_024], b"fLaC and so on"].concat();
+    store(&stage, &ObjectKey::new("masters/bought").unwrap(), &flac).await;
+    let tagged = fetch(&stage, &path(order_id), Some(&buyer), &[]).await;
+    assert_eq!(tagged.headers()["content-type"], "audio/flac");
+    let disposition = tagged.headers()["content-disposition"].to_str().unwrap().to_owned();
+    assert!(disposition.ends_with(".flac"), "{disposition}");
     // To everybody else it is as if there were no such order.
     let none = path(OrderId(Uuid::new_v4()));
     let mut refusals = Vec::new();

@@ -1,4 +1,5 @@
-//! Bodies: neither too large nor too slow, and no connection goes on before its body has ended.
+//! Bodies: as they are, neither too large nor too slow, and no connection goes on before its body
+//! has ended.
 
 use std::future::{pending, poll_fn};
 use std::io;
@@ -11,7 +12,7 @@ use access::extract::JSON_BODY_BYTES_MAX;
 use access::{Problem, ProblemType};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -30,7 +31,8 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long the rest of a body is waited for that nobody reads.
 const REST_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Middleware: refuses a body that is too large before it comes, and one that comes too slowly.
+/// Middleware: refuses a body that is too large or encoded before it comes, and one that comes too
+/// slowly.
 ///
 /// An early answer waits for the rest of the body, since the next request on the connection comes
 /// after it; where that is too much to wait for, the answer says that the connection closes.
@@ -48,12 +50,15 @@ pub async fn receive(
     // Uploads have limits of their own, and end well when the process stops.
     let is_upload = route == UPLOADS;
     let is_too_large = !is_upload && request.body().size_hint().lower() > BODY_BYTES_MAX;
+    let is_encoded = is_encoded(request.headers());
     let too_late = if is_upload { pending().boxed() } else { too_late(draining).boxed() };
 
     let (parts, body) = request.into_parts();
     let body = Coming::new(body, too_late);
     let mut answer = if is_too_large {
         Problem::new(ProblemType::PayloadTooLarge).into_response()
+    } else if is_encoded {
+        encoded()
     } else {
         next.run(Request::from_parts(parts, Body::new(body.clone()))).await
     };
@@ -67,6 +72,24 @@ pub async fn receive(
     if !goes_on && version <= Version::HTTP_11 {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    answer
+}
+
+/// Whether the body must be decoded first, by what its sender says.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let said = headers.get_all(header::CONTENT_ENCODING).iter();
+    let codings = said.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings
+        .map(<[u8]>::trim_ascii)
+        .any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+}
+
+/// Nothing here decodes; the header says so to programs (RFC 9110, 12.5.3).
+fn encoded() -> Response {
+    let problem = Problem::new(ProblemType::UnsupportedMediaType);
+    let problem = problem.with_detail("send the body as it is, without a Content-Encoding");
+    let mut answer = problem.into_response();
+    answer.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     answer
 }
 

@@ -1,4 +1,5 @@
-//! Bodies that come slowly, never, too large, or to nobody; and what becomes of their connections.
+//! Bodies that come slowly, never, too large, encoded, or to nobody; and what becomes of their
+//! connections.
 
 use std::time::Duration;
 
@@ -116,6 +117,49 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
         assert_eq!(answer.body["type"], "urn:veza:problem:payload-too-large", "{path}");
         assert_eq!((answer.status, answer.closes()), (413, true), "{path}: {}", answer.head);
     }
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_sent_as_it_is_is_told_so() {
+    let folder = folder();
+    let platform = Process::platform(folder.path(), &[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = platform.member("nina", "artist").await;
+    let send = async |path: &str, header: (&str, &str), body: &[u8]| {
+        let request = platform.request(Method::POST, path, Some(&nina));
+        let request = match header.0 {
+            "content-type" => request,
+            _ => request.header("content-type", "application/json"),
+        };
+        let answer = request.header(header.0, header.1).body(body.to_vec()).send().await.unwrap();
+        let decodes = answer.headers().get("accept-encoding").cloned();
+        (answer.status().as_u16(), decodes, answer.json::<Value>().await.unwrap())
+    };
+    let (gzip, plain) =
+        (b"\x1f\x8b\x08\0\0\0\0\0".as_slice(), b"{ \"name\": \"lobby\" }".as_slice());
+    for path in
+        ["/api/v1/channels", "/api/v1/users", "/api/v1/sessions", "/api/v1/uploads", "/graphql"]
+    {
+        for (coding, body) in [("gzip", gzip), ("GZIP", plain), ("identity, br", plain)] {
+            let (status, decodes, problem) = send(path, ("content-encoding", coding), body).await;
+            let kind = &problem["type"];
+            let expected = json!("urn:veza:problem:unsupported-media-type");
+            assert_eq!((status, kind), (415, &expected), "{path} {coding}");
+            assert_eq!(decodes.unwrap(), "identity", "{path} {coding}");
+            let told = problem["detail"].as_str().unwrap();
+            assert!(told.contains("Content-Encoding"), "{path} {coding}: {told}");
+        }
+    }
+    for coding in ["identity", "Identity", ""] {
+        let (status, _, answer) =
+            send("/api/v1/channels", ("content-encoding", coding), plain).await;
+        assert_eq!(status, 201, "{coding:?}: {answer}");
+    }
+    let form = b"--x\r\ncontent-disposition: form-data; name=\"file\"\r\n\r\nRIFF\r\n--x--\r\n";
+    let said = ("content-type", "multipart/form-data; boundary=x");
+    let (status, _, problem) = send("/api/v1/uploads", said, form).await;
+    let told = json!("send the audio itself as the body, and not in a form");
+    assert_eq!((status, &problem["detail"]), (415, &told), "{problem}");
     platform.stop().await;
 }
 
