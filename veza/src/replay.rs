@@ -1,6 +1,7 @@
 //! What `veza-replay` works on: the store and the database of a running platform, or of a data
 //! folder at rest, which are then opened under the platform's own locks.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::config::{Config, ConfigError, EventStore as StoreSetting};
 use crate::personal;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::read_side::{self, ReadSideError};
+use crate::run_file;
 
 /// A rebuild works on a connection of its own; the rest asks one thing after the other.
 const DATABASE_CONNECTIONS_MAX: u32 = 4;
@@ -149,7 +151,8 @@ impl Log {
     async fn of_folder(config: &Config) -> Result<Self, PartsError> {
         let data = &*config.data;
         let folder = data.join("events");
-        if !folder.is_dir() {
+        let is_running = !run_file::running(data).is_empty();
+        if !folder.is_dir() || !is_running && holds_nothing(&folder) {
             return Err(PartsError::NoStore(data.to_owned()));
         }
         let options = config.encryption.options(&folder)?;
@@ -163,8 +166,8 @@ impl Log {
                 // The official client first waits as long as between two attempts to find a node,
                 // by default half a second, which on this machine would be most of any command.
                 let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
-                let log = Self::over_network(&connection).await?;
-                Ok(Self { files, ..log })
+                let store = Arc::new(ClientStore::new(&connection)?);
+                Ok(Self { store, embedded: None, files })
             }
             Err(BesideError::Open(OpenError::Folder { source, .. }))
                 if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>
@@ -253,6 +256,13 @@ impl Log {
             let _ = store.close().await;
         }
     }
+}
+
+/// Whether no store was ever begun in a folder: opening it would begin one, where most likely a disk
+/// is not mounted.
+fn holds_nothing(folder: &Path) -> bool {
+    let names = fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok));
+    names.is_ok_and(|mut names| names.all(|entry| entry.file_name() == "LOCK"))
 }
 
 /// That one of the store's addresses can be dialled: the official client would not say why not.

@@ -147,7 +147,13 @@ impl Process {
 
     /// The same, with what it tells going there.
     pub async fn telling(data: &Path, address: &str, mut command: Command, to: Stdio) -> Self {
-        command.env("VEZA_HTTP", address).stdout(to).stderr(Stdio::inherit());
+        command.stdout(to).stderr(Stdio::inherit());
+        Self::as_told(data, address, command).await
+    }
+
+    /// The same, with all that it says going where the command has it.
+    pub async fn as_told(data: &Path, address: &str, mut command: Command) -> Self {
+        command.env("VEZA_HTTP", address);
         let (child, url) = (Some(command.spawn().unwrap()), format!("http://{address}"));
         let process = Self { child, data: data.to_owned(), url, client: Client::new() };
         eventually("its door is open", async || {

@@ -38,19 +38,24 @@ impl Shared {
         self.settings.push((name, value.to_owned()));
     }
 
-    /// Starts a role as a process of its own.
-    pub async fn start(&self, data: &Path, role: &str) -> Process {
+    /// A role as a process of its own on this folder.
+    pub fn command(&self, data: &Path, role: &str) -> Command {
         let mut command = veza(data, &["serve", "--role", role]);
         command.env("VEZA_EVENT_STORE_LISTEN", &self.listens);
         for (name, value) in &self.settings {
             command.env(name, value);
         }
-        let keeps_events = role == "event-store";
-        if !keeps_events {
+        if role != "event-store" {
             command.env("VEZA_EVENT_STORE", format!("esdb://{}?tls=false", self.listens));
         }
+        command
+    }
+
+    /// Starts it, on the folder that all are on.
+    pub async fn start(&self, data: &Path, role: &str) -> Process {
+        let keeps_events = role == "event-store";
         let file = if keeps_events { "run.json".to_owned() } else { format!("run-{role}.json") };
-        Process::start(data, &file, command).await
+        Process::start(data, &file, self.command(data, role)).await
     }
 }
 
