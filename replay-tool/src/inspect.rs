@@ -33,9 +33,11 @@ pub async fn inspect(
 ) -> Result<Verdict, ReplayError> {
     let named = args.folder.as_deref().unwrap_or(data);
     let folder = log_folder(named)?;
+    // As others have it: the log of a restore up to before its first event has no segment either.
+    let holds_log = folder != named;
     let work = move || look(&Folder::read_only(folder), keys);
     let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
-    if found.recovery == [RecoveryStep::BeginLog] {
+    if !holds_log && found.recovery == [RecoveryStep::BeginLog] {
         return Err(ReplayError::NoStore(named.to_owned()));
     }
     for segment in &found.segments {

@@ -1,7 +1,6 @@
 //! What `veza-replay` works on: the store and the database of a running platform, or of a data
 //! folder at rest, which are then opened under the platform's own locks.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +26,6 @@ use crate::config::{Config, ConfigError, EventStore as StoreSetting};
 use crate::personal;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::read_side::{self, ReadSideError};
-use crate::run_file;
 
 /// A rebuild works on a connection of its own; the rest asks one thing after the other.
 const DATABASE_CONNECTIONS_MAX: u32 = 4;
@@ -151,8 +149,7 @@ impl Log {
     async fn of_folder(config: &Config) -> Result<Self, PartsError> {
         let data = &*config.data;
         let folder = data.join("events");
-        let is_running = !run_file::running(data).is_empty();
-        if !folder.is_dir() || !is_running && holds_nothing(&folder) {
+        if !folder.is_dir() {
             return Err(PartsError::NoStore(data.to_owned()));
         }
         let options = config.encryption.options(&folder)?;
@@ -256,13 +253,6 @@ impl Log {
             let _ = store.close().await;
         }
     }
-}
-
-/// Whether no store was ever begun in a folder: opening it would begin one, where most likely a disk
-/// is not mounted.
-fn holds_nothing(folder: &Path) -> bool {
-    let names = fs::read_dir(folder).map(|entries| entries.filter_map(Result::ok));
-    names.is_ok_and(|mut names| names.all(|entry| entry.file_name() == "LOCK"))
 }
 
 /// That one of the store's addresses can be dialled: the official client would not say why not.
