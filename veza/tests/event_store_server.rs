@@ -366,8 +366,8 @@ async fn a_misspelt_variable_is_told_in_one_line_and_ignored() {
     assert_eq!(told.matches("ignored").count(), 4, "{told}");
 }
 
-/// Given a variable by the name that EventStoreDB's server has by now, then it holds, and before the
-/// one of the older name, of which that is told.
+/// Given a variable by the name that EventStoreDB's server has by now, then it holds, and wins over
+/// the one of the older name, of which that is told.
 #[tokio::test]
 async fn each_variable_may_be_named_after_kurrentdb() {
     let data = tempfile::tempdir().unwrap();

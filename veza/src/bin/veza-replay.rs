@@ -25,8 +25,8 @@ use veza::{data_folder, personal};
 ///
 /// Beside a running platform it asks that platform's event store and database; else it opens those
 /// of the data folder, which the platform can't start on meanwhile; as the platform does, it cuts
-/// off then what was not written whole at the end of the log. Only `resume` adds to the log, and only `give-up` changes the keys
-/// of people.
+/// off then what was not written whole at the end of the log. Only `resume` adds to the log, and
+/// only `give-up` changes the keys of people.
 ///
 /// Exit code: 0 good, 1 something found bad or not done, 2 wrong usage, 3 the event store or the
 /// database can't be reached, or what is encrypted not be looked into, because the keys that wrap
