@@ -179,7 +179,8 @@ async fn a_torn_write_is_told_and_not_cut() {
     assert!(found.is_good() && torn > 0);
     let told = recovery(&found);
     assert!(told.starts_with("remove 00000000000000000001.log.tmp"), "{told}");
-    assert!(told.contains(&format!("cut {torn} bytes of a torn write")), "{told}");
+    let cut = format!("cut {torn} bytes off {} that were not written whole", last.name);
+    assert!(told.contains(&cut), "{told}");
     assert_eq!(open(&disk).await.unwrap().torn_bytes(), torn);
 }
 

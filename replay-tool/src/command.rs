@@ -194,6 +194,9 @@ pub enum ReplayError {
     /// There is no such folder.
     #[error("there is no folder {}", .0.display())]
     NoSuchFolder(PathBuf),
+    /// There is no log in the folder.
+    #[error("there is no event store in {}", .0.display())]
+    NoStore(PathBuf),
     /// Where the folder of the log should be is something else, so that no store opens.
     #[error("{} is no folder: no store opens on it", .0.display())]
     IsNoFolder(PathBuf),
@@ -272,7 +275,8 @@ impl ReplayError {
             | Self::NotAtRest
             | Self::NotHere
             | Self::NotApart { .. }
-            | Self::NoSuchFolder(_) => USAGE,
+            | Self::NoSuchFolder(_)
+            | Self::NoStore(_) => USAGE,
             Self::Backup(error) if is_usage(error) => USAGE,
             Self::Backup(BackupError::Key(error)) if error.is_for_want_of_keys() => UNREACHABLE,
             Self::Database(error) if is_unreachable(error) => UNREACHABLE,

@@ -31,14 +31,19 @@ pub async fn inspect(
     keys: Option<Arc<WrappingKeys>>,
     output: &mut Output<'_>,
 ) -> Result<Verdict, ReplayError> {
-    let folder = log_folder(args.folder.as_deref().unwrap_or(data))?;
+    let named = args.folder.as_deref().unwrap_or(data);
+    let folder = log_folder(named)?;
+    // As others have it: the log of a restore up to before its first event has no segment either.
+    let holds_log = folder != named;
     let work = move || look(&Folder::read_only(folder), keys);
     let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
-    for segment in &found.segments {
-        output.result(&segment_document(segment), &segment_line(segment))?;
+    if !holds_log && found.recovery == [RecoveryStep::BeginLog] {
+        return Err(ReplayError::NoStore(named.to_owned()));
     }
-    let lines = lines(&found);
-    output.result(&document(&found), &lines.join("\n"))?;
+    for segment in &found.segments {
+        output.result_of_lines(&segment_document(segment), &segment_lines(segment))?;
+    }
+    output.result_of_lines(&document(&found), &lines(&found))?;
     Ok(match found.is_good() {
         false => Verdict::Bad,
         true if locked(&found) > 0 => Verdict::Locked,
@@ -94,7 +99,7 @@ fn segment_document(segment: &InspectedSegment) -> Value {
     })
 }
 
-fn segment_line(segment: &InspectedSegment) -> String {
+fn segment_lines(segment: &InspectedSegment) -> Vec<String> {
     let index = match &segment.index {
         None if segment.sealed => "index not looked at".to_owned(),
         None => "active".to_owned(),
@@ -122,13 +127,9 @@ fn segment_line(segment: &InspectedSegment) -> String {
     if segment.reclaimed > 0 {
         line.push_str(&format!("  {} reclaimed", segment.reclaimed));
     }
-    if let Some(locked) = &segment.locked {
-        line.push_str(&format!("\n  records not checked: {locked}"));
-    }
-    if let Some(wrong) = &segment.wrong {
-        line.push_str(&format!("\n  bad: {wrong}"));
-    }
-    line
+    let locked = segment.locked.as_ref().map(|why| format!("  records not checked: {why}"));
+    let wrong = segment.wrong.as_ref().map(|wrong| format!("  bad: {wrong}"));
+    [Some(line), locked, wrong].into_iter().flatten().collect()
 }
 
 /// How many positions a segment has, those of reclaimed events included.

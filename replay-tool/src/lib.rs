@@ -39,6 +39,6 @@ pub use command::{
 };
 pub use models::Models;
 pub use moment::Moment;
-pub use output::{Format, Output};
+pub use output::{Format, Output, shown};
 pub use state::FoldSaga;
 pub use verify::corrupt;

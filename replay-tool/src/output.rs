@@ -1,5 +1,6 @@
 //! What is printed: aligned columns for people, one JSON document a line for programs.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -41,17 +42,35 @@ impl<'a> Output<'a> {
 
     /// Prints one result: the document, or the line that stands for it.
     pub fn result(&mut self, document: &Value, line: &str) -> io::Result<()> {
+        self.result_of_lines(document, &[line])
+    }
+
+    /// The same where several lines stand for it.
+    pub fn result_of_lines(
+        &mut self,
+        document: &Value,
+        lines: &[impl AsRef<str>],
+    ) -> io::Result<()> {
         match self.format {
-            Format::Text => writeln!(self.writer, "{line}"),
-            Format::Json => writeln!(self.writer, "{document}"),
+            Format::Text => {
+                lines.iter().try_for_each(|line| writeln!(self.writer, "{}", shown(line.as_ref())))
+            }
+            Format::Json => self.json(document),
         }
+    }
+
+    fn json(&mut self, document: &Value) -> io::Result<()> {
+        writeln!(self.writer, "{}", shown(&document.to_string()))
     }
 
     /// Prints a document that people read whole.
     pub fn document(&mut self, document: &Value) -> io::Result<()> {
         match self.format {
-            Format::Text => writeln!(self.writer, "{document:#}"),
-            Format::Json => writeln!(self.writer, "{document}"),
+            Format::Text => {
+                let text = format!("{document:#}");
+                text.lines().try_for_each(|line| writeln!(self.writer, "{}", shown(line)))
+            }
+            Format::Json => self.json(document),
         }
     }
 
@@ -63,10 +82,28 @@ impl<'a> Output<'a> {
     /// Prints a line that programs do not need.
     pub fn remark(&mut self, line: &str) -> io::Result<()> {
         match self.format {
-            Format::Text => writeln!(self.writer, "{line}"),
+            Format::Text => writeln!(self.writer, "{}", shown(line)),
             Format::Json => Ok(()),
         }
     }
+}
+
+/// The text of a line without control characters, each as it is written in JSON: anybody who may
+/// append chooses names and texts, and a terminal would do what they say. In JSON, which lets those
+/// behind ASCII stand, it is the same text.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if character.is_control() {
+            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// A time, for people and programs.

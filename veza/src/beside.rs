@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use event_store::{EmbeddedOptions, EmbeddedStore, OpenError};
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::run_file::{self, Running};
 
@@ -17,11 +18,14 @@ use crate::run_file::{self, Running};
 const BACK_TIME_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 
+/// How long the store of a running platform may take to be dialled, which is on this machine.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Where the store is.
 pub enum Beside {
     /// In this process, which has opened the folder.
     AtRest(EmbeddedStore),
-    /// Behind this address.
+    /// Behind this address, where somebody has just answered.
     Running(SocketAddr),
 }
 
@@ -47,6 +51,14 @@ pub enum BesideError {
         /// Who runs.
         running: Vec<Running>,
     },
+    /// Nobody answers where the folder's store is said to be: it may be going away, or coming back.
+    #[error("can't reach the event store at {address}: {}", source.kind())]
+    Unreachable {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The folder can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -60,8 +72,8 @@ pub async fn open(data: &Path, options: &EmbeddedOptions) -> Result<Beside, Besi
     let until = Instant::now() + BACK_TIME_MAX;
     loop {
         let error = match attempt(data, options).await {
-            Err(error @ (BesideError::Hidden { .. } | BesideError::Away { .. })) => error,
-            found => return found,
+            found @ (Ok(_) | Err(BesideError::Open(_))) => return found,
+            Err(error) => error,
         };
         if Instant::now() > until {
             return Err(error);
@@ -74,7 +86,12 @@ async fn attempt(data: &Path, options: &EmbeddedOptions) -> Result<Beside, Besid
     let running = run_file::running(data);
     let address = run_file::event_store(data);
     match address {
-        Ok(address) => Ok(Beside::Running(address)),
+        Ok(address) => {
+            let dialled = timeout(DIAL_TIME_MAX, TcpStream::connect(address)).await;
+            let dialled = dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let unreachable = |source| BesideError::Unreachable { address, source };
+            dialled.map(|_| Beside::Running(address)).map_err(unreachable)
+        }
         Err(_) if !running.is_empty() => Err(BesideError::Away { data: data.to_owned(), running }),
         Err(source) => match EmbeddedStore::open(options.clone()).await {
             Err(locked @ OpenError::Locked { .. }) => Err(BesideError::Hidden { locked, source }),

@@ -25,7 +25,8 @@ use crate::taking_over::listen;
 const DATA: &str = "./veza-data";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113);
 
-/// The variables that it goes by.
+/// The variables that it goes by; each may begin with `KURRENTDB_` too, as EventStoreDB is called
+/// by now, and as its own server has it.
 const VARIABLES: [&str; 6] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
@@ -34,6 +35,9 @@ const VARIABLES: [&str; 6] = [
     "EVENTSTORE_SCRUB_EVERY",
     "EVENTSTORE_INSECURE",
 ];
+
+/// How their names begin, the older ones first.
+const PREFIXES: [&str; 2] = ["EVENTSTORE_", "KURRENTDB_"];
 
 /// What the command line says of how the event store is served.
 #[derive(Debug, Clone, clap::Args)]
@@ -80,7 +84,8 @@ pub struct Settings {
 }
 
 impl EventStoreArgs {
-    /// What the flags and the variables (the environment's) say; a flag wins.
+    /// What the flags and the variables (the environment's) say; a flag wins, and then what begins
+    /// with `KURRENTDB_`.
     ///
     /// # Errors
     /// The first that can't be used, by its name.
@@ -116,19 +121,33 @@ impl EventStoreArgs {
 }
 
 /// A line for each of these variables that looks like one of this command and is none: most likely
-/// by a slip of the pen, or as the platform's own processes have it. That is no error:
-/// EventStoreDB's own server and tools have many variables that begin so, and a machine may have
-/// both.
-pub fn ignored(variables: impl Iterator<Item = OsString>) -> impl Iterator<Item = String> {
-    variables.filter_map(|name| {
-        let name = name.into_string().ok()?;
-        if let Some(ours) = counterpart(&name) {
-            return Some(format!("{name} is ignored: this command goes by {ours}"));
-        }
-        let is_unknown = name.starts_with("EVENTSTORE_") && !VARIABLES.contains(&name.as_str());
-        let why = "it is no setting (`veza event-store --help` lists all)";
-        is_unknown.then(|| format!("{name} is ignored: {why}"))
-    })
+/// by a slip of the pen, or as the platform's own processes have it; and for one that is set by its
+/// newer name too. That is no error: EventStoreDB's own server and tools have many variables that
+/// begin so, and a machine may have both.
+#[must_use]
+pub fn ignored(variables: impl Iterator<Item = OsString>) -> Vec<String> {
+    let names: Vec<_> = variables.filter_map(|name| name.into_string().ok()).collect();
+    let line =
+        |name: &String| why_ignored(name, &names).map(|why| format!("{name} is ignored: {why}"));
+    names.iter().filter_map(line).collect()
+}
+
+fn why_ignored(name: &str, set: &[String]) -> Option<String> {
+    if let Some(ours) = counterpart(name) {
+        return Some(format!("this command goes by {ours}"));
+    }
+    let setting = PREFIXES.into_iter().find_map(|prefix| name.strip_prefix(prefix))?;
+    let is_ours = |ours: &str| ours.strip_prefix(PREFIXES[0]) == Some(setting);
+    if !VARIABLES.into_iter().any(is_ours) {
+        return Some("it is no setting (`veza event-store --help` lists all)".to_owned());
+    }
+    let newer = newer(name);
+    (newer != name && set.contains(&newer)).then(|| format!("{newer} is set too"))
+}
+
+/// The name of one of these variables as it is by now.
+fn newer(name: &str) -> String {
+    name.replacen(PREFIXES[0], PREFIXES[1], 1)
 }
 
 /// Whether a variable is a setting of the platform that this command goes by another name of. It is
@@ -144,20 +163,27 @@ fn counterpart(name: &str) -> Option<&'static str> {
         "VEZA_DATA" => "DATA",
         _ => name.strip_prefix("VEZA_EVENT_STORE_")?,
     };
-    VARIABLES.into_iter().find(|ours| ours.strip_prefix("EVENTSTORE_") == Some(setting))
+    VARIABLES.into_iter().find(|ours| ours.strip_prefix(PREFIXES[0]) == Some(setting))
 }
 
-/// A variable, and where it is from; what is set to nothing is not set.
+/// A variable by the newer or the older of its names, and where it is from; what is set to nothing
+/// is not set.
 fn set(
     variable: impl Fn(&str) -> Option<OsString>,
     name: &str,
 ) -> Result<Option<(String, Origin)>, ConfigError> {
-    let origin = Origin::Variable(name.to_owned());
-    match variable(name).map(OsString::into_string) {
-        Some(Ok(value)) if !value.is_empty() => Ok(Some((value, origin))),
-        Some(Err(_)) => Err(ConfigError::Bad { origin, why: "must be UTF-8".to_owned() }),
-        _ => Ok(None),
+    for name in [newer(name), name.to_owned()] {
+        let value = variable(&name).map(OsString::into_string);
+        let origin = Origin::Variable(name);
+        match value {
+            Some(Ok(value)) if !value.is_empty() => return Ok(Some((value, origin))),
+            Some(Err(_)) => {
+                return Err(ConfigError::Bad { origin, why: "must be UTF-8".to_owned() });
+            }
+            _ => {}
+        }
     }
+    Ok(None)
 }
 
 fn read<T>(
@@ -174,15 +200,6 @@ impl Settings {
         let data = Some(self.data.to_string_lossy().into_owned());
         Flags { data, config: None, roles: vec!["all".to_owned()] }
     }
-}
-
-/// Says what goes wrong while nobody finds this server by its data folder.
-fn untold(address: SocketAddr, error: &anyhow::Error) {
-    tracing::warn!(
-        error = format!("{error:#}"),
-        "tools don't find this event store by its data folder: name it to them with --store \
-         esdb://{address}?tls=false"
-    );
 }
 
 /// Serves until `stop`, then drains. Of the settings it goes by those of encryption.
@@ -210,9 +227,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
-    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
-    // A full disk, say, keeps nobody from reading.
-    let run_file = run_file.inspect_err(|error| untold(address, error)).ok();
+    let run_file = RunFile::write_or_warn(&args.data, &[Role::EventStore], None, Some(address));
     say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
     serving.finished().await;
     drop(run_file);

@@ -49,7 +49,8 @@ enum Command {
     Keys(KeysArgs),
     /// Serve the event store alone, to EventStoreDB's clients
     ///
-    /// It takes the variables named below, and of the platform's settings those of its messages
+    /// It takes the variables named below, each of which may also begin with KURRENTDB_ (which wins
+    /// over EVENTSTORE_), and of the platform's settings those of its messages
     /// (VEZA_LOG, VEZA_LOG_FORMAT) and of encryption (VEZA_KEYS, VEZA_EVENT_STORE_KEY_FILE,
     /// VEZA_EVENT_STORE_KEY, VEZA_EVENT_STORE_ENCRYPTION).
     EventStore(EventStoreArgs),
@@ -109,7 +110,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let settings = args.read(|name| std::env::var_os(name))?;
             let set = std::env::vars_os().filter(|(_, value)| !value.is_empty());
             let names = set.map(|(name, _)| name);
-            event_store_server::ignored(names).for_each(complain);
+            event_store_server::ignored(names).into_iter().for_each(complain);
             let read = std::env::vars_os()
                 .filter(|(name, _)| !event_store_server::is_of_the_platform(name));
             let config = Config::read(&gather_from(&settings.flags(), read)?)?;

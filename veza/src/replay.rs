@@ -163,8 +163,8 @@ impl Log {
                 // The official client first waits as long as between two attempts to find a node,
                 // by default half a second, which on this machine would be most of any command.
                 let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
-                let log = Self::over_network(&connection).await?;
-                Ok(Self { files, ..log })
+                let store = Arc::new(ClientStore::new(&connection)?);
+                Ok(Self { store, embedded: None, files })
             }
             Err(BesideError::Open(OpenError::Folder { source, .. }))
                 if source.kind() == io::ErrorKind::ReadOnlyFilesystem =>

@@ -11,7 +11,7 @@ use event_store::{EventStore, StreamName};
 use projections::postgres::Sagas;
 use projections::postgres::sagas::SagaStatus;
 use projections::{Cursor, PageSize};
-use replay_tool::{Models, Output, ReplayError, Verdict};
+use replay_tool::{Models, Output, ReplayError, Verdict, shown};
 use sagas::orchestrator::{ResumeError, resume};
 use serde_json::json;
 use thiserror::Error;
@@ -95,8 +95,9 @@ pub async fn resume_all(
             match resume_one(Arc::clone(&store), &stream, output).await {
                 Err(NotResumed::Run(ResumeError::NotPaused(_) | ResumeError::NotThere(_))) => {}
                 Err(NotResumed::Run(ResumeError::Journal(error))) if error.is_of_the_stream() => {
+                    let told = format!("{stream} does not go on: {error}");
                     // Whoever closed the error output does not want to know.
-                    let _ = writeln!(io::stderr(), "veza-replay: {stream} does not go on: {error}");
+                    let _ = writeln!(io::stderr(), "veza-replay: {}", shown(&told));
                     verdict = Verdict::Bad;
                 }
                 Ok(()) => resumed += 1,

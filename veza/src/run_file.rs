@@ -33,16 +33,29 @@ pub struct Running {
 }
 
 impl RunFile {
+    /// The same as [`write`](Self::write) for a process that serves all the same where that can't
+    /// be done, as on a full disk, which keeps nobody from reading: then it says what goes wrong
+    /// meanwhile.
+    pub fn write_or_warn(
+        data: &Path,
+        roles: &[Role],
+        http: Option<SocketAddr>,
+        event_store: Option<SocketAddr>,
+    ) -> Option<Self> {
+        let written = Self::write(data, roles, http, event_store);
+        written.inspect_err(|error| untold(event_store, error)).ok()
+    }
+
     /// Says where the doors of this process are, once they are open; whether it is ready is for
     /// `/readyz` to say.
     ///
     /// Of several processes on one data folder `run.json` is the one's that keeps the events in
     /// it; the others', and only then, is `run-<role>.json`, or `run-<role>.<pid>.json` where
-    /// another process has that name, and lives.
+    /// another process has that name, and lives. What those left that were killed goes.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn write(
+    fn write(
         data: &Path,
         roles: &[Role],
         http: Option<SocketAddr>,
@@ -63,6 +76,9 @@ impl RunFile {
         // events need not look.
         let lock = || File::create(data.join(TURN)).and_then(|turn| turn.lock().map(|()| turn));
         let turn = (!keeps_events).then(lock);
+        if matches!(turn, Some(Ok(_))) {
+            remove_those_of_the_gone(data);
+        }
         let path = free_name(data, &roles.join("+"), keeps_events);
         let unfinished = data.join(format!(".run-{}.json", std::process::id()));
         fs::write(&unfinished, &text)
@@ -88,6 +104,33 @@ fn free_name(data: &Path, roles: &str, keeps_events: bool) -> PathBuf {
     data.join(format!("run-{roles}.{}.json", std::process::id()))
 }
 
+/// Says what goes wrong while nobody finds this process by its data folder.
+fn untold(event_store: Option<SocketAddr>, error: &anyhow::Error) {
+    let error = format!("{error:#}");
+    match event_store {
+        Some(address) => tracing::warn!(
+            error,
+            "tools don't find this event store by its data folder: name it to them with --store \
+             esdb://{address}?tls=false"
+        ),
+        None => tracing::warn!(error, "tools don't see by the data folder that this process runs"),
+    }
+}
+
+/// Removes the run files of processes that are gone from here, while no other process puts one
+/// there; whether one of another container is gone, nobody here can see. Who keeps the events may do
+/// so at any time, so `run.json` stays: the next one replaces it.
+fn remove_those_of_the_gone(data: &Path) {
+    let numbered_by = numbered_by();
+    for (path, running) in run_files(data) {
+        let is_of_here = running.born.as_ref().is_some_and(|born| born.starts_with(&numbered_by));
+        if path != data.join("run.json") && is_of_here && !running.lives() {
+            // It misleads nobody: its process is gone.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 /// Where the event store of the platform that runs on this folder listens.
 pub fn event_store(data: &Path) -> io::Result<SocketAddr> {
     let running = read(&data.join("run.json"))?;
@@ -99,20 +142,27 @@ pub fn event_store(data: &Path) -> io::Result<SocketAddr> {
 
 /// The processes that run on this folder, by their run files; none of one that is gone.
 pub fn running(data: &Path) -> Vec<Running> {
-    let names = fs::read_dir(data).into_iter().flatten().filter_map(Result::ok);
-    let is_one = |name: &str| name.starts_with("run") && name.ends_with(".json");
-    let paths = names.filter(|entry| entry.file_name().to_str().is_some_and(is_one));
-    // One that goes meanwhile is of a process that has ended.
-    let mut running: Vec<_> = paths.filter_map(|entry| read(&entry.path()).ok()).collect();
+    let mut running: Vec<_> = run_files(data).map(|(_, running)| running).collect();
     running.retain(Running::lives);
     running.sort_by_key(|running| running.pid);
     running
 }
 
+/// The files of this folder that are named as run files are, and can be read as such.
+fn run_files(data: &Path) -> impl Iterator<Item = (PathBuf, Running)> {
+    let entries = fs::read_dir(data).into_iter().flatten().filter_map(Result::ok);
+    let is_one =
+        |name: &str| name == "run.json" || name.starts_with("run-") && name.ends_with(".json");
+    let named = entries.filter(move |entry| entry.file_name().to_str().is_some_and(is_one));
+    // One that goes meanwhile is of a process that has ended.
+    named.filter_map(|entry| Some((entry.path(), read(&entry.path()).ok()?)))
+}
+
 fn read(path: &Path) -> io::Result<Running> {
     let document: Value = serde_json::from_slice(&fs::read(path)?)?;
     let pid = document["pid"].as_u64().ok_or_else(|| io::Error::other("it names no process"))?;
-    let roles = document["roles"].as_array().into_iter().flatten();
+    let roles = document["roles"].as_array();
+    let roles = roles.ok_or_else(|| io::Error::other("it names no roles"))?.iter();
     let event_store = document["event_store"].as_str().and_then(|address| address.parse().ok());
     let born = name(&document["born"]);
     Ok(Running { pid, born, roles: roles.filter_map(name).collect(), event_store })
@@ -122,15 +172,24 @@ fn name(text: &Value) -> Option<String> {
     text.as_str().map(str::to_owned)
 }
 
-/// When the process began, by which it is told from a later one of the same number: what boot that
-/// was, and how many ticks after it. None where there is no such process.
+/// Where numbers of processes mean what they do here: in a container they may mean others.
+fn numbered_by() -> String {
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    namespace.to_string_lossy().into_owned()
+}
+
+/// When the process began, by which it is told from a later one of the same number: by whom it was
+/// numbered, what boot that was, and how many ticks after it. None where there is no such process, or where it has ended and
+/// only its parent has not taken note of it yet (a zombie).
 fn born(pid: u64) -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name, which may have blanks and brackets in it.
     let (_, after_name) = stat.rsplit_once(')')?;
-    let ticks = after_name.split_whitespace().nth(19)?;
-    Some(format!("{} {ticks}", boot.trim()))
+    let mut fields = after_name.split_whitespace();
+    let has_ended = matches!(fields.next()?, "Z" | "X");
+    let ticks = fields.nth(18)?;
+    (!has_ended).then(|| format!("{} {} {ticks}", numbered_by(), boot.trim()))
 }
 
 impl Running {
@@ -197,6 +256,53 @@ mod tests {
             drop(file);
             assert_eq!((own.exists(), plain.exists()), (false, lives), "{document}");
         }
+    }
+
+    #[test]
+    fn who_looks_for_a_name_removes_the_files_of_processes_that_are_gone() {
+        let data = tempfile::tempdir().unwrap();
+        let data = data.path();
+        let (gone, lives) = (json!(u32::MAX), json!(ANOTHER));
+        let (roles, here) = (json!(["saga"]), format!("{} boot 1", numbered_by()));
+        let elsewhere = json!({ "pid": gone, "born": "pid:[2] boot 1", "roles": roles });
+        let gone_from_here = json!({ "pid": gone, "born": here, "roles": roles });
+        let files = [
+            ("run-saga.json", gone_from_here.clone(), false),
+            ("run-saga.4294967295.json", gone_from_here, false),
+            ("run-saga.2.json", elsewhere, true),
+            ("run-saga.1.json", json!({ "pid": lives, "roles": roles }), true),
+            ("run-notes.json", json!({ "pid": gone }), true),
+            ("run-times.json", json!([1, 2]), true),
+            ("runway.json", json!({ "pid": gone, "roles": roles }), true),
+        ];
+        for (name, document, _) in &files {
+            fs::write(data.join(name), document.to_string()).unwrap();
+        }
+        let file = write(data);
+        for (name, _, stays) in &files {
+            assert_eq!(data.join(name).exists(), *stays, "{name}");
+        }
+        assert!(file.path.exists());
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_gone_before_its_parent_takes_note() {
+        let data = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("cat");
+        let mut child = child.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = u64::from(child.id());
+        let document = json!({ "pid": pid, "born": born(pid), "roles": ["saga"] });
+        fs::write(data.path().join("run-saga.json"), document.to_string()).unwrap();
+        assert_eq!(running(data.path()).len(), 1);
+        drop(child.stdin.take());
+        let stat = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let begun = std::time::Instant::now();
+        while !stat().contains(") Z ") {
+            assert!(begun.elapsed().as_secs() < 30, "it has not ended");
+            std::thread::yield_now();
+        }
+        assert_eq!(running(data.path()), []);
+        child.wait().unwrap();
     }
 
     #[test]

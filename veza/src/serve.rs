@@ -152,7 +152,8 @@ impl Platform {
         let routes = routes.merge(probes::router(Arc::clone(&readiness), metrics, token));
         self.leave_starting_door().await;
         self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
-        self.tell(config, readiness, (address, event_store))
+        self.tell(config, readiness, (address, event_store));
+        Ok(())
     }
 
     /// Opens the store of events, and whoever comes meanwhile is told so at the door.
@@ -192,14 +193,13 @@ impl Platform {
         config: &Config,
         readiness: Arc<Readiness>,
         (address, event_store): (SocketAddr, Option<SocketAddr>),
-    ) -> anyhow::Result<()> {
-        let run_file = RunFile::write(&config.data, &config.roles, Some(address), event_store)?;
-        self.run_file = Some(run_file);
+    ) {
+        let (data, roles) = (&config.data, &config.roles);
+        self.run_file = RunFile::write_or_warn(data, roles, Some(address), event_store);
         let next_step = next_step(config, address);
         let draining = readiness.draining.clone();
         let telling = async move { readiness.tell(&next_step).await };
         tokio::spawn(draining.run_until_cancelled_owned(telling));
-        Ok(())
     }
 
     /// Closes what was started, from last to first. The door goes on answering probes until all

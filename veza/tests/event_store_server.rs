@@ -311,6 +311,8 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
         ("EVENTSTORE_LISTEN", "banana", "EVENTSTORE_LISTEN: must be an address and a port"),
         ("EVENTSTORE_SCAVENGE_EVERY", "daily", "EVENTSTORE_SCAVENGE_EVERY: must be off, or"),
         ("EVENTSTORE_SCRUB_EVERY", "weekly", "EVENTSTORE_SCRUB_EVERY: must be off, or"),
+        ("KURRENTDB_SCRUB_EVERY", "weekly", "KURRENTDB_SCRUB_EVERY: must be off, or"),
+        ("KURRENTDB_INSECURE", "", "say --insecure to mean it"),
         ("EVENTSTORE_INSECURE", "banana", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "2", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "no", "say --insecure to mean it"),
@@ -348,6 +350,7 @@ async fn a_misspelt_variable_is_told_in_one_line_and_ignored() {
     command.env("EVENTSTORE_INSECURE", "on").env("EVENTSTORE_SCRUB_EVRY", "1d");
     command.env("VEZA_EVENT_STORE_LISTEN", "127.0.0.1:1");
     command.env("VEZA_EVENT_STORE_SCRUB_EVERY", "1y");
+    command.env("KURRENTDB_SCRUB_EVRY", "1d").env("KURRENTDB_DATA", "");
     command.stderr(std::fs::File::create(&log).unwrap());
     let (mut server, _) = started(command).await;
     server.kill().await.unwrap();
@@ -359,7 +362,27 @@ async fn a_misspelt_variable_is_told_in_one_line_and_ignored() {
     let unreadable =
         "veza: VEZA_EVENT_STORE_SCRUB_EVERY is ignored: this command goes by EVENTSTORE_";
     assert!(told.contains(unreadable), "{told}");
-    assert_eq!(told.matches("ignored").count(), 3, "{told}");
+    assert!(told.contains("veza: KURRENTDB_SCRUB_EVRY is ignored"), "{told}");
+    assert_eq!(told.matches("ignored").count(), 4, "{told}");
+}
+
+/// Given a variable by the name that EventStoreDB's server has by now, then it holds, and wins over
+/// the one of the older name, of which that is told.
+#[tokio::test]
+async fn each_variable_may_be_named_after_kurrentdb() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = by_variables(&data);
+    command.env("KURRENTDB_LISTEN", "127.0.0.1:0");
+    command.env_remove("EVENTSTORE_DATA").env("KURRENTDB_DATA", data.path());
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let (mut server, address) = started(command).await;
+    server.kill().await.unwrap();
+    assert!(address.starts_with("esdb://127.0.0.1:"), "{address}");
+    assert!(data.path().join("events").is_dir());
+    let told = std::fs::read_to_string(log).unwrap();
+    let older = "veza: EVENTSTORE_LISTEN is ignored: KURRENTDB_LISTEN is set too";
+    assert!(told.contains(older) && told.matches("ignored").count() == 1, "{told}");
 }
 
 /// Given a data folder that `run.json` can't be written into, as on a full disk, then the store is

@@ -224,7 +224,7 @@ impl EmbeddedOptions {
 struct Recovered {
     catalog: Catalog,
     recent: RecentIds,
-    /// How many bytes of a torn write were cut.
+    /// How many bytes were cut that were not written whole.
     torn_bytes: u64,
     /// Whether the next append must go into a new segment.
     must_roll: bool,
@@ -277,7 +277,12 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Rec
     })?;
     if end.torn_bytes > 0 {
         let (segment, bytes) = (&*active.name, end.torn_bytes);
-        tracing::warn!(segment, bytes, "cut a torn write that was never acknowledged");
+        tracing::warn!(
+            segment,
+            bytes,
+            "cut what was not written whole at the end of the log; a log that lost more shows only \
+             beside an exported head (veza-replay verify --head)"
+        );
     }
     CleanMark::remove(disk)?;
     let torn_bytes = end.torn_bytes;

@@ -152,7 +152,8 @@ impl EmbeddedStore {
         })
     }
 
-    /// How many bytes of a write that was never acknowledged were cut when it was opened.
+    /// How many bytes at the end of the log were cut when it was opened, as they were not written
+    /// whole. Where others cut the file before, they may be of what was acknowledged.
     pub fn torn_bytes(&self) -> u64 {
         self.torn_bytes
     }

@@ -10,7 +10,7 @@ use event_store::{EmbeddedStore, OpenError, StoreError, SubjectKeys, SubjectKeys
 use replay_tool::command::{FOUND_BAD, UNREACHABLE, USAGE};
 use replay_tool::{
     FolderCommand, Format, ModelCommand, Output, ReplayCommand, ReplayError, Verdict, corrupt, run,
-    run_on_folder, run_on_models,
+    run_on_folder, run_on_models, shown,
 };
 use sagas::orchestrator::ResumeError;
 use thiserror::Error;
@@ -24,9 +24,9 @@ use veza::{data_folder, personal};
 /// Look into the event log, and make read models anew from it.
 ///
 /// Beside a running platform it asks that platform's event store and database; else it opens those
-/// of the data folder, which the platform can't start on meanwhile; as the platform does, it cuts a
-/// torn write off the log then. Only `resume` adds to the log, and only `give-up` changes the keys
-/// of people.
+/// of the data folder, which the platform can't start on meanwhile; as the platform does, it cuts
+/// off then what was not written whole at the end of the log. Only `resume` adds to the log, and
+/// only `give-up` changes the keys of people.
 ///
 /// Exit code: 0 good, 1 something found bad or not done, 2 wrong usage, 3 the event store or the
 /// database can't be reached, or what is encrypted not be looked into, because the keys that wrap
@@ -156,7 +156,7 @@ fn failed(error: &(dyn std::error::Error + Send + Sync), code: u8) -> ExitCode {
     }
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
     // Whoever closed the error output does not want to know.
-    let _ = writeln!(io::stderr(), "veza-replay: {line}");
+    let _ = writeln!(io::stderr(), "veza-replay: {}", shown(&line));
     ExitCode::from(code)
 }
 
@@ -182,7 +182,8 @@ async fn carry_out(cli: &Cli, config: &Config) -> Result<Verdict, Failure> {
         log => log?,
     };
     if let Some(torn_bytes) = log.folder().map(EmbeddedStore::torn_bytes).filter(|&torn| torn > 0) {
-        let cut = "of a torn write that was never acknowledged were cut off the log";
+        let cut = "that were not written whole were cut off the end of the log; a log that lost \
+                   more shows only beside an exported head (verify --head)";
         let _ = writeln!(io::stderr(), "veza-replay: {torn_bytes} bytes {cut}");
     }
     let outcome = match &cli.command {

@@ -224,7 +224,8 @@ async fn it_ends_as_it_says_it_does() {
         (1, "stream order-1 is not there", &["state", "order-1", "--at", "7"]),
         (1, "saga saga-checkout-1 is not there", &["resume", "saga-checkout-1"]),
         (1, "nothing of key x is parked in orders_v2", &["retry", "orders", "x"]),
-        (1, "nothing is parked in orders_v2", &["retry", "orders", "--all"]),
+        (0, "nothing is parked in orders_v2", &["retry", "orders", "--all"]),
+        (0, "no run that is paused was found", &["resume", "--all"]),
         (2, "required arguments were not provided", &["retry", "orders"]),
         (
             2,
@@ -252,6 +253,7 @@ async fn it_ends_as_it_says_it_does() {
         (3, REFUSED, &["resume", "saga-checkout-1", "--store", closed]),
         (2, "there is no event store in", &["verify", "--data", nobody]),
         (2, "there is no event store in", &["backup", "--data", nobody, "--to", nobody]),
+        (2, "there is no event store in", &["inspect", "--data", nobody]),
     ];
     for (code, words, args) in cases {
         let said = Said::by(platform.replay_command(args)).await;

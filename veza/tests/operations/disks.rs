@@ -12,7 +12,8 @@ use event_store::{
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
-use crate::process::{Process, ended, eventually, folder, replay, veza, veza_after};
+use crate::process::{Process, ended, eventually, folder, free_address, replay, veza, veza_after};
+use crate::roles::Shared;
 
 /// A disk of its own at a path; gone when dropped.
 struct Disk(PathBuf);
@@ -282,6 +283,35 @@ async fn a_first_start_on_a_full_disk_says_that_it_is_full() {
     let last = told.lines().last().unwrap();
     assert!(last.starts_with("veza: PostgreSQL could not make its data folder: "), "{told}");
     assert!(last.contains("No space left on device"), "{told}");
+}
+
+#[tokio::test]
+async fn queries_are_answered_by_a_process_whose_own_disk_is_full() {
+    let folder = folder();
+    let (data, full) = (folder.path(), folder.path().join("full"));
+    let Some(_disk) = Disk::mount(&full, 1 << 20) else {
+        return;
+    };
+    let shared = Shared::new(data).await;
+    fs::create_dir(data.join("events")).unwrap();
+    let (store, projector) =
+        tokio::join!(shared.start(data, "event-store"), shared.start(data, "projector"));
+    // As many bytes as there are: what fits of them stays.
+    fs::write(full.join("filler"), vec![1; 2 << 20]).unwrap_err();
+    let log = data.join("log");
+    let mut command = shared.command(&full, "query-api");
+    command.env("VEZA_LOG", "warn").stderr(fs::File::create(&log).unwrap());
+    let queries = Process::as_told(&full, &free_address(), command).await;
+    eventually("it is ready", async || queries.get("/readyz").await.status() == 200).await;
+    let query = json!({ "query": "{ tracks(first: 3) { nodes { title } } }" });
+    assert_eq!(queries.post("/graphql", None, query).await.0, 200);
+    queries.stop().await;
+    let told = fs::read_to_string(&log).unwrap();
+    let warnings: Vec<_> = told.lines().filter(|line| line.contains("can't write")).collect();
+    assert!(matches!(warnings[..], [one] if one.contains("WARN")), "{told}");
+    assert!(warnings[0].contains("No space left on device"), "{told}");
+    projector.stop().await;
+    store.stop().await;
 }
 
 #[tokio::test]

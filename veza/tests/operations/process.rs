@@ -146,8 +146,14 @@ impl Process {
     }
 
     /// The same, with what it tells going there.
-    pub async fn telling(data: &Path, address: &str, command: Command, to: Stdio) -> Self {
-        let process = Self::beginning(data, address, command, to).await;
+    pub async fn telling(data: &Path, address: &str, mut command: Command, to: Stdio) -> Self {
+        command.stdout(to).stderr(Stdio::inherit());
+        Self::as_told(data, address, command).await
+    }
+
+    /// The same, with all that it says going where the command has it.
+    pub async fn as_told(data: &Path, address: &str, command: Command) -> Self {
+        let process = Self::beginning(data, address, command).await;
         eventually("it has started", async || {
             let answer = process.request(Method::GET, "/readyz", None).send().await;
             let answer = async { answer?.json::<Value>().await }.await;
@@ -158,8 +164,8 @@ impl Process {
     }
 
     /// Starts it with its door at this address, and waits until somebody answers there.
-    pub async fn beginning(data: &Path, address: &str, mut command: Command, to: Stdio) -> Self {
-        command.env("VEZA_HTTP", address).stdout(to).stderr(Stdio::inherit());
+    pub async fn beginning(data: &Path, address: &str, mut command: Command) -> Self {
+        command.env("VEZA_HTTP", address);
         let (child, url) = (Some(command.spawn().unwrap()), format!("http://{address}"));
         let process = Self { child, data: data.to_owned(), url, client: Client::new() };
         eventually("its door is open", async || {

@@ -52,8 +52,9 @@ async fn whoever_asks_while_a_part_is_waited_for_is_told_which() {
     let (folder, elsewhere) = (folder(), folder());
     let data = folder.path();
     let shared = Shared::new(data).await;
-    let (address, command) = (free_address(), shared.command(data, "command-api"));
-    let commands = Process::beginning(data, &address, command, Stdio::null()).await;
+    let (address, mut command) = (free_address(), shared.command(data, "command-api"));
+    command.stdout(Stdio::null());
+    let commands = Process::beginning(data, &address, command).await;
     assert_eq!(commands.get("/healthz").await.text().await.unwrap(), "alive\n");
     let answer = commands.get("/readyz").await;
     assert_eq!(answer.status(), 503);

@@ -17,7 +17,7 @@ pub enum RecoveryStep {
     RemoveUnborn(String),
     /// Make the index of this segment again.
     MakeIndex(String),
-    /// Cut a write off that is torn, and so was never acknowledged.
+    /// Cut off what was not written whole at the end.
     CutTornWrite {
         /// Of which segment.
         segment: String,
@@ -45,7 +45,7 @@ impl fmt::Display for RecoveryStep {
             Self::RemoveUnborn(name) => write!(formatter, "remove {name}, cut off at its creation"),
             Self::MakeIndex(name) => write!(formatter, "make the index of {name} again"),
             Self::CutTornWrite { segment, bytes } => {
-                write!(formatter, "cut {bytes} bytes of a torn write off {segment}")
+                write!(formatter, "cut {bytes} bytes off {segment} that were not written whole")
             }
             Self::WriteLastFrameAgain => formatter.write_str("write the last frame once more"),
             Self::BeginLog => formatter.write_str("begin a new log"),
