@@ -118,8 +118,8 @@ fn untold(event_store: Option<SocketAddr>, error: &anyhow::Error) {
 }
 
 /// Removes the run files of processes that are gone from here, while no other process puts one
-/// there; whether one of another container is gone, nobody here can see. Who keeps the events may do
-/// so at any time, so `run.json` stays: the next one replaces it.
+/// there; whether one of another container is gone, nobody here can see. Who keeps the events may
+/// put one there at any time, so `run.json` stays: the next one replaces it.
 fn remove_those_of_the_gone(data: &Path) {
     let numbered_by = numbered_by();
     for (path, running) in run_files(data) {
@@ -179,8 +179,8 @@ fn numbered_by() -> String {
 }
 
 /// When the process began, by which it is told from a later one of the same number: by whom it was
-/// numbered, what boot that was, and how many ticks after it. None where there is no such process, or where it has ended and
-/// only its parent has not taken note of it yet (a zombie).
+/// numbered, what boot that was, and how many ticks after it. None where there is no such process,
+/// or where it has ended and only its parent has not taken note of it yet (a zombie).
 fn born(pid: u64) -> Option<String> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -94,9 +94,8 @@ impl Platform {
         data_folder::open(&config.data)?;
         let reserve = DiskReserve::watch(config);
         let (events, listener) = self.open_events(config, reserve.clone(), draining).await?;
-        let (store, event_store) = (events.store(), events.listens_on());
-        let sealed = events.sealed();
-        let address = listener.local_addr()?;
+        let (store, sealed) = (events.store(), events.sealed());
+        let (address, event_store) = (listener.local_addr()?, events.listens_on());
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
         (readiness.embedded, readiness.people) = (events.embedded(), events.people());
