@@ -79,9 +79,6 @@ impl Pages for IndexPages {
     }
 
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<Indexed>>, IndexError> {
-        if self.is_done() {
-            return Ok(None);
-        }
         let count = usize::try_from(self.limit).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
         let places = shared.catalog.indexed(self.key, self.left, self.direction, count)?;
         let positions: Vec<u64> = places.iter().map(|place| place.position).collect();

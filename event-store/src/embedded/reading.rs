@@ -24,7 +24,7 @@ pub(super) trait Pages: Send + 'static {
 
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<Self::Item>>, Self::Error>;
 
-    /// Whether nothing is left, which may be known without looking.
+    /// Whether nothing is left, which is known without looking: then no page is asked for.
     fn is_done(&self) -> bool;
 }
 
@@ -162,7 +162,7 @@ pub(super) fn reader<P: Pages>(
     shared: &Arc<Shared>,
     mut pages: P,
 ) -> BoxStream<'static, Result<P::Item, P::Error>> {
-    let first = pages.next_page(shared);
+    let first = if pages.is_done() { Ok(None) } else { pages.next_page(shared) };
     let state = (Arc::clone(shared), Some(first), pages);
     let pages = stream::try_unfold(state, |(shared, ready, mut pages)| async move {
         let (page, pages) = match ready {
@@ -187,9 +187,6 @@ impl Pages for StreamPages {
     }
 
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
-        if self.is_done() {
-            return Ok(None);
-        }
         let (low, behind) = self.left;
         let most = self.limit.min(PAGE_EVENTS_MAX as u64).min(behind - low);
         let name = self.stream.as_str();
@@ -239,9 +236,6 @@ impl Pages for AllPages {
     }
 
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
-        if self.is_done() {
-            return Ok(None);
-        }
         let (low, behind) = self.left;
         let most = (behind - low).min(PAGE_EVENTS_MAX as u64);
         let every = self.matcher.is_none() && !self.sparse;
