@@ -178,9 +178,10 @@ pub enum ReplayError {
     /// The log could not be scavenged.
     #[error(transparent)]
     Scavenge(#[from] ScavengeError),
-    /// The store was to be backed up, and its folder is not on this machine.
+    /// The store was to be backed up, and was named by its address: its files need not be here.
     #[error(
-        "only the store of a data folder on this machine can be backed up: name it with --data"
+        "only the store of a data folder on this machine can be backed up: name it with --data, \
+         and not with --store"
     )]
     NotHere,
     /// A folder is to be filled that is, or is inside of, one that is read.

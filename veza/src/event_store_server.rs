@@ -227,7 +227,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
-    let run_file = RunFile::write_or_warn(&args.data, &[Role::EventStore], None, Some(address));
+    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
     say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
     serving.finished().await;
     drop(run_file);

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -14,12 +16,36 @@ use crate::config::Role;
 /// The file that is locked by whoever looks for a name; nothing is ever in it.
 const TURN: &str = ".run.lock";
 
-/// The file; it goes when this is dropped.
+/// How long it is until a file is tried again that could not be written.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The file of this process, once it can be written; it goes when this is dropped.
 #[derive(Debug)]
-pub struct RunFile {
+pub struct RunFile(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+enum State {
+    /// It could not be written yet.
+    Trying,
+    There(Written),
+    /// It is not to be there any more.
+    Gone,
+}
+
+/// A file that is there.
+#[derive(Debug)]
+struct Written {
     path: PathBuf,
     /// What it says: by that this process knows it for its own.
     text: String,
+}
+
+/// What a run file is to say.
+#[derive(Clone, Debug)]
+struct Content {
+    roles: Vec<Role>,
+    http: Option<SocketAddr>,
+    event_store: Option<SocketAddr>,
 }
 
 /// A process that runs on a data folder, as its run file has it.
@@ -33,19 +59,6 @@ pub struct Running {
 }
 
 impl RunFile {
-    /// The same as [`write`](Self::write) for a process that serves all the same where that can't
-    /// be done, as on a full disk, which keeps nobody from reading: then it says what goes wrong
-    /// meanwhile.
-    pub fn write_or_warn(
-        data: &Path,
-        roles: &[Role],
-        http: Option<SocketAddr>,
-        event_store: Option<SocketAddr>,
-    ) -> Option<Self> {
-        let written = Self::write(data, roles, http, event_store);
-        written.inspect_err(|error| untold(event_store, error)).ok()
-    }
-
     /// Says where the doors of this process are, once they are open; whether it is ready is for
     /// `/readyz` to say.
     ///
@@ -53,22 +66,52 @@ impl RunFile {
     /// it; the others', and only then, is `run-<role>.json`, or `run-<role>.<pid>.json` where
     /// another process has that name, and lives. What those left that were killed goes.
     ///
-    /// # Errors
-    /// When it can't be written.
-    fn write(
+    /// Where it can't be written, as on a full disk, which keeps nobody from reading, that is said,
+    /// and tried again until it is there.
+    pub fn write(
         data: &Path,
         roles: &[Role],
         http: Option<SocketAddr>,
         event_store: Option<SocketAddr>,
-    ) -> anyhow::Result<Self> {
-        let keeps_events = roles.contains(&Role::EventStore);
-        let roles: Vec<_> = roles.iter().map(|role| role.name()).collect();
+    ) -> Self {
+        let content = Content { roles: roles.to_owned(), http, event_store };
+        match content.write(data) {
+            Ok(written) => Self(Arc::new(Mutex::new(State::There(written)))),
+            Err(error) => {
+                untold(event_store, &error);
+                let state = Arc::new(Mutex::new(State::Trying));
+                tokio::spawn(try_again(data.to_owned(), content, Arc::clone(&state)));
+                Self(state)
+            }
+        }
+    }
+}
+
+async fn try_again(data: PathBuf, content: Content, state: Arc<Mutex<State>>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*state, State::Trying) {
+            return;
+        }
+        if let Ok(written) = content.write(&data) {
+            tracing::info!(file = %written.path.display(), "tools find this process again");
+            *state = State::There(written);
+            return;
+        }
+    }
+}
+
+impl Content {
+    fn write(&self, data: &Path) -> anyhow::Result<Written> {
+        let keeps_events = self.roles.contains(&Role::EventStore);
+        let roles: Vec<_> = self.roles.iter().map(|role| role.name()).collect();
         let document = json!({
             "pid": std::process::id(),
             "born": born(std::process::id().into()),
             "roles": roles,
-            "http": http.map(|address| address.to_string()),
-            "event_store": event_store.map(|address| address.to_string()),
+            "http": self.http.map(|address| address.to_string()),
+            "event_store": self.event_store.map(|address| address.to_string()),
         });
         let text = format!("{document:#}\n");
         // Of those that start at once one looks for a name after the other. Without a lock, as on a
@@ -86,7 +129,7 @@ impl RunFile {
             .inspect_err(|_| drop(fs::remove_file(&unfinished)))
             .with_context(|| format!("can't write {}", path.display()))?;
         drop(turn);
-        Ok(Self { path, text })
+        Ok(Written { path, text })
     }
 }
 
@@ -110,10 +153,13 @@ fn untold(event_store: Option<SocketAddr>, error: &anyhow::Error) {
     match event_store {
         Some(address) => tracing::warn!(
             error,
-            "tools don't find this event store by its data folder: name it to them with --store \
-             esdb://{address}?tls=false"
+            "tools don't find this event store by its data folder until that is over: name it to \
+             them with --store esdb://{address}?tls=false"
         ),
-        None => tracing::warn!(error, "tools don't see by the data folder that this process runs"),
+        None => tracing::warn!(
+            error,
+            "tools don't see by the data folder that this process runs until that is over"
+        ),
     }
 }
 
@@ -213,9 +259,12 @@ fn is_of_another(path: &Path) -> bool {
 
 impl Drop for RunFile {
     fn drop(&mut self) {
-        if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::There(file) = std::mem::replace(&mut *state, State::Gone)
+            && fs::read_to_string(&file.path).is_ok_and(|text| text == file.text)
+        {
             // Left behind it misleads nobody for long: its process is gone.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&file.path);
         }
     }
 }
@@ -228,7 +277,34 @@ mod tests {
     const ANOTHER: u64 = 1;
 
     fn write(data: &Path) -> RunFile {
-        RunFile::write(data, &[Role::CommandApi], None, None).unwrap()
+        RunFile::write(data, &[Role::CommandApi], None, None)
+    }
+
+    fn path(file: &RunFile) -> PathBuf {
+        match &*file.0.lock().unwrap() {
+            State::There(file) => file.path.clone(),
+            other => panic!("it is not there: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_written_is_when_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let file = write(&data);
+        fs::create_dir(&data).unwrap();
+        let begun = std::time::Instant::now();
+        while matches!(*file.0.lock().unwrap(), State::Trying) {
+            assert!(begun.elapsed().as_secs() < 30, "it is not written");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(running(&data).len(), 1);
+        drop(file);
+        assert_eq!(running(&data).len(), 0);
+        // One that never came to be leaves nothing, then or later.
+        fs::remove_dir_all(&data).unwrap();
+        drop(write(&data));
+        assert!(!data.exists());
     }
 
     #[test]
@@ -249,7 +325,7 @@ mod tests {
             fs::write(&plain, document.to_string()).unwrap();
             assert_eq!(running(data).len(), usize::from(lives), "{document}");
             let file = write(data);
-            assert_eq!(&file.path, if lives { &own } else { &plain }, "{document}");
+            assert_eq!(&path(&file), if lives { &own } else { &plain }, "{document}");
             let running = running(data).iter().map(Running::to_string).collect::<Vec<_>>();
             let named = format!("command-api (process {})", std::process::id());
             assert!(running.contains(&named), "{running:?}");
@@ -282,7 +358,7 @@ mod tests {
         for (name, _, stays) in &files {
             assert_eq!(data.join(name).exists(), *stays, "{name}");
         }
-        assert!(file.path.exists());
+        assert!(path(&file).exists());
     }
 
     #[test]
@@ -309,10 +385,10 @@ mod tests {
     fn a_file_that_another_has_put_in_its_place_stays() {
         let data = tempfile::tempdir().unwrap();
         let file = write(data.path());
-        assert_eq!(file.path, data.path().join("run.json"));
+        let path = path(&file);
+        assert_eq!(path, data.path().join("run.json"));
         let document = json!({ "pid": ANOTHER, "roles": ["event-store"] }).to_string();
-        fs::write(&file.path, &document).unwrap();
-        let path = file.path.clone();
+        fs::write(&path, &document).unwrap();
         drop(file);
         assert_eq!(fs::read_to_string(path).unwrap(), document);
     }

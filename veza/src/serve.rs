@@ -194,7 +194,7 @@ impl Platform {
         (address, event_store): (SocketAddr, Option<SocketAddr>),
     ) {
         let (data, roles) = (&config.data, &config.roles);
-        self.run_file = RunFile::write_or_warn(data, roles, Some(address), event_store);
+        self.run_file = Some(RunFile::write(data, roles, Some(address), event_store));
         let next_step = next_step(config, address);
         let draining = readiness.draining.clone();
         let telling = async move { readiness.tell(&next_step).await };
