@@ -10,6 +10,7 @@
 mod audit;
 pub mod backup;
 mod decide;
+mod fullness;
 mod indexed;
 pub mod inspect;
 mod lock;

@@ -4,12 +4,14 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::audit::{self, Verified};
+use super::fullness::{Fullness, News};
 use super::indexed;
 use super::open::{EmbeddedOptions, OpenError};
 use super::reading;
@@ -62,8 +64,7 @@ pub(crate) struct Shared {
     pub(super) findings: Arc<Findings>,
     pub(super) newest: NewestMark,
     closed: AtomicBool,
-    /// Whether the last append found no room on the disk.
-    full: AtomicBool,
+    fullness: Fullness,
 }
 
 impl Shared {
@@ -78,7 +79,7 @@ impl Shared {
         let findings = Arc::new(findings);
         catalog.tell(&findings);
         let live = Live::new(catalog.head());
-        let (closed, full) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (closed, fullness) = (AtomicBool::new(false), Fullness::default());
         let (scavenger, scrubber) = (Scavenger::new(), Scrubber::default());
         Self {
             catalog,
@@ -91,17 +92,19 @@ impl Shared {
             findings,
             newest,
             closed,
-            full,
+            fullness,
         }
     }
 
-    /// Keeps whether an append found no room, and says in the log when that changes.
+    /// Keeps whether an append found no room, and says in the log when that began and has ended.
     pub(crate) fn tell_full(&self, is_full: bool) {
         let folder = self.disk.folder().map(|folder| tracing::field::display(folder.display()));
-        match (self.full.swap(is_full, Ordering::Relaxed), is_full) {
-            (false, true) => tracing::warn!(folder, "the disk is full: appends are refused"),
-            (true, false) => tracing::info!(folder, "the disk has room: appends are taken again"),
-            _ => {}
+        match self.fullness.found(is_full, Instant::now()) {
+            Some(News::Full) => tracing::warn!(folder, "the disk is full: appends are refused"),
+            Some(News::HasRoom) => {
+                tracing::info!(folder, "the disk has room: appends are taken again");
+            }
+            None => {}
         }
     }
 
@@ -160,7 +163,7 @@ impl EmbeddedStore {
 
     /// Whether the last append was refused because the disk is full; the next that fits is taken.
     pub fn is_full(&self) -> bool {
-        self.shared.full.load(Ordering::Relaxed)
+        self.shared.fullness.is_full()
     }
 
     /// Reads the log as it is now and checks every byte and the hash chain, while the store serves;

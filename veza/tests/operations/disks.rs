@@ -181,6 +181,12 @@ async fn nothing_that_was_acknowledged_is_lost_on_a_full_disk() {
     })
     .await;
     eventually("it has room", async || disk_of(&platform).await == "ok").await;
+    // It is not told at once: what is larger might not have fitted.
+    eventually("it is told", async || {
+        platform.post("/api/v1/channels", Some(&nina), json!({ "name": name })).await;
+        fs::read_to_string(&log).unwrap().contains("appends are taken again")
+    })
+    .await;
     let said = fs::read_to_string(&log).unwrap();
     let told = |words| said.lines().filter(|line| line.contains(words)).count();
     assert!(told("WARN") >= 1 && told("the disk is full: appends are refused") == 1, "{said}");
