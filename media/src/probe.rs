@@ -9,7 +9,7 @@ mod frame_count;
 mod length;
 mod opening;
 mod pages;
-mod unfinished;
+mod slips;
 
 use std::fmt;
 use std::fs::File;
@@ -86,6 +86,9 @@ pub enum ProbeError {
         /// The duration that is there, in milliseconds.
         found_ms: u64,
     },
+    /// Where one recording ends in it, the next begins.
+    #[error("the file holds several recordings, one behind the other: send each by itself")]
+    SeveralRecordings,
     /// It ends, or lacks its end, before any of its sound can be reached.
     #[error("the file is cut short before its audio can be read")]
     HeaderTruncated,
@@ -261,8 +264,8 @@ impl Walk {
                 {
                     return Ok(walk);
                 }
-                // Chained streams begin anew; the first one is the track.
-                Err(SymphoniaError::ResetRequired) => return Ok(walk),
+                // A chained stream begins anew.
+                Err(SymphoniaError::ResetRequired) => return Err(ProbeError::SeveralRecordings),
                 Err(error) if walk.units == 0 => return Err(unreadable(error)),
                 Err(_) => {
                     walk.cut_short = true;
@@ -372,6 +375,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn several_recordings_are_not_taken_for_the_first_of_them() {
+        let home = tempfile::tempdir().unwrap();
+        let wav = write(home.path(), "a.wav", &Chord::seconds(2).wav());
+        let vorbis = convert(&wav, "vorbis.ogg", &["-c:a", "libvorbis"]);
+        let opus = convert(&wav, "opus.ogg", &["-c:a", "libopus"]);
+        for (first, second) in [(&vorbis, &opus), (&opus, &vorbis), (&vorbis, &vorbis)] {
+            let bytes = [first, second].map(|path| std::fs::read(path).unwrap()).concat();
+            let answer = probe(write(home.path(), "chain.ogg", &bytes)).await;
+            assert!(matches!(answer, Err(ProbeError::SeveralRecordings)), "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_cut_file_says_how_much_is_there() {
         let home = tempfile::tempdir().unwrap();
         let whole = Chord::seconds(2).wav();
@@ -453,9 +469,8 @@ mod tests {
             ("a tag behind", [mp3.clone(), id3].concat(), 10_000),
             ("a last frame that is damaged", [&mp3[..mp3.len() - 300], &[0; 300]].concat(), 10_000),
             ("two in one", [mp3.clone(), mp3].concat(), 20_000),
-            ("junk behind Opus", [opus.clone(), junk(1_000)].concat(), 10_000),
-            ("junk behind Vorbis", [vorbis.clone(), junk(1_000)].concat(), 10_000),
-            ("a chain", [vorbis.clone(), opus].concat(), 10_000),
+            ("junk behind Opus", [opus, junk(1_000)].concat(), 10_000),
+            ("junk behind Vorbis", [vorbis, junk(1_000)].concat(), 10_000),
         ] {
             let facts = probe(write(home.path(), "odd", &bytes)).await;
             let facts = facts.unwrap_or_else(|error| panic!("{what}: {error}"));

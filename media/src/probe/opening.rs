@@ -11,7 +11,7 @@ use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptio
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::probe::Hint;
 
-use super::unfinished::{self, Filled};
+use super::slips::{self, Patched};
 use super::{ProbeError, edits, pages, unreadable};
 use crate::sniff::AudioFormat;
 
@@ -50,12 +50,12 @@ pub(super) fn open(
 }
 
 fn read(mut file: File, format: AudioFormat) -> Result<Box<dyn FormatReader>, ProbeError> {
-    let empty = match format {
-        AudioFormat::Wav => unfinished::empty_sizes(&mut file).map_err(ProbeError::Io)?,
+    let patches = match format {
+        AudioFormat::Wav => slips::patches(&mut file).map_err(ProbeError::Io)?,
         _ => Vec::new(),
     };
     let source: Box<dyn MediaSource> =
-        if empty.is_empty() { Box::new(file) } else { Box::new(Filled::new(file, empty)) };
+        if patches.is_empty() { Box::new(file) } else { Box::new(Patched::new(file, patches)) };
     let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     hint.mime_type(format.content_type());

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::limits::SEGMENT_MS;
 use crate::probe::AudioFacts;
+use crate::sniff::AudioFormat;
 
 /// How a master is coded for streaming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,11 @@ fn output(rendition: &Rendition, facts: &AudioFacts) -> Vec<String> {
     output.extend(["-map", "0:a:0", "-map_metadata", "-1", "-map_chapters", "-1"].map(fixed));
     output.extend(["-c:a", rendition.encoder, "-b:a"].map(fixed));
     output.push(rendition.bit_rate_bps.to_string());
+    // Two channels are left and right, whatever loudspeakers a WAV names for them; `ffmpeg` knows
+    // no way to mix down most pairs.
+    if (facts.format, facts.channels) == (AudioFormat::Wav, 2) {
+        output.extend(["-af", "channelmap=map=0|1:channel_layout=stereo"].map(fixed));
+    }
     output.extend([fixed("-ac"), facts.channels.clamp(1, rendition.channels_max).to_string()]);
     output.extend([fixed("-ar"), streaming_rate_hz(facts.sample_rate_hz).to_string()]);
     // The same master gives the same bytes: no dates, no versions.

@@ -46,7 +46,8 @@ pub(super) async fn read(
         let off_ms = written.duration_ms.abs_diff(duration_ms);
         if off_ms > DURATION_SLACK_MS {
             return Err(bad(format!(
-                "{} plays {} ms instead of {duration_ms} ms",
+                "{} plays {} ms where the file tells of {duration_ms} ms: it may hold several \
+                 recordings",
                 rendition.name, written.duration_ms
             )));
         }

@@ -252,6 +252,21 @@ async fn every_format_can_be_transcoded() {
     endless[4..8].fill(0);
     endless[40..44].fill(0);
     studio.assert_streams(endless, "endless.wav").await;
+    // Loudspeakers that no pair of channels has: those at the sides.
+    let sides = with_loudspeakers(&Chord::seconds(2).wav(), 0x600);
+    studio.assert_streams(sides, "sides.wav").await;
+}
+
+/// The same WAV of two channels in the extensible format, whose header names loudspeakers.
+fn with_loudspeakers(wav: &[u8], mask: u32) -> Vec<u8> {
+    const PCM: &[u8] = b"\x01\0\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71";
+    let mut format = [b"\xfe\xff", &wav[22..36], b"\x16\0\x10\0"].concat();
+    format.extend(mask.to_le_bytes());
+    format.extend(PCM);
+    let whole = u32::try_from(wav.len() + format.len() - 24).unwrap();
+    let length = u32::try_from(format.len()).unwrap();
+    let head = [b"RIFF", &whole.to_le_bytes()[..], b"WAVEfmt ", &length.to_le_bytes()].concat();
+    [&head, &format, &wav[36..]].concat()
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! A WAV whose recorder was not stopped: the sizes in its header were never filled in, and its
-//! sound goes on to the end of the file, as players take it.
+//! Slips of what writes WAVs that cost no sound. Where a recorder was not stopped, the sizes in the
+//! header were never filled in, and the sound goes on to the end of the file, as players take it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -18,12 +18,24 @@ const WHOLE_SIZE_AT: u64 = 4;
 /// The name of a chunk, or its size, in bytes.
 const FIELD_BYTES: u64 = 4;
 
-/// Where the sizes of a WAV stand that are 0 and should not be. Its sound is last where nothing is
-/// promised behind it.
-pub(super) fn empty_sizes(file: &mut File) -> io::Result<Vec<u64>> {
+/// A field of a file that is read otherwise than it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patch {
+    at: u64,
+    bytes: [u8; 4],
+}
+
+/// What of a WAV is to be read otherwise.
+///
+/// Sizes that are 0 and should not be are those of a stream whose length is not known. Its sound is
+/// last where nothing is promised behind it. Lists, which have tags, are passed over: nobody asks
+/// for them here, and a slip in one, such as a text of an odd length without the byte that fills it
+/// up, would cost the sound.
+pub(super) fn patches(file: &mut File) -> io::Result<Vec<Patch>> {
+    let unknown = |at| Patch { at, bytes: [u8::MAX; 4] };
     let file_bytes = file.seek(SeekFrom::End(0))?;
     let whole = field(file, WHOLE_SIZE_AT)?.map_or(0, number);
-    let mut empty = if whole == 0 { vec![WHOLE_SIZE_AT] } else { Vec::new() };
+    let mut patches = if whole == 0 { vec![unknown(WHOLE_SIZE_AT)] } else { Vec::new() };
     let mut at = CHUNKS_AT;
     for _ in 0..CHUNKS_MAX {
         let size_at = at + FIELD_BYTES;
@@ -31,18 +43,22 @@ pub(super) fn empty_sizes(file: &mut File) -> io::Result<Vec<u64>> {
             break;
         };
         let (content, size) = (size_at + FIELD_BYTES, number(size));
-        if name == *b"data" {
-            let is_last = whole == 0 || WHOLE_SIZE_AT + FIELD_BYTES + whole <= content;
-            if size == 0 && is_last && content < file_bytes {
-                empty = vec![WHOLE_SIZE_AT, size_at];
+        match &name {
+            b"data" => {
+                let is_last = whole == 0 || WHOLE_SIZE_AT + FIELD_BYTES + whole <= content;
+                if size == 0 && is_last && content < file_bytes {
+                    patches.extend([WHOLE_SIZE_AT, size_at].map(unknown));
+                }
+                break;
             }
-            break;
+            b"LIST" => patches.push(Patch { at, bytes: *b"JUNK" }),
+            _ => {}
         }
         // Chunks begin at even places.
         at = content + size + size % 2;
     }
     file.rewind()?;
-    Ok(empty)
+    Ok(patches)
 }
 
 fn field(file: &mut File, at: u64) -> io::Result<Option<[u8; 4]>> {
@@ -56,27 +72,29 @@ fn number(field: [u8; 4]) -> u64 {
     u64::from(u32::from_le_bytes(field))
 }
 
-/// A file whose sizes at these places are read as those of a stream whose length is not known: the
-/// largest number that there is.
-pub(super) struct Filled {
+/// A file with patches.
+pub(super) struct Patched {
     file: File,
     at: u64,
-    sizes: Vec<u64>,
+    patches: Vec<Patch>,
 }
 
-impl Filled {
+impl Patched {
     /// The file, read from its beginning.
-    pub(super) fn new(file: File, sizes: Vec<u64>) -> Self {
-        Self { file, at: 0, sizes }
+    pub(super) fn new(file: File, patches: Vec<Patch>) -> Self {
+        Self { file, at: 0, patches }
     }
 }
 
-impl Read for Filled {
+impl Read for Patched {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(bytes)?;
-        for (byte, at) in bytes[..read].iter_mut().zip(self.at..) {
-            if self.sizes.iter().any(|size| (*size..*size + FIELD_BYTES).contains(&at)) {
-                *byte = u8::MAX;
+        for patch in &self.patches {
+            for (byte, at) in patch.bytes.into_iter().zip(patch.at..) {
+                let place = at.checked_sub(self.at).and_then(|place| usize::try_from(place).ok());
+                if let Some(patched) = place.and_then(|place| bytes[..read].get_mut(place)) {
+                    *patched = byte;
+                }
             }
         }
         self.at += read as u64;
@@ -84,14 +102,14 @@ impl Read for Filled {
     }
 }
 
-impl Seek for Filled {
+impl Seek for Patched {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.at = self.file.seek(to)?;
         Ok(self.at)
     }
 }
 
-impl MediaSource for Filled {
+impl MediaSource for Patched {
     fn is_seekable(&self) -> bool {
         self.file.is_seekable()
     }
@@ -129,6 +147,22 @@ mod tests {
             let facts = probe(write(home.path(), "a.wav", &wav)).await;
             let facts = facts.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(facts.duration_ms, 2_000, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tags_that_are_written_wrong_are_passed_over() {
+        let home = tempfile::tempdir().unwrap();
+        // A text of five bytes that nothing fills up inside of its list.
+        let odd = b"LIST\x11\0\0\0INFOINAM\x05\0\0\0Song\0\0".as_slice();
+        let longer_than_its_list = b"LIST\x0e\0\0\0INFOINAM\xff\0\0\0ab".as_slice();
+        for tags in [odd, longer_than_its_list] {
+            let mut wav = Chord::seconds(2).wav();
+            wav.splice(36..36, tags.iter().copied());
+            let whole = u32::try_from(wav.len() - 8).unwrap();
+            wav[4..8].copy_from_slice(&whole.to_le_bytes());
+            let facts = probe(write(home.path(), "a.wav", &wav)).await.unwrap();
+            assert_eq!(facts.duration_ms, 2_000);
         }
     }
 
