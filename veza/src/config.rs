@@ -246,6 +246,7 @@ mod tests {
             ("VEZA_EVENT_STORE_ENCRYPTION", "hush"),
             ("VEZA_CLICKHOUSE_URL", "http://u:%zzhush@ch:8123"),
             ("VEZA_KAFKA_BROKERS", "a"),
+            ("VEZA_KAFKA_BROKERS", ","),
             ("VEZA_OBJECTS", "s3://hush"),
             ("VEZA_TRUSTED_PROXIES", "10.0.0.0/33"),
             ("VEZA_CORS_ORIGINS", "example.org"),

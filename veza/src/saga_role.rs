@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use aggregates::CommandHandler;
 use anyhow::Context as _;
-use event_store::EventStore;
+use event_store::{EventStore, EventType, Index, IndexError, ReadIndex};
+use futures::TryStreamExt as _;
 use media::{Ffmpeg, ObjectStorage, Prober, Scratch, TranscodeLimits, Transcoder};
 use metrics::gauge;
 use projections::Lease;
@@ -41,6 +42,11 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// The command of the binary that probes one master.
 pub const PROBE_COMMAND: &str = "probe";
+
+/// What it means that nothing is booked, for whoever might have the books elsewhere.
+const LOST_BOOKS: &str = "the sandbox's ledger is empty, and payments were authorised: what is \
+                          booked elsewhere is neither captured nor given back from here; put the \
+                          ledger back before anything is booked in this one";
 
 /// How the sagas of this process fare.
 #[derive(Clone, Debug)]
@@ -122,6 +128,9 @@ impl Sagas {
         let ledger = config.data.join("sandbox-gateway").join("ledger.jsonl");
         // Who runs the sagas has it open; one that can't be used is told at the start all the same.
         match SandboxGateway::open(&ledger) {
+            Ok(gateway) if gateway.is_empty() && has_payments(&*store).await? => {
+                tracing::warn!(ledger = %ledger.display(), "{LOST_BOOKS}");
+            }
             Ok(_) | Err(OpenError::InUse(_)) => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("can't use {}", ledger.display()));
@@ -207,5 +216,15 @@ impl Sagas {
         self.faring.send_replace(Faring::Running(runtime.held()));
         gauge!("veza_sagas_running").set(1.0);
         Ok(runtime.run(stop).await?)
+    }
+}
+
+/// Whether any payment was ever authorised; unknown, no, where the store has no index to tell.
+async fn has_payments(store: &dyn EventStore) -> anyhow::Result<bool> {
+    let authorised = Index::EventType(EventType::new("PaymentAuthorised")?);
+    match store.read_index(ReadIndex::forward(authorised).limit(1)).await {
+        Ok(mut events) => Ok(events.try_next().await?.is_some()),
+        Err(IndexError::Unsupported) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

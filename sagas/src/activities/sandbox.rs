@@ -50,6 +50,11 @@ impl SandboxGateway {
         Ok(ledger)
     }
 
+    /// Whether nothing was ever booked.
+    pub fn is_empty(&self) -> bool {
+        self.lock().ledger.entries().is_empty()
+    }
+
     /// The entries of an order, from old to new.
     pub fn entries(&self, order_id: OrderId) -> Vec<Entry> {
         self.lock().ledger.entries_of(order_id)

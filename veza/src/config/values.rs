@@ -205,8 +205,9 @@ pub fn brokers(value: &str) -> Result<Vec<String>, String> {
         let port = part.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         port.is_some_and(|(_, port)| port.parse::<u16>().is_ok())
     };
+    let are_brokers = parts(value).all(is_broker) && parts(value).next().is_some();
     let wrong = || "must be host:port, separated by commas".to_owned();
-    parts(value).map(|part| is_broker(part).then(|| part.to_owned()).ok_or_else(wrong)).collect()
+    are_brokers.then(|| parts(value).map(str::to_owned).collect()).ok_or_else(wrong)
 }
 
 pub fn proxies(value: &str) -> Result<TrustedProxies, String> {

@@ -229,28 +229,49 @@ async fn two_on_one_folder_take_over_what_is_under_way() {
     }
 }
 
+/// A store in the data folder that has an event of each of these streams, types and texts.
+async fn with_events(data: &Path, events: &[(&str, &str, &str)]) {
+    let options = EmbeddedOptions::folder(data.join("events"));
+    let store = EmbeddedStore::open(options).await.unwrap();
+    for (stream, event_type, text) in events {
+        let event = NewEvent {
+            id: EventId(uuid::Uuid::new_v4()),
+            event_type: EventType::new(*event_type).unwrap(),
+            content_type: ContentType::Binary,
+            data: (*text).to_owned().into(),
+            metadata: Vec::new().into(),
+        };
+        let stream = StreamName::new(*stream).unwrap();
+        store.append(&stream, ExpectedRevision::NoStream, vec![event]).await.unwrap();
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn books_that_are_empty_where_somebody_has_paid_are_told() {
+    let told = async |events: &[(&str, &str, &str)]| {
+        let folder = folder();
+        let (data, log) = (folder.path(), folder.path().join("log"));
+        with_events(data, events).await;
+        let platform = Process::logging(data, veza(data, &["serve"]), &log).await;
+        platform.stop().await;
+        let said = fs::read_to_string(&log).unwrap();
+        said.lines().filter(|line| line.contains("the sandbox's ledger is empty")).count()
+    };
+    assert_eq!(told(&[("payment-abc", "PaymentRequested", "{}")]).await, 0);
+    assert_eq!(told(&[("payment-abc", "PaymentAuthorised", "{}")]).await, 1);
+}
+
 #[tokio::test]
 async fn streams_that_only_look_like_those_of_sagas_are_told_once() {
     let folder = folder();
     let data = folder.path();
-    let options = EmbeddedOptions::folder(data.join("events"));
-    let store = EmbeddedStore::open(options).await.unwrap();
-    for (stream, event_type, text) in [
+    let events = [
         ("saga-abc", "SagaStarted", "{}"),
         ("saga-checkout-abc", "SagaStarted", "no JSON"),
         ("saga-def", "Note", "no JSON"),
-    ] {
-        let event = NewEvent {
-            id: EventId(uuid::Uuid::new_v4()),
-            event_type: EventType::new(event_type).unwrap(),
-            content_type: ContentType::Binary,
-            data: text.into(),
-            metadata: Vec::new().into(),
-        };
-        let stream = StreamName::new(stream).unwrap();
-        store.append(&stream, ExpectedRevision::NoStream, vec![event]).await.unwrap();
-    }
-    store.close().await.unwrap();
+    ];
+    with_events(data, &events).await;
     let mut said = String::new();
     for start in ["first", "second"] {
         let log = data.join(start);
