@@ -58,12 +58,14 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         let inner = error.into_inner();
         let message = inner.to_string();
         let message = match inner.classify() {
-            Category::Data => without_place(&message),
+            Category::Data => in_words(without_place(&message)),
             // Of a value where another kind is wanted the reader may say only that it is not one.
-            _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => "the value can't be taken",
+            _ if serde_json::from_slice::<IgnoredAny>(body).is_ok() => {
+                "the value can't be taken".to_owned()
+            }
             _ => return not_json(&inner),
         };
-        Problem::validation([FieldError::new(field(&path, message), message)])
+        Problem::validation([FieldError::new(field(&path, &message), message)])
     })?;
     json.end().map_err(|error| not_json(&error))?;
     Ok(value)
@@ -136,6 +138,23 @@ fn field(path: &str, message: &str) -> String {
 /// The message without serde's `at line 1 column 7`: the field's path says it better.
 fn without_place(message: &str) -> &str {
     message.rsplit_once(" at line ").map_or(message, |(what, _)| what)
+}
+
+/// What the reader expects, as JSON calls it: who sends it does not know our types.
+fn in_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, zero or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a map" => "an object",
+        "a sequence" => "a list",
+        expected if expected.starts_with("struct ") => "an object",
+        expected => expected,
+    };
+    format!("{found}, expected {expected}")
 }
 
 #[cfg(test)]
@@ -228,7 +247,7 @@ mod tests {
             (
                 json!({"title": "a", "tracks": [{"seconds": 1}, {"seconds": -1}]}),
                 "tracks[1].seconds",
-                "invalid value: integer `-1`, expected u32",
+                "invalid value: integer `-1`, expected a whole number, zero or more",
             ),
             (
                 json!({"title": "a", "nope": 1}),

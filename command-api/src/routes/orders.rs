@@ -40,6 +40,9 @@ pub(crate) struct NewOrder {
 /// follow by themselves and show in the order. Of two buyers of an exclusive licence one is
 /// answered, the other gets the problem `licence-taken` and is not charged; so does who would buy
 /// another licence of the track after that. Of a track whose master was taken down nothing is sold.
+///
+/// Of a licence that is not exclusive one may buy several: each order is a purchase of its own, and
+/// paid. Send an `Idempotency-Key` with it, so that what was sent twice is bought once.
 #[utoipa::path(
     post, path = "/api/v1/orders", tag = "commerce", operation_id = "placeOrder",
     request_body = NewOrder, security(("bearer" = [])),
