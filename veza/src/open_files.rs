@@ -6,7 +6,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const WANTED: u64 = 65_536;
 
 /// More clients than that at once an event store hardly has: each needs one connection.
-const EVENT_STORE_CONNECTIONS_MAX: usize = 4_096;
+const EVENT_STORE_CONNECTIONS_MAX: usize = 8_192;
+
+/// Files that an event store needs besides, at least: of its log and its indexes.
+const EVENT_STORE_FILES: u64 = 256;
 
 /// Raises the limit as far as is wanted and may be: what shells and service managers begin with is
 /// kept low for programs that can't count further.
@@ -26,6 +29,25 @@ pub fn raise() {
 #[must_use]
 pub fn event_store_connections() -> usize {
     usize::try_from(limit() / 8).unwrap_or(usize::MAX).clamp(16, EVENT_STORE_CONNECTIONS_MAX)
+}
+
+/// The same, or as many as are asked for; warns where files are too few for that, or for what there
+/// is by default.
+#[must_use]
+pub fn checked_connections(asked: Option<usize>) -> usize {
+    let (limit, by_default) = (limit(), event_store_connections());
+    let connections = asked.unwrap_or(by_default);
+    let needed = (connections as u64).saturating_add(EVENT_STORE_FILES);
+    if limit < needed {
+        tracing::warn!(limit, needed, "connections may not all find a place: raise `ulimit -n`");
+    } else if connections < EVENT_STORE_CONNECTIONS_MAX && asked.is_none() {
+        tracing::warn!(
+            limit,
+            connections,
+            "the limit of open files leaves room for few connections: raise `ulimit -n`"
+        );
+    }
+    connections
 }
 
 /// The limit as it is now.
