@@ -119,10 +119,8 @@ impl EventStoreArgs {
             None => set(&variable, name),
         };
         let data = given(self.data.map(|value| (value, "--data")), "EVENTSTORE_DATA")?;
-        let parts = [(self.node_ip, self.node_port)].map(|(ip, port)| {
-            (ip.map(|value| (value, "--node-ip")), port.map(|value| (value, "--node-port")))
-        });
-        let [(ip, port)] = parts;
+        let ip = self.node_ip.map(|value| (value, "--node-ip"));
+        let port = self.node_port.map(|value| (value, "--node-port"));
         let in_parts = ip.is_some() || port.is_some();
         let listen = self.listen.map(|value| (value, "--listen"));
         let listen = if in_parts { None } else { given(listen, "EVENTSTORE_LISTEN")? };
@@ -180,6 +178,12 @@ fn why_ignored(name: &str, set: &[String]) -> Option<String> {
     }
     if !VARIABLES.into_iter().any(is_ours) && !official::is_read(setting) {
         return Some("it is no setting (`veza event-store --help` lists all)".to_owned());
+    }
+    if official::is_of_the_address(setting) {
+        let mut whole = PREFIXES.into_iter().rev().map(|prefix| format!("{prefix}LISTEN"));
+        if let Some(whole) = whole.find(|whole| set.contains(whole)) {
+            return Some(format!("{whole} is set too"));
+        }
     }
     let newer = newer(name);
     (newer != name && set.contains(&newer)).then(|| format!("{newer} is set too"))

@@ -89,7 +89,7 @@ impl Operations for OperationsService {
         Ok(Response::new(Empty {}))
     }
 
-    /// Segments have an index each, which are put together as they grow: nothing is left to do.
+    /// Each segment has one index, written once: there are none to merge.
     async fn merge_indexes(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
         Ok(Response::new(Empty {}))
     }

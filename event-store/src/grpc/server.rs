@@ -67,7 +67,7 @@ const HELD_BYTES_MAX: usize = 4 * APPEND_BYTES_MAX;
 const ARRIVING_CALLS_MAX: usize = 8192;
 
 /// Most reads and subscriptions at once, of all connections, unless configured; more are refused.
-const READING_CALLS_MAX: usize = 16_384;
+const READING_CALLS_MAX: usize = 12_288;
 
 /// How many of them may hold a page of the log at once, unless configured; about 1 MB each.
 const PAGES_MAX: usize = 64;

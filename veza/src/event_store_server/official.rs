@@ -53,8 +53,12 @@ pub(super) fn aliases(ours: &str) -> impl Iterator<Item = &'static str> {
 
 /// Whether a setting of this name is read.
 pub(super) fn is_read(setting: &str) -> bool {
-    let parts = NODE_IP.iter().chain(&NODE_PORT);
-    ALIASES.iter().map(|(_, alias)| alias).chain(parts).any(|name| *name == setting)
+    is_of_the_address(setting) || ALIASES.iter().any(|(_, alias)| *alias == setting)
+}
+
+/// Whether it is a part of the address to listen on.
+pub(super) fn is_of_the_address(setting: &str) -> bool {
+    NODE_IP.iter().chain(&NODE_PORT).any(|name| *name == setting)
 }
 
 /// Why one that is known needs no counterpart.

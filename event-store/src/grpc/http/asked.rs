@@ -63,7 +63,8 @@ impl Asked {
         let mut parts = path.trim_end_matches('/').split('/');
         let name = decoded(parts.next().unwrap_or_default())?;
         let parts: Vec<&str> = parts.collect();
-        if name == ALL {
+        // The log has metadata as a stream of that name would.
+        if name == ALL && parts.first() != Some(&"metadata") {
             let page = match parts.as_slice() {
                 [] => Page::last(),
                 rest => page(rest, position)?.ok_or_else(Refusal::not_found)?,
@@ -226,6 +227,7 @@ mod tests {
         assert_eq!(read("s/metadata"), Asked::Metadata(stream("s")));
         assert_eq!(read("s/metadata/0"), Asked::Event(stream("$$s"), Some(Revision::FIRST)));
         assert_eq!(read("%24all"), Asked::AllPage(Page::last()));
+        assert_eq!(read("$all/metadata"), Asked::Metadata(stream("$all")));
         let from = Position::new(255);
         let path = format!("$all/{}/forward/1000000", position_text(from));
         let direction = Direction::Forward;

@@ -6,13 +6,14 @@ use ::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, head
 use bytes::Bytes;
 use futures::TryStreamExt;
 use hyper::body::Incoming;
+use tonic::Status;
 use tonic::body::Body;
 use uuid::Uuid;
 
 use super::super::append::WRITE_SECONDS_MAX;
 use super::super::carried::Carried;
 use super::super::problem::Problem;
-use super::super::sending::Room;
+use super::super::sending::{Room, Share};
 use super::asked::{Asked, Page, escaped, expected, switch};
 use super::feed::{Embed, Writing, content};
 use super::offered::{Form, event_id, event_type, form, list, one};
@@ -85,25 +86,34 @@ async fn get(
         embed: Embed::named(parameter(query, "embed")),
         resolve: switch(headers, "resolvelinktos")?.unwrap_or(true),
     };
-    let (media_type, bytes) = {
-        // It is never closed.
-        let _building = door.pages.acquire().await;
-        match asked {
-            Asked::Event(stream, at) => event(&writing, kind, stream, at).await?,
-            Asked::Metadata(stream) => {
-                event(&writing, kind, stream.metadata_stream(), None).await?
-            }
-            Asked::Stream(stream) => feed(kind, writing.stream(&stream, Page::last()).await?)?,
-            Asked::Page(stream, page) => feed(kind, writing.stream(&stream, page).await?)?,
-            Asked::AllPage(page) => feed(kind, writing.all(page).await?)?,
-            Asked::Incoming(..) => return Err(Refusal::method("POST")),
-        }
+    let place = door.sending.place().map_err(full)?;
+    // It is never closed. It is kept until there is room for the page, so that only so many wait.
+    let _building = door.pages.acquire().await;
+    let (media_type, bytes) = match asked {
+        Asked::Event(stream, at) => event(&writing, kind, stream, at).await?,
+        Asked::Metadata(stream) => event(&writing, kind, stream.metadata_stream(), None).await?,
+        Asked::Stream(stream) => feed(kind, writing.stream(&stream, Page::last()).await?)?,
+        Asked::Page(stream, page) => feed(kind, writing.stream(&stream, page).await?)?,
+        Asked::AllPage(page) => feed(kind, writing.all(page).await?)?,
+        Asked::Incoming(..) => return Err(Refusal::method("POST")),
     };
-    let mut response = sent(door, media_type, bytes).await?;
+    let mut response = sent(door, media_type, bytes, place).await?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     let stale = HeaderValue::from_static("max-age=0, no-cache, must-revalidate");
     response.headers_mut().insert(header::CACHE_CONTROL, stale);
     Ok(response)
+}
+
+/// The bytes of an answer, and the place of its call until they are sent.
+struct Answer {
+    bytes: Bytes,
+    _place: Share,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// An answer that has its share of what may be on its way to slow readers.
@@ -111,16 +121,20 @@ async fn sent(
     door: &Door,
     media_type: &'static str,
     bytes: Bytes,
+    place: Share,
 ) -> Result<Response<Body>, Refusal> {
-    let full =
-        |_| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too much is on its way to others");
     let carried = Carried::default();
     let room = Room::new(door.sending.clone(), carried.clone());
     let mut waited = None;
     while !room.admits(bytes.len(), &mut waited) {
         waited = Some(room.wait(bytes.len()).await.map_err(full)?);
     }
-    Ok(typed(media_type, bytes).map(|body| carried.body(body)))
+    let answer = Bytes::from_owner(Answer { bytes, _place: place });
+    Ok(typed(media_type, answer).map(|body| carried.body(body)))
+}
+
+fn full(status: Status) -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, status.message())
 }
 
 /// As what the client wants its answer, if that can be.
@@ -231,8 +245,10 @@ fn elsewhere(base: &str, stream: &StreamName) -> Response<Body> {
 
 fn located(code: StatusCode, place: &str) -> Response<Body> {
     let mut response = empty(code);
-    let place = HeaderValue::from_str(place).expect("escaped names and plain hosts are visible");
-    response.headers_mut().insert(header::LOCATION, place);
+    // A host that is advertised may be anything.
+    if let Ok(place) = HeaderValue::from_str(place) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
     response
 }
 
