@@ -16,7 +16,7 @@
 //! | `several` | the second version's Streams service: appends to several streams at once |
 //! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
 //! | `operations` | the Operations service: scavenging, shutdown |
-//! | `monitoring`, `statistics`, `machine` | the Monitoring service, and the figures that it tells |
+//! | `monitoring`, `statistics`, `machine` | the Monitoring service, and the figures it tells |
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |

@@ -49,7 +49,8 @@ pub(super) enum Input {
     Acked { consumer: ConsumerId, ids: Vec<EventId> },
     /// A consumer refuses these.
     Nacked { consumer: ConsumerId, ids: Vec<EventId>, action: NackAction, reason: String },
-    /// Parked messages are to be tried again: all that are there now, or those before this revision.
+    /// Parked messages are to be tried again: all that are there now, or those before this
+    /// revision.
     Replay { before: Option<u64> },
     /// Parked messages are to be let go without that: all that are there now, or those before this
     /// revision. What a consumer has in flight it keeps.
@@ -123,9 +124,9 @@ struct Progress {
     asked_at: Instant,
 }
 
-/// The parked messages, as revisions: those before `first` are gone, those before `discarded` are to
-/// go whatever becomes of them, those before `replayed` were read back, those before `until` are to
-/// be. Until it is known what is there, `discarded` and `until` are what was asked for.
+/// The parked messages, as revisions: those before `first` are gone, those before `discarded` are
+/// to go whatever becomes of them, those before `replayed` were read back, those before `until` are
+/// to be. Until it is known what is there, `discarded` and `until` are what was asked for.
 struct Parked {
     first: u64,
     next: u64,

@@ -1,4 +1,4 @@
-// What the official Node client consumes of what was posted without it; the address is the argument.
+// What the official Node client consumes of what others posted; the address is the argument.
 "use strict";
 
 const assert = require("node:assert/strict");
