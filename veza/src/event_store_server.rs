@@ -76,7 +76,7 @@ pub struct EventStoreArgs {
     #[arg(long, value_name = "TIME")]
     scrub_every: Option<String>,
     /// How many connections there may be at once; further ones wait (EVENTSTORE_CONNECTIONS_MAX; by
-    /// default 8192, or an eighth of the open files that there may be)
+    /// default 8192, or half of the open files that there may be)
     #[arg(long, value_name = "NUMBER")]
     connections_max: Option<String>,
     /// Let everybody who reaches the port do everything, from other machines too
@@ -298,7 +298,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     open_files::raise();
     let options = ServeOptions {
         advertise_host: args.advertise_host,
-        connections_max: open_files::checked_connections(args.connections_max),
+        connections_max: open_files::connections_alone(args.connections_max),
         scavenges: Some(scavenges),
         stops_when_asked: true,
         ..ServeOptions::default()

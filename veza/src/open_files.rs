@@ -8,6 +8,9 @@ const WANTED: u64 = 65_536;
 /// More clients than that at once an event store hardly has: each needs one connection.
 const EVENT_STORE_CONNECTIONS_MAX: usize = 8_192;
 
+/// Fewer than that are worth a word.
+const FEW_CONNECTIONS: usize = 1_024;
+
 /// Files that an event store needs besides, at least: of its log and its indexes.
 const EVENT_STORE_FILES: u64 = 256;
 
@@ -31,21 +34,18 @@ pub fn event_store_connections() -> usize {
     usize::try_from(limit() / 8).unwrap_or(usize::MAX).clamp(16, EVENT_STORE_CONNECTIONS_MAX)
 }
 
-/// The same, or as many as are asked for; warns where files are too few for that, or for what there
-/// is by default.
+/// How many there may be where the process does nothing else: as many as are asked for, or else half
+/// of all files. Warns where files are too few for what is asked for, or for many.
 #[must_use]
-pub fn checked_connections(asked: Option<usize>) -> usize {
-    let (limit, by_default) = (limit(), event_store_connections());
-    let connections = asked.unwrap_or(by_default);
+pub fn connections_alone(asked: Option<usize>) -> usize {
+    let limit = limit();
+    let half = usize::try_from(limit / 2).unwrap_or(usize::MAX);
+    let connections = asked.unwrap_or_else(|| half.clamp(16, EVENT_STORE_CONNECTIONS_MAX));
     let needed = (connections as u64).saturating_add(EVENT_STORE_FILES);
     if limit < needed {
         tracing::warn!(limit, needed, "connections may not all find a place: raise `ulimit -n`");
-    } else if connections < EVENT_STORE_CONNECTIONS_MAX && asked.is_none() {
-        tracing::warn!(
-            limit,
-            connections,
-            "the limit of open files leaves room for few connections: raise `ulimit -n`"
-        );
+    } else if asked.is_none() && connections < FEW_CONNECTIONS {
+        tracing::warn!(limit, connections, "there can be few connections: raise `ulimit -n`");
     }
     connections
 }
