@@ -34,8 +34,8 @@ pub fn event_store_connections() -> usize {
     usize::try_from(limit() / 8).unwrap_or(usize::MAX).clamp(16, EVENT_STORE_CONNECTIONS_MAX)
 }
 
-/// How many there may be where the process does nothing else: as many as are asked for, or else half
-/// of all files. Warns where files are too few for what is asked for, or for many.
+/// How many there may be where the process does nothing else: as many as are asked for, or else
+/// half of all files. Warns where files are too few for what is asked for, or for many.
 #[must_use]
 pub fn connections_alone(asked: Option<usize>) -> usize {
     let limit = limit();

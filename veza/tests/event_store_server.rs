@@ -520,7 +520,7 @@ async fn given_a_log_of_much_that_is_hidden(data: &TempDir) {
     store.close().await.unwrap();
 }
 
-/// How long its files are; the one that is written, with room that nothing fills yet, counts little.
+/// How long its files are; the one that is written, with room that nothing fills, counts little.
 fn bytes_of(data: &TempDir) -> u64 {
     const SEGMENT_BYTES_MAX: u64 = 160 * 1024;
     let folder: &Path = &data.path().join("events");
