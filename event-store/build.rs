@@ -8,7 +8,7 @@ use std::{env, fs};
 /// The bugs that can be planted, a line each: its name, and what is wrong then.
 const CANARIES: &str = "tests/canaries.txt";
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
     "kurrent/rpc/errors.proto",
@@ -16,6 +16,8 @@ const FILES: [&str; 10] = [
     "streams.proto",
     "persistent.proto",
     "gossip.proto",
+    "operations.proto",
+    "monitoring.proto",
     "serverfeatures.proto",
     "v2/streams.proto",
     "v2/errors.proto",

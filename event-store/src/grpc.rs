@@ -1,5 +1,5 @@
-//! The EventStoreDB protocol over any engine: gRPC for clients, and the few HTTP/1.1 endpoints that
-//! clients and probes ask for, on one port and without TLS.
+//! The EventStoreDB protocol over any engine: gRPC for clients, and the HTTP/1.1 endpoints that
+//! clients, probes and `curl` ask for, on one port and without TLS.
 //!
 //! It is a translation: what the store promises is promised here, what it refuses is told with the
 //! codes, trailers and words that the official clients look for. It keeps no state beyond a call.
@@ -9,12 +9,14 @@
 //! | `server` | [`serve`]: accepting, keeping alive and draining connections |
 //! | `socket`, `frames` | the socket that acknowledges at once, and puts small frames together |
 //! | `route` | gRPC or HTTP, and which service |
-//! | `http` | `/health/live`, `/gossip`, `/info`, `/ping` |
+//! | `http` | what is asked without gRPC: `/health/live`, `/gossip`, `/stats`, `/streams`, … |
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
 //! | `several` | the second version's Streams service: appends to several streams at once |
 //! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
+//! | `operations` | the Operations service: scavenging, shutdown |
+//! | `monitoring`, `statistics`, `machine` | the Monitoring service, and the figures it tells |
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
@@ -29,7 +31,10 @@ mod carried;
 mod codec;
 mod frames;
 mod http;
+mod machine;
+mod monitoring;
 mod node;
+mod operations;
 mod parts;
 mod persistent;
 mod problem;
@@ -42,6 +47,7 @@ mod server;
 mod several;
 mod socket;
 mod source;
+mod statistics;
 mod streams;
 mod subscribe;
 mod unfinished;

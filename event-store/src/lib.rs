@@ -11,6 +11,7 @@
 //! | [`encryption`] | encryption at rest: the keys that an operator keeps |
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
 //! | [`persistent`] | [`PersistentSubscriptions`]: consumers that compete, over any engine |
+//! | [`maintenance`] | [`Scavenges`](maintenance::Scavenges): what an operator asks of a store |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`multi`] | appends to several streams, all or none |
@@ -36,6 +37,7 @@ mod index;
 pub mod indexed;
 pub mod limits;
 pub mod log;
+pub mod maintenance;
 pub mod multi;
 pub mod persistent;
 pub mod port;

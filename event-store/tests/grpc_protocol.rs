@@ -21,6 +21,10 @@ mod node;
 mod official_client;
 #[path = "conformance/one_at_a_time.rs"]
 mod one_at_a_time;
+#[path = "grpc_protocol/operating.rs"]
+mod operating;
+#[path = "grpc_protocol/over_http.rs"]
+mod over_http;
 #[path = "grpc_protocol/persistent.rs"]
 mod persistent;
 #[path = "grpc_protocol/plain.rs"]

@@ -1,13 +1,17 @@
 //! `veza event-store`: the event store alone, as a server for EventStoreDB's clients.
 
+mod official;
+
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use event_store::grpc::{self, ServeOptions};
+use event_store::maintenance::Scavenges;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
@@ -17,7 +21,7 @@ use crate::open_files;
 use crate::parts::open_when_free;
 use crate::personal;
 use crate::run_file::RunFile;
-use crate::scavenging::{SCAVENGE_EVERY, scavenge_every};
+use crate::scavenging::{SCAVENGE_EVERY, scavenges_every};
 use crate::scrubbing::{SCRUB_EVERY, scrub_every};
 use crate::taking_over::listen;
 
@@ -25,14 +29,18 @@ use crate::taking_over::listen;
 const DATA: &str = "./veza-data";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113);
 
+/// As many connections at once as can be asked for.
+const CONNECTIONS_MAX: usize = 65_536;
+
 /// The variables that it goes by; each may begin with `KURRENTDB_` too, as EventStoreDB is called
 /// by now, and as its own server has it.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
     "EVENTSTORE_ADVERTISE_HOST",
     "EVENTSTORE_SCAVENGE_EVERY",
     "EVENTSTORE_SCRUB_EVERY",
+    "EVENTSTORE_CONNECTIONS_MAX",
     "EVENTSTORE_INSECURE",
 ];
 
@@ -42,15 +50,22 @@ const PREFIXES: [&str; 2] = ["EVENTSTORE_", "KURRENTDB_"];
 /// What the command line says of how the event store is served.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventStoreArgs {
-    /// The data folder; the log is in `events` in it (EVENTSTORE_DATA; by default ./veza-data)
-    #[arg(long, value_name = "DIR")]
+    /// The data folder; the log is in `events` in it (EVENTSTORE_DATA or EVENTSTORE_DB; by default
+    /// ./veza-data)
+    #[arg(long, value_name = "DIR", visible_alias = "db")]
     data: Option<String>,
     /// Where to listen; port 0 takes any free one (EVENTSTORE_LISTEN; by default 127.0.0.1:2113)
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// The host that discovering clients are told to dial (EVENTSTORE_ADVERTISE_HOST; by default
-    /// the address it listens on)
-    #[arg(long, value_name = "HOST")]
+    /// The IP address to listen on, as EventStoreDB has it (EVENTSTORE_NODE_IP)
+    #[arg(long, value_name = "IP", conflicts_with = "listen")]
+    node_ip: Option<String>,
+    /// The port to listen on, as EventStoreDB has it (EVENTSTORE_NODE_PORT)
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    node_port: Option<String>,
+    /// The host that discovering clients are told to dial (EVENTSTORE_ADVERTISE_HOST or
+    /// EVENTSTORE_NODE_HOST_ADVERTISE_AS; by default the address it listens on)
+    #[arg(long, value_name = "HOST", visible_alias = "node-host-advertise-as")]
     advertise_host: Option<String>,
     /// How often what no reader can see any more is given back to the disk, as 30m, 24h, 7d, or off
     /// (EVENTSTORE_SCAVENGE_EVERY; by default 24h)
@@ -60,6 +75,10 @@ pub struct EventStoreArgs {
     /// off (EVENTSTORE_SCRUB_EVERY; by default 7d)
     #[arg(long, value_name = "TIME")]
     scrub_every: Option<String>,
+    /// How many connections there may be at once; further ones wait (EVENTSTORE_CONNECTIONS_MAX; by
+    /// default 8192, or half of the open files that there may be)
+    #[arg(long, value_name = "NUMBER")]
+    connections_max: Option<String>,
     /// Let everybody who reaches the port do everything, from other machines too
     /// (EVENTSTORE_INSECURE=on)
     #[arg(long)]
@@ -79,6 +98,8 @@ pub struct Settings {
     pub scavenge_every: Option<Duration>,
     /// How often it is scrubbed; none: never.
     pub scrub_every: Option<Duration>,
+    /// How many connections there may be at once; none: as files allow.
+    pub connections_max: Option<usize>,
     /// Whether other machines may reach it, and then do everything.
     pub insecure: bool,
 }
@@ -98,7 +119,20 @@ impl EventStoreArgs {
             None => set(&variable, name),
         };
         let data = given(self.data.map(|value| (value, "--data")), "EVENTSTORE_DATA")?;
-        let listen = given(self.listen.map(|value| (value, "--listen")), "EVENTSTORE_LISTEN")?;
+        let ip = self.node_ip.map(|value| (value, "--node-ip"));
+        let port = self.node_port.map(|value| (value, "--node-port"));
+        let in_parts = ip.is_some() || port.is_some();
+        let listen = self.listen.map(|value| (value, "--listen"));
+        let listen = if in_parts { None } else { given(listen, "EVENTSTORE_LISTEN")? };
+        let listen = match listen {
+            Some(given) => read(given, values::address)?,
+            None => SocketAddr::new(
+                part(ip, &variable, official::NODE_IP, "an IP address")?.unwrap_or(LISTEN.ip()),
+                part(port, &variable, official::NODE_PORT, "a port")?.unwrap_or(LISTEN.port()),
+            ),
+        };
+        let connections = self.connections_max.map(|value| (value, "--connections-max"));
+        let connections = given(connections, "EVENTSTORE_CONNECTIONS_MAX")?;
         let host = self.advertise_host.map(|value| (value, "--advertise-host"));
         let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
         let every = |flag, name: &str, default: &str| {
@@ -111,10 +145,11 @@ impl EventStoreArgs {
         let insecure = insecure.map(|given| read(given, values::switch)).transpose()?;
         Ok(Settings {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
-            listen: listen.map_or(Ok(LISTEN), |given| read(given, values::address))?,
+            listen,
             advertise_host: host.map(|(value, _)| value),
             scavenge_every: every(scavenge, "EVENTSTORE_SCAVENGE_EVERY", SCAVENGE_EVERY)?,
             scrub_every: every(scrub, "EVENTSTORE_SCRUB_EVERY", SCRUB_EVERY)?,
+            connections_max: connections.map(|given| read(given, connection_count)).transpose()?,
             insecure: self.insecure || insecure.unwrap_or(false),
         })
     }
@@ -138,8 +173,17 @@ fn why_ignored(name: &str, set: &[String]) -> Option<String> {
     }
     let setting = PREFIXES.into_iter().find_map(|prefix| name.strip_prefix(prefix))?;
     let is_ours = |ours: &str| ours.strip_prefix(PREFIXES[0]) == Some(setting);
-    if !VARIABLES.into_iter().any(is_ours) {
+    if let Some(why) = official::needless(setting) {
+        return Some(format!("it has no counterpart: {why}"));
+    }
+    if !VARIABLES.into_iter().any(is_ours) && !official::is_read(setting) {
         return Some("it is no setting (`veza event-store --help` lists all)".to_owned());
+    }
+    if official::is_of_the_address(setting) {
+        let mut whole = PREFIXES.into_iter().rev().map(|prefix| format!("{prefix}LISTEN"));
+        if let Some(whole) = whole.find(|whole| set.contains(whole)) {
+            return Some(format!("{whole} is set too"));
+        }
     }
     let newer = newer(name);
     (newer != name && set.contains(&newer)).then(|| format!("{newer} is set too"))
@@ -172,7 +216,16 @@ fn set(
     variable: impl Fn(&str) -> Option<OsString>,
     name: &str,
 ) -> Result<Option<(String, Origin)>, ConfigError> {
-    for name in [newer(name), name.to_owned()] {
+    let aliases = official::aliases(name).map(|alias| format!("{}{alias}", PREFIXES[0]));
+    first_set(variable, std::iter::once(name.to_owned()).chain(aliases))
+}
+
+/// The first of these variables, each by its newer name and then by its older one.
+fn first_set(
+    variable: impl Fn(&str) -> Option<OsString>,
+    names: impl Iterator<Item = String>,
+) -> Result<Option<(String, Origin)>, ConfigError> {
+    for name in names.flat_map(|name| [newer(&name), name]) {
         let value = variable(&name).map(OsString::into_string);
         let origin = Origin::Variable(name);
         match value {
@@ -184,6 +237,29 @@ fn set(
         }
     }
     Ok(None)
+}
+
+/// A part of an address, by a flag or by the first of these settings.
+fn part<T: FromStr>(
+    flag: Option<(String, &'static str)>,
+    variable: impl Fn(&str) -> Option<OsString>,
+    settings: [&str; 2],
+    what: &str,
+) -> Result<Option<T>, ConfigError> {
+    let given = match flag {
+        Some((value, flag)) => Some((value, Origin::Flag(flag))),
+        None => {
+            let names = settings.into_iter().map(|setting| format!("{}{setting}", PREFIXES[0]));
+            first_set(variable, names)?
+        }
+    };
+    let parse = |value: &str| value.parse().map_err(|_| format!("must be {what}"));
+    given.map(|given| read(given, parse)).transpose()
+}
+
+fn connection_count(value: &str) -> Result<usize, String> {
+    let count = value.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
+    count.ok_or_else(|| format!("must be a number, 1 to {CONNECTIONS_MAX}"))
 }
 
 fn read<T>(
@@ -216,12 +292,15 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let folder = args.data.join("events");
     let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);
     config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
-    scavenge_every(&store, args.scavenge_every, &stop);
+    let scavenges = Scavenges::new(Arc::clone(&store), listener.local_addr()?.to_string());
+    scavenges_every(&scavenges, args.scavenge_every, &stop);
     scrub_every(&store, args.scrub_every, &stop);
     open_files::raise();
     let options = ServeOptions {
         advertise_host: args.advertise_host,
-        connections_max: open_files::event_store_connections(),
+        connections_max: open_files::connections_alone(args.connections_max),
+        scavenges: Some(scavenges),
+        stops_when_asked: true,
         ..ServeOptions::default()
     };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use event_store::grpc::{self, ServeOptions, Serving};
+use event_store::maintenance::Scavenges;
 use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, OpenError};
 use media::{FileStorage, ObjectStorage};
 use projections::postgres::query_pool;
@@ -116,7 +117,9 @@ impl Events {
         scavenge_every(&store, config.event_store_scavenge_every, &closing);
         scrub_every(&store, config.event_store_scrub_every, &closing);
         let connections_max = open_files::event_store_connections();
-        let options = ServeOptions { connections_max, ..ServeOptions::default() };
+        let scavenges = Scavenges::new(Arc::clone(&store), listener.local_addr()?.to_string());
+        let options =
+            ServeOptions { connections_max, scavenges: Some(scavenges), ..ServeOptions::default() };
         let serving = grpc::serve(listener, Arc::clone(&store) as _, options, closing)?;
         say(format_args!("event store  {}, gRPC on {}", folder.display(), serving.local_addr()));
         let engine = Engine::Embedded { store, serving: Some(serving) };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_store::maintenance::Scavenges;
 use event_store::{EmbeddedStore, ScavengeOptions};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -21,17 +22,42 @@ pub fn scavenge_every(
     period: Option<Duration>,
     until: &CancellationToken,
 ) {
-    if let Some(period) = period {
-        let passes = scavenge(Arc::clone(store), period);
-        tokio::spawn(until.clone().run_until_cancelled_owned(passes));
-    }
+    let store = Arc::clone(store);
+    repeat(period, until, move || {
+        let store = Arc::clone(&store);
+        async move { drop(store.scavenge(ScavengeOptions::default()).await) }
+    });
 }
 
-async fn scavenge(store: Arc<EmbeddedStore>, period: Duration) {
-    let mut passes = interval_at(Instant::now() + period.min(FIRST_AFTER_MAX), period);
-    passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        passes.tick().await;
-        drop(store.scavenge(ScavengeOptions::default()).await);
-    }
+/// The same, each pass under an id and kept in the store, as operators know them.
+pub fn scavenges_every(
+    scavenges: &Arc<Scavenges>,
+    period: Option<Duration>,
+    until: &CancellationToken,
+) {
+    let scavenges = Arc::clone(scavenges);
+    repeat(period, until, move || {
+        // Where it can't begin the store is closed, or scavenged already.
+        drop(scavenges.start(ScavengeOptions::default()));
+        std::future::ready(())
+    });
+}
+
+fn repeat<F>(
+    period: Option<Duration>,
+    until: &CancellationToken,
+    pass: impl Fn() -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    let Some(period) = period else { return };
+    let passes = async move {
+        let mut passes = interval_at(Instant::now() + period.min(FIRST_AFTER_MAX), period);
+        passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            passes.tick().await;
+            pass().await;
+        }
+    };
+    tokio::spawn(until.clone().run_until_cancelled_owned(passes));
 }

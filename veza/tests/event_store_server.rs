@@ -385,6 +385,38 @@ async fn each_variable_may_be_named_after_kurrentdb() {
     assert!(told.contains(older) && told.matches("ignored").count() == 1, "{told}");
 }
 
+/// Given a machine that is set up for EventStoreDB's own server, then what has a counterpart holds,
+/// and of what has none it is told why; and a client may end the process, which has nothing else.
+#[tokio::test]
+async fn settings_of_the_official_server_hold_or_are_told() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_veza"));
+    command.arg("event-store").stdout(Stdio::piped()).kill_on_drop(true);
+    command.env("EVENTSTORE_DB", data.path()).env("EVENTSTORE_NODE_IP", "0.0.0.0");
+    command.env("KURRENTDB_NODE_PORT", "0").env("EVENTSTORE_INSECURE", "True");
+    command.env("EVENTSTORE_MEM_DB", "true").env("EVENTSTORE_NODE_HOST_ADVERTISE_AS", "localhost");
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let (server, address) = started(command).await;
+    assert!(address.starts_with("esdb://0.0.0.0:") && data.path().join("events").is_dir());
+    let told = std::fs::read_to_string(log).unwrap();
+    assert!(told.contains("EVENTSTORE_MEM_DB is ignored: it has no counterpart"), "{told}");
+    assert_eq!(told.matches("ignored").count(), 1, "{told}");
+    let client = Client::new(address.replace("0.0.0.0", "127.0.0.1").parse().unwrap()).unwrap();
+    let operator: eventstore::operations::Client = client.into();
+    operator.shutdown(&Default::default()).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, server.wait_with_output()).await;
+    assert!(ended.expect("it ends").unwrap().status.success());
+    for (flag, value, words) in [
+        ("--node-port", "x", "veza: --node-port: must be a port"),
+        ("--connections-max", "0", "veza: --connections-max: must be a number"),
+    ] {
+        let mut refused = Command::new(env!("CARGO_BIN_EXE_veza"));
+        refused.args(["event-store", flag, value, "--db"]).arg(data.path());
+        assert!(refusal(refused).await.starts_with(words));
+    }
+}
+
 /// Given a data folder that `run.json` can't be written into, as on a full disk, then the store is
 /// served all the same, and it is said how tools find it.
 #[tokio::test]
@@ -488,11 +520,14 @@ async fn given_a_log_of_much_that_is_hidden(data: &TempDir) {
     store.close().await.unwrap();
 }
 
+/// How long its files are; the one that is written, with room that nothing fills, counts little.
 fn bytes_of(data: &TempDir) -> u64 {
+    const SEGMENT_BYTES_MAX: u64 = 160 * 1024;
     let folder: &Path = &data.path().join("events");
     let files = std::fs::read_dir(folder).unwrap();
     // A file may be put in the place of another meanwhile.
-    files.filter_map(|file| Some(file.unwrap().metadata().ok()?.len())).sum()
+    let lengths = files.filter_map(|file| Some(file.unwrap().metadata().ok()?.len()));
+    lengths.map(|length| length.min(SEGMENT_BYTES_MAX)).sum()
 }
 
 async fn replay(data: &TempDir, arguments: &[&str]) -> Output {

@@ -12,6 +12,8 @@ mod running;
 
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use thiserror::Error;
 
 use super::store::EmbeddedStore;
@@ -132,8 +134,18 @@ impl EmbeddedStore {
     ///
     /// Dropping the future does not stop it: [`stop_scavenge`](Self::stop_scavenge) does.
     pub async fn scavenge(&self, options: ScavengeOptions) -> Result<Scavenged, ScavengeError> {
+        self.begin_scavenge(options)?.await
+    }
+
+    /// The same in two steps: it is on its way when this returns, and has ended when what is
+    /// returned has.
+    pub(crate) fn begin_scavenge(
+        &self,
+        options: ScavengeOptions,
+    ) -> Result<BoxFuture<'static, Result<Scavenged, ScavengeError>>, ScavengeError> {
         let outcome = running::start(&self.shared, options)?;
-        outcome.await.unwrap_or_else(|_| Err(running::panicked().into()))
+        let ended = async { outcome.await.unwrap_or_else(|_| Err(running::panicked().into())) };
+        Ok(ended.boxed())
     }
 
     /// Lets a pass that is on its way end soon; returns whether there is one.

@@ -1,6 +1,7 @@
 //! The store itself: the port's questions, handed to the writer or answered from the log.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -159,6 +160,11 @@ impl EmbeddedStore {
     /// whole. Where others cut the file before, they may be of what was acknowledged.
     pub fn torn_bytes(&self) -> u64 {
         self.torn_bytes
+    }
+
+    /// Where its log is, when that is a folder of this machine.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.shared.disk.folder().map(Path::to_path_buf)
     }
 
     /// Whether the last append was refused because the disk is full; the next that fits is taken.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use chrono::Utc;
 use tonic::{Request, Response, Status};
@@ -13,7 +14,7 @@ use super::proto::event_store::client::gossip::{ClusterInfo, EndPoint, MemberInf
 use super::proto::event_store::client::server_features::server_features_server::ServerFeatures;
 use super::proto::event_store::client::server_features::{SupportedMethod, SupportedMethods};
 use super::proto::event_store::client::{
-    Empty, gossip, persistent_subscriptions, server_features, streams,
+    Empty, gossip, monitoring, operations, persistent_subscriptions, server_features, streams,
 };
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server;
 use super::wire::{UuidForm, uuid};
@@ -22,9 +23,10 @@ use super::wire::{UuidForm, uuid};
 pub(super) const SERVER_VERSION: &str = "26.1.0";
 
 const PERSISTENT: &str = persistent_subscriptions::persistent_subscriptions_server::SERVICE_NAME;
+const OPERATIONS: &str = operations::operations_server::SERVICE_NAME;
 
 /// Every call that is answered, and its features: a client makes no other.
-const METHODS: [(&str, &str, &[&str]); 17] = [
+const METHODS: [(&str, &str, &[&str]); 26] = [
     (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
@@ -38,8 +40,17 @@ const METHODS: [(&str, &str, &[&str]); 17] = [
     (PERSISTENT, "read", &["stream", "all"]),
     (PERSISTENT, "getinfo", &["stream", "all"]),
     (PERSISTENT, "replayparked", &["stream", "all"]),
+    (PERSISTENT, "truncateparked", &["stream", "all"]),
     (PERSISTENT, "list", &["stream", "all"]),
     (PERSISTENT, "restartsubsystem", &["stream", "all"]),
+    (OPERATIONS, "startscavenge", &[]),
+    (OPERATIONS, "stopscavenge", &[]),
+    (OPERATIONS, "shutdown", &[]),
+    (OPERATIONS, "mergeindexes", &[]),
+    (OPERATIONS, "resignnode", &[]),
+    (OPERATIONS, "setnodepriority", &[]),
+    (OPERATIONS, "restartpersistentsubscriptions", &[]),
+    (monitoring::monitoring_server::SERVICE_NAME, "stats", &[]),
     (gossip::gossip_server::SERVICE_NAME, "read", &[]),
     (server_features::server_features_server::SERVICE_NAME, "getsupportedmethods", &[]),
 ];
@@ -49,6 +60,7 @@ pub(super) struct Node {
     id: Uuid,
     host: String,
     port: u16,
+    priority: AtomicI32,
 }
 
 impl Node {
@@ -59,7 +71,7 @@ impl Node {
             true => "127.0.0.1".to_owned(),
             false => listening.to_string(),
         });
-        Self { id: Uuid::new_v4(), host, port: address.port() }
+        Self { id: Uuid::new_v4(), host, port: address.port(), priority: AtomicI32::new(0) }
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -72,6 +84,15 @@ impl Node {
 
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// How much it is to be preferred as a leader; it is told, and nothing else comes of it.
+    pub(super) fn priority(&self) -> i32 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_priority(&self, priority: i32) {
+        self.priority.store(priority, Ordering::Relaxed);
     }
 }
 

@@ -26,10 +26,12 @@ use crate::persistent::PersistentSubscriptions;
 use crate::port::EventStore;
 use sent::list_req::options::ListOption;
 use sent::persistent_subscriptions_server as server;
-use sent::replay_parked_req::options::StopAtOption;
+use sent::replay_parked_req::options::StopAtOption as ReplayStop;
+use sent::truncate_parked_req::options::StopAtOption as TruncateStop;
 use sent::{
     CreateReq, CreateResp, DeleteReq, DeleteResp, GetInfoReq, GetInfoResp, ListReq, ListResp,
-    ReadReq, ReplayParkedReq, ReplayParkedResp, UpdateReq, UpdateResp,
+    ReadReq, ReplayParkedReq, ReplayParkedResp, TruncateParkedReq, TruncateParkedResp, UpdateReq,
+    UpdateResp,
 };
 
 /// The groups of a store, from the first call about them on. Cheap to clone.
@@ -48,6 +50,12 @@ impl Groups {
     async fn at_work(&self) -> Result<&PersistentSubscriptions, Status> {
         let begin = || PersistentSubscriptions::start(Arc::clone(&self.store));
         self.begun.get_or_try_init(begin).await.map_err(|error| of_persistent(&error))
+    }
+
+    /// Ends them and begins anew.
+    pub(super) async fn restart(&self) -> Result<(), Status> {
+        let restarted = self.at_work().await?.restart().await;
+        restarted.map_err(|error| of_persistent(&error))
     }
 
     /// Ends them in peace, each with a last checkpoint.
@@ -135,16 +143,30 @@ impl server::PersistentSubscriptions for PersistentService {
     ) -> Result<Response<ReplayParkedResp>, Status> {
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
-        let limit = match options.stop_at_option {
-            Some(StopAtOption::StopAt(count)) => Some(
-                u64::try_from(count)
-                    .map_err(|_| Status::invalid_argument("fewer than none can't be replayed"))?,
-            ),
-            Some(StopAtOption::NoLimit(_)) | None => None,
+        let before = match options.stop_at_option {
+            Some(ReplayStop::StopAt(before)) => Some(parked_revision(before)?),
+            Some(ReplayStop::NoLimit(_)) | None => None,
         };
-        let replayed = self.groups.at_work().await?.replay_parked(&group, limit).await;
+        let replayed = self.groups.at_work().await?.replay_parked(&group, before).await;
         replayed.map_err(|error| of_persistent(&error))?;
         Ok(Response::new(ReplayParkedResp {}))
+    }
+
+    async fn truncate_parked(
+        &self,
+        request: Request<TruncateParkedReq>,
+    ) -> Result<Response<TruncateParkedResp>, Status> {
+        let options = request.into_inner().options.unwrap_or_default();
+        let group = group(event_source(options.stream_option)?, options.group_name)?;
+        let before = match options.stop_at_option {
+            Some(TruncateStop::StopAt(before)) => Some(parked_revision(before)?),
+            Some(TruncateStop::NoLimit(_)) => None,
+            // What is let go does not come back, so it must be said how much that is to be.
+            None => return Err(Status::invalid_argument("it is not said where to stop")),
+        };
+        let truncated = self.groups.at_work().await?.truncate_parked(&group, before).await;
+        truncated.map_err(|error| of_persistent(&error))?;
+        Ok(Response::new(TruncateParkedResp {}))
     }
 
     async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {
@@ -167,8 +189,13 @@ impl server::PersistentSubscriptions for PersistentService {
     }
 
     async fn restart_subsystem(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
-        let restarted = self.groups.at_work().await?.restart().await;
-        restarted.map_err(|error| of_persistent(&error))?;
+        self.groups.restart().await?;
         Ok(Response::new(Empty {}))
     }
+}
+
+/// A revision of the stream that keeps parked messages, before which to stop.
+fn parked_revision(number: i64) -> Result<u64, Status> {
+    let none = |_| Status::invalid_argument(format!("{number} is no revision to stop at"));
+    u64::try_from(number).map_err(none)
 }

@@ -21,6 +21,12 @@ pub mod event_store {
         pub mod gossip {
             tonic::include_proto!("event_store.client.gossip");
         }
+        pub mod operations {
+            tonic::include_proto!("event_store.client.operations");
+        }
+        pub mod monitoring {
+            tonic::include_proto!("event_store.client.monitoring");
+        }
         pub mod server_features {
             tonic::include_proto!("event_store.client.server_features");
         }

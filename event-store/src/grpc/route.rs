@@ -10,12 +10,15 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tower::Service;
 
-use super::arriving::Reception;
 use super::carried::Carried;
-use super::http;
-use super::node::{Node, NodeService};
+use super::http::{self, Door};
+use super::monitoring::MonitoringService;
+use super::node::NodeService;
+use super::operations::OperationsService;
 use super::persistent::{Groups, PersistentService};
 use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
+use super::proto::event_store::client::monitoring::monitoring_server::{self, MonitoringServer};
+use super::proto::event_store::client::operations::operations_server::{self, OperationsServer};
 use super::proto::event_store::client::persistent_subscriptions::persistent_subscriptions_server::{
     self, PersistentSubscriptionsServer as PersistentServer,
 };
@@ -25,11 +28,9 @@ use super::proto::kurrentdb::protocol::v2::streams::streams_service_server::{
     self, StreamsServiceServer,
 };
 use super::requests::past_tonic;
-use super::sending::Sending;
 use super::several::SeveralService;
 use super::streams::StreamsService;
 use super::unfinished::UnfinishedBody;
-use crate::port::EventStore;
 
 /// Largest message with an event, asked or replied: the largest event, and room for its frame.
 pub(super) const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
@@ -48,44 +49,53 @@ type FeaturesServer<T> = server_features_server::ServerFeaturesServer<T>;
 /// All services; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Router {
-    store: Arc<dyn EventStore>,
-    node: Arc<Node>,
-    reception: Reception,
+    door: Door,
     streams: StreamsServer<StreamsService>,
     several: StreamsServiceServer<SeveralService>,
     persistent: PersistentServer<PersistentService>,
     gossip: GossipServer<NodeService>,
     features: FeaturesServer<NodeService>,
+    operations: OperationsServer<OperationsService>,
+    monitoring: MonitoringServer<MonitoringService>,
 }
 
 impl Router {
     pub(super) fn new(
-        store: Arc<dyn EventStore>,
-        node: Arc<Node>,
+        door: Door,
         groups: Groups,
-        reception: Reception,
-        sending: Sending,
+        operations: OperationsService,
         shutdown: CancellationToken,
     ) -> Self {
+        let (store, reception, sending) = (&door.store, &door.reception, &door.sending);
+        let monitoring = MonitoringService {
+            statistics: Arc::clone(&door.statistics),
+            sending: sending.clone(),
+            shutdown: shutdown.clone(),
+        };
         let persistent =
             PersistentService::new(groups, reception.clone(), sending.clone(), shutdown.clone());
         let persistent = PersistentServer::new(persistent)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(QUESTION_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let streams = StreamsService::new(Arc::clone(&store), reception.clone(), sending, shutdown);
+        let streams =
+            StreamsService::new(Arc::clone(store), reception.clone(), sending.clone(), shutdown);
         let streams = StreamsServer::new(streams)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(QUESTION_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
-        let several = SeveralService::new(Arc::clone(&store), reception.clone());
-        let told = NodeService::new(Arc::clone(&node));
+        let several = SeveralService::new(Arc::clone(store), reception.clone());
+        let told = NodeService::new(Arc::clone(&door.node));
         Self {
             gossip: GossipServer::new(told.clone()),
             features: FeaturesServer::new(told),
-            store,
-            node,
-            reception,
+            operations: OperationsServer::new(operations)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(QUESTION_BYTES_MAX),
+            monitoring: MonitoringServer::new(monitoring)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(QUESTION_BYTES_MAX),
+            door,
             streams,
             several: StreamsServiceServer::new(several)
                 .accept_compressed(CompressionEncoding::Gzip),
@@ -96,10 +106,10 @@ impl Router {
     /// Answers one request; never fails, because errors are answers too.
     pub(super) async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
         if !is_grpc(request.headers()) {
-            return http::answer(&*self.store, &self.node, &request).await;
+            return http::answer(&self.door, request).await;
         }
         let (parts, body) = request.into_parts();
-        let request = match UnfinishedBody::new(body, self.reception.clone()) {
+        let request = match UnfinishedBody::new(body, self.door.reception.clone()) {
             Ok(body) => Request::from_parts(parts, body),
             Err(full) => return full.into_http(),
         };
@@ -119,6 +129,10 @@ impl Router {
             self.gossip.call(request).await
         } else if service == server_features_server::SERVICE_NAME {
             self.features.call(request).await
+        } else if service == operations_server::SERVICE_NAME {
+            self.operations.call(request).await
+        } else if service == monitoring_server::SERVICE_NAME {
+            self.monitoring.call(request).await
         } else {
             Ok(Status::unimplemented("the service is not served here").into_http())
         };

@@ -17,12 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::arriving::Reception;
 use super::frames::JoinedFrames;
+use super::http::Door;
 use super::node::Node;
+use super::operations::OperationsService;
 use super::persistent::{Groups, Peer};
 use super::route::Router;
 use super::sending::Sending;
 use super::socket::QuickSocket;
+use super::statistics::{Connections, Statistics};
 use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
+use crate::maintenance::Scavenges;
 use crate::port::EventStore;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
@@ -41,7 +45,7 @@ const DRAIN_SECONDS_MAX: u64 = 5;
 const ACCEPT_PAUSE_MILLIS: u64 = 100;
 
 /// Most connections at once, unless configured; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = 8192;
 
 /// Most calls at once on one connection.
 const CALLS_PER_CONNECTION_MAX: u32 = 4096;
@@ -63,7 +67,7 @@ const HELD_BYTES_MAX: usize = 4 * APPEND_BYTES_MAX;
 const ARRIVING_CALLS_MAX: usize = 8192;
 
 /// Most reads and subscriptions at once, of all connections, unless configured; more are refused.
-const READING_CALLS_MAX: usize = 8192;
+const READING_CALLS_MAX: usize = 12_288;
 
 /// How many of them may hold a page of the log at once, unless configured; about 1 MB each.
 const PAGES_MAX: usize = 64;
@@ -107,6 +111,10 @@ pub struct ServeOptions {
     pub first_call_time_max: Duration,
     /// How many connections there may be at once; more wait to be accepted.
     pub connections_max: usize,
+    /// How the store is scavenged; `None` where clients may not ask for that.
+    pub scavenges: Option<Arc<Scavenges>>,
+    /// Whether a client may stop the server, by the token that stops it otherwise.
+    pub stops_when_asked: bool,
 }
 
 impl Default for ServeOptions {
@@ -122,6 +130,8 @@ impl Default for ServeOptions {
             arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
             first_call_time_max: Duration::from_secs(FIRST_CALL_SECONDS_MAX),
             connections_max: CONNECTIONS_MAX,
+            scavenges: None,
+            stops_when_asked: false,
         }
     }
 }
@@ -159,12 +169,29 @@ pub fn serve(
     let address = listener.local_addr()?;
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
-    let node = Arc::new(Node::new(address, options.advertise_host));
+    let node = Arc::new(Node::new(address, options.advertise_host.clone()));
     let groups = Groups::new(Arc::clone(&store));
-    let router = Router::new(store, node, groups.clone(), reception, sending, shutdown.clone());
+    let connections = Connections::default();
     let (first_call_time_max, connections_max) =
         (options.first_call_time_max, options.connections_max.max(1));
-    let accepting = accept(listener, router, first_call_time_max, connections_max, shutdown);
+    let folder = options.scavenges.as_ref().and_then(|it| it.maintained().folder());
+    let statistics = Statistics::new(Arc::clone(&store), folder, connections.clone());
+    let operations = OperationsService {
+        node: Arc::clone(&node),
+        groups: groups.clone(),
+        scavenges: options.scavenges,
+        shutdown: options.stops_when_asked.then(|| shutdown.clone()),
+    };
+    let router = Router::new(
+        Door::new(store, node, Arc::new(statistics), reception, sending),
+        groups.clone(),
+        operations,
+        shutdown.clone(),
+    );
+    let accepting = async move {
+        let limits = (first_call_time_max, connections_max);
+        accept(listener, router, connections, limits, shutdown).await;
+    };
     let serving = async move {
         accepting.await;
         groups.close().await;
@@ -175,8 +202,8 @@ pub fn serve(
 async fn accept(
     listener: TcpListener,
     router: Router,
-    first_call_time_max: Duration,
-    connections_max: usize,
+    counted: Connections,
+    (first_call_time_max, connections_max): (Duration, usize),
     shutdown: CancellationToken,
 ) {
     let mut connections = JoinSet::new();
@@ -200,7 +227,11 @@ async fn accept(
             Ok((stream, peer)) => {
                 fails = false;
                 let (router, shutdown) = (router.clone(), shutdown.clone());
-                connections.spawn(connection(stream, peer, router, first_call_time_max, shutdown));
+                let open = counted.open();
+                connections.spawn(async move {
+                    connection(stream, peer, router, first_call_time_max, shutdown).await;
+                    drop(open);
+                });
             }
             Err(error) => {
                 if !fails {

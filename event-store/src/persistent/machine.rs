@@ -49,8 +49,12 @@ pub(super) enum Input {
     Acked { consumer: ConsumerId, ids: Vec<EventId> },
     /// A consumer refuses these.
     Nacked { consumer: ConsumerId, ids: Vec<EventId>, action: NackAction, reason: String },
-    /// Parked messages are to be tried again: all that are there now, or so many of the oldest.
-    Replay { limit: Option<u64> },
+    /// Parked messages are to be tried again: all that are there now, or those before this
+    /// revision.
+    Replay { before: Option<u64> },
+    /// Parked messages are to be let go without that: all that are there now, or those before this
+    /// revision. What a consumer has in flight it keeps.
+    Discard { before: Option<u64> },
     /// Parked messages were read, each with its revision; `next` was not looked at.
     ParkedRead { messages: Vec<(u64, Message)>, next: u64 },
     /// A message is parked, with this revision.
@@ -120,12 +124,14 @@ struct Progress {
     asked_at: Instant,
 }
 
-/// The parked messages, as revisions: those before `first` are gone, those before `replayed` were
-/// read back, those before `until` are to be.
+/// The parked messages, as revisions: those before `first` are gone, those before `discarded` are
+/// to go whatever becomes of them, those before `replayed` were read back, those before `until` are
+/// to be. Until it is known what is there, `discarded` and `until` are what was asked for.
 struct Parked {
     first: u64,
     next: u64,
     oldest: Option<DateTime<Utc>>,
+    discarded: u64,
     replayed: u64,
     until: u64,
     reading: bool,
@@ -168,6 +174,7 @@ impl Machine {
                 first: 0,
                 next: 0,
                 oldest: None,
+                discarded: 0,
                 replayed: 0,
                 until: 0,
                 reading: false,
@@ -211,7 +218,9 @@ impl Machine {
         let due = self.progress.asked_at + self.settings.checkpoint_after;
         let waits = !self.progress.writing && counted >= self.min_checkpoint();
         let parked = self.parked.truncated_at + self.settings.checkpoint_after;
-        let truncates = !self.parked.truncating && self.parked_done() > self.parked.first;
+        let truncates = self.status != Status::NotReady
+            && !self.parked.truncating
+            && self.parked_done() > self.parked.first;
         [self.backlog.next_deadline(), waits.then_some(due), truncates.then_some(parked)]
             .into_iter()
             .flatten()
@@ -227,6 +236,7 @@ impl Machine {
     /// What can be told; counts since the last time begin anew.
     pub(super) fn snapshot(&mut self, now: Instant) -> Snapshot {
         let replaying = self.is_replaying() && self.status != Status::NotReady;
+        let left = self.parked.first.max(self.parked.discarded).min(self.parked.next);
         Snapshot {
             status: if replaying { Status::ReplayingParkedMessages } else { self.status },
             consumers: self.consumers.told(now),
@@ -238,8 +248,8 @@ impl Machine {
             fresh: self.backlog.fresh(),
             retried: self.backlog.ready() - self.backlog.fresh(),
             in_flight: self.backlog.in_flight(),
-            parked: self.parked.next - self.parked.first,
-            oldest_parked: self.parked.oldest,
+            parked: self.parked.next - left,
+            oldest_parked: self.parked.oldest.filter(|_| left < self.parked.next),
         }
     }
 
@@ -275,11 +285,11 @@ impl Machine {
                     self.nack(consumer, id, action, &reason);
                 }
             }
-            Input::Replay { limit } => {
-                let from = self.parked.replayed;
-                let until = limit.map_or(u64::MAX, |limit| from.saturating_add(limit));
-                self.parked.until = self.parked.until.max(until.min(self.parked.next));
+            Input::Replay { before } => {
+                let until = self.parked_until(before);
+                self.parked.until = self.parked.until.max(until);
             }
+            Input::Discard { before } => self.discard(self.parked_until(before)),
             Input::ParkedRead { messages, next } => self.parked_read(messages, next),
             Input::Parked { key, revision, at } => self.parked(key, revision, at),
             Input::Checkpointed => {
@@ -304,9 +314,29 @@ impl Machine {
             self.parked.first = first;
             self.parked.next = next;
             self.parked.replayed = first;
-            self.parked.until = first;
             self.parked.oldest = Some(oldest);
         }
+        let Parked { first, next, discarded, .. } = self.parked;
+        self.parked.until = self.parked.until.min(next).max(first);
+        self.parked.discarded = first;
+        self.discard(discarded.min(next));
+    }
+
+    /// Up to which revision parked messages are meant, of those that are there.
+    fn parked_until(&self, before: Option<u64>) -> u64 {
+        let before = before.unwrap_or(u64::MAX);
+        if self.status == Status::NotReady { before } else { before.min(self.parked.next) }
+    }
+
+    /// Lets parked messages before this revision go: those that nobody has in flight at once.
+    fn discard(&mut self, before: u64) {
+        self.parked.discarded = self.parked.discarded.max(before);
+        if self.status == Status::NotReady {
+            return;
+        }
+        self.parked.replayed = self.parked.replayed.max(before);
+        self.parked.until = self.parked.until.max(self.parked.replayed);
+        self.backlog.discard_ready(before);
     }
 
     fn read(&mut self, place: u64, message: Message) {
@@ -390,7 +420,8 @@ impl Machine {
         let batch = u64::from(self.settings.read_batch_size);
         let fits = self.backlog.replayed() + as_size(self.settings.read_batch_size)
             <= as_size(self.settings.history_buffer_size);
-        if self.parked.reading || !self.is_replaying() || !fits || !self.has_bytes() {
+        let ready = self.status != Status::NotReady && !self.parked.reading;
+        if !ready || !self.is_replaying() || !fits || !self.has_bytes() {
             return;
         }
         self.parked.reading = true;
@@ -400,7 +431,8 @@ impl Machine {
 
     fn parked_read(&mut self, messages: Vec<(u64, Message)>, next: u64) {
         self.parked.reading = false;
-        for (revision, message) in messages {
+        let kept = messages.into_iter().filter(|(revision, _)| *revision >= self.parked.discarded);
+        for (revision, message) in kept {
             let affinity = message.affinity(self.settings.strategy);
             self.backlog.add(Key::Parked(revision), Item::new(message, affinity, None));
         }
@@ -474,15 +506,21 @@ impl Machine {
         }
     }
 
-    /// The revision before which all parked messages were replayed and finished.
+    /// The revision before which all parked messages were replayed and finished, or discarded.
     fn parked_done(&self) -> u64 {
-        self.backlog.first_replayed().unwrap_or(self.parked.replayed)
+        let finished = self.backlog.first_replayed().unwrap_or(self.parked.replayed);
+        finished.max(self.parked.discarded)
     }
 
-    /// Lets finished parked messages go: when all that were replayed are, else from time to time.
+    /// Lets finished parked messages go: when all that were replayed are, else from time to time;
+    /// what is discarded goes at once.
     fn truncate(&mut self, now: Instant) {
+        if self.status == Status::NotReady {
+            return;
+        }
         let done = self.parked_done();
-        let all = done == self.parked.replayed && !self.is_replaying();
+        let all = (done == self.parked.replayed && !self.is_replaying())
+            || self.parked.discarded > self.parked.first;
         let by_time =
             now.duration_since(self.parked.truncated_at) >= self.settings.checkpoint_after;
         if !self.parked.truncating && done > self.parked.first && (all || by_time) {

@@ -32,7 +32,7 @@ enum Kind {
 
 impl Message {
     /// An event as it stands in the source.
-    pub(super) fn event(event: RecordedEvent) -> Self {
+    pub(crate) fn event(event: RecordedEvent) -> Self {
         Self(Arc::new(Kind::Event(event.with_own_bytes())))
     }
 
@@ -125,7 +125,7 @@ fn correlation_id(event: &RecordedEvent) -> Option<String> {
 }
 
 /// The message that this event makes when links are followed.
-pub(super) async fn resolve(
+pub(crate) async fn resolve(
     store: &dyn EventStore,
     event: RecordedEvent,
 ) -> Result<Message, StoreError> {

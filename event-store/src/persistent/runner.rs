@@ -69,7 +69,11 @@ pub(super) enum Command {
         reply: oneshot::Sender<GroupInfo>,
     },
     Replay {
-        limit: Option<u64>,
+        before: Option<u64>,
+        reply: oneshot::Sender<()>,
+    },
+    Discard {
+        before: Option<u64>,
         reply: oneshot::Sender<()>,
     },
     /// Ends the group; consumers are told why. With `keeps` a last checkpoint is kept.
@@ -262,8 +266,12 @@ impl Runner {
                 self.step(Input::Nacked { consumer, ids, action, reason });
             }
             Command::Info { reply } => drop(reply.send(self.info())),
-            Command::Replay { limit, reply } => {
-                self.step(Input::Replay { limit });
+            Command::Replay { before, reply } => {
+                self.step(Input::Replay { before });
+                let _ = reply.send(());
+            }
+            Command::Discard { before, reply } => {
+                self.step(Input::Discard { before });
                 let _ = reply.send(());
             }
             Command::End { why, keeps, reply } => {

@@ -178,13 +178,25 @@ impl PersistentSubscriptions {
     }
 
     /// Brings parked messages back to the consumers, before all others: those that are parked now,
-    /// or at most `limit` of the oldest. Returns when the group was told.
+    /// or of them those before this revision of the stream that keeps them. Returns when the group
+    /// was told.
     pub async fn replay_parked(
         &self,
         group: &GroupId,
-        limit: Option<u64>,
+        before: Option<u64>,
     ) -> Result<(), PersistentError> {
-        self.ask(group, |reply| Command::Replay { limit, reply }).await
+        self.ask(group, |reply| Command::Replay { before, reply }).await
+    }
+
+    /// Lets parked messages go without that: those that are parked now, or of them those before
+    /// this revision of the stream that keeps them. One that is replayed just now stays with the
+    /// consumer that has it. Returns when the group was told.
+    pub async fn truncate_parked(
+        &self,
+        group: &GroupId,
+        before: Option<u64>,
+    ) -> Result<(), PersistentError> {
+        self.ask(group, |reply| Command::Discard { before, reply }).await
     }
 
     /// Ends all groups, reads what is kept, and begins anew; consumers are dropped.

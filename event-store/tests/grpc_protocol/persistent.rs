@@ -312,3 +312,45 @@ async fn a_consumer_that_makes_no_sense_is_refused_and_harms_nobody() {
     let mut consumer = consumer(&client, "tale").await;
     assert_eq!(revision(&next(&mut consumer).await.0), 0);
 }
+
+#[tokio::test]
+async fn parked_events_are_let_go_before_a_revision_and_all_of_them() {
+    const TRUNCATE: &str =
+        "/event_store.client.persistent_subscriptions.PersistentSubscriptions/TruncateParked";
+    let server = Server::start().await;
+    let client = server.client();
+    append(&client, "tale", 4).await;
+    created(&client, "tale", from_start()).await;
+    let mut consumer = consumer(&client, "tale").await;
+    for _ in 0..4 {
+        let (event, _) = next(&mut consumer).await;
+        consumer.nack(event, NakAction::Park, "odd").await.expect("told");
+    }
+    until(&client, "parked", |info| info.stats.parked_message_count == 4).await;
+    let channel = connect(&server).await;
+    let truncate = async |group: &[u8], stop: &[u8]| {
+        let field = |number: u8, bytes: &[u8]| {
+            [&[(number << 3) | 2, u8::try_from(bytes.len()).expect("short")], bytes].concat()
+        };
+        let options = [field(1, group), field(2, &field(3, b"tale")), stop.to_vec()].concat();
+        let (sender, answer) = call(&channel, TRUNCATE, message(PLAIN, &field(1, &options)));
+        drop(sender);
+        crate::raw::ended(answer).await
+    };
+    let parked = async || info(&client, "tale").await.stats.parked_message_count;
+    let (before_3, no_limit) = ([4 << 3, 3], [(5 << 3) | 2, 0]);
+    assert_eq!(truncate(b"group", &before_3).await.code(), Code::Ok);
+    assert_eq!(parked().await, 1);
+    assert_eq!(truncate(b"group", &before_3).await.code(), Code::Ok, "nothing more to do");
+    assert_eq!(parked().await, 1);
+    assert_eq!(truncate(b"group", b"").await.code(), Code::InvalidArgument, "how many?");
+    let missing = truncate(b"other", &no_limit).await;
+    assert_eq!(missing.code(), Code::NotFound);
+    let exception = missing.metadata().get("exception").expect("a trailer");
+    assert_eq!(exception, "persistent-subscription-does-not-exist");
+    assert_eq!(truncate(b"group", &no_limit).await.code(), Code::Ok);
+    assert_eq!(parked().await, 0);
+    client.replay_parked_messages("tale", "group", &Default::default()).await.expect("of none");
+    append(&client, "tale", 1).await;
+    assert_eq!(revision(&next(&mut consumer).await.0), 4, "none comes back");
+}

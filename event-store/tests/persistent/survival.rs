@@ -122,6 +122,34 @@ async fn parked_messages_come_back_first_and_survive_a_kill_halfway() {
 }
 
 #[tokio::test]
+async fn parked_messages_that_are_let_go_never_come_back() {
+    let place = Place::new().await;
+    place.append("s", 0..4).await;
+    let group = place.group("s", |_| {}).await;
+    let mut consumer = place.connect(&group, 10).await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(next(&mut consumer).await.unwrap().message.id());
+    }
+    consumer.acknowledger.nack(NackAction::Park, ids, "later").await.unwrap();
+    place.until(&group, |info| info.parked_count == 4).await;
+    place.subscriptions.truncate_parked(&group, Some(3)).await.unwrap();
+    assert_eq!(place.subscriptions.info(&group).await.unwrap().parked_count, 1, "told at once");
+    place
+        .until(&group, |info| info.last_checkpointed.is_some_and(|it| it.to_string() == "3"))
+        .await;
+
+    let place = place.kill().await;
+    let known = place.until(&group, |info| info.last_known.is_some()).await;
+    assert!((1..=4).contains(&known.parked_count), "the kill may have come first");
+    place.subscriptions.truncate_parked(&group, Some(3)).await.unwrap();
+    place.subscriptions.replay_parked(&group, None).await.unwrap();
+    let mut consumer = place.connect(&group, 10).await;
+    assert_eq!(numbers(&mut consumer, 1).await, [(3, 0)]);
+    assert!(is_quiet(&mut consumer), "the others are gone");
+}
+
+#[tokio::test]
 async fn the_end_is_where_it_was_when_the_group_was_made() {
     let place = Place::new().await;
     place.append("full", [0, 1]).await;

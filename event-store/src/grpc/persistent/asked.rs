@@ -19,7 +19,7 @@ use sent::persistent_subscriptions::create_req::options::StreamOption;
 use sent::persistent_subscriptions::create_req::settings::{CheckpointAfter, MessageTimeout};
 use sent::persistent_subscriptions::create_req::{self, AllOptions, ConsumerStrategy, Options};
 use sent::persistent_subscriptions::{
-    delete_req, get_info_req, list_req, read_req, replay_parked_req,
+    delete_req, get_info_req, list_req, read_req, replay_parked_req, truncate_parked_req,
 };
 use sent::streams::read_req::options::StreamOptions;
 use sent::streams::read_req::options::stream_options::RevisionOption;
@@ -59,6 +59,7 @@ named! {
     delete_req::options::StreamOption => StreamIdentifier,
     get_info_req::options::StreamOption => StreamIdentifier,
     replay_parked_req::options::StreamOption => StreamIdentifier,
+    truncate_parked_req::options::StreamOption => StreamIdentifier,
     list_req::stream_option::StreamOption => Stream,
 }
 

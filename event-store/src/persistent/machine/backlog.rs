@@ -70,6 +70,15 @@ impl Backlog {
         }
     }
 
+    /// Forgets the ready messages among those that are replayed before this revision.
+    pub(super) fn discard_ready(&mut self, before: u64) {
+        let ready = self.ready.range(..Key::Parked(before)).copied().collect::<Vec<_>>();
+        for key in ready {
+            self.ready.remove(&key);
+            self.finish(key);
+        }
+    }
+
     /// The first ready message behind this one: its key, id and affinity.
     pub(super) fn next_ready(&self, behind: Option<Key>) -> Option<(Key, EventId, u64)> {
         let key = match behind {

@@ -22,6 +22,7 @@ enum Happening {
     Nack(usize, NackAction),
     Wait(u64),
     Replay(Option<u64>),
+    Discard(Option<u64>),
     /// The writes that were asked for are done.
     Write,
     /// The group is gone, and with it what was not written; it comes back.
@@ -36,7 +37,8 @@ fn happening() -> impl Generator<Value = Happening> {
         8 => any::<usize>().prop_map(Happening::Ack),
         4 => (any::<usize>(), nack_action()).prop_map(|(n, action)| Happening::Nack(n, action)),
         2 => (0_u64..40).prop_map(Happening::Wait),
-        1 => proptest::option::of(1_u64..5).prop_map(Happening::Replay),
+        1 => proptest::option::of(0_u64..40).prop_map(Happening::Replay),
+        1 => proptest::option::of(0_u64..40).prop_map(Happening::Discard),
         4 => Just(Happening::Write),
         1 => Just(Happening::Kill),
     ]
@@ -242,7 +244,12 @@ impl World {
                 self.now += Duration::from_secs(seconds);
                 self.tell(Input::Tick);
             }
-            Happening::Replay(limit) => self.tell(Input::Replay { limit }),
+            Happening::Replay(before) => self.tell(Input::Replay { before }),
+            Happening::Discard(before) => {
+                let gone = self.parked.range(..before.unwrap_or(u64::MAX));
+                self.finished.extend(gone.map(|(_, number)| *number));
+                self.tell(Input::Discard { before });
+            }
             Happening::Write => self.write(),
             Happening::Kill => self.kill(),
         }

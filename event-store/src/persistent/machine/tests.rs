@@ -372,7 +372,7 @@ fn parked_messages_come_first_and_leave_when_they_are_finished() {
     machine.step(now, Input::Loaded { checkpoint: Some(41), parked: Some(parked) });
     let mut story = Story { machine, now };
     story.read([42]);
-    let asked = story.when(Input::Replay { limit: None });
+    let asked = story.when(Input::Replay { before: None });
     assert_eq!(asked, [Output::ReadParked { from: 5, count: 2 }]);
     assert_eq!(story.machine.snapshot(now).status, Status::ReplayingParkedMessages);
     let read = |from: u64, until| Input::ParkedRead {
@@ -395,13 +395,79 @@ fn parked_messages_come_first_and_leave_when_they_are_finished() {
 }
 
 #[test]
-fn a_replay_of_some_takes_the_oldest() {
+fn a_replay_of_some_ends_before_a_revision() {
     let now = Instant::now();
     let mut machine = Machine::new(settings(|_| {}), now);
     let parked = ParkedRange { first: 5, next: 500, oldest: Utc::now() };
     machine.step(now, Input::Loaded { checkpoint: None, parked: Some(parked) });
-    let asked = machine.step(now, Input::Replay { limit: Some(3) });
+    assert_eq!(machine.step(now, Input::Replay { before: Some(5) }), [], "none is before it");
+    let asked = machine.step(now, Input::Replay { before: Some(8) });
     assert_eq!(asked, [Output::ReadParked { from: 5, count: 3 }]);
+}
+
+/// A group with these parked, which a consumer replays the first of.
+fn replaying(first: u64, next: u64) -> Story {
+    let now = Instant::now();
+    let mut machine = Machine::new(settings(|it| it.read_batch_size = 2), now);
+    let parked = ParkedRange { first, next, oldest: Utc::now() };
+    machine.step(now, Input::Loaded { checkpoint: None, parked: Some(parked) });
+    let mut story = Story { machine, now };
+    story.join(FIRST, 1);
+    story.when(Input::Replay { before: None });
+    let messages = (first..first + 2).map(|number| (number, message("p", number, ""))).collect();
+    story.when(Input::ParkedRead { messages, next: first + 2 });
+    story
+}
+
+#[test]
+fn what_is_discarded_is_gone_at_once_but_for_what_a_consumer_has() {
+    let mut story = replaying(5, 12);
+    // 5 is in flight, 6 is ready, 7 and 8 are being read, the others wait.
+    let outputs = story.when(Input::Discard { before: Some(10) });
+    assert_eq!(outputs, [Output::Truncate(10)]);
+    assert_eq!(story.machine.snapshot(story.now).parked, 2, "10 and 11");
+    story.when(Input::Truncated { before: 10, oldest: Some(Utc::now()) });
+    let messages = vec![(7, message("p", 7, "")), (8, message("p", 8, ""))];
+    let outputs = story.when(Input::ParkedRead { messages, next: 9 });
+    assert_eq!(outputs, [Output::ReadParked { from: 10, count: 2 }], "the replay goes on behind");
+    assert_eq!(delivered(&story.nack(FIRST, 5, NackAction::Retry)), [(FIRST, 5, 1)]);
+    assert_eq!(story.ack(FIRST, 5), [], "and nobody gets 6");
+    let outputs = story.when(Input::ParkedRead {
+        messages: vec![(10, message("p", 10, "")), (11, message("p", 11, ""))],
+        next: 12,
+    });
+    assert_eq!(delivered(&outputs), [(FIRST, 10, 0)]);
+}
+
+#[test]
+fn what_is_discarded_while_others_go_goes_right_after() {
+    let mut story = replaying(0, 4);
+    assert_eq!(story.when(Input::Discard { before: Some(1) }), [Output::Truncate(1)]);
+    assert_eq!(story.when(Input::Discard { before: None }), [], "one at a time");
+    assert_eq!(story.machine.snapshot(story.now).parked, 0);
+    assert_eq!(story.machine.snapshot(story.now).oldest_parked, None);
+    let outputs = story.when(Input::Truncated { before: 1, oldest: None });
+    assert_eq!(outputs, [Output::Truncate(4)]);
+    story.when(Input::Truncated { before: 4, oldest: None });
+    assert!(story.machine.wakes_at().is_none_or(|at| at > story.now), "nothing is due");
+}
+
+/// Given a group that does not know yet what is parked, when some is to be replayed and some to go,
+/// then that is done once it knows.
+#[test]
+fn what_is_asked_before_a_group_is_ready_is_done_then() {
+    let now = Instant::now();
+    let mut machine = Machine::new(settings(|_| {}), now);
+    assert_eq!(machine.step(now, Input::Discard { before: Some(7) }), []);
+    assert_eq!(machine.step(now, Input::Replay { before: None }), []);
+    assert_eq!(machine.wakes_at(), None);
+    let parked = ParkedRange { first: 5, next: 9, oldest: Utc::now() };
+    let outputs = machine.step(now, Input::Loaded { checkpoint: None, parked: Some(parked) });
+    assert_eq!(outputs, [Output::ReadParked { from: 7, count: 2 }, Output::Truncate(7)]);
+    let mut empty = Machine::new(settings(|_| {}), now);
+    empty.step(now, Input::Discard { before: None });
+    assert_eq!(empty.step(now, Input::Loaded { checkpoint: None, parked: None }), []);
+    assert_eq!(empty.snapshot(now).parked, 0);
 }
 
 #[test]
@@ -412,7 +478,7 @@ fn a_parked_message_that_is_parked_again_goes_to_the_end() {
     machine.step(now, Input::Loaded { checkpoint: None, parked: Some(parked) });
     let mut story = Story { machine, now };
     story.join(FIRST, 1);
-    story.when(Input::Replay { limit: None });
+    story.when(Input::Replay { before: None });
     story.when(Input::ParkedRead { messages: vec![(0, message("p", 0, ""))], next: 1 });
     let key = parked_key(&story.nack(FIRST, 0, NackAction::Park));
     let outputs = story.when(Input::Parked { key, revision: 1, at: Utc::now() });
