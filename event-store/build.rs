@@ -8,7 +8,7 @@ use std::{env, fs};
 /// The bugs that can be planted, a line each: its name, and what is wrong then.
 const CANARIES: &str = "tests/canaries.txt";
 
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
     "kurrent/rpc/errors.proto",
@@ -17,6 +17,7 @@ const FILES: [&str; 10] = [
     "persistent.proto",
     "gossip.proto",
     "serverfeatures.proto",
+    "users.proto",
     "v2/streams.proto",
     "v2/errors.proto",
 ];

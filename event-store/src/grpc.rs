@@ -1,5 +1,5 @@
 //! The EventStoreDB protocol over any engine: gRPC for clients, and the few HTTP/1.1 endpoints that
-//! clients and probes ask for, on one port and without TLS.
+//! clients and probes ask for, on one port, with TLS or without.
 //!
 //! It is a translation: what the store promises is promised here, what it refuses is told with the
 //! codes, trailers and words that the official clients look for. It keeps no state beyond a call.
@@ -9,11 +9,13 @@
 //! | `server` | [`serve`]: accepting, keeping alive and draining connections |
 //! | `socket`, `frames` | the socket that acknowledges at once, and puts small frames together |
 //! | `route` | gRPC or HTTP, and which service |
+//! | `caller` | who calls, and what they may do: `Caller::of(&request)?.may(Operation::…)?` |
 //! | `http` | `/health/live`, `/gossip`, `/info`, `/ping` |
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
 //! | `several` | the second version's Streams service: appends to several streams at once |
+//! | `users` | the Users service, over [`crate::users`] |
 //! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
@@ -25,6 +27,7 @@
 mod append;
 mod arriving;
 mod batch;
+mod caller;
 mod carried;
 mod codec;
 mod frames;
@@ -45,6 +48,7 @@ mod source;
 mod streams;
 mod subscribe;
 mod unfinished;
+mod users;
 mod wire;
 
 pub use server::{ServeOptions, Serving, serve};

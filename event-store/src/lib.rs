@@ -11,6 +11,9 @@
 //! | [`encryption`] | encryption at rest: the keys that an operator keeps |
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
 //! | [`persistent`] | [`PersistentSubscriptions`]: consumers that compete, over any engine |
+//! | [`access`] | on whose behalf something is asked, and what they may do |
+//! | [`users`] | [`Users`]: who may log in, kept in the store, over any engine |
+//! | [`tls`] | [`Tls`]: the certificates that a server shows and takes |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`multi`] | appends to several streams, all or none |
@@ -25,6 +28,7 @@
 //! | [`subjects`] | personal fields, sealed with keys that can be forgotten |
 //! | [`limits`] | the sizes that are refused |
 
+pub mod access;
 pub mod client;
 pub mod embedded;
 pub mod encryption;
@@ -46,6 +50,8 @@ pub mod stream;
 pub mod subjects;
 pub mod subscription;
 mod subscriptions;
+pub mod tls;
+pub mod users;
 
 pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{
@@ -72,3 +78,5 @@ pub use subjects::{
     SubjectKeysOptions, UnreadableField, UnreadableFields,
 };
 pub use subscription::{Delivery, SubscribeFrom, Subscription};
+pub use tls::{Tls, TlsError};
+pub use users::{Users, UsersError};

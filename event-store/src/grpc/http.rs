@@ -8,15 +8,20 @@ use super::node::{Node, SERVER_VERSION};
 use crate::port::EventStore;
 use crate::position::Position;
 
-/// Answers one plain request.
+/// Whether that answers those too who do not say who they are.
+pub(super) fn is_open(path: &str) -> bool {
+    matches!(path, "/health/live" | "/gossip" | "/info" | "/ping")
+}
+
+/// Answers one plain request; who makes it is in its extensions, as a `Caller`.
 pub(super) async fn answer<B>(
     store: &dyn EventStore,
     node: &Node,
+    authenticates: bool,
     request: &Request<B>,
 ) -> Response<Body> {
     let path = request.uri().path();
-    let known = matches!(path, "/health/live" | "/gossip" | "/info" | "/ping");
-    if !known {
+    if !is_open(path) {
         return empty(StatusCode::NOT_FOUND);
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -28,7 +33,7 @@ pub(super) async fn answer<B>(
             Ok(head) => document(&gossip(node, head)),
             Err(_) => empty(StatusCode::SERVICE_UNAVAILABLE),
         },
-        "/info" => document(&info()),
+        "/info" => document(&info(authenticates)),
         _ => document(&json!({"text": "Ping request successfully handled"})),
     };
     if request.method() == Method::HEAD {
@@ -85,13 +90,16 @@ fn gossip(node: &Node, head: Position) -> Value {
     })
 }
 
-fn info() -> Value {
+fn info(authenticates: bool) -> Value {
     json!({
         "esVersion": SERVER_VERSION,
         "dbVersion": SERVER_VERSION,
         "state": "leader",
-        "features": {"projections": false, "userManagement": false, "atomPub": false},
-        "authentication": {"type": "insecure", "properties": {}},
+        "features": {"projections": false, "userManagement": true, "atomPub": false},
+        "authentication": {
+            "type": if authenticates { "internal" } else { "insecure" },
+            "properties": {},
+        },
     })
 }
 

@@ -13,7 +13,7 @@ use super::proto::event_store::client::gossip::{ClusterInfo, EndPoint, MemberInf
 use super::proto::event_store::client::server_features::server_features_server::ServerFeatures;
 use super::proto::event_store::client::server_features::{SupportedMethod, SupportedMethods};
 use super::proto::event_store::client::{
-    Empty, gossip, persistent_subscriptions, server_features, streams,
+    Empty, gossip, persistent_subscriptions, server_features, streams, users,
 };
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server;
 use super::wire::{UuidForm, uuid};
@@ -22,9 +22,10 @@ use super::wire::{UuidForm, uuid};
 pub(super) const SERVER_VERSION: &str = "26.1.0";
 
 const PERSISTENT: &str = persistent_subscriptions::persistent_subscriptions_server::SERVICE_NAME;
+const USERS: &str = users::users_server::SERVICE_NAME;
 
 /// Every call that is answered, and its features: a client makes no other.
-const METHODS: [(&str, &str, &[&str]); 17] = [
+const METHODS: [(&str, &str, &[&str]); 25] = [
     (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
@@ -40,6 +41,14 @@ const METHODS: [(&str, &str, &[&str]); 17] = [
     (PERSISTENT, "replayparked", &["stream", "all"]),
     (PERSISTENT, "list", &["stream", "all"]),
     (PERSISTENT, "restartsubsystem", &["stream", "all"]),
+    (USERS, "create", &[]),
+    (USERS, "update", &[]),
+    (USERS, "delete", &[]),
+    (USERS, "disable", &[]),
+    (USERS, "enable", &[]),
+    (USERS, "details", &[]),
+    (USERS, "changepassword", &[]),
+    (USERS, "resetpassword", &[]),
     (gossip::gossip_server::SERVICE_NAME, "read", &[]),
     (server_features::server_features_server::SERVICE_NAME, "getsupportedmethods", &[]),
 ];

@@ -19,9 +19,11 @@ use self::problem::{does_not_exist, of_persistent};
 pub(super) use self::reading::Peer;
 use self::reading::Replies;
 use super::arriving::Reception;
+use super::caller::Caller;
 use super::carried::Carried;
 use super::proto::event_store::client::{Empty, persistent_subscriptions as sent};
 use super::sending::Sending;
+use crate::access::Operation;
 use crate::persistent::PersistentSubscriptions;
 use crate::port::EventStore;
 use sent::list_req::options::ListOption;
@@ -82,6 +84,7 @@ impl server::PersistentSubscriptions for PersistentService {
     type ReadStream = Replies;
 
     async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let asked = definition(request.into_inner().options.unwrap_or_default())?;
         let groups = self.groups.at_work().await?;
         let created = groups.create(&asked.group, asked.filter, asked.settings).await;
@@ -90,6 +93,7 @@ impl server::PersistentSubscriptions for PersistentService {
     }
 
     async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let asked = definition(request.into_inner().options.unwrap_or_default())?;
         let updated = self.groups.at_work().await?.update(&asked.group, asked.settings).await;
         updated.map_err(|error| of_persistent(&error))?;
@@ -97,6 +101,7 @@ impl server::PersistentSubscriptions for PersistentService {
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
         let deleted = self.groups.at_work().await?.delete(&group).await;
@@ -122,6 +127,7 @@ impl server::PersistentSubscriptions for PersistentService {
         &self,
         request: Request<GetInfoReq>,
     ) -> Result<Response<GetInfoResp>, Status> {
+        Caller::of(&request)?.may(Operation::LookAtGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
         let info = self.groups.at_work().await?.info(&group).await;
@@ -133,6 +139,7 @@ impl server::PersistentSubscriptions for PersistentService {
         &self,
         request: Request<ReplayParkedReq>,
     ) -> Result<Response<ReplayParkedResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
         let limit = match options.stop_at_option {
@@ -148,6 +155,7 @@ impl server::PersistentSubscriptions for PersistentService {
     }
 
     async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {
+        Caller::of(&request)?.may(Operation::LookAtGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let source = match options.list_option {
             Some(ListOption::ListForStream(of)) => Some(event_source(of.stream_option)?),
@@ -166,7 +174,8 @@ impl server::PersistentSubscriptions for PersistentService {
         }
     }
 
-    async fn restart_subsystem(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn restart_subsystem(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let restarted = self.groups.at_work().await?.restart().await;
         restarted.map_err(|error| of_persistent(&error))?;
         Ok(Response::new(Empty {}))

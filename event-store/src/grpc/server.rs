@@ -11,11 +11,13 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::arriving::Reception;
+use super::caller::CertifiedUser;
 use super::frames::JoinedFrames;
 use super::node::Node;
 use super::persistent::{Groups, Peer};
@@ -24,12 +26,17 @@ use super::sending::Sending;
 use super::socket::QuickSocket;
 use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::port::EventStore;
+use crate::tls::{Tls, user_of};
+use crate::users::Users;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
 const KEEP_ALIVE_SECONDS: u64 = 10;
 
 /// How long a connection may be without its first call, unless configured.
 const FIRST_CALL_SECONDS_MAX: u64 = 60;
+
+/// How long a peer may take to agree on how the connection is encrypted.
+const HANDSHAKE_SECONDS_MAX: u64 = 10;
 
 /// How long the headers of a request over HTTP/1 may take, and its connection may be idle.
 const HEADERS_SECONDS_MAX: u64 = 60;
@@ -103,10 +110,15 @@ pub struct ServeOptions {
     /// How long an append may take from its first message to its last, and a message from its
     /// first byte to its last.
     pub arrival_time_max: Duration,
-    /// How long a connection may be without its first call.
+    /// How long a connection may be without its first call, and without agreeing on TLS if that is
+    /// less than ten seconds.
     pub first_call_time_max: Duration,
     /// How many connections there may be at once; more wait to be accepted.
     pub connections_max: usize,
+    /// The users who may call; none: nobody is asked who they are, and everybody may do everything.
+    pub users: Option<Users>,
+    /// How connections are encrypted; none: not at all.
+    pub tls: Option<Tls>,
 }
 
 impl Default for ServeOptions {
@@ -122,6 +134,8 @@ impl Default for ServeOptions {
             arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
             first_call_time_max: Duration::from_secs(FIRST_CALL_SECONDS_MAX),
             connections_max: CONNECTIONS_MAX,
+            users: None,
+            tls: None,
         }
     }
 }
@@ -149,7 +163,8 @@ impl Serving {
 /// Serves the store on the listener until the token is cancelled; then it accepts nothing more,
 /// ends subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
 ///
-/// Plaintext and without authentication: whoever reaches the port may do everything.
+/// Unless the options name users, whoever reaches the port may do everything; unless they have TLS,
+/// whoever is on the way may read it.
 pub fn serve(
     listener: TcpListener,
     store: Arc<dyn EventStore>,
@@ -161,10 +176,12 @@ pub fn serve(
     let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host));
     let groups = Groups::new(Arc::clone(&store));
-    let router = Router::new(store, node, groups.clone(), reception, sending, shutdown.clone());
-    let (first_call_time_max, connections_max) =
-        (options.first_call_time_max, options.connections_max.max(1));
-    let accepting = accept(listener, router, first_call_time_max, connections_max, shutdown);
+    let users = options.users;
+    let stop = shutdown.clone();
+    let router = Router::new(store, node, groups.clone(), users, reception, sending, stop);
+    let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
+    let door = Door { router, tls, first_call_time_max, shutdown };
+    let accepting = accept(listener, door, options.connections_max.max(1));
     let serving = async move {
         accepting.await;
         groups.close().await;
@@ -172,13 +189,16 @@ pub fn serve(
     Ok(Serving { address, task: tokio::spawn(serving) })
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What every connection is served by. Cheap to clone.
+#[derive(Clone)]
+struct Door {
     router: Router,
+    tls: Option<Tls>,
     first_call_time_max: Duration,
-    connections_max: usize,
     shutdown: CancellationToken,
-) {
+}
+
+async fn accept(listener: TcpListener, door: Door, connections_max: usize) {
     let mut connections = JoinSet::new();
     // Each is said once, until it is over.
     let (mut is_full, mut fails) = (false, false);
@@ -194,13 +214,12 @@ async fn accept(
         let accepted = tokio::select! {
             accepted = listener.accept(), if has_place => accepted,
             Some(_) = connections.join_next() => continue,
-            () = shutdown.cancelled() => break,
+            () = door.shutdown.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 fails = false;
-                let (router, shutdown) = (router.clone(), shutdown.clone());
-                connections.spawn(connection(stream, peer, router, first_call_time_max, shutdown));
+                connections.spawn(connection(stream, peer, door.clone()));
             }
             Err(error) => {
                 if !fails {
@@ -215,13 +234,7 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    first_call_time_max: Duration,
-    shutdown: CancellationToken,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, door: Door) {
     let socket = match QuickSocket::new(stream) {
         Ok(socket) => socket,
         Err(error) => {
@@ -229,10 +242,42 @@ async fn connection(
             return;
         }
     };
+    let Some(tls) = &door.tls else {
+        return serve_connection(socket, peer, None, door).await;
+    };
+    let limit = Duration::from_secs(HANDSHAKE_SECONDS_MAX).min(door.first_call_time_max);
+    let agreeing = tokio::time::timeout(limit, tls.acceptor().accept(socket));
+    let agreed = tokio::select! {
+        agreed = agreeing => agreed,
+        () = door.shutdown.cancelled() => return,
+    };
+    match agreed {
+        Ok(Ok(socket)) => {
+            let shown = socket.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let certified = shown.and_then(|it| user_of(it)).map(|it| CertifiedUser(it.into()));
+            serve_connection(socket, peer, certified, door).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS could not be agreed on"),
+        Err(_late) => tracing::debug!(%peer, "TLS was not agreed on in time"),
+    }
+}
+
+async fn serve_connection<S>(
+    socket: S,
+    peer: SocketAddr,
+    certified: Option<CertifiedUser>,
+    door: Door,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Door { router, first_call_time_max, shutdown, .. } = door;
     let called = Arc::new(AtomicBool::new(false));
     let calls = Arc::clone(&called);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        if let Some(certified) = &certified {
+            request.extensions_mut().insert(certified.clone());
+        }
         calls.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move { Ok::<_, std::convert::Infallible>(router.answer(request).await) }

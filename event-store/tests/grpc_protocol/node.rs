@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use crate::stories::{installed, run, tell};
+use crate::security::secured::Secured;
+use crate::stories::{installed, run, tell, tell_to};
 
 /// The release that the story is written for.
 const CLIENT: &str = "@kurrent/kurrentdb-client@1.3.1";
@@ -22,4 +23,10 @@ fn node() -> Option<Command> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_client_appends_to_several_streams() {
     tell(node, "node with npm", "several.js").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_client_says_who_it_is() {
+    let secured = Secured::start().await;
+    tell_to(node, "node with npm", "secured.js", secured.arguments()).await;
 }

@@ -40,7 +40,8 @@ impl Server {
         Self::serving(store, address, ServeOptions::default()).await
     }
 
-    async fn serving(store: Arc<dyn EventStore>, address: &str, options: ServeOptions) -> Self {
+    /// Serves this store at this address, in this manner.
+    pub async fn serving(store: Arc<dyn EventStore>, address: &str, options: ServeOptions) -> Self {
         let listener = TcpListener::bind(address).await.expect("bind");
         let shutdown = CancellationToken::new();
         let serving = serve(listener, Arc::clone(&store), options, shutdown.clone());
