@@ -155,8 +155,9 @@ mod tests {
                 user_streams: default.clone().filter(|_| !is_system),
                 system_streams: default.clone().filter(|_| is_system),
             };
-            let asked =
-                |who| allows(who, StreamAction::Read, &name(stream), own.as_ref(), &defaults);
+            let asked = |who: &Principal| {
+                allows(who, StreamAction::Read, &name(stream), own.as_ref(), &defaults)
+            };
             assert_eq!(asked(&ann()), expected, "{stream} {own:?} {default:?}");
             assert!(!asked(&Principal::Anonymous), "who is not known has no rights");
             assert!(asked(&Principal::user("zed", &["$admins".to_owned()])));

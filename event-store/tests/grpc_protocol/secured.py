@@ -7,7 +7,7 @@ import sys
 from uuid import uuid4
 
 from kurrentdbclient import AsyncKurrentDBClient, KurrentDBClient, NewEvent, StreamState
-from kurrentdbclient.exceptions import AccessDeniedError, KurrentDBClientException
+from kurrentdbclient.exceptions import AccessDeniedError, KurrentDBClientError
 
 ADDRESS, ROOT = sys.argv[1:3]
 CERTIFICATE = open(ROOT).read()
@@ -24,7 +24,7 @@ def event():
 def refused(call, *args, **kwargs):
     try:
         call(*args, **kwargs)
-    except KurrentDBClientException as refusal:
+    except KurrentDBClientError as refusal:
         return refusal
     raise AssertionError(f"{call} was not refused")
 
@@ -57,7 +57,8 @@ refused(admin.get_stream, "tale-1", credentials=wrong)
 
 # A list of a stream.
 ops = client("ops:changeit@")
-admin.set_stream_metadata("tale-1", {"$acl": {"$r": ["admin"], "$w": "ops"}}, StreamState.ANY)
+lists = {"$acl": {"$r": ["admin"], "$w": "ops"}}
+admin.set_stream_metadata("tale-1", metadata=lists)
 assert isinstance(refused(ops.get_stream, "tale-1"), AccessDeniedError)
 ops.append_to_stream("tale-1", current_version=StreamState.ANY, events=[event()])
 metadata, _ = admin.get_stream_metadata("tale-1")
