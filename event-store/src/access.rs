@@ -2,8 +2,8 @@
 //!
 //! Two kinds of rights are told apart, as EventStoreDB does it. What is done to the node, to
 //! groups, projections and users goes by fixed rules ([`Operation`]). What is done with a stream
-//! goes by the list in its metadata, else by the defaults in `$settings`, else by what is built in: streams of
-//! users are open to everybody who has logged in, those of the system to administrators.
+//! goes by the list in its metadata, else by the defaults in `$settings`, else by what is built in:
+//! streams of users are open to everybody who has logged in, those of the system to administrators.
 //!
 //! Rights are looked up when something is asked. A subscription that is running when its rights go
 //! away goes on until it is asked for again, as that server has it.

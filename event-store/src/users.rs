@@ -10,8 +10,9 @@
 //! - `$users`: an event `$User` for each user who was ever made, its data the login name.
 //!
 //! What differs from that server: `hash` is Argon2id in its standard text form, which has the salt
-//! within, so `salt` is empty; nobody can log in by a hash of another kind. And nothing is written
-//! to `$users-password-notifications`, which tells the other nodes of a cluster.
+//! within, so `salt` is empty; nobody can log in by a hash of another kind. Administrators alone
+//! read `$user-<login>`, whatever `$settings` say, for the hash. And nothing is written to
+//! `$users-password-notifications`, which tells the other nodes of a cluster.
 //!
 //! | module | what is there |
 //! | --- | --- |

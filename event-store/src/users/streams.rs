@@ -63,6 +63,8 @@ impl UserStreams {
             .await
             .map_err(|error| UsersError::of_read(error, login))?;
         let acl = StreamAcl {
+            // Hashes are nobody else's business, whatever the settings say of the system's streams.
+            read: Some(json!(ADMINS)),
             write: Some(json!(ADMINS)),
             delete: Some(json!(ADMINS)),
             metadata_write: Some(json!(ADMINS)),
