@@ -10,7 +10,7 @@ use event_store::tls::MadeCertificates;
 use event_store::users::DefaultPasswords;
 use event_store::{EventStore, Tls, Users};
 
-use crate::console::{complain, say};
+use crate::console::complain;
 
 /// The folder of made certificates, in the data folder.
 const MADE: &str = "tls";
