@@ -8,7 +8,7 @@ use std::{env, fs};
 /// The bugs that can be planted, a line each: its name, and what is wrong then.
 const CANARIES: &str = "tests/canaries.txt";
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
     "kurrent/rpc/errors.proto",
@@ -19,6 +19,7 @@ const FILES: [&str; 12] = [
     "operations.proto",
     "monitoring.proto",
     "serverfeatures.proto",
+    "users.proto",
     "v2/streams.proto",
     "v2/errors.proto",
 ];

@@ -13,12 +13,13 @@ use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use chrono::{DateTime, Utc};
 use event_schemas::TrackId;
+use event_store::password_hash::PasswordHasher;
 use futures::FutureExt as _;
 use media::{ObjectStorage, StorageError, Uploads};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::identity::{Accounts, PasswordHasher};
+use crate::identity::Accounts;
 use crate::in_progress::InProgress;
 use crate::mail::Mailer;
 use crate::openapi;

@@ -14,7 +14,5 @@ pub use confirmation::ConfirmationToken;
 pub use names::{
     EMAIL_BYTES_MAX, Email, HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, Handle, InvalidIdentity,
 };
-pub use password::{
-    PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Password, PasswordHash, PasswordHasher,
-};
+pub use password::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN, Password, PasswordHash};
 pub use reservation::{ReserveError, reserve};

@@ -35,7 +35,7 @@ fn account(handle: &str, email: &str) -> NewAccount {
         user_id: UserId(Uuid::new_v4()),
         handle: Handle::new(handle).expect("a handle"),
         email: Email::new(email).expect("an address"),
-        password: PasswordHash::stored("hash".to_owned()),
+        password: PasswordHash::new("hash".to_owned()),
     }
 }
 

@@ -1,5 +1,5 @@
 //! The EventStoreDB protocol over any engine: gRPC for clients, and the HTTP/1.1 endpoints that
-//! clients, probes and `curl` ask for, on one port and without TLS.
+//! clients, probes and `curl` ask for, on one port, with TLS or without.
 //!
 //! It is a translation: what the store promises is promised here, what it refuses is told with the
 //! codes, trailers and words that the official clients look for. It keeps no state beyond a call.
@@ -9,11 +9,13 @@
 //! | `server` | [`serve`]: accepting, keeping alive and draining connections |
 //! | `socket`, `frames` | the socket that acknowledges at once, and puts small frames together |
 //! | `route` | gRPC or HTTP, and which service |
+//! | `caller` | who calls, and what they may do: `Caller::of(&request)?.may(Operation::…)?` |
 //! | `http` | what is asked without gRPC: `/health/live`, `/gossip`, `/stats`, `/streams`, … |
 //! | `node` | what the server tells about itself: Gossip and ServerFeatures |
 //! | `streams` | the Streams service: which question is asked |
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
 //! | `several` | the second version's Streams service: appends to several streams at once |
+//! | `users` | the Users service, over [`crate::users`] |
 //! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
 //! | `operations` | the Operations service: scavenging, shutdown |
 //! | `monitoring`, `statistics`, `machine` | the Monitoring service, and the figures it tells |
@@ -27,6 +29,7 @@
 mod append;
 mod arriving;
 mod batch;
+mod caller;
 mod carried;
 mod codec;
 mod frames;
@@ -51,6 +54,7 @@ mod statistics;
 mod streams;
 mod subscribe;
 mod unfinished;
+mod users;
 mod wire;
 
 pub use server::{ServeOptions, Serving, serve};

@@ -12,6 +12,10 @@
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
 //! | [`persistent`] | [`PersistentSubscriptions`]: consumers that compete, over any engine |
 //! | [`maintenance`] | [`Scavenges`](maintenance::Scavenges): what an operator asks of a store |
+//! | [`access`] | on whose behalf something is asked, and what they may do |
+//! | [`users`] | [`Users`]: who may log in, kept in the store, over any engine |
+//! | [`password_hash`] | what is kept of passwords, and how they are compared |
+//! | [`tls`] | [`Tls`]: the certificates that a server shows and takes |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`multi`] | appends to several streams, all or none |
@@ -26,6 +30,7 @@
 //! | [`subjects`] | personal fields, sealed with keys that can be forgotten |
 //! | [`limits`] | the sizes that are refused |
 
+pub mod access;
 pub mod client;
 pub mod embedded;
 pub mod encryption;
@@ -39,6 +44,7 @@ pub mod limits;
 pub mod log;
 pub mod maintenance;
 pub mod multi;
+pub mod password_hash;
 pub mod persistent;
 pub mod port;
 pub mod position;
@@ -48,6 +54,8 @@ pub mod stream;
 pub mod subjects;
 pub mod subscription;
 mod subscriptions;
+pub mod tls;
+pub mod users;
 
 pub use client::{ClientStore, InvalidConnectionString};
 pub use embedded::{
@@ -74,3 +82,5 @@ pub use subjects::{
     SubjectKeysOptions, UnreadableField, UnreadableFields,
 };
 pub use subscription::{Delivery, SubscribeFrom, Subscription};
+pub use tls::{Tls, TlsError};
+pub use users::{Users, UsersError};

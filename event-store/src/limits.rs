@@ -163,3 +163,24 @@ pub const ROT_REMEMBERED_MAX: usize = 100;
 
 /// The largest manifest of a backup that is read, in bytes: that of a log of some 40 TB.
 pub const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Longest login name, in bytes of UTF-8.
+pub const LOGIN_BYTES_MAX: usize = 256;
+
+/// Longest full name of a user, and name of a group of users, in bytes of UTF-8.
+pub const USER_NAME_BYTES_MAX: usize = 1024;
+
+/// Most groups that one user is in.
+pub const USER_GROUPS_MAX: usize = 100;
+
+/// Longest password, in bytes of UTF-8: more makes hashing slower, not the password safer.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Passwords that wait for a processor to be looked at; more are refused.
+pub const PASSWORDS_WAITING_MAX: usize = 256;
+
+/// Logins that are remembered as proved, some 100 bytes each.
+pub const CREDENTIALS_REMEMBERED_MAX: u64 = 10_000;
+
+/// Most users that are listed.
+pub const USERS_LISTED_MAX: usize = 10_000;

@@ -36,6 +36,11 @@ impl StreamName {
         Self(name.into())
     }
 
+    /// The log, where it is spoken of as a stream: in what is said of rights.
+    pub(crate) fn all() -> Self {
+        Self("$all".into())
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

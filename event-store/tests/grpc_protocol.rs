@@ -35,6 +35,8 @@ mod proxy;
 mod python;
 #[path = "grpc_protocol/raw.rs"]
 mod raw;
+#[path = "grpc_protocol/security.rs"]
+mod security;
 #[path = "grpc_protocol/server.rs"]
 mod server;
 #[path = "grpc_protocol/several.rs"]
@@ -70,4 +72,22 @@ mod conformance {
     }
 
     crate::conformance_suite!(over_the_network(), one_at_a_time);
+}
+
+mod encrypted_conformance {
+    //! It does so too by TLS, and for somebody who has logged in.
+    use std::sync::Arc;
+
+    use event_store::ClientStore;
+
+    use crate::security::secured::Secured;
+    use crate::suite;
+
+    async fn over_tls() -> (suite::Store, Secured) {
+        let secured = Secured::start().await;
+        let store = ClientStore::new(&secured.uri("admin:changeit@")).expect("connection string");
+        (Arc::new(store), secured)
+    }
+
+    crate::conformance_suite!(over_tls(), one_at_a_time);
 }

@@ -1,6 +1,7 @@
 //! `veza event-store`: the event store alone, as a server for EventStoreDB's clients.
 
 mod official;
+mod security;
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,9 +10,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
+use event_store::UsersError;
 use event_store::grpc::{self, ServeOptions};
 use event_store::maintenance::Scavenges;
+use event_store::users::DefaultPasswords;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
@@ -25,6 +28,9 @@ use crate::scavenging::{SCAVENGE_EVERY, scavenges_every};
 use crate::scrubbing::{SCRUB_EVERY, scrub_every};
 use crate::taking_over::listen;
 
+use self::security::Asked;
+pub use self::security::Security;
+
 /// The data folder and the address when nobody names others.
 const DATA: &str = "./veza-data";
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113);
@@ -34,7 +40,7 @@ const CONNECTIONS_MAX: usize = 65_536;
 
 /// The variables that it goes by; each may begin with `KURRENTDB_` too, as EventStoreDB is called
 /// by now, and as its own server has it.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 13] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
     "EVENTSTORE_ADVERTISE_HOST",
@@ -42,7 +48,17 @@ const VARIABLES: [&str; 7] = [
     "EVENTSTORE_SCRUB_EVERY",
     "EVENTSTORE_CONNECTIONS_MAX",
     "EVENTSTORE_INSECURE",
+    "EVENTSTORE_DEV",
+    "EVENTSTORE_CERTIFICATE_FILE",
+    "EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE",
+    "EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH",
+    ADMIN_PASSWORD,
+    OPS_PASSWORD,
 ];
+
+/// Those that have no flag: other processes see what a command line says.
+const ADMIN_PASSWORD: &str = "EVENTSTORE_DEFAULT_ADMIN_PASSWORD";
+const OPS_PASSWORD: &str = "EVENTSTORE_DEFAULT_OPS_PASSWORD";
 
 /// How their names begin, the older ones first.
 const PREFIXES: [&str; 2] = ["EVENTSTORE_", "KURRENTDB_"];
@@ -79,10 +95,29 @@ pub struct EventStoreArgs {
     /// default 8192, or half of the open files that there may be)
     #[arg(long, value_name = "NUMBER")]
     connections_max: Option<String>,
-    /// Let everybody who reaches the port do everything, from other machines too
-    /// (EVENTSTORE_INSECURE=on)
+    /// Let everybody who reaches the port do everything, without TLS, from other machines too
+    /// (EVENTSTORE_INSECURE=on). Without this, --dev or a certificate, that is so on loopback, and
+    /// nothing else is listened on
     #[arg(long)]
     insecure: bool,
+    /// For a test machine: TLS with certificates that are made and kept in `tls` of the data
+    /// folder, and users (EVENTSTORE_DEV=on). What clients need is printed
+    #[arg(long)]
+    dev: bool,
+    /// The certificate of the server, as PEM: it takes TLS alone, and asks callers who they are
+    /// (EVENTSTORE_CERTIFICATE_FILE). Users `admin` and `ops` are made at the first such start,
+    /// with the passwords in EVENTSTORE_DEFAULT_ADMIN_PASSWORD and EVENTSTORE_DEFAULT_OPS_PASSWORD,
+    /// or `changeit`
+    #[arg(long, value_name = "FILE")]
+    certificate_file: Option<String>,
+    /// The private key of that certificate (EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE)
+    #[arg(long, value_name = "FILE")]
+    certificate_private_key_file: Option<String>,
+    /// The roots of users' certificates, a file or a folder: who shows one, to be used by clients,
+    /// is the user whom its common name says (EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH; by default
+    /// none, and with --dev the root that is made)
+    #[arg(long, value_name = "PATH")]
+    trusted_root_certificates_path: Option<String>,
 }
 
 /// How the event store is served.
@@ -100,8 +135,10 @@ pub struct Settings {
     pub scrub_every: Option<Duration>,
     /// How many connections there may be at once; none: as files allow.
     pub connections_max: Option<usize>,
-    /// Whether other machines may reach it, and then do everything.
-    pub insecure: bool,
+    /// Who may use it, and how it is kept from others.
+    pub security: Security,
+    /// The passwords that `admin` and `ops` get when they are made.
+    pub passwords: DefaultPasswords,
 }
 
 impl EventStoreArgs {
@@ -141,8 +178,33 @@ impl EventStoreArgs {
         };
         let scavenge = self.scavenge_every.map(|value| (value, "--scavenge-every"));
         let scrub = self.scrub_every.map(|value| (value, "--scrub-every"));
-        let insecure = set(&variable, "EVENTSTORE_INSECURE")?;
-        let insecure = insecure.map(|given| read(given, values::switch)).transpose()?;
+        let switch = |flag: bool, name: &str| {
+            let set = set(&variable, name)?.map(|given| read(given, values::switch)).transpose()?;
+            Ok::<_, ConfigError>(flag || set.unwrap_or(false))
+        };
+        let file = |flag: Option<String>, option: &'static str, name: &str| {
+            let given = given(flag.map(|value| (value, option)), name)?;
+            Ok::<_, ConfigError>(given.map(|(value, _)| value.into()))
+        };
+        let asked = Asked {
+            insecure: switch(self.insecure, "EVENTSTORE_INSECURE")?,
+            dev: switch(self.dev, "EVENTSTORE_DEV")?,
+            certificate: file(
+                self.certificate_file,
+                "--certificate-file",
+                "EVENTSTORE_CERTIFICATE_FILE",
+            )?,
+            key: file(
+                self.certificate_private_key_file,
+                "--certificate-private-key-file",
+                "EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE",
+            )?,
+            trusted: file(
+                self.trusted_root_certificates_path,
+                "--trusted-root-certificates-path",
+                "EVENTSTORE_TRUSTED_ROOT_CERTIFICATES_PATH",
+            )?,
+        };
         Ok(Settings {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
             listen,
@@ -150,7 +212,11 @@ impl EventStoreArgs {
             scavenge_every: every(scavenge, "EVENTSTORE_SCAVENGE_EVERY", SCAVENGE_EVERY)?,
             scrub_every: every(scrub, "EVENTSTORE_SCRUB_EVERY", SCRUB_EVERY)?,
             connections_max: connections.map(|given| read(given, connection_count)).transpose()?,
-            insecure: self.insecure || insecure.unwrap_or(false),
+            security: asked.security().map_err(|(flag, why)| {
+                let origin = Origin::Flag(flag);
+                ConfigError::Bad { origin, why: why.to_owned() }
+            })?,
+            passwords: passwords(&variable)?,
         })
     }
 }
@@ -262,6 +328,22 @@ fn connection_count(value: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("must be a number, 1 to {CONNECTIONS_MAX}"))
 }
 
+/// The passwords that users get who are not there yet.
+fn passwords(variable: impl Fn(&str) -> Option<OsString>) -> Result<DefaultPasswords, ConfigError> {
+    let chosen = |name: &str| {
+        let Some((value, origin)) = set(&variable, name)? else {
+            return Ok(None);
+        };
+        // Each by itself, so that it is told which one can't be used.
+        let bad = |error: UsersError| ConfigError::Bad { origin, why: error.to_string() };
+        DefaultPasswords::new(Some(value.clone()), None).map_err(bad)?;
+        Ok(Some(value))
+    };
+    let (admin, ops) = (chosen(ADMIN_PASSWORD)?, chosen(OPS_PASSWORD)?);
+    DefaultPasswords::new(admin, ops)
+        .map_err(|error| ConfigError::Bad { origin: Origin::Default, why: error.to_string() })
+}
+
 fn read<T>(
     (value, origin): (String, Origin),
     read: impl Fn(&str) -> Result<T, String>,
@@ -283,12 +365,13 @@ impl Settings {
 /// # Errors
 /// When it would be open to other machines without being told so, or can't start.
 pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    if !args.insecure && !args.listen.ip().is_loopback() {
-        bail!("{} can be reached from other machines: say --insecure to mean it", args.listen);
-    }
+    args.security.check(args.listen)?;
     let listener = listen(args.listen).await;
     let listener = listener.with_context(|| format!("can't listen on {}", args.listen))?;
     data_folder::open(&args.data)?;
+    let (tls, parameters) =
+        args.security.tls(&args.data, args.listen, args.advertise_host.as_deref())?;
+    let named = args.advertise_host.clone().filter(|_| tls.is_some());
     let folder = args.data.join("events");
     let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);
     config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
@@ -296,8 +379,13 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     scavenges_every(&scavenges, args.scavenge_every, &stop);
     scrub_every(&store, args.scrub_every, &stop);
     open_files::raise();
+    let users = Arc::clone(&store) as _;
+    let users = args.security.users(users, args.passwords, args.listen).await?;
+    let credentials = security::credentials(users.as_ref()).await?;
     let options = ServeOptions {
         advertise_host: args.advertise_host,
+        users,
+        tls,
         connections_max: open_files::connections_alone(args.connections_max),
         scavenges: Some(scavenges),
         stops_when_asked: true,
@@ -307,7 +395,9 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
     let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
-    say(format_args!("ready. Clients connect to esdb://{address}?tls=false"));
+    // A certificate is for the names of its server, of which everywhere is none.
+    let reached = named.map_or(address.to_string(), |host| format!("{host}:{}", address.port()));
+    say(format_args!("ready. Clients connect to esdb://{credentials}{reached}?{parameters}"));
     serving.finished().await;
     drop(run_file);
     store.close().await?;

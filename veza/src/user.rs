@@ -11,9 +11,10 @@ use aggregates::{CommandContext, CommandError, CommandHandler};
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use command_api::identity::{
-    Accounts, Email, Handle, NewAccount, Password, PasswordHasher, ReserveError, reserve,
+    Accounts, Email, Handle, NewAccount, Password, PasswordHash, ReserveError, reserve,
 };
 use event_schemas::{Actor, UserId};
+use event_store::password_hash::PasswordHasher;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
 
@@ -151,7 +152,7 @@ struct Office {
 impl Office {
     async fn create(&self, new: NewUser) -> anyhow::Result<String> {
         let user_id = UserId(Uuid::now_v7());
-        let password = PasswordHasher::new(1).hash(new.password).await;
+        let password = PasswordHash::new(PasswordHasher::new(1).hash(new.password).await);
         let mut account = NewAccount { user_id, handle: new.handle, email: new.email, password };
         let chosen: BTreeSet<_> =
             new.roles.iter().copied().filter(|role| role.may_be_chosen()).collect();

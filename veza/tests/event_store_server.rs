@@ -1,5 +1,8 @@
 //! `veza event-store` as an official client meets it, and as an operator does.
 
+#[path = "event_store_server/secured.rs"]
+mod secured;
+
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};

@@ -230,7 +230,7 @@ impl Accounts {
         .await?;
         Ok(row.map(|(user_id, hash, confirmed)| Account {
             user_id: UserId(user_id),
-            password: PasswordHash::stored(hash),
+            password: PasswordHash::new(hash),
             confirmed,
         }))
     }

@@ -60,7 +60,7 @@ pub(crate) async fn log_in(
         Err(_) => None,
     };
     let password = Password::tried(credentials.password);
-    let hash = account.as_ref().map(|account| account.password.clone());
+    let hash = account.as_ref().map(|account| account.password.clone().into_string());
     let right = parts.passwords.verify(password, hash).await;
     let Some(account) = account.filter(|_| right) else {
         let refusal = Problem::new(ProblemType::Unauthenticated);

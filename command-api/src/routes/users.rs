@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, Done};
 use crate::identity::{
-    AccountError, Email, Handle, Kept, NewAccount, Password, ReserveError, reserve,
+    AccountError, Email, Handle, Kept, NewAccount, Password, PasswordHash, ReserveError, reserve,
 };
 use crate::refusal::{RETRY_AFTER, field, refused, unloaded};
 use crate::request::{Command, PublicBody, PublicCommand};
@@ -81,7 +81,7 @@ pub(crate) async fn sign_up(
         roles: roles(&body.roles)?,
     };
     let parts = api.parts();
-    let password = parts.passwords.hash(password).await;
+    let password = PasswordHash::new(parts.passwords.hash(password).await);
     let account = NewAccount { user_id, handle, email, password };
     let reserved = reserve(&parts.accounts, &parts.handler, &account, &register, api.now()).await;
     if reserved.map_err(not_reserved)? == Kept::Before {
@@ -97,7 +97,8 @@ pub(crate) async fn sign_up(
 /// that tells other repetitions from requests of their own.
 async fn same_password(api: &CommandApi, account: &NewAccount, sent: &str) -> Result<(), Problem> {
     let known = api.parts().accounts.by_email(&account.email).await.map_err(taken)?;
-    let hash = known.filter(|known| known.user_id == account.user_id).map(|known| known.password);
+    let known = known.filter(|known| known.user_id == account.user_id);
+    let hash = known.map(|known| known.password.into_string());
     if api.parts().passwords.verify(Password::tried(sent.to_owned()), hash).await {
         return Ok(());
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tonic::Status;
 
 use super::arriving::{Arriving, Reception};
+use super::caller::Caller;
 use super::problem::Problem;
 use super::proto::event_store::client::Empty;
 use super::proto::event_store::client::streams::append_resp::wrong_expected_version as wrong;
@@ -14,6 +15,7 @@ use super::proto::event_store::client::streams::append_resp::{
 use super::proto::event_store::client::streams::{AppendReq, AppendResp, append_req};
 use super::requests::Requests;
 use super::wire::{expected, stream_name};
+use crate::access::StreamAction;
 use crate::error::AppendError;
 use crate::port::{Appended, EventStore};
 use crate::stream::{ExpectedRevision, Revision, StreamName};
@@ -24,10 +26,11 @@ pub(super) const WRITE_SECONDS_MAX: u64 = 10;
 /// Receives one append and commits it; a call that breaks off before its end appends nothing.
 pub(super) async fn append(
     store: &dyn EventStore,
+    caller: &Caller,
     requests: Requests<AppendReq>,
     reception: &Reception,
 ) -> Result<AppendResp, Status> {
-    let received = tokio::time::timeout(reception.time_max, receive(requests, reception));
+    let received = tokio::time::timeout(reception.time_max, receive(caller, requests, reception));
     let (stream, expected, arrived) = received.await.map_err(|_| Problem::TooSlow)??;
     let (events, _held) = arrived.into_events();
     let limit = Duration::from_secs(WRITE_SECONDS_MAX);
@@ -44,6 +47,7 @@ pub(super) async fn append(
 }
 
 async fn receive(
+    caller: &Caller,
     mut requests: Requests<AppendReq>,
     reception: &Reception,
 ) -> Result<(StreamName, ExpectedRevision, Arriving), Status> {
@@ -54,6 +58,7 @@ async fn receive(
     };
     let stream = stream_name(options.stream_identifier)?;
     let expected = expected(options.expected_stream_revision)?;
+    may_append(caller, &stream).await?;
     let mut arriving = reception.begin();
     while let Some(request) = requests.message().await? {
         let Some(Content::ProposedMessage(message)) = request.content else {
@@ -62,6 +67,12 @@ async fn receive(
         arriving.push(message.into())?;
     }
     Ok((stream, expected, arriving))
+}
+
+/// Whether the caller may append to that stream; asked before its events are taken in.
+pub(super) async fn may_append(caller: &Caller, stream: &StreamName) -> Result<(), Problem> {
+    let may = caller.may_with(stream, StreamAction::Write).await;
+    may.map_err(|error| AppendError::from(error).into())
 }
 
 fn success(appended: Appended) -> Success {

@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::append::WRITE_SECONDS_MAX;
+use super::append::{WRITE_SECONDS_MAX, may_append};
 use super::arriving::{Arriving, Reception};
+use super::caller::Caller;
 use super::problem::{Problem, in_batch};
 use super::proto::event_store::client as sent;
 use super::proto::event_store::client::streams::batch_append_req::options::DeadlineOption;
@@ -51,6 +52,7 @@ type Running = BoxFuture<'static, (BatchAppendResp, usize)>;
 /// Answers the call until the client ends it or the server stops.
 pub(super) fn serve(
     store: Arc<dyn EventStore>,
+    caller: Caller,
     requests: Requests<BatchAppendReq>,
     reception: Reception,
     shutdown: CancellationToken,
@@ -58,6 +60,7 @@ pub(super) fn serve(
     let (replies, stream) = mpsc::channel(REPLIES_MAX);
     let session = Session {
         store,
+        caller,
         reception,
         arriving: HashMap::new(),
         running: FuturesUnordered::new(),
@@ -85,6 +88,7 @@ struct Target {
 
 struct Session {
     store: Arc<dyn EventStore>,
+    caller: Caller,
     reception: Reception,
     arriving: HashMap<Uuid, Begun>,
     running: FuturesUnordered<Running>,
@@ -108,7 +112,7 @@ impl Session {
                     Some(reply)
                 }
                 message = requests.message(), if ready => match message {
-                    Ok(Some(request)) => self.receive(request),
+                    Ok(Some(request)) => self.receive(request).await,
                     Ok(None) => {
                         open = false;
                         None
@@ -146,10 +150,10 @@ impl Session {
     }
 
     /// Takes one message in; a reply is due at once only where it is refused.
-    fn receive(&mut self, request: BatchAppendReq) -> Option<BatchAppendResp> {
+    async fn receive(&mut self, request: BatchAppendReq) -> Option<BatchAppendResp> {
         let correlation = request.correlation_id.clone();
         let options = request.options.clone();
-        let refusal = match self.take(request) {
+        let refusal = match self.take(request).await {
             Ok(()) => return None,
             Err(problem) => batch_append_resp::Result::Error(in_batch(problem)),
         };
@@ -163,14 +167,19 @@ impl Session {
         })
     }
 
-    fn take(&mut self, request: BatchAppendReq) -> Result<(), Problem> {
+    async fn take(&mut self, request: BatchAppendReq) -> Result<(), Problem> {
         let correlation = identity(request.correlation_id.clone())?;
         let mut begun = match self.arriving.remove(&correlation) {
             Some(begun) => {
                 self.held_bytes -= begun.arriving.bytes();
                 begun
             }
-            None => begin(request.options, &self.reception)?,
+            None => {
+                let begun = begin(request.options, &self.reception)?;
+                // Before the next is taken, so that they stay in order.
+                may_append(&self.caller, &begun.target.stream).await?;
+                begun
+            }
         };
         for message in request.proposed_messages {
             begun.arriving.push(message.into())?;

@@ -45,7 +45,17 @@ pub(super) struct Door {
     pub statistics: Arc<Statistics>,
     pub reception: Reception,
     pub sending: Sending,
+    pub guard: Guard,
     pages: Arc<Semaphore>,
+}
+
+/// How the port is kept from others.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Guard {
+    /// Whether callers are asked who they are.
+    pub authenticates: bool,
+    /// Whether there is TLS.
+    pub encrypted: bool,
 }
 
 impl Door {
@@ -55,23 +65,30 @@ impl Door {
         statistics: Arc<Statistics>,
         reception: Reception,
         sending: Sending,
+        guard: Guard,
     ) -> Self {
         let pages = Arc::new(Semaphore::new(PAGES_MAX));
-        Self { store, node, statistics, reception, sending, pages }
+        Self { store, node, statistics, reception, sending, guard, pages }
     }
 
     /// Where a client has asked, as the beginning of addresses: as it says, or else as it should.
     fn base(&self, headers: &HeaderMap) -> String {
         let plain = |c: u8| c.is_ascii_alphanumeric() || b".-:[]_".contains(&c);
         let said = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let scheme = if self.guard.encrypted { "https" } else { "http" };
         match said.filter(|host| !host.is_empty() && host.bytes().all(plain)) {
-            Some(host) => format!("http://{host}"),
-            None => format!("http://{}:{}", self.node.host(), self.node.port()),
+            Some(host) => format!("{scheme}://{host}"),
+            None => format!("{scheme}://{}:{}", self.node.host(), self.node.port()),
         }
     }
 }
 
-/// Answers one plain request.
+/// Whether that answers those too who do not say who they are.
+pub(super) fn is_open(path: &str) -> bool {
+    matches!(path, "/health/live" | "/gossip" | "/info" | "/ping")
+}
+
+/// Answers one plain request; who makes it is in its extensions, as a `Caller`.
 pub(super) async fn answer(door: &Door, request: Request<Incoming>) -> Response<Body> {
     let is_head = request.method() == Method::HEAD;
     let answer = reply(door, request).await.unwrap_or_else(Refusal::into_response);
@@ -87,7 +104,7 @@ async fn reply(door: &Door, request: Request<Incoming>) -> Result<Response<Body>
         return streams::answer(door, request).await;
     }
     let is_statistics = path == "/stats" || path.starts_with("/stats/");
-    if !is_statistics && !matches!(path, "/health/live" | "/gossip" | "/info" | "/ping") {
+    if !is_statistics && !is_open(path) {
         return Err(Refusal::not_found());
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -97,7 +114,7 @@ async fn reply(door: &Door, request: Request<Incoming>) -> Result<Response<Body>
     Ok(match path {
         "/health/live" => health(&*door.store, query).await,
         "/gossip" => document(&gossip(&door.node, door.store.head().await?)),
-        "/info" => document(&info()),
+        "/info" => document(&info(door.guard.authenticates)),
         "/ping" => document(&json!({"text": "Ping request successfully handled"})),
         _ => document(&statistics(door, path, query).await?),
     })
@@ -173,13 +190,16 @@ fn gossip(node: &Node, head: Position) -> Value {
     })
 }
 
-fn info() -> Value {
+fn info(authenticates: bool) -> Value {
     json!({
         "esVersion": SERVER_VERSION,
         "dbVersion": SERVER_VERSION,
         "state": "leader",
-        "features": {"projections": false, "userManagement": false, "atomPub": true},
-        "authentication": {"type": "insecure", "properties": {}},
+        "features": {"projections": false, "userManagement": true, "atomPub": true},
+        "authentication": {
+            "type": if authenticates { "internal" } else { "insecure" },
+            "properties": {},
+        },
     })
 }
 

@@ -7,11 +7,13 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::caller::Caller;
 use super::problem::of_store;
 use super::proto::event_store::client::monitoring::monitoring_server::Monitoring;
 use super::proto::event_store::client::monitoring::{StatsReq, StatsResp};
 use super::sending::{Sending, Share};
 use super::statistics::{Statistics, text};
+use crate::access::Operation;
 
 /// How long it takes from one answer to the next, at least and at most, in milliseconds.
 const REFRESH_MILLIS_MIN: u64 = 100;
@@ -43,6 +45,7 @@ impl Monitoring for MonitoringService {
         &self,
         request: Request<StatsReq>,
     ) -> Result<Response<Self::StatsStream>, Status> {
+        Caller::of(&request)?.may(Operation::Statistics)?;
         let millis = request.into_inner().refresh_time_period_in_ms;
         let every = Duration::from_millis(millis.clamp(REFRESH_MILLIS_MIN, REFRESH_MILLIS_MAX));
         let watcher = Watcher {

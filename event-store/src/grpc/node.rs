@@ -15,6 +15,7 @@ use super::proto::event_store::client::server_features::server_features_server::
 use super::proto::event_store::client::server_features::{SupportedMethod, SupportedMethods};
 use super::proto::event_store::client::{
     Empty, gossip, monitoring, operations, persistent_subscriptions, server_features, streams,
+    users,
 };
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server;
 use super::wire::{UuidForm, uuid};
@@ -24,9 +25,10 @@ pub(super) const SERVER_VERSION: &str = "26.1.0";
 
 const PERSISTENT: &str = persistent_subscriptions::persistent_subscriptions_server::SERVICE_NAME;
 const OPERATIONS: &str = operations::operations_server::SERVICE_NAME;
+const USERS: &str = users::users_server::SERVICE_NAME;
 
 /// Every call that is answered, and its features: a client makes no other.
-const METHODS: [(&str, &str, &[&str]); 26] = [
+const METHODS: [(&str, &str, &[&str]); 34] = [
     (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
@@ -51,6 +53,14 @@ const METHODS: [(&str, &str, &[&str]); 26] = [
     (OPERATIONS, "setnodepriority", &[]),
     (OPERATIONS, "restartpersistentsubscriptions", &[]),
     (monitoring::monitoring_server::SERVICE_NAME, "stats", &[]),
+    (USERS, "create", &[]),
+    (USERS, "update", &[]),
+    (USERS, "delete", &[]),
+    (USERS, "disable", &[]),
+    (USERS, "enable", &[]),
+    (USERS, "details", &[]),
+    (USERS, "changepassword", &[]),
+    (USERS, "resetpassword", &[]),
     (gossip::gossip_server::SERVICE_NAME, "read", &[]),
     (server_features::server_features_server::SERVICE_NAME, "getsupportedmethods", &[]),
 ];

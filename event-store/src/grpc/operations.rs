@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
 
+use super::caller::Caller;
 use super::node::Node;
 use super::persistent::Groups;
 use super::problem::{exception, of_store};
@@ -18,6 +19,7 @@ use super::proto::event_store::client::operations::scavenge_resp::ScavengeResult
 use super::proto::event_store::client::operations::{
     ScavengeResp, SetNodePriorityReq, StartScavengeReq, StopScavengeReq,
 };
+use crate::access::Operation;
 use crate::embedded::{ScavengeError, ScavengeOptions};
 use crate::maintenance::{Begun, Scavenges};
 
@@ -44,6 +46,7 @@ impl Operations for OperationsService {
         &self,
         request: Request<StartScavengeReq>,
     ) -> Result<Response<ScavengeResp>, Status> {
+        may_run_node(&request)?;
         let asked = request.into_inner().options.unwrap_or_default();
         if asked.thread_count < 0 {
             return Err(Status::invalid_argument("there can't be fewer than no threads"));
@@ -65,6 +68,7 @@ impl Operations for OperationsService {
         &self,
         request: Request<StopScavengeReq>,
     ) -> Result<Response<ScavengeResp>, Status> {
+        may_run_node(&request)?;
         let id = request.into_inner().options.unwrap_or_default().scavenge_id;
         match self.scavenges()?.stop(&id).await {
             Some(id) => Ok(scavenge(id, ScavengeResult::Stopped)),
@@ -77,7 +81,8 @@ impl Operations for OperationsService {
         }
     }
 
-    async fn shutdown(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn shutdown(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        may_run_node(&request)?;
         let refused = || {
             Status::failed_precondition(
                 "this process does more than serve the event store: stop it from outside",
@@ -90,12 +95,14 @@ impl Operations for OperationsService {
     }
 
     /// Each segment has one index, written once: there are none to merge.
-    async fn merge_indexes(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn merge_indexes(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        may_run_node(&request)?;
         Ok(Response::new(Empty {}))
     }
 
     /// Nobody else could lead.
-    async fn resign_node(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn resign_node(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        may_run_node(&request)?;
         tracing::info!("a client asks the node to resign; it is alone, and stays");
         Ok(Response::new(Empty {}))
     }
@@ -104,17 +111,23 @@ impl Operations for OperationsService {
         &self,
         request: Request<SetNodePriorityReq>,
     ) -> Result<Response<Empty>, Status> {
+        may_run_node(&request)?;
         self.node.set_priority(request.into_inner().priority);
         Ok(Response::new(Empty {}))
     }
 
     async fn restart_persistent_subscriptions(
         &self,
-        _: Request<Empty>,
+        request: Request<Empty>,
     ) -> Result<Response<Empty>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         self.groups.restart().await?;
         Ok(Response::new(Empty {}))
     }
+}
+
+fn may_run_node<T>(request: &Request<T>) -> Result<(), Status> {
+    Caller::of(request)?.may(Operation::RunNode)
 }
 
 fn scavenge(scavenge_id: String, result: ScavengeResult) -> Response<ScavengeResp> {

@@ -19,9 +19,11 @@ use self::problem::{does_not_exist, of_persistent};
 pub(super) use self::reading::Peer;
 use self::reading::Replies;
 use super::arriving::Reception;
+use super::caller::Caller;
 use super::carried::Carried;
 use super::proto::event_store::client::{Empty, persistent_subscriptions as sent};
 use super::sending::Sending;
+use crate::access::Operation;
 use crate::persistent::PersistentSubscriptions;
 use crate::port::EventStore;
 use sent::list_req::options::ListOption;
@@ -90,6 +92,7 @@ impl server::PersistentSubscriptions for PersistentService {
     type ReadStream = Replies;
 
     async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let asked = definition(request.into_inner().options.unwrap_or_default())?;
         let groups = self.groups.at_work().await?;
         let created = groups.create(&asked.group, asked.filter, asked.settings).await;
@@ -98,6 +101,7 @@ impl server::PersistentSubscriptions for PersistentService {
     }
 
     async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let asked = definition(request.into_inner().options.unwrap_or_default())?;
         let updated = self.groups.at_work().await?.update(&asked.group, asked.settings).await;
         updated.map_err(|error| of_persistent(&error))?;
@@ -105,6 +109,7 @@ impl server::PersistentSubscriptions for PersistentService {
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
         let deleted = self.groups.at_work().await?.delete(&group).await;
@@ -130,6 +135,7 @@ impl server::PersistentSubscriptions for PersistentService {
         &self,
         request: Request<GetInfoReq>,
     ) -> Result<Response<GetInfoResp>, Status> {
+        Caller::of(&request)?.may(Operation::LookAtGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
         let info = self.groups.at_work().await?.info(&group).await;
@@ -141,6 +147,7 @@ impl server::PersistentSubscriptions for PersistentService {
         &self,
         request: Request<ReplayParkedReq>,
     ) -> Result<Response<ReplayParkedResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
         let before = match options.stop_at_option {
@@ -156,6 +163,7 @@ impl server::PersistentSubscriptions for PersistentService {
         &self,
         request: Request<TruncateParkedReq>,
     ) -> Result<Response<TruncateParkedResp>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let group = group(event_source(options.stream_option)?, options.group_name)?;
         let before = match options.stop_at_option {
@@ -170,6 +178,7 @@ impl server::PersistentSubscriptions for PersistentService {
     }
 
     async fn list(&self, request: Request<ListReq>) -> Result<Response<ListResp>, Status> {
+        Caller::of(&request)?.may(Operation::LookAtGroups)?;
         let options = request.into_inner().options.unwrap_or_default();
         let source = match options.list_option {
             Some(ListOption::ListForStream(of)) => Some(event_source(of.stream_option)?),
@@ -188,7 +197,8 @@ impl server::PersistentSubscriptions for PersistentService {
         }
     }
 
-    async fn restart_subsystem(&self, _: Request<Empty>) -> Result<Response<Empty>, Status> {
+    async fn restart_subsystem(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        Caller::of(&request)?.may(Operation::ManageGroups)?;
         self.groups.restart().await?;
         Ok(Response::new(Empty {}))
     }

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::caller::Caller;
 use super::carried::Carried;
 use super::problem::{of_read, of_store};
 use super::proto::event_store::client::streams::ReadResp;
@@ -25,7 +26,8 @@ use super::source::{Asked, Followed, NotOpened, Source, payload_bytes};
 use super::streams::Replies;
 use super::subscribe;
 use super::wire::{UuidForm, recorded, stream_identifier, stream_name};
-use crate::error::{IndexError, ReadError};
+use crate::access::StreamAction;
+use crate::error::{IndexError, ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::filter::{Filter, FilterSubject, Pattern};
 use crate::limits::{FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
@@ -55,6 +57,17 @@ pub(super) struct Question {
     pub bounds: bool,
     pub form: UuidForm,
     pub resolve_links: bool,
+}
+
+impl Question {
+    /// What it is about, as what is said of rights calls it.
+    pub(super) fn stream(&self) -> StreamName {
+        match &self.asked {
+            Asked::Stream(read) => read.stream.clone(),
+            Asked::Follow(Followed::Stream(stream, _)) => stream.clone(),
+            Asked::All(_) | Asked::Follow(Followed::All(..)) => StreamName::all(),
+        }
+    }
 }
 
 /// Checks the combination that a client asks for.
@@ -229,7 +242,7 @@ pub(super) fn kept(options: FilterOptions, following: bool) -> Result<Filter, St
 /// Answers; an error that is known before the first event is the call's own.
 pub(super) async fn answer(
     store: Arc<dyn EventStore>,
-    question: Question,
+    (question, caller): (Question, Caller),
     sending: Sending,
     carried: Carried,
     shutdown: CancellationToken,
@@ -237,6 +250,7 @@ pub(super) async fn answer(
     let room = Room::new(sending.clone(), carried);
     let links = Links {
         store: Arc::clone(&store),
+        caller,
         form: question.form,
         resolve: question.resolve_links,
         room: room.clone(),
@@ -340,6 +354,8 @@ async fn next_event(reader: &mut EventReader) -> Result<Option<RecordedEvent>, S
 #[derive(Clone)]
 pub(super) struct Links {
     store: Arc<dyn EventStore>,
+    /// Who reads: they see nothing through a link that they may not see without it.
+    caller: Caller,
     form: UuidForm,
     resolve: bool,
     room: Room,
@@ -371,6 +387,11 @@ impl Links {
         let Some((revision, stream)) = target else {
             return Ok(None);
         };
+        match self.caller.may_with(&stream, StreamAction::Read).await {
+            Ok(()) => {}
+            Err(StoreError::AccessDenied) => return Ok(None),
+            Err(error) => return Err(of_store(&error)),
+        }
         let read = ReadStream::forward(stream).from(revision).limit(1);
         let mut waited = None;
         loop {

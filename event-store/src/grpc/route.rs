@@ -10,6 +10,7 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tower::Service;
 
+use super::caller::{Gate, denied, unauthorized};
 use super::carried::Carried;
 use super::http::{self, Door};
 use super::monitoring::MonitoringService;
@@ -24,6 +25,7 @@ use super::proto::event_store::client::persistent_subscriptions::persistent_subs
 };
 use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
+use super::proto::event_store::client::users::users_server::{self, UsersServer};
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server::{
     self, StreamsServiceServer,
 };
@@ -31,6 +33,8 @@ use super::requests::past_tonic;
 use super::several::SeveralService;
 use super::streams::StreamsService;
 use super::unfinished::UnfinishedBody;
+use super::users::UsersService;
+use crate::users::Users;
 
 /// Largest message with an event, asked or replied: the largest event, and room for its frame.
 pub(super) const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
@@ -44,15 +48,22 @@ const BATCH_APPEND: &str = "/event_store.client.streams.Streams/BatchAppend";
 const APPEND_SESSION: &str = "/kurrentdb.protocol.v2.streams.StreamsService/AppendSession";
 const APPEND_RECORDS: &str = "/kurrentdb.protocol.v2.streams.StreamsService/AppendRecords";
 
+/// The services that answer those too who do not say who they are: clients ask them to find out
+/// where to log in, and how.
+const OPEN_SERVICES: [&str; 2] =
+    [gossip_server::SERVICE_NAME, server_features_server::SERVICE_NAME];
+
 type FeaturesServer<T> = server_features_server::ServerFeaturesServer<T>;
 
 /// All services; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Router {
     door: Door,
+    gate: Gate,
     streams: StreamsServer<StreamsService>,
     several: StreamsServiceServer<SeveralService>,
     persistent: PersistentServer<PersistentService>,
+    users: UsersServer<UsersService>,
     gossip: GossipServer<NodeService>,
     features: FeaturesServer<NodeService>,
     operations: OperationsServer<OperationsService>,
@@ -64,6 +75,7 @@ impl Router {
         door: Door,
         groups: Groups,
         operations: OperationsService,
+        users: Option<Users>,
         shutdown: CancellationToken,
     ) -> Self {
         let (store, reception, sending) = (&door.store, &door.reception, &door.sending);
@@ -85,6 +97,11 @@ impl Router {
             .max_decoding_message_size(QUESTION_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let several = SeveralService::new(Arc::clone(store), reception.clone());
+        let gate = Gate::new(Arc::clone(store), users.clone());
+        let users = users.unwrap_or_else(|| Users::new(Arc::clone(store)));
+        let users = UsersServer::new(UsersService::new(users))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size(QUESTION_BYTES_MAX);
         let told = NodeService::new(Arc::clone(&door.node));
         Self {
             gossip: GossipServer::new(told.clone()),
@@ -95,6 +112,8 @@ impl Router {
             monitoring: MonitoringServer::new(monitoring)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(QUESTION_BYTES_MAX),
+            users,
+            gate,
             door,
             streams,
             several: StreamsServiceServer::new(several)
@@ -104,27 +123,45 @@ impl Router {
     }
 
     /// Answers one request; never fails, because errors are answers too.
-    pub(super) async fn answer(mut self, request: Request<Incoming>) -> Response<Body> {
-        if !is_grpc(request.headers()) {
+    pub(super) async fn answer(mut self, mut request: Request<Incoming>) -> Response<Body> {
+        let is_grpc = is_grpc(request.headers());
+        let is_known = match self.gate.caller(request.headers(), request.extensions()).await {
+            Ok(caller) => {
+                let is_known = caller.is_known();
+                request.extensions_mut().insert(caller);
+                is_known
+            }
+            Err(unknown) if is_grpc => return unknown.into_status().into_http(),
+            Err(unknown) => return unknown.into_http(),
+        };
+        if !is_grpc {
+            if !is_known && !http::is_open(request.uri().path()) {
+                return unauthorized();
+            }
             return http::answer(&self.door, request).await;
+        }
+        let path = request.uri().path().to_owned();
+        let service = path.split('/').nth(1).unwrap_or_default();
+        if !is_known && !OPEN_SERVICES.contains(&service) {
+            return denied().into_http();
         }
         let (parts, body) = request.into_parts();
         let request = match UnfinishedBody::new(body, self.door.reception.clone()) {
             Ok(body) => Request::from_parts(parts, body),
             Err(full) => return full.into_http(),
         };
-        let path = request.uri().path().to_owned();
         let request = match path.as_str() {
             APPEND | BATCH_APPEND | APPEND_SESSION | APPEND_RECORDS => past_tonic(request),
             _ => request.map(Body::new),
         };
-        let service = path.split('/').nth(1).unwrap_or_default();
         let answered = if service == streams_server::SERVICE_NAME {
             self.streams.call(request).await
         } else if service == streams_service_server::SERVICE_NAME {
             self.several.call(request).await
         } else if service == persistent_subscriptions_server::SERVICE_NAME {
             self.persistent.call(request).await
+        } else if service == users_server::SERVICE_NAME {
+            self.users.call(request).await
         } else if service == gossip_server::SERVICE_NAME {
             self.gossip.call(request).await
         } else if service == server_features_server::SERVICE_NAME {

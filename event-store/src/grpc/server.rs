@@ -11,13 +11,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::arriving::Reception;
+use super::caller::CertifiedUser;
 use super::frames::JoinedFrames;
-use super::http::Door;
+use super::http::{Door, Guard};
 use super::node::Node;
 use super::operations::OperationsService;
 use super::persistent::{Groups, Peer};
@@ -28,12 +30,17 @@ use super::statistics::{Connections, Statistics};
 use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::maintenance::Scavenges;
 use crate::port::EventStore;
+use crate::tls::{Tls, user_of};
+use crate::users::Users;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
 const KEEP_ALIVE_SECONDS: u64 = 10;
 
 /// How long a connection may be without its first call, unless configured.
 const FIRST_CALL_SECONDS_MAX: u64 = 60;
+
+/// How long a peer may take to agree on how the connection is encrypted.
+const HANDSHAKE_SECONDS_MAX: u64 = 10;
 
 /// How long the headers of a request over HTTP/1 may take, and its connection may be idle.
 const HEADERS_SECONDS_MAX: u64 = 60;
@@ -107,7 +114,8 @@ pub struct ServeOptions {
     /// How long an append may take from its first message to its last, and a message from its
     /// first byte to its last.
     pub arrival_time_max: Duration,
-    /// How long a connection may be without its first call.
+    /// How long a connection may be without its first call, and without agreeing on TLS if that is
+    /// less than ten seconds.
     pub first_call_time_max: Duration,
     /// How many connections there may be at once; more wait to be accepted.
     pub connections_max: usize,
@@ -115,6 +123,10 @@ pub struct ServeOptions {
     pub scavenges: Option<Arc<Scavenges>>,
     /// Whether a client may stop the server, by the token that stops it otherwise.
     pub stops_when_asked: bool,
+    /// The users who may call; none: nobody is asked who they are, and everybody may do everything.
+    pub users: Option<Users>,
+    /// How connections are encrypted; none: not at all.
+    pub tls: Option<Tls>,
 }
 
 impl Default for ServeOptions {
@@ -132,6 +144,8 @@ impl Default for ServeOptions {
             connections_max: CONNECTIONS_MAX,
             scavenges: None,
             stops_when_asked: false,
+            users: None,
+            tls: None,
         }
     }
 }
@@ -159,7 +173,8 @@ impl Serving {
 /// Serves the store on the listener until the token is cancelled; then it accepts nothing more,
 /// ends subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
 ///
-/// Plaintext and without authentication: whoever reaches the port may do everything.
+/// Unless the options name users, whoever reaches the port may do everything; unless they have TLS,
+/// whoever is on the way may read it.
 pub fn serve(
     listener: TcpListener,
     store: Arc<dyn EventStore>,
@@ -171,9 +186,10 @@ pub fn serve(
     let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host.clone()));
     let groups = Groups::new(Arc::clone(&store));
+    let users = options.users;
+    let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
+    let guard = Guard { authenticates: users.is_some(), encrypted: tls.is_some() };
     let connections = Connections::default();
-    let (first_call_time_max, connections_max) =
-        (options.first_call_time_max, options.connections_max.max(1));
     let folder = options.scavenges.as_ref().and_then(|it| it.maintained().folder());
     let statistics = Statistics::new(Arc::clone(&store), folder, connections.clone());
     let operations = OperationsService {
@@ -183,15 +199,14 @@ pub fn serve(
         shutdown: options.stops_when_asked.then(|| shutdown.clone()),
     };
     let router = Router::new(
-        Door::new(store, node, Arc::new(statistics), reception, sending),
+        Door::new(store, node, Arc::new(statistics), reception, sending, guard),
         groups.clone(),
         operations,
+        users,
         shutdown.clone(),
     );
-    let accepting = async move {
-        let limits = (first_call_time_max, connections_max);
-        accept(listener, router, connections, limits, shutdown).await;
-    };
+    let served = Served { router, tls, connections, first_call_time_max, shutdown };
+    let accepting = accept(listener, served, options.connections_max.max(1));
     let serving = async move {
         accepting.await;
         groups.close().await;
@@ -199,13 +214,17 @@ pub fn serve(
     Ok(Serving { address, task: tokio::spawn(serving) })
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What every connection is served by. Cheap to clone.
+#[derive(Clone)]
+struct Served {
     router: Router,
-    counted: Connections,
-    (first_call_time_max, connections_max): (Duration, usize),
+    tls: Option<Tls>,
+    connections: Connections,
+    first_call_time_max: Duration,
     shutdown: CancellationToken,
-) {
+}
+
+async fn accept(listener: TcpListener, served: Served, connections_max: usize) {
     let mut connections = JoinSet::new();
     // Each is said once, until it is over.
     let (mut is_full, mut fails) = (false, false);
@@ -221,17 +240,12 @@ async fn accept(
         let accepted = tokio::select! {
             accepted = listener.accept(), if has_place => accepted,
             Some(_) = connections.join_next() => continue,
-            () = shutdown.cancelled() => break,
+            () = served.shutdown.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 fails = false;
-                let (router, shutdown) = (router.clone(), shutdown.clone());
-                let open = counted.open();
-                connections.spawn(async move {
-                    connection(stream, peer, router, first_call_time_max, shutdown).await;
-                    drop(open);
-                });
+                connections.spawn(connection(stream, peer, served.clone()));
             }
             Err(error) => {
                 if !fails {
@@ -246,13 +260,8 @@ async fn accept(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Router,
-    first_call_time_max: Duration,
-    shutdown: CancellationToken,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, served: Served) {
+    let _open = served.connections.open();
     let socket = match QuickSocket::new(stream) {
         Ok(socket) => socket,
         Err(error) => {
@@ -260,10 +269,42 @@ async fn connection(
             return;
         }
     };
+    let Some(tls) = &served.tls else {
+        return serve_connection(socket, peer, None, served).await;
+    };
+    let limit = Duration::from_secs(HANDSHAKE_SECONDS_MAX).min(served.first_call_time_max);
+    let agreeing = tokio::time::timeout(limit, tls.acceptor().accept(socket));
+    let agreed = tokio::select! {
+        agreed = agreeing => agreed,
+        () = served.shutdown.cancelled() => return,
+    };
+    match agreed {
+        Ok(Ok(socket)) => {
+            let shown = socket.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let certified = shown.and_then(|it| user_of(it)).map(|it| CertifiedUser(it.into()));
+            serve_connection(socket, peer, certified, served).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS could not be agreed on"),
+        Err(_late) => tracing::debug!(%peer, "TLS was not agreed on in time"),
+    }
+}
+
+async fn serve_connection<S>(
+    socket: S,
+    peer: SocketAddr,
+    certified: Option<CertifiedUser>,
+    served: Served,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Served { router, first_call_time_max, shutdown, .. } = served;
     let called = Arc::new(AtomicBool::new(false));
     let calls = Arc::clone(&called);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        if let Some(certified) = &certified {
+            request.extensions_mut().insert(certified.clone());
+        }
         calls.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move { Ok::<_, std::convert::Infallible>(router.answer(request).await) }

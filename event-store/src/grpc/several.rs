@@ -7,6 +7,7 @@ mod gathered;
 mod record;
 mod refusal;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 use self::gathered::Gathered;
 use super::append::WRITE_SECONDS_MAX;
 use super::arriving::Reception;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server::StreamsService;
 use super::proto::kurrentdb::protocol::v2::streams::{
@@ -22,6 +24,7 @@ use super::proto::kurrentdb::protocol::v2::streams::{
     AppendSessionResponse, StreamRevision, consistency_check,
 };
 use super::requests::Requests;
+use crate::access::StreamAction;
 use crate::error::MultiAppendError;
 use crate::multi::MultiAppended;
 use crate::port::EventStore;
@@ -44,11 +47,24 @@ impl SeveralService {
     /// Hands on what has come whole, unless that took too long.
     async fn append(
         &self,
+        caller: &Caller,
         gathering: impl Future<Output = Result<Gathered, Status>>,
     ) -> Result<Answer, Status> {
         let gathered = tokio::time::timeout(self.reception.time_max, gathering).await;
         let gathered = gathered.map_err(|_| refusal::of_problem(Problem::TooSlow))??;
         let (append, streams, _held) = gathered.into_append();
+        let written: HashSet<StreamName> =
+            append.events.iter().map(|(stream, _)| stream.clone()).collect();
+        for stream in &streams {
+            // One that is only checked is only looked at.
+            let action = match written.contains(stream) {
+                true => StreamAction::Write,
+                false => StreamAction::Read,
+            };
+            if let Err(error) = caller.may_with(stream, action).await {
+                return Ok((Err(error.into()), streams));
+            }
+        }
         let limit = Duration::from_secs(WRITE_SECONDS_MAX);
         let appended = tokio::time::timeout(limit, self.store.append_to_streams(append)).await;
         Ok((appended.map_err(|_| refusal::of_problem(Problem::Timeout))?, streams))
@@ -114,8 +130,9 @@ impl StreamsService for SeveralService {
         &self,
         request: Request<Streaming<AppendRequest>>,
     ) -> Result<Response<AppendSessionResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let requests = Requests::of(request)?;
-        let appended = match self.append(self.session(requests)).await? {
+        let appended = match self.append(&caller, self.session(requests)).await? {
             (Ok(appended), _) => appended,
             (Err(error), streams) => {
                 return Err(refusal::of_session(&*self.store, &error, &streams).await);
@@ -134,8 +151,9 @@ impl StreamsService for SeveralService {
         &self,
         request: Request<Streaming<AppendRecordsRequest>>,
     ) -> Result<Response<AppendRecordsResponse>, Status> {
+        let caller = Caller::of(&request)?;
         let requests = Requests::of(request)?;
-        let (appended, _) = self.append(self.records(requests)).await?;
+        let (appended, _) = self.append(&caller, self.records(requests)).await?;
         let appended = appended.map_err(|error| refusal::of_records(&error))?;
         let revisions = appended.revisions.iter().map(|(stream, revision)| StreamRevision {
             stream: stream.to_string(),

@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arriving::Reception;
+use super::caller::Caller;
 use super::carried::Carried;
-use super::problem::Problem;
+use super::problem::{Problem, of_store};
 use super::proto::event_store::client::Empty;
 use super::proto::event_store::client::streams::streams_server::Streams;
 use super::proto::event_store::client::streams::{
@@ -20,7 +21,9 @@ use super::requests::Requests;
 use super::sending::Sending;
 use super::wire::{expected, stream_name};
 use super::{append, batch, read};
+use crate::access::StreamAction;
 use crate::port::EventStore;
+use crate::stream::StreamName;
 
 /// The replies of a read.
 pub(super) type Replies = BoxStream<'static, Result<ReadResp, Status>>;
@@ -50,12 +53,16 @@ impl Streams for StreamsService {
     type BatchAppendStream = ReceiverStream<Result<BatchAppendResp, Status>>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Replies>, Status> {
+        let caller = Caller::of(&request)?;
         let options = request.into_inner().options.unwrap_or_default();
         let question = read::question(options)?;
+        let may = caller.may_with(&question.stream(), StreamAction::Read).await;
+        may.map_err(|error| of_store(&error))?;
         let store = Arc::clone(&self.store);
         let (sending, carried) = (self.sending.clone(), Carried::default());
         let shutdown = self.shutdown.clone();
-        let replies = read::answer(store, question, sending, carried.clone(), shutdown).await?;
+        let asked = (question, caller);
+        let replies = read::answer(store, asked, sending, carried.clone(), shutdown).await?;
         let mut response = Response::new(replies);
         response.extensions_mut().insert(carried);
         Ok(response)
@@ -65,15 +72,18 @@ impl Streams for StreamsService {
         &self,
         request: Request<Streaming<AppendReq>>,
     ) -> Result<Response<AppendResp>, Status> {
+        let caller = Caller::of(&request)?;
         let requests = Requests::of(request)?;
-        let appended = append::append(&*self.store, requests, &self.reception).await?;
+        let appended = append::append(&*self.store, &caller, requests, &self.reception).await?;
         Ok(Response::new(appended))
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        let caller = Caller::of(&request)?;
         let options = request.into_inner().options.unwrap_or_default();
         let stream = stream_name(options.stream_identifier)?;
         let expected = expected(options.expected_stream_revision)?;
+        may_delete(&caller, &stream).await?;
         let deleted = self.store.delete_stream(&stream, expected).await.map_err(Problem::from)?;
         use delete_resp::{Position, PositionOption};
         let position = match deleted.position {
@@ -90,9 +100,11 @@ impl Streams for StreamsService {
         &self,
         request: Request<TombstoneReq>,
     ) -> Result<Response<TombstoneResp>, Status> {
+        let caller = Caller::of(&request)?;
         let options = request.into_inner().options.unwrap_or_default();
         let stream = stream_name(options.stream_identifier)?;
         let expected = expected(options.expected_stream_revision)?;
+        may_delete(&caller, &stream).await?;
         let deleted =
             self.store.tombstone_stream(&stream, expected).await.map_err(Problem::from)?;
         use tombstone_resp::{Position, PositionOption};
@@ -110,9 +122,14 @@ impl Streams for StreamsService {
         &self,
         request: Request<Streaming<BatchAppendReq>>,
     ) -> Result<Response<Self::BatchAppendStream>, Status> {
-        let store = Arc::clone(&self.store);
+        let (store, caller) = (Arc::clone(&self.store), Caller::of(&request)?);
         let (reception, shutdown) = (self.reception.clone(), self.shutdown.clone());
-        let replies = batch::serve(store, Requests::of(request)?, reception, shutdown);
+        let replies = batch::serve(store, caller, Requests::of(request)?, reception, shutdown);
         Ok(Response::new(replies))
     }
+}
+
+async fn may_delete(caller: &Caller, stream: &StreamName) -> Result<(), Status> {
+    let may = caller.may_with(stream, StreamAction::Delete).await;
+    may.map_err(|error| of_store(&error))
 }

@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use crate::stories::{installed, run, tell};
+use crate::security::secured::Secured;
+use crate::stories::{installed, run, tell, tell_to};
 
 /// The release that the story is written for.
 const CLIENT: &str = "@kurrent/kurrentdb-client@1.3.1";
@@ -27,4 +28,10 @@ async fn the_node_client_appends_to_several_streams() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_client_consumes_what_was_posted_over_http() {
     tell(node, "node with npm", "posted.js").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_client_says_who_it_is() {
+    let secured = Secured::start().await;
+    tell_to(node, "node with npm", "secured.js", secured.arguments()).await;
 }

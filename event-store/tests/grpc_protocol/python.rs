@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::security::secured::Secured;
 use crate::stories::{self, installed, run};
 
 /// The release that the stories are written for.
@@ -34,4 +35,11 @@ async fn the_python_client_consumes_in_groups() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_python_client_appends_to_several_streams() {
     tell("several.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_client_says_who_it_is() {
+    let secured = Secured::start().await;
+    let arguments = secured.arguments();
+    stories::tell_to(python, "python3 with venv and pip", "secured.py", arguments).await;
 }

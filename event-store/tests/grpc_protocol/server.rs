@@ -40,7 +40,7 @@ impl Server {
         Self::serving(store, address, ServeOptions::default()).await
     }
 
-    /// The same, as the options have it.
+    /// Serves this store at this address, in this manner.
     pub async fn serving(store: Arc<dyn EventStore>, address: &str, options: ServeOptions) -> Self {
         let listener = TcpListener::bind(address).await.expect("bind");
         let shutdown = CancellationToken::new();

@@ -84,7 +84,7 @@ async fn a_tombstone_is_named() {
 #[tokio::test]
 async fn what_is_not_served_is_unimplemented() {
     let server = Server::start().await;
-    let call = "/event_store.client.users.Users/Delete";
+    let call = "/kurrent.client.redaction.Redaction/GetEventPositions";
     let status = refused(&server, call, "tale-1", true).await;
     assert_eq!(status.code(), Code::Unimplemented);
     let call = "/event_store.client.streams.Streams/Vanish";

@@ -1,11 +1,12 @@
 //! Which part of which stream a path means, and what the headers of a request say.
 
-use ::http::HeaderMap;
+use ::http::{HeaderMap, Method};
 use uuid::Uuid;
 
 use super::super::proto::event_store::client::StreamIdentifier;
 use super::super::wire::stream_name;
 use super::refusal::Refusal;
+use crate::access::StreamAction;
 use crate::event::EventId;
 use crate::position::Position;
 use crate::read::Direction;
@@ -90,6 +91,22 @@ impl Asked {
             }
             rest => Self::part(stream, rest),
         }
+    }
+
+    /// What it takes to ask that in this manner: a right to do something with a stream.
+    pub(super) fn means(&self, method: &Method) -> (StreamName, StreamAction) {
+        let action = match *method {
+            Method::POST => StreamAction::Write,
+            Method::DELETE => StreamAction::Delete,
+            _ => StreamAction::Read,
+        };
+        let stream = match self {
+            Self::Stream(stream) | Self::Incoming(stream, _) => stream.clone(),
+            Self::Page(stream, _) | Self::Event(stream, _) => stream.clone(),
+            Self::Metadata(stream) => stream.metadata_stream(),
+            Self::AllPage(_) => StreamName::all(),
+        };
+        (stream, action)
     }
 
     fn part(stream: StreamName, parts: &[&str]) -> Result<Self, Refusal> {

@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures::TryStreamExt;
 use serde_json::{Map, Value, json};
 
+use super::super::caller::Caller;
 use super::asked::{Page, escaped, position_text};
 use super::refusal::Refusal;
 use crate::error::ReadError;
@@ -54,6 +55,8 @@ impl Embed {
 /// How pages are written.
 pub(super) struct Writing<'a> {
     pub store: &'a dyn EventStore,
+    /// Who will see them.
+    pub caller: &'a Caller,
     /// How addresses begin.
     pub base: String,
     pub embed: Embed,
@@ -184,12 +187,14 @@ impl Writing<'_> {
         Ok(Collected { entries, bytes, ends, more, updated })
     }
 
-    /// An event, or what it links to where that is to be followed.
+    /// An event, or what it links to where that is to be followed and may be seen.
     pub(super) async fn followed(&self, event: RecordedEvent) -> Result<Message, Refusal> {
         if !self.resolve {
             return Ok(Message::event(event));
         }
-        resolve(self.store, event).await.map_err(|error| ReadError::from(error).into())
+        let message = resolve(self.store, event).await.map_err(ReadError::from)?;
+        let shows = self.caller.may_see(&message).await?;
+        Ok(if shows { message } else { Message::event(message.original().clone()) })
     }
 
     /// An event as an entry, and how many bytes of it are in there. An entry that stands alone has

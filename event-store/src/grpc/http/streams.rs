@@ -11,6 +11,7 @@ use tonic::body::Body;
 use uuid::Uuid;
 
 use super::super::append::WRITE_SECONDS_MAX;
+use super::super::caller::Caller;
 use super::super::carried::Carried;
 use super::super::problem::Problem;
 use super::super::sending::{Room, Share};
@@ -20,7 +21,7 @@ use super::offered::{Form, event_id, event_type, form, list, one};
 use super::received::receive;
 use super::refusal::Refusal;
 use super::{Door, empty, parameter, typed};
-use crate::error::AppendError;
+use crate::error::{AppendError, StoreError};
 use crate::event::{ContentType, EventId, EventType, NewEvent};
 use crate::read::{ReadStream, StreamStart};
 use crate::stream::{ExpectedRevision, Revision, StreamName};
@@ -54,10 +55,13 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Refusal> {
     let path = request.uri().path();
     let asked = Asked::read(path.strip_prefix("/streams/").unwrap_or_default())?;
+    let caller = request.extensions().get::<Caller>().cloned().ok_or(StoreError::AccessDenied)?;
+    let (stream, action) = asked.means(request.method());
+    caller.may_with(&stream, action).await?;
     match request.method().clone() {
         Method::GET | Method::HEAD => {
             let (headers, query) = (request.headers().clone(), request.uri().query());
-            get(door, asked, &headers, query).await
+            get(door, asked, &caller, (&headers, query)).await
         }
         Method::POST => match asked {
             Asked::Stream(stream) => post(door, &stream, None, request).await,
@@ -76,12 +80,13 @@ pub(super) async fn answer(
 async fn get(
     door: &Door,
     asked: Asked,
-    headers: &HeaderMap,
-    query: Option<&str>,
+    caller: &Caller,
+    (headers, query): (&HeaderMap, Option<&str>),
 ) -> Result<Response<Body>, Refusal> {
     let kind = wanted(headers)?;
     let writing = Writing {
         store: &*door.store,
+        caller,
         base: door.base(headers),
         embed: Embed::named(parameter(query, "embed")),
         resolve: switch(headers, "resolvelinktos")?.unwrap_or(true),

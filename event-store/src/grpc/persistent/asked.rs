@@ -116,7 +116,11 @@ pub(super) fn definition(options: Options) -> Result<Asked, Status> {
     Ok(Asked { group, filter, settings })
 }
 
+/// A revision that no event has is the end, as the Node client writes it.
 fn at_revision(number: u64) -> StartFrom {
+    if number > Revision::TOMBSTONE.get() {
+        return StartFrom::End;
+    }
     StartFrom::At(Place::Revision(Revision::new(number)))
 }
 

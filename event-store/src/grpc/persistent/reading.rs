@@ -7,8 +7,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use tokio::select;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status, Streaming};
 
+use super::super::caller::Caller;
 use super::super::carried::Carried;
+use super::super::problem::of_store;
 use super::super::proto::event_store::client as sent;
 use super::super::proto::event_store::client::persistent_subscriptions::read_req::nack::Action;
 use super::super::proto::event_store::client::persistent_subscriptions::read_req::{self, Options};
@@ -32,10 +32,12 @@ use super::super::source::payload_bytes;
 use super::super::wire::{UuidForm, identity, recorded};
 use super::asked::{event_source, group};
 use super::problem::of_persistent;
+use crate::access::StreamAction;
 use crate::event::EventId;
 use crate::persistent::{
-    Acknowledger, Connecting, Consumer, Delivered, NackAction, PersistentSubscriptions,
+    Acknowledger, Connecting, Consumer, Delivered, EventSource, NackAction, PersistentSubscriptions,
 };
+use crate::stream::StreamName;
 
 /// What a consumer is sent.
 pub(super) type Replies = BoxStream<'static, Result<ReadResp, Status>>;
@@ -59,7 +61,8 @@ pub(super) async fn answer(
     let place = sending.place()?;
     let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.to_string());
     let name = header(request.metadata(), "connection-name").unwrap_or_default().to_owned();
-    let user = user(request.metadata()).unwrap_or_else(|| ANONYMOUS.to_owned());
+    let caller = Caller::of(&request)?;
+    let user = caller.login().unwrap_or(ANONYMOUS).to_owned();
     let mut requests = request.into_inner();
     let first = tokio::time::timeout(time_max, requests.message()).await;
     let late = |_| Status::deadline_exceeded("the options took too long to arrive");
@@ -70,13 +73,19 @@ pub(super) async fn answer(
     let Options { stream_option, group_name, buffer_size, uuid_option } = options;
     let form = UuidForm::asked(uuid_option)?;
     let group = group(event_source(stream_option)?, group_name)?;
+    let source = match group.source() {
+        EventSource::Stream(stream) => stream.clone(),
+        EventSource::All => StreamName::all(),
+    };
+    let may = caller.may_with(&source, StreamAction::Read).await;
+    may.map_err(|error| of_store(&error))?;
     // Fewer than none are refused as none are.
     let buffer_size = u32::try_from(buffer_size).unwrap_or(0);
     let connecting = Connecting { name, from: peer.unwrap_or_default(), user, buffer_size };
     let consumer = groups.connect(&group, connecting).await;
     let consumer = consumer.map_err(|error| of_persistent(&error))?;
     let room = Room::new(sending.clone(), carried);
-    let events = events(consumer, requests, form, (place, room));
+    let events = events(consumer, requests, (form, caller), (place, room));
     let subscription_id = group.to_string();
     let confirmation =
         reply(Content::SubscriptionConfirmation(SubscriptionConfirmation { subscription_id }));
@@ -96,7 +105,7 @@ pub(super) async fn answer(
 fn events(
     consumer: Consumer,
     requests: Streaming<ReadReq>,
-    form: UuidForm,
+    (form, caller): (UuidForm, Caller),
     (place, room): (Share, Room),
 ) -> impl Stream<Item = Result<ReadResp, Status>> {
     let Consumer { mut deliveries, acknowledger } = consumer;
@@ -121,7 +130,9 @@ fn events(
             while !room.admits(bytes, &mut waited) {
                 waited = Some(room.wait(bytes).await?);
             }
-            yield reply(Content::Event(read_event(&delivered, form)));
+            let seen = caller.may_see(&delivered.message).await;
+            let hidden = !seen.map_err(|error| of_store(&error))?;
+            yield reply(Content::Event(read_event(&delivered, hidden, form)));
         }
     }
 }
@@ -159,10 +170,13 @@ fn ids(ids: Vec<sent::Uuid>) -> Result<Vec<EventId>, Status> {
     read.collect()
 }
 
-fn read_event(delivered: &Delivered, form: UuidForm) -> ReadEvent {
+fn read_event(delivered: &Delivered, hides_target: bool, form: UuidForm) -> ReadEvent {
     let Delivered { message, retry_count } = delivered;
     ReadEvent {
-        event: message.content().map(|event| recorded(event.clone(), form)),
+        event: message
+            .content()
+            .filter(|_| !hides_target)
+            .map(|event| recorded(event.clone(), form)),
         link: message.resolved_link().map(|link| recorded(link.clone(), form)),
         position: Some(Position::CommitPosition(message.original().position.get())),
         count: Some(Count::RetryCount(i32::try_from(*retry_count).unwrap_or(i32::MAX))),
@@ -175,11 +189,4 @@ fn reply(content: Content) -> ReadResp {
 
 fn header<'a>(metadata: &'a MetadataMap, name: &str) -> Option<&'a str> {
     metadata.get(name)?.to_str().ok()
-}
-
-/// The name that a client gives with its password.
-fn user(metadata: &MetadataMap) -> Option<String> {
-    let encoded = header(metadata, "authorization")?.strip_prefix("Basic ")?;
-    let text = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
-    text.split_once(':').map(|(name, _)| name.to_owned())
 }

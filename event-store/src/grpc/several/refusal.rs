@@ -265,7 +265,10 @@ fn of_failure(error: &StoreError) -> Status {
         Code::PermissionDenied => {
             let detail = AccessDeniedErrorDetails { operation: "append records".to_owned() };
             let detail = detail_of("kurrent.rpc.AccessDeniedErrorDetails", &detail);
-            told("ACCESS_DENIED", Some(detail))
+            let mut denied = told("ACCESS_DENIED", Some(detail));
+            // The Node client looks for the first version's trailer, and at nothing else.
+            *denied.metadata_mut() = plain.metadata().clone();
+            denied
         }
         Code::Unavailable => told("SERVER_NOT_READY", None),
         Code::Internal => told("SERVER_MALFUNCTION", None),

@@ -1,0 +1,12 @@
+//! A server that asks callers who they are: by TLS, with users, groups and the lists of streams.
+
+#[path = "security/accounts.rs"]
+mod accounts;
+#[path = "security/encrypted.rs"]
+mod encrypted;
+#[path = "security/plain.rs"]
+mod plain;
+#[path = "security/rights.rs"]
+mod rights;
+#[path = "security/secured.rs"]
+pub mod secured;
