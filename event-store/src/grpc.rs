@@ -15,6 +15,7 @@
 //! | `read`, `subscribe`, `append`, `batch` | its answers |
 //! | `several` | the second version's Streams service: appends to several streams at once |
 //! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
+//! | `projections` | the Projections service, over [`crate::projections`] |
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
@@ -33,6 +34,7 @@ mod node;
 mod parts;
 mod persistent;
 mod problem;
+mod projections;
 mod proto;
 mod read;
 mod requests;

@@ -11,6 +11,7 @@
 //! | [`encryption`] | encryption at rest: the keys that an operator keeps |
 //! | [`client`] | [`ClientStore`], the port over the network, through the official client |
 //! | [`persistent`] | [`PersistentSubscriptions`]: consumers that compete, over any engine |
+//! | [`projections`] | [`Projections`]: what scripts make of events, over any engine |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`multi`] | appends to several streams, all or none |
@@ -33,6 +34,7 @@ pub mod event;
 pub mod filter;
 pub mod grpc;
 mod index;
+mod index_streams;
 pub mod indexed;
 pub mod limits;
 pub mod log;
@@ -40,6 +42,7 @@ pub mod multi;
 pub mod persistent;
 pub mod port;
 pub mod position;
+pub mod projections;
 pub mod read;
 mod size;
 pub mod stream;
@@ -65,6 +68,7 @@ pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamSt
 pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};
 pub use position::{NoPosition, Position};
+pub use projections::Projections;
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 pub use stream::{ExpectedRevision, Revision, StreamAcl, StreamMetadata, StreamName};
 pub use subjects::{

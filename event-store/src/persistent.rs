@@ -68,6 +68,7 @@ mod streams;
 pub use consumer::{Acknowledger, Consumer, Delivered, Deliveries};
 pub use error::PersistentError;
 pub(crate) use group::group_of_checkpoints;
+pub(crate) use message::{LINK_TYPE, resolve};
 pub use group::{EventSource, GroupId, Place};
 pub use info::{ConsumerInfo, GroupInfo, Measurement, Status};
 pub use message::Message;

@@ -90,7 +90,7 @@ fn info() -> Value {
         "esVersion": SERVER_VERSION,
         "dbVersion": SERVER_VERSION,
         "state": "leader",
-        "features": {"projections": false, "userManagement": false, "atomPub": false},
+        "features": {"projections": true, "userManagement": false, "atomPub": false},
         "authentication": {"type": "insecure", "properties": {}},
     })
 }

@@ -13,7 +13,7 @@ use super::proto::event_store::client::gossip::{ClusterInfo, EndPoint, MemberInf
 use super::proto::event_store::client::server_features::server_features_server::ServerFeatures;
 use super::proto::event_store::client::server_features::{SupportedMethod, SupportedMethods};
 use super::proto::event_store::client::{
-    Empty, gossip, persistent_subscriptions, server_features, streams,
+    Empty, gossip, persistent_subscriptions, projections, server_features, streams,
 };
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server;
 use super::wire::{UuidForm, uuid};
@@ -23,8 +23,10 @@ pub(super) const SERVER_VERSION: &str = "26.1.0";
 
 const PERSISTENT: &str = persistent_subscriptions::persistent_subscriptions_server::SERVICE_NAME;
 
+const PROJECTIONS: &str = projections::projections_server::SERVICE_NAME;
+
 /// Every call that is answered, and its features: a client makes no other.
-const METHODS: [(&str, &str, &[&str]); 17] = [
+const METHODS: [(&str, &str, &[&str]); 27] = [
     (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
@@ -40,6 +42,16 @@ const METHODS: [(&str, &str, &[&str]); 17] = [
     (PERSISTENT, "replayparked", &["stream", "all"]),
     (PERSISTENT, "list", &["stream", "all"]),
     (PERSISTENT, "restartsubsystem", &["stream", "all"]),
+    (PROJECTIONS, "create", &["track_emitted_streams"]),
+    (PROJECTIONS, "update", &[]),
+    (PROJECTIONS, "delete", &[]),
+    (PROJECTIONS, "statistics", &[]),
+    (PROJECTIONS, "disable", &[]),
+    (PROJECTIONS, "enable", &[]),
+    (PROJECTIONS, "reset", &[]),
+    (PROJECTIONS, "state", &[]),
+    (PROJECTIONS, "result", &[]),
+    (PROJECTIONS, "restartsubsystem", &[]),
     (gossip::gossip_server::SERVICE_NAME, "read", &[]),
     (server_features::server_features_server::SERVICE_NAME, "getsupportedmethods", &[]),
 ];

@@ -15,10 +15,12 @@ use super::carried::Carried;
 use super::http;
 use super::node::{Node, NodeService};
 use super::persistent::{Groups, PersistentService};
+use super::projections::{ProjectionsAtWork, ProjectionsService};
 use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
 use super::proto::event_store::client::persistent_subscriptions::persistent_subscriptions_server::{
     self, PersistentSubscriptionsServer as PersistentServer,
 };
+use super::proto::event_store::client::projections::projections_server::{self, ProjectionsServer};
 use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server::{
@@ -54,6 +56,7 @@ pub(super) struct Router {
     streams: StreamsServer<StreamsService>,
     several: StreamsServiceServer<SeveralService>,
     persistent: PersistentServer<PersistentService>,
+    projections: ProjectionsServer<ProjectionsService>,
     gossip: GossipServer<NodeService>,
     features: FeaturesServer<NodeService>,
 }
@@ -63,6 +66,7 @@ impl Router {
         store: Arc<dyn EventStore>,
         node: Arc<Node>,
         groups: Groups,
+        projections: ProjectionsAtWork,
         reception: Reception,
         sending: Sending,
         shutdown: CancellationToken,
@@ -90,6 +94,10 @@ impl Router {
             several: StreamsServiceServer::new(several)
                 .accept_compressed(CompressionEncoding::Gzip),
             persistent,
+            projections: ProjectionsServer::new(ProjectionsService::new(projections))
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(QUESTION_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -115,6 +123,8 @@ impl Router {
             self.several.call(request).await
         } else if service == persistent_subscriptions_server::SERVICE_NAME {
             self.persistent.call(request).await
+        } else if service == projections_server::SERVICE_NAME {
+            self.projections.call(request).await
         } else if service == gossip_server::SERVICE_NAME {
             self.gossip.call(request).await
         } else if service == server_features_server::SERVICE_NAME {

@@ -19,9 +19,11 @@ use super::arriving::Reception;
 use super::frames::JoinedFrames;
 use super::node::Node;
 use super::persistent::{Groups, Peer};
+use super::projections::ProjectionsAtWork;
 use super::route::Router;
 use super::sending::Sending;
 use super::socket::QuickSocket;
+use crate::index_streams::IndexStreams;
 use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::port::EventStore;
 
@@ -107,6 +109,8 @@ pub struct ServeOptions {
     pub first_call_time_max: Duration,
     /// How many connections there may be at once; more wait to be accepted.
     pub connections_max: usize,
+    /// Whether the projections of the system are enabled when it starts.
+    pub start_standard_projections: bool,
 }
 
 impl Default for ServeOptions {
@@ -122,6 +126,7 @@ impl Default for ServeOptions {
             arrival_time_max: Duration::from_secs(ARRIVAL_SECONDS_MAX),
             first_call_time_max: Duration::from_secs(FIRST_CALL_SECONDS_MAX),
             connections_max: CONNECTIONS_MAX,
+            start_standard_projections: false,
         }
     }
 }
@@ -160,14 +165,28 @@ pub fn serve(
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host));
+    let store: Arc<dyn EventStore> = Arc::new(IndexStreams::over(store));
     let groups = Groups::new(Arc::clone(&store));
-    let router = Router::new(store, node, groups.clone(), reception, sending, shutdown.clone());
+    let projections =
+        ProjectionsAtWork::new(Arc::clone(&store), options.start_standard_projections);
+    let (work, shutdown_of_work) = (projections.clone(), shutdown.clone());
+    let router = Router::new(
+        store,
+        node,
+        groups.clone(),
+        projections.clone(),
+        reception,
+        sending,
+        shutdown.clone(),
+    );
     let (first_call_time_max, connections_max) =
         (options.first_call_time_max, options.connections_max.max(1));
     let accepting = accept(listener, router, first_call_time_max, connections_max, shutdown);
     let serving = async move {
-        accepting.await;
+        let going_on = work.go_on(shutdown_of_work);
+        tokio::join!(going_on, accepting);
         groups.close().await;
+        projections.close().await;
     };
     Ok(Serving { address, task: tokio::spawn(serving) })
 }
