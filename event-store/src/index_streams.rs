@@ -20,7 +20,9 @@ use crate::error::{
 };
 use crate::event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
 use crate::filter::Filter;
-use crate::indexed::{Index, IndexReader, IndexStart, IndexSubscription, Indexed, Ordinal, ReadIndex};
+use crate::indexed::{
+    Index, IndexReader, IndexStart, IndexSubscription, Indexed, Ordinal, ReadIndex,
+};
 use crate::multi::{MultiAppend, MultiAppended};
 use crate::persistent::LINK_TYPE;
 use crate::port::{Appended, EventStore};

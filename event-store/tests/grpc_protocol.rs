@@ -25,6 +25,8 @@ mod one_at_a_time;
 mod persistent;
 #[path = "grpc_protocol/plain.rs"]
 mod plain;
+#[path = "grpc_protocol/projections.rs"]
+mod projections;
 #[path = "grpc_protocol/proxy.rs"]
 mod proxy;
 #[path = "grpc_protocol/python.rs"]

@@ -27,12 +27,13 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2113
 
 /// The variables that it goes by; each may begin with `KURRENTDB_` too, as EventStoreDB is called
 /// by now, and as its own server has it.
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
     "EVENTSTORE_ADVERTISE_HOST",
     "EVENTSTORE_SCAVENGE_EVERY",
     "EVENTSTORE_SCRUB_EVERY",
+    "EVENTSTORE_START_STANDARD_PROJECTIONS",
     "EVENTSTORE_INSECURE",
 ];
 
@@ -60,6 +61,11 @@ pub struct EventStoreArgs {
     /// off (EVENTSTORE_SCRUB_EVERY; by default 7d)
     #[arg(long, value_name = "TIME")]
     scrub_every: Option<String>,
+    /// Enable the five projections of the system when it starts: `$by_category`, `$by_event_type`,
+    /// `$by_correlation_id`, `$stream_by_category`, `$streams`
+    /// (EVENTSTORE_START_STANDARD_PROJECTIONS=on)
+    #[arg(long)]
+    start_standard_projections: bool,
     /// Let everybody who reaches the port do everything, from other machines too
     /// (EVENTSTORE_INSECURE=on)
     #[arg(long)]
@@ -79,6 +85,8 @@ pub struct Settings {
     pub scavenge_every: Option<Duration>,
     /// How often it is scrubbed; none: never.
     pub scrub_every: Option<Duration>,
+    /// Whether the projections of the system are enabled when it starts.
+    pub start_standard_projections: bool,
     /// Whether other machines may reach it, and then do everything.
     pub insecure: bool,
 }
@@ -107,14 +115,20 @@ impl EventStoreArgs {
         };
         let scavenge = self.scavenge_every.map(|value| (value, "--scavenge-every"));
         let scrub = self.scrub_every.map(|value| (value, "--scrub-every"));
-        let insecure = set(&variable, "EVENTSTORE_INSECURE")?;
-        let insecure = insecure.map(|given| read(given, values::switch)).transpose()?;
+        let switch = |name: &str| {
+            let given = set(&variable, name)?;
+            given.map(|given| read(given, values::switch)).transpose()
+        };
+        let insecure = switch("EVENTSTORE_INSECURE")?;
+        let standard = switch("EVENTSTORE_START_STANDARD_PROJECTIONS")?;
         Ok(Settings {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
             listen: listen.map_or(Ok(LISTEN), |given| read(given, values::address))?,
             advertise_host: host.map(|(value, _)| value),
             scavenge_every: every(scavenge, "EVENTSTORE_SCAVENGE_EVERY", SCAVENGE_EVERY)?,
             scrub_every: every(scrub, "EVENTSTORE_SCRUB_EVERY", SCRUB_EVERY)?,
+            start_standard_projections: self.start_standard_projections
+                || standard.unwrap_or(false),
             insecure: self.insecure || insecure.unwrap_or(false),
         })
     }
@@ -222,6 +236,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let options = ServeOptions {
         advertise_host: args.advertise_host,
         connections_max: open_files::event_store_connections(),
+        start_standard_projections: args.start_standard_projections,
         ..ServeOptions::default()
     };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;

@@ -28,8 +28,8 @@ use sent::statistics_req::options::Mode as Asked;
 use sent::update_req::options::EmitOption;
 use sent::{
     CreateReq, CreateResp, DeleteReq, DeleteResp, DisableReq, DisableResp, EnableReq, EnableResp,
-    ResetReq, ResetResp, ResultReq, ResultResp, StateReq, StateResp, StatisticsReq,
-    StatisticsResp, UpdateReq, UpdateResp,
+    ResetReq, ResetResp, ResultReq, ResultResp, StateReq, StateResp, StatisticsReq, StatisticsResp,
+    UpdateReq, UpdateResp,
 };
 
 /// The newest engine that clients may ask for; one of ours does for all.
@@ -153,10 +153,7 @@ impl server::Projections for ProjectionsService {
             Some(EmitOption::NoEmitOptions(_)) | None => None,
         };
         let projections = self.projections.at_work().await?;
-        done(
-            projections.update(&options.name, options.query, emit_enabled).await,
-            UpdateResp {},
-        )
+        done(projections.update(&options.name, options.query, emit_enabled).await, UpdateResp {})
     }
 
     async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
@@ -184,14 +181,12 @@ impl server::Projections for ProjectionsService {
         };
         let told = self.projections.at_work().await?.statistics(&which).await;
         let told = told.map_err(|error| of_projection(&error))?;
-        let replies = told.into_iter().map(|told| Ok(StatisticsResp { details: Some(told.into()) }));
+        let replies =
+            told.into_iter().map(|told| Ok(StatisticsResp { details: Some(told.into()) }));
         Ok(Response::new(stream::iter(replies).boxed()))
     }
 
-    async fn disable(
-        &self,
-        request: Request<DisableReq>,
-    ) -> Result<Response<DisableResp>, Status> {
+    async fn disable(&self, request: Request<DisableReq>) -> Result<Response<DisableResp>, Status> {
         let options = request.into_inner().options.unwrap_or_default();
         let projections = self.projections.at_work().await?;
         let disabled = match options.write_checkpoint {

@@ -165,10 +165,10 @@ pub fn serve(
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host));
-    let store: Arc<dyn EventStore> = Arc::new(IndexStreams::over(store));
-    let groups = Groups::new(Arc::clone(&store));
     let projections =
         ProjectionsAtWork::new(Arc::clone(&store), options.start_standard_projections);
+    let store: Arc<dyn EventStore> = Arc::new(IndexStreams::over(store));
+    let groups = Groups::new(Arc::clone(&store));
     let (work, shutdown_of_work) = (projections.clone(), shutdown.clone());
     let router = Router::new(
         store,

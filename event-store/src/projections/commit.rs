@@ -86,7 +86,12 @@ impl Commit {
     }
 
     /// What is known of an event that one of the source has caused.
-    fn metadata(&self, place: &Place, cause: Option<&RecordedEvent>, extra: Option<&str>) -> String {
+    fn metadata(
+        &self,
+        place: &Place,
+        cause: Option<&RecordedEvent>,
+        extra: Option<&str>,
+    ) -> String {
         let mut metadata: Map<String, Value> =
             extra.and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default();
         metadata.insert("$v".to_owned(), json!(self.life.told()));

@@ -41,8 +41,7 @@ pub(super) fn write_states(stored: &Stored, shared: Option<&str>) -> String {
 }
 
 fn read_states(data: &[u8]) -> Result<(Stored, Option<Arc<str>>), String> {
-    let parts: Vec<&RawValue> =
-        serde_json::from_slice(data).map_err(|error| error.to_string())?;
+    let parts: Vec<&RawValue> = serde_json::from_slice(data).map_err(|error| error.to_string())?;
     let part = |at: usize| {
         parts.get(at).map(|part| part.get()).filter(|text| *text != "null").map(Arc::from)
     };

@@ -314,9 +314,7 @@ impl Managed {
         let (status, state_reason) = work.status();
         let now = work.live.now();
         let is_indexed = definition.system().is_some_and(|system| system.is_indexed());
-        let told = |place: &Option<Place>| {
-            place.as_ref().map(Place::told).unwrap_or_default()
-        };
+        let told = |place: &Option<Place>| place.as_ref().map(Place::told).unwrap_or_default();
         let indexed = Place::Log(definition.stopped_at.unwrap_or(head)).told();
         let was_enabled = definition.enabled || definition.stopped_at.is_some();
         let (position, last_checkpoint) = match is_indexed {

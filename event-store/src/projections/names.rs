@@ -115,8 +115,10 @@ mod tests {
     #[test]
     fn partitions_have_streams_of_their_own() {
         let names = Names::new("count");
-        let [result, checkpoint] =
-            [names.partition_result("cat-1").unwrap(), names.partition_checkpoint("cat-1").unwrap()];
+        let [result, checkpoint] = [
+            names.partition_result("cat-1").unwrap(),
+            names.partition_checkpoint("cat-1").unwrap(),
+        ];
         assert_eq!(result.as_str(), "$projections-count-cat-1-result");
         assert_eq!(checkpoint.as_str(), "$projections-count-cat-1-checkpoint");
         assert_eq!(names.partition_result("").unwrap().as_str(), "$projections-count-result");

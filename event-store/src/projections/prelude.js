@@ -301,7 +301,7 @@
     },
     step(event, deletedPartition, isNew) {
       emitted = [];
-      if (deletedPartition !== null) {
+      if (typeof deletedPartition === 'string') {
         if (deleted !== undefined) deleted(state, null, deletedPartition, false);
       } else {
         dress(event);

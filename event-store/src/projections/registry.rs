@@ -95,7 +95,8 @@ impl Registry {
         };
         let expected = self.last.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
         let appended = store.append(&StreamName::recorded(REGISTRY), expected, vec![event]).await;
-        self.last = appended.map_err(|error: AppendError| ProjectionError::from(error))?.last_revision;
+        self.last =
+            appended.map_err(|error: AppendError| ProjectionError::from(error))?.last_revision;
         Ok(())
     }
 }

@@ -28,8 +28,8 @@ use super::system::System;
 use super::worker::{Batch, Processed, ScriptHandle, States};
 use crate::error::StoreError;
 use crate::limits::{
-    APPEND_STREAMS_MAX, EMITS_MAX, EMITTED_BYTES, PARTITIONS_TRANSIENT_MAX, PARTITIONS_UNWRITTEN_MAX, PROJECTION_BATCH_BYTES,
-    PROJECTION_BATCH_EVENTS_MAX,
+    APPEND_STREAMS_MAX, EMITS_MAX, EMITTED_BYTES, PARTITIONS_TRANSIENT_MAX,
+    PARTITIONS_UNWRITTEN_MAX, PROJECTION_BATCH_BYTES, PROJECTION_BATCH_EVENTS_MAX,
 };
 use crate::port::EventStore;
 use crate::position::Position;

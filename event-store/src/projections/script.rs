@@ -75,15 +75,7 @@ impl Script {
         if let Some(problem) = shape.problem() {
             return Err(problem.to_owned());
         }
-        Ok(Self {
-            calls,
-            context,
-            _runtime: runtime,
-            deadline,
-            shape,
-            loaded: None,
-            shares: false,
-        })
+        Ok(Self { calls, context, _runtime: runtime, deadline, shape, loaded: None, shares: false })
     }
 
     pub(super) fn shape(&self) -> &Shape {
@@ -214,11 +206,11 @@ fn describe(
     // Scripts were written for engines that are not strict.
     let mut options = EvalOptions::default();
     options.strict = false;
+    options.filename = Some("script".to_owned());
     ctx.eval_with_options::<(), _>(source, options)?;
     let shape: String = calls.get::<_, Function>("seal")?.call(())?;
-    let function = |name: &str| {
-        calls.get::<_, Function>(name).map(|function| Persistent::save(ctx, function))
-    };
+    let function =
+        |name: &str| calls.get::<_, Function>(name).map(|function| Persistent::save(ctx, function));
     let calls = Calls {
         partition: function("partition")?,
         load: function("load")?,

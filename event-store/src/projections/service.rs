@@ -17,6 +17,7 @@ use super::statistics::{ProjectionStatistics, Which};
 use super::system::System;
 use super::worker::Workers;
 use crate::error::{AppendError, ReadError};
+use crate::index_streams::IndexStreams;
 use crate::limits::{PROJECTIONS_MAX, SCRIPT_BYTES_MAX};
 use crate::port::EventStore;
 use crate::read::ReadStream;
@@ -72,6 +73,8 @@ impl Projections {
         store: Arc<dyn EventStore>,
         start_standard: bool,
     ) -> Result<Self, ProjectionError> {
+        // Categories and types are streams of links to projections too.
+        let store: Arc<dyn EventStore> = Arc::new(IndexStreams::over(store));
         let (workers, registry) = (Arc::default(), AsyncMutex::default());
         let projections = Self { store, workers, registry, projections: Mutex::default() };
         let registry = projections.registry.lock().await;

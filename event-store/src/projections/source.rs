@@ -65,7 +65,8 @@ impl Source {
         }
         let wanted = Wanted::of(shape);
         let filter = if shape.all { wanted.types_of_all(shape) } else { wanted.prefixes() };
-        let filter = filter.map(|filter| Filter { checkpoint_events: Some(PASSED_EVENTS), ..filter });
+        let filter =
+            filter.map(|filter| Filter { checkpoint_events: Some(PASSED_EVENTS), ..filter });
         Self::Log { filter, wanted }
     }
 
@@ -129,11 +130,7 @@ impl Source {
         .boxed()
     }
 
-    async fn event(
-        &self,
-        store: &dyn EventStore,
-        event: RecordedEvent,
-    ) -> Result<Read, Failure> {
+    async fn event(&self, store: &dyn EventStore, event: RecordedEvent) -> Result<Read, Failure> {
         let position = event.position;
         let (place, passes, deleted) = match self {
             Self::Stream(stream) => (Place::Stream(stream.clone(), event.revision), true, None),

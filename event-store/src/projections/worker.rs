@@ -110,10 +110,7 @@ impl ScriptHandle {
     }
 
     /// The partitions that the script's own function puts these events in.
-    pub(super) async fn partitions(
-        &self,
-        work: Vec<Work>,
-    ) -> Result<Vec<Option<String>>, String> {
+    pub(super) async fn partitions(&self, work: Vec<Work>) -> Result<Vec<Option<String>>, String> {
         self.ask(|reply| Request::Partitions { id: self.id, work, reply }).await
     }
 

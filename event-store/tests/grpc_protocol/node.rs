@@ -23,3 +23,8 @@ fn node() -> Option<Command> {
 async fn the_node_client_appends_to_several_streams() {
     tell(node, "node with npm", "several.js").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_client_manages_projections() {
+    tell(node, "node with npm", "projections.js").await;
+}

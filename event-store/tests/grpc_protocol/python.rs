@@ -35,3 +35,8 @@ async fn the_python_client_consumes_in_groups() {
 async fn the_python_client_appends_to_several_streams() {
     tell("several.py").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_client_manages_projections() {
+    tell("projections.py").await;
+}
