@@ -1,7 +1,7 @@
 //! Categories and types as streams of links, as EventStoreDB's system projections write them:
 //! `$ce-<category>` and `$et-<type>`, served from the indexes of the store.
 //!
-//! They look like links that were written (`$>`, data `<revision>@<stream>`, numbers that stay), and
+//! They look like links that were written (`$>`, data `<revision>@<stream>`, lasting numbers), and
 //! are there from when their projection is enabled on, as the last event of its definition says.
 //! A stream of that name that somebody has written is read as it is.
 

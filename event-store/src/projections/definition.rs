@@ -1,7 +1,7 @@
 //! What a projection is, as the last event of its stream keeps it.
 //!
-//! The fields are those of the protocol's server. Four are our own: `name`, so that a definition can
-//! be read alone; `registration`; `firstEpoch`, which says whether it was ever begun anew; and
+//! The fields are those of the protocol's server. Four are our own: `name`, so that a definition is
+//! read alone; `registration`; `firstEpoch`, which says whether it was ever begun anew; and
 //! `stoppedAt`, where one that is served from the index was stopped.
 
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::place::Place;
-use crate::event::RecordedEvent;
+use crate::event::{ContentType, RecordedEvent};
 use crate::position::Position;
 
 /// An event of a projection's source.
@@ -51,7 +51,8 @@ impl Incoming {
 
     /// Whether it is a JSON event without any: no handler is asked about those.
     pub(super) fn is_blank(&self) -> bool {
-        self.event.data.iter().all(u8::is_ascii_whitespace)
+        let is_json = self.event.content_type == ContentType::Json;
+        is_json && self.event.data.iter().all(u8::is_ascii_whitespace)
     }
 }
 

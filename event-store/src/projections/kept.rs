@@ -29,7 +29,7 @@ pub(super) struct Checkpoint {
     pub shared: Option<Arc<str>>,
 }
 
-/// The states in a checkpoint: `[state, result, shared]`, the last two only where they are not null.
+/// The states in a checkpoint: `[state, result, shared]`, the last two only where they are there.
 pub(super) fn write_states(stored: &Stored, shared: Option<&str>) -> String {
     let text = |it: &Option<Arc<str>>| it.as_deref().unwrap_or("null").to_owned();
     let mut parts = vec![text(&stored.state), text(&stored.result)];

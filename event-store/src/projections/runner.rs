@@ -245,8 +245,8 @@ impl Runner {
                     }
                     gathered.end = Some(end);
                 }
-                Some(Ok(Read::Passed(place, position))) => {
-                    gathered.passed += 1;
+                Some(Ok(Read::Passed(place, position, events))) => {
+                    gathered.passed += events;
                     gathered.end = Some((place, position));
                 }
                 Some(Ok(Read::CaughtUp)) => {

@@ -33,8 +33,8 @@ const METADATA_TYPE: &str = "$metadata";
 /// What a source says.
 pub(super) enum Read {
     Event(Box<Incoming>),
-    /// There is nothing for the projection up to this place.
-    Passed(Place, Position),
+    /// There is nothing for the projection up to this place, which is so many events, about.
+    Passed(Place, Position, u64),
     CaughtUp,
     FellBehind,
 }
@@ -115,7 +115,7 @@ impl Source {
                 match delivery {
                     Ok(Delivery::Event(event)) => yield source.event(&*store, event).await?,
                     Ok(Delivery::Checkpoint(position)) => {
-                        yield Read::Passed(Place::Log(position), position);
+                        yield Read::Passed(Place::Log(position), position, PASSED_EVENTS.get());
                     }
                     Ok(Delivery::CaughtUp) => yield Read::CaughtUp,
                     Ok(Delivery::FellBehind) => yield Read::FellBehind,
@@ -141,12 +141,12 @@ impl Source {
             }
         };
         if !passes {
-            return Ok(Read::Passed(place, position));
+            return Ok(Read::Passed(place, position, 1));
         }
         let message = resolve(store, event).await.map_err(Failure::from)?;
         let link = message.resolved_link().cloned();
         let Some(event) = message.content().cloned() else {
-            return Ok(Read::Passed(place, position));
+            return Ok(Read::Passed(place, position, 1));
         };
         Ok(Read::Event(Box::new(Incoming { event, link, place, position, deleted })))
     }

@@ -229,7 +229,8 @@ fn a_step_that_fails_is_told_and_bounds_hold() {
         ("fromAll().when({$any() { fromAll(); }})", "fromAll"),
         ("fromAll().when({$any: () => 'x'.repeat(9 << 20)})", "larger than"),
         (
-            "fromAll().when({$any() { const a = []; for (;;) a.push('x'.repeat(1 << 20) + a.length); }})",
+            "fromAll().when({$any() { const a = []; \
+                for (;;) a.push('x'.repeat(1 << 20) + a.length); }})",
             "memory",
         ),
         ("fromAll().when({$any: () => { const a = {}; a.a = a; return a; }})", "circular"),
