@@ -6,7 +6,6 @@ const {
   ABORTED,
   KurrentDBClient,
   NotFoundError,
-  ProjectionEngineVersion,
   RUNNING,
   STOPPED,
   StreamNotFoundError,
@@ -88,7 +87,7 @@ async function story() {
     `fromStream("What cats do").when({
       $any(state, ev) { linkTo("cat-" + ev.data.name, ev); }
     });`,
-    { emitEnabled: true, engineVersion: ProjectionEngineVersion.V2 }
+    { emitEnabled: true, engineVersion: "v2" }
   );
   await client.createProjection(
     "naps",

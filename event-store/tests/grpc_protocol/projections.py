@@ -140,8 +140,11 @@ until(lambda: told("other").status == "Running")
 
 # Categories and types: nothing before their projections are enabled, and then links.
 refused(NotFoundError, client.get_stream, "$ce-account")
+early = client.subscribe_to_stream("$et-Happened", resolve_links=True, timeout=60)
 client.enable_projection(name="$by_category")
 client.enable_projection(name="$by_event_type")
+assert [next(early).id for _ in range(2)] == [happened[0].id, happened[2].id]
+early.stop()
 links = client.get_stream("$ce-account")
 assert [it.data for it in links] == [b"0@account-1", b"1@account-1", b"2@account-1"], links
 assert [it.stream_position for it in links] == [0, 1, 2]

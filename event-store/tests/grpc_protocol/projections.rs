@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_store::{EventStore, ExpectedRevision, ReadStream};
+use event_store::{ExpectedRevision, ReadStream};
 use eventstore::{
     CreateProjectionOptions, Error, ProjectionClient, ReadStreamOptions, StreamPosition,
     SubscribeToStreamOptions,
@@ -110,8 +110,8 @@ async fn categories_are_streams_of_links_from_when_they_are_enabled_on() {
     let append = |name: &'static str, number: u64| {
         let store = server.store.clone();
         async move {
-            let appended = store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]);
-            appended.await.expect("append");
+            let (name, any) = (stream(name), ExpectedRevision::Any);
+            store.append(&name, any, vec![event(number)]).await.expect("append");
         }
     };
     append("tale-1", 0).await;
@@ -122,7 +122,8 @@ async fn categories_are_streams_of_links_from_when_they_are_enabled_on() {
         Err(error) => Some(error),
     };
     assert!(matches!(missing, Some(Error::ResourceNotFound)), "{missing:?}");
-    let options = SubscribeToStreamOptions::default().resolve_link_tos();
+    let options = SubscribeToStreamOptions::default().start_from(StreamPosition::Start);
+    let options = options.resolve_link_tos();
     let mut followed = client.subscribe_to_stream("$ce-tale", &options).await;
     projections.enable("$by_category", &Default::default()).await.expect("enable");
     for (number, name) in [(0, "tale-1"), (1, "tale-2")] {
