@@ -116,17 +116,11 @@ fn events_make_states() {
     assert_eq!(outcomes[2].result, outcomes[2].state);
 
     let mut number = script("fromAll().when({$init: () => 0, Add: (s) => s + 1})");
-    assert_eq!(
-        run(&mut number, &[("Add", "{}"), ("Add", "{}")]).iter().map(state).last(),
-        Some("2")
-    );
+    assert_eq!(run(&mut number, &[("Add", "{}"), ("Add", "{}")]).last().map(state), Some("2"));
 
     // Without a handler the last event is the state.
     let mut bare = script("fromAll().when({$init: () => ({})})");
-    assert_eq!(
-        run(&mut bare, &[("A", "{\"last\": 1}")]).iter().map(state).last(),
-        Some("{\"last\":1}")
-    );
+    assert_eq!(run(&mut bare, &[("A", "{\"last\": 1}")]).last().map(state), Some("{\"last\":1}"));
 }
 
 #[test]
