@@ -8,13 +8,14 @@ use std::{env, fs};
 /// The bugs that can be planted, a line each: its name, and what is wrong then.
 const CANARIES: &str = "tests/canaries.txt";
 
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "google/rpc/status.proto",
     "google/rpc/error_details.proto",
     "kurrent/rpc/errors.proto",
     "shared.proto",
     "streams.proto",
     "persistent.proto",
+    "projections.proto",
     "gossip.proto",
     "operations.proto",
     "monitoring.proto",

@@ -19,6 +19,7 @@
 //! | `persistent` | the PersistentSubscriptions service, over [`crate::persistent`] |
 //! | `operations` | the Operations service: scavenging, shutdown |
 //! | `monitoring`, `statistics`, `machine` | the Monitoring service, and the figures it tells |
+//! | `projections` | the Projections service, over [`crate::projections`] |
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
@@ -41,6 +42,7 @@ mod operations;
 mod parts;
 mod persistent;
 mod problem;
+mod projections;
 mod proto;
 mod read;
 mod requests;

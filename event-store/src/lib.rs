@@ -16,6 +16,7 @@
 //! | [`users`] | [`Users`]: who may log in, kept in the store, over any engine |
 //! | [`password_hash`] | what is kept of passwords, and how they are compared |
 //! | [`tls`] | [`Tls`]: the certificates that a server shows and takes |
+//! | [`projections`] | [`Projections`]: what scripts make of events, over any engine |
 //! | [`grpc`] | [`serve`](grpc::serve): the EventStoreDB protocol over any engine |
 //! | [`port`] | [`EventStore`], the trait that every engine implements and everybody else uses |
 //! | [`multi`] | appends to several streams, all or none |
@@ -39,6 +40,7 @@ pub mod event;
 pub mod filter;
 pub mod grpc;
 mod index;
+mod index_streams;
 pub mod indexed;
 pub mod limits;
 pub mod log;
@@ -48,6 +50,7 @@ pub mod password_hash;
 pub mod persistent;
 pub mod port;
 pub mod position;
+pub mod projections;
 pub mod read;
 mod size;
 pub mod stream;
@@ -75,6 +78,7 @@ pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamSt
 pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};
 pub use position::{NoPosition, Position};
+pub use projections::Projections;
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 pub use stream::{ExpectedRevision, Revision, StreamAcl, StreamMetadata, StreamName};
 pub use subjects::{

@@ -151,6 +151,61 @@ pub const PARKED_BATCH_MAX: usize = 512;
 /// Latencies that the statistics of one consumer go by.
 pub const LATENCIES_MAX: usize = 1000;
 
+/// Most projections in one store, those of the system among them.
+pub const PROJECTIONS_MAX: usize = 256;
+
+/// Longest name of a projection, in bytes of UTF-8.
+pub const PROJECTION_NAME_BYTES_MAX: usize = 512;
+
+/// Longest script of a projection, in bytes of UTF-8.
+pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
+
+/// How much memory the script of one projection may have, in bytes, and how deep its calls may go.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How much of the stack the script of one projection may have, in bytes.
+pub const SCRIPT_STACK_BYTES_MAX: usize = 512 * 1024;
+
+/// How long a script may take to describe itself, in milliseconds of the processor's time.
+pub const SCRIPT_COMPILE_MILLIS_MAX: u64 = 500;
+
+/// How long a script may take for one event, in milliseconds of the processor's time.
+pub const SCRIPT_STEP_MILLIS_MAX: u64 = 250;
+
+/// Threads that run scripts, at most; fewer on a machine with fewer processors.
+pub const SCRIPT_THREADS_MAX: usize = 4;
+
+/// Most events that a projection handles before others have their turn.
+pub const PROJECTION_BATCH_EVENTS_MAX: usize = 200;
+
+/// A projection takes no further event into a batch beyond this, in bytes.
+pub const PROJECTION_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Most events that a script emits for one event.
+pub const EMITS_MAX: usize = 512;
+
+/// A projection handles no further event before what it emitted is written, beyond so many bytes.
+pub const EMITTED_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most bytes that a script emits for one event.
+pub const EMITTED_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Largest state of a partition, and largest result, in bytes of JSON.
+pub const PROJECTION_STATE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// States of partitions that a projection keeps in memory beyond those that are not written yet.
+pub const PARTITIONS_CACHED_MAX: usize = 10_000;
+/// The same in bytes.
+pub const PARTITIONS_CACHED_BYTES: usize = 16 * 1024 * 1024;
+
+/// States of partitions that are not written yet, of one projection: more are written at once, and
+/// a transient projection, which writes nothing, may have no more.
+pub const PARTITIONS_UNWRITTEN_MAX: usize = 400;
+/// Most partitions of a transient projection, which keeps them in memory.
+pub const PARTITIONS_TRANSIENT_MAX: usize = 100_000;
+
+/// Streams that a projection remembers to have emitted to.
+pub const EMITTED_STREAMS_KNOWN_MAX: usize = 10_000;
+
 /// Streams, and categories, of which inspecting a folder counts the events.
 pub const INSPECTED_NAMES_MAX: usize = 1_000_000;
 

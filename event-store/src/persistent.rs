@@ -71,6 +71,6 @@ pub(crate) use group::group_of_checkpoints;
 pub use group::{EventSource, GroupId, Place};
 pub use info::{ConsumerInfo, GroupInfo, Measurement, Status};
 pub use message::Message;
-pub(crate) use message::resolve;
+pub(crate) use message::{LINK_TYPE, resolve};
 pub use service::{Connecting, PersistentSubscriptions};
 pub use settings::{NackAction, Settings, StartFrom, Strategy};

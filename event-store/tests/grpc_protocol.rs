@@ -29,6 +29,8 @@ mod over_http;
 mod persistent;
 #[path = "grpc_protocol/plain.rs"]
 mod plain;
+#[path = "grpc_protocol/projections.rs"]
+mod projections;
 #[path = "grpc_protocol/proxy.rs"]
 mod proxy;
 #[path = "grpc_protocol/python.rs"]

@@ -40,13 +40,14 @@ const CONNECTIONS_MAX: usize = 65_536;
 
 /// The variables that it goes by; each may begin with `KURRENTDB_` too, as EventStoreDB is called
 /// by now, and as its own server has it.
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 14] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
     "EVENTSTORE_ADVERTISE_HOST",
     "EVENTSTORE_SCAVENGE_EVERY",
     "EVENTSTORE_SCRUB_EVERY",
     "EVENTSTORE_CONNECTIONS_MAX",
+    "EVENTSTORE_START_STANDARD_PROJECTIONS",
     "EVENTSTORE_INSECURE",
     "EVENTSTORE_DEV",
     "EVENTSTORE_CERTIFICATE_FILE",
@@ -95,6 +96,11 @@ pub struct EventStoreArgs {
     /// default 8192, or half of the open files that there may be)
     #[arg(long, value_name = "NUMBER")]
     connections_max: Option<String>,
+    /// Enable the five projections of the system when it starts: `$by_category`, `$by_event_type`,
+    /// `$by_correlation_id`, `$stream_by_category`, `$streams`
+    /// (EVENTSTORE_START_STANDARD_PROJECTIONS=on)
+    #[arg(long)]
+    start_standard_projections: bool,
     /// Let everybody who reaches the port do everything, without TLS, from other machines too
     /// (EVENTSTORE_INSECURE=on). Without this, --dev or a certificate, that is so on loopback, and
     /// nothing else is listened on
@@ -135,6 +141,8 @@ pub struct Settings {
     pub scrub_every: Option<Duration>,
     /// How many connections there may be at once; none: as files allow.
     pub connections_max: Option<usize>,
+    /// Whether the projections of the system are enabled when it starts.
+    pub start_standard_projections: bool,
     /// Who may use it, and how it is kept from others.
     pub security: Security,
     /// The passwords that `admin` and `ops` get when they are made.
@@ -212,6 +220,10 @@ impl EventStoreArgs {
             scavenge_every: every(scavenge, "EVENTSTORE_SCAVENGE_EVERY", SCAVENGE_EVERY)?,
             scrub_every: every(scrub, "EVENTSTORE_SCRUB_EVERY", SCRUB_EVERY)?,
             connections_max: connections.map(|given| read(given, connection_count)).transpose()?,
+            start_standard_projections: switch(
+                self.start_standard_projections,
+                "EVENTSTORE_START_STANDARD_PROJECTIONS",
+            )?,
             security: asked.security().map_err(|(flag, why)| {
                 let origin = Origin::Flag(flag);
                 ConfigError::Bad { origin, why: why.to_owned() }
@@ -389,6 +401,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
         connections_max: open_files::connections_alone(args.connections_max),
         scavenges: Some(scavenges),
         stops_when_asked: true,
+        start_standard_projections: args.start_standard_projections,
         ..ServeOptions::default()
     };
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;

@@ -317,6 +317,11 @@ async fn a_bad_flag_or_variable_is_named_in_one_line_and_an_empty_one_is_none() 
         ("KURRENTDB_SCRUB_EVERY", "weekly", "KURRENTDB_SCRUB_EVERY: must be off, or"),
         ("KURRENTDB_INSECURE", "", "say --insecure to mean it"),
         ("EVENTSTORE_INSECURE", "banana", "EVENTSTORE_INSECURE: must be on or off"),
+        (
+            "EVENTSTORE_START_STANDARD_PROJECTIONS",
+            "banana",
+            "EVENTSTORE_START_STANDARD_PROJECTIONS: must be on or off",
+        ),
         ("EVENTSTORE_INSECURE", "2", "EVENTSTORE_INSECURE: must be on or off"),
         ("EVENTSTORE_INSECURE", "no", "say --insecure to mean it"),
         ("EVENTSTORE_INSECURE", "0", "say --insecure to mean it"),

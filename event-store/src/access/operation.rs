@@ -15,10 +15,8 @@ pub enum Operation<'a> {
     LookAtGroups,
     /// To make, change, delete and restart them, and replay what they have parked.
     ManageGroups,
-    /// To make, change, start, stop and reset projections, and read their states.
+    /// To make, change, start, stop, reset and delete projections, and read their states.
     RunProjections,
-    /// To delete and configure projections, and restart all of them.
-    ManageProjections,
     /// To make, change, enable, disable and delete users, list them, and set their passwords.
     ManageUsers,
     /// To read what is known of the user with this login name.
@@ -32,11 +30,11 @@ impl Principal {
     pub fn may(&self, operation: Operation<'_>) -> Result<(), AccessDenied> {
         let may = match operation {
             Operation::Discover => true,
-            Operation::Statistics
-            | Operation::LookAtGroups
-            | Operation::RunProjections
-            | Operation::ChangePassword => self.is_known(),
-            Operation::RunNode | Operation::ManageGroups | Operation::ManageProjections => {
+            Operation::Statistics | Operation::LookAtGroups | Operation::ChangePassword => {
+                self.is_known()
+            }
+            // Scripts read and write with the rights of the system, whoever made them.
+            Operation::RunNode | Operation::ManageGroups | Operation::RunProjections => {
                 self.is_operator()
             }
             Operation::ManageUsers => self.is_admin(),
@@ -67,12 +65,11 @@ mod tests {
             (Operation::Discover, 0),
             (Operation::Statistics, 1),
             (Operation::LookAtGroups, 1),
-            (Operation::RunProjections, 1),
             (Operation::ChangePassword, 1),
             (Operation::LookAtUser("ann"), 1),
             (Operation::RunNode, 2),
             (Operation::ManageGroups, 2),
-            (Operation::ManageProjections, 2),
+            (Operation::RunProjections, 2),
             (Operation::ManageUsers, 4),
             (Operation::LookAtUser("dan"), 4),
         ] {

@@ -195,7 +195,7 @@ fn info(authenticates: bool) -> Value {
         "esVersion": SERVER_VERSION,
         "dbVersion": SERVER_VERSION,
         "state": "leader",
-        "features": {"projections": false, "userManagement": true, "atomPub": true},
+        "features": {"projections": true, "userManagement": true, "atomPub": true},
         "authentication": {
             "type": if authenticates { "internal" } else { "insecure" },
             "properties": {},

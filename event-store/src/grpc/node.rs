@@ -14,8 +14,8 @@ use super::proto::event_store::client::gossip::{ClusterInfo, EndPoint, MemberInf
 use super::proto::event_store::client::server_features::server_features_server::ServerFeatures;
 use super::proto::event_store::client::server_features::{SupportedMethod, SupportedMethods};
 use super::proto::event_store::client::{
-    Empty, gossip, monitoring, operations, persistent_subscriptions, server_features, streams,
-    users,
+    Empty, gossip, monitoring, operations, persistent_subscriptions, projections, server_features,
+    streams, users,
 };
 use super::proto::kurrentdb::protocol::v2::streams::streams_service_server;
 use super::wire::{UuidForm, uuid};
@@ -27,8 +27,10 @@ const PERSISTENT: &str = persistent_subscriptions::persistent_subscriptions_serv
 const OPERATIONS: &str = operations::operations_server::SERVICE_NAME;
 const USERS: &str = users::users_server::SERVICE_NAME;
 
+const PROJECTIONS: &str = projections::projections_server::SERVICE_NAME;
+
 /// Every call that is answered, and its features: a client makes no other.
-const METHODS: [(&str, &str, &[&str]); 34] = [
+const METHODS: [(&str, &str, &[&str]); 44] = [
     (streams::streams_server::SERVICE_NAME, "read", &["position", "events"]),
     (streams::streams_server::SERVICE_NAME, "append", &[]),
     (streams::streams_server::SERVICE_NAME, "delete", &[]),
@@ -61,6 +63,16 @@ const METHODS: [(&str, &str, &[&str]); 34] = [
     (USERS, "details", &[]),
     (USERS, "changepassword", &[]),
     (USERS, "resetpassword", &[]),
+    (PROJECTIONS, "create", &["track_emitted_streams"]),
+    (PROJECTIONS, "update", &[]),
+    (PROJECTIONS, "delete", &[]),
+    (PROJECTIONS, "statistics", &[]),
+    (PROJECTIONS, "disable", &[]),
+    (PROJECTIONS, "enable", &[]),
+    (PROJECTIONS, "reset", &[]),
+    (PROJECTIONS, "state", &[]),
+    (PROJECTIONS, "result", &[]),
+    (PROJECTIONS, "restartsubsystem", &[]),
     (gossip::gossip_server::SERVICE_NAME, "read", &[]),
     (server_features::server_features_server::SERVICE_NAME, "getsupportedmethods", &[]),
 ];

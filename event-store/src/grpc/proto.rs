@@ -18,6 +18,9 @@ pub mod event_store {
         pub mod persistent_subscriptions {
             tonic::include_proto!("event_store.client.persistent_subscriptions");
         }
+        pub mod projections {
+            tonic::include_proto!("event_store.client.projections");
+        }
         pub mod gossip {
             tonic::include_proto!("event_store.client.gossip");
         }

@@ -27,7 +27,7 @@ use super::streams::Replies;
 use super::subscribe;
 use super::wire::{UuidForm, recorded, stream_identifier, stream_name};
 use crate::access::StreamAction;
-use crate::error::{IndexError, ReadError, StoreError};
+use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::filter::{Filter, FilterSubject, Pattern};
 use crate::limits::{FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
@@ -40,9 +40,6 @@ use crate::subscription::SubscribeFrom;
 /// The type of an event that points to another, and the sign between the two parts of its data.
 const LINK_TYPE: &str = "$>";
 const LINK_SEPARATOR: char = '@';
-
-/// How the names of the streams begin that have links to the events of a category or a type.
-const INDEX_PREFIXES: [&str; 2] = ["$ce-", "$et-"];
 
 /// The window of a filter whose client names none.
 const DEFAULT_WINDOW: u32 = 32;
@@ -265,7 +262,6 @@ pub(super) async fn answer(
     let mut source = match Source::begin(Arc::clone(&store), asked, sending, room).await {
         Ok(source) => source,
         Err(NotOpened::Other(status)) => return Err(status),
-        Err(NotOpened::StreamNotFound(stream)) if is_index(&stream) => return Err(no_index()),
         Err(NotOpened::StreamNotFound(stream)) => {
             let stream_identifier = Some(stream_identifier(&stream));
             let missing = reply(Content::StreamNotFound(StreamNotFound { stream_identifier }));
@@ -308,16 +304,6 @@ pub(super) async fn answer(
 
 pub(super) fn reply(content: Content) -> ReadResp {
     ReadResp { content: Some(content) }
-}
-
-/// Whether a stream is one of links to a category or a type, unless somebody wrote it.
-pub(super) fn is_index(stream: &StreamName) -> bool {
-    INDEX_PREFIXES.iter().any(|prefix| stream.as_str().starts_with(prefix))
-}
-
-/// Such streams are not served yet: to call them missing would be false.
-pub(super) fn no_index() -> Status {
-    Status::unimplemented(IndexError::Unsupported.to_string())
 }
 
 /// Where a stream can be read from: told to a forward reader that began elsewhere and found

@@ -17,12 +17,14 @@ use super::monitoring::MonitoringService;
 use super::node::NodeService;
 use super::operations::OperationsService;
 use super::persistent::{Groups, PersistentService};
+use super::projections::{ProjectionsAtWork, ProjectionsService};
 use super::proto::event_store::client::gossip::gossip_server::{self, GossipServer};
 use super::proto::event_store::client::monitoring::monitoring_server::{self, MonitoringServer};
 use super::proto::event_store::client::operations::operations_server::{self, OperationsServer};
 use super::proto::event_store::client::persistent_subscriptions::persistent_subscriptions_server::{
     self, PersistentSubscriptionsServer as PersistentServer,
 };
+use super::proto::event_store::client::projections::projections_server::{self, ProjectionsServer};
 use super::proto::event_store::client::server_features::server_features_server;
 use super::proto::event_store::client::streams::streams_server::{self, StreamsServer};
 use super::proto::event_store::client::users::users_server::{self, UsersServer};
@@ -64,6 +66,7 @@ pub(super) struct Router {
     several: StreamsServiceServer<SeveralService>,
     persistent: PersistentServer<PersistentService>,
     users: UsersServer<UsersService>,
+    projections: ProjectionsServer<ProjectionsService>,
     gossip: GossipServer<NodeService>,
     features: FeaturesServer<NodeService>,
     operations: OperationsServer<OperationsService>,
@@ -74,6 +77,7 @@ impl Router {
     pub(super) fn new(
         door: Door,
         groups: Groups,
+        projections: ProjectionsAtWork,
         operations: OperationsService,
         users: Option<Users>,
         shutdown: CancellationToken,
@@ -119,6 +123,10 @@ impl Router {
             several: StreamsServiceServer::new(several)
                 .accept_compressed(CompressionEncoding::Gzip),
             persistent,
+            projections: ProjectionsServer::new(ProjectionsService::new(projections))
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(QUESTION_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX),
         }
     }
 
@@ -162,6 +170,8 @@ impl Router {
             self.persistent.call(request).await
         } else if service == users_server::SERVICE_NAME {
             self.users.call(request).await
+        } else if service == projections_server::SERVICE_NAME {
+            self.projections.call(request).await
         } else if service == gossip_server::SERVICE_NAME {
             self.gossip.call(request).await
         } else if service == server_features_server::SERVICE_NAME {

@@ -23,10 +23,12 @@ use super::http::{Door, Guard};
 use super::node::Node;
 use super::operations::OperationsService;
 use super::persistent::{Groups, Peer};
+use super::projections::ProjectionsAtWork;
 use super::route::Router;
 use super::sending::Sending;
 use super::socket::QuickSocket;
 use super::statistics::{Connections, Statistics};
+use crate::index_streams::IndexStreams;
 use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::maintenance::Scavenges;
 use crate::port::EventStore;
@@ -127,6 +129,8 @@ pub struct ServeOptions {
     pub users: Option<Users>,
     /// How connections are encrypted; none: not at all.
     pub tls: Option<Tls>,
+    /// Whether the projections of the system are enabled when it starts.
+    pub start_standard_projections: bool,
 }
 
 impl Default for ServeOptions {
@@ -146,6 +150,7 @@ impl Default for ServeOptions {
             stops_when_asked: false,
             users: None,
             tls: None,
+            start_standard_projections: false,
         }
     }
 }
@@ -185,13 +190,16 @@ pub fn serve(
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host.clone()));
-    let groups = Groups::new(Arc::clone(&store));
     let users = options.users;
     let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
     let guard = Guard { authenticates: users.is_some(), encrypted: tls.is_some() };
     let connections = Connections::default();
     let folder = options.scavenges.as_ref().and_then(|it| it.maintained().folder());
     let statistics = Statistics::new(Arc::clone(&store), folder, connections.clone());
+    let projections =
+        ProjectionsAtWork::new(Arc::clone(&store), options.start_standard_projections);
+    let store: Arc<dyn EventStore> = Arc::new(IndexStreams::over(store));
+    let groups = Groups::new(Arc::clone(&store));
     let operations = OperationsService {
         node: Arc::clone(&node),
         groups: groups.clone(),
@@ -201,15 +209,19 @@ pub fn serve(
     let router = Router::new(
         Door::new(store, node, Arc::new(statistics), reception, sending, guard),
         groups.clone(),
+        projections.clone(),
         operations,
         users,
         shutdown.clone(),
     );
+    let (work, shutdown_of_work) = (projections.clone(), shutdown.clone());
     let served = Served { router, tls, connections, first_call_time_max, shutdown };
     let accepting = accept(listener, served, options.connections_max.max(1));
     let serving = async move {
-        accepting.await;
+        let going_on = work.go_on(shutdown_of_work);
+        tokio::join!(going_on, accepting);
         groups.close().await;
+        projections.close().await;
     };
     Ok(Serving { address, task: tokio::spawn(serving) })
 }

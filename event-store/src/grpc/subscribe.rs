@@ -14,7 +14,7 @@ use super::proto::event_store::client::streams::ReadResp;
 use super::proto::event_store::client::streams::read_resp::{
     self, CaughtUp, Checkpoint, Content, SubscriptionConfirmation,
 };
-use super::read::{Links, is_index, last_revision, no_index, reply};
+use super::read::{Links, reply};
 use super::sending::{Room, Sending};
 use super::source::{Asked, Followed, NotOpened, Source};
 use super::streams::Replies;
@@ -45,9 +45,6 @@ pub(super) async fn answer(
     // Told before anything is delivered, so it must not be after the subscription's true beginning.
     let (followed, reached, checkpoints) = match followed {
         Followed::Stream(stream, from) => {
-            if is_index(&stream) && last_revision(&*store, &stream).await?.is_none() {
-                return Err(no_index());
-            }
             let reached = match from {
                 SubscribeFrom::Start => None,
                 SubscribeFrom::After(revision) => Some(revision),

@@ -14,7 +14,7 @@ use crate::read::ReadStream;
 use crate::stream::{Revision, StreamName};
 
 /// The type of an event that points to another, and the sign between the two parts of its data.
-pub(super) const LINK_TYPE: &str = "$>";
+pub(crate) const LINK_TYPE: &str = "$>";
 const LINK_SEPARATOR: char = '@';
 
 /// What holding a message costs beside its bytes, about.

@@ -44,7 +44,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// One test for each promise; the expression makes a future of a store and of what must live as
 /// long as it. Behind it stands the module that tells what the store does of appends to
 /// streams in one: all of them (`several`, which has indexes of categories and types too), or those
-/// of one stream (`one_at_a_time`, which has none). What is hidden may be gone at once
+/// of one stream (`one_at_a_time`, which follows none). What is hidden may be gone at once
 /// (`several_without_past`).
 #[macro_export]
 macro_rules! conformance_suite {
@@ -77,7 +77,7 @@ macro_rules! conformance_suite {
         $crate::conformance_suite!(@past $make);
         $crate::conformance_suite!(@common $make);
         $crate::conformance_suite!(@each $make, one_at_a_time, several_streams_are_refused,
-            indexes_are_refused);
+            indexes_are_not_followed);
     };
     (@common $make:expr) => {
         $crate::conformance_suite!(@each $make, suite,

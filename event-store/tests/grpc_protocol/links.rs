@@ -1,19 +1,13 @@
 //! Categories and types through the client: read from links, as a server with the system's
 //! projections has them.
 
-use std::time::Duration;
-
 use event_store::{
     AsOf, ClientStore, EventStore, EventType, ExpectedRevision, Index, IndexStart, NewEvent,
     Ordinal, ReadIndex,
 };
-use eventstore::{Error, ReadStreamOptions, SubscribeToStreamOptions};
 use futures::TryStreamExt;
 
 use crate::server::{Server, event, stream};
-
-/// No answer takes longer than this, whatever else the machine does.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A link as the projections write it.
 fn link(number: u64, target: &str) -> NewEvent {
@@ -62,27 +56,5 @@ async fn a_category_is_read_from_its_links() {
         let told = format!("{read:?}");
         let expected: Vec<_> = expected.into_iter().map(place).collect();
         assert_eq!(places(&store, read).await, expected, "{told}");
-    }
-}
-
-/// Given a server that does not serve such links yet, when they are read or followed, then it says
-/// so: that there are none would be false.
-#[tokio::test]
-async fn links_that_are_not_served_are_not_called_missing() {
-    let server = Server::start().await;
-    let any = ExpectedRevision::Any;
-    server.store.append(&stream("tale-1"), any, vec![event(0)]).await.expect("append");
-    let client = server.client();
-    for links in ["$ce-tale", "$et-Numbered"] {
-        let read = client.read_stream(links, &ReadStreamOptions::default()).await;
-        let read = match read {
-            Ok(mut events) => events.next().await.err(),
-            Err(error) => Some(error),
-        };
-        assert!(matches!(read, Some(Error::UnsupportedFeature)), "{read:?}");
-        let options = SubscribeToStreamOptions::default();
-        let mut followed = client.subscribe_to_stream(links, &options).await;
-        let next = tokio::time::timeout(PATIENCE, followed.next()).await.expect("an answer");
-        assert!(matches!(next, Err(Error::UnsupportedFeature)), "{next:?}");
     }
 }

@@ -35,3 +35,8 @@ async fn the_node_client_says_who_it_is() {
     let secured = Secured::start().await;
     tell_to(node, "node with npm", "secured.js", secured.arguments()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_client_manages_projections() {
+    tell(node, "node with npm", "projections.js").await;
+}

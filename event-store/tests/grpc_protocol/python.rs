@@ -43,3 +43,8 @@ async fn the_python_client_says_who_it_is() {
     let arguments = secured.arguments();
     stories::tell_to(python, "python3 with venv and pip", "secured.py", arguments).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_python_client_manages_projections() {
+    tell("projections.py").await;
+}

@@ -1,0 +1,236 @@
+//! The Projections service: which projection is asked, and for what.
+//!
+//! The projections of a store are set to work with the server where there are any, and else with
+//! the first call about one; a store that nobody asks for projections keeps nothing of them.
+
+mod json;
+mod problem;
+mod told;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use self::json::value;
+use self::problem::of_projection;
+use super::caller::Caller;
+use super::proto::event_store::client::{Empty, projections as sent};
+use crate::access::Operation;
+use crate::port::EventStore;
+use crate::projections::{
+    CreateProjection, DeleteStreams, ProjectionError, ProjectionMode, Projections, Which,
+};
+use sent::create_req::options::Mode;
+use sent::projections_server as server;
+use sent::statistics_req::options::Mode as Asked;
+use sent::update_req::options::EmitOption;
+use sent::{
+    CreateReq, CreateResp, DeleteReq, DeleteResp, DisableReq, DisableResp, EnableReq, EnableResp,
+    ResetReq, ResetResp, ResultReq, ResultResp, StateReq, StateResp, StatisticsReq, StatisticsResp,
+    UpdateReq, UpdateResp,
+};
+
+/// The newest engine that clients may ask for; one of ours does for all.
+const ENGINE_VERSION_MAX: i32 = 2;
+
+/// The pause between attempts to set projections to work when the server begins.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The projections of a store, from when they are needed on. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct ProjectionsAtWork {
+    store: Arc<dyn EventStore>,
+    /// Whether those of the system are enabled at the start.
+    start_standard: bool,
+    begun: Arc<OnceCell<Projections>>,
+}
+
+impl ProjectionsAtWork {
+    pub(super) fn new(store: Arc<dyn EventStore>, start_standard: bool) -> Self {
+        Self { store, start_standard, begun: Arc::default() }
+    }
+
+    async fn begin(&self) -> Result<&Projections, ProjectionError> {
+        let begin = || Projections::start(Arc::clone(&self.store), self.start_standard);
+        self.begun.get_or_try_init(begin).await
+    }
+
+    /// Sets them to work if there are any, or there are to be.
+    pub(super) async fn go_on(&self, shutdown: CancellationToken) {
+        loop {
+            let are_there = match self.start_standard {
+                true => Ok(true),
+                false => Projections::are_there(&*self.store).await,
+            };
+            let begun = match are_there {
+                Ok(true) => self.begin().await.map(drop),
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
+            let Err(error) = begun else { return };
+            tracing::warn!(%error, "projections can't be set to work just now");
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    /// Ends them in peace, each with a last checkpoint.
+    pub(super) async fn close(&self) {
+        if let Some(projections) = self.begun.get() {
+            projections.close().await;
+        }
+    }
+}
+
+/// Answers for the projections.
+pub(super) struct ProjectionsService {
+    projections: ProjectionsAtWork,
+}
+
+impl ProjectionsService {
+    pub(super) fn new(projections: ProjectionsAtWork) -> Self {
+        Self { projections }
+    }
+
+    /// The projections at work, for who may ask; where they can't be read now, the next call tries
+    /// again.
+    async fn asked<T>(&self, request: &Request<T>) -> Result<&Projections, Status> {
+        Caller::of(request)?.may(Operation::RunProjections)?;
+        self.projections.begin().await.map_err(|error| of_projection(&error))
+    }
+}
+
+fn creation(options: sent::create_req::Options) -> Result<CreateProjection, Status> {
+    if !(0..=ENGINE_VERSION_MAX).contains(&options.engine_version) {
+        return Err(Status::invalid_argument("there is no such engine for projections"));
+    }
+    let create = CreateProjection {
+        name: None,
+        mode: ProjectionMode::OneTime,
+        query: options.query,
+        emit_enabled: false,
+        track_emitted_streams: false,
+    };
+    Ok(match options.mode {
+        Some(Mode::OneTime(_)) => create,
+        Some(Mode::Transient(of)) => {
+            CreateProjection { name: Some(of.name), mode: ProjectionMode::Transient, ..create }
+        }
+        Some(Mode::Continuous(of)) => CreateProjection {
+            name: Some(of.name),
+            mode: ProjectionMode::Continuous,
+            emit_enabled: of.emit_enabled,
+            track_emitted_streams: of.track_emitted_streams,
+            ..create
+        },
+        None => {
+            let reason = "it is not said how long the projection is to live";
+            return Err(Status::invalid_argument(reason));
+        }
+    })
+}
+
+fn done<T>(done: Result<(), ProjectionError>, reply: T) -> Result<Response<T>, Status> {
+    done.map(|()| Response::new(reply)).map_err(|error| of_projection(&error))
+}
+
+#[tonic::async_trait]
+impl server::Projections for ProjectionsService {
+    type StatisticsStream = BoxStream<'static, Result<StatisticsResp, Status>>;
+
+    async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let create = creation(request.into_inner().options.unwrap_or_default())?;
+        let created = projections.create(create).await;
+        done(created.map(drop), CreateResp {})
+    }
+
+    async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        let emit_enabled = match options.emit_option {
+            Some(EmitOption::EmitEnabled(enabled)) => Some(enabled),
+            Some(EmitOption::NoEmitOptions(_)) | None => None,
+        };
+        done(projections.update(&options.name, options.query, emit_enabled).await, UpdateResp {})
+    }
+
+    async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        let streams = DeleteStreams {
+            emitted: options.delete_emitted_streams,
+            states: options.delete_state_stream,
+            checkpoint: options.delete_checkpoint_stream,
+        };
+        done(projections.delete(&options.name, streams).await, DeleteResp {})
+    }
+
+    async fn statistics(
+        &self,
+        request: Request<StatisticsReq>,
+    ) -> Result<Response<Self::StatisticsStream>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        let which = match options.mode {
+            Some(Asked::Name(name)) if !name.is_empty() => Which::Named(name),
+            Some(Asked::Transient(_)) => Which::Mode(ProjectionMode::Transient),
+            Some(Asked::Continuous(_)) => Which::Mode(ProjectionMode::Continuous),
+            Some(Asked::OneTime(_)) => Which::Mode(ProjectionMode::OneTime),
+            Some(Asked::Name(_) | Asked::All(_)) | None => Which::All,
+        };
+        let told = projections.statistics(&which).await;
+        let told = told.map_err(|error| of_projection(&error))?;
+        let replies =
+            told.into_iter().map(|told| Ok(StatisticsResp { details: Some(told.into()) }));
+        Ok(Response::new(stream::iter(replies).boxed()))
+    }
+
+    async fn disable(&self, request: Request<DisableReq>) -> Result<Response<DisableResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        let disabled = match options.write_checkpoint {
+            true => projections.disable(&options.name).await,
+            false => projections.abort(&options.name).await,
+        };
+        done(disabled, DisableResp {})
+    }
+
+    async fn enable(&self, request: Request<EnableReq>) -> Result<Response<EnableResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        done(projections.enable(&options.name).await, EnableResp {})
+    }
+
+    async fn reset(&self, request: Request<ResetReq>) -> Result<Response<ResetResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        done(projections.reset(&options.name).await, ResetResp {})
+    }
+
+    async fn state(&self, request: Request<StateReq>) -> Result<Response<StateResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        let state = projections.state(&options.name, &options.partition).await;
+        let state = state.map_err(|error| of_projection(&error))?;
+        Ok(Response::new(StateResp { state: Some(value(state.as_deref())?) }))
+    }
+
+    async fn result(&self, request: Request<ResultReq>) -> Result<Response<ResultResp>, Status> {
+        let projections = self.asked(&request).await?;
+        let options = request.into_inner().options.unwrap_or_default();
+        let result = projections.result(&options.name, &options.partition).await;
+        let result = result.map_err(|error| of_projection(&error))?;
+        Ok(Response::new(ResultResp { result: Some(value(result.as_deref())?) }))
+    }
+
+    async fn restart_subsystem(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
+        done(self.asked(&request).await?.restart().await, Empty {})
+    }
+}
