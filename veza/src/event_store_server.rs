@@ -164,18 +164,12 @@ impl EventStoreArgs {
             None => set(&variable, name),
         };
         let data = given(self.data.map(|value| (value, "--data")), "EVENTSTORE_DATA")?;
-        let ip = self.node_ip.map(|value| (value, "--node-ip"));
-        let port = self.node_port.map(|value| (value, "--node-port"));
-        let in_parts = ip.is_some() || port.is_some();
-        let listen = self.listen.map(|value| (value, "--listen"));
-        let listen = if in_parts { None } else { given(listen, "EVENTSTORE_LISTEN")? };
-        let listen = match listen {
-            Some(given) => read(given, values::address)?,
-            None => SocketAddr::new(
-                part(ip, &variable, official::NODE_IP, "an IP address")?.unwrap_or(LISTEN.ip()),
-                part(port, &variable, official::NODE_PORT, "a port")?.unwrap_or(LISTEN.port()),
-            ),
-        };
+        let listen = listen_address(
+            self.listen.map(|value| (value, "--listen")),
+            self.node_ip.map(|value| (value, "--node-ip")),
+            self.node_port.map(|value| (value, "--node-port")),
+            &variable,
+        )?;
         let connections = self.connections_max.map(|value| (value, "--connections-max"));
         let connections = given(connections, "EVENTSTORE_CONNECTIONS_MAX")?;
         let host = self.advertise_host.map(|value| (value, "--advertise-host"));
@@ -315,6 +309,26 @@ fn first_set(
         }
     }
     Ok(None)
+}
+
+/// Where to listen: said as a whole, or in parts, which go before it as flags.
+fn listen_address(
+    whole: Option<(String, &'static str)>,
+    ip: Option<(String, &'static str)>,
+    port: Option<(String, &'static str)>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<SocketAddr, ConfigError> {
+    let whole = match whole {
+        _ if ip.is_some() || port.is_some() => None,
+        Some((value, flag)) => Some((value, Origin::Flag(flag))),
+        None => set(&variable, "EVENTSTORE_LISTEN")?,
+    };
+    if let Some(given) = whole {
+        return read(given, values::address);
+    }
+    let ip = part(ip, &variable, official::NODE_IP, "an IP address")?;
+    let port = part(port, &variable, official::NODE_PORT, "a port")?;
+    Ok(SocketAddr::new(ip.unwrap_or(LISTEN.ip()), port.unwrap_or(LISTEN.port())))
 }
 
 /// A part of an address, by a flag or by the first of these settings.
