@@ -17,8 +17,6 @@ mod lost_answers;
 mod messages;
 #[path = "grpc_protocol/node.rs"]
 mod node;
-#[path = "grpc_protocol/official_client.rs"]
-mod official_client;
 #[path = "conformance/one_at_a_time.rs"]
 mod one_at_a_time;
 #[path = "grpc_protocol/operating.rs"]
@@ -57,6 +55,10 @@ mod turns;
 mod unfinished;
 #[path = "grpc_protocol/unread.rs"]
 mod unread;
+#[path = "grpc_protocol/with_eventstore.rs"]
+mod with_eventstore;
+#[path = "grpc_protocol/with_kurrentdb.rs"]
+mod with_kurrentdb;
 
 mod conformance {
     //! The port over the network does what the port promises.

@@ -1,16 +1,16 @@
-//! What the official Rust client sees of the server: each kind of read, append, deletion and
-//! subscription, and the errors it knows by their codes.
+//! What an official Rust client sees of the server: each kind of read, append, deletion and
+//! subscription, and the errors it knows by their codes. Which of them, the module above says.
 
 use std::time::Duration;
 
-use eventstore::{
-    AppendToStreamOptions, BatchAppendOptions, DeleteStreamOptions, Error, ExpectedRevision,
-    ReadAllOptions, ReadEvent, ReadStream, ReadStreamOptions, StreamPosition,
-    SubscribeToAllOptions, SubscribeToStreamOptions, Subscription, SubscriptionEvent,
-    SubscriptionFilter, TombstoneStreamOptions,
+use super::{
+    AppendToStreamOptions, BatchAppendOptions, Client, CurrentRevision, DeleteStreamOptions, Error,
+    EventData, ExpectedRevision, ReadAllOptions, ReadEvent, ReadStream, ReadStreamOptions,
+    StreamPosition, SubscribeToAllOptions, SubscribeToStreamOptions, Subscription,
+    SubscriptionEvent, SubscriptionFilter, TombstoneStreamOptions, client, exactly, expecting,
+    has_caught_up, offered,
 };
-
-use crate::server::{Server, offered};
+use crate::server::Server;
 
 /// No answer takes longer than this, whatever else the machine does.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ async fn revisions(mut read: ReadStream) -> Vec<u64> {
     revisions
 }
 
-async fn append(client: &eventstore::Client, stream: &str, kind: &str, count: u64) {
+async fn append(client: &Client, stream: &str, kind: &str, count: u64) {
     let options = AppendToStreamOptions::default();
     let written = client.append_to_stream(stream, &options, offered(kind, count));
     written.await.expect("append");
@@ -32,7 +32,7 @@ async fn append(client: &eventstore::Client, stream: &str, kind: &str, count: u6
 #[tokio::test]
 async fn a_stream_is_read_both_ways_from_anywhere() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "tale-1", "Told", 5).await;
     let base = ReadStreamOptions::default;
     let cases = [
@@ -56,7 +56,7 @@ async fn a_stream_is_read_both_ways_from_anywhere() {
 #[tokio::test]
 async fn a_stream_tells_its_bounds() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "tale-1", "Told", 3).await;
     let options = ReadStreamOptions::default().position(StreamPosition::Position(7));
     let mut read = client.read_stream("tale-1", &options).await.expect("read");
@@ -74,7 +74,7 @@ async fn a_stream_tells_its_bounds() {
 #[tokio::test]
 async fn a_missing_stream_is_told_in_band() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     let options = ReadStreamOptions::default();
     let mut read = client.read_stream("nobody", &options).await.expect("call");
     let answer = read.next().await;
@@ -84,12 +84,12 @@ async fn a_missing_stream_is_told_in_band() {
 #[tokio::test]
 async fn an_event_arrives_as_it_was_sent() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     let id = uuid::Uuid::new_v4();
-    let sent = eventstore::EventData::binary("Painted", vec![0, 159, 146, 150].into())
+    let sent = EventData::binary("Painted", vec![0, 159, 146, 150].into())
         .id(id)
         .metadata(b"\xff\x00".to_vec().into());
-    let options = AppendToStreamOptions::default().expected_revision(ExpectedRevision::NoStream);
+    let options = expecting(ExpectedRevision::NoStream);
     let written = client.append_to_stream("wall-1", &options, sent).await.expect("append");
     assert_eq!(written.next_expected_version, 0);
     let mut read = client.read_stream("wall-1", &Default::default()).await.expect("read");
@@ -105,7 +105,7 @@ async fn an_event_arrives_as_it_was_sent() {
 #[tokio::test]
 async fn the_log_is_read_both_ways() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "a-1", "Told", 2).await;
     append(&client, "b-1", "Told", 2).await;
     let mut forward = client.read_all(&ReadAllOptions::default()).await.expect("read");
@@ -128,34 +128,33 @@ async fn the_log_is_read_both_ways() {
 #[tokio::test]
 async fn a_wrong_expectation_is_told_with_what_is_there() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "tale-1", "Told", 2).await;
-    for expected in [ExpectedRevision::NoStream, ExpectedRevision::Exact(7)] {
-        let options = AppendToStreamOptions::default().expected_revision(expected);
+    for expected in [ExpectedRevision::NoStream, exactly(7)] {
+        let options = expecting(expected);
         let refused = client.append_to_stream("tale-1", &options, offered("Told", 1)).await;
         match refused {
             Err(Error::WrongExpectedVersion {
                 expected: told,
-                current: eventstore::CurrentRevision::Current(1),
+                current: CurrentRevision::Current(1),
             }) => assert_eq!(told, expected),
             other => panic!("{other:?}"),
         }
     }
-    let options =
-        AppendToStreamOptions::default().expected_revision(ExpectedRevision::StreamExists);
+    let options = expecting(ExpectedRevision::StreamExists);
     let refused = client.append_to_stream("other", &options, offered("Told", 1)).await;
     assert!(matches!(
         refused,
-        Err(Error::WrongExpectedVersion { current: eventstore::CurrentRevision::NoStream, .. })
+        Err(Error::WrongExpectedVersion { current: CurrentRevision::NoStream, .. })
     ));
 }
 
 #[tokio::test]
 async fn an_append_sent_twice_is_answered_twice_and_kept_once() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     let events = offered("Told", 3);
-    let options = AppendToStreamOptions::default().expected_revision(ExpectedRevision::NoStream);
+    let options = expecting(ExpectedRevision::NoStream);
     let first = client.append_to_stream("tale-1", &options, events.clone()).await.expect("first");
     let again = client.append_to_stream("tale-1", &options, events).await.expect("again");
     assert_eq!(first.next_expected_version, again.next_expected_version);
@@ -167,7 +166,7 @@ async fn an_append_sent_twice_is_answered_twice_and_kept_once() {
 #[tokio::test]
 async fn a_batch_keeps_the_order_in_which_it_was_sent() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     let batch = client.batch_append(&BatchAppendOptions::default()).await.expect("batch");
     let appends = (0..200)
         .map(|_| batch.append_to_stream("tale-1", ExpectedRevision::Any, offered("Told", 1)));
@@ -186,7 +185,7 @@ async fn a_batch_keeps_the_order_in_which_it_was_sent() {
 #[tokio::test]
 async fn a_deleted_stream_is_gone_until_it_is_written_again() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     let options = DeleteStreamOptions::default();
     match client.delete_stream("nobody", &options).await {
         Err(Error::Grpc { message, .. }) => {
@@ -207,7 +206,7 @@ async fn a_deleted_stream_is_gone_until_it_is_written_again() {
 #[tokio::test]
 async fn a_tombstone_is_for_good() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "tale-1", "Told", 1).await;
     let options = TombstoneStreamOptions::default();
     client.tombstone_stream("tale-1", &options).await.expect("tombstone");
@@ -239,14 +238,14 @@ async fn next_revision(subscription: &mut Subscription) -> u64 {
 #[tokio::test]
 async fn a_stream_is_followed_from_the_past_to_live() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "tale-1", "Told", 3).await;
     let options = SubscribeToStreamOptions::default().start_from(StreamPosition::Position(0));
     let mut followed = client.subscribe_to_stream("tale-1", &options).await;
     assert!(matches!(next(&mut followed).await, SubscriptionEvent::Confirmed(_)));
     assert_eq!(next_revision(&mut followed).await, 1);
     assert_eq!(next_revision(&mut followed).await, 2);
-    assert!(matches!(next(&mut followed).await, SubscriptionEvent::CaughtUp));
+    assert!(has_caught_up(&next(&mut followed).await));
     append(&client, "tale-1", "Told", 1).await;
     assert_eq!(next_revision(&mut followed).await, 3);
 }
@@ -254,7 +253,7 @@ async fn a_stream_is_followed_from_the_past_to_live() {
 #[tokio::test]
 async fn the_log_is_followed_through_a_filter() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "a-1", "Told", 2).await;
     append(&client, "b-1", "Sung", 2).await;
     // Only .NET's regular expressions look ahead; official clients rely on it.
@@ -265,11 +264,11 @@ async fn the_log_is_followed_through_a_filter() {
     let mut checkpoint = None;
     loop {
         match next(&mut followed).await {
+            event if has_caught_up(&event) => break,
             SubscriptionEvent::EventAppeared(event) => {
                 told.push(event.get_original_event().event_type.clone());
             }
             SubscriptionEvent::Checkpoint(position) => checkpoint = Some(position),
-            SubscriptionEvent::CaughtUp => break,
             _ => {}
         }
     }
@@ -286,7 +285,7 @@ async fn the_log_is_followed_through_a_filter() {
 async fn checkpoints_come_at_the_interval_that_the_client_asks_for() {
     const WINDOW: u32 = 4;
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     append(&client, "b-1", "Told", 22).await;
     let filter = SubscriptionFilter::on_stream_name().add_prefix("a-").max(WINDOW);
     let options = SubscribeToAllOptions::default().filter(filter);
@@ -294,8 +293,8 @@ async fn checkpoints_come_at_the_interval_that_the_client_asks_for() {
     let mut told = Vec::new();
     loop {
         match next(&mut followed).await {
+            event if has_caught_up(&event) => break,
             SubscriptionEvent::Checkpoint(position) => told.push(position.commit),
-            SubscriptionEvent::CaughtUp => break,
             _ => {}
         }
     }
@@ -316,7 +315,7 @@ async fn checkpoints_come_at_the_interval_that_the_client_asks_for() {
 #[tokio::test]
 async fn a_filter_that_is_no_expression_is_refused() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     let filter = SubscriptionFilter::on_event_type().regex("(");
     let options = SubscribeToAllOptions::default().filter(filter);
     let mut followed = client.subscribe_to_all(&options).await;
@@ -332,7 +331,7 @@ async fn a_filter_that_is_no_expression_is_refused() {
 #[tokio::test]
 async fn a_subscriber_is_told_when_the_server_stops() {
     let server = Server::start().await;
-    let client = server.client();
+    let client = client(&server);
     let mut followed = client.subscribe_to_all(&Default::default()).await;
     assert!(matches!(next(&mut followed).await, SubscriptionEvent::Confirmed(_)));
     server.shutdown.cancel();

@@ -1,0 +1,35 @@
+//! The stories of official Rust clients, with the crate `eventstore`.
+
+use eventstore::*;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::server::Server;
+
+/// The client, connected.
+fn client(server: &Server) -> Client {
+    let settings = server.connection_string().parse().expect("settings");
+    Client::new(settings).expect("client")
+}
+
+/// An append that expects this.
+fn expecting(expected: ExpectedRevision) -> AppendToStreamOptions {
+    AppendToStreamOptions::default().expected_revision(expected)
+}
+
+fn exactly(revision: u64) -> ExpectedRevision {
+    ExpectedRevision::Exact(revision)
+}
+
+fn has_caught_up(event: &SubscriptionEvent) -> bool {
+    matches!(event, SubscriptionEvent::CaughtUp)
+}
+
+/// Some events, numbered from zero.
+fn offered(kind: &str, count: u64) -> Vec<EventData> {
+    let event = |number| EventData::json(kind, &json!({ "number": number })).expect("json");
+    (0..count).map(|number| event(number).id(Uuid::new_v4())).collect()
+}
+
+#[path = "official_client.rs"]
+mod official_client;
