@@ -37,6 +37,9 @@ use sent::{
 /// The newest engine that clients may ask for; one of ours does for all.
 const ENGINE_VERSION_MAX: i32 = 2;
 
+/// What clients know a failure of the server itself by.
+const HANDLER_FAILED: &str = "Exception was thrown by handler.";
+
 /// The pause between attempts to set projections to work when the server begins.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,7 +49,7 @@ pub(super) struct ProjectionsAtWork {
     store: Arc<dyn EventStore>,
     /// Whether those of the system are enabled at the start.
     start_standard: bool,
-    begun: Arc<OnceCell<Projections>>,
+    begun: Arc<OnceCell<Arc<Projections>>>,
 }
 
 impl ProjectionsAtWork {
@@ -54,9 +57,11 @@ impl ProjectionsAtWork {
         Self { store, start_standard, begun: Arc::default() }
     }
 
-    async fn begin(&self) -> Result<&Projections, ProjectionError> {
-        let begin = || Projections::start(Arc::clone(&self.store), self.start_standard);
-        self.begun.get_or_try_init(begin).await
+    async fn begin(&self) -> Result<Arc<Projections>, ProjectionError> {
+        let begin = async || {
+            Projections::start(Arc::clone(&self.store), self.start_standard).await.map(Arc::new)
+        };
+        self.begun.get_or_try_init(begin).await.cloned()
     }
 
     /// Sets them to work if there are any, or there are to be.
@@ -98,11 +103,23 @@ impl ProjectionsService {
         Self { projections }
     }
 
-    /// The projections at work, for who may ask; where they can't be read now, the next call tries
-    /// again.
-    async fn asked<T>(&self, request: &Request<T>) -> Result<&Projections, Status> {
+    /// Asks the projections at work, for who may; where they can't be read now, the next call tries
+    /// again. What was asked is done to its end, also when the client goes away meanwhile: half of
+    /// it would be neither kept nor forgotten.
+    async fn ask<T, A, F>(
+        &self,
+        request: &Request<T>,
+        asked: impl FnOnce(Arc<Projections>) -> F + Send + 'static,
+    ) -> Result<A, Status>
+    where
+        A: Send + 'static,
+        F: Future<Output = Result<A, ProjectionError>> + Send,
+    {
         Caller::of(request)?.may(Operation::RunProjections)?;
-        self.projections.begin().await.map_err(|error| of_projection(&error))
+        let projections = self.projections.clone();
+        let doing = tokio::spawn(async move { asked(projections.begin().await?).await });
+        let done = doing.await.map_err(|_panicked| Status::unknown(HANDLER_FAILED))?;
+        done.map_err(|error| of_projection(&error))
     }
 }
 
@@ -136,48 +153,52 @@ fn creation(options: sent::create_req::Options) -> Result<CreateProjection, Stat
     })
 }
 
-fn done<T>(done: Result<(), ProjectionError>, reply: T) -> Result<Response<T>, Status> {
-    done.map(|()| Response::new(reply)).map_err(|error| of_projection(&error))
-}
-
 #[tonic::async_trait]
 impl server::Projections for ProjectionsService {
     type StatisticsStream = BoxStream<'static, Result<StatisticsResp, Status>>;
 
-    async fn create(&self, request: Request<CreateReq>) -> Result<Response<CreateResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let create = creation(request.into_inner().options.unwrap_or_default())?;
-        let created = projections.create(create).await;
-        done(created.map(drop), CreateResp {})
+    async fn create(
+        &self,
+        mut request: Request<CreateReq>,
+    ) -> Result<Response<CreateResp>, Status> {
+        let create = creation(request.get_mut().options.take().unwrap_or_default())?;
+        self.ask(&request, async move |all| all.create(create).await).await?;
+        Ok(Response::new(CreateResp {}))
     }
 
-    async fn update(&self, request: Request<UpdateReq>) -> Result<Response<UpdateResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
+    async fn update(
+        &self,
+        mut request: Request<UpdateReq>,
+    ) -> Result<Response<UpdateResp>, Status> {
+        let options = request.get_mut().options.take().unwrap_or_default();
         let emit_enabled = match options.emit_option {
             Some(EmitOption::EmitEnabled(enabled)) => Some(enabled),
             Some(EmitOption::NoEmitOptions(_)) | None => None,
         };
-        done(projections.update(&options.name, options.query, emit_enabled).await, UpdateResp {})
+        let (name, query) = (options.name, options.query);
+        self.ask(&request, async move |all| all.update(&name, query, emit_enabled).await).await?;
+        Ok(Response::new(UpdateResp {}))
     }
 
-    async fn delete(&self, request: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
+    async fn delete(
+        &self,
+        mut request: Request<DeleteReq>,
+    ) -> Result<Response<DeleteResp>, Status> {
+        let options = request.get_mut().options.take().unwrap_or_default();
         let streams = DeleteStreams {
             emitted: options.delete_emitted_streams,
             states: options.delete_state_stream,
             checkpoint: options.delete_checkpoint_stream,
         };
-        done(projections.delete(&options.name, streams).await, DeleteResp {})
+        self.ask(&request, async move |all| all.delete(&options.name, streams).await).await?;
+        Ok(Response::new(DeleteResp {}))
     }
 
     async fn statistics(
         &self,
-        request: Request<StatisticsReq>,
+        mut request: Request<StatisticsReq>,
     ) -> Result<Response<Self::StatisticsStream>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
+        let options = request.get_mut().options.take().unwrap_or_default();
         let which = match options.mode {
             Some(Asked::Name(name)) if !name.is_empty() => Which::Named(name),
             Some(Asked::Transient(_)) => Which::Mode(ProjectionMode::Transient),
@@ -185,52 +206,61 @@ impl server::Projections for ProjectionsService {
             Some(Asked::OneTime(_)) => Which::Mode(ProjectionMode::OneTime),
             Some(Asked::Name(_) | Asked::All(_)) | None => Which::All,
         };
-        let told = projections.statistics(&which).await;
-        let told = told.map_err(|error| of_projection(&error))?;
+        let told = self.ask(&request, async move |all| all.statistics(&which).await).await?;
         let replies =
             told.into_iter().map(|told| Ok(StatisticsResp { details: Some(told.into()) }));
         Ok(Response::new(stream::iter(replies).boxed()))
     }
 
-    async fn disable(&self, request: Request<DisableReq>) -> Result<Response<DisableResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
-        let disabled = match options.write_checkpoint {
-            true => projections.disable(&options.name).await,
-            false => projections.abort(&options.name).await,
+    async fn disable(
+        &self,
+        mut request: Request<DisableReq>,
+    ) -> Result<Response<DisableResp>, Status> {
+        let options = request.get_mut().options.take().unwrap_or_default();
+        let disable = async move |all: Arc<Projections>| match options.write_checkpoint {
+            true => all.disable(&options.name).await,
+            false => all.abort(&options.name).await,
         };
-        done(disabled, DisableResp {})
+        self.ask(&request, disable).await?;
+        Ok(Response::new(DisableResp {}))
     }
 
-    async fn enable(&self, request: Request<EnableReq>) -> Result<Response<EnableResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
-        done(projections.enable(&options.name).await, EnableResp {})
+    async fn enable(
+        &self,
+        mut request: Request<EnableReq>,
+    ) -> Result<Response<EnableResp>, Status> {
+        let name = request.get_mut().options.take().unwrap_or_default().name;
+        self.ask(&request, async move |all| all.enable(&name).await).await?;
+        Ok(Response::new(EnableResp {}))
     }
 
-    async fn reset(&self, request: Request<ResetReq>) -> Result<Response<ResetResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
-        done(projections.reset(&options.name).await, ResetResp {})
+    async fn reset(&self, mut request: Request<ResetReq>) -> Result<Response<ResetResp>, Status> {
+        let name = request.get_mut().options.take().unwrap_or_default().name;
+        self.ask(&request, async move |all| all.reset(&name).await).await?;
+        Ok(Response::new(ResetResp {}))
     }
 
-    async fn state(&self, request: Request<StateReq>) -> Result<Response<StateResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
-        let state = projections.state(&options.name, &options.partition).await;
-        let state = state.map_err(|error| of_projection(&error))?;
+    async fn state(&self, mut request: Request<StateReq>) -> Result<Response<StateResp>, Status> {
+        let options = request.get_mut().options.take().unwrap_or_default();
+        let state =
+            async move |all: Arc<Projections>| all.state(&options.name, &options.partition).await;
+        let state = self.ask(&request, state).await?;
         Ok(Response::new(StateResp { state: Some(value(state.as_deref())?) }))
     }
 
-    async fn result(&self, request: Request<ResultReq>) -> Result<Response<ResultResp>, Status> {
-        let projections = self.asked(&request).await?;
-        let options = request.into_inner().options.unwrap_or_default();
-        let result = projections.result(&options.name, &options.partition).await;
-        let result = result.map_err(|error| of_projection(&error))?;
+    async fn result(
+        &self,
+        mut request: Request<ResultReq>,
+    ) -> Result<Response<ResultResp>, Status> {
+        let options = request.get_mut().options.take().unwrap_or_default();
+        let result =
+            async move |all: Arc<Projections>| all.result(&options.name, &options.partition).await;
+        let result = self.ask(&request, result).await?;
         Ok(Response::new(ResultResp { result: Some(value(result.as_deref())?) }))
     }
 
     async fn restart_subsystem(&self, request: Request<Empty>) -> Result<Response<Empty>, Status> {
-        done(self.asked(&request).await?.restart().await, Empty {})
+        self.ask(&request, async |all| all.restart().await).await?;
+        Ok(Response::new(Empty {}))
     }
 }

@@ -286,7 +286,15 @@ impl Managed {
             (Asked::Result, Some(shape)) if shape.transforms => stored.result,
             (Asked::Result, _) => stored.result.or(stored.state),
         };
-        let cached = work.live.now().partitions.get(partition).map(|it| it.stored.clone());
+        let bi_state = work.shape.as_ref().is_some_and(|shape| shape.bi_state);
+        let cached = {
+            let now = work.live.now();
+            match partition {
+                // What all partitions share is told as the state of the whole.
+                "" if bi_state => now.shared.clone().map(Stored::shared),
+                partition => now.partitions.get(partition).map(|it| it.stored.clone()),
+            }
+        };
         if let Some(stored) = cached {
             return Ok(of(stored));
         }
@@ -296,7 +304,10 @@ impl Managed {
         let names = Names::new(&work.definition.name);
         let life = work.definition.life();
         let stored = match partition {
-            "" => kept::checkpoint(&*self.store, &names, life).await.map(|it| it.stored),
+            "" => {
+                let kept = kept::checkpoint(&*self.store, &names, life).await;
+                kept.map(|it| it.shared.map(Stored::shared).or(it.stored))
+            }
             partition => kept::partition(&*self.store, &names, life, partition).await,
         };
         match stored {

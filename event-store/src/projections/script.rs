@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rquickjs::context::EvalOptions;
@@ -33,12 +34,23 @@ pub(super) struct Script {
     calls: Calls,
     context: Context,
     _runtime: Runtime,
-    deadline: Rc<Cell<Option<Duration>>>,
+    clock: Clock,
     shape: Shape,
     /// The partition whose state the engine holds.
     loaded: Option<String>,
     shares: bool,
 }
+
+/// What a script's time is measured by.
+struct Clock {
+    /// When the engine is to be interrupted.
+    deadline: Rc<Cell<Option<Duration>>>,
+    /// When the present step began, for those who look on from other threads.
+    step: Arc<AtomicU64>,
+}
+
+/// Between two steps.
+pub(super) const IDLE: u64 = u64::MAX;
 
 #[derive(Clone)]
 struct Calls {
@@ -54,9 +66,20 @@ pub(super) struct Stored {
     pub result: Option<Arc<str>>,
 }
 
+impl Stored {
+    /// The state that all partitions share, of which no result is made.
+    pub(super) fn shared(state: Arc<str>) -> Self {
+        Self { state: Some(state), result: None }
+    }
+}
+
 impl Script {
     /// Runs the script once, so that it describes itself; the error says why it can't.
-    pub(super) fn new(projection: &str, source: &str) -> Result<Self, String> {
+    pub(super) fn new(
+        projection: &str,
+        source: &str,
+        step: Arc<AtomicU64>,
+    ) -> Result<Self, String> {
         let engine = |error: rquickjs::Error| format!("no engine for the script: {error}");
         let runtime = Runtime::new().map_err(engine)?;
         runtime.set_memory_limit(SCRIPT_MEMORY_BYTES_MAX);
@@ -68,14 +91,15 @@ impl Script {
         })));
         let context = Context::full(&runtime).map_err(engine)?;
         let limit = Duration::from_millis(SCRIPT_COMPILE_MILLIS_MAX);
+        let clock = Clock { deadline, step };
         let (name, source) = (projection.to_owned(), source.as_bytes().to_vec());
-        let described = timed(&context, &deadline, limit, |ctx| describe(&ctx, name, source));
+        let described = timed(&context, &clock, limit, |ctx| describe(&ctx, name, source));
         let (calls, shape) = described?;
         let shape: Shape = serde_json::from_str(&shape).map_err(|error| error.to_string())?;
         if let Some(problem) = shape.problem() {
             return Err(problem.to_owned());
         }
-        Ok(Self { calls, context, _runtime: runtime, deadline, shape, loaded: None, shares: false })
+        Ok(Self { calls, context, _runtime: runtime, clock, shape, loaded: None, shares: false })
     }
 
     pub(super) fn shape(&self) -> &Shape {
@@ -87,7 +111,7 @@ impl Script {
         call: impl for<'js> FnOnce(Ctx<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, String> {
         let limit = Duration::from_millis(SCRIPT_STEP_MILLIS_MAX);
-        timed(&self.context, &self.deadline, limit, call)
+        timed(&self.context, &self.clock, limit, call)
     }
 
     /// The partition that the script's own function puts an event in; none leaves it out.
@@ -174,17 +198,20 @@ fn thread_time() -> Duration {
 /// Calls the engine, which is interrupted when that takes too long.
 fn timed<T>(
     context: &Context,
-    deadline: &Cell<Option<Duration>>,
+    clock: &Clock,
     limit: Duration,
     call: impl for<'js> FnOnce(Ctx<'js>) -> rquickjs::Result<T>,
 ) -> Result<T, String> {
-    let until = thread_time() + limit;
-    deadline.set(Some(until));
+    let begun = thread_time();
+    let until = begun + limit;
+    clock.deadline.set(Some(until));
+    clock.step.store(u64::try_from(begun.as_nanos()).unwrap_or(IDLE), Ordering::Relaxed);
     let told = context.with(|ctx| {
         let called = call(ctx.clone());
         called.catch(&ctx).map_err(|error| reason(&error))
     });
-    deadline.set(None);
+    clock.step.store(IDLE, Ordering::Relaxed);
+    clock.deadline.set(None);
     told.map_err(|reason| match thread_time() >= until {
         true => format!("the script took more than {} ms: {reason}", limit.as_millis()),
         false => reason,

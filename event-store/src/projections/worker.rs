@@ -1,37 +1,51 @@
-//! The threads that run scripts: an engine stays on the thread that made it.
+//! The threads that run scripts, one for each: an engine stays on the thread that made it.
 //!
-//! They are few, whatever the number of projections; each is asked for a little at a time, so that
-//! a script that takes its time delays others by that, and no more.
+//! An engine is interrupted between the steps of its script, and not inside of a function of its
+//! own, such as one that copies a large list. So whoever waits for a script looks at how long it has
+//! had a processor. One that had far more than it may is given up: its projection faults, and
+//! nobody waits for it any more. Its thread ends when the engine comes back, if it does; until then
+//! it has what others leave of the processors. With too many of these no script is begun.
 
 use std::collections::HashMap;
-use std::io;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, setpriority_process};
+use rustix::thread::gettid;
 use tokio::sync::{mpsc, oneshot};
 
 use super::event::{Outcome, Work};
-use super::script::{Script, Stored};
+use super::script::{IDLE, Script, Stored};
 use super::shape::Shape;
-use crate::limits::{EMITTED_BYTES, SCRIPT_THREADS_MAX};
+use crate::limits::{EMITTED_BYTES, SCRIPT_LOST_MILLIS, SCRIPTS_LOST_MAX};
 
-/// How long a thread works for one projection before others have their turn.
+/// How long a script works before its projection looks up: what it emitted is written, and it may
+/// be told to stop.
 const TURN: Duration = Duration::from_millis(50);
 
 /// The stack of a thread, in bytes: what scripts may have, and what runs them.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
+/// How often whoever waits looks at what a script has had of the processors.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long an answer may take where the system does not tell that.
+const UNTOLD_MAX: Duration = Duration::from_secs(20);
+
+/// The priority of a thread that was given up: the lowest.
+const LOST_NICENESS: i32 = 19;
+
 /// What is known of the partitions of a batch; of a new one nothing.
 pub(super) type States = HashMap<String, Option<Stored>>;
 
 enum Request {
-    Prepare { id: u64, name: String, source: String, reply: Reply<Shape> },
-    Partitions { id: u64, work: Vec<Work>, reply: Reply<Vec<Option<String>>> },
-    Process { id: u64, batch: Batch, reply: oneshot::Sender<Processed> },
-    Forget { id: u64 },
+    Prepare { name: String, source: String, reply: Reply<Shape> },
+    Partitions { work: Vec<Work>, reply: Reply<Vec<Option<String>>> },
+    Process { batch: Batch, reply: oneshot::Sender<Processed> },
 }
 
 type Reply<T> = oneshot::Sender<Result<T, String>>;
@@ -49,142 +63,196 @@ pub(super) struct Processed {
     pub fault: Option<String>,
 }
 
-/// The threads. There are none before the first script.
-///
-/// What waits for them is bounded by the number of projections: each asks for one thing at a time.
+/// What begins scripts.
 #[derive(Default)]
 pub(super) struct Workers {
-    threads: std::sync::OnceLock<Vec<mpsc::UnboundedSender<Request>>>,
-    next: AtomicUsize,
-    ids: AtomicU64,
+    /// How many threads were given up, and have not ended.
+    lost: Arc<AtomicUsize>,
 }
 
 impl Workers {
-    fn threads(&self) -> &[mpsc::UnboundedSender<Request>] {
-        self.threads.get_or_init(|| {
-            let wanted = thread::available_parallelism().map_or(1, usize::from);
-            (0..wanted.min(SCRIPT_THREADS_MAX)).filter_map(|_| spawn().ok()).collect()
-        })
-    }
-
     /// Has a script describe itself.
     pub(super) async fn prepare(
         &self,
         name: &str,
         source: &str,
     ) -> Result<(ScriptHandle, Shape), String> {
-        let threads = self.threads();
-        if threads.is_empty() {
-            return Err("there are no threads to run scripts".to_owned());
+        if self.lost.load(Ordering::Relaxed) >= SCRIPTS_LOST_MAX {
+            return Err(format!(
+                "{SCRIPTS_LOST_MAX} scripts that were given up have not come back: the server has \
+                 to be started again before another is begun"
+            ));
         }
-        let at = self.next.fetch_add(1, Ordering::Relaxed) % threads.len();
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        let handle = ScriptHandle { thread: threads[at].clone(), id };
+        let handle = spawn(Arc::clone(&self.lost))?;
         let (name, source) = (name.to_owned(), source.to_owned());
-        let shape = handle.ask(|reply| Request::Prepare { id, name, source, reply }).await?;
+        let shape = handle.ask(|reply| Request::Prepare { name, source, reply }).await??;
         Ok((handle, shape))
     }
 }
 
 /// A script at work. Dropping it ends its engine.
 pub(super) struct ScriptHandle {
-    thread: mpsc::UnboundedSender<Request>,
-    id: u64,
+    requests: mpsc::UnboundedSender<Request>,
+    engine: Arc<Engine>,
+}
+
+/// What is known of a thread from outside.
+struct Engine {
+    /// The number that the system knows it by; 0 before it runs.
+    thread: AtomicI32,
+    /// When its script's present step began, in nanoseconds of the processor's time that the thread
+    /// has had; [`IDLE`] between two.
+    step: Arc<AtomicU64>,
+    state: AtomicU8,
+    lost: Arc<AtomicUsize>,
+}
+
+/// The states of a thread.
+const RUNS: u8 = 0;
+const LOST: u8 = 1;
+const ENDED: u8 = 2;
+
+impl Engine {
+    /// Whether its script has had far more of a processor in one step than it may.
+    fn is_lost(&self, waited: Duration) -> bool {
+        let step = self.step.load(Ordering::Relaxed);
+        match spent(self.thread.load(Ordering::Relaxed)) {
+            _ if step == IDLE => false,
+            Some(spent) => {
+                Duration::from_nanos(spent.saturating_sub(step)).as_millis()
+                    >= u128::from(SCRIPT_LOST_MILLIS)
+            }
+            None => waited >= UNTOLD_MAX,
+        }
+    }
+
+    fn give_up(&self) {
+        let given_up =
+            self.state.compare_exchange(RUNS, LOST, Ordering::Relaxed, Ordering::Relaxed);
+        if given_up.is_ok() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            self.step_back();
+        }
+    }
+
+    /// Leaves the processors to others. The system has the priority of a thread by its number;
+    /// where it refuses, the thread merely goes on as it did.
+    fn step_back(&self) {
+        let thread = Pid::from_raw(self.thread.load(Ordering::Relaxed));
+        let _ = setpriority_process(thread, LOST_NICENESS);
+    }
+}
+
+/// Tells that a thread has ended, however it has.
+struct Ends(Arc<Engine>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if self.0.state.swap(ENDED, Ordering::Relaxed) == LOST {
+            self.0.lost.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How long a thread has had a processor, in nanoseconds.
+fn spent(thread: i32) -> Option<u64> {
+    let told = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    told.split(' ').next()?.parse().ok()
 }
 
 impl Drop for ScriptHandle {
     fn drop(&mut self) {
-        // Where the thread is gone, so is the engine.
-        let _ = self.thread.send(Request::Forget { id: self.id });
+        if self.engine.step.load(Ordering::Relaxed) != IDLE {
+            self.engine.step_back();
+        }
     }
 }
 
 const GONE: &str = "the thread of the script is gone";
 
 impl ScriptHandle {
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, String> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.thread.send(request(reply));
-        sent.map_err(|_| GONE.to_owned())?;
-        answer.await.map_err(|_| GONE.to_owned())?
+    /// Asks the thread, and waits for as long as it does what it may.
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> Request,
+    ) -> Result<T, String> {
+        let (reply, mut answer) = oneshot::channel();
+        let since = Instant::now();
+        self.requests.send(request(reply)).map_err(|_| GONE.to_owned())?;
+        loop {
+            match tokio::time::timeout(LOOK, &mut answer).await {
+                Ok(answered) => return answered.map_err(|_| GONE.to_owned()),
+                Err(_elapsed) if self.engine.is_lost(since.elapsed()) => {
+                    self.engine.give_up();
+                    return Err(format!(
+                        "the script took more than {SCRIPT_LOST_MILLIS} ms in a function that \
+                         can't be interrupted"
+                    ));
+                }
+                Err(_elapsed) => {}
+            }
+        }
     }
 
     /// The partitions that the script's own function puts these events in.
     pub(super) async fn partitions(&self, work: Vec<Work>) -> Result<Vec<Option<String>>, String> {
-        self.ask(|reply| Request::Partitions { id: self.id, work, reply }).await
+        self.ask(|reply| Request::Partitions { work, reply }).await?
     }
 
     /// Handles the first of these events, as many as there is time for.
     pub(super) async fn process(&self, batch: Batch) -> Processed {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.thread.send(Request::Process { id: self.id, batch, reply });
-        let gone = Processed { outcomes: Vec::new(), fault: Some(GONE.to_owned()) };
-        if sent.is_err() {
-            return gone;
-        }
-        answer.await.unwrap_or(gone)
+        let processed = self.ask(|reply| Request::Process { batch, reply }).await;
+        processed.unwrap_or_else(|reason| Processed { outcomes: Vec::new(), fault: Some(reason) })
     }
 }
 
-fn spawn() -> io::Result<mpsc::UnboundedSender<Request>> {
-    let (sender, mut receiver) = mpsc::unbounded_channel::<Request>();
+fn spawn(lost: Arc<AtomicUsize>) -> Result<ScriptHandle, String> {
+    let (requests, mut receiver) = mpsc::unbounded_channel::<Request>();
+    let step = Arc::new(AtomicU64::new(IDLE));
+    let (thread, state) = (AtomicI32::new(0), AtomicU8::new(RUNS));
+    let engine = Arc::new(Engine { thread, step, state, lost });
+    let ends = Ends(Arc::clone(&engine));
     let work = move || {
-        let mut scripts = HashMap::new();
+        let engine = &ends.0;
+        engine.thread.store(gettid().as_raw_nonzero().get(), Ordering::Relaxed);
+        let mut script = None;
         while let Some(request) = receiver.blocking_recv() {
-            let id = request.id();
-            // A panic would be a bug of ours; it ends one projection, not all of this thread.
-            let answered = catch_unwind(AssertUnwindSafe(|| answer(&mut scripts, request)));
+            // A panic would be a bug of ours; it ends one projection, and not the process.
+            let answered =
+                catch_unwind(AssertUnwindSafe(|| answer(&mut script, &engine.step, request)));
             if answered.is_err() {
                 tracing::error!("the thread of a projection's script panicked");
-                scripts.remove(&id);
+                return;
             }
         }
     };
-    thread::Builder::new().name("projections".to_owned()).stack_size(STACK_BYTES).spawn(work)?;
-    Ok(sender)
-}
-
-impl Request {
-    fn id(&self) -> u64 {
-        match self {
-            Self::Prepare { id, .. }
-            | Self::Partitions { id, .. }
-            | Self::Process { id, .. }
-            | Self::Forget { id } => *id,
-        }
-    }
+    let named = thread::Builder::new().name("projection".to_owned()).stack_size(STACK_BYTES);
+    named.spawn(work).map_err(|error| format!("there is no thread for the script: {error}"))?;
+    Ok(ScriptHandle { requests, engine })
 }
 
 /// Answers one request; nobody may wait for the answer any more.
-fn answer(scripts: &mut HashMap<u64, Script>, request: Request) {
+fn answer(script: &mut Option<Script>, step: &Arc<AtomicU64>, request: Request) {
+    let gone = || "the engine of the script is gone".to_owned();
     match request {
-        Request::Prepare { id, name, source, reply } => {
-            let told = Script::new(&name, &source).map(|script| {
-                let shape = script.shape().clone();
-                scripts.insert(id, script);
-                shape
-            });
-            let _ = reply.send(told);
+        Request::Prepare { name, source, reply } => {
+            let told = Script::new(&name, &source, Arc::clone(step));
+            let _ = reply.send(told.map(|made| script.insert(made).shape().clone()));
         }
-        Request::Partitions { id, work, reply } => {
-            let told = script(scripts, id).and_then(|script| {
+        Request::Partitions { work, reply } => {
+            let told = script.as_mut().ok_or_else(gone).and_then(|script| {
                 work.iter().map(|work| script.partition(&work.incoming)).collect()
             });
             let _ = reply.send(told);
         }
-        Request::Process { id, batch, reply } => {
-            let told = match script(scripts, id) {
-                Ok(script) => process(script, batch),
-                Err(gone) => Processed { outcomes: Vec::new(), fault: Some(gone) },
+        Request::Process { batch, reply } => {
+            let told = match script {
+                Some(script) => process(script, batch),
+                None => Processed { outcomes: Vec::new(), fault: Some(gone()) },
             };
             let _ = reply.send(told);
         }
-        Request::Forget { id } => drop(scripts.remove(&id)),
     }
-}
-
-fn script(scripts: &mut HashMap<u64, Script>, id: u64) -> Result<&mut Script, String> {
-    scripts.get_mut(&id).ok_or_else(|| "the engine of the script is gone".to_owned())
 }
 
 fn process(script: &mut Script, batch: Batch) -> Processed {

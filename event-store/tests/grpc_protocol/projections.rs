@@ -157,3 +157,23 @@ async fn categories_are_streams_of_links_from_when_they_are_enabled_on() {
     assert_eq!(next.expect("event").get_original_event().revision, 3);
     assert_eq!(links(&server, "$ce-tale", forward()).await.len(), 4);
 }
+
+/// Given calls that their client breaks off at any moment, then what follows is done as if they had
+/// not been: what is begun is done to its end, or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_broken_off_leave_nothing_half_done() {
+    let server = Server::start().await;
+    let client = projections(&server);
+    let options = CreateProjectionOptions::default();
+    for number in 0..12 {
+        let (cut, whole) = (format!("cut-{number}"), format!("whole-{number}"));
+        let after = Duration::from_millis(number);
+        let create = client.create(cut, COUNT.to_owned(), &options);
+        let _ = tokio::time::timeout(after, create).await;
+        client.create(whole.as_str(), COUNT.to_owned(), &options).await.expect("create");
+        let all = Default::default();
+        let _ = tokio::time::timeout(after, client.restart_subsystem(&all)).await;
+        let told = client.get_status(whole.as_str(), &Default::default()).await.expect("status");
+        assert!(told.is_some(), "{number}");
+    }
+}

@@ -43,6 +43,31 @@ async fn a_bad_script_faults_alone() {
     assert_eq!(place.statistics("greedy").await.status, "Stopped");
 }
 
+/// Given scripts that are long in functions of the engine, where it asks nobody whether to go on,
+/// then each faults, and nothing waits for it: neither others, nor who stops it, nor the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_interrupted_is_given_up() {
+    const NEVER_ENDS: &str = "Array.prototype.reverse.call({length: Number.MAX_SAFE_INTEGER})";
+    let place = Place::new().await;
+    let handler = |body: &str| format!("fromStream('s').when({{Add(s, e) {{ {body} }}}})");
+    let slow = "const a = new Array(100000).fill(1); for (let j = 0; j < 9000; j++) a.slice();";
+    place.append("s", "Add", 0..3).await;
+    place.create("endless", &handler(NEVER_ENDS)).await;
+    place.create("slow", &handler(slow)).await;
+    place.create("unmade", NEVER_ENDS).await;
+    place.create("good", COUNT).await;
+    place.handled("good", 3).await;
+    for name in ["endless", "slow", "unmade"] {
+        let told = place.until(name, |told| told.status == "Faulted (Enabled)").await;
+        assert!(told.state_reason.contains("the script took more than"), "{told:?}");
+        place.projections.disable(name).await.unwrap();
+    }
+    let place = place.restart().await;
+    place.append("s", "Add", 3..5).await;
+    place.handled("good", 2).await;
+    assert_eq!(place.state("good", "").await, "{\"n\":5}");
+}
+
 /// Given a script that fails at its third event, then what it made of the first two is there, once,
 /// however often it is tried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

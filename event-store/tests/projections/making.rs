@@ -76,6 +76,21 @@ async fn each_partition_has_its_state_and_its_results() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_partitions_share_is_the_state_of_the_whole() {
+    let place = Place::new().await;
+    let query = "options({biState: true}); fromAll().foreachStream().when({$init: () => ({n: 0}), \
+        $initShared: () => ({t: 0}), Add(s) { s[0].n += 1; s[1].t += 1; return s; }})";
+    place.create("shared", query).await;
+    place.append("a-1", "Add", 0..2).await;
+    place.append("a-2", "Add", 2..5).await;
+    place.handled("shared", 5).await;
+    assert_eq!(place.state("shared", "").await, "{\"t\":5}");
+    let place = place.restart().await;
+    assert_eq!(place.state("shared", "").await, "{\"t\":5}");
+    assert_eq!(place.state("shared", "a-2").await, "{\"n\":3}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_are_followed_and_categories_are_of_links_too() {
     let place = Place::new().await;
     place.projections.enable("$by_category").await.unwrap();

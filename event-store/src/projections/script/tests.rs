@@ -27,11 +27,11 @@ fn incoming(number: u64, event_type: &str, data: &str) -> Incoming {
 }
 
 fn script(source: &str) -> Script {
-    Script::new("test", source).unwrap()
+    Script::new("test", source, Arc::default()).unwrap()
 }
 
 fn problem(source: &str) -> String {
-    match Script::new("test", source) {
+    match Script::new("test", source, Arc::default()) {
         Ok(_) => panic!("it can be run"),
         Err(problem) => problem,
     }
