@@ -17,7 +17,7 @@ use crate::query_error::QueryError;
 pub const PAGE_ROWS_MAX: u32 = 100;
 
 /// Where a page ended; the next begins behind it. Opaque to clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(Position);
 
 /// The text is no cursor that a page gave.
@@ -29,6 +29,11 @@ impl Cursor {
     /// Behind the row that the event at this position made.
     pub fn behind(position: Position) -> Self {
         Self(position)
+    }
+
+    /// Before the row that the event at this position made: a page from here begins with it.
+    pub(crate) fn with(position: Position) -> Self {
+        Self(Position::new(position.get().saturating_add(1)))
     }
 
     /// Where the row's event is in the log.

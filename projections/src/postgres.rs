@@ -17,7 +17,7 @@ use sqlx::PgPool;
 
 use crate::projection::Projection;
 
-pub use balances::{Balance, BalanceChange, Balances};
+pub use balances::{Balance, BalanceChange, Balances, Holdings};
 pub use channels::{Channel, Channels, Message};
 pub use listings::{Listing, Listings};
 pub use orders::{Order, OrderHistoryEntry, Orders};

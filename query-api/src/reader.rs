@@ -9,7 +9,10 @@ use async_graphql::dataloader::{DataLoader, HashMapCache};
 use event_schemas::{ListingId, TrackId, UserId};
 use futures::future::BoxFuture;
 use projections::ModelId;
-use projections::postgres::{Channels, Models, Order, Profile, Track, channels, profiles};
+use projections::postgres::{
+    Channels, Holdings, Models, Order, Profile, Track, balances, channels, profiles,
+};
+use tokio::sync::OnceCell;
 
 use crate::api::QueryApiParts;
 use crate::failure::Failure;
@@ -31,6 +34,8 @@ pub struct Reader {
     pub freshness: Arc<Freshness>,
     /// Rows in batches.
     pub rows: DataLoader<Rows, HashMapCache>,
+    /// The money of whoever asks, once for the whole answer.
+    holdings: OnceCell<Holdings>,
 }
 
 /// Of how long a life a reader is.
@@ -68,7 +73,7 @@ impl Reader {
         let rows = DataLoader::with_cache(rows, in_batches, HashMapCache::default());
         let rows = rows.delay(Duration::ZERO);
         rows.enable_all_cache(life == Life::Answer);
-        Self { parts, hub, viewer, freshness, rows }
+        Self { parts, hub, viewer, freshness, rows, holdings: OnceCell::new() }
     }
 
     /// The reader of the request that a field belongs to.
@@ -93,6 +98,20 @@ impl Reader {
     /// When that is nobody.
     pub fn viewer(&self) -> Result<&Principal, Failure> {
         self.viewer.as_ref().ok_or(Failure::Unauthenticated)
+    }
+
+    /// The money of whoever asks. It is read once, so that balances and statements of one answer
+    /// are of one moment.
+    ///
+    /// # Errors
+    /// When nobody asks, or the model can't be read.
+    pub async fn holdings(&self) -> Result<&Holdings, Failure> {
+        let user = UserId(self.viewer()?.user_id);
+        let read = async {
+            let models = self.fresh(balances::MODEL).await?;
+            Ok(models.balances.of_user(user).await?)
+        };
+        self.holdings.get_or_try_init(|| read).await
     }
 
     /// Who asks, if they may do this.

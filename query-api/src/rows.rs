@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_graphql::dataloader::Loader;
 use event_schemas::{ChannelId, ListingId, OrderId, TrackId, UserId};
+use event_store::Position;
 use projections::analytics::{PlayStatistics, TrackPlays};
 use projections::postgres::{
     Listing, Message, Models, OrderHistoryEntry, Profile, SagaInstance, Track, channels, listings,
@@ -30,9 +31,10 @@ pub struct Rows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PlaysOf(pub TrackId);
 
-/// What happened to an order.
+/// What happened to an order up to a position, which the order itself was read as of: its history
+/// is read later, and must not be ahead of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HistoryOf(pub OrderId);
+pub struct HistoryOf(pub OrderId, pub Position);
 
 /// The latest run of a saga about something.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -112,7 +114,11 @@ impl Loader<HistoryOf> for Rows {
         self.freshness.reach(orders::MODEL).await?;
         let orders: Vec<_> = keys.iter().map(|key| key.0).collect();
         let rows = self.models.orders.histories(&orders).await?;
-        Ok(rows.into_iter().map(|(order, history)| (HistoryOf(order), history)).collect())
+        let up_to = |key: &HistoryOf| {
+            let history = rows.get(&key.0)?.iter().filter(|entry| entry.position <= key.1);
+            Some((*key, history.cloned().collect()))
+        };
+        Ok(keys.iter().filter_map(up_to).collect())
     }
 }
 

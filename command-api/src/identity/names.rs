@@ -9,6 +9,8 @@ use thiserror::Error;
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Longest part before the `@`, in bytes (RFC 5321, 4.5.3.1.1).
 const EMAIL_LOCAL_BYTES_MAX: usize = 64;
+/// Longest label of the domain, in bytes (RFC 1035, 2.3.4).
+const EMAIL_LABEL_BYTES_MAX: usize = 63;
 
 /// Words that nobody may be called, because they would be mistaken for the platform.
 const HANDLES_RESERVED: &[&str] = &[
@@ -91,7 +93,7 @@ impl Email {
         let (local, domain) = given.rsplit_once('@').ok_or(InvalidIdentity::Email)?;
         let labels_fine = domain.contains('.')
             && domain.split('.').all(|label| {
-                !label.is_empty()
+                (1..=EMAIL_LABEL_BYTES_MAX).contains(&label.len())
                     && !label.starts_with('-')
                     && !label.ends_with('-')
                     && label.chars().all(|c| c.is_alphanumeric() || c == '-')
@@ -156,6 +158,8 @@ mod tests {
         assert_eq!((email.as_str(), email.folded()), ("Nina@Example.org", "nina@example.org"));
         assert_eq!(format!("{email:?}"), "Email(..)");
         let long = format!("{}@example.org", "a".repeat(65));
+        let label = |bytes| format!("nina@{}.org", "a".repeat(bytes));
+        assert!(Email::new(&label(63)).is_ok());
         for bad in [
             "",
             "nina",
@@ -173,6 +177,8 @@ mod tests {
             ".a@b.de",
             "a..b@c.de",
             &long,
+            &label(64),
+            &format!("nina@example.{}", "o".repeat(64)),
         ] {
             assert_eq!(Email::new(bad), Err(InvalidIdentity::Email), "{bad:?}");
         }

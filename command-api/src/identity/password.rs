@@ -3,6 +3,7 @@
 use std::fmt;
 
 use thiserror::Error;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Shortest password, in characters.
 pub const PASSWORD_CHARS_MIN: usize = 10;
@@ -10,7 +11,8 @@ pub const PASSWORD_CHARS_MIN: usize = 10;
 /// password safer.
 pub const PASSWORD_CHARS_MAX: usize = 256;
 
-/// A password as somebody typed it. Shown nowhere.
+/// A password as somebody typed it, in Unicode's form NFC: keyboards differ in how they send the
+/// same letters (RFC 8265, 4.2). Shown nowhere.
 #[derive(Clone)]
 pub struct Password(String);
 
@@ -22,12 +24,14 @@ pub struct PasswordLength;
 impl Password {
     /// A password for a new account.
     pub fn chosen(text: String) -> Result<Self, PasswordLength> {
+        let text: String = text.nfc().collect();
         let fine = PASSWORD_CHARS_MIN..=PASSWORD_CHARS_MAX;
         if fine.contains(&text.chars().count()) { Ok(Self(text)) } else { Err(PasswordLength) }
     }
 
     /// A password to try; one that is too long can't be right.
-    pub fn tried(mut text: String) -> Self {
+    pub fn tried(text: String) -> Self {
+        let mut text: String = text.nfc().collect();
         if text.chars().count() > PASSWORD_CHARS_MAX {
             text.clear();
         }
@@ -93,8 +97,26 @@ mod tests {
             let longest = one.repeat(PASSWORD_CHARS_MAX);
             assert_eq!(Password::tried(longest.clone()).0, longest);
         }
+        // Apart, a letter and its accent are two characters.
+        assert!(Password::chosen("e\u{301}".repeat(PASSWORD_CHARS_MIN - 1)).is_err());
+        assert!(Password::chosen("e\u{301}".repeat(PASSWORD_CHARS_MAX)).is_ok());
         let told = PasswordLength.to_string();
         assert_eq!(told, "a password has 10 to 256 characters");
         assert_eq!(format!("{:?}", Password::tried("secret".to_owned())), "Password(..)");
+    }
+
+    #[test]
+    fn a_password_is_the_same_however_its_accents_are_sent() {
+        let (composed, apart) = ("motdepass\u{e9}", "motdepasse\u{301}");
+        for text in [composed, apart] {
+            assert_eq!(Password::chosen(text.to_owned()).unwrap().as_ref(), composed.as_bytes());
+            assert_eq!(Password::tried(text.to_owned()).as_ref(), composed.as_bytes());
+        }
+        let compatible = "\u{fb01}";
+        assert_eq!(
+            Password::tried(compatible.to_owned()).0,
+            compatible,
+            "other letters stay other"
+        );
     }
 }

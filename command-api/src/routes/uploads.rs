@@ -86,6 +86,11 @@ pub(crate) async fn receive(
         let problem = Problem::new(ProblemType::UnsupportedMediaType);
         return Err(problem.with_detail("send the audio itself as the body, and not in a form"));
     }
+    // A part that is taken for the whole would be stored as audio that breaks off (RFC 9110, 14.5).
+    if headers.contains_key(header::CONTENT_RANGE) {
+        let problem = Problem::new(ProblemType::Malformed);
+        return Err(problem.with_detail("send the whole file; ranges are not taken"));
+    }
     let owner = UserId(principal.user_id);
     let id = upload_id(owner, key.as_ref());
     let _place = api

@@ -59,6 +59,9 @@ fn output(rendition: &Rendition, facts: &AudioFacts) -> Vec<String> {
     // no way to mix down most pairs.
     if (facts.format, facts.channels) == (AudioFormat::Wav, 2) {
         output.extend(["-af", "channelmap=map=0|1:channel_layout=stereo"].map(fixed));
+    } else if facts.channels > rendition.channels_max {
+        // Weighted so that the sum of all channels at their loudest does not clip.
+        output.extend(["-af", "aresample=rematrix_maxval=1.0"].map(fixed));
     }
     output.extend([fixed("-ac"), facts.channels.clamp(1, rendition.channels_max).to_string()]);
     output.extend([fixed("-ar"), streaming_rate_hz(facts.sample_rate_hz).to_string()]);

@@ -4,6 +4,7 @@ mod failures;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -85,6 +86,11 @@ impl Studio {
 
     /// Decodes the init segment and the segments, put one behind the other, to samples.
     async fn decode(&self, package: &HlsPackage) -> Vec<i16> {
+        decode(&self.joined(package).await)
+    }
+
+    /// The init segment and the segments, put one behind the other in one file.
+    async fn joined(&self, package: &HlsPackage) -> PathBuf {
         let stream = self.home.path().join("stream.mp4");
         let mut sound = Vec::new();
         for file in &package.files {
@@ -93,7 +99,7 @@ impl Studio {
             }
         }
         fs::write(&stream, sound).unwrap();
-        decode(&stream)
+        stream
     }
 
     fn assert_scratch_is_empty(&self) {
@@ -103,14 +109,28 @@ impl Studio {
 
 /// What `ffmpeg` plays of a file, as samples.
 fn decode(path: &Path) -> Vec<i16> {
+    let pairs = decoded(path, "s16le");
+    pairs.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
+}
+
+/// The loudest that a file is, in decibels of what samples can hold; decoded so that nothing clips.
+fn peak_db(path: &Path) -> f64 {
+    let samples = decoded(path, "f32le");
+    let samples =
+        samples.chunks_exact(4).map(|it| f32::from_le_bytes([it[0], it[1], it[2], it[3]]));
+    20.0 * f64::from(samples.fold(0.0, |peak: f32, sample| peak.max(sample.abs()))).log10()
+}
+
+/// What `ffmpeg` plays of a file, in this format.
+fn decoded(path: &Path, format: &str) -> Vec<u8> {
     let decoded = std::process::Command::new("ffmpeg")
         .args(["-nostdin", "-loglevel", "error", "-i"])
         .arg(path)
-        .args(["-f", "s16le", "-"])
+        .args(["-f", format, "-"])
         .output()
         .unwrap();
     assert!(decoded.status.success(), "{}", String::from_utf8_lossy(&decoded.stderr));
-    decoded.stdout.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
+    decoded.stdout
 }
 
 fn media() -> MediaId {
@@ -164,6 +184,29 @@ async fn mono_at_another_rate_streams_as_it_was_sent() {
 #[tokio::test]
 async fn a_blink_of_sound_streams_too() {
     assert_sounds_alike(Chord { frames: 9_000, ..Chord::seconds(0) }).await;
+}
+
+#[tokio::test]
+async fn loud_surround_is_mixed_down_without_clipping() {
+    let chord = Chord { channels: 6, ..Chord::seconds(2) };
+    let mono = Chord { channels: 1, ..chord }.samples();
+    let loudest = mono.iter().map(|sample| sample.unsigned_abs()).max().unwrap();
+    // The same in all channels, 1 dB below the most that there is.
+    let gain = 0.89 * f64::from(i16::MAX) / f64::from(loudest);
+    let mut master = chord.wav();
+    for (frame, sample) in master[44..].chunks_exact_mut(12).zip(mono) {
+        let sample = ((f64::from(sample) * gain) as i16).to_le_bytes();
+        frame.copy_from_slice(&sample.repeat(6));
+    }
+    let studio = Studio::new();
+    let sent = studio.home.path().join("sent.wav");
+    fs::write(&sent, &master).unwrap();
+    let master = studio.put_master(master).await;
+    let facts = prober().probe_object(studio.storage.as_ref(), &master).await.unwrap();
+    assert_eq!(facts.channels, 6);
+    let package = studio.real().await.to_hls(media(), &master, &facts).await.unwrap();
+    let (sent, streamed) = (peak_db(&sent), peak_db(&studio.joined(&package).await));
+    assert!((-3.0..=1.0).contains(&(streamed - sent)), "{sent} dB became {streamed} dB");
 }
 
 #[tokio::test]

@@ -215,6 +215,15 @@ pub struct Balance {
     pub available_minor: u64,
 }
 
+/// A person's money at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Their balances, by currency; empty when they never bought nor sold.
+    pub balances: Vec<Balance>,
+    /// Where in the log the event is that changed them last; `None` when none did.
+    pub changed_at: Option<Position>,
+}
+
 /// Something that changed a person's money.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BalanceChange {
@@ -236,25 +245,36 @@ queries! {
 }
 
 impl Balances {
-    /// A person's balances, by currency; empty when they never bought nor sold.
-    pub async fn of_user(&self, user: UserId) -> Result<Vec<Balance>, QueryError> {
-        let rows = query("SELECT * FROM balances_v2.balances WHERE user_id = $1 ORDER BY currency")
-            .bind(user.0)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(read_balance).collect()
+    /// A person's money, and what changed it last, by one statement: they are of one moment.
+    pub async fn of_user(&self, user: UserId) -> Result<Holdings, QueryError> {
+        let rows = query(
+            "SELECT b.*, (SELECT max(c.position) FROM balances_v2.changes c
+                          WHERE c.user_id = b.user_id) AS changed_at
+             FROM balances_v2.balances b WHERE b.user_id = $1 ORDER BY b.currency",
+        )
+        .bind(user.0)
+        .fetch_all(&self.pool)
+        .await?;
+        let changed_at = rows.first().map(|row| row.try_get("changed_at")).transpose()?;
+        Ok(Holdings {
+            balances: rows.iter().map(read_balance).collect::<Result<_, _>>()?,
+            changed_at: changed_at.map(position_from_column),
+        })
     }
 
-    /// What changed a person's balances, newest first.
+    /// What changed a person's balances, newest first, and nothing that came behind `up_to`.
     pub async fn changes(
         &self,
         user: UserId,
+        up_to: Position,
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<BalanceChange>, QueryError> {
         let sql = "SELECT * FROM balances_v2.changes WHERE user_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
-        page(&self.pool, sql, user.0, (after, size), read_change).await
+        let newest = Cursor::with(up_to);
+        let after = after.map_or(newest, |after| after.min(newest));
+        page(&self.pool, sql, user.0, (Some(after), size), read_change).await
     }
 }
 

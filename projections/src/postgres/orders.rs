@@ -50,6 +50,19 @@ const TABLES: &[&str] = &[
     )",
 ];
 
+/// Orders, each with the position of what happened to it last. One statement reads both, so that
+/// they are of one moment.
+macro_rules! select_orders {
+    ($which:literal) => {
+        concat!(
+            "SELECT o.*, (SELECT max(h.position) FROM orders_v2.history h
+                          WHERE h.order_id = o.order_id) AS changed_at
+             FROM orders_v2.orders o ",
+            $which
+        )
+    };
+}
+
 /// Fills the model.
 pub struct OrdersProjection;
 
@@ -251,6 +264,8 @@ pub struct Order {
     pub reason: Option<String>,
     /// When it was placed, as recorded.
     pub placed_at: DateTime<Utc>,
+    /// Where in the log the event is that changed it last: all of this is as of then.
+    pub changed_at: Position,
 }
 
 impl Order {
@@ -260,13 +275,14 @@ impl Order {
     }
 
     /// Changes as the model would for the next event about this order.
-    pub fn apply(&mut self, event: &Event) {
-        let Some((order, change)) = change(event) else {
+    pub fn apply(&mut self, envelope: &Envelope) {
+        let Some((order, change)) = change(&envelope.event) else {
             return;
         };
         if order != self.order_id {
             return;
         }
+        self.changed_at = envelope.position();
         self.status = change.status.unwrap_or(self.status);
         self.escrow = change.escrow.unwrap_or(self.escrow);
         self.payment = change.payment.unwrap_or(self.payment);
@@ -301,26 +317,11 @@ queries! {
 impl Orders {
     /// The order with this id.
     pub async fn by_id(&self, order: OrderId) -> Result<Option<Order>, QueryError> {
-        let row = query("SELECT * FROM orders_v2.orders WHERE order_id = $1")
+        let row = query(select_orders!("WHERE o.order_id = $1"))
             .bind(order.0)
             .fetch_optional(&self.pool)
             .await?;
         row.as_ref().map(read_order).transpose()
-    }
-
-    /// The order with this id, and the position of what happened to it last.
-    pub async fn as_of(&self, order: OrderId) -> Result<Option<(Order, Position)>, QueryError> {
-        let row = query(
-            "SELECT o.*, (SELECT max(h.position) FROM orders_v2.history h
-                          WHERE h.order_id = o.order_id) AS changed_at
-             FROM orders_v2.orders o WHERE order_id = $1",
-        )
-        .bind(order.0)
-        .fetch_optional(&self.pool)
-        .await?;
-        let read =
-            |row: PgRow| Ok((read_order(&row)?, position_from_column(row.try_get("changed_at")?)));
-        row.map(read).transpose()
     }
 
     /// What happened to several orders, each in the log's order.
@@ -349,8 +350,9 @@ impl Orders {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Order>, QueryError> {
-        let sql = "SELECT * FROM orders_v2.orders WHERE buyer_id = $1 AND position < $2
-                   ORDER BY position DESC LIMIT $3";
+        let sql = select_orders!(
+            "WHERE o.buyer_id = $1 AND o.position < $2 ORDER BY o.position DESC LIMIT $3"
+        );
         page(&self.pool, sql, buyer.0, (after, size), read_order).await
     }
 
@@ -361,8 +363,9 @@ impl Orders {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Order>, QueryError> {
-        let sql = "SELECT * FROM orders_v2.orders WHERE seller_id = $1 AND position < $2
-                   ORDER BY position DESC LIMIT $3";
+        let sql = select_orders!(
+            "WHERE o.seller_id = $1 AND o.position < $2 ORDER BY o.position DESC LIMIT $3"
+        );
         page(&self.pool, sql, seller.0, (after, size), read_order).await
     }
 }
@@ -392,5 +395,6 @@ fn read_order(row: &PgRow) -> Result<Order, QueryError> {
         delivered_object_key: row.try_get("delivered_object_key")?,
         reason: row.try_get("reason")?,
         placed_at: row.try_get("placed_at")?,
+        changed_at: position_from_column(row.try_get("changed_at")?),
     })
 }

@@ -4,6 +4,7 @@ use chrono::{TimeDelta, Utc};
 use event_schemas::commerce::*;
 use event_schemas::*;
 use event_store::Position;
+use projections::Cursor;
 use projections::postgres::OrderHistoryEntry;
 use projections::postgres::balances::Balance;
 use projections::postgres::listings::ListingStatus;
@@ -113,7 +114,7 @@ impl<'a> Purchase<'a> {
         let mut sums = [0; 4];
         for user in [self.buyer_id, self.seller_id] {
             let balances = self.stage.models.balances.of_user(user).await.expect("they are read");
-            for balance in &balances {
+            for balance in &balances.balances {
                 sums.iter_mut().zip(amounts(balance)).for_each(|(sum, add)| *sum += add);
             }
         }
@@ -124,8 +125,10 @@ impl<'a> Purchase<'a> {
     async fn statement(&self, user: UserId) -> Vec<(String, [u64; 4])> {
         let balances = &self.stage.models.balances;
         let (mut statement, mut after) = (Vec::new(), None);
+        let now = balances.of_user(user).await.expect("they are read");
+        let last = now.changed_at.expect("something changed them");
         loop {
-            let page = balances.changes(user, after, size(1)).await.expect("they are read");
+            let page = balances.changes(user, last, after, size(1)).await.expect("they are read");
             after = page.next();
             for change in page.into_rows() {
                 assert_eq!(change.order_id, self.order_id);
@@ -212,6 +215,7 @@ async fn a_purchase_reads_right_at_every_step() {
     let sold = orders.of_seller(purchase.seller_id, None, size(10)).await.expect("they are read");
     assert_eq!(bought, sold);
     assert_eq!(bought.rows[0].1.placed_at, history[0].at);
+    assert_eq!(bought.rows[0].1.changed_at, history[6].position);
     assert_eq!(bought.into_rows()[0].delivered_object_key.as_deref(), Some("masters/one"));
     stage.end().await;
 }
@@ -240,5 +244,32 @@ async fn an_order_that_comes_to_nothing_leaves_no_money_behind() {
     let history = purchase.history().await;
     let last = history.last().expect("there is a history");
     assert_eq!((last.what.as_str(), last.reason.clone()), ("OrderCancelled", Some(reason())));
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_statement_is_not_ahead_of_the_balances_that_it_is_read_for() {
+    let stage = Stage::new().await;
+    let purchase = Purchase::listed(&stage);
+    let (order_id, seller_id) = (purchase.order_id, purchase.seller_id);
+    purchase.place();
+    let balances = &stage.models.balances;
+    stage.caught_up().await;
+    let none = balances.of_user(seller_id).await.expect("they are read");
+    assert_eq!((none.balances.len(), none.changed_at), (0, None));
+    purchase.authorise_and_hold();
+    stage.caught_up().await;
+    let before = balances.of_user(seller_id).await.expect("they are read");
+    let last = before.changed_at.expect("they have changed");
+    stage.store.put::<EscrowEvent>(order_id, EscrowReleased { order_id });
+    stage.caught_up().await;
+    for after in [None, Some(Cursor::behind(Position::new(last.get() + 100)))] {
+        let page = balances.changes(seller_id, last, after, size(10)).await.expect("it is read");
+        let told: Vec<_> = page.into_rows().into_iter().map(|change| change.balance).collect();
+        assert_eq!(told, before.balances);
+    }
+    let older = Some(Cursor::behind(last));
+    let page = balances.changes(seller_id, last, older, size(10)).await.expect("it is read");
+    assert!(page.rows.is_empty(), "{page:?}");
     stage.end().await;
 }

@@ -18,9 +18,8 @@ struct Feed {
     models: Models,
     watermarks: Watermarks,
     following: Following,
+    /// The order as it was given last.
     order: Order,
-    /// The change that it was given after last.
-    last: Position,
 }
 
 /// The order as it is, and then after each change, once and in order. It ends with a failure when
@@ -37,9 +36,9 @@ pub async fn order(
 ) -> Result<impl Stream<Item = Result<Order, Failure>> + use<>, Failure> {
     let (following, now) = hub.follow(Topic::Order(order)).await?;
     let found = as_of(&models, &watermarks, order, now).await?;
-    let (order, last) = found.filter(|(order, _)| is_seen(order)).ok_or(Failure::Forbidden)?;
+    let order = found.filter(|order| is_seen(order)).ok_or(Failure::Forbidden)?;
     let first = order.clone();
-    let feed = Feed { hub, models, watermarks, following, order, last };
+    let feed = Feed { hub, models, watermarks, following, order };
     let changes = stream::unfold(Some(feed), async |feed| {
         let mut feed = feed?;
         match feed.next().await {
@@ -55,12 +54,11 @@ impl Feed {
     async fn next(&mut self) -> Result<Option<Order>, Failure> {
         loop {
             match self.following.next().await {
-                Next::Event(envelope) if envelope.position() > self.last => {
-                    self.last = envelope.position();
-                    self.order.apply(&envelope.event);
+                Next::Event(envelope) if envelope.position() > self.order.changed_at => {
+                    self.order.apply(&envelope);
                     // What is asked of the order beside itself is in the model, its history first.
-                    let models = [orders::MODEL];
-                    self.watermarks.wait_for(&models, self.last, FRESHNESS_TIME_MAX).await?;
+                    let (models, now) = ([orders::MODEL], envelope.position());
+                    self.watermarks.wait_for(&models, now, FRESHNESS_TIME_MAX).await?;
                     return Ok(Some(self.order.clone()));
                 }
                 Next::Event(_) => {}
@@ -69,9 +67,9 @@ impl Feed {
                     let now;
                     (self.following, now) = self.hub.follow(Topic::Order(order)).await?;
                     let found = as_of(&self.models, &self.watermarks, order, now).await?;
-                    let (order, last) = found.ok_or(Failure::NotYetVisible)?;
-                    if last > self.last {
-                        (self.order, self.last) = (order, last);
+                    let order = found.ok_or(Failure::NotYetVisible)?;
+                    if order.changed_at > self.order.changed_at {
+                        self.order = order;
                         return Ok(Some(self.order.clone()));
                     }
                 }
@@ -87,8 +85,8 @@ async fn as_of(
     watermarks: &Watermarks,
     order: OrderId,
     position: Position,
-) -> Result<Option<(Order, Position)>, Failure> {
+) -> Result<Option<Order>, Failure> {
     watermarks.check_log(orders::MODEL, LOOK_TIME_MAX).await?;
     watermarks.wait_for(&[orders::MODEL], position, FRESHNESS_TIME_MAX).await?;
-    Ok(models.orders.as_of(order).await?)
+    Ok(models.orders.by_id(order).await?)
 }

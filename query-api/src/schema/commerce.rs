@@ -267,7 +267,8 @@ impl Order {
 
     /// What happened to it, its escrow and its payment, in order.
     async fn history(&self, context: &Context<'_>) -> Result<Vec<OrderHistoryEntry>, Failure> {
-        let history = Reader::of(context).rows.load_one(HistoryOf(self.0.order_id)).await?;
+        let as_of = HistoryOf(self.0.order_id, self.0.changed_at);
+        let history = Reader::of(context).rows.load_one(as_of).await?;
         Ok(history.unwrap_or_default().into_iter().map(OrderHistoryEntry::from).collect())
     }
 

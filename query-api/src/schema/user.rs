@@ -148,9 +148,8 @@ impl Account {
 
     /// One's money, by currency.
     async fn balances(&self, context: &Context<'_>) -> Result<Vec<Balance>, Failure> {
-        let reader = Reader::of(context);
-        let balances = &reader.fresh(projections::postgres::balances::MODEL).await?.balances;
-        Ok(balances.of_user(self.0.user_id).await?.into_iter().map(Balance::from).collect())
+        let holdings = Reader::of(context).holdings().await?;
+        Ok(holdings.balances.iter().copied().map(Balance::from).collect())
     }
 
     /// What changed one's money, newest first.
@@ -163,8 +162,13 @@ impl Account {
     ) -> Result<Connection<BalanceChange>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
         let reader = Reader::of(context);
-        let balances = &reader.fresh(projections::postgres::balances::MODEL).await?.balances;
-        let page = balances.changes(self.0.user_id, after, size).await?;
+        let page = match reader.holdings().await?.changed_at {
+            Some(last) => {
+                let balances = &reader.parts.models.balances;
+                balances.changes(self.0.user_id, last, after, size).await?
+            }
+            None => projections::Page::empty(),
+        };
         Ok(connection(page, (after, size), BalanceChange::from))
     }
 

@@ -7,6 +7,7 @@ mod freshness;
 mod graphql;
 mod index;
 mod live;
+mod moments;
 mod pages;
 mod schema;
 mod sight;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::doors::silence;
 use crate::process::{PATIENCE, Process, folder};
 
 /// A connection on which every byte is the test's own.
@@ -160,6 +161,11 @@ async fn a_body_that_is_not_sent_as_it_is_is_told_so() {
     let (status, _, problem) = send("/api/v1/uploads", said, form).await;
     let told = json!("send the audio itself as the body, and not in a form");
     assert_eq!((status, &problem["detail"]), (415, &told), "{problem}");
+    let part = ("content-range", "bytes 0-43/1000");
+    let (status, _, problem) = send("/api/v1/uploads", part, &silence()).await;
+    let told = json!("send the whole file; ranges are not taken");
+    assert_eq!((status, &problem["detail"]), (400, &told), "{problem}");
+    assert_eq!(problem["type"], "urn:veza:problem:malformed");
     platform.stop().await;
 }
 
