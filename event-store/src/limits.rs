@@ -171,8 +171,8 @@ pub const SCRIPT_COMPILE_MILLIS_MAX: u64 = 500;
 /// How long a script may take for one event, in milliseconds of the processor's time.
 pub const SCRIPT_STEP_MILLIS_MAX: u64 = 250;
 
-/// How long a script may have a processor in a function that can't be interrupted before it is given
-/// up, in milliseconds.
+/// How long a script may have a processor in a function that can't be interrupted before it is
+/// given up, in milliseconds.
 pub const SCRIPT_LOST_MILLIS: u64 = 2_000;
 
 /// How many scripts that were given up may still be at work before no further one is begun.

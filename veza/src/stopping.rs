@@ -34,6 +34,9 @@ impl Stopping {
                 }
             });
         }
+        // By this one whoever keeps the events changes their keys. It may be sent to all processes
+        // of a platform, and must not end the others; heard once, it never does.
+        drop(signal(SignalKind::user_defined1())?);
         Ok(stopping)
     }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::caller::Caller;
 use super::carried::Carried;
-use super::problem::{of_read, of_store};
+use super::problem::{exception, of_read, of_store};
 use super::proto::event_store::client::streams::ReadResp;
 use super::proto::event_store::client::streams::read_req::Options;
 use super::proto::event_store::client::streams::read_req::options::all_options::AllOption;
@@ -40,6 +40,10 @@ use crate::subscription::SubscribeFrom;
 /// The type of an event that points to another, and the sign between the two parts of its data.
 const LINK_TYPE: &str = "$>";
 const LINK_SEPARATOR: char = '@';
+
+/// How the names begin that later servers have for indexes of their own, which are not here:
+/// categories and types are read as streams of links.
+const SECONDARY_INDEX_PREFIX: &str = "$idx-";
 
 /// The window of a filter whose client names none.
 const DEFAULT_WINDOW: u32 = 32;
@@ -225,6 +229,20 @@ pub(super) fn kept(options: FilterOptions, following: bool) -> Result<Filter, St
     }
     let pattern = match (regex.is_empty(), prefixes.is_empty()) {
         (false, _) => Pattern::Regex(regex),
+        // So clients ask for secondary indexes.
+        (true, false)
+            if subject == FilterSubject::StreamName
+                && prefixes[0].starts_with(SECONDARY_INDEX_PREFIX) =>
+        {
+            let reason = format!("Index '{}' does not exist.", prefixes[0]);
+            let name = prefixes.into_iter().next().unwrap_or_default();
+            return Err(exception(
+                Code::NotFound,
+                reason,
+                "index-not-found",
+                &[("index-name", name)],
+            ));
+        }
         (true, false) => Pattern::Prefixes(prefixes),
         (true, true) => return Err(Status::invalid_argument("the filter says nothing")),
     };

@@ -95,8 +95,14 @@ pub(super) enum Output {
     Truncate(u64),
 }
 
+/// How often it is looked for messages that were not acknowledged in time, as EventStoreDB does:
+/// clients hold acknowledgements back for a moment, and rely on that.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A group at work.
 pub(super) struct Machine {
+    /// From when on the looks are counted.
+    begun: Instant,
     settings: Settings,
     status: Status,
     backlog: Backlog,
@@ -182,6 +188,7 @@ impl Machine {
                 truncated_at: now,
             },
             status: Status::NotReady,
+            begun: now,
             settings,
             asked: 0,
             rate: Rate::new(now),
@@ -457,8 +464,7 @@ impl Machine {
 
     /// Gives out what is ready, oldest first, while there is room with the consumers.
     fn push(&mut self, now: Instant) {
-        let timeout = self.settings.message_timeout;
-        let deadline = (timeout > Duration::ZERO).then(|| now.checked_add(timeout)).flatten();
+        let deadline = self.deadline(now);
         let mut choice = self.consumers.choice();
         let mut behind = None;
         while choice.has_room() {
@@ -470,6 +476,15 @@ impl Machine {
             let (message, retries) = self.backlog.fly(key, consumer, now, deadline);
             self.outputs.push(Output::Deliver { consumer, message, retries });
         }
+    }
+
+    /// When a message that is delivered now has had its time: at the next look behind that.
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let timeout = self.settings.message_timeout;
+        let after = now.saturating_duration_since(self.begun).checked_add(timeout)?;
+        let looks = after.as_millis().div_ceil(LOOK.as_millis());
+        let looked = u32::try_from(looks).ok().and_then(|looks| LOOK.checked_mul(looks))?;
+        (timeout > Duration::ZERO).then(|| self.begun.checked_add(looked)).flatten()
     }
 
     fn min_checkpoint(&self) -> u64 {

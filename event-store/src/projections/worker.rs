@@ -1,8 +1,8 @@
 //! The threads that run scripts, one for each: an engine stays on the thread that made it.
 //!
 //! An engine is interrupted between the steps of its script, and not inside of a function of its
-//! own, such as one that copies a large list. So whoever waits for a script looks at how long it has
-//! had a processor. One that had far more than it may is given up: its projection faults, and
+//! own, such as one that copies a large list. So whoever waits for a script looks at how long it
+//! has had a processor. One that had far more than it may is given up: its projection faults, and
 //! nobody waits for it any more. Its thread ends when the engine comes back, if it does; until then
 //! it has what others leave of the processors. With too many of these no script is begun.
 

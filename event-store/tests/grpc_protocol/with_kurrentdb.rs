@@ -1,4 +1,5 @@
-//! The stories of official Rust clients, with the crate `kurrentdb`, which goes on where `eventstore` ends.
+//! The stories of official Rust clients, with the crate `kurrentdb`: it goes on where `eventstore`
+//! ends.
 
 use kurrentdb::StreamState as ExpectedRevision;
 use kurrentdb::*;

@@ -14,7 +14,7 @@ pub(super) const NODE_IP: [&str; 2] = ["NODE_IP", "EXT_IP"];
 pub(super) const NODE_PORT: [&str; 2] = ["NODE_PORT", "HTTP_PORT"];
 
 /// What is known, and has no counterpart: why it need not have, or what to do instead.
-const WITHOUT: [(&str, &str); 29] = [
+const WITHOUT: [(&str, &str); 33] = [
     ("MEM_DB", "the log is kept on the disk always"),
     ("SKIP_DB_VERIFY", "nothing is verified at the start but the end of the log"),
     ("SKIP_INDEX_VERIFY", "indexes are verified as they are read"),
@@ -23,6 +23,10 @@ const WITHOUT: [(&str, &str); 29] = [
     ("GOSSIP_SEED", "the server is one node"),
     ("CLUSTER_DNS", "the server is one node"),
     ("NODE_PRIORITY", "the server is one node"),
+    ("GOSSIP_ON_SINGLE_NODE", "whoever asks who is there is told always"),
+    ("RUN_PROJECTIONS", "they run always; see START_STANDARD_PROJECTIONS for the system's own"),
+    ("NODE_PORT_ADVERTISE_AS", "clients are told the port that is listened on"),
+    ("ADVERTISE_NODE_PORT_TO_CLIENT_AS", "clients are told the port that is listened on"),
     ("READ_ONLY_REPLICA", "the server is one node"),
     ("REPLICATION_IP", "the server is one node"),
     ("REPLICATION_PORT", "the server is one node"),

@@ -201,8 +201,11 @@ async fn the_same_role_twice_on_one_folder_has_two_run_files() {
     let others = data.join(format!("run-projector.{}.json", second.pid()));
     eventually("it has one of its own", async || others.exists()).await;
     assert_eq!(std::fs::read_to_string(&own).unwrap(), before);
+    // For who keeps the events; to others it is nothing.
+    second.signal("-USR1");
     first.stop().await;
     assert!(others.exists() && !own.exists());
+    assert_eq!(second.get("/healthz").await.status(), 200);
     second.stop().await;
     assert!(!others.exists() && data.join("run.json").exists());
     store.stop().await;
