@@ -7,6 +7,7 @@
 //! | `streams` | `/streams`: pages, single events, appends and deletes |
 //! | `feed` | events as entries of a feed, as AtomPub has it in JSON |
 //! | `offered` | the events of a body |
+//! | `users` | `/users`: who may log in |
 //! | `refusal` | why a request is refused, as a code and a line of text |
 
 mod asked;
@@ -15,6 +16,7 @@ mod offered;
 mod received;
 mod refusal;
 mod streams;
+mod users;
 
 use std::sync::Arc;
 
@@ -33,6 +35,7 @@ use super::sending::Sending;
 use super::statistics::{Statistics, flat, grouped};
 use crate::port::EventStore;
 use crate::position::Position;
+use crate::users::Users;
 
 /// How many pages of streams may be put together at once; further ones wait.
 const PAGES_MAX: usize = 4;
@@ -45,6 +48,7 @@ pub(super) struct Door {
     pub statistics: Arc<Statistics>,
     pub reception: Reception,
     pub sending: Sending,
+    pub users: Users,
     pub guard: Guard,
     pages: Arc<Semaphore>,
 }
@@ -65,10 +69,10 @@ impl Door {
         statistics: Arc<Statistics>,
         reception: Reception,
         sending: Sending,
-        guard: Guard,
+        (users, guard): (Users, Guard),
     ) -> Self {
         let pages = Arc::new(Semaphore::new(PAGES_MAX));
-        Self { store, node, statistics, reception, sending, guard, pages }
+        Self { store, node, statistics, reception, sending, users, guard, pages }
     }
 
     /// Where a client has asked, as the beginning of addresses: as it says, or else as it should.
@@ -104,7 +108,8 @@ async fn reply(door: &Door, request: Request<Incoming>) -> Result<Response<Body>
         return streams::answer(door, request).await;
     }
     let is_statistics = path == "/stats" || path.starts_with("/stats/");
-    if !is_statistics && !is_open(path) {
+    let is_users = path == "/users" || path.starts_with("/users/");
+    if !is_statistics && !is_users && !is_open(path) {
         return Err(Refusal::not_found());
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -115,6 +120,7 @@ async fn reply(door: &Door, request: Request<Incoming>) -> Result<Response<Body>
         "/health/live" => health(&*door.store, query).await,
         "/gossip" => document(&gossip(&door.node, door.store.head().await?)),
         "/info" => document(&info(door.guard.authenticates)),
+        _ if is_users => document(&users::answer(door, &request).await?),
         "/ping" => document(&json!({"text": "Ping request successfully handled"})),
         _ => document(&statistics(door, path, query).await?),
     })

@@ -101,9 +101,8 @@ impl Router {
             .max_decoding_message_size(QUESTION_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let several = SeveralService::new(Arc::clone(store), reception.clone());
-        let gate = Gate::new(Arc::clone(store), users.clone());
-        let users = users.unwrap_or_else(|| Users::new(Arc::clone(store)));
-        let users = UsersServer::new(UsersService::new(users))
+        let gate = Gate::new(Arc::clone(store), users);
+        let users = UsersServer::new(UsersService::new(door.users.clone()))
             .accept_compressed(CompressionEncoding::Gzip)
             .max_decoding_message_size(QUESTION_BYTES_MAX);
         let told = NodeService::new(Arc::clone(&door.node));

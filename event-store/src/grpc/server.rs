@@ -192,6 +192,7 @@ pub fn serve(
     let node = Arc::new(Node::new(address, options.advertise_host.clone()));
     let users = options.users;
     let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
+    let of_store = users.clone().unwrap_or_else(|| Users::new(Arc::clone(&store)));
     let guard = Guard { authenticates: users.is_some(), encrypted: tls.is_some() };
     let connections = Connections::default();
     let folder = options.scavenges.as_ref().and_then(|it| it.maintained().folder());
@@ -207,7 +208,7 @@ pub fn serve(
         shutdown: options.stops_when_asked.then(|| shutdown.clone()),
     };
     let router = Router::new(
-        Door::new(store, node, Arc::new(statistics), reception, sending, guard),
+        Door::new(store, node, Arc::new(statistics), reception, sending, (of_store, guard)),
         groups.clone(),
         projections.clone(),
         operations,

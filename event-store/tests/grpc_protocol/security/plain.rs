@@ -51,12 +51,24 @@ async fn a_password_is_asked_for_where_it_is_needed() {
         ("/info", "Authorization: Bearer x\r\n", " 401 "),
         ("/nowhere", "", " 401 "),
         ("/nowhere", &right, " 404 "),
+        ("/users", "", " 401 "),
+        ("/users", &right, " 200 "),
+        ("/users/ops", &right, " 200 "),
+        ("/users/nobody", &right, " 404 "),
+        ("/users/%zz", &right, " 400 "),
     ] {
         let answer = ask(&server, path, authorization).await;
         let line = answer.lines().next().expect("a line");
         assert!(line.contains(code), "{path} {authorization}: {line}");
         let asks = answer.to_lowercase().contains("www-authenticate: basic ");
         assert_eq!(asks, code == " 401 ", "{answer}");
+        let told = |login: &str| answer.contains(&format!("\"loginName\":\"{login}\""));
+        let (admin, ops) = (path == "/users", path.starts_with("/users"));
+        assert_eq!(
+            (told("admin"), told("ops")),
+            (admin && code == " 200 ", ops && code == " 200 "),
+            "{answer}"
+        );
     }
     assert!(ask(&server, "/info", "").await.contains("\"internal\""));
     let open = Server::start().await;
