@@ -55,7 +55,9 @@ pub(super) async fn answer(
 ) -> Result<Response<Body>, Refusal> {
     let path = request.uri().path();
     let asked = Asked::read(path.strip_prefix("/streams/").unwrap_or_default())?;
-    if matches!(asked, Asked::AllPage(_)) && !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if matches!(asked, Asked::AllPage(_))
+        && !matches!(*request.method(), Method::GET | Method::HEAD)
+    {
         return Err(Refusal::method("GET, HEAD"));
     }
     let caller = request.extensions().get::<Caller>().cloned().ok_or(StoreError::AccessDenied)?;

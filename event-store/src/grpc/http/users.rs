@@ -16,7 +16,8 @@ pub(super) async fn answer<B>(door: &Door, request: &Request<B>) -> Result<Value
     let caller = request.extensions().get::<Caller>().ok_or(StoreError::AccessDenied)?;
     let path = request.uri().path().trim_start_matches("/users").trim_matches('/');
     let headers = request.headers();
-    let may = |operation| caller.may(operation).map_err(|_| Refusal::from(StoreError::AccessDenied));
+    let may =
+        |operation| caller.may(operation).map_err(|_| Refusal::from(StoreError::AccessDenied));
     let data = if path.is_empty() {
         may(Operation::ManageUsers)?;
         let all = door.users.all().await?;
