@@ -34,12 +34,11 @@ mod subscribe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::error::{AppendError, IndexError, ReadError, StoreError, SubscribeError};
-use crate::event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
+use crate::event::{ContentType, EventId, NewEvent, RecordedEvent};
 use crate::filter::Filter;
 use crate::indexed::{IndexReader, ReadIndex};
 use crate::port::{Appended, EventStore};
@@ -161,13 +160,8 @@ impl EventStore for ClientStore {
         metadata: StreamMetadata,
     ) -> Result<Appended, AppendError> {
         let data = serde_json::to_vec(&metadata).expect("metadata is made of JSON values");
-        let event = NewEvent {
-            id: EventId(Uuid::new_v4()),
-            event_type: EventType::new(METADATA_TYPE).expect("the name is short"),
-            content_type: ContentType::Json,
-            data: data.into(),
-            metadata: Bytes::new(),
-        };
+        let id = EventId(Uuid::new_v4());
+        let event = NewEvent::system(id, METADATA_TYPE, ContentType::Json, data);
         self.append(&stream.metadata_stream(), expected, vec![event]).await
     }
 

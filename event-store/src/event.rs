@@ -78,6 +78,22 @@ pub struct NewEvent {
 }
 
 impl NewEvent {
+    /// An event of the store's own, with a name of its own for its type.
+    pub(crate) fn system(
+        id: EventId,
+        event_type: &str,
+        content_type: ContentType,
+        data: impl Into<Bytes>,
+    ) -> Self {
+        let event_type = EventType::new(event_type).expect("the names of system events are short");
+        Self { id, event_type, content_type, data: data.into(), metadata: Bytes::new() }
+    }
+
+    /// The same, with what is known about it.
+    pub(crate) fn with_metadata(self, metadata: impl Into<Bytes>) -> Self {
+        Self { metadata: metadata.into(), ..self }
+    }
+
     /// The size that limits count, in bytes: data, metadata and twice the type's name.
     pub fn size(&self) -> usize {
         self.data.len() + self.metadata.len() + 2 * self.event_type.as_str().len()

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::decide::{Decision, Verdict};
 use super::staging::{Found, Staging};
 use crate::error::{AppendError, MultiAppendError, StoreError};
-use crate::event::{ContentType, EventId, EventType, NewEvent};
+use crate::event::{ContentType, EventId, NewEvent};
 use crate::index::TOMBSTONE_REVISION;
 use crate::multi::{ExpectedState, MultiAppended, Plan, Violation, Written};
 use crate::port::Appended;
@@ -263,7 +263,7 @@ fn tombstone(
     let decision = Decision::about(staging, stream)?;
     judge(&decision, stream, expected, &[staging.new_id()])?;
     let id = staging.new_id();
-    let event = system_event(id, "$streamDeleted", Bytes::new(), ContentType::Binary);
+    let event = NewEvent::system(id, "$streamDeleted", ContentType::Binary, Bytes::new());
     Ok(staging.add(stream, TOMBSTONE_REVISION, event).into())
 }
 
@@ -284,25 +284,15 @@ fn add_metadata(
 ) -> Result<Found, StoreError> {
     let holder = stream.metadata_stream();
     let revision = staging.tail(&holder)?.last.map_or(0, |last| last + 1);
-    let event = system_event(staging.new_id(), "$metadata", data, ContentType::Json);
+    let event = NewEvent::system(staging.new_id(), "$metadata", ContentType::Json, data);
     Ok(staging.add(&holder, revision, event))
 }
 
 /// The event that sets the metadata of a stream.
 pub(crate) fn metadata_event(id: EventId, metadata: &StreamMetadata) -> NewEvent {
-    system_event(id, "$metadata", metadata_json(metadata), ContentType::Json)
+    NewEvent::system(id, "$metadata", ContentType::Json, metadata_json(metadata))
 }
 
 fn metadata_json(metadata: &StreamMetadata) -> Bytes {
     serde_json::to_vec(metadata).expect("maps with text keys are always JSON").into()
-}
-
-fn system_event(id: EventId, event_type: &str, data: Bytes, content_type: ContentType) -> NewEvent {
-    NewEvent {
-        id,
-        event_type: EventType::new(event_type).expect("the names of system events are short"),
-        content_type,
-        data,
-        metadata: Bytes::new(),
-    }
 }

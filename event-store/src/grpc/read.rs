@@ -31,14 +31,14 @@ use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::filter::{Filter, FilterSubject, Pattern};
 use crate::limits::{FILTER_PATTERN_BYTES_MAX, FILTER_PREFIXES_MAX};
+use crate::persistent::LINK_TYPE;
 use crate::port::EventStore;
 use crate::position::Position;
 use crate::read::{AllStart, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::{Revision, StreamName};
 use crate::subscription::SubscribeFrom;
 
-/// The type of an event that points to another, and the sign between the two parts of its data.
-const LINK_TYPE: &str = "$>";
+/// The sign between the two parts of the data of an event that points to another.
 const LINK_SEPARATOR: char = '@';
 
 /// How the names begin that later servers have for indexes of their own, which are not here:

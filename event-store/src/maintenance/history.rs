@@ -10,14 +10,14 @@ use uuid::Uuid;
 
 use crate::embedded::{ScavengeError, Scavenged};
 use crate::error::{AppendError, StoreError};
-use crate::event::{ContentType, EventId, EventType, NewEvent};
+use crate::event::{ContentType, EventId, NewEvent};
+use crate::persistent::LINK_TYPE;
 use crate::port::{Appended, EventStore};
 use crate::stream::{ExpectedRevision, StreamAcl, StreamMetadata, StreamName};
 
 const SCAVENGES: &str = "$scavenges";
 const STARTED: &str = "$scavengeStarted";
 const COMPLETED: &str = "$scavengeCompleted";
-const LINK: &str = "$>";
 
 /// Who may read what is kept.
 const READERS: &str = "$ops";
@@ -121,17 +121,11 @@ impl History {
 }
 
 fn event_link(target: &str) -> NewEvent {
-    event(LINK, ContentType::Binary, target.to_owned())
+    event(LINK_TYPE, ContentType::Binary, target.to_owned())
 }
 
 fn event(event_type: &str, content_type: ContentType, data: String) -> NewEvent {
-    NewEvent {
-        id: EventId(Uuid::new_v4()),
-        event_type: EventType::new(event_type).expect("the names of system events are short"),
-        content_type,
-        data: data.into(),
-        metadata: Vec::new().into(),
-    }
+    NewEvent::system(EventId(Uuid::new_v4()), event_type, content_type, data)
 }
 
 /// A duration as .NET writes it: days where there are any, and ticks of 100 ns.

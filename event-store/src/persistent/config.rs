@@ -16,9 +16,8 @@ use super::error::PersistentError;
 use super::group::{EventSource, GroupId, Place};
 use super::settings::{Settings, StartFrom};
 use super::source::Begin;
-use super::streams::system_event;
 use crate::error::AppendError;
-use crate::event::{ContentType, RecordedEvent};
+use crate::event::{ContentType, EventId, NewEvent, RecordedEvent};
 use crate::filter::{Filter, FilterSubject, Pattern};
 use crate::port::EventStore;
 use crate::stream::{ExpectedRevision, Revision, StreamName};
@@ -82,7 +81,8 @@ pub(super) async fn keep(
         entries: definitions.iter().map(|(group, it)| Entry::of(group, it)).collect(),
     };
     let json = serde_json::to_string(&document).expect("plain structs are always JSON");
-    let event = system_event(Uuid::new_v4(), CONFIG_TYPE, ContentType::Json, json, None);
+    let id = EventId(Uuid::new_v4());
+    let event = NewEvent::system(id, CONFIG_TYPE, ContentType::Json, json);
     let expected = since.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
     match store.append(&config_stream(), expected, vec![event]).await {
         Ok(appended) => Ok(appended.last_revision),

@@ -12,7 +12,7 @@ use super::group::{GroupId, Place};
 use super::machine::ParkedRange;
 use super::message::{LINK_TYPE, Message, resolve};
 use crate::error::{AppendError, ReadError};
-use crate::event::{ContentType, EventId, EventType, NewEvent};
+use crate::event::{ContentType, EventId, NewEvent};
 use crate::port::EventStore;
 use crate::read::{EventReader, ReadStream};
 use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
@@ -61,7 +61,8 @@ impl GroupStreams {
         id: Uuid,
     ) -> Result<(), PersistentError> {
         let data = json!(self.group.source().place(place).to_string());
-        let event = system_event(id, CHECKPOINT_TYPE, ContentType::Json, data.to_string(), None);
+        let data = data.to_string();
+        let event = NewEvent::system(EventId(id), CHECKPOINT_TYPE, ContentType::Json, data);
         self.store.append(&self.checkpoints, ExpectedRevision::Any, vec![event]).await?;
         Ok(())
     }
@@ -100,7 +101,8 @@ impl GroupStreams {
             "subscriptionEventNumber": message.original().revision.get(),
         });
         let (id, data) = (Uuid::new_v4(), message.link_data());
-        system_event(id, LINK_TYPE, ContentType::Binary, data, Some(metadata.to_string()))
+        NewEvent::system(EventId(id), LINK_TYPE, ContentType::Binary, data)
+            .with_metadata(metadata.to_string())
     }
 
     /// Parks messages; returns the revision of the first.
@@ -174,22 +176,5 @@ impl GroupStreams {
             Err(ReadError::StreamNotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// An event of the subscriptions' own.
-pub(super) fn system_event(
-    id: Uuid,
-    event_type: &str,
-    content_type: ContentType,
-    data: String,
-    metadata: Option<String>,
-) -> NewEvent {
-    NewEvent {
-        id: EventId(id),
-        event_type: EventType::new(event_type).expect("the names of system events are short"),
-        content_type,
-        data: data.into(),
-        metadata: metadata.unwrap_or_default().into(),
     }
 }

@@ -138,20 +138,22 @@ impl Commit {
         let stream = self.names.partition_result(partition).map_err(|error| named(&error))?;
         let kind = if result.is_some() { RESULT_TYPE } else { RESULT_REMOVED_TYPE };
         let (place, cause) = (&incoming.place, Some(&incoming.event));
-        let event = NewEvent {
-            id: self.id(place, "result"),
-            event_type: EventType::new(kind).expect("it is short"),
-            content_type: ContentType::Json,
-            data: result.unwrap_or_default().to_owned().into(),
-            metadata: self.metadata(place, cause, None).into(),
-        };
+        let event = NewEvent::system(
+            self.id(place, "result"),
+            kind,
+            ContentType::Json,
+            result.unwrap_or_default().to_owned(),
+        )
+        .with_metadata(self.metadata(place, cause, None));
         let all = self.names.result().map_err(|error| named(&error))?;
-        let link = revision.filter(|_| !partition.is_empty()).map(|revision| NewEvent {
-            id: self.id(place, "result link"),
-            event_type: EventType::new(LINK_TYPE).expect("it is short"),
-            content_type: ContentType::Binary,
-            data: format!("{revision}@{stream}").into(),
-            metadata: self.metadata(place, cause, None).into(),
+        let link = revision.filter(|_| !partition.is_empty()).map(|revision| {
+            NewEvent::system(
+                self.id(place, "result link"),
+                LINK_TYPE,
+                ContentType::Binary,
+                format!("{revision}@{stream}"),
+            )
+            .with_metadata(self.metadata(place, cause, None))
         });
         self.push(stream, event)?;
         link.map_or(Ok(()), |link| self.push(all, link))
@@ -159,13 +161,12 @@ impl Commit {
 
     /// Adds the name of a stream that was emitted to.
     pub(super) fn track(&mut self, place: &Place, stream: &StreamName) -> Result<(), Failure> {
-        let event = NewEvent {
-            id: self.id(place, &format!("track {stream}")),
-            event_type: EventType::new(TRACKED_TYPE).expect("it is short"),
-            content_type: ContentType::Binary,
-            data: stream.as_str().to_owned().into(),
-            metadata: Vec::new().into(),
-        };
+        let event = NewEvent::system(
+            self.id(place, &format!("track {stream}")),
+            TRACKED_TYPE,
+            ContentType::Binary,
+            stream.as_str().to_owned(),
+        );
         self.push(self.names.emitted_streams(), event)
     }
 
@@ -179,35 +180,33 @@ impl Commit {
     ) -> Result<(), Failure> {
         let stream = self.names.partition_checkpoint(partition).map_err(|error| named(&error))?;
         if !is_known {
-            let event = NewEvent {
-                id: self.id(place, &format!("partition {partition}")),
-                event_type: EventType::new(PARTITION_TYPE).expect("it is short"),
-                content_type: ContentType::Binary,
-                data: partition.to_owned().into(),
-                metadata: Vec::new().into(),
-            };
+            let event = NewEvent::system(
+                self.id(place, &format!("partition {partition}")),
+                PARTITION_TYPE,
+                ContentType::Binary,
+                partition.to_owned(),
+            );
             self.push(self.names.catalog(), event)?;
             self.bound(place, &stream)?;
         }
-        let event = NewEvent {
-            id: self.id(place, &format!("state {partition}")),
-            event_type: EventType::new(PARTITION_CHECKPOINT_TYPE).expect("it is short"),
-            content_type: ContentType::Json,
-            data: write_states(stored, None).into(),
-            metadata: self.metadata(place, None, None).into(),
-        };
+        let event = NewEvent::system(
+            self.id(place, &format!("state {partition}")),
+            PARTITION_CHECKPOINT_TYPE,
+            ContentType::Json,
+            write_states(stored, None),
+        )
+        .with_metadata(self.metadata(place, None, None));
         self.push(stream, event)
     }
 
     /// Sees to it that a stream of checkpoints does not grow.
     fn bound(&mut self, place: &Place, stream: &StreamName) -> Result<(), Failure> {
-        let event = NewEvent {
-            id: self.id(place, &format!("metadata {stream}")),
-            event_type: EventType::new(METADATA_TYPE).expect("it is short"),
-            content_type: ContentType::Json,
-            data: json!({ "$maxCount": CHECKPOINTS_KEPT }).to_string().into(),
-            metadata: Vec::new().into(),
-        };
+        let event = NewEvent::system(
+            self.id(place, &format!("metadata {stream}")),
+            METADATA_TYPE,
+            ContentType::Json,
+            json!({ "$maxCount": CHECKPOINTS_KEPT }).to_string(),
+        );
         self.push(stream.metadata_stream(), event)
     }
 
@@ -221,13 +220,13 @@ impl Commit {
         after: Option<Revision>,
     ) -> Result<MultiAppend, Failure> {
         let stream = self.names.checkpoint();
-        let event = NewEvent {
-            id: self.id(place, "checkpoint"),
-            event_type: EventType::new(CHECKPOINT_TYPE).expect("it is short"),
-            content_type: ContentType::Json,
-            data: write_states(root, shared).into(),
-            metadata: self.metadata(place, None, None).into(),
-        };
+        let event = NewEvent::system(
+            self.id(place, "checkpoint"),
+            CHECKPOINT_TYPE,
+            ContentType::Json,
+            write_states(root, shared),
+        )
+        .with_metadata(self.metadata(place, None, None));
         if after.is_none() {
             self.bound(place, &stream)?;
         }

@@ -12,7 +12,7 @@ use super::names::Names;
 use super::place::Life;
 use super::system::System;
 use crate::error::ReadError;
-use crate::event::{ContentType, EventId, EventType, NewEvent};
+use crate::event::{ContentType, EventId, NewEvent};
 use crate::port::EventStore;
 use crate::position::Position;
 use crate::stream::{ExpectedRevision, Revision};
@@ -126,13 +126,8 @@ impl Definition {
             Ok(next) => ExpectedRevision::Exactly(Revision::new(next - 1)),
         };
         let json = serde_json::to_string(self).expect("plain structs are always JSON");
-        let event = NewEvent {
-            id: EventId(Uuid::new_v4()),
-            event_type: EventType::new(UPDATED_TYPE).expect("it is short"),
-            content_type: ContentType::Json,
-            data: json.into(),
-            metadata: Vec::new().into(),
-        };
+        let event =
+            NewEvent::system(EventId(Uuid::new_v4()), UPDATED_TYPE, ContentType::Json, json);
         store.append(&names.definition(), expected, vec![event]).await?;
         Ok(())
     }

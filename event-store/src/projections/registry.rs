@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::error::ProjectionError;
 use super::names::REGISTRY;
 use crate::error::{AppendError, ReadError};
-use crate::event::{ContentType, EventId, EventType, NewEvent};
+use crate::event::{ContentType, EventId, NewEvent};
 use crate::port::EventStore;
 use crate::read::ReadStream;
 use crate::stream::{ExpectedRevision, Revision, StreamName};
@@ -86,13 +86,12 @@ impl Registry {
         event_type: &str,
         name: &str,
     ) -> Result<(), ProjectionError> {
-        let event = NewEvent {
-            id: EventId(Uuid::new_v4()),
-            event_type: EventType::new(event_type).expect("it is short"),
-            content_type: ContentType::Binary,
-            data: name.to_owned().into(),
-            metadata: Vec::new().into(),
-        };
+        let event = NewEvent::system(
+            EventId(Uuid::new_v4()),
+            event_type,
+            ContentType::Binary,
+            name.to_owned(),
+        );
         let expected = self.last.map_or(ExpectedRevision::NoStream, ExpectedRevision::Exactly);
         let appended = store.append(&StreamName::recorded(REGISTRY), expected, vec![event]).await;
         self.last =

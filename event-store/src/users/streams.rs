@@ -13,7 +13,7 @@ use super::record::Record;
 use super::user::User;
 use crate::access::ADMINS;
 use crate::error::{ReadError, StoreError};
-use crate::event::{ContentType, EventId, EventType, NewEvent, RecordedEvent};
+use crate::event::{ContentType, EventId, NewEvent, RecordedEvent};
 use crate::limits::USERS_LISTED_MAX;
 use crate::port::EventStore;
 use crate::read::ReadStream;
@@ -167,11 +167,5 @@ fn of_listing(error: ReadError) -> UsersError {
 }
 
 fn new_event(event_type: &str, content_type: ContentType, data: String) -> NewEvent {
-    NewEvent {
-        id: EventId(Uuid::new_v4()),
-        event_type: EventType::new(event_type).expect("the names of system events are short"),
-        content_type,
-        data: data.into(),
-        metadata: bytes::Bytes::new(),
-    }
+    NewEvent::system(EventId(Uuid::new_v4()), event_type, content_type, data)
 }

@@ -12,7 +12,7 @@ use super::asked::{Page, escaped, position_text};
 use super::refusal::Refusal;
 use crate::error::ReadError;
 use crate::event::{ContentType, RecordedEvent};
-use crate::persistent::{Message, resolve};
+use crate::persistent::{LINK_TYPE, Message, resolve};
 use crate::port::EventStore;
 use crate::position::Position;
 use crate::read::{AllStart, Direction, EventReader, ReadAll, ReadStream, StreamStart};
@@ -213,7 +213,7 @@ impl Writing<'_> {
         set("updated", json!(time(original.recorded_at)));
         set("author", json!({"name": AUTHOR}));
         let is_link = message.resolved_link().is_some();
-        set("summary", json!(if is_link { "$>" } else { shown.event_type.as_str() }));
+        set("summary", json!(if is_link { LINK_TYPE } else { shown.event_type.as_str() }));
         set("links", json!([link("edit", url.clone()), link("alternate", url)]));
         let Some(event) = event else { return (Value::Object(entry), 0) };
         let mut bytes = 0;
