@@ -19,6 +19,7 @@ mod pace;
 mod past;
 mod reading;
 mod recent;
+mod recorded_at;
 mod requests;
 mod scavenge;
 mod scrub;

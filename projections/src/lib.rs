@@ -38,5 +38,5 @@ pub use projection::{ApplyError, ModelId, Projection, Target, is_unreachable};
 pub use query_error::{QueryError, is_undefined};
 pub use runner::{
     Checkpoint, Lease, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError,
-    Watermarks, checkpoints, parked_events, retry_parked,
+    Watermarks, checkpoints, models_of_another_log, parked_events, retry_parked,
 };

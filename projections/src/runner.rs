@@ -11,6 +11,7 @@
 //! | `checkpoint`, `parked` | what PostgreSQL keeps of progress and of events that wait |
 //! | `lease` | one process at a time |
 //! | `rebuild` | a shadow filled beside the live model, then swapped |
+//! | `of_log` | of which log a model is |
 //! | `watermarks` | waiting for one's own writes |
 //! | `bookkeeping` | the runner's own tables |
 //! | `schemas` | the models' schemas: live, built beside it, left behind |
@@ -20,6 +21,7 @@ mod bookkeeping;
 mod checkpoint;
 mod foreign;
 mod lease;
+mod of_log;
 mod parked;
 mod publishing;
 mod rebuild;
@@ -43,6 +45,7 @@ pub use batch::{BatchError, OnPoison};
 pub use bookkeeping::prepare;
 pub use checkpoint::{Checkpoint, NOT_RUN, SILENT, Status, checkpoints};
 pub use lease::Lease;
+pub use of_log::models_of_another_log;
 pub use parked::{ParkedEvent, parked_events, retry_parked};
 pub use rebuild::{Rebuild, RebuildError, RebuildProgress};
 pub use watermarks::{WaitError, Watermarks};

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Role};
+use crate::log_guard::LogGuard;
 use crate::read_side::ReadSide;
 use crate::saga_role::{SagaWatch, Sagas};
 
@@ -45,7 +46,7 @@ impl Background {
         stores: Stores,
         handler: Arc<CommandHandler>,
         objects: Arc<dyn ObjectStorage>,
-        pool: PgPool,
+        (pool, log): (PgPool, LogGuard),
         read_side: ReadSide,
     ) -> anyhow::Result<Self> {
         let Stores { open: store, sealed } = stores;
@@ -55,7 +56,7 @@ impl Background {
             let scratch = Scratch::open(config.data.join("scratch"))
                 .with_context(|| format!("can't use the folder {}", config.data.display()))?;
             started.scratch = Some(scratch.clone());
-            let through = (Arc::clone(&store), handler, pool.clone());
+            let through = (Arc::clone(&store), handler, pool.clone(), log);
             let sagas = Sagas::prepare(config, through, objects, scratch).await?;
             started.sagas = Some(sagas.start(stop.clone()));
         }

@@ -4,7 +4,8 @@
 //! - `lingering`: closed so that the last answer arrives
 //! - `starting`: who comes while the process starts
 //! - `places`: how many there may be, in all and of one client
-//! - `admission`: what is let in: not while draining, no commands on a full disk, none for ever
+//! - `admission`: what is let in: not while draining, no commands on a full disk or to
+//!   another log, none for ever
 //! - `bodies`: as they are, neither too large nor too slow, and read to their end
 //! - `watching`: what is seen of a request: its id, its trace, a log line, metrics
 //! - `cors`: whose pages may call
@@ -38,6 +39,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config::Config;
 use crate::disk_reserve::DiskReserve;
+use crate::log_guard::LogGuard;
 use crate::open_files;
 use admission::Admission;
 use places::Places;
@@ -75,11 +77,11 @@ impl Door {
         listener: TcpListener,
         routes: Router,
         config: &Config,
-        reserve: DiskReserve,
+        (reserve, log): (DiskReserve, Option<LogGuard>),
         draining: CancellationToken,
     ) -> anyhow::Result<Self> {
         let under_way = TaskTracker::new();
-        let admission = Admission { draining, reserve, under_way: under_way.clone() };
+        let admission = Admission { draining, reserve, log, under_way: under_way.clone() };
         let router = with_manners(routes, admission, &config.cors_origins)?;
         let left = open_files::limit().saturating_sub(open_files::event_store_connections() as u64);
         let places = Places::new(left, config.trusted_proxies.clone());
@@ -163,6 +165,7 @@ mod tests {
         let admission = Admission {
             draining: CancellationToken::new(),
             reserve: DiskReserve::watch(&Config::read(&layers).unwrap()),
+            log: None,
             under_way: TaskTracker::new(),
         };
         let under_way = admission.under_way.clone();

@@ -14,7 +14,7 @@
 //! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
 //! - [`console`]: what a process tells whoever started it.
-//! - [`disk_reserve`], [`open_files`], [`stopping`]: when it takes on no more.
+//! - [`disk_reserve`], [`log_guard`], [`open_files`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`], [`signing_keys`]:
 //!   accounts and keys, on the server's own machine.
 //! - [`taking_over`]: opened right after a process that was killed.
@@ -41,6 +41,7 @@ pub mod event_store_keys;
 pub mod event_store_server;
 pub mod giving_up;
 pub mod keys;
+pub mod log_guard;
 pub mod open_files;
 pub mod outbox;
 pub mod parts;

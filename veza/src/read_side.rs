@@ -93,6 +93,12 @@ impl ReadSide {
         Ok(Self { projections, outside, engines, bus, lines })
     }
 
+    /// The models that engines outside PostgreSQL hold, and those in it.
+    pub fn models(&self) -> (Vec<ModelId>, Vec<ModelId>) {
+        let models = self.projections.iter().map(|projection| projection.id());
+        models.partition(|id| self.outside.contains(id))
+    }
+
     /// Says what serves, a line a part.
     pub fn tell(&self) {
         let (all, outside) = (self.projections.len(), self.outside.len());

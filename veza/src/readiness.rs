@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
+use crate::log_guard::LogGuard;
 use crate::personal;
 use crate::saga_role::{Faring, SagaWatch};
 
@@ -60,6 +61,8 @@ pub struct Readiness {
     pub outside: Vec<ModelId>,
     /// Whether commands are carried out here: then the disks must have their reserve.
     pub takes_commands: bool,
+    /// Whether the log may be written, where there is a database.
+    pub log: Option<LogGuard>,
     /// The sagas, where this process runs them or stands by.
     pub sagas: Option<SagaWatch>,
     /// The disks.
@@ -96,7 +99,7 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, last) = (None, None, Mutex::new(None));
-        let (embedded, people, watermarks, takes_commands) = (None, None, None, false);
+        let (embedded, people, watermarks, takes_commands, log) = (None, None, None, false, None);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
             store,
@@ -107,6 +110,7 @@ impl Readiness {
             needed,
             outside,
             takes_commands,
+            log,
             sagas,
             reserve,
             draining,
@@ -237,6 +241,10 @@ impl Readiness {
         needed("event_store", store);
         if let Some(people) = &self.people {
             needed("keys_of_people", people.are_there());
+        }
+        // Where queries are answered, the models say so themselves, each by its name.
+        if let (Some(log), true, true) = (&self.log, self.takes_commands, self.needed.is_empty()) {
+            needed("log", if log.is_of_another_log() { Err(not_theirs()) } else { Ok(()) });
         }
         match models {
             None => {}
@@ -400,6 +408,12 @@ impl Report {
 fn of_another_log(foreign: &[&str]) -> String {
     let foreign = foreign.join(" ");
     format!("of another log than this one: `veza-replay rebuild {foreign}` makes them anew")
+}
+
+/// The same, where commands alone are concerned.
+fn not_theirs() -> String {
+    "not the one that the read models were made from: `veza-replay rebuild --all` makes them anew"
+        .to_owned()
 }
 
 fn part_up(part: &'static str, is_up: bool) {

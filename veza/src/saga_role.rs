@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::console::say;
+use crate::log_guard::LogGuard;
 use crate::taking_over::when_free;
 
 /// The name of the lease.
@@ -74,6 +75,8 @@ pub struct Sagas {
     pub handler: Arc<CommandHandler>,
     /// Where the lease is.
     pub pool: PgPool,
+    /// Whether the log is theirs.
+    pub log: LogGuard,
     encoder: Arc<MediaEncoder>,
     ledger: PathBuf,
     faring: watch::Sender<Faring>,
@@ -86,6 +89,8 @@ enum Interrupted {
     Lease(#[from] sqlx::Error),
     #[error("the sandbox gateway's ledger can't be used")]
     Ledger(#[from] OpenError),
+    #[error("the log is not the one that the read models were made from")]
+    AnotherLog,
     #[error("their checkpoint can't be used")]
     Checkpoint(#[from] CheckpointError),
 }
@@ -115,7 +120,7 @@ impl Sagas {
     /// When ffmpeg is missing, or the sandbox gateway's ledger can't be opened.
     pub async fn prepare(
         config: &Config,
-        (store, handler, pool): (Arc<dyn EventStore>, Arc<CommandHandler>, PgPool),
+        (store, handler, pool, log): (Arc<dyn EventStore>, Arc<CommandHandler>, PgPool, LogGuard),
         objects: Arc<dyn ObjectStorage>,
         scratch: Scratch,
     ) -> anyhow::Result<Self> {
@@ -138,7 +143,7 @@ impl Sagas {
         }
         say(format_args!("payments     sandbox gateway, its ledger in {}", ledger.display()));
         let faring = watch::Sender::new(Faring::Waiting);
-        Ok(Self { store, handler, pool, encoder, ledger, faring })
+        Ok(Self { store, handler, pool, log, encoder, ledger, faring })
     }
 
     /// Runs them until `stop`, whenever it is this process' turn.
@@ -193,13 +198,28 @@ impl Sagas {
             return Ok(());
         };
         let mut lease = lease?;
+        if self.log.is_of_another_log() {
+            return Err(Interrupted::AnotherLog);
+        }
         if matches!(*self.faring.borrow(), Faring::StandingBy) {
             say("sagas        the other process is gone; they run here now");
         }
-        let ended = lease.kept(self.run(stop.clone())).await?;
+        let ended = lease.kept(self.run_on_this_log(&stop)).await?;
         // Whoever stands by is then not kept waiting; if it was lost, it is theirs already.
         let _ = lease.end().await;
         ended
+    }
+
+    /// Runs them until `stop`, or until another log is in the place of theirs.
+    async fn run_on_this_log(&self, stop: &CancellationToken) -> Result<(), Interrupted> {
+        let running = stop.child_token();
+        tokio::select! {
+            ended = self.run(running.clone()) => ended,
+            () = self.log.until(true) => {
+                running.cancel();
+                Err(Interrupted::AnotherLog)
+            }
+        }
     }
 
     async fn run(&self, stop: CancellationToken) -> Result<(), Interrupted> {

@@ -30,6 +30,7 @@ use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::{Door, StartingDoor};
 use crate::keys::Keys;
+use crate::log_guard::LogGuard;
 use crate::outbox::Outbox;
 use crate::parts::{self, Database, Events};
 use crate::read_side::{Engines, ReadSide};
@@ -100,7 +101,7 @@ impl Platform {
 
         let mut readiness = Readiness::new(Arc::clone(&store), reserve.clone(), draining.clone());
         (readiness.embedded, readiness.people) = (events.embedded(), events.people());
-        let mut routes = Router::new();
+        let (mut routes, mut log) = (Router::new(), None);
         let keys = keys_for_callers(config, &*store).await?;
         if parts::needs_database(config) {
             let database = self.open_database(config).await?;
@@ -113,14 +114,15 @@ impl Platform {
             let read_side = ReadSide::of(config, &queries)?;
             read_side.tell();
             let engines = read_side.engines.clone();
+            let (outside, inside) = read_side.models();
+            let guard = LogGuard::watch(pool.clone(), Arc::clone(&store), inside.clone()).await;
             if config.does(Role::QueryApi) {
-                let models = read_side.projections.iter().map(|projection| projection.id());
-                let (outside, needed) = models.partition(|id| read_side.outside.contains(id));
-                (readiness.outside, readiness.needed) = (outside, needed);
+                (readiness.outside, readiness.needed) = (outside, inside);
             }
             let stores = Stores { open: store, sealed };
+            let through = (pool.clone(), log.insert(guard).clone());
             let background =
-                Background::start(config, stores, working, storage, pool.clone(), read_side);
+                Background::start(config, stores, working, storage, through, read_side);
             let background = self.background.insert(background.await?);
             readiness.sagas = background.sagas();
             let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
@@ -144,14 +146,15 @@ impl Platform {
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
             tokio::spawn(draining.clone().run_until_cancelled_owned(sweeper.run()));
-            readiness.takes_commands = config.does(Role::CommandApi);
+            (readiness.takes_commands, readiness.log) =
+                (config.does(Role::CommandApi), log.clone());
             readiness.pool = Some(pool);
         }
         let readiness = Arc::new(readiness);
         let token = config.metrics_token.clone();
         let routes = routes.merge(probes::router(Arc::clone(&readiness), metrics, token));
         self.leave_starting_door().await;
-        self.door = Some(Door::open(listener, routes, config, reserve, draining.clone())?);
+        self.door = Some(Door::open(listener, routes, config, (reserve, log), draining.clone())?);
         self.tell(config, readiness, (address, event_store));
         Ok(())
     }

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 
 use super::lock::FolderLock;
 use super::recent::RecentIds;
+use super::recorded_at::{News, RecordedAt};
 use super::requests::Request;
 use super::sealer::Sealer;
 use super::staging::Staging;
@@ -38,6 +39,7 @@ pub(crate) struct Writer {
     /// what was encrypted with its key may have been cut off, or it is not encrypted as it should.
     must_roll: bool,
     poisoned: Option<Arc<str>>,
+    times: RecordedAt,
 }
 
 impl Writer {
@@ -51,7 +53,7 @@ impl Writer {
         (segment_bytes, index_bytes): (u64, usize),
         must_roll: bool,
     ) -> Self {
-        let (allocated, cleared, poisoned) = (0, 0, None);
+        let (allocated, cleared, poisoned, times) = (0, 0, None, RecordedAt::default());
         Self {
             disk,
             sealer,
@@ -64,6 +66,7 @@ impl Writer {
             cleared,
             must_roll,
             poisoned,
+            times,
         }
     }
 
@@ -92,9 +95,7 @@ impl Writer {
             return;
         }
         let shared = Arc::clone(&self.shared);
-        let now = shared.clock.now().timestamp_micros();
-        let at_micros = shared.catalog.last_recorded_at_micros().map_or(now, |last| last.max(now));
-        let recorded_at = DateTime::from_timestamp_micros(at_micros).unwrap_or_default();
+        let recorded_at = self.recorded_at();
         let mut staging =
             Staging::new(&shared.catalog, &self.recent, shared.keys.entropy(), recorded_at);
         let mut answers = Vec::new();
@@ -117,6 +118,21 @@ impl Writer {
         }
         #[cfg(veza_canary = "acknowledge-before-sync")]
         let _ = shared.catalog.active().0.file().sync();
+    }
+
+    /// When what comes now is recorded.
+    fn recorded_at(&mut self) -> DateTime<Utc> {
+        let last = self.shared.catalog.last_recorded_at_micros();
+        let (at, news) = self.times.next(self.shared.clock.now(), last);
+        match news {
+            None => {}
+            Some(News::Behind(seconds)) => tracing::warn!(
+                seconds,
+                "the clock is behind the log's last event: recorded times stand still until then"
+            ),
+            Some(News::Caught) => tracing::info!("the clock has caught up with the log"),
+        }
+        at
     }
 
     /// Makes the events durable and then visible, or none of them.

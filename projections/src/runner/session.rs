@@ -18,7 +18,8 @@ use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
 use crate::runner::checkpoint::{Standing, Status};
 use crate::runner::rebuild::{Rebuild, RebuildError};
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
-use crate::runner::watermarks::{AWAITED_INTERVAL, OfLog};
+use crate::runner::of_log::OfLog;
+use crate::runner::watermarks::AWAITED_INTERVAL;
 use crate::runner::{checkpoint, lease, parked, schemas};
 
 /// Most events in one transaction.

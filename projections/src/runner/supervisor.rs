@@ -23,7 +23,8 @@ use tracing::{debug, error, warn};
 use crate::projection::ModelId;
 use crate::runner::batch::with_causes;
 use crate::runner::checkpoint::{Reached, Status};
-use crate::runner::watermarks::{AWAITED_INTERVAL, OfLog, Watermarks};
+use crate::runner::of_log::OfLog;
+use crate::runner::watermarks::{AWAITED_INTERVAL, Watermarks};
 use crate::runner::{bookkeeping, checkpoint, lease};
 
 /// The first pause after a failure; it doubles with each further one.

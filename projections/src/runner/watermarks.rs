@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use event_store::{EventStore, Position};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::mark;
 use crate::projection::ModelId;
 use crate::query_error::is_undefined;
-use crate::runner::checkpoint::{self, Checkpoint, Reached, Standing};
+use crate::runner::checkpoint::{self, Checkpoint, Reached};
+use crate::runner::of_log::{self, OfLog};
 use crate::runner::rebuild::RebuildProgress;
 
 /// How often a process that does not run the projection looks at its checkpoint.
@@ -25,9 +25,6 @@ const LOG_KNOWN_TIME: Duration = Duration::from_millis(250);
 
 /// How long such a process goes by having found in the store what the model knows its log by.
 const LOG_FOUND_TIME: Duration = Duration::from_secs(5);
-
-/// How long the store may take to be asked for that.
-const FIND_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// How often an idle projection looks at the log, or at its lease, while somebody waits for it.
 pub(crate) const AWAITED_INTERVAL: Duration = Duration::from_millis(10);
@@ -55,15 +52,6 @@ struct Seen {
     is_foreign: bool,
     /// When the store was asked last, and had what the model knows its log by.
     found_at: Option<Instant>,
-}
-
-/// Of which log a model is, as whoever runs it has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OfLog {
-    /// Of the one that is there.
-    This,
-    /// Of another one.
-    Another,
 }
 
 /// Why a wait ended without the position.
@@ -176,7 +164,7 @@ impl Watermarks {
         if let (Some(store), Some(_), false) = (&self.store, reached, is_foreign)
             && found_at.is_none_or(|at| at.elapsed() >= LOG_FOUND_TIME)
         {
-            let log = find_log(&**store, &mut connection, model).await?;
+            let log = of_log::find(&**store, &mut connection, model).await?;
             is_foreign = log == Some(OfLog::Another);
             if log.is_none() && found_at.is_none() {
                 return Err(WaitError::NotLookedAt { model });
@@ -258,22 +246,6 @@ impl Watermarks {
             sleep_until(next).await;
         }
     }
-}
-
-/// Of which log the store has it that the model is; `None` when it does not say.
-async fn find_log(
-    store: &dyn EventStore,
-    connection: &mut PgConnection,
-    model: ModelId,
-) -> Result<Option<OfLog>, sqlx::Error> {
-    let Some(Standing { position, mark }) = checkpoint::load(connection, model).await? else {
-        return Ok(Some(OfLog::This));
-    };
-    Ok(match timeout(FIND_TIME_MAX, mark::check(store, position, mark)).await {
-        Ok(Ok(())) => Some(OfLog::This),
-        Ok(Err(error)) if error.is_of_the_log() => Some(OfLog::Another),
-        _ => None,
-    })
 }
 
 /// Counts a waiting reader for as long as it waits.

@@ -11,11 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::disk_reserve::DiskReserve;
+use crate::log_guard::LogGuard;
 
 /// How long a request may take. What it began may still be carried out.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// When to ask again what was refused by a process that stops.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// When to ask again what waits for an operator.
+const RETRY_AFTER_OPERATOR: Duration = Duration::from_secs(30);
 
 /// Asked by machines, also while the process drains.
 const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
@@ -23,6 +26,9 @@ const PROBES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 pub const UPLOADS: &str = "/api/v1/uploads";
 /// Commands begin with this.
 const COMMANDS: &str = "/api/v1/";
+/// Why nothing is written to a log that models do not know.
+const ANOTHER_LOG: &str = "the log is not the one that the read models were made from; commands are \
+                           taken again once its operator has put that right";
 /// No command: it appends nothing, and those who want to read log in first.
 const SESSIONS: &str = "/api/v1/sessions";
 
@@ -31,6 +37,8 @@ const SESSIONS: &str = "/api/v1/sessions";
 pub struct Admission {
     pub draining: CancellationToken,
     pub reserve: DiskReserve,
+    /// Where commands are carried out.
+    pub log: Option<LogGuard>,
     /// The requests that were let in and have not been answered.
     pub under_way: TaskTracker,
 }
@@ -45,8 +53,14 @@ pub async fn admit(State(admission): State<Admission>, request: Request, next: N
         let problem = Problem::new(ProblemType::Unavailable).with_detail("it is stopping");
         return problem.with_retry_after(RETRY_AFTER).into_response();
     }
-    if is_command(request.method(), route) && admission.reserve.is_short() {
-        return Problem::new(ProblemType::StorageFull).into_response();
+    if is_command(request.method(), route) {
+        if admission.log.as_ref().is_some_and(LogGuard::is_of_another_log) {
+            let problem = Problem::new(ProblemType::Unavailable).with_detail(ANOTHER_LOG);
+            return problem.with_retry_after(RETRY_AFTER_OPERATOR).into_response();
+        }
+        if admission.reserve.is_short() {
+            return Problem::new(ProblemType::StorageFull).into_response();
+        }
     }
     let _under_way = admission.under_way.token();
     if route == UPLOADS {

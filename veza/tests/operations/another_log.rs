@@ -33,6 +33,13 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     let answer = ask(&platform, "nina").await;
     assert!(answer["data"]["user"].is_null(), "{answer}");
     assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
+    let sign_up = json!({
+        "handle": "otis", "email": "otis@example.org", "password": "a long enough password",
+    });
+    let (status, refused) = platform.post("/api/v1/users", None, sign_up).await;
+    assert_eq!(status, 503, "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("read models were made from"), "{refused}");
+    assert_eq!(problem["parts"]["sagas"], "waiting", "{problem}");
     let rows = replay(data, &["projections"]).await;
     let profiles = rows.iter().find(|row| row["name"] == "profiles").unwrap();
     assert!(profiles["reason"].as_str().unwrap().contains("the log ends at"), "{profiles}");

@@ -1,0 +1,66 @@
+//! Of which log a model is: positions say nothing of that, so the store is asked for an event that
+//! the model remembers.
+
+use std::time::Duration;
+
+use event_store::EventStore;
+use sqlx::{PgConnection, PgPool};
+use tokio::time::timeout;
+
+use crate::mark;
+use crate::projection::ModelId;
+use crate::query_error::is_undefined;
+use crate::runner::checkpoint::{self, Standing};
+
+/// How long the store may take to be asked for an event.
+const FIND_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Of which log a model is, as who has looked saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfLog {
+    /// Of the one that is there.
+    This,
+    /// Of another one.
+    Another,
+}
+
+/// Those of the models that are of another log than this store's, whatever their rows say of it:
+/// who wrote there last may have had another. `None` when the store does not tell just now.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub async fn models_of_another_log(
+    pool: &PgPool,
+    store: &dyn EventStore,
+    models: &[ModelId],
+) -> Result<Option<Vec<ModelId>>, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let (mut foreign, mut are_known) = (Vec::new(), true);
+    for &model in models {
+        match find(store, &mut connection, model).await {
+            Ok(Some(OfLog::This)) => {}
+            Ok(Some(OfLog::Another)) => foreign.push(model),
+            Ok(None) => are_known = false,
+            // No process has made the runner's tables yet.
+            Err(error) if is_undefined(&error) => return Ok(Some(Vec::new())),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((are_known || !foreign.is_empty()).then_some(foreign))
+}
+
+/// Of which log the store has it that the model is; `None` when it does not say.
+pub(crate) async fn find(
+    store: &dyn EventStore,
+    connection: &mut PgConnection,
+    model: ModelId,
+) -> Result<Option<OfLog>, sqlx::Error> {
+    let Some(Standing { position, mark }) = checkpoint::load(connection, model).await? else {
+        return Ok(Some(OfLog::This));
+    };
+    Ok(match timeout(FIND_TIME_MAX, mark::check(store, position, mark)).await {
+        Ok(Ok(())) => Some(OfLog::This),
+        Ok(Err(error)) if error.is_of_the_log() => Some(OfLog::Another),
+        _ => None,
+    })
+}
