@@ -47,11 +47,12 @@ impl LogGuard {
     /// Returns once the log is that of the models, or is not any more.
     pub async fn until(&self, is_of_another_log: bool) {
         let mut foreign = self.foreign.clone();
-        let seen = foreign.wait_for(|foreign| foreign.is_empty() != is_of_another_log).await;
-        if seen.is_err() {
-            // Nobody looks any more: it stays as it is.
-            std::future::pending().await
+        let is_so = |foreign: &Vec<ModelId>| foreign.is_empty() != is_of_another_log;
+        if foreign.wait_for(is_so).await.is_ok() {
+            return;
         }
+        // Nobody looks any more: it stays as it is.
+        std::future::pending().await
     }
 }
 

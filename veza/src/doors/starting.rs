@@ -38,7 +38,7 @@ impl StartingDoor {
         let socket = TcpListener::from_std(socket.into())?;
         let waits_for = watch::Sender::new("the event store");
         let routes = probes::of_starting(waits_for.subscribe());
-        let door = Door::open(socket, routes, config, reserve, draining)?;
+        let door = Door::open(socket, routes, config, (reserve, None), draining)?;
         Ok(Self { door, waits_for })
     }
 
