@@ -74,6 +74,12 @@ impl CommandHandler {
         Self { store, cache: StateCache::default() }
     }
 
+    /// Forgets what was folded: another log may be in the place of the one that it was read from.
+    /// A command that is under way is carried out on what it has read.
+    pub fn forget_states(&self) {
+        self.cache.clear();
+    }
+
     /// The store that it appends to.
     pub fn store(&self) -> &Arc<dyn EventStore> {
         &self.store

@@ -22,6 +22,7 @@
 //! | `event` | the client's events and ours |
 //! | `failure` | the client's errors as the port's |
 
+mod anchor;
 mod append;
 mod connection;
 mod event;

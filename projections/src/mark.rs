@@ -47,6 +47,13 @@ impl Mark {
         Ok(found.filter(|mark| mark.position == position))
     }
 
+    /// The log's last event; `None` when it has none.
+    pub(crate) async fn last(store: &dyn EventStore) -> Result<Option<Self>, ReadError> {
+        let read = ReadAll::backward().limit(1);
+        let found = store.read_all(read).await?.next().await.transpose()?;
+        Ok(found.as_ref().map(Self::of))
+    }
+
     /// Whether the log has this event, or had it before it was deleted.
     pub(crate) async fn is_in(&self, store: &dyn EventStore) -> Result<bool, ReadError> {
         Ok(match first_from(store, self.position).await? {

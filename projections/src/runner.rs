@@ -45,7 +45,7 @@ pub use batch::{BatchError, OnPoison};
 pub use bookkeeping::prepare;
 pub use checkpoint::{Checkpoint, NOT_RUN, SILENT, Status, checkpoints};
 pub use lease::Lease;
-pub use of_log::models_of_another_log;
+pub use of_log::{LogMemory, models_of_another_log};
 pub use parked::{ParkedEvent, parked_events, retry_parked};
 pub use rebuild::{Rebuild, RebuildError, RebuildProgress};
 pub use watermarks::{WaitError, Watermarks};

@@ -12,6 +12,8 @@ use crate::limits::ERRORS_MAX;
 
 /// When to ask again what could not be answered just now.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The same where an operator has something to do first.
+const RETRY_AFTER_OPERATOR: Duration = Duration::from_secs(30);
 
 /// Why a field, or a whole query, was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,13 +141,15 @@ impl From<Failure> for Problem {
             Failure::Unauthenticated => ProblemType::Unauthenticated,
             Failure::Forbidden => ProblemType::Forbidden,
             Failure::NotYetVisible => ProblemType::NotYetVisible,
-            Failure::ModelNotBuilt
-            | Failure::AnotherLog
-            | Failure::Unavailable
-            | Failure::Timeout
-            | Failure::Overloaded => {
-                return Self::overloaded(RETRY_AFTER);
+            Failure::ModelNotBuilt | Failure::Unavailable => {
+                let problem = Self::new(ProblemType::Unavailable).with_detail(failure.to_string());
+                return problem.with_retry_after(RETRY_AFTER);
             }
+            Failure::AnotherLog => {
+                let problem = Self::new(ProblemType::Unavailable).with_detail(failure.to_string());
+                return problem.with_retry_after(RETRY_AFTER_OPERATOR);
+            }
+            Failure::Timeout | Failure::Overloaded => return Self::overloaded(RETRY_AFTER),
             Failure::RateLimited => return Self::rate_limited(RETRY_AFTER),
             Failure::Internal(id) => {
                 return Self::new(ProblemType::Internal).with("id", id.to_string());

@@ -181,7 +181,7 @@ pub enum ReplayError {
     /// The store was to be backed up, and was named by its address: its files need not be here.
     #[error(
         "only the store of a data folder on this machine can be backed up: name it with --data, \
-         and not with --store"
+         and not with --store or VEZA_EVENT_STORE"
     )]
     NotHere,
     /// A folder is to be filled that is, or is inside of, one that is read.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use event_store::{EventStore, Position, ReadAll};
 use futures::TryStreamExt as _;
 use projections::runner::{Checkpoint, NOT_RUN, SILENT, prepare};
-use projections::{Projection, checkpoints};
+use projections::{ModelId, Projection, checkpoints};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -25,6 +25,11 @@ pub struct Models {
 }
 
 impl Models {
+    /// Which they are.
+    pub fn ids(&self) -> Vec<ModelId> {
+        self.projections.iter().map(|projection| projection.id()).collect()
+    }
+
     /// The model with this name, with or without its version.
     pub(crate) fn find(&self, name: &str) -> Result<&Arc<dyn Projection>, ReplayError> {
         let is_it = |projection: &&Arc<dyn Projection>| {

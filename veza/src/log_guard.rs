@@ -1,54 +1,95 @@
 //! Guards the log that is there: as long as models remember another one, nothing is written by
 //! commands or sagas. Whoever put an older copy of the log in place by mistake puts the right one
 //! back, and has lost nothing; whoever meant it says so by rebuilding the models.
+//!
+//! Where another process keeps the log, it may be exchanged under this one: until it was looked at
+//! anew no command is taken, and what was folded of it is forgotten. What is under way in that very
+//! moment may still reach it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use aggregates::CommandHandler;
 use event_store::EventStore;
-use projections::{ModelId, models_of_another_log};
+use projections::{LogMemory, ModelId, models_of_another_log};
 use sqlx::PgPool;
+use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How often is looked. A log can only be exchanged under a running process where it is kept by
-/// another one.
-const INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is looked whether the log was exchanged.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Every so many times the models are asked too, of which log they are.
+const MODELS_EVERY: u32 = 5;
 
 /// How long a look may take.
-const LOOK_TIME_MAX: Duration = Duration::from_secs(5);
+const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Why a command of an operator does not write to a log.
+#[derive(Debug, Error)]
+pub enum LogRefusal {
+    /// It is another one than that of the models.
+    #[error(
+        "the log is not the one that the read models were made from: put that one back, or have \
+         them made anew by `veza-replay rebuild --all`"
+    )]
+    AnotherLog,
+    /// The store can't tell.
+    #[error("the event store does not answer")]
+    NoAnswer,
+    /// PostgreSQL can't tell.
+    #[error("the database can't be asked whether the log is that of its models")]
+    Database(#[from] sqlx::Error),
+}
+
+/// What the log is to the models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhoseLog {
+    /// The one that they were made from.
+    Theirs,
+    /// Not the one that these were made from.
+    Another(Vec<ModelId>),
+    /// It can't be told just now.
+    Unknown,
+}
 
 /// Whether the log is the one that the models were made from. Cheap to clone; it is looked at until
 /// the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct LogGuard {
-    foreign: watch::Receiver<Vec<ModelId>>,
+    seen: watch::Receiver<WhoseLog>,
     _looking: Arc<DropGuard>,
 }
 
 impl LogGuard {
-    /// Looks at these models now, and goes on looking.
-    pub async fn watch(pool: PgPool, store: Arc<dyn EventStore>, models: Vec<ModelId>) -> Self {
+    /// Looks at these models now, and goes on looking as long as that may change: a log that this
+    /// process keeps itself stays theirs once it is.
+    pub async fn watch(
+        pool: PgPool,
+        handler: Arc<CommandHandler>,
+        models: Vec<ModelId>,
+        is_kept_here: bool,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let (seen, foreign) = watch::channel(Vec::new());
-        let look = Look { pool, store, models, seen };
-        look.once().await;
-        tokio::spawn(stop.clone().run_until_cancelled_owned(look.go_on()));
-        Self { foreign, _looking: Arc::new(stop.drop_guard()) }
+        let (told, seen) = watch::channel(WhoseLog::Unknown);
+        let look = Look { pool, handler, models, told };
+        look.at_models().await;
+        tokio::spawn(stop.clone().run_until_cancelled_owned(look.go_on(is_kept_here)));
+        Self { seen, _looking: Arc::new(stop.drop_guard()) }
     }
 
-    /// Whether models are of another log: then nothing may be written to this one.
+    /// What was seen last.
     #[must_use]
-    pub fn is_of_another_log(&self) -> bool {
-        !self.foreign.borrow().is_empty()
+    pub fn whose(&self) -> WhoseLog {
+        self.seen.borrow().clone()
     }
 
-    /// Returns once the log is that of the models, or is not any more.
-    pub async fn until(&self, is_of_another_log: bool) {
-        let mut foreign = self.foreign.clone();
-        let is_so = |foreign: &Vec<ModelId>| foreign.is_empty() != is_of_another_log;
-        if foreign.wait_for(is_so).await.is_ok() {
+    /// Returns once it is another log than that of the models.
+    pub async fn until_another(&self) {
+        let mut seen = self.seen.clone();
+        if seen.wait_for(|seen| matches!(seen, WhoseLog::Another(_))).await.is_ok() {
             return;
         }
         // Nobody looks any more: it stays as it is.
@@ -56,37 +97,76 @@ impl LogGuard {
     }
 }
 
+/// That the log is that of the models, for a command of an operator that writes to it.
+///
+/// # Errors
+/// When it is not, or that can't be told.
+pub async fn check(
+    pool: &PgPool,
+    store: &dyn EventStore,
+    models: &[ModelId],
+) -> Result<(), LogRefusal> {
+    match models_of_another_log(pool, store, models).await? {
+        None => Err(LogRefusal::NoAnswer),
+        Some(foreign) if foreign.is_empty() => Ok(()),
+        Some(_) => Err(LogRefusal::AnotherLog),
+    }
+}
+
 /// One who looks.
 struct Look {
     pool: PgPool,
-    store: Arc<dyn EventStore>,
+    handler: Arc<CommandHandler>,
     models: Vec<ModelId>,
-    seen: watch::Sender<Vec<ModelId>>,
+    told: watch::Sender<WhoseLog>,
 }
 
 impl Look {
-    async fn go_on(self) {
-        loop {
+    async fn go_on(self, is_kept_here: bool) {
+        let mut memory = LogMemory::default();
+        for turn in 0_u32.. {
+            if is_kept_here && *self.told.borrow() == WhoseLog::Theirs {
+                return;
+            }
             sleep(INTERVAL).await;
-            self.once().await;
+            let known = timeout(LOOK_TIME_MAX, memory.knows(&**self.handler.store())).await;
+            if !matches!(known, Ok(Ok(true))) {
+                self.tell(WhoseLog::Unknown);
+            }
+            let is_unknown = *self.told.borrow() == WhoseLog::Unknown;
+            if is_unknown || turn.is_multiple_of(MODELS_EVERY) {
+                self.at_models().await;
+            }
         }
     }
 
-    /// What can't be told just now stays as it was.
-    async fn once(&self) {
-        let looked = models_of_another_log(&self.pool, &*self.store, &self.models);
-        let Ok(Ok(Some(foreign))) = timeout(LOOK_TIME_MAX, looked).await else {
-            return;
-        };
-        let changed = |seen: &mut Vec<ModelId>| std::mem::replace(seen, foreign.clone()) != foreign;
-        if !self.seen.send_if_modified(changed) {
+    /// Asks the models; what they don't tell just now stays as it was.
+    async fn at_models(&self) {
+        let asked = models_of_another_log(&self.pool, &**self.handler.store(), &self.models);
+        if let Ok(Ok(Some(foreign))) = timeout(LOOK_TIME_MAX, asked).await {
+            let is_theirs = foreign.is_empty();
+            self.tell(if is_theirs { WhoseLog::Theirs } else { WhoseLog::Another(foreign) });
+        }
+    }
+
+    fn tell(&self, whose: WhoseLog) {
+        let before = self.told.send_replace(whose.clone());
+        if before == whose {
             return;
         }
-        let names = foreign.iter().map(ModelId::to_string).collect::<Vec<_>>().join(", ");
-        if foreign.is_empty() {
-            tracing::info!("the log is that of the models: commands and sagas again");
-        } else {
-            tracing::error!(models = names, "models are of another log: no commands, no sagas");
+        // Commands are decided on what this log says.
+        self.handler.forget_states();
+        match (before, whose) {
+            // Models that are made anew come back one by one.
+            (WhoseLog::Another(_), WhoseLog::Another(_)) => {}
+            (_, WhoseLog::Another(foreign)) => {
+                let models = foreign.iter().map(ModelId::to_string).collect::<Vec<_>>().join(", ");
+                tracing::error!(models, "models are of another log: nothing is written to this one");
+            }
+            (WhoseLog::Another(_), WhoseLog::Theirs) => {
+                tracing::info!("the log is that of the models: it is written to again");
+            }
+            _ => {}
         }
     }
 }

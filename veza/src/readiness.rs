@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
-use crate::log_guard::LogGuard;
+use crate::log_guard::{LogGuard, WhoseLog};
 use crate::personal;
 use crate::saga_role::{Faring, SagaWatch};
 
@@ -59,9 +59,8 @@ pub struct Readiness {
     pub needed: Vec<ModelId>,
     /// Those whose absence degrades queries, and is told: engines outside PostgreSQL hold them.
     pub outside: Vec<ModelId>,
-    /// Whether commands are carried out here: then the disks must have their reserve.
-    pub takes_commands: bool,
-    /// Whether the log may be written, where there is a database.
+    /// Whether the log may be written, where commands are carried out: then the disks must have
+    /// their reserve, too.
     pub log: Option<LogGuard>,
     /// The sagas, where this process runs them or stands by.
     pub sagas: Option<SagaWatch>,
@@ -99,7 +98,7 @@ impl Readiness {
         draining: CancellationToken,
     ) -> Self {
         let (pool, sagas, last) = (None, None, Mutex::new(None));
-        let (embedded, people, watermarks, takes_commands, log) = (None, None, None, false, None);
+        let (embedded, people, watermarks, log) = (None, None, None, None);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
             store,
@@ -109,7 +108,6 @@ impl Readiness {
             watermarks,
             needed,
             outside,
-            takes_commands,
             log,
             sagas,
             reserve,
@@ -242,9 +240,8 @@ impl Readiness {
         if let Some(people) = &self.people {
             needed("keys_of_people", people.are_there());
         }
-        // Where queries are answered, the models say so themselves, each by its name.
-        if let (Some(log), true, true) = (&self.log, self.takes_commands, self.needed.is_empty()) {
-            needed("log", if log.is_of_another_log() { Err(not_theirs()) } else { Ok(()) });
+        if let Some(log) = &self.log {
+            needed("log", theirs(&log.whose()));
         }
         match models {
             None => {}
@@ -286,7 +283,7 @@ impl Readiness {
         };
         parts.insert("disk", json!(disk));
         part_up("disk", disk == "ok");
-        if disk != "ok" && self.takes_commands {
+        if disk != "ok" && self.log.is_some() {
             missing.push(("disk", disk.to_owned()));
         }
         let is_starting = are_starting && missing.iter().all(|(part, _)| *part == READ_MODELS);
@@ -411,9 +408,16 @@ fn of_another_log(foreign: &[&str]) -> String {
 }
 
 /// The same, where commands alone are concerned.
-fn not_theirs() -> String {
-    "not the one that the read models were made from: `veza-replay rebuild --all` makes them anew"
-        .to_owned()
+fn theirs(log: &WhoseLog) -> Result<(), String> {
+    let why = match log {
+        WhoseLog::Theirs => return Ok(()),
+        WhoseLog::Another(_) => {
+            "not the one that the read models were made from: `veza-replay rebuild --all` makes \
+             them anew"
+        }
+        WhoseLog::Unknown => "not looked at yet",
+    };
+    Err(why.to_owned())
 }
 
 fn part_up(part: &'static str, is_up: bool) {

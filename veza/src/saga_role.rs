@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::console::say;
-use crate::log_guard::LogGuard;
+use crate::log_guard::{LogGuard, WhoseLog};
 use crate::taking_over::when_free;
 
 /// The name of the lease.
@@ -91,6 +91,8 @@ enum Interrupted {
     Ledger(#[from] OpenError),
     #[error("the log is not the one that the read models were made from")]
     AnotherLog,
+    #[error("the event store is out of reach, or was not looked at yet")]
+    UnknownLog,
     #[error("their checkpoint can't be used")]
     Checkpoint(#[from] CheckpointError),
 }
@@ -198,8 +200,10 @@ impl Sagas {
             return Ok(());
         };
         let mut lease = lease?;
-        if self.log.is_of_another_log() {
-            return Err(Interrupted::AnotherLog);
+        match self.log.whose() {
+            WhoseLog::Theirs => {}
+            WhoseLog::Another(_) => return Err(Interrupted::AnotherLog),
+            WhoseLog::Unknown => return Err(Interrupted::UnknownLog),
         }
         if matches!(*self.faring.borrow(), Faring::StandingBy) {
             say("sagas        the other process is gone; they run here now");
@@ -215,7 +219,7 @@ impl Sagas {
         let running = stop.child_token();
         tokio::select! {
             ended = self.run(running.clone()) => ended,
-            () = self.log.until(true) => {
+            () = self.log.until_another() => {
                 running.cancel();
                 Err(Interrupted::AnotherLog)
             }

@@ -17,7 +17,7 @@ use command_api::{CommandApi, CommandApiParts};
 use event_store::password_hash::PasswordHasher;
 use media::{ObjectStorage, UploadLimits, Uploads};
 use metrics_exporter_prometheus::PrometheusHandle;
-use projections::Watermarks;
+use projections::{ModelId, Watermarks};
 use projections::postgres::Models;
 use query_api::{QueryApi, QueryApiParts};
 use sqlx::PgPool;
@@ -115,7 +115,7 @@ impl Platform {
             read_side.tell();
             let engines = read_side.engines.clone();
             let (outside, inside) = read_side.models();
-            let guard = LogGuard::watch(pool.clone(), Arc::clone(&store), inside.clone()).await;
+            let guard = log_guard(&readiness, &pool, &handler, &inside).await;
             if config.does(Role::QueryApi) {
                 (readiness.outside, readiness.needed) = (outside, inside);
             }
@@ -146,8 +146,7 @@ impl Platform {
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
             tokio::spawn(draining.clone().run_until_cancelled_owned(sweeper.run()));
-            (readiness.takes_commands, readiness.log) =
-                (config.does(Role::CommandApi), log.clone());
+            readiness.log = log.clone().filter(|_| config.does(Role::CommandApi));
             readiness.pool = Some(pool);
         }
         let readiness = Arc::new(readiness);
@@ -234,6 +233,17 @@ impl Platform {
         }
         closed
     }
+}
+
+/// Who looks whether the log is that of these models.
+async fn log_guard(
+    readiness: &Readiness,
+    pool: &PgPool,
+    handler: &Arc<CommandHandler>,
+    models: &[ModelId],
+) -> LogGuard {
+    let (handler, is_kept_here) = (Arc::clone(handler), readiness.embedded.is_some());
+    LogGuard::watch(pool.clone(), handler, models.to_vec(), is_kept_here).await
 }
 
 /// The keys, where the process has callers.

@@ -20,7 +20,9 @@ use uuid::Uuid;
 
 use crate::config::{Config, PlaceFlags};
 use crate::console::say;
+use crate::log_guard;
 use crate::parts::{Database, Events};
+use crate::read_side::ReadSide;
 
 /// The reason that is kept with roles given here.
 const REASON: &str = "given on the server's own machine";
@@ -87,6 +89,8 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
     let events = Events::beside(&config).await?;
     let mut database = Database::beside(&config).await?;
     let done = async {
+        let (_, models) = ReadSide::of(&config, &database.pool)?.models();
+        log_guard::check(&database.pool, &*events.store(), &models).await?;
         let accounts = Accounts::open(database.pool.clone()).await?;
         let office = Office { accounts, handler: CommandHandler::new(events.store()) };
         match asked {

@@ -53,10 +53,21 @@ impl StateCache {
         entry.slot.downcast().expect("the key holds the type of the state")
     }
 
-    /// Weighs a slot anew, now that the stream has come to this revision.
+    /// Forgets all states.
+    pub(super) fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
+    /// Weighs a slot anew, now that the stream has come to this revision; one that was forgotten
+    /// meanwhile stays so.
     pub(super) fn grown<A: Decider>(&self, stream: &StreamName, slot: &Slot<A>, last: Revision) {
+        let key = (TypeId::of::<A>(), stream.clone());
+        let is_kept = |entry: &Entry| std::ptr::addr_eq(Arc::as_ptr(&entry.slot), Arc::as_ptr(slot));
+        if !self.entries.get(&key).is_some_and(|entry| is_kept(&entry)) {
+            return;
+        }
         let events = u32::try_from(last.get()).unwrap_or(u32::MAX).saturating_add(ENTRY_EVENTS);
         let entry = Entry { slot: slot.clone(), events };
-        self.entries.insert((TypeId::of::<A>(), stream.clone()), entry);
+        self.entries.insert(key, entry);
     }
 }

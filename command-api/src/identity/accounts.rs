@@ -207,13 +207,15 @@ impl Accounts {
     }
 
     /// Drops an account whose sign-up was not begun again since that moment, so that its handle and
-    /// address are free; whether it did.
+    /// address are free; whether it did. One that was confirmed is nobody's to drop: it was
+    /// finished, whatever the log says that is there.
     pub async fn forget(
         &self,
         user_id: UserId,
         moment: DateTime<Utc>,
     ) -> Result<bool, AccountError> {
-        let statement = "DELETE FROM identity.accounts WHERE user_id = $1 AND reserved_at < $2";
+        let statement = "DELETE FROM identity.accounts
+             WHERE user_id = $1 AND reserved_at < $2 AND confirmed_at IS NULL";
         let dropped =
             sqlx::query(statement).bind(user_id.0).bind(moment).execute(&self.pool).await?;
         Ok(dropped.rows_affected() > 0)

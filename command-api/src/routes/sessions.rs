@@ -13,7 +13,11 @@ use uuid::Uuid;
 use super::users::taken;
 use crate::CommandApi;
 use crate::identity::{Email, Password};
-use crate::refusal::unloaded;
+use crate::refusal::{RETRY_AFTER, unloaded};
+
+/// Why somebody who has an account is not let in.
+const NOT_IN_THIS_LOG: &str = "this log does not have the account, which was confirmed: another log \
+                               is in the place of its own";
 
 /// Who wants to log in.
 #[derive(Deserialize, ToSchema)]
@@ -69,6 +73,10 @@ pub(crate) async fn log_in(
     let look = |user: &User| user.user_id.is_some().then(|| roles(user));
     let roles = parts.handler.inspect(account.user_id, look).await.map_err(unloaded)?;
     let Some(roles) = roles else {
+        if account.confirmed {
+            let refusal = Problem::new(ProblemType::Unavailable).with_detail(NOT_IN_THIS_LOG);
+            return Err(refusal.with_retry_after(RETRY_AFTER));
+        }
         let refusal = Problem::new(ProblemType::Conflict);
         return Err(refusal.with_detail("the sign-up was not finished; sign up again"));
     };

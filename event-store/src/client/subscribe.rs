@@ -12,10 +12,11 @@ use eventstore::{
 };
 use futures::stream::StreamExt;
 
+use super::anchor::Anchor;
 use super::connection::Connection;
 use super::event::received;
 use super::{failure, read};
-use crate::error::{ReadError, SubscribeError};
+use crate::error::{ReadError, StoreError, SubscribeError};
 use crate::filter::{Filter, FilterSubject, Pattern};
 use crate::position::Position;
 use crate::stream::{Revision, StreamName};
@@ -85,6 +86,7 @@ async fn follow(
         Ok(open) => open,
         Err(error) => return Err(failed(error, &followed)),
     };
+    let mut anchor = followed.anchor(&connection).await?;
     Ok(async_stream::try_stream! {
         let mut is_live = false;
         let mut window = PAST_WINDOW_EVENTS;
@@ -94,6 +96,9 @@ async fn follow(
                     let Some(delivery) = followed.deliver(event)? else {
                         continue;
                     };
+                    if let Delivery::Event(event) = &delivery {
+                        anchor = Some(Anchor::of(event));
+                    }
                     let caught_up = delivery == Delivery::CaughtUp;
                     if !(caught_up && is_live) {
                         is_live = caught_up || (is_live && delivery != Delivery::FellBehind);
@@ -105,6 +110,7 @@ async fn follow(
                     window = LIVE_WINDOW_EVENTS;
                     match followed.open(&connection, window).await {
                         Ok(again) => {
+                            check(anchor, &connection).await?;
                             open = again;
                             continue;
                         }
@@ -122,9 +128,18 @@ async fn follow(
                 Ok(open) => open,
                 Err(error) => Err(failed(error, &followed))?,
             };
+            check(anchor, &connection).await?;
         }
     }
     .boxed())
+}
+
+/// That a subscription which was opened again is to the log that was followed.
+async fn check(anchor: Option<Anchor>, connection: &Connection) -> Result<(), StoreError> {
+    match anchor {
+        Some(anchor) => anchor.check(connection).await,
+        None => Ok(()),
+    }
 }
 
 /// Opens the subscription again where it broke off, until the server is back or given up.
@@ -152,6 +167,17 @@ impl Followed {
         match self {
             Self::Stream(stream, _) => Some(stream),
             Self::All(..) => None,
+        }
+    }
+
+    /// What the log is known again by before anything of it was seen.
+    async fn anchor(&self, connection: &Connection) -> Result<Option<Anchor>, StoreError> {
+        match self {
+            Self::All(SubscribeFrom::After(position), _) => Anchor::at(connection, *position).await,
+            Self::Stream(stream, SubscribeFrom::After(revision)) => {
+                Anchor::in_stream(connection, stream, *revision).await
+            }
+            _ => Ok(None),
         }
     }
 

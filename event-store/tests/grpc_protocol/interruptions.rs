@@ -103,6 +103,54 @@ async fn a_client_outlives_a_server_that_was_away() {
     drop(folder);
 }
 
+/// A model of two logs would be a model of none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_is_not_resumed_to_another_log() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    append(&*server.store, "tale-1", 0..5).await;
+    append(&*other.store, "tale-1", 100..120).await;
+    let client = ClientStore::new(&server.connection_string()).expect("client");
+    let name = stream("tale-1");
+    let last = server.store.last_event(&name).await.expect("read").expect("an event");
+    let filter = Some(Filter::stream_prefixes(["tale-"]));
+    let after = SubscribeFrom::After(last.position);
+    let mut read = [
+        client.subscribe_all(SubscribeFrom::Start, None).await.expect("subscribe"),
+        client.subscribe_all(SubscribeFrom::Start, filter.clone()).await.expect("subscribe"),
+        client.subscribe_stream(&name, SubscribeFrom::Start).await.expect("subscribe"),
+    ];
+    for followed in &mut read {
+        assert_eq!(revisions(followed, 5).await, [0, 1, 2, 3, 4]);
+    }
+    let mut behind = vec![
+        client.subscribe_all(after, None).await.expect("subscribe"),
+        client.subscribe_all(after, filter).await.expect("subscribe"),
+        client
+            .subscribe_stream(&name, SubscribeFrom::After(last.revision))
+            .await
+            .expect("subscribe"),
+    ];
+    behind.extend(read);
+    let address = server.address();
+    server.shutdown.cancel();
+    server.serving.finished().await;
+    let exchanged = Server::over(Arc::clone(&other.store), &address).await;
+    for followed in &mut behind {
+        let ended = async {
+            loop {
+                match followed.next().await.expect("it does not end in peace") {
+                    Ok(Delivery::Event(event)) => panic!("{event:?} is of another log"),
+                    Ok(_) => {}
+                    Err(error) => return error.to_string(),
+                }
+            }
+        };
+        let why = tokio::time::timeout(PATIENCE, ended).await.expect("in time");
+        assert!(why.contains("another log"), "{why}");
+    }
+    exchanged.shutdown.cancel();
+}
+
 /// Whoever makes a model of what they read must not take a part of the log for all of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_that_is_cut_short_never_looks_like_a_whole_one() {

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use event_store::EventStore;
+use event_store::{EventStore, ReadError};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::timeout;
 
-use crate::mark;
+use crate::mark::{self, LogError, Mark};
 use crate::projection::ModelId;
 use crate::query_error::is_undefined;
 use crate::runner::checkpoint::{self, Standing};
@@ -47,6 +47,31 @@ pub async fn models_of_another_log(
         }
     }
     Ok((are_known || !foreign.is_empty()).then_some(foreign))
+}
+
+/// Knows a log again by the event that was its last when it was looked at.
+#[derive(Debug, Default)]
+pub struct LogMemory {
+    last: Option<Mark>,
+}
+
+impl LogMemory {
+    /// Whether it is the log that was there before, gone on or not; its last event is remembered.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn knows(&mut self, store: &dyn EventStore) -> Result<bool, ReadError> {
+        let is_known = match self.last {
+            None => true,
+            Some(mark) => match mark::check(store, mark.position, Some(mark)).await {
+                Ok(()) => true,
+                Err(LogError::Read(error)) => return Err(error),
+                Err(_) => false,
+            },
+        };
+        self.last = Mark::last(store).await?;
+        Ok(is_known)
+    }
 }
 
 /// Of which log the store has it that the model is; `None` when it does not say.

@@ -77,6 +77,17 @@ pub enum CheckpointError {
         /// Up to where it says that the log was followed.
         position: Position,
     },
+    /// The log ends before what was taken in of it: another one is in its place. Nothing of that
+    /// was written there.
+    #[error("the log ends at {head}, before {position}, up to which {stream} is to be moved")]
+    LogExchanged {
+        /// Where the checkpoint is kept.
+        stream: StreamName,
+        /// Where the log ends.
+        head: Position,
+        /// Up to where it was followed.
+        position: Position,
+    },
     /// It could not be read.
     #[error("reading the checkpoint failed")]
     Read(#[source] ReadError),
@@ -223,11 +234,23 @@ impl Keeper {
         if !self.save_changes(store).await? {
             // Unless that succeeds, what is there is not known well enough to build upon.
             self.saved = None;
+            self.check_log(store).await?;
             let revision = self.checkpoint.save(store, &self.stream).await?;
             self.saved = revision.map(|revision| Saved { revision, changes: 0 });
         }
         self.changed.clear();
         (self.matters, self.moves) = (false, 0);
+        Ok(())
+    }
+
+    /// That the log has come as far as it was followed. Where it was exchanged under this process,
+    /// a checkpoint there would tell of another one.
+    async fn check_log(&self, store: &dyn EventStore) -> Result<(), CheckpointError> {
+        let head = store.head().await.map_err(|error| CheckpointError::Read(error.into()))?;
+        if head < self.checkpoint.position {
+            let (stream, position) = (self.stream.clone(), self.checkpoint.position);
+            return Err(CheckpointError::LogExchanged { stream, head, position });
+        }
         Ok(())
     }
 

@@ -16,10 +16,11 @@ use sagas::orchestrator::ResumeError;
 use thiserror::Error;
 use veza::config::{Config, Flags, Layers, PLATFORM};
 use veza::giving_up::{GiveUpArgs, People, give_up};
+use veza::log_guard::LogRefusal;
 use veza::replay::{Log, PartsError, ReadSide, fold_saga};
 use veza::resume::{NotResumed, ResumeArgs, resume_all, resume_one};
 use veza::stopping::Stopping;
-use veza::{data_folder, personal};
+use veza::{data_folder, log_guard, personal};
 
 /// Look into the event log, and make read models anew from it.
 ///
@@ -88,6 +89,8 @@ enum Failure {
     Replay(#[from] ReplayError),
     #[error(transparent)]
     Resume(#[from] ResumeError),
+    #[error(transparent)]
+    Log(#[from] LogRefusal),
     #[error("signals can't be heard")]
     Signals(#[source] io::Error),
 }
@@ -107,7 +110,8 @@ impl Failure {
             Self::Parts(error) => error.exit_code(),
             Self::Replay(error) => error.exit_code(),
             Self::Resume(ResumeError::Journal(error)) if !error.is_of_the_stream() => UNREACHABLE,
-            Self::Resume(_) | Self::Signals(_) => FOUND_BAD,
+            Self::Log(LogRefusal::NoAnswer | LogRefusal::Database(_)) => UNREACHABLE,
+            Self::Resume(_) | Self::Signals(_) | Self::Log(_) => FOUND_BAD,
         }
     }
 }
@@ -231,9 +235,14 @@ async fn on_runs(
     let store = log.opened(config)?;
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let kind = args.saga.as_deref();
-    let outcome = resume_all(store, read_side.models(), kind, output).await;
+    let models = read_side.models();
+    // Which runs are paused, its models say.
+    let outcome = match log_guard::check(&models.pool, &*store, &models.ids()).await {
+        Ok(()) => resume_all(store, models, kind, output).await.map_err(Failure::from),
+        Err(refusal) => Err(refusal.into()),
+    };
     read_side.close().await?;
-    Ok(outcome?)
+    outcome
 }
 
 async fn on_people(
@@ -306,6 +315,12 @@ async fn on_models(
     };
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let models = read_side.models();
+    if let (ModelCommand::Sagas(_), Err(LogRefusal::AnotherLog)) =
+        (command, log_guard::check(&models.pool, &*store, &models.ids()).await)
+    {
+        let told = "these runs are of another log than the one that is there";
+        output.remark(told).map_err(ReplayError::from)?;
+    }
     let outcome = run_on_models(store, models, command, output, cancel).await;
     read_side.close().await?;
     Ok(outcome?)

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::disk_reserve::DiskReserve;
-use crate::log_guard::LogGuard;
+use crate::log_guard::{LogGuard, WhoseLog};
 
 /// How long a request may take. What it began may still be carried out.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
@@ -27,8 +27,10 @@ pub const UPLOADS: &str = "/api/v1/uploads";
 /// Commands begin with this.
 const COMMANDS: &str = "/api/v1/";
 /// Why nothing is written to a log that models do not know.
-const ANOTHER_LOG: &str = "the log is not the one that the read models were made from; commands are \
-                           taken again once its operator has put that right";
+const ANOTHER_LOG: &str = "the log is not the one that the read models were made from; commands \
+                           are taken again once its operator has put that right";
+/// Why nothing is written as long as that is not known.
+const UNKNOWN_LOG: &str = "the event store is out of reach, or was not looked at yet";
 /// No command: it appends nothing, and those who want to read log in first.
 const SESSIONS: &str = "/api/v1/sessions";
 
@@ -54,9 +56,14 @@ pub async fn admit(State(admission): State<Admission>, request: Request, next: N
         return problem.with_retry_after(RETRY_AFTER).into_response();
     }
     if is_command(request.method(), route) {
-        if admission.log.as_ref().is_some_and(LogGuard::is_of_another_log) {
-            let problem = Problem::new(ProblemType::Unavailable).with_detail(ANOTHER_LOG);
-            return problem.with_retry_after(RETRY_AFTER_OPERATOR).into_response();
+        let refusal = match admission.log.as_ref().map(LogGuard::whose) {
+            None | Some(WhoseLog::Theirs) => None,
+            Some(WhoseLog::Another(_)) => Some((ANOTHER_LOG, RETRY_AFTER_OPERATOR)),
+            Some(WhoseLog::Unknown) => Some((UNKNOWN_LOG, RETRY_AFTER)),
+        };
+        if let Some((why, again)) = refusal {
+            let problem = Problem::new(ProblemType::Unavailable).with_detail(why);
+            return problem.with_retry_after(again).into_response();
         }
         if admission.reserve.is_short() {
             return Problem::new(ProblemType::StorageFull).into_response();

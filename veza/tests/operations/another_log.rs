@@ -3,10 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::process::{Process, database, eventually, folder, free_address, replay, veza};
+use crate::process::{
+    Process, database, ended, eventually, folder, free_address, replay, veza,
+};
+use crate::roles::Shared;
 
 #[tokio::test]
 async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
@@ -38,8 +42,16 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     });
     let (status, refused) = platform.post("/api/v1/users", None, sign_up).await;
     assert_eq!(status, 503, "{refused}");
-    assert!(refused["detail"].as_str().unwrap().contains("read models were made from"), "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("read models were made from"), "{refused}");
     assert_eq!(problem["parts"]["sagas"], "waiting", "{problem}");
+    fs::write(data.join("password"), "correct horse").unwrap();
+    let password = data.join("password");
+    let made = ["user", "create", "--email", "nina@example.org", "--password-file"];
+    let made = [&made[..], &[password.to_str().unwrap()]].concat();
+    let refused = ended(veza(data, &made)).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("read models were made from"), "{said}");
     let rows = replay(data, &["projections"]).await;
     let profiles = rows.iter().find(|row| row["name"] == "profiles").unwrap();
     assert!(profiles["reason"].as_str().unwrap().contains("the log ends at"), "{profiles}");
@@ -134,6 +146,77 @@ async fn until_a_log_was_looked_at_nothing_is_answered_from_models_that_may_be_o
         .await;
         assert!(!is_of_it || knows(&platform, "nina").await);
         platform.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_exchanged_under_its_writers_is_not_written_to() {
+    let folder = folder();
+    let data = folder.path();
+    let (events, older, newer) =
+        (data.join("events"), data.join("events-older"), data.join("events-newer"));
+    let shared = Shared::new(data).await;
+    let mut store = shared.start(data, "event-store").await;
+    let projector = shared.start(data, "projector").await;
+    let commands = shared.start(data, "command-api").await;
+    let nina = commands.member("nina", "artist").await;
+    let channel = async |name: &str| {
+        let new = json!({ "name": name, "topic": "" });
+        commands.post("/api/v1/channels", Some(&nina), new).await
+    };
+    eventually("one is opened", async || channel("first").await.0 == 201).await;
+    store.stop().await;
+    copy(&events, &older);
+    store = shared.start(data, "event-store").await;
+    eventually("commands are taken again", async || channel("second").await.0 == 201).await;
+    let otis = commands.member("otis", "listener").await;
+    let (_, third) = channel("third").await;
+    let join = format!("/api/v1/channels/{}/members/me", third["id"].as_str().unwrap());
+    let joined = async || {
+        let answer = commands.request(Method::PUT, &join, Some(&otis)).send().await.unwrap();
+        answer.status().as_u16()
+    };
+    assert_eq!(joined().await, 200);
+
+    store.stop().await;
+    fs::rename(&events, &newer).unwrap();
+    fs::rename(&older, &events).unwrap();
+    store = shared.start(data, "event-store").await;
+    eventually("it is noticed", async || {
+        let (status, refused) = channel("elsewhere").await;
+        let detail = refused["detail"].as_str().unwrap_or_default();
+        assert_ne!(status, 201, "{refused}");
+        status == 503 && detail.contains("read models were made from")
+    })
+    .await;
+    let problem: Value = commands.get("/readyz").await.json().await.unwrap();
+    assert!(problem["parts"]["log"].as_str().unwrap().contains("rebuild --all"), "{problem}");
+    let (status, _) = commands.sign_up("otis", "listener").await;
+    assert_eq!(status, 503);
+    shared.rebuild(data).await;
+    eventually("it is said to be right", async || channel("older").await.0 == 201).await;
+    assert_eq!(joined().await, 404, "it is not what was known of the other log");
+
+    store.stop().await;
+    fs::rename(&events, &older).unwrap();
+    fs::rename(&newer, &events).unwrap();
+    store = shared.start(data, "event-store").await;
+    eventually("it is noticed again", async || channel("elsewhere").await.0 == 503).await;
+    shared.rebuild(data).await;
+    eventually("all goes on", async || channel("fourth").await.0 == 201).await;
+    assert_eq!(commands.log_in("otis@example.org", "correct horse").await.0, 201);
+    assert_eq!(joined().await, 200);
+    for process in [commands, projector, store] {
+        process.stop().await;
+    }
+}
+
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
 

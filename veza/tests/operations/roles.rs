@@ -45,6 +45,18 @@ impl Shared {
         Process::start(data, &file, self.command(data, role)).await
     }
 
+    /// Has all models made anew, while the processes are at work.
+    pub async fn rebuild(&self, data: &Path) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        command.arg("--data").arg(data).args(["rebuild", "--all"]);
+        command.env("VEZA_EVENT_STORE", format!("esdb://{}?tls=false", self.listens));
+        for (name, value) in &self.settings {
+            command.env(name, value);
+        }
+        let rebuilt = ended(command).await;
+        assert!(rebuilt.status.success(), "{rebuilt:?}");
+    }
+
     /// What starts it.
     pub fn command(&self, data: &Path, role: &str) -> Command {
         let mut command = veza(data, &["serve", "--role", role]);

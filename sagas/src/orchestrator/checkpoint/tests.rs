@@ -52,6 +52,21 @@ async fn one_that_tells_of_more_than_was_before_it_is_of_another_log() {
     assert!(matches!(ended, Err(CheckpointError::AnotherLog { .. })), "{ended:?}");
 }
 
+#[tokio::test]
+async fn none_is_saved_to_a_log_that_ends_before_it() {
+    let (store, other) = (MemoryStore::new(), MemoryStore::new());
+    grow(&store, 9).await;
+    grow(&other, 5).await;
+    let mut keeper = Keeper::load(&store, stream()).await.unwrap();
+    keeper.took(Position::new(8));
+    keeper.save(&store).await.unwrap();
+    keeper.took(Position::new(9));
+    let refused = keeper.save(&other).await;
+    assert!(matches!(refused, Err(CheckpointError::LogExchanged { .. })), "{refused:?}");
+    assert_eq!(other.head().await.unwrap(), Position::new(5));
+    assert_eq!(Checkpoint::load(&other, &stream()).await.unwrap(), Checkpoint::START);
+}
+
 /// What happens to a runtime.
 #[derive(Clone, Debug)]
 enum Step {
