@@ -94,5 +94,10 @@ refused(
     "tale-2",
     current_version=StreamState.ANY,
 )
+
+# Its metadata is written, and not read any more.
+client.set_stream_metadata("tale-2", metadata={"own": "y"}, current_version=StreamState.NO_STREAM)
+client.set_stream_metadata("tale-2", metadata={}, current_version=0)
+refused(StreamIsDeletedError, client.get_stream_metadata, "tale-2")
 client.close()
 print("told")
