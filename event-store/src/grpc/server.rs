@@ -22,7 +22,7 @@ use super::frames::JoinedFrames;
 use super::http::{Door, Guard};
 use super::node::Node;
 use super::operations::OperationsService;
-use super::persistent::{Groups, Peer};
+use super::persistent::Groups;
 use super::projections::ProjectionsAtWork;
 use super::route::Router;
 use super::sending::Sending;
@@ -314,7 +314,6 @@ async fn serve_connection<S>(
     let called = Arc::new(AtomicBool::new(false));
     let calls = Arc::clone(&called);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
         if let Some(certified) = &certified {
             request.extensions_mut().insert(certified.clone());
         }
