@@ -104,8 +104,9 @@ mod tests {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let listeners = listen_as_localhost((Ipv4Addr::LOCALHOST, port).into()).await.unwrap();
-        assert_eq!(listeners.local_addr().unwrap(), (Ipv4Addr::LOCALHOST, port).into());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listeners = listen_as_localhost(address).await.unwrap();
+        assert_eq!(listeners.local_addr().unwrap(), address);
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let has_v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok();
         assert_eq!(TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.is_ok(), has_v6);
