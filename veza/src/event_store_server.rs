@@ -26,7 +26,7 @@ use crate::personal;
 use crate::run_file::RunFile;
 use crate::scavenging::{SCAVENGE_EVERY, scavenges_every};
 use crate::scrubbing::{SCRUB_EVERY, scrub_every};
-use crate::taking_over::listen;
+use crate::taking_over::listen_as_localhost;
 
 use self::security::Asked;
 pub use self::security::Security;
@@ -71,7 +71,8 @@ pub struct EventStoreArgs {
     /// ./veza-data)
     #[arg(long, value_name = "DIR", visible_alias = "db")]
     data: Option<String>,
-    /// Where to listen; port 0 takes any free one (EVENTSTORE_LISTEN; by default 127.0.0.1:2113)
+    /// Where to listen, and at [::1] too where localhost is listened on; port 0 takes any free one
+    /// (EVENTSTORE_LISTEN; by default 127.0.0.1:2113)
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// The IP address to listen on, as EventStoreDB has it (EVENTSTORE_NODE_IP)
@@ -392,8 +393,8 @@ impl Settings {
 /// When it would be open to other machines without being told so, or can't start.
 pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     args.security.check(args.listen)?;
-    let listener = listen(args.listen).await;
-    let listener = listener.with_context(|| format!("can't listen on {}", args.listen))?;
+    let listeners = listen_as_localhost(args.listen).await;
+    let listeners = listeners.with_context(|| format!("can't listen on {}", args.listen))?;
     data_folder::open(&args.data)?;
     let (tls, parameters) =
         args.security.tls(&args.data, args.listen, args.advertise_host.as_deref())?;
@@ -401,7 +402,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let folder = args.data.join("events");
     let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);
     config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
-    let scavenges = Scavenges::new(Arc::clone(&store), listener.local_addr()?.to_string());
+    let scavenges = Scavenges::new(Arc::clone(&store), listeners.local_addr()?.to_string());
     scavenges_every(&scavenges, args.scavenge_every, &stop);
     scrub_every(&store, args.scrub_every, &stop);
     open_files::raise();
@@ -418,7 +419,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
         start_standard_projections: args.start_standard_projections,
         ..ServeOptions::default()
     };
-    let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
+    let serving = grpc::serve(listeners, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
     let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));

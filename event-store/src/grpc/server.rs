@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -20,9 +20,10 @@ use super::arriving::Reception;
 use super::caller::CertifiedUser;
 use super::frames::JoinedFrames;
 use super::http::{Door, Guard};
+use super::listeners::Listeners;
 use super::node::Node;
 use super::operations::OperationsService;
-use super::persistent::{Groups, Peer};
+use super::persistent::Groups;
 use super::projections::ProjectionsAtWork;
 use super::route::Router;
 use super::sending::Sending;
@@ -175,18 +176,19 @@ impl Serving {
     }
 }
 
-/// Serves the store on the listener until the token is cancelled; then it accepts nothing more,
+/// Serves the store on the listeners until the token is cancelled; then it accepts nothing more,
 /// ends subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
 ///
 /// Unless the options name users, whoever reaches the port may do everything; unless they have TLS,
 /// whoever is on the way may read it.
 pub fn serve(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     store: Arc<dyn EventStore>,
     options: ServeOptions,
     shutdown: CancellationToken,
 ) -> io::Result<Serving> {
-    let address = listener.local_addr()?;
+    let listeners = listeners.into();
+    let address = listeners.local_addr()?;
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
     let node = Arc::new(Node::new(address, options.advertise_host.clone()));
@@ -217,7 +219,7 @@ pub fn serve(
     );
     let (work, shutdown_of_work) = (projections.clone(), shutdown.clone());
     let served = Served { router, tls, connections, first_call_time_max, shutdown };
-    let accepting = accept(listener, served, options.connections_max.max(1));
+    let accepting = accept(listeners, served, options.connections_max.max(1));
     let serving = async move {
         let going_on = work.go_on(shutdown_of_work);
         tokio::join!(going_on, accepting);
@@ -237,7 +239,7 @@ struct Served {
     shutdown: CancellationToken,
 }
 
-async fn accept(listener: TcpListener, served: Served, connections_max: usize) {
+async fn accept(listeners: Listeners, served: Served, connections_max: usize) {
     let mut connections = JoinSet::new();
     // Each is said once, until it is over.
     let (mut is_full, mut fails) = (false, false);
@@ -251,7 +253,7 @@ async fn accept(listener: TcpListener, served: Served, connections_max: usize) {
         }
         is_full = !has_place || (is_full && connections.len() > connections_max / 2);
         let accepted = tokio::select! {
-            accepted = listener.accept(), if has_place => accepted,
+            accepted = listeners.accept(), if has_place => accepted,
             Some(_) = connections.join_next() => continue,
             () = served.shutdown.cancelled() => break,
         };
@@ -269,7 +271,7 @@ async fn accept(listener: TcpListener, served: Served, connections_max: usize) {
             }
         }
     }
-    drop(listener);
+    drop(listeners);
     while connections.join_next().await.is_some() {}
 }
 
@@ -314,7 +316,6 @@ async fn serve_connection<S>(
     let called = Arc::new(AtomicBool::new(false));
     let calls = Arc::clone(&called);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
         if let Some(certified) = &certified {
             request.extensions_mut().insert(certified.clone());
         }
