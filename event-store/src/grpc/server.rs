@@ -24,7 +24,7 @@ use super::listeners::Listeners;
 use super::node::Node;
 use super::operations::OperationsService;
 use super::persistent::Groups;
-use super::projections::ProjectionsAtWork;
+use super::projections::{Begin, ProjectionsAtWork};
 use super::route::Router;
 use super::sending::Sending;
 use super::socket::QuickSocket;
@@ -97,6 +97,8 @@ const ARRIVAL_SECONDS_MAX: u64 = 30;
 pub struct ServeOptions {
     /// The host that discovering clients are told to dial; `None` is the address listened on.
     pub advertise_host: Option<String>,
+    /// The port that they are told; `None` is the port listened on.
+    pub advertise_port: Option<u16>,
     /// How many bytes of appends, of all calls together, may be held before they are committed, and
     /// of messages that are not whole yet.
     pub held_bytes_max: usize,
@@ -132,12 +134,16 @@ pub struct ServeOptions {
     pub tls: Option<Tls>,
     /// Whether the projections of the system are enabled when it starts.
     pub start_standard_projections: bool,
+    /// Whether projections are set to work when it starts, also where there never were any: their
+    /// list is kept in the log then, with which a new log of EventStoreDB's own server begins.
+    pub begin_projections: bool,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             advertise_host: None,
+            advertise_port: None,
             held_bytes_max: HELD_BYTES_MAX,
             arriving_calls_max: ARRIVING_CALLS_MAX,
             reading_calls_max: READING_CALLS_MAX,
@@ -152,6 +158,7 @@ impl Default for ServeOptions {
             users: None,
             tls: None,
             start_standard_projections: false,
+            begin_projections: false,
         }
     }
 }
@@ -177,7 +184,8 @@ impl Serving {
 }
 
 /// Serves the store on the listeners until the token is cancelled; then it accepts nothing more,
-/// ends subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
+/// ends subscriptions and appends that are not whole with `UNAVAILABLE`, and gives other calls five
+/// seconds.
 ///
 /// Unless the options name users, whoever reaches the port may do everything; unless they have TLS,
 /// whoever is on the way may read it.
@@ -191,7 +199,8 @@ pub fn serve(
     let address = listeners.local_addr()?;
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
-    let node = Arc::new(Node::new(address, options.advertise_host.clone()));
+    let advertised = (options.advertise_host.clone(), options.advertise_port);
+    let node = Arc::new(Node::new(address, advertised));
     let users = options.users;
     let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
     let of_store = users.clone().unwrap_or_else(|| Users::new(Arc::clone(&store)));
@@ -199,8 +208,9 @@ pub fn serve(
     let connections = Connections::default();
     let folder = options.scavenges.as_ref().and_then(|it| it.maintained().folder());
     let statistics = Statistics::new(Arc::clone(&store), folder, connections.clone());
-    let projections =
-        ProjectionsAtWork::new(Arc::clone(&store), options.start_standard_projections);
+    let begin =
+        Begin { standard: options.start_standard_projections, always: options.begin_projections };
+    let projections = ProjectionsAtWork::new(Arc::clone(&store), begin);
     let store: Arc<dyn EventStore> = Arc::new(IndexStreams::over(store));
     let groups = Groups::new(Arc::clone(&store));
     let operations = OperationsService {
