@@ -72,6 +72,18 @@ pub async fn metadata_of_a_tombstoned_stream_is_written_and_not_read(store: Stor
     assert!(matches!(error, AppendError::StreamDeleted(_)), "{error}");
 }
 
+pub async fn metadata_is_deleted_for_good_with_its_subject_only(store: Store) {
+    let stream = fresh();
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let holder = stream.metadata_stream();
+    let error = store.tombstone_stream(&holder, ExpectedRevision::Any).await.unwrap_err();
+    assert!(matches!(error, AppendError::Store(_)), "{error}");
+    store.delete_stream(&stream, exactly(0)).await.unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let read = stream_of(&store, ReadStream::forward(stream)).await;
+    assert_eq!(revisions(&read), [1]);
+}
+
 pub async fn a_tombstone_needs_no_stream(store: Store) {
     let stream = fresh();
     store.tombstone_stream(&stream, ExpectedRevision::NoStream).await.unwrap();

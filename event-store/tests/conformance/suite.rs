@@ -98,7 +98,7 @@ macro_rules! conformance_suite {
             a_stream_is_read_from_a_time, the_log_is_read_from_a_time,
             a_deleted_stream_is_gone_and_goes_on, what_never_was_can_not_be_deleted,
             a_tombstone_is_for_good, metadata_of_a_tombstoned_stream_is_written_and_not_read,
-            a_tombstone_needs_no_stream,
+            a_tombstone_needs_no_stream, metadata_is_deleted_for_good_with_its_subject_only,
             metadata_is_kept_and_versioned,
             a_young_stream_is_read_whole_with_max_age, the_last_event_is_the_last,
             a_subscriber_gets_the_past_and_then_live, a_subscriber_begins_after_a_place,
