@@ -35,6 +35,7 @@ mod carried;
 mod codec;
 mod frames;
 mod http;
+mod listeners;
 mod machine;
 mod monitoring;
 mod node;
@@ -59,4 +60,5 @@ mod unfinished;
 mod users;
 mod wire;
 
+pub use listeners::Listeners;
 pub use server::{ServeOptions, Serving, serve};

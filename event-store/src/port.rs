@@ -105,7 +105,8 @@ pub trait EventStore: Send + Sync + 'static {
         stream: &StreamName,
     ) -> Result<(StreamMetadata, Option<Revision>), ReadError>;
 
-    /// Replaces the metadata of a stream; `expected` is of `$$<stream>`.
+    /// Replaces the metadata of a stream; `expected` is of `$$<stream>`. That of a tombstoned
+    /// stream is replaced as well, though it can't be read any more.
     async fn set_stream_metadata(
         &self,
         stream: &StreamName,

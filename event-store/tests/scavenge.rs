@@ -115,6 +115,7 @@ async fn hidden_in_every_way(disk: &SimDisk) -> EmbeddedStore {
     set(&store, "emptied", truncate_before(10)).await;
     store.delete_stream(&stream("deleted"), ExpectedRevision::Any).await.unwrap();
     set(&store, "gone", max_count(5)).await;
+    set(&store, "gone", max_count(4)).await;
     store.tombstone_stream(&stream("gone"), ExpectedRevision::Any).await.unwrap();
     seal(&store, disk).await;
     store

@@ -10,7 +10,11 @@ mod simulated;
 use std::time::Duration;
 
 use event_store::log::{Disk, SimDisk};
-use event_store::{EmbeddedStore, EventStore, ExpectedRevision, Position, ScrubOptions, Scrubbed};
+use event_store::{
+    EmbeddedStore, EventStore, ExpectedRevision, Position, ReadStream, Revision, ScrubOptions,
+    Scrubbed,
+};
+use futures::TryStreamExt as _;
 use given::{event, everything, stream};
 use indexed::until_indexed;
 use simulated::{all_of, open};
@@ -161,6 +165,23 @@ fn changed(whole: &[u8], at: usize) -> Vec<u8> {
 fn place_of(bytes: &[u8], number: u64) -> usize {
     let data = event(number).data;
     bytes.windows(data.len()).position(|bytes| bytes == data).unwrap()
+}
+
+/// Given that a stream's first record in a sealed segment is damaged, by which it is known there, then
+/// its others tell what it is, and it goes on.
+#[tokio::test]
+async fn a_stream_is_served_but_for_what_is_damaged_of_it() {
+    let (disk, store) = small_log().await;
+    let old = all_of(&store, "old").await.unwrap();
+    let whole = disk.contents(FIRST).unwrap();
+    disk.put_into(FIRST, &changed(&whole, place_of(&whole, 0)));
+    assert!(all_of(&store, "old").await.is_err(), "what is damaged is not served");
+    assert_eq!(store.last_event(&stream("old")).await.unwrap().as_ref(), old.last());
+    let rest = ReadStream::forward(stream("old")).from(Revision::new(1));
+    let rest: Vec<_> = store.read_stream(rest).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(rest, old[1..]);
+    let next = ExpectedRevision::Exactly(old.last().unwrap().revision);
+    store.append(&stream("old"), next, vec![event(99)]).await.unwrap();
 }
 
 /// Given damage in a sealed segment that no scrub came to, then whoever reads there is told, and

@@ -26,7 +26,7 @@ use crate::personal;
 use crate::run_file::RunFile;
 use crate::scavenging::{SCAVENGE_EVERY, scavenges_every};
 use crate::scrubbing::{SCRUB_EVERY, scrub_every};
-use crate::taking_over::listen;
+use crate::taking_over::listen_as_localhost;
 
 use self::security::Asked;
 pub use self::security::Security;
@@ -40,10 +40,11 @@ const CONNECTIONS_MAX: usize = 65_536;
 
 /// The variables that it goes by; each may begin with `KURRENTDB_` too, as EventStoreDB is called
 /// by now, and as its own server has it.
-const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 15] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
     "EVENTSTORE_ADVERTISE_HOST",
+    "EVENTSTORE_ADVERTISE_PORT",
     "EVENTSTORE_SCAVENGE_EVERY",
     "EVENTSTORE_SCRUB_EVERY",
     "EVENTSTORE_CONNECTIONS_MAX",
@@ -71,7 +72,8 @@ pub struct EventStoreArgs {
     /// ./veza-data)
     #[arg(long, value_name = "DIR", visible_alias = "db")]
     data: Option<String>,
-    /// Where to listen; port 0 takes any free one (EVENTSTORE_LISTEN; by default 127.0.0.1:2113)
+    /// Where to listen, and at [::1] too where localhost is listened on; port 0 takes any free one
+    /// (EVENTSTORE_LISTEN; by default 127.0.0.1:2113)
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
     /// The IP address to listen on, as EventStoreDB has it (EVENTSTORE_NODE_IP)
@@ -84,6 +86,10 @@ pub struct EventStoreArgs {
     /// EVENTSTORE_NODE_HOST_ADVERTISE_AS; by default the address it listens on)
     #[arg(long, value_name = "HOST", visible_alias = "node-host-advertise-as")]
     advertise_host: Option<String>,
+    /// The port that they are told, where it is another than the one it listens on
+    /// (EVENTSTORE_ADVERTISE_PORT or EVENTSTORE_NODE_PORT_ADVERTISE_AS)
+    #[arg(long, value_name = "PORT", visible_alias = "node-port-advertise-as")]
+    advertise_port: Option<String>,
     /// How often what no reader can see any more is given back to the disk, as 30m, 24h, 7d, or off
     /// (EVENTSTORE_SCAVENGE_EVERY; by default 24h)
     #[arg(long, value_name = "TIME")]
@@ -135,6 +141,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The host that discovering clients are told to dial.
     pub advertise_host: Option<String>,
+    /// The port that they are told; none: the one it listens on.
+    pub advertise_port: Option<u16>,
     /// How often it is scavenged; none: never.
     pub scavenge_every: Option<Duration>,
     /// How often it is scrubbed; none: never.
@@ -174,6 +182,8 @@ impl EventStoreArgs {
         let connections = given(connections, "EVENTSTORE_CONNECTIONS_MAX")?;
         let host = self.advertise_host.map(|value| (value, "--advertise-host"));
         let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
+        let port = self.advertise_port.map(|value| (value, "--advertise-port"));
+        let port = given(port, "EVENTSTORE_ADVERTISE_PORT")?;
         let every = |flag, name: &str, default: &str| {
             let given = given(flag, name)?.unwrap_or_else(|| (default.to_owned(), Origin::Default));
             read(given, values::period)
@@ -211,6 +221,7 @@ impl EventStoreArgs {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
             listen,
             advertise_host: host.map(|(value, _)| value),
+            advertise_port: port.map(|given| read(given, advertised_port)).transpose()?,
             scavenge_every: every(scavenge, "EVENTSTORE_SCAVENGE_EVERY", SCAVENGE_EVERY)?,
             scrub_every: every(scrub, "EVENTSTORE_SCRUB_EVERY", SCRUB_EVERY)?,
             connections_max: connections.map(|given| read(given, connection_count)).transpose()?,
@@ -218,10 +229,7 @@ impl EventStoreArgs {
                 self.start_standard_projections,
                 "EVENTSTORE_START_STANDARD_PROJECTIONS",
             )?,
-            security: asked.security().map_err(|(flag, why)| {
-                let origin = Origin::Flag(flag);
-                ConfigError::Bad { origin, why: why.to_owned() }
-            })?,
+            security: asked.security().map_err(senseless)?,
             passwords: passwords(&variable)?,
         })
     }
@@ -349,6 +357,16 @@ fn part<T: FromStr>(
     given.map(|given| read(given, parse)).transpose()
 }
 
+/// A flag that makes no sense beside the others, and why.
+fn senseless((flag, why): (&'static str, &'static str)) -> ConfigError {
+    ConfigError::Bad { origin: Origin::Flag(flag), why: why.to_owned() }
+}
+
+fn advertised_port(value: &str) -> Result<u16, String> {
+    let port = value.parse().ok().filter(|port| *port != 0);
+    port.ok_or_else(|| "must be a port, 1 to 65535".to_owned())
+}
+
 fn connection_count(value: &str) -> Result<usize, String> {
     let count = value.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
     count.ok_or_else(|| format!("must be a number, 1 to {CONNECTIONS_MAX}"))
@@ -392,8 +410,8 @@ impl Settings {
 /// When it would be open to other machines without being told so, or can't start.
 pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     args.security.check(args.listen)?;
-    let listener = listen(args.listen).await;
-    let listener = listener.with_context(|| format!("can't listen on {}", args.listen))?;
+    let listeners = listen_as_localhost(args.listen).await;
+    let listeners = listeners.with_context(|| format!("can't listen on {}", args.listen))?;
     data_folder::open(&args.data)?;
     let (tls, parameters) =
         args.security.tls(&args.data, args.listen, args.advertise_host.as_deref())?;
@@ -401,7 +419,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let folder = args.data.join("events");
     let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);
     config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
-    let scavenges = Scavenges::new(Arc::clone(&store), listener.local_addr()?.to_string());
+    let scavenges = Scavenges::new(Arc::clone(&store), listeners.local_addr()?.to_string());
     scavenges_every(&scavenges, args.scavenge_every, &stop);
     scrub_every(&store, args.scrub_every, &stop);
     open_files::raise();
@@ -410,20 +428,23 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let credentials = security::credentials(users.as_ref()).await?;
     let options = ServeOptions {
         advertise_host: args.advertise_host,
+        advertise_port: args.advertise_port,
         users,
         tls,
         connections_max: open_files::connections_alone(args.connections_max),
         scavenges: Some(scavenges),
         stops_when_asked: true,
         start_standard_projections: args.start_standard_projections,
+        begin_projections: true,
         ..ServeOptions::default()
     };
-    let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
+    let serving = grpc::serve(listeners, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
     let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
     // A certificate is for the names of its server, of which everywhere is none.
-    let reached = named.map_or(address.to_string(), |host| format!("{host}:{}", address.port()));
+    let port = args.advertise_port.unwrap_or(address.port());
+    let reached = named.map_or(address.to_string(), |host| format!("{host}:{port}"));
     say(format_args!("ready. Clients connect to esdb://{credentials}{reached}?{parameters}"));
     serving.finished().await;
     drop(run_file);

@@ -2,9 +2,10 @@
 
 use std::fmt::Display;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use event_store::grpc::Listeners;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
@@ -42,9 +43,34 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     when_free(bind, |error| error.kind() == io::ErrorKind::AddrInUse).await
 }
 
+/// Listens on the address, and on the other address of `localhost` if that is one of it: clients
+/// that are told the name try both, and tell what became of the last. Without that other one the
+/// server serves all the same. A port that is any free one nobody knows by the name.
+///
+/// # Errors
+/// What the last attempt told of the address itself.
+pub async fn listen_as_localhost(address: SocketAddr) -> io::Result<Listeners> {
+    let first = listen(address).await?;
+    let is_localhost =
+        [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED].map(IpAddr::V4).contains(&address.ip());
+    if !is_localhost || address.port() == 0 {
+        return Ok(first.into());
+    }
+    let other = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+    match listen(other).await {
+        Ok(other) => Ok(Listeners::new(first, Some(other))),
+        Err(error) => {
+            tracing::info!(%other, %error, "localhost is served at one of its addresses");
+            Ok(first.into())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+
+    use tokio::net::TcpStream;
 
     use super::*;
 
@@ -71,5 +97,18 @@ mod tests {
         assert_eq!(attempts(u32::MAX, "in use").await.1, Err("in use"));
         let waited = began.elapsed();
         assert!(waited >= LET_GO_TIME_MAX && waited < LET_GO_TIME_MAX + 2 * POLL, "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn localhost_is_listened_on_at_both_its_addresses() {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let listeners = listen_as_localhost(address).await.unwrap();
+        assert_eq!(listeners.local_addr().unwrap(), address);
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        let has_v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok();
+        assert_eq!(TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.is_ok(), has_v6);
     }
 }

@@ -141,6 +141,29 @@ async fn whoever_looks_into_the_folder_finds_the_server_on_it_and_it_has_a_log()
     assert!(log.contains("DEBUG"), "it logs: {log:?}");
 }
 
+/// Given a new log, then it begins with the list of projections, as that of EventStoreDB's own
+/// server does: clients find events of the system in it before their own.
+#[tokio::test]
+async fn a_new_log_begins_with_the_list_of_projections() {
+    let data = tempfile::tempdir().unwrap();
+    let (_server, address) = start(&data).await;
+    let client = Client::new(address.parse().unwrap()).unwrap();
+    let listed = async {
+        loop {
+            let options = ReadStreamOptions::default();
+            let read = client.read_stream("$projections-$all", &options).await;
+            if let Ok(mut read) = read
+                && let Ok(Some(first)) = read.next().await
+            {
+                return first.get_original_event().event_type.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await; // poll
+        }
+    };
+    let first = tokio::time::timeout(PATIENCE, listed).await.expect("it is listed");
+    assert_eq!(first, "$ProjectionsInitialized");
+}
+
 /// Given bytes that change on the disk, then each client that reads them is refused, and the log of
 /// the process says so once.
 #[tokio::test]
@@ -404,6 +427,7 @@ async fn settings_of_the_official_server_hold_or_are_told() {
     command.env("EVENTSTORE_DB", data.path()).env("EVENTSTORE_NODE_IP", "0.0.0.0");
     command.env("KURRENTDB_NODE_PORT", "0").env("EVENTSTORE_INSECURE", "True");
     command.env("EVENTSTORE_MEM_DB", "true").env("EVENTSTORE_NODE_HOST_ADVERTISE_AS", "localhost");
+    command.env("EVENTSTORE_NODE_PORT_ADVERTISE_AS", "4321");
     command.stderr(std::fs::File::create(&log).unwrap());
     let (server, address) = started(command).await;
     assert!(address.starts_with("esdb://0.0.0.0:") && data.path().join("events").is_dir());
@@ -412,12 +436,15 @@ async fn settings_of_the_official_server_hold_or_are_told() {
     assert_eq!(told.matches("ignored").count(), 1, "{told}");
     let client = Client::new(address.replace("0.0.0.0", "127.0.0.1").parse().unwrap()).unwrap();
     let operator: eventstore::operations::Client = client.into();
+    let told = operator.read_gossip().await.unwrap().remove(0).http_end_point;
+    assert_eq!((&*told.host, told.port), ("localhost", 4321));
     operator.shutdown(&Default::default()).await.unwrap();
     let ended = tokio::time::timeout(PATIENCE, server.wait_with_output()).await;
     assert!(ended.expect("it ends").unwrap().status.success());
     for (flag, value, words) in [
         ("--node-port", "x", "veza: --node-port: must be a port"),
         ("--connections-max", "0", "veza: --connections-max: must be a number"),
+        ("--advertise-port", "0", "veza: --advertise-port: must be a port"),
     ] {
         let mut refused = Command::new(env!("CARGO_BIN_EXE_veza"));
         refused.args(["event-store", flag, value, "--db"]).arg(data.path());

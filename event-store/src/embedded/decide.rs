@@ -34,22 +34,21 @@ pub(crate) struct Decision<'a> {
 }
 
 impl<'a> Decision<'a> {
-    /// Looks at the stream. One of metadata is tombstoned with its subject.
+    /// Looks at the stream. One of metadata can be written after its subject was deleted for good,
+    /// as with EventStoreDB, though nobody reads it any more.
     pub(crate) fn about(
         staging: &'a Staging<'a>,
         stream: &'a StreamName,
     ) -> Result<Self, StoreError> {
-        let mut tail = staging.tail(stream)?;
-        if let Some(subject) = stream.metadata_subject() {
-            tail.tombstoned |= staging.tail(&subject)?.tombstoned;
-        }
+        let tail = staging.tail(stream)?;
         let metadata = staging.visibility(stream)?;
+        let hidden = metadata.as_ref().is_some_and(Visibility::is_of_deleted);
         Ok(Self {
             staging,
             stream,
             tail,
             has_metadata: metadata.is_some(),
-            deleted: metadata.as_ref().is_some_and(Visibility::is_of_deleted),
+            deleted: hidden && !tail.tombstoned,
         })
     }
 

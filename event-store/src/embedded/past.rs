@@ -44,7 +44,8 @@ impl Past {
 }
 
 /// The first revision of a stream that is left; behind all of them where nothing is left of one
-/// that was deleted for good, or goes with one that was.
+/// that was deleted for good, or goes with one that was: scavenging left nothing of such metadata
+/// once.
 fn first_left(catalog: &Catalog, stream: &StreamName, goes_with: bool) -> Result<u64, StoreError> {
     let runs = catalog.runs(stream.as_str(), u64::MAX, 0)?;
     let all_gone = if goes_with || runs.tail.tombstoned { u64::MAX } else { 0 };

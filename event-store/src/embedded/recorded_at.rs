@@ -1,4 +1,5 @@
-//! When events are recorded: by the clock, and never before the event that is there already.
+//! When events are recorded: by the clock, and always after the events that are there already, so
+//! that a moment parts them from what follows.
 
 use chrono::{DateTime, Utc};
 
@@ -14,7 +15,7 @@ pub(super) struct RecordedAt {
 /// What there is to be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// The clock is so many seconds behind the log; times stand still until it has come there.
+    /// The clock is so many seconds behind the log; times hardly move until it has come there.
     Behind(i64),
     /// It has come there.
     Caught,
@@ -28,12 +29,12 @@ impl RecordedAt {
         last_micros: Option<i64>,
     ) -> (DateTime<Utc>, Option<News>) {
         let now_micros = now.timestamp_micros();
-        let at_micros = last_micros.map_or(now_micros, |last| last.max(now_micros));
+        let at_micros = last_micros.map_or(now_micros, |last| now_micros.max(last + 1));
         let at = DateTime::from_timestamp_micros(at_micros).unwrap_or(now);
         let behind = at_micros - now_micros;
         let news = match (self.is_set_back, behind) {
             (false, SET_BACK_MICROS..) => Some(News::Behind(behind / 1_000_000)),
-            (true, 0) => Some(News::Caught),
+            (true, ..=1) => Some(News::Caught),
             _ => None,
         };
         self.is_set_back = news.map_or(self.is_set_back, |news| news != News::Caught);
@@ -46,23 +47,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_was_set_back_is_told_once_and_times_stand_still_meanwhile() {
-        let of = |seconds: i64| DateTime::from_timestamp(seconds, 0).unwrap();
+    fn a_clock_that_was_set_back_is_told_once_and_times_rise_all_the_same() {
+        let of = |micros: i64| DateTime::from_timestamp_micros(micros).unwrap();
+        let second = 1_000_000;
         let mut times = RecordedAt::default();
         for (now, last, at, news) in [
-            (1_000, None, 1_000, None),
-            (1_001, Some(1_000), 1_001, None),
-            (901, Some(1_001), 1_001, Some(News::Behind(100))),
-            (902, Some(1_001), 1_001, None),
-            (1_001, Some(1_001), 1_001, Some(News::Caught)),
-            (1_002, Some(1_001), 1_002, None),
-            (1_000, Some(1_002), 1_002, Some(News::Behind(2))),
+            (1_000 * second, None, 1_000 * second, None),
+            (1_001 * second, Some(1_000 * second), 1_001 * second, None),
+            (901 * second, Some(1_001 * second), 1_001 * second + 1, Some(News::Behind(100))),
+            (902 * second, Some(1_001 * second + 1), 1_001 * second + 2, None),
+            (1_001 * second + 2, Some(1_001 * second + 2), 1_001 * second + 3, Some(News::Caught)),
+            (1_002 * second, Some(1_001 * second + 3), 1_002 * second, None),
+            (1_000 * second, Some(1_002 * second), 1_002 * second + 1, Some(News::Behind(2))),
         ] {
-            let last = last.map(|seconds: i64| seconds * 1_000_000);
             assert_eq!(times.next(of(now), last), (of(at), news), "{now} after {last:?}");
         }
-        let corrected = of(1_002) - chrono::TimeDelta::milliseconds(900);
         let mut times = RecordedAt::default();
-        assert_eq!(times.next(corrected, Some(1_002_000_000)), (of(1_002), None));
+        let corrected = of(1_002 * second - 900_000);
+        assert_eq!(times.next(corrected, Some(1_002 * second)), (of(1_002 * second + 1), None));
     }
 }

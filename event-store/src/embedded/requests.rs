@@ -260,6 +260,10 @@ fn tombstone(
     stream: &StreamName,
     expected: ExpectedRevision,
 ) -> Result<Appended, AppendError> {
+    // Its subject could not be deleted nor begun again without it.
+    if stream.metadata_subject().is_some() {
+        return Err(StoreError::AccessDenied.into());
+    }
     let decision = Decision::about(staging, stream)?;
     judge(&decision, stream, expected, &[staging.new_id()])?;
     let id = staging.new_id();
@@ -283,7 +287,12 @@ fn add_metadata(
     data: Bytes,
 ) -> Result<Found, StoreError> {
     let holder = stream.metadata_stream();
-    let revision = staging.tail(&holder)?.last.map_or(0, |last| last + 1);
+    let tail = staging.tail(&holder)?;
+    // Once it could be deleted for good.
+    if tail.tombstoned {
+        return Err(StoreError::AccessDenied);
+    }
+    let revision = tail.last.map_or(0, |last| last + 1);
     let event = NewEvent::system(staging.new_id(), "$metadata", ContentType::Json, data);
     Ok(staging.add(&holder, revision, event))
 }

@@ -128,7 +128,7 @@ impl Writer {
             None => {}
             Some(News::Behind(seconds)) => tracing::warn!(
                 seconds,
-                "the clock is behind the log's last event: recorded times stand still until then"
+                "the clock is behind the log's last event: recorded times hardly move until then"
             ),
             Some(News::Caught) => tracing::info!("the clock has caught up with the log"),
         }

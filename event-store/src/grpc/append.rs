@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::arriving::{Arriving, Reception};
 use super::caller::Caller;
-use super::problem::Problem;
+use super::problem::{Problem, of_store};
 use super::proto::event_store::client::Empty;
 use super::proto::event_store::client::streams::append_resp::wrong_expected_version as wrong;
 use super::proto::event_store::client::streams::append_resp::{
@@ -16,22 +17,29 @@ use super::proto::event_store::client::streams::{AppendReq, AppendResp, append_r
 use super::requests::Requests;
 use super::wire::{expected, stream_name};
 use crate::access::StreamAction;
-use crate::error::AppendError;
+use crate::error::{AppendError, StoreError};
 use crate::port::{Appended, EventStore};
 use crate::stream::{ExpectedRevision, Revision, StreamName};
 
 /// How long a client may wait for the store to acknowledge; what it waits for may still happen.
 pub(super) const WRITE_SECONDS_MAX: u64 = 10;
 
-/// Receives one append and commits it; a call that breaks off before its end appends nothing.
+/// Receives one append and commits it; a call that breaks off before its end appends nothing, nor
+/// does one that is not whole when the server stops.
 pub(super) async fn append(
     store: &dyn EventStore,
     caller: &Caller,
     requests: Requests<AppendReq>,
     reception: &Reception,
+    shutdown: &CancellationToken,
 ) -> Result<AppendResp, Status> {
     let received = tokio::time::timeout(reception.time_max, receive(caller, requests, reception));
-    let (stream, expected, arrived) = received.await.map_err(|_| Problem::TooSlow)??;
+    let received = tokio::select! {
+        biased;
+        received = received => received,
+        () = shutdown.cancelled() => return Err(of_store(&StoreError::Closed)),
+    };
+    let (stream, expected, arrived) = received.map_err(|_| Problem::TooSlow)??;
     let (events, _held) = arrived.into_events();
     let limit = Duration::from_secs(WRITE_SECONDS_MAX);
     let append = store.append(&stream, expected, events);

@@ -16,7 +16,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use self::asked::{definition, event_source, group};
 use self::problem::{does_not_exist, of_persistent};
-pub(super) use self::reading::Peer;
 use self::reading::Replies;
 use super::arriving::Reception;
 use super::caller::Caller;

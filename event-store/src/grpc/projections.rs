@@ -1,7 +1,8 @@
 //! The Projections service: which projection is asked, and for what.
 //!
-//! The projections of a store are set to work with the server where there are any, and else with
-//! the first call about one; a store that nobody asks for projections keeps nothing of them.
+//! The projections of a store are set to work with the server where there are any or that is asked
+//! for, and else with the first call about one: then a store that nobody asks for projections keeps
+//! nothing of them.
 
 mod json;
 mod problem;
@@ -43,31 +44,40 @@ const HANDLER_FAILED: &str = "Exception was thrown by handler.";
 /// The pause between attempts to set projections to work when the server begins.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What is done about projections when the server begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    /// Whether those of the system are enabled.
+    pub standard: bool,
+    /// Whether they are set to work though there never were any.
+    pub always: bool,
+}
+
 /// The projections of a store, from when they are needed on. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ProjectionsAtWork {
     store: Arc<dyn EventStore>,
-    /// Whether those of the system are enabled at the start.
-    start_standard: bool,
+    begin: Begin,
     begun: Arc<OnceCell<Arc<Projections>>>,
 }
 
 impl ProjectionsAtWork {
-    pub(super) fn new(store: Arc<dyn EventStore>, start_standard: bool) -> Self {
-        Self { store, start_standard, begun: Arc::default() }
+    pub(super) fn new(store: Arc<dyn EventStore>, begin: Begin) -> Self {
+        Self { store, begin, begun: Arc::default() }
     }
 
     async fn begin(&self) -> Result<Arc<Projections>, ProjectionError> {
         let begin = async || {
-            Projections::start(Arc::clone(&self.store), self.start_standard).await.map(Arc::new)
+            Projections::start(Arc::clone(&self.store), self.begin.standard).await.map(Arc::new)
         };
         self.begun.get_or_try_init(begin).await.cloned()
     }
 
     /// Sets them to work if there are any, or there are to be.
     pub(super) async fn go_on(&self, shutdown: CancellationToken) {
+        let mut told = false;
         loop {
-            let are_there = match self.start_standard {
+            let are_there = match self.begin.standard || self.begin.always {
                 true => Ok(true),
                 false => Projections::are_there(&*self.store).await,
             };
@@ -77,7 +87,9 @@ impl ProjectionsAtWork {
                 Err(error) => Err(error),
             };
             let Err(error) = begun else { return };
-            tracing::warn!(%error, "projections can't be set to work just now");
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, "projections can't be set to work just now");
+            }
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
                 () = shutdown.cancelled() => return,

@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +20,11 @@ use super::arriving::Reception;
 use super::caller::CertifiedUser;
 use super::frames::JoinedFrames;
 use super::http::{Door, Guard};
+use super::listeners::Listeners;
 use super::node::Node;
 use super::operations::OperationsService;
-use super::persistent::{Groups, Peer};
-use super::projections::ProjectionsAtWork;
+use super::persistent::Groups;
+use super::projections::{Begin, ProjectionsAtWork};
 use super::route::Router;
 use super::sending::Sending;
 use super::socket::QuickSocket;
@@ -96,6 +97,8 @@ const ARRIVAL_SECONDS_MAX: u64 = 30;
 pub struct ServeOptions {
     /// The host that discovering clients are told to dial; `None` is the address listened on.
     pub advertise_host: Option<String>,
+    /// The port that they are told; `None` is the port listened on.
+    pub advertise_port: Option<u16>,
     /// How many bytes of appends, of all calls together, may be held before they are committed, and
     /// of messages that are not whole yet.
     pub held_bytes_max: usize,
@@ -131,12 +134,16 @@ pub struct ServeOptions {
     pub tls: Option<Tls>,
     /// Whether the projections of the system are enabled when it starts.
     pub start_standard_projections: bool,
+    /// Whether projections are set to work when it starts, also where there never were any: their
+    /// list is kept in the log then, with which a new log of EventStoreDB's own server begins.
+    pub begin_projections: bool,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             advertise_host: None,
+            advertise_port: None,
             held_bytes_max: HELD_BYTES_MAX,
             arriving_calls_max: ARRIVING_CALLS_MAX,
             reading_calls_max: READING_CALLS_MAX,
@@ -151,6 +158,7 @@ impl Default for ServeOptions {
             users: None,
             tls: None,
             start_standard_projections: false,
+            begin_projections: false,
         }
     }
 }
@@ -175,21 +183,24 @@ impl Serving {
     }
 }
 
-/// Serves the store on the listener until the token is cancelled; then it accepts nothing more,
-/// ends subscriptions with `UNAVAILABLE`, and gives other calls five seconds.
+/// Serves the store on the listeners until the token is cancelled; then it accepts nothing more,
+/// ends subscriptions and appends that are not whole with `UNAVAILABLE`, and gives other calls five
+/// seconds.
 ///
 /// Unless the options name users, whoever reaches the port may do everything; unless they have TLS,
 /// whoever is on the way may read it.
 pub fn serve(
-    listener: TcpListener,
+    listeners: impl Into<Listeners>,
     store: Arc<dyn EventStore>,
     options: ServeOptions,
     shutdown: CancellationToken,
 ) -> io::Result<Serving> {
-    let address = listener.local_addr()?;
+    let listeners = listeners.into();
+    let address = listeners.local_addr()?;
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
-    let node = Arc::new(Node::new(address, options.advertise_host.clone()));
+    let advertised = (options.advertise_host.clone(), options.advertise_port);
+    let node = Arc::new(Node::new(address, advertised));
     let users = options.users;
     let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
     let of_store = users.clone().unwrap_or_else(|| Users::new(Arc::clone(&store)));
@@ -197,8 +208,9 @@ pub fn serve(
     let connections = Connections::default();
     let folder = options.scavenges.as_ref().and_then(|it| it.maintained().folder());
     let statistics = Statistics::new(Arc::clone(&store), folder, connections.clone());
-    let projections =
-        ProjectionsAtWork::new(Arc::clone(&store), options.start_standard_projections);
+    let begin =
+        Begin { standard: options.start_standard_projections, always: options.begin_projections };
+    let projections = ProjectionsAtWork::new(Arc::clone(&store), begin);
     let store: Arc<dyn EventStore> = Arc::new(IndexStreams::over(store));
     let groups = Groups::new(Arc::clone(&store));
     let operations = OperationsService {
@@ -217,7 +229,7 @@ pub fn serve(
     );
     let (work, shutdown_of_work) = (projections.clone(), shutdown.clone());
     let served = Served { router, tls, connections, first_call_time_max, shutdown };
-    let accepting = accept(listener, served, options.connections_max.max(1));
+    let accepting = accept(listeners, served, options.connections_max.max(1));
     let serving = async move {
         let going_on = work.go_on(shutdown_of_work);
         tokio::join!(going_on, accepting);
@@ -237,7 +249,7 @@ struct Served {
     shutdown: CancellationToken,
 }
 
-async fn accept(listener: TcpListener, served: Served, connections_max: usize) {
+async fn accept(listeners: Listeners, served: Served, connections_max: usize) {
     let mut connections = JoinSet::new();
     // Each is said once, until it is over.
     let (mut is_full, mut fails) = (false, false);
@@ -251,7 +263,7 @@ async fn accept(listener: TcpListener, served: Served, connections_max: usize) {
         }
         is_full = !has_place || (is_full && connections.len() > connections_max / 2);
         let accepted = tokio::select! {
-            accepted = listener.accept(), if has_place => accepted,
+            accepted = listeners.accept(), if has_place => accepted,
             Some(_) = connections.join_next() => continue,
             () = served.shutdown.cancelled() => break,
         };
@@ -269,7 +281,7 @@ async fn accept(listener: TcpListener, served: Served, connections_max: usize) {
             }
         }
     }
-    drop(listener);
+    drop(listeners);
     while connections.join_next().await.is_some() {}
 }
 
@@ -314,7 +326,6 @@ async fn serve_connection<S>(
     let called = Arc::new(AtomicBool::new(false));
     let calls = Arc::clone(&called);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
         if let Some(certified) = &certified {
             request.extensions_mut().insert(certified.clone());
         }

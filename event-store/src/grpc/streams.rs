@@ -74,7 +74,8 @@ impl Streams for StreamsService {
     ) -> Result<Response<AppendResp>, Status> {
         let caller = Caller::of(&request)?;
         let requests = Requests::of(request)?;
-        let appended = append::append(&*self.store, &caller, requests, &self.reception).await?;
+        let (store, reception) = (&*self.store, &self.reception);
+        let appended = append::append(store, &caller, requests, reception, &self.shutdown).await?;
         Ok(Response::new(appended))
     }
 

@@ -94,7 +94,7 @@ fn replies(
     }));
     let events = async_stream::try_stream! {
         let mut source = source;
-        let mut told = false;
+        let mut told = None;
         while let Some(delivery) = source.next().await? {
             match delivery {
                 Delivery::Event(event) => {
@@ -105,23 +105,25 @@ fn replies(
                     let position = event.position;
                     yield links.reply(event).await?;
                     if checkpoints.as_mut().is_some_and(|it| it.due_after(true)) {
-                        told = true;
+                        told = Some(position);
                         yield checkpoint(position);
                     }
                 }
                 Delivery::Checkpoint(position) => {
-                    reached = Reached::All(Some(position));
                     if checkpoints.as_mut().is_some_and(|it| it.due_after(false)) {
-                        told = true;
+                        reached = Reached::All(Some(position));
+                        told = Some(position);
                         yield checkpoint(position);
                     }
                 }
                 Delivery::CaughtUp => {
-                    // One is due on reaching live, though the last event said as much.
-                    if let (Reached::All(Some(position)), Some(due)) = (reached, &mut checkpoints)
-                        && (due.due_at_end(false) || !told)
+                    // One is due on reaching live, though the last event said as much; as with
+                    // EventStoreDB it goes no further than what was sent before.
+                    if let Reached::All(Some(position)) = reached
+                        && checkpoints.is_some()
+                        && told < Some(position)
                     {
-                        told = true;
+                        told = Some(position);
                         yield checkpoint(position);
                     }
                     yield caught_up(reached);

@@ -184,6 +184,16 @@ impl IndexFile {
         self.placed(table.postings(extent, skip, count)?)
     }
 
+    /// The same of a stream, by its run alone.
+    pub(crate) fn positions_of_stream(
+        &self,
+        extent: &Extent,
+        skip: u32,
+        count: u32,
+    ) -> Result<Vec<u64>, Damaged> {
+        self.placed(self.streams.postings(extent, skip, count)?)
+    }
+
     fn placed(&self, postings: Vec<u32>) -> Result<Vec<u64>, Damaged> {
         let in_segment = postings.last().is_none_or(|&last| (last as usize) < self.events);
         let rising = postings.is_sorted_by(|one, next| one < next);

@@ -22,6 +22,9 @@ use crate::stream::StreamName;
 /// How many ids are read from an index in one go.
 const IDS_AT_ONCE: usize = 65_536;
 
+/// How many records of a run are looked at for its name where the first is damaged.
+const NAMES_LOOKED_FOR: u32 = 16;
+
 /// A segment that never changes again.
 pub(crate) struct Sealed {
     pub(crate) segment: Arc<Segment>,
@@ -314,7 +317,7 @@ impl Sealed {
             let Index::File(file) = index else {
                 return Ok(Vec::new());
             };
-            let named = |entry: Entry| Ok((self.stream_of(&entry)?, entry.extent));
+            let named = |entry: Entry| Ok((self.stream_of(file, &entry)?, entry.extent));
             file.streams(from, count)?.into_iter().map(named).collect()
         })
     }
@@ -385,17 +388,33 @@ impl Sealed {
             }
         };
         for entry in file.candidates(stream.hash)? {
-            if self.stream_of(&entry)?.as_str() == stream.name {
+            if self.stream_of(file, &entry)?.as_str() == stream.name {
                 return Ok(Some(entry.extent));
             }
         }
         Ok(None)
     }
 
-    /// The stream that a run is of, which its first record tells.
-    fn stream_of(&self, run: &Entry) -> Result<StreamName, Fault> {
-        let first = self.segment.event_at(run.first_offset, self.length)?;
-        Ok(first.ok_or(Damaged)?.stream)
+    /// The stream that a run is of, which its first record tells; where that is damaged, one behind
+    /// it does.
+    fn stream_of(&self, file: &IndexFile, run: &Entry) -> Result<StreamName, Fault> {
+        match self.segment.event_at(run.first_offset, self.length) {
+            Err(damage @ StoreError::Corrupt { .. }) => {
+                Ok(self.stream_behind(file, run)?.ok_or(damage)?)
+            }
+            first => Ok(first?.ok_or(Damaged)?.stream),
+        }
+    }
+
+    fn stream_behind(&self, file: &IndexFile, run: &Entry) -> Result<Option<StreamName>, Fault> {
+        for position in file.positions_of_stream(&run.extent, 1, NAMES_LOOKED_FOR)? {
+            let place = usize::try_from(position - self.segment.first).unwrap_or(usize::MAX);
+            let offset = *file.offsets(place, 1)?.first().ok_or(Damaged)?;
+            if let Ok(Some(event)) = self.segment.event_at(offset, self.length) {
+                return Ok(Some(event.stream));
+            }
+        }
+        Ok(None)
     }
 
     /// Asks the index, and once more after making it again should it be damaged.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{TimeDelta, Utc};
+use futures::TryStreamExt;
 use futures::future::join_all;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, mpsc, oneshot};
 
@@ -15,14 +17,18 @@ use super::runner::{Command, Desk, Plan, spawn};
 use super::settings::{Settings, StartFrom};
 use super::source::Source;
 use super::streams::GroupStreams;
-use crate::error::StoreError;
+use crate::error::{ReadError, StoreError};
 use crate::filter::{Filter, Pattern};
+use crate::index_streams::index_of;
 use crate::limits::{
     CONSUMER_BUFFER_MAX, CONSUMER_NAME_BYTES_MAX, GROUP_FILTER_BYTES_MAX, GROUPS_MAX,
 };
 use crate::port::EventStore;
-use crate::read::ReadAll;
-use crate::stream::Revision;
+use crate::read::{ReadAll, ReadStream};
+use crate::stream::{Revision, StreamName};
+
+/// How long a link is new to a group that begins at the end of links to categories and types.
+const LINKS_NEW_FOR: TimeDelta = TimeDelta::milliseconds(500);
 
 /// A consumer that wants to join a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -346,12 +352,27 @@ impl PersistentSubscriptions {
             return Ok(None);
         }
         let end = match group.source() {
-            EventSource::Stream(stream) => {
-                let last = self.store.last_event(stream).await?;
-                last.map_or(BEFORE_ALL, |event| event.revision.get().cast_signed())
-            }
+            EventSource::Stream(stream) => self.end_of_stream(stream).await?,
             EventSource::All => self.store.head().await?.get().cast_signed(),
         };
         Ok(Some(end))
+    }
+
+    /// With EventStoreDB a projection writes the links to categories and types, a moment after the
+    /// events: who appends, and then makes a group that begins at the end, gets what they appended.
+    async fn end_of_stream(&self, stream: &StreamName) -> Result<i64, PersistentError> {
+        if index_of(stream.as_str()).is_some() {
+            let new = ReadStream::forward(stream.clone()).from_time(Utc::now() - LINKS_NEW_FOR);
+            let first = match self.store.read_stream(new.limit(1)).await {
+                Ok(mut links) => links.try_next().await?,
+                Err(ReadError::StreamNotFound(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(first) = first {
+                return Ok(first.revision.get().cast_signed() - 1);
+            }
+        }
+        let last = self.store.last_event(stream).await?;
+        Ok(last.map_or(BEFORE_ALL, |event| event.revision.get().cast_signed()))
     }
 }

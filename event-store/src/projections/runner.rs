@@ -38,6 +38,10 @@ use crate::stream::{Revision, StreamName};
 /// How long states that nothing was emitted with may be unwritten: they can be made again.
 const UNWRITTEN_MAX: Duration = Duration::from_secs(1);
 
+/// How long what the system's projections emit may be unwritten: they emit for nearly all streams,
+/// and so that many events make one append.
+const GATHERING: Duration = Duration::from_millis(200);
+
 /// How many events are handled before their states are written, and how many are passed over.
 const UNWRITTEN_EVENTS_MAX: u64 = 4000;
 const PASSED_EVENTS_MAX: u64 = 10_000;
@@ -116,7 +120,8 @@ struct Runner {
     /// Handled, and passed over, since the last commit.
     unwritten: u64,
     passed: u64,
-    since: Option<Instant>,
+    /// By when they are to be written.
+    due: Option<Instant>,
     /// Streams that need not be looked at before they are written.
     known: HashSet<StreamName>,
     /// Streams that are listed as emitted to; none before they are read.
@@ -137,7 +142,7 @@ impl Runner {
             handled: 0,
             unwritten: 0,
             passed: 0,
-            since: None,
+            due: None,
             known: HashSet::new(),
             tracked: None,
             plan,
@@ -201,11 +206,10 @@ impl Runner {
     ) -> Result<Option<Ended>, Failure> {
         let completes = self.plan.definition.mode == ProjectionMode::OneTime;
         loop {
-            let due = self.since.map(|since| since + UNWRITTEN_MAX);
             let read = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(None),
-                () = at(due) => {
+                () = at(self.due) => {
                     self.flush().await?;
                     continue;
                 }
@@ -342,7 +346,8 @@ impl Runner {
 
     /// Whether what waits is to be written now.
     fn is_due(&self) -> bool {
-        !self.commit.is_empty()
+        let emits = matches!(self.plan.handler, Handler::Script(_)) && !self.commit.is_empty();
+        emits
             || self.unwritten >= UNWRITTEN_EVENTS_MAX
             || self.passed >= PASSED_EVENTS_MAX
             || !self.plan.definition.is_kept()
@@ -467,7 +472,12 @@ impl Runner {
         let now = Partition { stored, unwritten, next_result, ..before };
         self.handled += 1;
         self.unwritten += 1;
-        self.since.get_or_insert_with(Instant::now);
+        let within = match self.plan.handler {
+            Handler::Script(_) => Some(UNWRITTEN_MAX),
+            // There is no state: what nothing was emitted for is passed over again.
+            Handler::System(_) => (!self.commit.is_empty()).then_some(GATHERING),
+        };
+        self.due = self.due.or_else(|| within.map(|within| Instant::now() + within));
         self.stand(incoming.place.clone(), incoming.position);
         let unwritten = self.hold(partition, now, outcome.shared);
         let streams = self.commit.streams().len() + 2 * unwritten + STREAMS_OF_ONE_MAX;

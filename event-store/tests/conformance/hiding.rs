@@ -44,12 +44,44 @@ pub async fn a_tombstone_is_for_good(store: Store) {
     }
     let error = read_error(&store, ReadStream::backward(stream.clone())).await;
     assert!(matches!(error, ReadError::StreamDeleted(_)), "{error}");
-    let metadata = StreamMetadata::default();
-    let set = store.set_stream_metadata(&stream, ExpectedRevision::Any, metadata).await;
-    assert!(matches!(set, Err(AppendError::StreamDeleted(_))), "{set:?}");
     let filter = Filter::stream_prefixes([stream.as_str()]);
     let all = all_of(&store, ReadAll::forward().filter(filter)).await;
     assert_eq!(all.last().unwrap().event_type.as_str(), "$streamDeleted");
+}
+
+pub async fn metadata_of_a_tombstoned_stream_is_written_and_not_read(store: Store) {
+    let stream = fresh();
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let set = async |expected| {
+        store.set_stream_metadata(&stream, expected, StreamMetadata::default()).await
+    };
+    set(ExpectedRevision::NoStream).await.unwrap();
+    store.delete_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    store.tombstone_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    for (expected, revision) in [(exactly(1), 2), (ExpectedRevision::Any, 3)] {
+        let done = set(expected).await.unwrap();
+        assert_eq!(done.last_revision, Some(Revision::new(revision)), "{expected}");
+    }
+    let error = set(exactly(1)).await.unwrap_err();
+    assert!(is_wrong(&error, Some(3)), "{error}");
+    let read = store.stream_metadata(&stream).await;
+    assert!(matches!(read, Err(ReadError::StreamDeleted(_))), "{read:?}");
+    let error = read_error(&store, ReadStream::forward(stream.metadata_stream())).await;
+    assert!(matches!(error, ReadError::StreamDeleted(_)), "{error}");
+    let error = store.append(&stream, ExpectedRevision::Any, events(1)).await.unwrap_err();
+    assert!(matches!(error, AppendError::StreamDeleted(_)), "{error}");
+}
+
+pub async fn metadata_is_deleted_for_good_with_its_subject_only(store: Store) {
+    let stream = fresh();
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let holder = stream.metadata_stream();
+    let error = store.tombstone_stream(&holder, ExpectedRevision::Any).await.unwrap_err();
+    assert!(matches!(error, AppendError::Store(_)), "{error}");
+    store.delete_stream(&stream, exactly(0)).await.unwrap();
+    store.append(&stream, ExpectedRevision::NoStream, events(1)).await.unwrap();
+    let read = stream_of(&store, ReadStream::forward(stream)).await;
+    assert_eq!(revisions(&read), [1]);
 }
 
 pub async fn a_tombstone_needs_no_stream(store: Store) {

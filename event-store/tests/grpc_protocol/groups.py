@@ -55,6 +55,8 @@ consumer = client.read_subscription_to_stream("group", "tale")
 refused(
     MaximumSubscriptionsReachedError, client.read_subscription_to_stream, "group", "tale"
 )
+connections = client.get_subscription_info("group", "tale").connections
+assert [it.from_ for it in connections] == [""], connections
 seen = []
 for event in consumer:
     seen.append((event.stream_position, event.retry_count))

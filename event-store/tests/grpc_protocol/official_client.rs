@@ -298,18 +298,16 @@ async fn checkpoints_come_at_the_interval_that_the_client_asks_for() {
             _ => {}
         }
     }
-    assert_eq!(told, [4, 8, 12, 16, 20, 22], "and one on reaching live");
+    assert_eq!(told, [4, 8, 12, 16, 20]);
     for _ in 0..7 {
         append(&client, "b-1", "Told", 1).await;
     }
     append(&client, "a-1", "Told", 1).await;
-    assert!(
-        matches!(next(&mut followed).await, SubscriptionEvent::Checkpoint(at) if at.commit == 26)
-    );
+    for place in [24, 28] {
+        let told = next(&mut followed).await;
+        assert!(matches!(told, SubscriptionEvent::Checkpoint(at) if at.commit == place));
+    }
     assert_eq!(next_revision(&mut followed).await, 0);
-    assert!(
-        matches!(next(&mut followed).await, SubscriptionEvent::Checkpoint(at) if at.commit == 30)
-    );
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use event_store::{EmbeddedOptions, EmbeddedStore};
 use eventstore::{
     AppendToStreamOptions, Client, Error, EventData, NakAction, PersistentSubscription,
     PersistentSubscriptionEvent, PersistentSubscriptionInfo, PersistentSubscriptionOptions,
-    PersistentSubscriptionToAllOptions, ReplayParkedMessagesOptions, ResolvedEvent, StreamPosition,
-    SubscribeToPersistentSubscriptionOptions, SubscriptionFilter,
+    PersistentSubscriptionToAllOptions, ProjectionClient, ReplayParkedMessagesOptions,
+    ResolvedEvent, StreamPosition, SubscribeToPersistentSubscriptionOptions, SubscriptionFilter,
 };
 use tempfile::TempDir;
 use tonic::Code;
@@ -267,6 +267,24 @@ async fn a_group_of_the_log_gets_what_its_filter_keeps_and_what_links_point_to()
         }
     };
     tokio::time::timeout(PATIENCE, polling).await.expect("by the link's id");
+}
+
+/// Given events that were just appended, when a group begins at the end of the links to their type,
+/// then it gets them: the original's links come after its events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_at_the_end_of_links_gets_what_was_just_appended() {
+    let server = Server::start().await;
+    let client = server.client();
+    let projections = ProjectionClient::new(server.connection_string().parse().expect("settings"));
+    projections.enable("$by_event_type", &Default::default()).await.expect("enable");
+    append(&client, "s", 3).await;
+    let options = PersistentSubscriptionOptions::default().start_from(StreamPosition::End);
+    created(&client, "$et-Told", options.resolve_link_tos(true)).await;
+    let mut consumer = consumer(&client, "$et-Told").await;
+    for number in 0..3 {
+        let (event, _) = next(&mut consumer).await;
+        assert_eq!(event.event.expect("what the link points to").revision, number);
+    }
 }
 
 #[tokio::test]

@@ -49,6 +49,21 @@ async fn gossip_names_the_leader_and_where_it_is() {
     assert!(info["esVersion"].as_str().expect("a version").starts_with("26.1."));
 }
 
+/// Given a server that is reached at another host and port than those it listens on, then whoever
+/// asks where it is is told these.
+#[tokio::test]
+async fn what_is_advertised_is_told() {
+    let (host, port) = (Some("localhost".to_owned()), Some(4321));
+    let options =
+        ServeOptions { advertise_host: host, advertise_port: port, ..ServeOptions::default() };
+    let server = Server::start_with(options).await;
+    let (_, body) = ask(&server, "GET", "/gossip").await;
+    let gossip: serde_json::Value = serde_json::from_str(&body).expect("json");
+    let member = &gossip["members"][0];
+    assert_eq!(member["httpEndPointIp"], "localhost");
+    assert_eq!(member["httpEndPointPort"], 4321);
+}
+
 #[tokio::test]
 async fn a_discovering_client_finds_the_server() {
     let server = Server::start().await;

@@ -4,6 +4,7 @@ import sys
 from uuid import uuid4
 
 from kurrentdbclient import KurrentDBClient, NewEvent, StreamState
+from kurrentdbclient.events import CaughtUp, Checkpoint
 from kurrentdbclient.exceptions import NotFoundError, StreamIsDeletedError, WrongCurrentVersionError
 
 client = KurrentDBClient(f"kurrentdb://{sys.argv[1]}?Tls=false")
@@ -74,6 +75,30 @@ followed = client.subscribe_to_stream("tale-1", stream_position=3)
 assert next(followed).stream_position == 4
 followed.stop()
 
+# Who has caught up is told where: at the last event that was sent, or where it was to begin.
+place = client.get_commit_position()
+written = client.append_to_stream(
+    "tale-3", current_version=StreamState.NO_STREAM, events=events(2)
+)
+asked = {"commit_position": place, "window_size": 1000, "include_checkpoints": True}
+for kept, expected in (("Other", [place]), ("Told", [written])):
+    followed = client.subscribe_to_all(
+        filter_include=kept, include_caught_up=True, timeout=60, **asked
+    )
+    checkpoints = []
+    for told in followed:
+        if isinstance(told, Checkpoint):
+            checkpoints.append(told.commit_position)
+        if isinstance(told, CaughtUp):
+            break
+    assert (told.commit_position, told.stream_position) == (expected[0], 0), told
+    assert checkpoints == expected, checkpoints
+    followed.stop()
+followed = client.subscribe_to_stream("tale-3", include_caught_up=True, timeout=60)
+told = [next(followed) for _ in range(3)][-1]
+assert (told.commit_position, told.stream_position) == (0, 1), told
+followed.stop()
+
 # Deletion, and for good.
 refused(NotFoundError, client.delete_stream, "nobody", current_version=StreamState.EXISTS)
 client.delete_stream("tale-1", current_version=4)
@@ -94,5 +119,10 @@ refused(
     "tale-2",
     current_version=StreamState.ANY,
 )
+
+# Its metadata is written, and not read any more.
+client.set_stream_metadata("tale-2", metadata={"own": "y"}, current_version=StreamState.NO_STREAM)
+client.set_stream_metadata("tale-2", metadata={}, current_version=0)
+refused(StreamIsDeletedError, client.get_stream_metadata, "tale-2")
 client.close()
 print("told")

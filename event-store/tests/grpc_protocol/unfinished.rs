@@ -69,6 +69,23 @@ async fn a_message_that_does_not_come_whole_is_ended() {
     }
 }
 
+/// Given appends of which more may come, when the server stops, then they end: nobody knows when
+/// they would be whole.
+#[tokio::test]
+async fn appends_that_are_not_whole_end_with_the_server() {
+    let server = Server::start().await;
+    let channel = connect(&server).await;
+    let calls = [APPEND, BATCH_APPEND].map(|path| call(&channel, path, Vec::new()));
+    // One that came after them is answered, so they are there.
+    let (sender, last) = call(&channel, BATCH_APPEND, Vec::new());
+    drop(sender);
+    assert_eq!(ended(last).await.code(), Code::Ok);
+    server.shutdown.cancel();
+    for (_more, call) in calls {
+        assert_eq!(ended(call).await.code(), Code::Unavailable);
+    }
+}
+
 /// Given a message that says it is larger than any may be, then the call tells so, also where it
 /// has been answered already.
 #[tokio::test]

@@ -88,11 +88,11 @@ impl Model {
     /// Whether no reader can see this event any more, and nothing needs it.
     fn may_go(&self, name: &str, revision: u64) -> bool {
         let stream = &self.streams[name.strip_prefix("$$").unwrap_or(name)];
-        if revision == LARGEST || stream.tombstoned {
-            return revision != LARGEST;
-        }
         if name.starts_with("$$") {
             return revision + 1 < stream.metadata_events;
+        }
+        if revision == LARGEST || stream.tombstoned {
+            return revision != LARGEST;
         }
         stream.last().is_some_and(|last| revision < last) && revision < stream.first_visible()
     }
@@ -196,11 +196,8 @@ impl Model {
         truncate_before: Option<u64>,
     ) -> Outcome {
         let stream = self.streams.entry(name.to_owned()).or_default().clone();
-        if stream.tombstoned {
-            return Err(Refusal::Deleted);
-        }
         let mut done = self.put_metadata(name, max_count, truncate_before);
-        if stream.deleted() && truncate_before.is_none() {
+        if stream.deleted() && !stream.tombstoned && truncate_before.is_none() {
             done = self.put_metadata(name, max_count, Some(stream.events.len() as u64));
         }
         Ok((Some(done.0), Some(done.1)))

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use event_store::limits::{ACK_IDS_MAX, CONSUMER_BUFFER_MAX};
+use event_store::log::{Clock, SimDisk};
 use event_store::persistent::{
     Connecting, EventSource, GroupId, PersistentError, PersistentSubscriptions, Settings,
     StartFrom, Strategy,
 };
 use event_store::{
-    EventId, EventStore, ExpectedRevision, Filter, FilterSubject, Pattern, Position, StoreError,
+    EmbeddedOptions, EventId, EventStore, ExpectedRevision, Filter, FilterSubject, Pattern,
+    Position, StoreError,
 };
 use futures::StreamExt;
 use uuid::Uuid;
@@ -226,4 +229,27 @@ async fn a_group_that_nobody_consumes_holds_nothing_that_was_read_ahead() {
     }
     let bytes = place.disk.read_bytes() - before;
     assert!(bytes > EVENTS * 64, "{bytes} bytes were read");
+}
+
+/// Given a clock of a store that is far behind, then no link is new, and a group that begins at the
+/// end of links begins behind them as of any other stream.
+#[tokio::test]
+async fn a_group_at_the_end_of_links_gets_none_of_before() {
+    let disk = SimDisk::new();
+    let options = EmbeddedOptions::disk(Arc::new(disk.clone())).clock(Arc::new(LongAgo));
+    let place = Place::opened(disk, options).await;
+    place.append("$et-Numbered", 0..3).await;
+    let group = place.group("$et-Numbered", |it| it.start_from = StartFrom::End).await;
+    let mut consumer = place.connect(&group, 10).await;
+    place.append("$et-Numbered", 3..4).await;
+    assert_eq!(numbers(&mut consumer, 1).await, [(3, 0)]);
+}
+
+/// A clock that stands.
+struct LongAgo;
+
+impl Clock for LongAgo {
+    fn now(&self) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH
+    }
 }

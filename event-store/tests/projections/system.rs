@@ -68,3 +68,22 @@ async fn streams_are_listed_and_what_belongs_together_is_linked() {
     assert_eq!(place.data("$category-tale").await, ["tale-1", "tale-2"]);
     assert_eq!(place.data("$bc-c1").await, ["0@song"]);
 }
+
+/// They emit for every stream, and yet many appends make few of theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_in_a_short_time_is_written_together() {
+    const STREAMS: u64 = 40;
+    let place = Place::new().await;
+    place.projections.enable("$streams").await.unwrap();
+    for number in 0..STREAMS {
+        place.append(&format!("tale-{number}"), "Told", number..number + 1).await;
+    }
+    place.until("$streams", |told| told.events_processed_after_restart >= STREAMS).await;
+    place.projections.disable("$streams").await.unwrap();
+    let links = place.data("$streams").await;
+    let links = links.iter().filter(|it| it.starts_with("0@tale-")).count();
+    assert_eq!(links as u64, STREAMS);
+    let last = place.store.last_event(&stream("$projections-$streams-checkpoint")).await;
+    let written = last.unwrap().unwrap().revision.get() + 1;
+    assert!(written < STREAMS / 2, "{written}");
+}

@@ -22,6 +22,26 @@ use crate::simulated::open;
 
 const LARGEST: u64 = i64::MAX as u64;
 
+/// Given a damaged segment, then it keeps what it has, the pass tells of it, and all others give back
+/// what is hidden in them.
+#[tokio::test]
+async fn damage_in_one_segment_holds_up_no_other() {
+    let disk = SimDisk::new();
+    let store = hidden_in_every_way(&disk).await;
+    let mut logs = disk.list().unwrap();
+    logs.retain(|name| name.ends_with(".log"));
+    logs.sort();
+    let length = |name: &String| disk.contents(name).unwrap().len();
+    let before: Vec<_> = logs.iter().map(length).collect();
+    let mut damaged = disk.contents(&logs[0]).unwrap();
+    damaged[200] ^= 1;
+    disk.put_into(&logs[0], &damaged);
+    let told = scavenge(&store).await.unwrap_err().to_string();
+    assert!(told.contains(&logs[0]), "{told}");
+    assert_eq!(length(&logs[0]), before[0]);
+    assert!(logs.iter().zip(before).any(|(name, before)| length(name) < before));
+}
+
 #[tokio::test]
 async fn what_is_hidden_goes_and_all_else_stays() {
     for encrypted in [false, true] {
@@ -47,7 +67,7 @@ async fn hidden_goes_and_all_else_stays(disk: SimDisk) {
             ("emptied", vec![9]),
             ("deleted", vec![9]),
             ("gone", vec![LARGEST]),
-            ("$$gone", vec![]),
+            ("$$gone", vec![1]),
         ] {
             assert_eq!(left(&store, name).await, revisions, "{name}");
         }
@@ -78,6 +98,9 @@ async fn a_stream_goes_on_with_its_numbers() {
     }
     let refused = store.append(&stream("gone"), ExpectedRevision::Any, vec![event(99)]).await;
     assert!(matches!(refused, Err(AppendError::StreamDeleted(_))), "{refused:?}");
+    let metadata = StreamMetadata::default();
+    let set = store.set_stream_metadata(&stream("gone"), ExpectedRevision::Any, metadata).await;
+    assert_eq!(set.unwrap().last_revision, Some(Revision::new(2)));
 }
 
 #[tokio::test]
@@ -104,6 +127,7 @@ async fn no_byte_of_a_reclaimed_event_is_left() {
     for name in ["user-2", &holder] {
         store.tombstone_stream(&stream(name), ExpectedRevision::Any).await.unwrap();
     }
+    set(&store, "user-2", StreamMetadata::default()).await;
     seal(&store, &disk).await;
     let found = |disk: &SimDisk| {
         let files = disk.list().unwrap().into_iter().filter_map(|name| disk.contents(&name));

@@ -86,12 +86,7 @@ fn first_kept(
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     let tail = catalog.tail(stream.as_str())?;
-    let gone_for_good = match stream.metadata_subject() {
-        // Metadata goes with what it is of; while that is there, the last counts for good.
-        Some(subject) => catalog.tail(subject.as_str())?.tombstoned,
-        None => tail.tombstoned,
-    };
-    if gone_for_good {
+    if tail.tombstoned {
         return Ok(TOMBSTONE_REVISION);
     }
     let Some(last) = tail.last else {

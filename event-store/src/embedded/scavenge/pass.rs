@@ -66,15 +66,26 @@ impl<'a> Pass<'a> {
         self.progress.segments_done = done as u64;
         (self.tell)(self.progress);
         mark.write(self.disk)?;
+        let mut damage = None;
         for sealed in &sealed[done..] {
-            self.segment(sealed, mark)?;
+            match self.segment(sealed, mark) {
+                // It keeps what it has; the others need not.
+                Err(Halt::Failed(error @ StoreError::Corrupt { .. })) => {
+                    tracing::error!(%error, "a segment can't be scavenged");
+                    damage.get_or_insert(error);
+                }
+                scavenged => scavenged?,
+            }
             self.progress.segments_done += 1;
             (self.tell)(self.progress);
             mark.next = sealed.last + 1;
             mark.write(self.disk)?;
         }
         ScavengeMark::remove(self.disk)?;
-        Ok(self.progress)
+        match damage {
+            Some(error) => Err(Halt::Failed(error)),
+            None => Ok(self.progress),
+        }
     }
 
     fn segment(&mut self, sealed: &Arc<Sealed>, mark: ScavengeMark) -> Result<(), Halt> {

@@ -4,7 +4,6 @@
 //! acknowledging what it has. The call ends well when the client says that no more answers come,
 //! and with an error when its group lets it go or the server stops.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
@@ -42,10 +41,6 @@ use crate::stream::StreamName;
 /// What a consumer is sent.
 pub(super) type Replies = BoxStream<'static, Result<ReadResp, Status>>;
 
-/// Where a connection comes from, beside its requests.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Peer(pub SocketAddr);
-
 /// Who is told of where nobody said who they are.
 const ANONYMOUS: &str = "anonymous";
 
@@ -59,7 +54,6 @@ pub(super) async fn answer(
     shutdown: CancellationToken,
 ) -> Result<Replies, Status> {
     let place = sending.place()?;
-    let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.to_string());
     let name = header(request.metadata(), "connection-name").unwrap_or_default().to_owned();
     let caller = Caller::of(&request)?;
     let user = caller.login().unwrap_or(ANONYMOUS).to_owned();
@@ -81,7 +75,8 @@ pub(super) async fn answer(
     may.map_err(|error| of_store(&error))?;
     // Fewer than none are refused as none are.
     let buffer_size = u32::try_from(buffer_size).unwrap_or(0);
-    let connecting = Connecting { name, from: peer.unwrap_or_default(), user, buffer_size };
+    // As with EventStoreDB nobody is told where a consumer is, but what it calls itself.
+    let connecting = Connecting { name, from: String::new(), user, buffer_size };
     let consumer = groups.connect(&group, connecting).await;
     let consumer = consumer.map_err(|error| of_persistent(&error))?;
     let room = Room::new(sending.clone(), carried);

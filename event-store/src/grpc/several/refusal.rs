@@ -78,7 +78,10 @@ pub(super) fn no_requests() -> Status {
 pub(super) fn already_in_session(stream: &StreamName) -> Status {
     let detail = told::StreamAlreadyInAppendSessionErrorDetails { stream: stream.to_string() };
     let detail = of_streams("StreamAlreadyInAppendSessionErrorDetails", &detail);
-    let message = format!("Stream '{stream}' is in the session already.");
+    let message = format!(
+        "Stream '{stream}' is already part of this append session. \
+         Appending to the same stream multiple times is currently not supported."
+    );
     status(Code::Aborted, STREAMS, "STREAM_ALREADY_IN_APPEND_SESSION", message, Some(detail))
 }
 
@@ -174,7 +177,10 @@ fn of_violation(violation: &Violation) -> Status {
 fn tombstoned(stream: &StreamName) -> Status {
     let detail = told::StreamTombstonedErrorDetails { stream: stream.to_string() };
     let detail = of_streams("StreamTombstonedErrorDetails", &detail);
-    let message = format!("Stream '{stream}' is deleted for good.");
+    let message = format!(
+        "Stream '{stream}' has been tombstoned. \
+         It has been permanently removed from the system and cannot be restored."
+    );
     status(Code::FailedPrecondition, STREAMS, "STREAM_TOMBSTONED", message, Some(detail))
 }
 
@@ -187,8 +193,8 @@ fn conflict(stream: &StreamName, expected: i64, actual: Option<Revision>) -> Sta
     };
     let detail = of_streams("StreamRevisionConflictErrorDetails", &detail);
     let message = format!(
-        "Stream '{stream}' is not as expected. Expected revision: {expected}. \
-         Actual revision: {actual}."
+        "Append failed due to a revision conflict on stream '{stream}'. \
+         Expected revision: {expected}. Actual revision: {actual}."
     );
     status(Code::FailedPrecondition, STREAMS, "STREAM_REVISION_CONFLICT", message, Some(detail))
 }

@@ -34,7 +34,7 @@ impl Runner {
 
     /// Writes what waits, again and again until it is there.
     pub(super) async fn flush(&mut self) -> Result<(), Failure> {
-        self.since = None;
+        self.due = None;
         let place = match &self.place {
             Some(place) if self.plan.definition.is_kept() => place.clone(),
             _ => {

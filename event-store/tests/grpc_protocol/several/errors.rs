@@ -73,6 +73,11 @@ async fn of_streams_that_are_not_as_expected_the_first_is_told() {
         let conflict = format!("{ERRORS}.StreamRevisionConflictErrorDetails");
         let told: OfStream = detail(&status, "streams: STREAM_REVISION_CONFLICT", &conflict);
         assert_eq!(told, OfStream { stream: name.to_owned(), expected, actual });
+        let message = format!(
+            "Append failed due to a revision conflict on stream '{name}'. \
+             Expected revision: {expected}. Actual revision: {actual}."
+        );
+        assert_eq!(status.message(), message);
     }
 }
 
@@ -88,6 +93,7 @@ async fn a_stream_that_is_deleted_for_good_is_told() {
         let tombstoned = format!("{ERRORS}.StreamTombstonedErrorDetails");
         let told: OfStream = detail(&status, "streams: STREAM_TOMBSTONED", &tombstoned);
         assert_eq!(told.stream, "gone-1");
+        assert!(status.message().contains("has been tombstoned"), "{status}");
     }
 }
 
@@ -116,6 +122,7 @@ async fn a_session_has_requests_each_of_another_stream() {
         let error = "streams: STREAM_ALREADY_IN_APPEND_SESSION";
         let told: OfStream = detail(&status, error, &already);
         assert_eq!(told.stream, twice);
+        assert!(status.message().contains("is already part of this append session"), "{status}");
     }
 }
 
