@@ -37,6 +37,6 @@ pub use page::{Cursor, PAGE_ROWS_MAX, Page, PageSize};
 pub use projection::{ApplyError, ModelId, Projection, Target, is_unreachable};
 pub use query_error::{QueryError, is_undefined};
 pub use runner::{
-    Checkpoint, Lease, LogMemory, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner, WaitError,
-    Watermarks, checkpoints, models_of_another_log, parked_events, retry_parked,
+    Checkpoint, Lease, LogMemory, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner,
+    WaitError, Watermarks, checkpoints, models_of_another_log, parked_events, retry_parked,
 };

@@ -417,7 +417,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
         args.security.tls(&args.data, args.listen, args.advertise_host.as_deref())?;
     let named = args.advertise_host.clone().filter(|_| tls.is_some());
     let folder = args.data.join("events");
-    let store = Arc::new(open_when_free(&config.encryption.options(&folder)?).await?);
+    let store = Arc::new(open_when_free(&folder, &config.encryption.options(&folder)?).await?);
     config.encryption.rotate_by_signal(&store, personal::folder(&config))?;
     let scavenges = Scavenges::new(Arc::clone(&store), listeners.local_addr()?.to_string());
     scavenges_every(&scavenges, args.scavenge_every, &stop);

@@ -161,7 +161,10 @@ impl Look {
             (WhoseLog::Another(_), WhoseLog::Another(_)) => {}
             (_, WhoseLog::Another(foreign)) => {
                 let models = foreign.iter().map(ModelId::to_string).collect::<Vec<_>>().join(", ");
-                tracing::error!(models, "models are of another log: nothing is written to this one");
+                tracing::error!(
+                    models,
+                    "models are of another log: nothing is written to this one"
+                );
             }
             (WhoseLog::Another(_), WhoseLog::Theirs) => {
                 tracing::info!("the log is that of the models: it is written to again");

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use event_store::grpc::{self, ServeOptions, Serving};
 use event_store::maintenance::Scavenges;
-use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, OpenError};
+use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, OpenError, StoreError};
 use media::{FileStorage, ObjectStorage};
 use projections::postgres::query_pool;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -62,9 +62,22 @@ enum Engine {
 ///
 /// # Errors
 /// What keeps it shut.
-pub async fn open_when_free(options: &EmbeddedOptions) -> Result<EmbeddedStore, OpenError> {
+pub async fn open_when_free(
+    folder: &Path,
+    options: &EmbeddedOptions,
+) -> anyhow::Result<EmbeddedStore> {
     let open = async || EmbeddedStore::open(options.clone()).await;
-    when_free(open, |error| matches!(error, OpenError::Locked { .. })).await
+    when_free(open, |error| matches!(error, OpenError::Locked { .. })).await.map_err(|error| {
+        match error {
+            OpenError::Store(StoreError::Corrupt { .. }) => anyhow!(
+                "{error}; the folder {} is served only when it is whole: put the file back from a \
+                 backup, or make another folder of one (`veza-replay restore`); \
+                 `veza-replay inspect` tells what is damaged",
+                folder.display()
+            ),
+            error => error.into(),
+        }
+    })
 }
 
 impl Events {
@@ -96,7 +109,7 @@ impl Events {
         };
         let opening = async {
             let options = config.encryption.options(&folder)?;
-            anyhow::Ok(Arc::new(open_when_free(&options).await?))
+            anyhow::Ok(Arc::new(open_when_free(&folder, &options).await?))
         };
         // Where the folder is another process's, that is why its ports are in use; they are waited
         // for together. But nothing is made in a folder that is new.

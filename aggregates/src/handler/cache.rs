@@ -62,7 +62,8 @@ impl StateCache {
     /// meanwhile stays so.
     pub(super) fn grown<A: Decider>(&self, stream: &StreamName, slot: &Slot<A>, last: Revision) {
         let key = (TypeId::of::<A>(), stream.clone());
-        let is_kept = |entry: &Entry| std::ptr::addr_eq(Arc::as_ptr(&entry.slot), Arc::as_ptr(slot));
+        let is_kept =
+            |entry: &Entry| std::ptr::addr_eq(Arc::as_ptr(&entry.slot), Arc::as_ptr(slot));
         if !self.entries.get(&key).is_some_and(|entry| is_kept(&entry)) {
             return;
         }

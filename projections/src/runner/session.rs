@@ -16,9 +16,9 @@ use crate::mark::{self, LogError, Mark};
 use crate::projection::{ApplyError, Projection, Target};
 use crate::runner::batch::{BatchError, BatchWriter, OnPoison};
 use crate::runner::checkpoint::{Standing, Status};
+use crate::runner::of_log::OfLog;
 use crate::runner::rebuild::{Rebuild, RebuildError};
 use crate::runner::supervisor::{Leased, LookError, Supervisor, take};
-use crate::runner::of_log::OfLog;
 use crate::runner::watermarks::AWAITED_INTERVAL;
 use crate::runner::{checkpoint, lease, parked, schemas};
 

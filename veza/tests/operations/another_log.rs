@@ -7,9 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::process::{
-    Process, database, ended, eventually, folder, free_address, replay, veza,
-};
+use crate::process::{Process, database, ended, eventually, folder, free_address, replay, veza};
 use crate::roles::Shared;
 
 #[tokio::test]
@@ -71,7 +69,7 @@ async fn a_log_that_was_moved_away_is_noticed_and_a_rebuild_is_the_way_out() {
     let count = |line: &str| told.lines().filter(|told| told.starts_with(line)).count();
     assert_eq!((count("not ready."), count("ready. "), count("ready now.")), (1, 0, 1), "{told}");
     let said = fs::read_to_string(&log).unwrap();
-    let of_profiles = said.lines().filter(|l| l.contains("ERROR") && l.contains("profiles_v1"));
+    let of_profiles = said.lines().filter(|l| l.contains("ERROR") && l.contains("=profiles_v1"));
     assert_eq!(of_profiles.count(), 1, "{said}");
 }
 
@@ -161,8 +159,7 @@ async fn a_log_that_is_exchanged_under_its_writers_is_not_written_to() {
     let commands = shared.start(data, "command-api").await;
     let nina = commands.member("nina", "artist").await;
     let channel = async |name: &str| {
-        let new = json!({ "name": name, "topic": "" });
-        commands.post("/api/v1/channels", Some(&nina), new).await
+        commands.post("/api/v1/channels", Some(&nina), json!({ "name": name })).await
     };
     eventually("one is opened", async || channel("first").await.0 == 201).await;
     store.stop().await;
