@@ -167,8 +167,8 @@ fn place_of(bytes: &[u8], number: u64) -> usize {
     bytes.windows(data.len()).position(|bytes| bytes == data).unwrap()
 }
 
-/// Given that a stream's first record in a sealed segment is damaged, by which it is known there, then
-/// its others tell what it is, and it goes on.
+/// Given that a stream's first record in a sealed segment is damaged, by which it is known there,
+/// then its others tell what it is, and it goes on.
 #[tokio::test]
 async fn a_stream_is_served_but_for_what_is_damaged_of_it() {
     let (disk, store) = small_log().await;

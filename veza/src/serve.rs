@@ -119,11 +119,10 @@ impl Platform {
             if config.does(Role::QueryApi) {
                 (readiness.outside, readiness.needed) = (outside, inside);
             }
-            let stores = Stores { open: store, sealed };
-            let through = (pool.clone(), log.insert(guard).clone());
-            let background =
-                Background::start(config, stores, working, storage, through, read_side);
-            let background = self.background.insert(background.await?);
+            let (stores, guard) = (Stores { open: store, sealed }, log.insert(guard).clone());
+            let through = (pool.clone(), guard);
+            let started = Background::start(config, stores, working, storage, through, read_side);
+            let background = self.background.insert(started.await?);
             readiness.sagas = background.sagas();
             let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {

@@ -16,8 +16,8 @@ use crate::identity::{Email, Password};
 use crate::refusal::{RETRY_AFTER, unloaded};
 
 /// Why somebody who has an account is not let in.
-const NOT_IN_THIS_LOG: &str = "this log does not have the account, which was confirmed: another log \
-                               is in the place of its own";
+const NOT_IN_THIS_LOG: &str = "this log does not have the account, which was confirmed: another \
+                               log is in the place of its own";
 
 /// Who wants to log in.
 #[derive(Deserialize, ToSchema)]

@@ -22,8 +22,8 @@ use crate::simulated::open;
 
 const LARGEST: u64 = i64::MAX as u64;
 
-/// Given a damaged segment, then it keeps what it has, the pass tells of it, and all others give back
-/// what is hidden in them.
+/// Given a damaged segment, then it keeps what it has, the pass tells of it, and all others give
+/// back what is hidden in them.
 #[tokio::test]
 async fn damage_in_one_segment_holds_up_no_other() {
     let disk = SimDisk::new();
