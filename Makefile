@@ -51,8 +51,11 @@ canaries: setup ## plant bugs in the event store, each of which its tests must c
 bench: setup ## every figure beside its baseline; a part alone: bench-store, -grpc, -command, …
 	@exec cargo bench --quiet -p veza --bench performance
 
+# Beside it the event store's server is measured.
+bench-grpc: BESIDE := deploy/local/other-stores
+
 $(BENCHES): bench-%: setup
-	@exec cargo bench --quiet -p veza --bench performance -- $*
+	@exec $(BESIDE) cargo bench --quiet -p veza --bench performance -- $*
 
 lint: setup ## formatting, clippy, licences and sources of dependencies
 	@cargo fmt --all --check

@@ -54,6 +54,11 @@ impl Latencies {
         self.0.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
     }
 
+    /// Takes in what others recorded.
+    pub fn add(&mut self, others: &Self) -> anyhow::Result<()> {
+        Ok(self.0.add(&others.0)?)
+    }
+
     pub fn len(&self) -> u64 {
         self.0.len()
     }
@@ -122,8 +127,7 @@ pub async fn closed_loop<C: Caller>(callers: Vec<C>, span: Span) -> anyhow::Resu
 
 /// So many calls become due each second, whether callers are free or not.
 pub async fn paced<C: Caller>(callers: Vec<C>, rate: f64, span: Span) -> anyhow::Result<Measured> {
-    let count = |time: Duration| (time.as_secs_f64() * rate) as u64;
-    let (unmeasured, total) = (count(span.warm_up), count(span.warm_up + span.measured));
+    let (unmeasured, total) = span.calls(rate);
     let numbers = Arc::new(AtomicU64::new(0));
     let due_calls = Arc::new(Semaphore::new(0));
     let began = Instant::now();
@@ -177,7 +181,7 @@ fn pace(began: Instant, rate: f64, total: u64, due_calls: &Semaphore) {
 async fn joined(mut tasks: JoinSet<anyhow::Result<Latencies>>) -> anyhow::Result<Latencies> {
     let mut all = Latencies::new();
     while let Some(done) = tasks.join_next().await {
-        all.0.add(&done.context("a caller broke")??.0)?;
+        all.add(&done.context("a caller broke")??)?;
     }
     Ok(all)
 }

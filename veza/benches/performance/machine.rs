@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
@@ -70,6 +71,19 @@ pub fn own_memory_mb() -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let kilobytes = |name| field(&status, name).with_context(|| format!("no {name}"));
     Ok(((kilobytes("RssAnon:")? + kilobytes("RssShmem:")?) << 10) as f64 / 1e6)
+}
+
+/// In what parts of a second Linux tells programs the time of processors (`USER_HZ`).
+const TICK: Duration = Duration::from_millis(10);
+
+/// The time of processors that a process has taken so far, `self` being this one.
+pub fn cpu_time(process: &str) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name of the program is in parentheses, and may have any character itself.
+    let (_, behind_name) = stat.rsplit_once(')').context("a process has a name")?;
+    let of_user_and_system = behind_name.split_whitespace().skip(11).take(2);
+    let ticks: u32 = of_user_and_system.map(str::parse::<u32>).sum::<Result<_, _>>()?;
+    Ok(TICK * ticks)
 }
 
 fn field(text: &str, name: &str) -> Option<u64> {

@@ -11,6 +11,7 @@
 //! | `table` | rows, as a table and as JSON |
 //! | `load`, `http` | callers that ask as fast as they are answered, or at a pace |
 //! | `platform`, `database` | the programs under test, as processes in folders of their own |
+//! | `other_stores` | other event stores, beside which ours is measured |
 //! | `raw_file`, `bare_server` | baselines: the disk alone, and a server that does nothing else |
 //! | `events`, `world`, `requests` | what is appended and asked, from fixed seeds |
 //! | `machine`, `scale` | what it runs on, and for how long |
@@ -23,6 +24,7 @@ mod grpc;
 mod http;
 mod load;
 mod machine;
+mod other_stores;
 mod platform;
 mod projections;
 mod query;

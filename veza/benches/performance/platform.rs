@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::database::Database;
+use crate::machine::cpu_time;
 
 /// How long a start may take, the models' first build included.
 const START_TIME_MAX: Duration = Duration::from_secs(180);
@@ -106,7 +107,7 @@ fn models() -> Vec<ModelId> {
 pub struct EventStoreServer {
     /// Its connection string.
     pub url: String,
-    _process: Child,
+    process: Child,
     // It would break if it printed into a pipe that nobody holds.
     _output: Lines<BufReader<ChildStdout>>,
 }
@@ -123,10 +124,15 @@ impl EventStoreServer {
         while let Some(line) = output.next_line().await? {
             if let Some((_, address)) = line.split_once("esdb://") {
                 let url = format!("esdb://{}", address.trim());
-                return Ok(Self { url, _process: process, _output: output });
+                return Ok(Self { url, process, _output: output });
             }
         }
         bail!("the event store did not start")
+    }
+
+    /// The time of processors that it has taken so far.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        cpu_time(&self.process.id().context("it has ended")?.to_string())
     }
 }
 

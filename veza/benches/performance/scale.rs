@@ -9,6 +9,14 @@ pub struct Span {
     pub measured: Duration,
 }
 
+impl Span {
+    /// How many calls become due at so many a second: those that are not measured, and all.
+    pub fn calls(self, rate: f64) -> (u64, u64) {
+        let count = |time: Duration| (time.as_secs_f64() * rate) as u64;
+        (count(self.warm_up), count(self.warm_up + self.measured))
+    }
+}
+
 /// How long and how much is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+/// The verdict on a row whose value or baseline could not be had.
+const NOT_MEASURED: &str = "NOT MEASURED";
+
 /// Which way is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -34,7 +37,8 @@ pub struct Row {
     pub unit: &'static str,
     pub baseline: String,
     pub baseline_value: f64,
-    /// The value as a multiple of the baseline's, as the rounds had it.
+    /// The value as a multiple of the baseline's, as the rounds had it. Of what was not measured
+    /// these are not numbers, and `null` in JSON.
     pub ratio: f64,
     /// What is to be reached; none where the figure is only to be known.
     pub target: Option<f64>,
@@ -73,6 +77,9 @@ impl Row {
     }
 
     fn verdict(&self) -> &'static str {
+        if self.ratio.is_nan() {
+            return NOT_MEASURED;
+        }
         let reached = match self.target_of {
             TargetOf::Value => self.value,
             TargetOf::Ratio => self.ratio,
@@ -133,7 +140,7 @@ pub fn table(rows: &[Row]) -> String {
             row.id.clone(),
             format!("{} {}", number(row.value), row.unit),
             number(row.baseline_value),
-            format!("{:.3}", row.ratio),
+            ratio(row.ratio),
             row.target_text(),
             row.verdict().to_owned(),
             format!("{}; against {}", row.what, row.baseline),
@@ -160,19 +167,27 @@ pub fn markdown(rows: &[Row]) -> String {
     let mut text = "| what | value | its baseline | ratio | target | |\n".to_owned();
     text.push_str("| --- | ---: | ---: | ---: | ---: | --- |\n");
     for row in rows {
-        let Row { id, what, unit, baseline, ratio, .. } = row;
+        let Row { id, what, unit, baseline, .. } = row;
         let (value, base) = (number(row.value), number(row.baseline_value));
+        let ratio = ratio(row.ratio);
         let (target, verdict) = (row.target_text(), row.verdict());
         text.push_str(&format!(
-            "| {what} (`{id}`) | {value} {unit} | {baseline}: {base} | {ratio:.3} | {target} | \
+            "| {what} (`{id}`) | {value} {unit} | {baseline}: {base} | {ratio} | {target} | \
              {verdict} |\n"
         ));
     }
     text
 }
 
+fn ratio(ratio: f64) -> String {
+    if ratio.is_nan() { "none".to_owned() } else { format!("{ratio:.3}") }
+}
+
 /// Four digits that matter, and commas between thousands.
 fn number(value: f64) -> String {
+    if value.is_nan() {
+        return "none".to_owned();
+    }
     let decimals = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
