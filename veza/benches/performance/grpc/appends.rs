@@ -225,7 +225,7 @@ async fn turns(
                 said.push(format!("{} {rate:.0} (raw {raw:.0})", contender.words()));
             }
         }
-        tell(round, &format!("events/s of {writers} writers"), said.join(", "));
+        tell(round, &format!("events/s, writers: {writers}"), said.join(", "));
         turns.push(turn);
     }
     Ok(turns)

@@ -137,8 +137,8 @@ fn table(rounds: &Rounds, umadb: &str, log: Log) -> Vec<Row> {
         Row::new(id, what, (unit, Higher), baseline, rounds)
     };
     let plain = "the same files read from end to end through a buffer, with CRC-32C";
-    let of_tag = format!("{umadb}, the events of one tag among as many, 100 in a message");
-    let of_all = format!("{umadb}, which sends 100 events in a message");
+    let of_tag = format!("{umadb}, the events of one tag among as many, many in a message");
+    let of_all = format!("{umadb}, which sends up to 1024 events in a message");
     let stream = || format!("one stream of {long} events read");
     let short = || {
         let streams = log.short_streams;
