@@ -237,27 +237,6 @@ async fn what_is_too_old_goes_by_the_clock() {
 }
 
 #[tokio::test]
-async fn what_a_deleted_holder_of_metadata_says_counts_on() {
-    let disk = SimDisk::new();
-    let store = open(&disk).await.unwrap();
-    for number in 0..10 {
-        append(&store, "user-1", number).await;
-    }
-    set(&store, "user-1", max_count(4)).await;
-    set(&store, "user-1", max_count(2)).await;
-    store.tombstone_stream(&stream("$$user-1"), ExpectedRevision::Any).await.unwrap();
-    seal(&store, &disk).await;
-    let before = seen(&store, "user-1").await.unwrap();
-    assert_eq!(before.len(), 2);
-    scavenge(&store).await.unwrap();
-    assert_eq!(left(&store, "$$user-1").await, [1, LARGEST]);
-    for store in [store, open(&disk).await.unwrap()] {
-        assert_eq!(seen(&store, "user-1").await.unwrap(), before);
-        store.close().await.unwrap();
-    }
-}
-
-#[tokio::test]
 async fn a_lost_index_of_a_scavenged_segment_is_made_again() {
     for encrypted in [false, true] {
         a_lost_index_is_made_again(new_disk(encrypted).await).await;

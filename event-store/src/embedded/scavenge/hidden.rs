@@ -86,7 +86,8 @@ fn first_kept(
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     let tail = catalog.tail(stream.as_str())?;
-    if tail.tombstoned {
+    // The last metadata counts for good, whether its stream or what it is of was tombstoned.
+    if tail.tombstoned && stream.metadata_subject().is_none() {
         return Ok(TOMBSTONE_REVISION);
     }
     let Some(last) = tail.last else {
