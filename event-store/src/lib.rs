@@ -50,6 +50,7 @@ pub mod password_hash;
 pub mod persistent;
 pub mod port;
 pub mod position;
+mod presence;
 pub mod projections;
 pub mod read;
 mod size;
@@ -78,6 +79,7 @@ pub use multi::{ExpectedState, MultiAppend, MultiAppended, StreamCheck, StreamSt
 pub use persistent::PersistentSubscriptions;
 pub use port::{Appended, EventStore};
 pub use position::{NoPosition, Position};
+pub use presence::has_event;
 pub use projections::Projections;
 pub use read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 pub use stream::{ExpectedRevision, Revision, StreamAcl, StreamMetadata, StreamName};

@@ -1,7 +1,7 @@
 //! Marks: an event by which a log is known again. Positions say nothing across logs, as each counts
 //! its own.
 
-use event_store::{EventId, EventStore, Position, ReadAll, ReadError, RecordedEvent};
+use event_store::{EventId, EventStore, Position, ReadAll, ReadError, RecordedEvent, has_event};
 use futures::StreamExt as _;
 use thiserror::Error;
 
@@ -56,11 +56,7 @@ impl Mark {
 
     /// Whether the log has this event, or had it before it was deleted.
     pub(crate) async fn is_in(&self, store: &dyn EventStore) -> Result<bool, ReadError> {
-        Ok(match first_from(store, self.position).await? {
-            Some(found) if found.position == self.position => found.id == self.id,
-            Some(_) => true,
-            None => store.head().await? >= self.position,
-        })
+        has_event(store, self.position, self.id).await
     }
 }
 

@@ -51,6 +51,9 @@ pub enum WhoseLog {
     Theirs,
     /// Not the one that these were made from.
     Another(Vec<ModelId>),
+    /// Not the one that this process has seen before, as far as the models had not come: they were
+    /// behind.
+    Exchanged,
     /// It can't be told just now.
     Unknown,
 }
@@ -75,7 +78,9 @@ impl LogGuard {
         let stop = CancellationToken::new();
         let (told, seen) = watch::channel(WhoseLog::Unknown);
         let look = Look { pool, handler, models, told };
-        look.at_models().await;
+        if let Some(whose) = look.asked().await {
+            look.tell(whose);
+        }
         tokio::spawn(stop.clone().run_until_cancelled_owned(look.go_on(is_kept_here)));
         Self { seen, _looking: Arc::new(stop.drop_guard()) }
     }
@@ -86,10 +91,14 @@ impl LogGuard {
         self.seen.borrow().clone()
     }
 
-    /// Returns once it is another log than that of the models.
+    /// Returns once it is another log than that of the models, or than was there.
     pub async fn until_another(&self) {
         let mut seen = self.seen.clone();
-        if seen.wait_for(|seen| matches!(seen, WhoseLog::Another(_))).await.is_ok() {
+        if seen
+            .wait_for(|seen| matches!(seen, WhoseLog::Another(_) | WhoseLog::Exchanged))
+            .await
+            .is_ok()
+        {
             return;
         }
         // Nobody looks any more: it stays as it is.
@@ -130,23 +139,38 @@ impl Look {
             }
             sleep(INTERVAL).await;
             let known = timeout(LOOK_TIME_MAX, memory.knows(&**self.handler.store())).await;
-            if !matches!(known, Ok(Ok(true))) {
-                self.tell(WhoseLog::Unknown);
+            let is_exchanged = match known {
+                Ok(Ok(is_known)) => !is_known,
+                Ok(Err(_)) | Err(_) => {
+                    self.tell(WhoseLog::Unknown);
+                    continue;
+                }
+            };
+            let before = self.told.borrow().clone();
+            let is_clear = matches!(before, WhoseLog::Theirs | WhoseLog::Another(_));
+            if is_clear && !is_exchanged && !turn.is_multiple_of(MODELS_EVERY) {
+                continue;
             }
-            let is_unknown = *self.told.borrow() == WhoseLog::Unknown;
-            if is_unknown || turn.is_multiple_of(MODELS_EVERY) {
-                self.at_models().await;
+            match (self.asked().await, is_exchanged) {
+                // Models that were of another log were made anew since: it is the right one.
+                (Some(WhoseLog::Theirs), true) if matches!(before, WhoseLog::Another(_)) => {
+                    memory.forget();
+                    self.tell(WhoseLog::Theirs);
+                }
+                (Some(WhoseLog::Theirs), true) => self.tell(WhoseLog::Exchanged),
+                (Some(whose), _) => self.tell(whose),
+                (None, true) => self.tell(WhoseLog::Unknown),
+                (None, false) => {}
             }
         }
     }
 
-    /// Asks the models; what they don't tell just now stays as it was.
-    async fn at_models(&self) {
+    /// What the log is to the models; `None` where that can't be told just now.
+    async fn asked(&self) -> Option<WhoseLog> {
         let asked = models_of_another_log(&self.pool, &**self.handler.store(), &self.models);
-        if let Ok(Ok(Some(foreign))) = timeout(LOOK_TIME_MAX, asked).await {
-            let is_theirs = foreign.is_empty();
-            self.tell(if is_theirs { WhoseLog::Theirs } else { WhoseLog::Another(foreign) });
-        }
+        let foreign = timeout(LOOK_TIME_MAX, asked).await.ok()?.ok()??;
+        let is_theirs = foreign.is_empty();
+        Some(if is_theirs { WhoseLog::Theirs } else { WhoseLog::Another(foreign) })
     }
 
     fn tell(&self, whose: WhoseLog) {
@@ -166,7 +190,10 @@ impl Look {
                     "models are of another log: nothing is written to this one"
                 );
             }
-            (WhoseLog::Another(_), WhoseLog::Theirs) => {
+            (_, WhoseLog::Exchanged) => {
+                tracing::error!("the log lacks what was its last event: nothing is written to it");
+            }
+            (WhoseLog::Another(_) | WhoseLog::Exchanged, WhoseLog::Theirs) => {
                 tracing::info!("the log is that of the models: it is written to again");
             }
             _ => {}

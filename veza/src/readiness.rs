@@ -404,7 +404,10 @@ impl Report {
 /// That these models can't be served because the log is not theirs, and what to do.
 fn of_another_log(foreign: &[&str]) -> String {
     let foreign = foreign.join(" ");
-    format!("of another log than this one: `veza-replay rebuild {foreign}` makes them anew")
+    format!(
+        "of another log than this one: put theirs back, or have them made anew by `veza-replay \
+         rebuild {foreign}`"
+    )
 }
 
 /// The same, where commands alone are concerned.
@@ -412,8 +415,12 @@ fn theirs(log: &WhoseLog) -> Result<(), String> {
     let why = match log {
         WhoseLog::Theirs => return Ok(()),
         WhoseLog::Another(_) => {
-            "not the one that the read models were made from: `veza-replay rebuild --all` makes \
-             them anew"
+            "not the one that the read models were made from: put that one back, or have them made \
+             anew by `veza-replay rebuild --all`"
+        }
+        WhoseLog::Exchanged => {
+            "not the one that was there, whose last event it lacks: put that one back, or restart \
+             this process if this is the right one"
         }
         WhoseLog::Unknown => "not looked at yet",
     };

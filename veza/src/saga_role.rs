@@ -202,7 +202,7 @@ impl Sagas {
         let mut lease = lease?;
         match self.log.whose() {
             WhoseLog::Theirs => {}
-            WhoseLog::Another(_) => return Err(Interrupted::AnotherLog),
+            WhoseLog::Another(_) | WhoseLog::Exchanged => return Err(Interrupted::AnotherLog),
             WhoseLog::Unknown => return Err(Interrupted::UnknownLog),
         }
         if matches!(*self.faring.borrow(), Faring::StandingBy) {

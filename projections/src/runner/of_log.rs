@@ -56,7 +56,8 @@ pub struct LogMemory {
 }
 
 impl LogMemory {
-    /// Whether it is the log that was there before, gone on or not; its last event is remembered.
+    /// Whether it is the log that was there before, gone on or not; its last event is then
+    /// remembered. Of another one nothing is, until [`Self::forget`].
     ///
     /// # Errors
     /// When the store can't be read.
@@ -69,8 +70,15 @@ impl LogMemory {
                 Err(_) => false,
             },
         };
-        self.last = Mark::last(store).await?;
+        if is_known {
+            self.last = Mark::last(store).await?;
+        }
         Ok(is_known)
+    }
+
+    /// Takes whatever log is there next for the right one.
+    pub fn forget(&mut self) {
+        self.last = None;
     }
 }
 

@@ -77,14 +77,10 @@ pub enum CheckpointError {
         /// Up to where it says that the log was followed.
         position: Position,
     },
-    /// The log ends before what was taken in of it: another one is in its place. Nothing of that
+    /// The log does not have what was taken in of it: another one is in its place. Nothing of that
     /// was written there.
-    #[error("the log ends at {head}, before {position}, up to which {stream} is to be moved")]
+    #[error("the log is another one than was followed up to {position}")]
     LogExchanged {
-        /// Where the checkpoint is kept.
-        stream: StreamName,
-        /// Where the log ends.
-        head: Position,
         /// Up to where it was followed.
         position: Position,
     },
@@ -231,10 +227,10 @@ impl Keeper {
         if !self.matters && self.moves < MOVES_UNSAVED_MAX {
             return Ok(());
         }
+        self.check_log(store).await?;
         if !self.save_changes(store).await? {
             // Unless that succeeds, what is there is not known well enough to build upon.
             self.saved = None;
-            self.check_log(store).await?;
             let revision = self.checkpoint.save(store, &self.stream).await?;
             self.saved = revision.map(|revision| Saved { revision, changes: 0 });
         }
@@ -248,8 +244,7 @@ impl Keeper {
     async fn check_log(&self, store: &dyn EventStore) -> Result<(), CheckpointError> {
         let head = store.head().await.map_err(|error| CheckpointError::Read(error.into()))?;
         if head < self.checkpoint.position {
-            let (stream, position) = (self.stream.clone(), self.checkpoint.position);
-            return Err(CheckpointError::LogExchanged { stream, head, position });
+            return Err(CheckpointError::LogExchanged { position: self.checkpoint.position });
         }
         Ok(())
     }

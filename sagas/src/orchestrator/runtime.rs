@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use event_schemas::EventFamily;
 use event_schemas::saga::SagaEvent;
 use event_store::{
-    Delivery, EventStore, Filter, Position, RecordedEvent, StreamName, SubscribeError,
-    SubscribeFrom,
+    Delivery, EventStore, Filter, Position, ReadError, RecordedEvent, StreamName, SubscribeError,
+    SubscribeFrom, has_event,
 };
 use futures::StreamExt;
 use futures::future::try_join_all;
@@ -84,6 +84,10 @@ enum FollowError {
     Subscribe(#[from] SubscribeError),
     #[error("a run could not be started or signalled")]
     Journal(#[from] JournalError),
+    #[error("the log can't be looked at")]
+    Look(#[from] ReadError),
+    #[error("the log is another one than was followed up to {0}")]
+    AnotherLog(Position),
     #[error("the subscription ended")]
     Ended,
 }
@@ -161,6 +165,9 @@ impl SagaRuntime {
         self.leave_out_foreign(&mut follower).await?;
         while !stop.is_cancelled() {
             if let Err(error) = self.follow(&mut follower, &stop).await {
+                if let FollowError::AnotherLog(position) = error {
+                    return Err(CheckpointError::LogExchanged { position });
+                }
                 tracing::warn!(?error, "sagas wait for the store");
                 let pause = tokio::time::sleep(FOLLOW_RETRY);
                 let _ = stop.run_until_cancelled(pause).await;
@@ -267,6 +274,7 @@ impl SagaRuntime {
     ) -> Result<(), FollowError> {
         let chunk: Vec<Delivery> = chunk.into_iter().collect::<Result<_, _>>()?;
         let events: Vec<&RecordedEvent> = chunk.iter().filter_map(event_of).collect();
+        self.check_log(events.last()).await?;
         // Starts first, so that what comes with them in one chunk finds its run.
         try_join_all(events.iter().map(|event| self.start(event))).await?;
         try_join_all(events.iter().map(|event| self.signal(event))).await?;
@@ -290,6 +298,18 @@ impl SagaRuntime {
         }
         count_unfinished(follower.checkpoint.unfinished().len());
         Ok(())
+    }
+
+    /// That the log has what is taken in. It may have been exchanged while this process did not
+    /// run, and the other one is no place for runs of what happened in this one.
+    async fn check_log(&self, last: Option<&&RecordedEvent>) -> Result<(), FollowError> {
+        let Some(RecordedEvent { position, id, .. }) = last else {
+            return Ok(());
+        };
+        if has_event(&**self.journal.store(), *position, *id).await? {
+            return Ok(());
+        }
+        Err(FollowError::AnotherLog(*position))
     }
 
     async fn start(&self, event: &RecordedEvent) -> Result<(), JournalError> {

@@ -29,6 +29,9 @@ const COMMANDS: &str = "/api/v1/";
 /// Why nothing is written to a log that models do not know.
 const ANOTHER_LOG: &str = "the log is not the one that the read models were made from; commands \
                            are taken again once its operator has put that right";
+/// Why nothing is written to a log that was put in the place of another.
+const EXCHANGED_LOG: &str = "the log lacks what was its last event; commands are taken again once \
+                             its operator has put that right";
 /// Why nothing is written as long as that is not known.
 const UNKNOWN_LOG: &str = "the event store is out of reach, or was not looked at yet";
 /// No command: it appends nothing, and those who want to read log in first.
@@ -59,6 +62,7 @@ pub async fn admit(State(admission): State<Admission>, request: Request, next: N
         let refusal = match admission.log.as_ref().map(LogGuard::whose) {
             None | Some(WhoseLog::Theirs) => None,
             Some(WhoseLog::Another(_)) => Some((ANOTHER_LOG, RETRY_AFTER_OPERATOR)),
+            Some(WhoseLog::Exchanged) => Some((EXCHANGED_LOG, RETRY_AFTER_OPERATOR)),
             Some(WhoseLog::Unknown) => Some((UNKNOWN_LOG, RETRY_AFTER)),
         };
         if let Some((why, again)) = refusal {
