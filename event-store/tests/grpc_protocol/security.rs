@@ -4,6 +4,8 @@
 mod accounts;
 #[path = "security/encrypted.rs"]
 mod encrypted;
+#[path = "security/managed.rs"]
+mod managed;
 #[path = "security/plain.rs"]
 mod plain;
 #[path = "security/rights.rs"]
