@@ -111,9 +111,9 @@ pub struct EventStoreArgs {
     #[arg(long)]
     dev: bool,
     /// The certificate of the server, as PEM: it takes TLS alone, and asks callers who they are
-    /// (EVENTSTORE_CERTIFICATE_FILE). Users `admin` and `ops` are made at the first such start,
-    /// with the passwords in EVENTSTORE_DEFAULT_ADMIN_PASSWORD and EVENTSTORE_DEFAULT_OPS_PASSWORD,
-    /// or `changeit`
+    /// (EVENTSTORE_CERTIFICATE_FILE). When files are replaced, connections after that are shown
+    /// what is there. Users `admin` and `ops` are made at the first such start, with the passwords
+    /// in EVENTSTORE_DEFAULT_ADMIN_PASSWORD and EVENTSTORE_DEFAULT_OPS_PASSWORD, or `changeit`
     #[arg(long, value_name = "FILE")]
     certificate_file: Option<String>,
     /// The private key of that certificate (EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE)

@@ -32,7 +32,7 @@ use crate::index_streams::IndexStreams;
 use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::maintenance::Scavenges;
 use crate::port::EventStore;
-use crate::tls::{Tls, user_of};
+use crate::tls::{Tls, keep_renewed, user_of};
 use crate::users::Users;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
@@ -91,6 +91,9 @@ const LARGE_BYTES_MAX: usize = 8 * EVENT_BYTES_MAX;
 /// How long an append may be on its way, unless configured: the largest comes at 2 MB/s.
 const ARRIVAL_SECONDS_MAX: u64 = 30;
 
+/// How often the files of certificates are looked at, unless configured.
+const RENEWAL_SECONDS: u64 = 5;
+
 /// How the server presents itself, and what it takes.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
@@ -131,6 +134,9 @@ pub struct ServeOptions {
     pub tls: Option<Tls>,
     /// Whether the projections of the system are enabled when it starts.
     pub start_standard_projections: bool,
+    /// How often the files of certificates are looked at: what is new in them holds for the
+    /// connections after that.
+    pub renewal_interval: Duration,
 }
 
 impl Default for ServeOptions {
@@ -153,6 +159,7 @@ impl Default for ServeOptions {
             start_standard_projections: false,
         }
     }
+            renewal_interval: Duration::from_secs(RENEWAL_SECONDS),
 }
 
 /// A server at work. Dropping this does not stop it; its shutdown token does.
@@ -220,7 +227,11 @@ pub fn serve(
     let accepting = accept(listener, served, options.connections_max.max(1));
     let serving = async move {
         let going_on = work.go_on(shutdown_of_work);
-        tokio::join!(going_on, accepting);
+    let renewing = keep_renewed(tls.clone(), options.renewal_interval);
+        tokio::select! {
+            never = renewing => match never {},
+            _ = async { tokio::join!(going_on, accepting) } => {}
+        }
         groups.close().await;
         projections.close().await;
     };

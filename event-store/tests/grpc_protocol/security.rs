@@ -8,6 +8,8 @@ mod encrypted;
 mod managed;
 #[path = "security/plain.rs"]
 mod plain;
+#[path = "security/renewed.rs"]
+mod renewed;
 #[path = "security/rights.rs"]
 mod rights;
 #[path = "security/secured.rs"]
