@@ -40,10 +40,11 @@ const CONNECTIONS_MAX: usize = 65_536;
 
 /// The variables that it goes by; each may begin with `KURRENTDB_` too, as EventStoreDB is called
 /// by now, and as its own server has it.
-const VARIABLES: [&str; 14] = [
+const VARIABLES: [&str; 15] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
-    "EVENTSTORE_ADVERTISE_HOST",
+    ADVERTISE_HOST,
+    ADVERTISE_PORT,
     "EVENTSTORE_SCAVENGE_EVERY",
     "EVENTSTORE_SCRUB_EVERY",
     "EVENTSTORE_CONNECTIONS_MAX",
@@ -56,6 +57,10 @@ const VARIABLES: [&str; 14] = [
     ADMIN_PASSWORD,
     OPS_PASSWORD,
 ];
+
+/// Where clients that discover are sent.
+const ADVERTISE_HOST: &str = "EVENTSTORE_ADVERTISE_HOST";
+const ADVERTISE_PORT: &str = "EVENTSTORE_ADVERTISE_PORT";
 
 /// Those that have no flag: other processes see what a command line says.
 const ADMIN_PASSWORD: &str = "EVENTSTORE_DEFAULT_ADMIN_PASSWORD";
@@ -84,6 +89,11 @@ pub struct EventStoreArgs {
     /// EVENTSTORE_NODE_HOST_ADVERTISE_AS; by default the address it listens on)
     #[arg(long, value_name = "HOST", visible_alias = "node-host-advertise-as")]
     advertise_host: Option<String>,
+    /// The port that they are told to dial, where it is another one, as behind a proxy
+    /// (EVENTSTORE_ADVERTISE_PORT or EVENTSTORE_NODE_PORT_ADVERTISE_AS; by default the one it
+    /// listens on)
+    #[arg(long, value_name = "PORT", visible_alias = "node-port-advertise-as")]
+    advertise_port: Option<String>,
     /// How often what no reader can see any more is given back to the disk, as 30m, 24h, 7d, or off
     /// (EVENTSTORE_SCAVENGE_EVERY; by default 24h)
     #[arg(long, value_name = "TIME")]
@@ -135,6 +145,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The host that discovering clients are told to dial.
     pub advertise_host: Option<String>,
+    /// The port that they are told to dial.
+    pub advertise_port: Option<u16>,
     /// How often it is scavenged; none: never.
     pub scavenge_every: Option<Duration>,
     /// How often it is scrubbed; none: never.
@@ -163,29 +175,29 @@ impl EventStoreArgs {
             Some((value, flag)) => Ok(Some((value, Origin::Flag(flag)))),
             None => set(&variable, name),
         };
-        let data = given(self.data.map(|value| (value, "--data")), "EVENTSTORE_DATA")?;
+        let data = given(flag(self.data, "--data"), "EVENTSTORE_DATA")?;
         let listen = listen_address(
-            self.listen.map(|value| (value, "--listen")),
-            self.node_ip.map(|value| (value, "--node-ip")),
-            self.node_port.map(|value| (value, "--node-port")),
+            flag(self.listen, "--listen"),
+            flag(self.node_ip, "--node-ip"),
+            flag(self.node_port, "--node-port"),
             &variable,
         )?;
-        let connections = self.connections_max.map(|value| (value, "--connections-max"));
+        let connections = flag(self.connections_max, "--connections-max");
         let connections = given(connections, "EVENTSTORE_CONNECTIONS_MAX")?;
-        let host = self.advertise_host.map(|value| (value, "--advertise-host"));
-        let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
+        let host = given(flag(self.advertise_host, "--advertise-host"), ADVERTISE_HOST)?;
+        let port = given(flag(self.advertise_port, "--advertise-port"), ADVERTISE_PORT)?;
         let every = |flag, name: &str, default: &str| {
             let given = given(flag, name)?.unwrap_or_else(|| (default.to_owned(), Origin::Default));
             read(given, values::period)
         };
-        let scavenge = self.scavenge_every.map(|value| (value, "--scavenge-every"));
-        let scrub = self.scrub_every.map(|value| (value, "--scrub-every"));
+        let scavenge = flag(self.scavenge_every, "--scavenge-every");
+        let scrub = flag(self.scrub_every, "--scrub-every");
         let switch = |flag: bool, name: &str| {
             let set = set(&variable, name)?.map(|given| read(given, values::switch)).transpose()?;
             Ok::<_, ConfigError>(flag || set.unwrap_or(false))
         };
-        let file = |flag: Option<String>, option: &'static str, name: &str| {
-            let given = given(flag.map(|value| (value, option)), name)?;
+        let file = |value: Option<String>, option: &'static str, name: &str| {
+            let given = given(flag(value, option), name)?;
             Ok::<_, ConfigError>(given.map(|(value, _)| value.into()))
         };
         let asked = Asked {
@@ -211,6 +223,7 @@ impl EventStoreArgs {
             data: data.map_or_else(|| DATA.into(), |(value, _)| value.into()),
             listen,
             advertise_host: host.map(|(value, _)| value),
+            advertise_port: port.map(|given| read(given, advertised_port)).transpose()?.flatten(),
             scavenge_every: every(scavenge, "EVENTSTORE_SCAVENGE_EVERY", SCAVENGE_EVERY)?,
             scrub_every: every(scrub, "EVENTSTORE_SCRUB_EVERY", SCRUB_EVERY)?,
             connections_max: connections.map(|given| read(given, connection_count)).transpose()?,
@@ -218,9 +231,9 @@ impl EventStoreArgs {
                 self.start_standard_projections,
                 "EVENTSTORE_START_STANDARD_PROJECTIONS",
             )?,
-            security: asked.security().map_err(|(flag, why)| {
-                let origin = Origin::Flag(flag);
-                ConfigError::Bad { origin, why: why.to_owned() }
+            security: asked.security().map_err(|(flag, why)| ConfigError::Bad {
+                origin: Origin::Flag(flag),
+                why: why.to_owned(),
             })?,
             passwords: passwords(&variable)?,
         })
@@ -349,6 +362,17 @@ fn part<T: FromStr>(
     given.map(|given| read(given, parse)).transpose()
 }
 
+/// A flag that may be given, and what it is called.
+fn flag(value: Option<String>, name: &'static str) -> Option<(String, &'static str)> {
+    value.map(|value| (value, name))
+}
+
+/// 0 is none, as EventStoreDB's own server has it.
+fn advertised_port(value: &str) -> Result<Option<u16>, String> {
+    let port: u16 = value.parse().map_err(|_| "must be a port".to_owned())?;
+    Ok((port != 0).then_some(port))
+}
+
 fn connection_count(value: &str) -> Result<usize, String> {
     let count = value.parse().ok().filter(|count| (1..=CONNECTIONS_MAX).contains(count));
     count.ok_or_else(|| format!("must be a number, 1 to {CONNECTIONS_MAX}"))
@@ -410,6 +434,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let credentials = security::credentials(users.as_ref()).await?;
     let options = ServeOptions {
         advertise_host: args.advertise_host,
+        advertise_port: args.advertise_port,
         users,
         tls,
         connections_max: open_files::connections_alone(args.connections_max),
@@ -423,7 +448,8 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
     let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
     // A certificate is for the names of its server, of which everywhere is none.
-    let reached = named.map_or(address.to_string(), |host| format!("{host}:{}", address.port()));
+    let port = args.advertise_port.unwrap_or(address.port());
+    let reached = named.map_or(address.to_string(), |host| format!("{host}:{port}"));
     say(format_args!("ready. Clients connect to esdb://{credentials}{reached}?{parameters}"));
     serving.finished().await;
     drop(run_file);

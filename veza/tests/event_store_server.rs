@@ -404,6 +404,7 @@ async fn settings_of_the_official_server_hold_or_are_told() {
     command.env("EVENTSTORE_DB", data.path()).env("EVENTSTORE_NODE_IP", "0.0.0.0");
     command.env("KURRENTDB_NODE_PORT", "0").env("EVENTSTORE_INSECURE", "True");
     command.env("EVENTSTORE_MEM_DB", "true").env("EVENTSTORE_NODE_HOST_ADVERTISE_AS", "localhost");
+    command.env("KURRENTDB_NODE_PORT_ADVERTISE_AS", "4711");
     command.stderr(std::fs::File::create(&log).unwrap());
     let (server, address) = started(command).await;
     assert!(address.starts_with("esdb://0.0.0.0:") && data.path().join("events").is_dir());
@@ -412,11 +413,14 @@ async fn settings_of_the_official_server_hold_or_are_told() {
     assert_eq!(told.matches("ignored").count(), 1, "{told}");
     let client = Client::new(address.replace("0.0.0.0", "127.0.0.1").parse().unwrap()).unwrap();
     let operator: eventstore::operations::Client = client.into();
+    let member = operator.read_gossip().await.unwrap().remove(0);
+    assert_eq!((&*member.http_end_point.host, member.http_end_point.port), ("localhost", 4711));
     operator.shutdown(&Default::default()).await.unwrap();
     let ended = tokio::time::timeout(PATIENCE, server.wait_with_output()).await;
     assert!(ended.expect("it ends").unwrap().status.success());
     for (flag, value, words) in [
         ("--node-port", "x", "veza: --node-port: must be a port"),
+        ("--node-port-advertise-as", "x", "veza: --advertise-port: must be a port"),
         ("--connections-max", "0", "veza: --connections-max: must be a number"),
     ] {
         let mut refused = Command::new(env!("CARGO_BIN_EXE_veza"));

@@ -99,6 +99,8 @@ const RENEWAL_SECONDS: u64 = 5;
 pub struct ServeOptions {
     /// The host that discovering clients are told to dial; `None` is the address listened on.
     pub advertise_host: Option<String>,
+    /// The port that they are told to dial; `None` is the one listened on.
+    pub advertise_port: Option<u16>,
     /// How many bytes of appends, of all calls together, may be held before they are committed, and
     /// of messages that are not whole yet.
     pub held_bytes_max: usize,
@@ -132,17 +134,18 @@ pub struct ServeOptions {
     pub users: Option<Users>,
     /// How connections are encrypted; none: not at all.
     pub tls: Option<Tls>,
-    /// Whether the projections of the system are enabled when it starts.
-    pub start_standard_projections: bool,
     /// How often the files of certificates are looked at: what is new in them holds for the
     /// connections after that.
     pub renewal_interval: Duration,
+    /// Whether the projections of the system are enabled when it starts.
+    pub start_standard_projections: bool,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
             advertise_host: None,
+            advertise_port: None,
             held_bytes_max: HELD_BYTES_MAX,
             arriving_calls_max: ARRIVING_CALLS_MAX,
             reading_calls_max: READING_CALLS_MAX,
@@ -156,10 +159,10 @@ impl Default for ServeOptions {
             stops_when_asked: false,
             users: None,
             tls: None,
+            renewal_interval: Duration::from_secs(RENEWAL_SECONDS),
             start_standard_projections: false,
         }
     }
-            renewal_interval: Duration::from_secs(RENEWAL_SECONDS),
 }
 
 /// A server at work. Dropping this does not stop it; its shutdown token does.
@@ -196,7 +199,8 @@ pub fn serve(
     let address = listener.local_addr()?;
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
-    let node = Arc::new(Node::new(address, options.advertise_host.clone()));
+    let node = Node::new(address, options.advertise_host.clone(), options.advertise_port);
+    let node = Arc::new(node);
     let users = options.users;
     let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
     let of_store = users.clone().unwrap_or_else(|| Users::new(Arc::clone(&store)));
@@ -223,11 +227,11 @@ pub fn serve(
         shutdown.clone(),
     );
     let (work, shutdown_of_work) = (projections.clone(), shutdown.clone());
+    let renewing = keep_renewed(tls.clone(), options.renewal_interval);
     let served = Served { router, tls, connections, first_call_time_max, shutdown };
     let accepting = accept(listener, served, options.connections_max.max(1));
     let serving = async move {
         let going_on = work.go_on(shutdown_of_work);
-    let renewing = keep_renewed(tls.clone(), options.renewal_interval);
         tokio::select! {
             never = renewing => match never {},
             _ = async { tokio::join!(going_on, accepting) } => {}

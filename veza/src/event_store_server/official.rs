@@ -2,11 +2,14 @@
 //! machine or a compose file may be set up for that server, and then have this one.
 
 /// The names beside ours, behind `EVENTSTORE_` or `KURRENTDB_`: each means the same.
-const ALIASES: [(&str, &str); 4] = [
+const ALIASES: [(&str, &str); 7] = [
     ("EVENTSTORE_DATA", "DB"),
     ("EVENTSTORE_ADVERTISE_HOST", "NODE_HOST_ADVERTISE_AS"),
     ("EVENTSTORE_ADVERTISE_HOST", "ADVERTISE_HOST_TO_CLIENT_AS"),
     ("EVENTSTORE_ADVERTISE_HOST", "EXT_HOST_ADVERTISE_AS"),
+    ("EVENTSTORE_ADVERTISE_PORT", "NODE_PORT_ADVERTISE_AS"),
+    ("EVENTSTORE_ADVERTISE_PORT", "ADVERTISE_NODE_PORT_TO_CLIENT_AS"),
+    ("EVENTSTORE_ADVERTISE_PORT", "HTTP_PORT_ADVERTISE_AS"),
 ];
 
 /// The parts of the address to listen on, the newer name first.
@@ -14,7 +17,7 @@ pub(super) const NODE_IP: [&str; 2] = ["NODE_IP", "EXT_IP"];
 pub(super) const NODE_PORT: [&str; 2] = ["NODE_PORT", "HTTP_PORT"];
 
 /// What is known, and has no counterpart: why it need not have, or what to do instead.
-const WITHOUT: [(&str, &str); 33] = [
+const WITHOUT: [(&str, &str); 31] = [
     ("MEM_DB", "the log is kept on the disk always"),
     ("SKIP_DB_VERIFY", "nothing is verified at the start but the end of the log"),
     ("SKIP_INDEX_VERIFY", "indexes are verified as they are read"),
@@ -25,8 +28,6 @@ const WITHOUT: [(&str, &str); 33] = [
     ("NODE_PRIORITY", "the server is one node"),
     ("GOSSIP_ON_SINGLE_NODE", "whoever asks who is there is told always"),
     ("RUN_PROJECTIONS", "they run always; see START_STANDARD_PROJECTIONS for the system's own"),
-    ("NODE_PORT_ADVERTISE_AS", "clients are told the port that is listened on"),
-    ("ADVERTISE_NODE_PORT_TO_CLIENT_AS", "clients are told the port that is listened on"),
     ("READ_ONLY_REPLICA", "the server is one node"),
     ("REPLICATION_IP", "the server is one node"),
     ("REPLICATION_PORT", "the server is one node"),
