@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
+use crate::listening::Listening;
 use crate::open_files;
 use crate::parts::open_when_free;
 use crate::personal;
@@ -446,10 +447,12 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let serving = grpc::serve(listener, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
-    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
     // A certificate is for the names of its server, of which everywhere is none.
     let port = args.advertise_port.unwrap_or(address.port());
     let reached = named.map_or(address.to_string(), |host| format!("{host}:{port}"));
+    let guarded = args.security.guarded(address, &reached);
+    let listening = Some(Listening { address, guarded });
+    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, listening);
     say(format_args!("ready. Clients connect to esdb://{credentials}{reached}?{parameters}"));
     serving.finished().await;
     drop(run_file);
