@@ -8,10 +8,10 @@ BENCHES := bench-store bench-grpc bench-command bench-query bench-projections
 .DEFAULT_GOAL := help
 .PHONY: help setup run run-roles demo test torture canaries lint bench $(BENCHES)
 
-# How long `make torture` takes: two of its thirteen long tests run at a time.
+# How long `make torture` takes: two of its fifteen long tests run at a time.
 # Each goes through the seeds, kills and power cuts that its row asks for at least, however long.
 TORTURE_MINUTES ?= 30
-TORTURE := TORTURE_SECONDS=$$(($(TORTURE_MINUTES) * 9)) PROPTEST_CASES=$$(($(TORTURE_MINUTES) * 100))
+TORTURE := TORTURE_SECONDS=$$(($(TORTURE_MINUTES) * 8)) PROPTEST_CASES=$$(($(TORTURE_MINUTES) * 100))
 
 # With CI=true a skipped test fails, and so does one that passes only when tried again.
 PROFILE := $(if $(filter true,$(CI)),ci,default)

@@ -3,13 +3,16 @@
 //!
 //! They look like links that were written (`$>`, data `<revision>@<stream>`, lasting numbers), and
 //! are there from when their projection is enabled on, as the last event of its definition says.
-//! A stream of that name that somebody has written is read as it is.
+//! Their metadata hide links as those of any stream hide events: `$maxCount`, `$maxAge` and `$tb`
+//! say where it begins for who reads. A stream of that name that somebody has written is read as it
+//! is.
 
 use std::sync::Arc;
 
 use async_stream::try_stream;
 use async_trait::async_trait;
-use futures::future::Either;
+use chrono::Utc;
+use futures::future::{Either, ready};
 use futures::stream::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::json;
@@ -27,7 +30,7 @@ use crate::multi::{MultiAppend, MultiAppended};
 use crate::persistent::LINK_TYPE;
 use crate::port::{Appended, EventStore};
 use crate::position::Position;
-use crate::read::{AsOf, EventReader, ReadAll, ReadStream, StreamStart};
+use crate::read::{AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::{ExpectedRevision, Revision, StreamMetadata, StreamName};
 use crate::subscription::{Delivery, SubscribeFrom, Subscription};
 
@@ -125,12 +128,20 @@ impl IndexStreams {
             // What is there when the projection is enabled is new to who waited for it.
             SubscribeFrom::End if gate.opens().is_none() => SubscribeFrom::Start,
             SubscribeFrom::End => {
-                let as_of = gate.opens().flatten();
-                let last = ReadIndex { as_of, ..ReadIndex::backward(index.clone()).limit(1) };
-                let mut last = self.0.read_index(last).await.map_err(of_index)?;
-                let last = last.try_next().await.map_err(of_index)?;
-                last.map_or(SubscribeFrom::Start, |last| SubscribeFrom::After(last.ordinal))
+                let last = self.last(&index, gate.opens().flatten()).await?;
+                last.map_or(SubscribeFrom::Start, SubscribeFrom::After)
             }
+        };
+        let until = gate.opens().flatten();
+        let hidden = match self.first(stream, &index, until).await? {
+            Some(first) => first.get().checked_sub(1).map(Ordinal::new),
+            // Of what is deleted there is nothing to be seen but what comes.
+            None => self.last(&index, until).await?,
+        };
+        let from = match (from, hidden) {
+            (SubscribeFrom::Start, Some(hidden)) => SubscribeFrom::After(hidden),
+            (SubscribeFrom::After(seen), Some(hidden)) => SubscribeFrom::After(seen.max(hidden)),
+            (from, _) => from,
         };
         let (store, stream) = (Arc::clone(&self.0), stream.clone());
         Ok(Followed { store, stream, index, gate, defined, from }.deliveries())
@@ -149,22 +160,69 @@ impl IndexStreams {
             }
             (asked, until) => asked.or(until),
         };
-        let whole = ReadIndex { as_of, ..ReadIndex::forward(index) };
-        let mut first = self.0.read_index(whole.clone().limit(1)).await.map_err(of_index)?;
-        if first.try_next().await.map_err(of_index)?.is_none() {
-            return Err(missing());
-        }
-        let start = match read.start {
-            StreamStart::Start => IndexStart::Start,
-            StreamStart::End => IndexStart::End,
-            StreamStart::Revision(revision) => IndexStart::Ordinal(Ordinal::new(revision.get())),
-            StreamStart::Time(time) => IndexStart::Time(time),
+        let first = self.first(&read.stream, &index, as_of).await?.ok_or_else(missing)?;
+        let start = match (read.start, read.direction) {
+            (StreamStart::Start, Direction::Forward) => IndexStart::Ordinal(first),
+            (StreamStart::Start, Direction::Backward) => IndexStart::Start,
+            (StreamStart::End, _) => IndexStart::End,
+            (StreamStart::Revision(revision), direction) => {
+                let asked = Ordinal::new(revision.get());
+                let is_forward = direction == Direction::Forward;
+                IndexStart::Ordinal(if is_forward { asked.max(first) } else { asked })
+            }
+            (StreamStart::Time(time), _) => IndexStart::Time(time),
         };
-        let (direction, limit) = (read.direction, read.limit);
-        let asked = ReadIndex { direction, start, limit, ..whole };
-        let events = self.0.read_index(asked).await.map_err(of_index)?;
+        // Of what is read from a time on, some may be hidden.
+        let limit = read.limit.filter(|_| !matches!(start, IndexStart::Time(_)));
+        let asked = ReadIndex { index, direction: read.direction, start, limit, as_of };
+        let seen = self.0.read_index(asked).await.map_err(of_index)?;
+        let seen = match read.direction {
+            Direction::Forward => {
+                seen.try_skip_while(move |it| ready(Ok(it.ordinal < first))).boxed()
+            }
+            Direction::Backward => {
+                seen.try_take_while(move |it| ready(Ok(it.ordinal >= first))).boxed()
+            }
+        };
+        let limit = read.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let stream = read.stream;
-        Ok(events.map_ok(move |indexed| link(&stream, &indexed)).map_err(of_index).boxed())
+        let links = seen.map_ok(move |indexed| link(&stream, &indexed)).map_err(of_index);
+        Ok(links.take(limit).boxed())
+    }
+
+    /// The first ordinal that the stream's metadata do not hide; none where there is no event, or
+    /// they are those of a deleted stream.
+    async fn first(
+        &self,
+        stream: &StreamName,
+        index: &Index,
+        as_of: Option<AsOf>,
+    ) -> Result<Option<Ordinal>, ReadError> {
+        let Some(last) = self.last(index, as_of).await? else { return Ok(None) };
+        let visibility = self.0.stream_metadata(stream).await?.0.visibility();
+        if visibility.is_of_deleted() {
+            return Ok(None);
+        }
+        let behind = last.get() + 1;
+        let first = visibility.first_of(behind);
+        let Some(moment) = visibility.recorded_after(Utc::now()) else {
+            return Ok(Some(Ordinal::new(first)));
+        };
+        let young = ReadIndex::forward(index.clone()).from_time(moment).limit(1);
+        let young = self.ordinal(ReadIndex { as_of, ..young }).await?;
+        Ok(Some(Ordinal::new(first.max(young.map_or(behind, Ordinal::get)))))
+    }
+
+    /// The last ordinal.
+    async fn last(&self, index: &Index, as_of: Option<AsOf>) -> Result<Option<Ordinal>, ReadError> {
+        let read = ReadIndex::backward(index.clone()).limit(1);
+        self.ordinal(ReadIndex { as_of, ..read }).await
+    }
+
+    /// The ordinal of the first event that is read so.
+    async fn ordinal(&self, read: ReadIndex) -> Result<Option<Ordinal>, ReadError> {
+        let mut events = self.0.read_index(read).await.map_err(of_index)?;
+        Ok(events.try_next().await.map_err(of_index)?.map(|indexed| indexed.ordinal))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -167,6 +168,18 @@ impl Visibility {
     /// Whether all events are hidden, as those of a deleted stream are until it is written again.
     pub(crate) fn is_of_deleted(&self) -> bool {
         self.truncate_before.is_some_and(|before| before >= TRUNCATE_ALL)
+    }
+
+    /// The first revision that may be seen of so many.
+    pub(crate) fn first_of(&self, events: u64) -> u64 {
+        let counted = self.max_count.map_or(0, |count| events.saturating_sub(count));
+        self.truncate_before.unwrap_or(0).max(counted)
+    }
+
+    /// Only events recorded after this moment may be seen.
+    pub(crate) fn recorded_after(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let seconds = i64::try_from(self.max_age_seconds?).ok()?;
+        now.checked_sub_signed(TimeDelta::try_seconds(seconds)?)
     }
 }
 

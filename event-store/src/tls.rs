@@ -7,33 +7,50 @@
 //! | --- | --- |
 //! | `files` | certificates and keys in files |
 //! | `made` | those of a test machine, made and kept in a folder |
+//! | `renewal` | files that are replaced while the server goes on |
 //! | `subject` | whom a certificate is about, and until when |
 
 mod files;
 mod made;
+mod renewal;
 mod subject;
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig};
 use thiserror::Error;
 use tokio_rustls::TlsAcceptor;
 
 pub use made::MadeCertificates;
+use renewal::Stamp;
+pub(crate) use renewal::keep_renewed;
 pub(crate) use subject::user_of;
 
 /// What may be spoken above: HTTP/2, as gRPC has it, or HTTP/1.1.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// What a server shows and takes. Cheap to clone.
+/// What a server shows and takes. Cheap to clone; what is renewed is so for all clones.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls(Arc<Kept>);
+
+struct Kept {
+    sources: Sources,
+    /// How the files were before they were read the first time.
+    stamps: Vec<Stamp>,
+    config: RwLock<Arc<ServerConfig>>,
+}
+
+/// Where everything is read from.
+struct Sources {
+    certificate: PathBuf,
+    key: PathBuf,
+    trusted: Option<PathBuf>,
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,15 +92,35 @@ impl Tls {
     /// The certificate, with those between it and its root, and the key in these files. Users may
     /// show certificates that lead to one of `trusted`, a file or a folder of them.
     pub fn read(certificate: &Path, key: &Path, trusted: Option<&Path>) -> Result<Self, TlsError> {
-        let trusted = trusted.map(files::roots).transpose()?;
-        Self::new(files::certificates(certificate)?, files::key(key)?, trusted)
+        let sources = Sources {
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+            trusted: trusted.map(Path::to_owned),
+        };
+        let stamps = sources.stamps();
+        let config = RwLock::new(sources.config()?);
+        Ok(Self(Arc::new(Kept { sources, stamps, config })))
     }
 
-    fn new(
-        certificates: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-        trusted: Option<RootCertStore>,
-    ) -> Result<Self, TlsError> {
+    /// Reads the files anew: connections from now on are agreed on by what is there. Where that
+    /// can't be used, it stays as it was.
+    fn renew(&self) -> Result<(), TlsError> {
+        let config = self.0.sources.config()?;
+        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner);
+        TlsAcceptor::from(Arc::clone(&config))
+    }
+}
+
+impl Sources {
+    fn config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let trusted = self.trusted.as_deref().map(files::roots).transpose()?;
+        let certificates = files::certificates(&self.certificate)?;
+        let key = files::key(&self.key)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
@@ -97,10 +134,6 @@ impl Tls {
         };
         let mut config = config.with_single_cert(certificates, key)?;
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
-        Ok(Self(Arc::new(config)))
-    }
-
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0))
+        Ok(Arc::new(config))
     }
 }

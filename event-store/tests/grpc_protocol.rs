@@ -7,8 +7,16 @@ mod arriving;
 mod asking;
 #[path = "grpc_protocol/damaged.rs"]
 mod damaged;
+#[path = "given/dice.rs"]
+mod dice;
+#[path = "grpc_protocol/fuzz.rs"]
+mod fuzz;
+#[path = "given/fuzzing.rs"]
+mod fuzzing;
 #[path = "grpc_protocol/interruptions.rs"]
 mod interruptions;
+#[path = "grpc_protocol/killed.rs"]
+mod killed;
 #[path = "grpc_protocol/links.rs"]
 mod links;
 #[path = "grpc_protocol/lost_answers.rs"]
@@ -37,6 +45,8 @@ mod python;
 mod raw;
 #[path = "grpc_protocol/security.rs"]
 mod security;
+#[path = "given/seeds.rs"]
+mod seeds;
 #[path = "grpc_protocol/server.rs"]
 mod server;
 #[path = "grpc_protocol/several.rs"]

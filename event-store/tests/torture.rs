@@ -3,6 +3,8 @@
 
 #[path = "given/dice.rs"]
 mod dice;
+#[path = "given/fuzzing.rs"]
+mod fuzzing;
 #[path = "given/events.rs"]
 mod given;
 #[path = "given/seeds.rs"]

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::listening::Listening;
 use crate::run_file::{self, Running};
 
 /// How long a store may take to be back that others on its folder count on. Who opened the folder
@@ -26,7 +27,7 @@ pub enum Beside {
     /// In this process, which has opened the folder.
     AtRest(EmbeddedStore),
     /// Behind this address, where somebody has just answered.
-    Running(SocketAddr),
+    Running(Listening),
 }
 
 /// Why there is none.
@@ -84,13 +85,13 @@ pub async fn open(data: &Path, options: &EmbeddedOptions) -> Result<Beside, Besi
 
 async fn attempt(data: &Path, options: &EmbeddedOptions) -> Result<Beside, BesideError> {
     let running = run_file::running(data);
-    let address = run_file::event_store(data);
-    match address {
-        Ok(address) => {
+    match run_file::event_store(data) {
+        Ok(listening) => {
+            let address = listening.address;
             let dialled = timeout(DIAL_TIME_MAX, TcpStream::connect(address)).await;
             let dialled = dialled.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             let unreachable = |source| BesideError::Unreachable { address, source };
-            dialled.map(|_| Beside::Running(address)).map_err(unreachable)
+            dialled.map(|_| Beside::Running(listening)).map_err(unreachable)
         }
         Err(_) if !running.is_empty() => Err(BesideError::Away { data: data.to_owned(), running }),
         Err(source) => match EmbeddedStore::open(options.clone()).await {

@@ -48,6 +48,8 @@ pub struct Config {
     pub event_store_insecure: bool,
     /// Whether the embedded event store is encrypted.
     pub encryption: Encryption,
+    /// On whose behalf tools ask it where it asks who calls, `<user>:<password>`.
+    pub event_store_credentials: Option<String>,
     /// How often it is scavenged; none: never.
     pub event_store_scavenge_every: Option<Duration>,
     /// How often it is read whole to find what has rotted; none: never.
@@ -99,6 +101,8 @@ impl Config {
             event_store_listen: layers.needed("event_store_listen", values::address)?,
             event_store_insecure: layers.needed("event_store_insecure", values::switch)?,
             encryption: encryption(layers)?,
+            event_store_credentials: layers
+                .wanted("event_store_credentials", values::credentials)?,
             event_store_scavenge_every: layers
                 .needed("event_store_scavenge_every", values::period)?,
             event_store_scrub_every: layers.needed("event_store_scrub_every", values::period)?,
@@ -244,6 +248,8 @@ mod tests {
             ("VEZA_MEILISEARCH_KEY", "hush\nhush"),
             ("VEZA_EVENT_STORE_KEY", "a:hush"),
             ("VEZA_EVENT_STORE_ENCRYPTION", "hush"),
+            ("VEZA_EVENT_STORE_CREDENTIALS", "hush"),
+            ("VEZA_EVENT_STORE_CREDENTIALS", "ann:hush@"),
             ("VEZA_CLICKHOUSE_URL", "http://u:%zzhush@ch:8123"),
             ("VEZA_KAFKA_BROKERS", "a"),
             ("VEZA_KAFKA_BROKERS", ","),

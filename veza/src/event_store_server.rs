@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ConfigError, Flags, Origin, Role, values};
 use crate::console::say;
 use crate::data_folder;
+use crate::listening::Listening;
 use crate::open_files;
 use crate::parts::open_when_free;
 use crate::personal;
@@ -43,8 +44,8 @@ const CONNECTIONS_MAX: usize = 65_536;
 const VARIABLES: [&str; 15] = [
     "EVENTSTORE_DATA",
     "EVENTSTORE_LISTEN",
-    "EVENTSTORE_ADVERTISE_HOST",
-    "EVENTSTORE_ADVERTISE_PORT",
+    ADVERTISE_HOST,
+    ADVERTISE_PORT,
     "EVENTSTORE_SCAVENGE_EVERY",
     "EVENTSTORE_SCRUB_EVERY",
     "EVENTSTORE_CONNECTIONS_MAX",
@@ -57,6 +58,10 @@ const VARIABLES: [&str; 15] = [
     ADMIN_PASSWORD,
     OPS_PASSWORD,
 ];
+
+/// Where clients that discover are sent.
+const ADVERTISE_HOST: &str = "EVENTSTORE_ADVERTISE_HOST";
+const ADVERTISE_PORT: &str = "EVENTSTORE_ADVERTISE_PORT";
 
 /// Those that have no flag: other processes see what a command line says.
 const ADMIN_PASSWORD: &str = "EVENTSTORE_DEFAULT_ADMIN_PASSWORD";
@@ -86,8 +91,9 @@ pub struct EventStoreArgs {
     /// EVENTSTORE_NODE_HOST_ADVERTISE_AS; by default the address it listens on)
     #[arg(long, value_name = "HOST", visible_alias = "node-host-advertise-as")]
     advertise_host: Option<String>,
-    /// The port that they are told, where it is another than the one it listens on
-    /// (EVENTSTORE_ADVERTISE_PORT or EVENTSTORE_NODE_PORT_ADVERTISE_AS)
+    /// The port that they are told to dial, where it is another one, as behind a proxy
+    /// (EVENTSTORE_ADVERTISE_PORT or EVENTSTORE_NODE_PORT_ADVERTISE_AS; by default the one it
+    /// listens on)
     #[arg(long, value_name = "PORT", visible_alias = "node-port-advertise-as")]
     advertise_port: Option<String>,
     /// How often what no reader can see any more is given back to the disk, as 30m, 24h, 7d, or off
@@ -117,9 +123,9 @@ pub struct EventStoreArgs {
     #[arg(long)]
     dev: bool,
     /// The certificate of the server, as PEM: it takes TLS alone, and asks callers who they are
-    /// (EVENTSTORE_CERTIFICATE_FILE). Users `admin` and `ops` are made at the first such start,
-    /// with the passwords in EVENTSTORE_DEFAULT_ADMIN_PASSWORD and EVENTSTORE_DEFAULT_OPS_PASSWORD,
-    /// or `changeit`
+    /// (EVENTSTORE_CERTIFICATE_FILE). When files are replaced, connections after that are shown
+    /// what is there. Users `admin` and `ops` are made at the first such start, with the passwords
+    /// in EVENTSTORE_DEFAULT_ADMIN_PASSWORD and EVENTSTORE_DEFAULT_OPS_PASSWORD, or `changeit`
     #[arg(long, value_name = "FILE")]
     certificate_file: Option<String>,
     /// The private key of that certificate (EVENTSTORE_CERTIFICATE_PRIVATE_KEY_FILE)
@@ -141,7 +147,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The host that discovering clients are told to dial.
     pub advertise_host: Option<String>,
-    /// The port that they are told; none: the one it listens on.
+    /// The port that they are told to dial.
     pub advertise_port: Option<u16>,
     /// How often it is scavenged; none: never.
     pub scavenge_every: Option<Duration>,
@@ -171,31 +177,29 @@ impl EventStoreArgs {
             Some((value, flag)) => Ok(Some((value, Origin::Flag(flag)))),
             None => set(&variable, name),
         };
-        let data = given(self.data.map(|value| (value, "--data")), "EVENTSTORE_DATA")?;
+        let data = given(flag(self.data, "--data"), "EVENTSTORE_DATA")?;
         let listen = listen_address(
-            self.listen.map(|value| (value, "--listen")),
-            self.node_ip.map(|value| (value, "--node-ip")),
-            self.node_port.map(|value| (value, "--node-port")),
+            flag(self.listen, "--listen"),
+            flag(self.node_ip, "--node-ip"),
+            flag(self.node_port, "--node-port"),
             &variable,
         )?;
-        let connections = self.connections_max.map(|value| (value, "--connections-max"));
+        let connections = flag(self.connections_max, "--connections-max");
         let connections = given(connections, "EVENTSTORE_CONNECTIONS_MAX")?;
-        let host = self.advertise_host.map(|value| (value, "--advertise-host"));
-        let host = given(host, "EVENTSTORE_ADVERTISE_HOST")?;
-        let port = self.advertise_port.map(|value| (value, "--advertise-port"));
-        let port = given(port, "EVENTSTORE_ADVERTISE_PORT")?;
+        let host = given(flag(self.advertise_host, "--advertise-host"), ADVERTISE_HOST)?;
+        let port = given(flag(self.advertise_port, "--advertise-port"), ADVERTISE_PORT)?;
         let every = |flag, name: &str, default: &str| {
             let given = given(flag, name)?.unwrap_or_else(|| (default.to_owned(), Origin::Default));
             read(given, values::period)
         };
-        let scavenge = self.scavenge_every.map(|value| (value, "--scavenge-every"));
-        let scrub = self.scrub_every.map(|value| (value, "--scrub-every"));
+        let scavenge = flag(self.scavenge_every, "--scavenge-every");
+        let scrub = flag(self.scrub_every, "--scrub-every");
         let switch = |flag: bool, name: &str| {
             let set = set(&variable, name)?.map(|given| read(given, values::switch)).transpose()?;
             Ok::<_, ConfigError>(flag || set.unwrap_or(false))
         };
-        let file = |flag: Option<String>, option: &'static str, name: &str| {
-            let given = given(flag.map(|value| (value, option)), name)?;
+        let file = |value: Option<String>, option: &'static str, name: &str| {
+            let given = given(flag(value, option), name)?;
             Ok::<_, ConfigError>(given.map(|(value, _)| value.into()))
         };
         let asked = Asked {
@@ -357,6 +361,11 @@ fn part<T: FromStr>(
     given.map(|given| read(given, parse)).transpose()
 }
 
+/// A flag that may be given, and what it is called.
+fn flag(value: Option<String>, name: &'static str) -> Option<(String, &'static str)> {
+    value.map(|value| (value, name))
+}
+
 /// A flag that makes no sense beside the others, and why.
 fn senseless((flag, why): (&'static str, &'static str)) -> ConfigError {
     ConfigError::Bad { origin: Origin::Flag(flag), why: why.to_owned() }
@@ -441,10 +450,12 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     let serving = grpc::serve(listeners, Arc::clone(&store) as _, options, stop)?;
     let address = serving.local_addr();
     say(format_args!("event store  {}, gRPC on {address}", folder.display()));
-    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, Some(address));
     // A certificate is for the names of its server, of which everywhere is none.
     let port = args.advertise_port.unwrap_or(address.port());
     let reached = named.map_or(address.to_string(), |host| format!("{host}:{port}"));
+    let guarded = args.security.guarded(address, &reached);
+    let listening = Some(Listening { address, guarded });
+    let run_file = RunFile::write(&args.data, &[Role::EventStore], None, listening);
     say(format_args!("ready. Clients connect to esdb://{credentials}{reached}?{parameters}"));
     serving.finished().await;
     drop(run_file);

@@ -20,7 +20,8 @@
 //! - [`taking_over`]: opened right after a process that was killed.
 //! - [`sweeping`]: what is left behind, removed.
 //! - [`replay`]: what `veza-replay` works on; [`beside`]: the store, beside a running platform or
-//!   without one; [`resume`], [`giving_up`]: its commands that are the platform's own.
+//!   without one, [`listening`]: where that is; [`resume`], [`giving_up`]: its commands that are
+//!   the platform's own.
 //! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
 //! - [`keys`]: what signs tokens and tells requests apart; [`personal`]: what people can take back.
 //! - [`outbox`]: mails as files, where no mail server is.
@@ -41,6 +42,7 @@ pub mod event_store_keys;
 pub mod event_store_server;
 pub mod giving_up;
 pub mod keys;
+pub mod listening;
 pub mod log_guard;
 pub mod open_files;
 pub mod outbox;

@@ -152,8 +152,10 @@ impl Events {
         let folder = config.data.join("events");
         let engine = match beside::open(&config.data, &config.encryption.options(&folder)?).await? {
             Beside::AtRest(store) => Engine::Embedded { store: Arc::new(store), serving: None },
-            Beside::Running(address) => {
-                let store = ClientStore::new(&format!("esdb://{address}?tls=false"))?;
+            Beside::Running(listening) => {
+                let credentials = config.event_store_credentials.as_deref();
+                let connection = listening.connection(&config.data, credentials)?;
+                let store = ClientStore::new(&connection)?;
                 Engine::Elsewhere(Arc::new(store))
             }
         };

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::beside::{self, Beside, BesideError};
 use crate::config::{Config, ConfigError, EventStore as StoreSetting};
+use crate::listening::NoCredentials;
 use crate::personal;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::read_side::{self, ReadSideError};
@@ -45,6 +46,9 @@ pub enum PartsError {
     /// The connection string can't be used.
     #[error(transparent)]
     ConnectionString(#[from] InvalidConnectionString),
+    /// The store asks who calls, and that is not set.
+    #[error(transparent)]
+    Credentials(#[from] NoCredentials),
     /// Nobody answers at any of the store's addresses.
     #[error("can't reach the event store at {address}: {why}")]
     Unreachable {
@@ -159,10 +163,12 @@ impl Log {
                 let store = Arc::new(store);
                 Ok(Self { store: Arc::clone(&store) as _, embedded: Some(store), files })
             }
-            Ok(Beside::Running(address)) => {
+            Ok(Beside::Running(listening)) => {
+                let credentials = config.event_store_credentials.as_deref();
+                let connection = listening.connection(data, credentials)?;
                 // The official client first waits as long as between two attempts to find a node,
                 // by default half a second, which on this machine would be most of any command.
-                let connection = format!("esdb://{address}?tls=false&discoveryInterval=20");
+                let connection = format!("{connection}&discoveryInterval=20");
                 let store = Arc::new(ClientStore::new(&connection)?);
                 Ok(Self { store, embedded: None, files })
             }

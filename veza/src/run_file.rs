@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use crate::config::Role;
+use crate::listening::{Guarded, Listening};
 
 /// The file that is locked by whoever looks for a name; nothing is ever in it.
 const TURN: &str = ".run.lock";
@@ -45,7 +46,7 @@ struct Written {
 struct Content {
     roles: Vec<Role>,
     http: Option<SocketAddr>,
-    event_store: Option<SocketAddr>,
+    event_store: Option<Listening>,
 }
 
 /// A process that runs on a data folder, as its run file has it.
@@ -55,7 +56,7 @@ pub struct Running {
     /// When it began, as the kernel tells it; older releases don't say.
     born: Option<String>,
     roles: Vec<String>,
-    event_store: Option<SocketAddr>,
+    event_store: Option<Listening>,
 }
 
 impl RunFile {
@@ -72,13 +73,13 @@ impl RunFile {
         data: &Path,
         roles: &[Role],
         http: Option<SocketAddr>,
-        event_store: Option<SocketAddr>,
+        event_store: Option<Listening>,
     ) -> Self {
         let content = Content { roles: roles.to_owned(), http, event_store };
         match content.write(data) {
             Ok(written) => Self(Arc::new(Mutex::new(State::There(written)))),
             Err(error) => {
-                untold(event_store, &error);
+                untold(data, content.event_store.as_ref(), &error);
                 let state = Arc::new(Mutex::new(State::Trying));
                 tokio::spawn(try_again(data.to_owned(), content, Arc::clone(&state)));
                 Self(state)
@@ -111,7 +112,8 @@ impl Content {
             "born": born(std::process::id().into()),
             "roles": roles,
             "http": self.http.map(|address| address.to_string()),
-            "event_store": self.event_store.map(|address| address.to_string()),
+            "event_store": self.event_store.as_ref().map(|it| it.address.to_string()),
+            "event_store_tls": self.event_store.as_ref().and_then(|it| it.guarded.as_ref()),
         });
         let text = format!("{document:#}\n");
         // Of those that start at once one looks for a name after the other. Without a lock, as on a
@@ -148,13 +150,13 @@ fn free_name(data: &Path, roles: &str, keeps_events: bool) -> PathBuf {
 }
 
 /// Says what goes wrong while nobody finds this process by its data folder.
-fn untold(event_store: Option<SocketAddr>, error: &anyhow::Error) {
+fn untold(data: &Path, event_store: Option<&Listening>, error: &anyhow::Error) {
     let error = format!("{error:#}");
-    match event_store {
-        Some(address) => tracing::warn!(
+    match event_store.and_then(|it| it.connection(data, Some("<user>:<password>")).ok()) {
+        Some(connection) => tracing::warn!(
             error,
             "tools don't find this event store by its data folder until that is over: name it to \
-             them with --store esdb://{address}?tls=false"
+             them with --store {connection}"
         ),
         None => tracing::warn!(
             error,
@@ -178,7 +180,7 @@ fn remove_those_of_the_gone(data: &Path) {
 }
 
 /// Where the event store of the platform that runs on this folder listens.
-pub fn event_store(data: &Path) -> io::Result<SocketAddr> {
+pub fn event_store(data: &Path) -> io::Result<Listening> {
     let running = read(&data.join("run.json"))?;
     if !running.lives() {
         return Err(io::Error::other("it is of a platform that is gone"));
@@ -209,7 +211,9 @@ fn read(path: &Path) -> io::Result<Running> {
     let pid = document["pid"].as_u64().ok_or_else(|| io::Error::other("it names no process"))?;
     let roles = document["roles"].as_array();
     let roles = roles.ok_or_else(|| io::Error::other("it names no roles"))?.iter();
-    let event_store = document["event_store"].as_str().and_then(|address| address.parse().ok());
+    let address = document["event_store"].as_str().and_then(|address| address.parse().ok());
+    let guarded: Option<Guarded> = serde_json::from_value(document["event_store_tls"].clone())?;
+    let event_store = address.map(|address| Listening { address, guarded });
     let born = name(&document["born"]);
     Ok(Running { pid, born, roles: roles.filter_map(name).collect(), event_store })
 }

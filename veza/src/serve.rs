@@ -30,6 +30,7 @@ use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::{Door, StartingDoor};
 use crate::keys::Keys;
+use crate::listening::Listening;
 use crate::log_guard::LogGuard;
 use crate::outbox::Outbox;
 use crate::parts::{self, Database, Events};
@@ -196,7 +197,8 @@ impl Platform {
         (address, event_store): (SocketAddr, Option<SocketAddr>),
     ) {
         let (data, roles) = (&config.data, &config.roles);
-        self.run_file = Some(RunFile::write(data, roles, Some(address), event_store));
+        self.run_file =
+            Some(RunFile::write(data, roles, Some(address), event_store.map(Listening::open)));
         let next_step = next_step(config, address);
         let draining = readiness.draining.clone();
         let telling = async move { readiness.tell(&next_step).await };

@@ -443,6 +443,7 @@ async fn settings_of_the_official_server_hold_or_are_told() {
     assert!(ended.expect("it ends").unwrap().status.success());
     for (flag, value, words) in [
         ("--node-port", "x", "veza: --node-port: must be a port"),
+        ("--node-port-advertise-as", "x", "veza: --advertise-port: must be a port"),
         ("--connections-max", "0", "veza: --connections-max: must be a number"),
         ("--advertise-port", "0", "veza: --advertise-port: must be a port"),
     ] {

@@ -1,6 +1,6 @@
 //! What is visible of a stream: its metadata, applied when it is read.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
@@ -35,17 +35,10 @@ impl Window {
                 catalog.visibility(holder.as_str(), bound)?.unwrap_or_default()
             }
         };
-        let behind = last.map_or(0, |last| last + 1);
-        let truncated = metadata.truncate_before.unwrap_or(0);
-        let counted = metadata.max_count.map_or(0, |count| behind.saturating_sub(count));
-        let recorded_after = metadata.max_age_seconds.and_then(|seconds| {
-            let age = TimeDelta::try_seconds(i64::try_from(seconds).ok()?)?;
-            now.checked_sub_signed(age)
-        });
         Ok(Self {
-            first: truncated.max(counted),
+            first: metadata.first_of(last.map_or(0, |last| last + 1)),
             deleted: metadata.is_of_deleted(),
-            recorded_after,
+            recorded_after: metadata.recorded_after(now),
         })
     }
 

@@ -107,9 +107,11 @@ async fn reply(door: &Door, request: Request<Incoming>) -> Result<Response<Body>
     if path.starts_with("/streams/") {
         return streams::answer(door, request).await;
     }
+    if path == "/users" || path.starts_with("/users/") {
+        return users::answer(door, request).await;
+    }
     let is_statistics = path == "/stats" || path.starts_with("/stats/");
-    let is_users = path == "/users" || path.starts_with("/users/");
-    if !is_statistics && !is_users && !is_open(path) {
+    if !is_statistics && !is_open(path) {
         return Err(Refusal::not_found());
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -120,7 +122,6 @@ async fn reply(door: &Door, request: Request<Incoming>) -> Result<Response<Body>
         "/health/live" => health(&*door.store, query).await,
         "/gossip" => document(&gossip(&door.node, door.store.head().await?)),
         "/info" => document(&info(door.guard.authenticates)),
-        _ if is_users => document(&users::answer(door, &request).await?),
         "/ping" => document(&json!({"text": "Ping request successfully handled"})),
         _ => document(&statistics(door, path, query).await?),
     })

@@ -87,16 +87,13 @@ pub(super) struct Node {
 
 impl Node {
     /// Listening everywhere names no host, so loopback is told unless another was chosen.
-    pub(super) fn new(
-        address: SocketAddr,
-        (advertised_host, advertised_port): (Option<String>, Option<u16>),
-    ) -> Self {
+    pub(super) fn new(address: SocketAddr, host: Option<String>, port: Option<u16>) -> Self {
         let listening = address.ip();
-        let host = advertised_host.unwrap_or_else(|| match listening.is_unspecified() {
+        let host = host.unwrap_or_else(|| match listening.is_unspecified() {
             true => "127.0.0.1".to_owned(),
             false => listening.to_string(),
         });
-        let port = advertised_port.unwrap_or(address.port());
+        let port = port.unwrap_or(address.port());
         Self { id: Uuid::new_v4(), host, port, priority: AtomicI32::new(0) }
     }
 

@@ -107,8 +107,12 @@ impl Router {
             .max_decoding_message_size(QUESTION_BYTES_MAX);
         let told = NodeService::new(Arc::clone(&door.node));
         Self {
-            gossip: GossipServer::new(told.clone()),
-            features: FeaturesServer::new(told),
+            gossip: GossipServer::new(told.clone())
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(QUESTION_BYTES_MAX),
+            features: FeaturesServer::new(told)
+                .accept_compressed(CompressionEncoding::Gzip)
+                .max_decoding_message_size(QUESTION_BYTES_MAX),
             operations: OperationsServer::new(operations)
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_decoding_message_size(QUESTION_BYTES_MAX),

@@ -33,7 +33,7 @@ use crate::index_streams::IndexStreams;
 use crate::limits::{APPEND_BYTES_MAX, EVENT_BYTES_MAX};
 use crate::maintenance::Scavenges;
 use crate::port::EventStore;
-use crate::tls::{Tls, user_of};
+use crate::tls::{Tls, keep_renewed, user_of};
 use crate::users::Users;
 
 /// How often a silent peer is asked whether it is there, and how long its answer may take.
@@ -92,12 +92,15 @@ const LARGE_BYTES_MAX: usize = 8 * EVENT_BYTES_MAX;
 /// How long an append may be on its way, unless configured: the largest comes at 2 MB/s.
 const ARRIVAL_SECONDS_MAX: u64 = 30;
 
+/// How often the files of certificates are looked at, unless configured.
+const RENEWAL_SECONDS: u64 = 5;
+
 /// How the server presents itself, and what it takes.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
     /// The host that discovering clients are told to dial; `None` is the address listened on.
     pub advertise_host: Option<String>,
-    /// The port that they are told; `None` is the port listened on.
+    /// The port that they are told to dial; `None` is the one listened on.
     pub advertise_port: Option<u16>,
     /// How many bytes of appends, of all calls together, may be held before they are committed, and
     /// of messages that are not whole yet.
@@ -132,6 +135,9 @@ pub struct ServeOptions {
     pub users: Option<Users>,
     /// How connections are encrypted; none: not at all.
     pub tls: Option<Tls>,
+    /// How often the files of certificates are looked at: what is new in them holds for the
+    /// connections after that.
+    pub renewal_interval: Duration,
     /// Whether the projections of the system are enabled when it starts.
     pub start_standard_projections: bool,
     /// Whether projections are set to work when it starts, also where there never were any: their
@@ -157,6 +163,7 @@ impl Default for ServeOptions {
             stops_when_asked: false,
             users: None,
             tls: None,
+            renewal_interval: Duration::from_secs(RENEWAL_SECONDS),
             start_standard_projections: false,
             begin_projections: false,
         }
@@ -199,8 +206,8 @@ pub fn serve(
     let address = listeners.local_addr()?;
     let sending = Sending::new(&options);
     let reception = Reception::new(&options);
-    let advertised = (options.advertise_host.clone(), options.advertise_port);
-    let node = Arc::new(Node::new(address, advertised));
+    let node = Node::new(address, options.advertise_host.clone(), options.advertise_port);
+    let node = Arc::new(node);
     let users = options.users;
     let (first_call_time_max, tls) = (options.first_call_time_max, options.tls);
     let of_store = users.clone().unwrap_or_else(|| Users::new(Arc::clone(&store)));
@@ -228,11 +235,15 @@ pub fn serve(
         shutdown.clone(),
     );
     let (work, shutdown_of_work) = (projections.clone(), shutdown.clone());
+    let renewing = keep_renewed(tls.clone(), options.renewal_interval);
     let served = Served { router, tls, connections, first_call_time_max, shutdown };
     let accepting = accept(listeners, served, options.connections_max.max(1));
     let serving = async move {
         let going_on = work.go_on(shutdown_of_work);
-        tokio::join!(going_on, accepting);
+        tokio::select! {
+            never = renewing => match never {},
+            _ = async { tokio::join!(going_on, accepting) } => {}
+        }
         groups.close().await;
         projections.close().await;
     };

@@ -45,17 +45,8 @@ pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 
 /// The certificates to trust, of a file or of all files in a folder that are called as such.
 pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
-    let of_path = |error| TlsError::File { path: path.to_owned(), error };
-    let paths = if path.is_dir() {
-        let entries = fs::read_dir(path).map_err(of_path)?.take(FILES_MAX);
-        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-        let paths: Vec<PathBuf> = paths.collect::<io::Result<_>>().map_err(of_path)?;
-        paths.into_iter().filter(|path| is_certificate(path)).collect()
-    } else {
-        vec![path.to_owned()]
-    };
     let mut roots = RootCertStore::empty();
-    for path in &paths {
+    for path in &listed(path)? {
         for certificate in certificates(path)? {
             roots.add(certificate).map_err(|error| content(path, error))?;
         }
@@ -64,6 +55,18 @@ pub(super) fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
         return Err(content(path, "no certificate is in it"));
     }
     Ok(roots)
+}
+
+/// The files of certificates that a path stands for: itself, or those that are in it.
+pub(super) fn listed(path: &Path) -> Result<Vec<PathBuf>, TlsError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let of_path = |error| TlsError::File { path: path.to_owned(), error };
+    let entries = fs::read_dir(path).map_err(of_path)?.take(FILES_MAX);
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let paths: Vec<PathBuf> = paths.collect::<io::Result<_>>().map_err(of_path)?;
+    Ok(paths.into_iter().filter(|path| is_certificate(path)).collect())
 }
 
 fn is_certificate(path: &Path) -> bool {

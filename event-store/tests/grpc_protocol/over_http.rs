@@ -9,20 +9,20 @@ use tokio::net::TcpStream;
 use crate::server::{Server, event, stream};
 
 /// An answer: its status, its head, and its body.
-struct Answer {
-    code: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    pub code: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         let mut found = lines.filter(|(it, _)| it.eq_ignore_ascii_case(name));
         found.next().map(|(_, value)| value).unwrap_or_else(|| panic!("no {name}: {}", self.head))
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
     }
 
@@ -40,7 +40,7 @@ impl Answer {
     }
 }
 
-async fn ask(server: &Server, request: &str, headers: &[&str], body: &[u8]) -> Answer {
+pub async fn ask(server: &Server, request: &str, headers: &[&str], body: &[u8]) -> Answer {
     let mut connection = TcpStream::connect(server.address()).await.expect("connect");
     let address = server.address();
     let mut text = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");

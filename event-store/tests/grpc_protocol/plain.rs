@@ -6,7 +6,7 @@ use event_store::grpc::ServeOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::server::Server;
+use crate::server::{Server, offered, stream};
 
 /// Asks, and answers with the status line and the body.
 async fn ask(server: &Server, method: &str, path: &str) -> (String, String) {
@@ -62,6 +62,22 @@ async fn what_is_advertised_is_told() {
     let member = &gossip["members"][0];
     assert_eq!(member["httpEndPointIp"], "localhost");
     assert_eq!(member["httpEndPointPort"], 4321);
+}
+
+/// Given a port that is advertised, as behind a proxy, then clients that discover dial it.
+#[tokio::test]
+async fn clients_that_discover_dial_what_is_advertised() {
+    let reached = Server::start().await;
+    let port = reached.serving.local_addr().port();
+    let options = ServeOptions { advertise_port: Some(port), ..ServeOptions::default() };
+    let asked = Server::start_with(options).await;
+    let told = ask(&asked, "GET", "/gossip").await.1;
+    assert!(told.contains(&format!("\"httpEndPointPort\":{port},")), "{told}");
+    let uri = format!("esdb+discover://{}?tls=false", asked.address());
+    let client = eventstore::Client::new(uri.parse().expect("settings")).expect("client");
+    let options = Default::default();
+    client.append_to_stream("tale-1", &options, offered("Told", 1)).await.expect("append");
+    assert!(reached.store.last_event(&stream("tale-1")).await.expect("read").is_some());
 }
 
 #[tokio::test]

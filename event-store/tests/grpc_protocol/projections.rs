@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use event_store::{ExpectedRevision, ReadStream};
+use event_store::{ExpectedRevision, ReadStream, StreamMetadata};
 use eventstore::{
     CreateProjectionOptions, Error, ProjectionClient, ReadStreamOptions, StreamPosition,
     SubscribeToStreamOptions,
@@ -156,6 +156,75 @@ async fn categories_are_streams_of_links_from_when_they_are_enabled_on() {
     let next = tokio::time::timeout(PATIENCE, followed.next()).await.expect("an event");
     assert_eq!(next.expect("event").get_original_event().revision, 3);
     assert_eq!(links(&server, "$ce-tale", forward()).await.len(), 4);
+}
+
+/// Given metadata of a stream of links, then they hide of it what they hide of any stream; and what
+/// comes to who follows it is not hidden.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_hide_links() {
+    let server = Server::start().await;
+    projections(&server).enable("$by_category", &Default::default()).await.expect("enable");
+    let append = async |number: u64| {
+        let (name, any) = (stream(&format!("tale-{number}")), ExpectedRevision::Any);
+        server.store.append(&name, any, vec![event(number)]).await.expect("append");
+    };
+    for number in 0..5 {
+        append(number).await;
+    }
+    let hide = async |metadata: StreamMetadata| {
+        let (name, any) = (stream("$ce-tale"), ExpectedRevision::Any);
+        server.store.set_stream_metadata(&name, any, metadata).await.expect("metadata");
+    };
+    let all: Vec<_> = (0..5).map(|number| (number, format!("0@tale-{number}"))).collect();
+    let none = StreamMetadata::default;
+    for (metadata, first) in [
+        (none(), 0),
+        (StreamMetadata { max_count: Some(2), ..none() }, 3),
+        (StreamMetadata { max_count: Some(9), ..none() }, 0),
+        (StreamMetadata { max_count: Some(9), truncate_before: Some(1), ..none() }, 1),
+        (StreamMetadata { truncate_before: Some(7), ..none() }, 5),
+        (StreamMetadata { max_age_seconds: Some(3600), ..none() }, 0),
+        (StreamMetadata { max_age_seconds: Some(0), ..none() }, 5),
+    ] {
+        hide(metadata.clone()).await;
+        are_seen(&server, "$ce-tale", &all[first..], &metadata).await;
+    }
+    hide(StreamMetadata { max_count: Some(2), ..none() }).await;
+    let options = SubscribeToStreamOptions::default().start_from(StreamPosition::Start);
+    let mut followed = server.client().subscribe_to_stream("$ce-tale", &options).await;
+    for number in 3..8 {
+        if number == 5 {
+            for number in 5..8 {
+                append(number).await;
+            }
+        }
+        let next = tokio::time::timeout(PATIENCE, followed.next()).await.expect("an event");
+        assert_eq!(next.expect("event").get_original_event().revision, number);
+    }
+    assert_eq!(links(&server, "$ce-tale", Default::default()).await.len(), 2);
+}
+
+/// These links and no others are read of a stream, which way ever.
+async fn are_seen(server: &Server, name: &str, seen: &[(u64, String)], why: &StreamMetadata) {
+    const MIDST: u64 = 2;
+    let forward = ReadStreamOptions::default;
+    let backward = || forward().backwards().position(StreamPosition::End);
+    let turned: Vec<_> = seen.iter().rev().cloned().collect();
+    let two = |all: &[(u64, String)]| all.iter().take(2).cloned().collect::<Vec<_>>();
+    let midst = StreamPosition::Position(MIDST);
+    let later = seen.iter().filter(|(number, _)| *number >= MIDST).cloned().collect();
+    let earlier = turned.iter().filter(|(number, _)| *number <= MIDST).cloned().collect();
+    let cases = [
+        (forward(), seen.to_vec()),
+        (backward(), turned.clone()),
+        (forward().max_count(2), two(seen)),
+        (backward().max_count(2), two(&turned)),
+        (forward().position(midst), later),
+        (forward().backwards().position(midst), earlier),
+    ];
+    for (case, (options, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(links(server, name, options).await, expected, "{case} {why:?}");
+    }
 }
 
 /// Given calls that their client breaks off at any moment, then what follows is done as if they had

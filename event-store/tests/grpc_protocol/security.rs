@@ -4,8 +4,12 @@
 mod accounts;
 #[path = "security/encrypted.rs"]
 mod encrypted;
+#[path = "security/managed.rs"]
+mod managed;
 #[path = "security/plain.rs"]
 mod plain;
+#[path = "security/renewed.rs"]
+mod renewed;
 #[path = "security/rights.rs"]
 mod rights;
 #[path = "security/secured.rs"]

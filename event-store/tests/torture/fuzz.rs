@@ -1,14 +1,9 @@
 //! Fuzz targets: whatever the bytes of a log or an index are, also those that somebody has made to
 //! agree with their checksums, the store opens it or says what is corrupt. It never panics, never
-//! hangs, and never takes memory for what is not there.
-//!
-//! An input is a list of edits of a folder that is good. `__fuzz__/<target>/corpus` has those that
-//! were of use; all are replayed with the tests, and some new ones are made up.
-//! `BOLERO_RANDOM_SEED` repeats what failed; `cargo bolero test <target>` guides by coverage.
+//! hangs, and never takes memory for what is not there. An input is a list of edits of a folder
+//! that is good.
 
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crc32c::{crc32c, crc32c_append};
 use event_store::log::{Disk, SimDisk};
@@ -19,8 +14,8 @@ use event_store::{
 use futures::TryStreamExt;
 use tokio::runtime::Runtime;
 
+use crate::fuzzing::{edit, target};
 use crate::given::{event, everything, stream};
-use crate::seeds::long_seconds;
 use crate::simulated::{all_of, open};
 
 /// A log of two segments, the first with its index; written by the store itself.
@@ -38,10 +33,6 @@ const SEGMENT_HEADER_BYTES: usize = 128;
 const FRAME_HEADER_BYTES: usize = 56;
 const BLOCK_BYTES: usize = 4096;
 
-/// How many inputs are made up in every run of the tests.
-const INPUTS: usize = 400;
-const INPUT_BYTES_MAX: usize = 64;
-
 fn good(folder: &str) -> SimDisk {
     let disk = SimDisk::new();
     for file in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -50,29 +41,6 @@ fn good(folder: &str) -> SimDisk {
     // Without it the end of the log is judged by its bytes alone.
     disk.remove("CLEAN").unwrap();
     disk
-}
-
-/// Edits bytes, five of the input each: what to do, where, and with which byte.
-fn edit(bytes: &mut Vec<u8>, input: &[u8]) {
-    for edit in input.chunks_exact(5) {
-        let [what, high, low, with, more] = *edit else { continue };
-        if bytes.is_empty() {
-            return;
-        }
-        let at = usize::from(u16::from_be_bytes([high, low])) % bytes.len();
-        let end = (at + usize::from(more)).min(bytes.len());
-        match what % 6 {
-            0 => bytes[at] ^= with,
-            1 => bytes[at..end].fill(with),
-            2 => bytes.truncate(at),
-            3 => drop(bytes.splice(at..at, vec![with; usize::from(more)])),
-            4 => drop(bytes.drain(at..end)),
-            _ => {
-                let to = usize::from(with).min(bytes.len() - (end - at));
-                bytes.copy_within(at..end, to);
-            }
-        }
-    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> usize {
@@ -114,31 +82,6 @@ fn seal_records(segment: &mut [u8]) {
     frame[8..12].copy_from_slice(&length.to_le_bytes());
     frame[12..16].copy_from_slice(&count.to_le_bytes());
     seal(frame, salt);
-}
-
-/// Runs a target over its corpus and over inputs that are made up, so many or as many as there is
-/// time for.
-macro_rules! target {
-    ($name:ident, $target:expr) => {
-        #[test]
-        fn $name() {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let fuzz = bolero::check!(name = stringify!($name)).with_max_len(INPUT_BYTES_MAX);
-            let fuzz = match long_seconds() {
-                Some(seconds) => fuzz.with_test_time(Duration::from_secs(seconds)),
-                None => fuzz.with_iterations(INPUTS),
-            };
-            let inputs = AtomicU64::new(0);
-            fuzz.for_each(|input: &[u8]| {
-                inputs.fetch_add(1, Ordering::Relaxed);
-                let target: fn(&Runtime, &[u8]) = $target;
-                target(&runtime, input);
-            });
-            let inputs = inputs.into_inner();
-            println!("{}: {inputs} inputs", stringify!($name));
-            assert!(inputs > INPUTS as u64 || long_seconds().is_some(), "the corpus is replayed");
-        }
-    };
 }
 
 target!(records, |runtime, input| edit_records(runtime, &good(GOOD), ACTIVE, input));

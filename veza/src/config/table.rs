@@ -70,6 +70,11 @@ pub const SETTINGS: &[Setting] = &[
         "Whether new events are encrypted where there are keys, or what is encrypted is only read: \
          on, off.",
     ),
+    secret(
+        "event_store_credentials",
+        "On whose behalf tools ask the data folder's event store where it takes TLS alone: \
+         <user>:<password>, of an administrator.",
+    ),
     with(
         "event_store_scavenge_every",
         SCAVENGE_EVERY,

@@ -157,6 +157,21 @@ pub fn event_store(value: &str) -> Result<EventStore, String> {
     }
 }
 
+/// A user and a password that the official client takes as they are in a connection string.
+pub fn credentials(value: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~!$&'()*+,".contains(c);
+    match value.split_once(':') {
+        Some((user, password))
+            if !user.is_empty() && (user.chars().chain(password.chars())).all(is_plain) =>
+        {
+            Ok(value.to_owned())
+        }
+        _ => {
+            Err("must be <user>:<password>, of ASCII letters, digits and -._~!$&'()*+,".to_owned())
+        }
+    }
+}
+
 pub fn postgres_url(value: &str) -> Result<String, String> {
     let is_postgres = value.starts_with("postgres://") || value.starts_with("postgresql://");
     let parsed = value.parse::<sqlx::postgres::PgConnectOptions>();

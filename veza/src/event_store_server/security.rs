@@ -11,6 +11,7 @@ use event_store::users::DefaultPasswords;
 use event_store::{EventStore, Tls, Users};
 
 use crate::console::complain;
+use crate::listening::Guarded;
 
 /// The folder of made certificates, in the data folder.
 const MADE: &str = "tls";
@@ -119,6 +120,21 @@ impl Security {
                 let made = MadeCertificates::in_folder(&folder, &hosts)?;
                 let tls = made.tls(trusted.as_deref())?;
                 Ok((Some(tls), format!("tls=true&tlsCaFile={}", made.root().display())))
+            }
+        }
+    }
+
+    /// How tools on this machine reach a server that listens there, and is reached so by others.
+    pub(super) fn guarded(&self, address: SocketAddr, reached: &str) -> Option<Guarded> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Given { .. } => Some(Guarded { at: reached.to_owned(), made: false }),
+            // A made certificate is for this machine too.
+            Self::Made { .. } => {
+                let is_named = !address.ip().is_unspecified();
+                let local = || format!("localhost:{}", address.port());
+                let at = if is_named { address.to_string() } else { local() };
+                Some(Guarded { at, made: true })
             }
         }
     }

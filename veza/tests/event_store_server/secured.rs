@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use eventstore::{Client, Error, ReadAllOptions};
 
-use crate::{command, refusal, started};
+use tokio::process::Command;
+
+use crate::{PATIENCE, command, refusal, started};
 
 async fn reads(uri: &str) -> eventstore::Result<()> {
     let client = Client::new(uri.parse().unwrap()).unwrap();
@@ -39,6 +41,34 @@ async fn a_test_machine_has_tls_and_users_by_one_flag() {
     assert!(uri.starts_with("esdb://admin:changeit@localhost:"), "{uri}");
     reads(&uri).await.unwrap();
     assert_eq!(std::fs::read(data.path().join("tls/ca.crt")).unwrap(), root, "it is kept");
+    server.kill().await.unwrap();
+}
+
+/// Given a folder whose server takes TLS alone, then tools reach it on behalf of the user who is
+/// set, and where none is they say what to set.
+#[tokio::test]
+async fn tools_reach_by_its_folder_a_server_that_takes_tls_alone() {
+    let data = tempfile::tempdir().unwrap();
+    let mut dev = command(&data, "127.0.0.1:0");
+    dev.arg("--dev");
+    let (mut server, uri) = started(dev).await;
+    let client = Client::new(uri.parse().unwrap()).unwrap();
+    let event = eventstore::EventData::binary("Heard", Vec::new().into());
+    client.append_to_stream("song-1", &Default::default(), event).await.unwrap();
+    for (credentials, is_told, words) in [
+        ("", false, "asks who calls: set VEZA_EVENT_STORE_CREDENTIALS=<user>:<password>"),
+        ("admin:wrong", false, "access"),
+        ("admin:changeit", true, "song-1@0  Heard"),
+    ] {
+        let mut replay = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        replay.arg("--data").arg(data.path()).args(["events", "song-1"]);
+        replay.env("VEZA_EVENT_STORE_CREDENTIALS", credentials);
+        let output = tokio::time::timeout(PATIENCE, replay.output()).await.expect("ends").unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert_eq!(output.status.success(), is_told, "{credentials}: {said}");
+        assert!(said.contains(words) && said.lines().count() == 1, "{credentials}: {said}");
+    }
     server.kill().await.unwrap();
 }
 

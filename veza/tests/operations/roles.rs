@@ -61,11 +61,11 @@ impl Shared {
     pub fn command(&self, data: &Path, role: &str) -> Command {
         let mut command = veza(data, &["serve", "--role", role]);
         command.env("VEZA_EVENT_STORE_LISTEN", &self.listens);
-        for (name, value) in &self.settings {
-            command.env(name, value);
-        }
         if role != "event-store" {
             command.env("VEZA_EVENT_STORE", format!("esdb://{}?tls=false", self.listens));
+        }
+        for (name, value) in &self.settings {
+            command.env(name, value);
         }
         command
     }
@@ -162,6 +162,60 @@ async fn split_roles_work_together_and_each_may_be_killed() {
     for role in ROLES.iter().rev() {
         processes.remove(role).unwrap().stop().await;
     }
+}
+
+/// Given a store that is a server of its own, takes TLS alone and asks who calls, then all roles
+/// work over it, and go on by themselves when it was killed and is back.
+#[tokio::test]
+async fn split_roles_work_over_a_server_that_takes_tls_alone_and_is_killed() {
+    let folder = folder();
+    let data = folder.path();
+    let mut shared = Shared::new(data).await;
+    let listens = shared.listens.clone();
+    let serve = async || {
+        let mut command = veza(data, &["event-store", "--dev"]);
+        command.env("EVENTSTORE_LISTEN", &listens).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let run_file = data.join("run.json");
+        let _ = std::fs::remove_file(&run_file);
+        let server = command.spawn().unwrap();
+        eventually("it serves", async || run_file.exists()).await;
+        server
+    };
+    let mut server = serve().await;
+    let root = data.join("tls/ca.crt");
+    let secured = format!("esdb://admin:changeit@{listens}?tls=true&tlsCaFile={}", root.display());
+    shared.set("VEZA_EVENT_STORE", &secured);
+    let (projector, saga, queries, commands) = tokio::join!(
+        shared.start(data, "projector"),
+        shared.start(data, "saga"),
+        shared.start(data, "query-api"),
+        shared.start(data, "command-api"),
+    );
+    let started = [projector, saga, queries, commands];
+    let processes: BTreeMap<_, _> = ROLES.into_iter().skip(1).zip(started).collect();
+    let all_are_ready = async || {
+        for (role, process) in &processes {
+            eventually(&format!("{role} is ready"), async || {
+                process.get("/readyz").await.status() == 200
+            })
+            .await;
+        }
+    };
+    all_are_ready().await;
+    let nina = processes["command-api"].member("nina", "artist").await;
+    publish_and_see(&processes, &nina, "Before").await;
+    server.kill().await.unwrap();
+    eventually("commands are not ready without the store", async || {
+        processes["command-api"].get("/readyz").await.status() == 503
+    })
+    .await;
+    server = serve().await;
+    all_are_ready().await;
+    publish_and_see(&processes, &nina, "After").await;
+    for process in processes.into_values() {
+        process.stop().await;
+    }
+    server.kill().await.unwrap();
 }
 
 /// `veza-replay events --json` on the folder.

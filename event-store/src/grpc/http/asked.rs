@@ -161,7 +161,7 @@ pub(super) fn position_text(position: Position) -> String {
 
 /// A part of a path without its escapes.
 pub(super) fn decoded(part: &str) -> Result<String, Refusal> {
-    let bad = || Refusal::bad("the name of the stream is not escaped as it must be");
+    let bad = || Refusal::bad("a name is not escaped as it must be");
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.bytes();
     while let Some(byte) = rest.next() {

@@ -49,7 +49,7 @@ async fn a_server_of_another_root_is_not_spoken_to() {
         .replace(&*secured.made.root().to_string_lossy(), &other.made.root().to_string_lossy());
     let read = read_all(&client(&uri)).await;
     assert!(matches!(read, Err(Error::GrpcConnectionError(_))), "{read:?}");
-    let plain = format!("esdb://{}?tls=false&maxDiscoverAttempts=1", secured.server.address());
+    let plain = format!("esdb://{}?tls=false&discoveryInterval=20", secured.server.address());
     assert!(read_all(&client(&plain)).await.is_err(), "it does not speak in the clear");
 }
 
