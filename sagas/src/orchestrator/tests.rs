@@ -20,6 +20,7 @@ use super::*;
 use crate::harness::memory_store::MemoryStore;
 use crate::harness::{Running, SkippingClock, until};
 
+mod exchanged;
 mod foreign;
 mod many;
 
@@ -103,6 +104,17 @@ fn saga(faulty: &Arc<Faulty>) -> SagaDefinition {
     }
 }
 
+/// What begins a run.
+fn triggered() -> NewEvent {
+    NewEvent {
+        id: EventId(Uuid::new_v4()),
+        event_type: EventType::new("Triggered").unwrap(),
+        content_type: ContentType::Json,
+        data: Bytes::from_static(b"{}"),
+        metadata: Bytes::new(),
+    }
+}
+
 async fn begin(faulty: &Arc<Faulty>) -> (Arc<dyn EventStore>, StreamName, Running) {
     begin_saga(saga(faulty)).await
 }
@@ -117,15 +129,8 @@ async fn begin_skipping(
     skip_max: TimeDelta,
 ) -> (Arc<dyn EventStore>, StreamName, Running) {
     let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-    let event = NewEvent {
-        id: EventId(Uuid::new_v4()),
-        event_type: EventType::new("Triggered").unwrap(),
-        content_type: ContentType::Json,
-        data: Bytes::from_static(b"{}"),
-        metadata: Bytes::new(),
-    };
     let stream = StreamName::new("trigger-1").unwrap();
-    store.append(&stream, ExpectedRevision::Any, vec![event]).await.unwrap();
+    store.append(&stream, ExpectedRevision::Any, vec![triggered()]).await.unwrap();
     let clock = SkippingClock::new(skip_max);
     let running = Running::retrying(store.clone(), vec![saga], clock, RetryPolicy::default());
     (store, journal::stream_of("faulty", SUBJECT), running)
