@@ -177,11 +177,10 @@ impl IndexFile {
         skip: u32,
         count: u32,
     ) -> Result<Vec<u64>, Damaged> {
-        let table = match key {
-            Key::Stream(_) => &self.streams,
-            Key::Index(key) => self.secondary(key.of),
-        };
-        self.placed(table.postings(extent, skip, count)?)
+        match key {
+            Key::Stream(_) => self.positions_of_stream(extent, skip, count),
+            Key::Index(key) => self.placed(self.secondary(key.of).postings(extent, skip, count)?),
+        }
     }
 
     /// The same of a stream, by its run alone.

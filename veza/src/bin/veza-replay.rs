@@ -315,13 +315,20 @@ async fn on_models(
     };
     let read_side = ReadSide::open(cli.database_url.as_deref(), config).await?;
     let models = read_side.models();
-    if let (ModelCommand::Sagas(_), Err(LogRefusal::AnotherLog)) =
-        (command, log_guard::check(&models.pool, &*store, &models.ids()).await)
-    {
-        let told = "these runs are of another log than the one that is there";
-        output.remark(told).map_err(ReplayError::from)?;
-    }
-    let outcome = run_on_models(store, models, command, output, cancel).await;
+    // The other commands tell of the log by themselves, or make models of it anew.
+    let is_foreign = matches!(command, ModelCommand::Sagas(_))
+        && matches!(
+            log_guard::check(&models.pool, &*store, &models.ids()).await,
+            Err(LogRefusal::AnotherLog)
+        );
+    let told = match is_foreign {
+        true => output.remark("these runs are of another log than the one that is there"),
+        false => Ok(()),
+    };
+    let outcome = match told {
+        Ok(()) => run_on_models(store, models, command, output, cancel).await,
+        Err(error) => Err(error.into()),
+    };
     read_side.close().await?;
     Ok(outcome?)
 }
