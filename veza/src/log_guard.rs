@@ -2,15 +2,18 @@
 //! commands or sagas. Whoever put an older copy of the log in place by mistake puts the right one
 //! back, and has lost nothing; whoever meant it says so by rebuilding the models.
 //!
-//! Where another process keeps the log, it may be exchanged under this one: until it was looked at
-//! anew no command is taken, and what was folded of it is forgotten. What is under way in that very
-//! moment may still reach it.
+//! Where another process keeps the log, it may be exchanged under this one, though not while that
+//! one serves it: a subscription that breaks off tells of its end at once. Until the log was looked
+//! at anew no command is taken, and what was folded of it is forgotten. What is under way in that
+//! very moment may still reach it.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aggregates::CommandHandler;
-use event_store::EventStore;
+use event_store::{Delivery, EventStore, StreamName, SubscribeFrom, Subscription};
+use futures::StreamExt;
 use projections::{LogMemory, ModelId, models_of_another_log};
 use sqlx::PgPool;
 use thiserror::Error;
@@ -18,11 +21,16 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How often it is looked whether the log was exchanged.
+/// How often it is looked where the log ends, by which it is known again.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Every so many times the models are asked too, of which log they are.
-const MODELS_EVERY: u32 = 5;
+/// Every so many times the models are asked too, of which log they are: soon where they are not of
+/// this one, and may be made anew; seldom where only a database that is exchanged would change that.
+const FOREIGN_MODELS_EVERY: u32 = 5;
+const MODELS_EVERY: u32 = 50;
+
+/// A stream that nobody writes: its subscribers are told when the server goes, and of nothing else.
+const SILENT_STREAM: &str = "log_guard";
 
 /// How long a look may take.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
@@ -77,7 +85,8 @@ impl LogGuard {
     ) -> Self {
         let stop = CancellationToken::new();
         let (told, seen) = watch::channel(WhoseLog::Unknown);
-        let look = Look { pool, handler, models, told };
+        let mut look = Look { pool, handler, models, told, server: None };
+        look.follow().await;
         if let Some(whose) = look.asked().await {
             look.tell(whose);
         }
@@ -128,16 +137,23 @@ struct Look {
     handler: Arc<CommandHandler>,
     models: Vec<ModelId>,
     told: watch::Sender<WhoseLog>,
+    /// Holds as long as the server that was looked at is there.
+    server: Option<Subscription>,
 }
 
 impl Look {
-    async fn go_on(self, is_kept_here: bool) {
+    async fn go_on(mut self, is_kept_here: bool) {
         let mut memory = LogMemory::default();
         for turn in 0_u32.. {
             if is_kept_here && *self.told.borrow() == WhoseLog::Theirs {
                 return;
             }
-            sleep(INTERVAL).await;
+            if !self.holds_for(INTERVAL).await {
+                self.tell(WhoseLog::Unknown);
+                if !self.follow().await {
+                    continue;
+                }
+            }
             let known = timeout(LOOK_TIME_MAX, memory.knows(&**self.handler.store())).await;
             let is_exchanged = match known {
                 Ok(Ok(is_known)) => !is_known,
@@ -147,8 +163,12 @@ impl Look {
                 }
             };
             let before = self.told.borrow().clone();
-            let is_clear = matches!(before, WhoseLog::Theirs | WhoseLog::Another(_));
-            if is_clear && !is_exchanged && !turn.is_multiple_of(MODELS_EVERY) {
+            let every = match before {
+                WhoseLog::Theirs => MODELS_EVERY,
+                WhoseLog::Another(_) => FOREIGN_MODELS_EVERY,
+                WhoseLog::Exchanged | WhoseLog::Unknown => 1,
+            };
+            if !is_exchanged && !turn.is_multiple_of(every) {
                 continue;
             }
             match (self.asked().await, is_exchanged) {
@@ -165,8 +185,27 @@ impl Look {
         }
     }
 
+    /// Waits for so long, or until the server has gone that was looked at.
+    async fn holds_for(&mut self, time: Duration) -> bool {
+        let Some(server) = &mut self.server else {
+            sleep(time).await;
+            return false;
+        };
+        let mut goes = server
+            .filter(|told| ready(!matches!(told, Ok(Delivery::CaughtUp | Delivery::Event(_)))));
+        timeout(time, goes.next()).await.is_err()
+    }
+
+    /// Whether a server is there; that one is then followed.
+    async fn follow(&mut self) -> bool {
+        let stream = StreamName::new(SILENT_STREAM).expect("it is a name");
+        let followed = self.handler.store().subscribe_stream(&stream, SubscribeFrom::Start);
+        self.server = timeout(LOOK_TIME_MAX, followed).await.ok().and_then(Result::ok);
+        self.server.is_some()
+    }
+
     /// What the log is to the models; `None` where that can't be told just now.
-    async fn asked(&self) -> Option<WhoseLog> {
+    async fn asked(&mut self) -> Option<WhoseLog> {
         let asked = models_of_another_log(&self.pool, &**self.handler.store(), &self.models);
         let foreign = timeout(LOOK_TIME_MAX, asked).await.ok()?.ok()??;
         let is_theirs = foreign.is_empty();
