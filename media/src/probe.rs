@@ -466,6 +466,9 @@ mod tests {
         for (what, bytes, ms) in [
             ("recorded live", live.clone(), 10_000),
             ("recorded live, half of it", live[..live.len() / 2].to_vec(), 5_000),
+            ("cut out of a stream", live[1_000..].to_vec(), 10_000),
+            ("behind what is no sound", [junk(3_000), live.clone()].concat(), 10_000),
+            ("behind zeros, with a count", [vec![0; 2_000], mp3.clone()].concat(), 10_000),
             ("a tag behind", [mp3.clone(), id3].concat(), 10_000),
             ("a last frame that is damaged", [&mp3[..mp3.len() - 300], &[0; 300]].concat(), 10_000),
             ("two in one", [mp3.clone(), mp3].concat(), 20_000),

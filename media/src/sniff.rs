@@ -7,11 +7,17 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use serde::{Deserialize, Serialize};
 
+use crate::id3;
+use crate::mpeg_frame::{FrameHeader, first_of_a_row};
 use crate::object_key::ObjectKey;
 use crate::storage::{ByteRange, ObjectStorage, StorageError};
 
 /// How many of a file's first bytes tell its format, in bytes.
 const SNIFF_BYTES: usize = 16;
+
+/// How far an MP3 is looked for where these tell nothing, in bytes: it begins in the middle of a frame
+/// when it was cut out of a stream, or behind bytes that are none.
+const SEARCH_BYTES: usize = 8_192;
 
 /// How many ID3v2 tags one behind the other are passed over. There is one, or there are two where
 /// a program did not see the other's.
@@ -49,10 +55,10 @@ impl AudioFormat {
         key: &ObjectKey,
     ) -> Result<Option<Self>, StorageError> {
         let mut sniffer = Sniffer::default();
-        while let Some(start) = sniffer.wanted() {
-            let range = ByteRange::Within { start, length_bytes: SNIFF_BYTES as u64 };
+        while let Some((start, length_bytes)) = sniffer.wanted() {
+            let range = ByteRange::Within { start, length_bytes };
             let piece = match storage.get(key, range).await {
-                Ok(piece) => piece.bytes(SNIFF_BYTES as u64).await.map_err(StorageError::Body)?,
+                Ok(piece) => piece.bytes(length_bytes).await.map_err(StorageError::Body)?,
                 Err(StorageError::RangeNotSatisfiable { .. }) => break,
                 Err(error) => return Err(error),
             };
@@ -64,10 +70,10 @@ impl AudioFormat {
     /// The same of a file, which is at its beginning then.
     pub(crate) fn of_file(file: &mut File) -> io::Result<Option<Self>> {
         let mut sniffer = Sniffer::default();
-        while let Some(start) = sniffer.wanted() {
-            let mut piece = Vec::with_capacity(SNIFF_BYTES);
+        while let Some((start, length_bytes)) = sniffer.wanted() {
+            let mut piece = Vec::new();
             file.seek(SeekFrom::Start(start))?;
-            (&mut *file).take(SNIFF_BYTES as u64).read_to_end(&mut piece)?;
+            (&mut *file).take(length_bytes).read_to_end(&mut piece)?;
             if piece.is_empty() {
                 break;
             }
@@ -89,8 +95,7 @@ impl AudioFormat {
             [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => {
                 M4A_BRANDS.iter().any(|known| brand.starts_with(*known)).then_some(Self::M4a)
             }
-            [0xFF, second, third, ..] => is_layer_3(*second, *third).then_some(Self::Mp3),
-            _ => None,
+            head => FrameHeader::read(head).map(|_| Self::Mp3),
         }
     }
 
@@ -133,18 +138,6 @@ impl fmt::Display for AudioFormat {
     }
 }
 
-/// Where an ID3v2 tag ends that a file begins with: its length has seven bits a byte, and counts
-/// neither its header nor its footer of ten bytes each.
-fn id3_end(head: &[u8]) -> Option<u64> {
-    const EDGE_BYTES: u64 = 10;
-    const HAS_FOOTER: u8 = 0x10;
-    let [b'I', b'D', b'3', 2..=4, _, flags, length @ ..] = head else { return None };
-    let length = length.first_chunk::<4>()?;
-    let length = length.iter().fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7F));
-    let edges = if flags & HAS_FOOTER == 0 { 1 } else { 2 };
-    Some(length + edges * EDGE_BYTES)
-}
-
 /// Tells the format of a file that passes by. A tag may be of many megabytes, for it has pictures:
 /// no more is kept than what is looked at.
 #[derive(Default)]
@@ -165,7 +158,7 @@ impl Sniffer {
             let of_tag = usize::try_from(self.tag_left).map_or(bytes.len(), |n| n.min(bytes.len()));
             self.tag_left -= of_tag as u64;
             bytes = &bytes[of_tag..];
-            let (more, rest) = bytes.split_at(bytes.len().min(SNIFF_BYTES - self.head.len()));
+            let (more, rest) = bytes.split_at(bytes.len().min(self.head_left()));
             self.head.extend_from_slice(more);
             self.passed += (of_tag + more.len()) as u64;
             bytes = rest;
@@ -176,7 +169,7 @@ impl Sniffer {
     /// Leaves out the tags in what is looked at, and what is to come of the last.
     fn leave_tags(&mut self) {
         while self.tags < TAGS_MAX
-            && let Some(end) = id3_end(&self.head)
+            && let Some(end) = id3::tag_bytes(&self.head)
         {
             let here = usize::try_from(end).map_or(self.head.len(), |n| n.min(self.head.len()));
             self.head.drain(..here);
@@ -185,15 +178,23 @@ impl Sniffer {
         }
     }
 
-    /// Passes over what is to come of a tag, and tells from where on bytes are wanted; `None` when
-    /// all passed that is.
-    fn wanted(&mut self) -> Option<u64> {
+    /// Passes over what is to come of a tag, and tells from where on how many bytes are wanted;
+    /// `None` when all passed that is.
+    fn wanted(&mut self) -> Option<(u64, u64)> {
         self.passed += std::mem::take(&mut self.tag_left);
-        (!self.is_done()).then_some(self.passed)
+        (!self.is_done()).then(|| (self.passed, self.head_left() as u64))
     }
 
     fn is_done(&self) -> bool {
-        self.head.len() == SNIFF_BYTES
+        self.head_left() == 0
+    }
+
+    /// How many more bytes are looked at.
+    fn head_left(&self) -> usize {
+        let is_searched = self.tags == 0
+            && self.head.len() >= SNIFF_BYTES
+            && AudioFormat::of_head(&self.head).is_none();
+        (if is_searched { SEARCH_BYTES } else { SNIFF_BYTES }).saturating_sub(self.head.len())
     }
 
     /// Whether enough passed to tell whether the file is taken.
@@ -207,19 +208,10 @@ impl Sniffer {
         match AudioFormat::of_head(&self.head) {
             Some(AudioFormat::Flac) => Some(AudioFormat::Flac),
             _ if self.tags > 0 => Some(AudioFormat::Mp3),
+            None => first_of_a_row(&self.head).map(|_| AudioFormat::Mp3),
             format => format,
         }
     }
-}
-
-/// The header of an MPEG audio frame after its first byte: sync, layer III, a rate that exists.
-fn is_layer_3(second: u8, third: u8) -> bool {
-    let sync = second & 0xE0 == 0xE0;
-    let version_reserved = second & 0x18 == 0x08;
-    let layer_3 = second & 0x06 == 0x02;
-    let bit_rate_bad = third >> 4 == 0x0F;
-    let sample_rate_reserved = third & 0x0C == 0x0C;
-    sync && !version_reserved && layer_3 && !bit_rate_bad && !sample_rate_reserved
 }
 
 #[cfg(test)]
@@ -259,6 +251,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let flac = b"fLaC\0\0\0\x22 and much more of it".as_slice();
         let mp3 = b"\xFF\xFB\x90\x64 and much more of it".as_slice();
+        let frame = [&[0xFF, 0xFB, 0x90, 0x64][..], &[0; 413]].concat();
+        let cut = frame.repeat(20)[100..].to_vec();
         for (what, bytes, format) in [
             ("no tag", flac.to_vec(), Some(AudioFormat::Flac)),
             ("a tag", [&tag(300), flac].concat(), Some(AudioFormat::Flac)),
@@ -271,13 +265,16 @@ mod tests {
             ("more tags than any", tag(10).repeat(TAGS_MAX + 1), Some(AudioFormat::Mp3)),
             ("nothing", tag(300), Some(AudioFormat::Mp3)),
             ("a tag that is cut", tag(3_000)[..2_000].to_vec(), Some(AudioFormat::Mp3)),
+            ("an MP3 that was cut out of a stream", cut.clone(), Some(AudioFormat::Mp3)),
             ("no sound", b"<!doctype html> and more".to_vec(), None),
+            ("much of it", b"<!doctype html> and more".repeat(1_000), None),
+            ("sound that comes too late", [vec![0; SEARCH_BYTES], cut].concat(), None),
         ] {
             for piece in [1, 3, 10, 16, 17, 4_096, bytes.len()] {
                 let mut sniffer = Sniffer::default();
                 bytes.chunks(piece).for_each(|chunk| sniffer.pass(chunk));
                 assert_eq!(sniffer.format(), format, "{what}, by {piece}");
-                assert!(sniffer.head.capacity() <= 2 * SNIFF_BYTES, "{what}, by {piece}");
+                assert!(sniffer.head.len() <= SEARCH_BYTES, "{what}, by {piece}");
             }
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&bytes).unwrap();

@@ -151,7 +151,8 @@ async fn resume(
     let begun = Instant::now();
     let mut pause = Duration::from_millis(RESUME_PAUSE_MILLIS);
     while failure::passes(&error) && begun.elapsed().as_secs() < RESUME_SECONDS_MAX {
-        tracing::info!(%error, "a subscription broke off and is resumed");
+        let reason = failure::store(&error);
+        tracing::info!(%reason, "a subscription broke off and is resumed");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(RESUME_PAUSE_MILLIS_MAX));
         error = match followed.open(connection, PAST_WINDOW_EVENTS).await {

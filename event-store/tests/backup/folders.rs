@@ -100,6 +100,23 @@ async fn what_is_no_file_is_named() {
     }
 }
 
+/// Given a restore that is refused before anything was put back, then its new folder is gone; one
+/// that was there before is left.
+#[test]
+fn a_folder_that_was_made_for_nothing_is_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let (empty, new, old) =
+        (root.path().join("empty"), root.path().join("new"), root.path().join("old"));
+    fs::create_dir(&empty).unwrap();
+    fs::create_dir(&old).unwrap();
+    for to in [&new, &old] {
+        let to = TargetFolder::make(to).unwrap();
+        let none = put_back(&Folder::read_only(&empty), &*to, None).unwrap_err();
+        assert!(matches!(none, BackupError::NoBackup { unfinished: false }), "{none}");
+    }
+    assert_eq!((new.exists(), old.exists()), (false, true));
+}
+
 /// A file where the folder of a backup should be is no backup.
 #[test]
 fn a_file_is_no_backup() {

@@ -7,11 +7,11 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
+use crate::id3;
+use crate::mpeg_frame::{FrameHeader, HEADER_BYTES};
+
 /// How far behind the tags the first frame is looked for, in bytes.
 const SEARCH_BYTES: usize = 4_096;
-
-/// A frame's header, in bytes.
-const HEADER_BYTES: usize = 4;
 
 /// Where `VBRI` lies behind the header, in bytes.
 const VBRI_AT: usize = 32;
@@ -28,47 +28,34 @@ pub(super) fn read(file: &mut File) -> io::Result<Option<u64>> {
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::with_capacity(SEARCH_BYTES);
     file.take(SEARCH_BYTES as u64).read_to_end(&mut bytes)?;
-    let first = bytes.windows(HEADER_BYTES).position(is_header);
+    let first = (0..bytes.len()).find_map(|at| {
+        let header = FrameHeader::read(&bytes[at..])?;
+        Some(counted(header, &bytes[at..]))
+    });
     // Whoever writes to a pipe leaves the count empty.
-    Ok(first.and_then(|at| counted(&bytes[at..])).filter(|frames| *frames > 0).map(u64::from))
+    Ok(first.flatten().filter(|frames| *frames > 0).map(u64::from))
 }
 
-/// Where the sound begins: behind the ID3v2 tags, whose lengths have seven bits a byte.
+/// Where the sound begins: behind the tags.
 fn skip_tags(file: &mut File) -> io::Result<u64> {
     let mut start = 0_u64;
     loop {
         file.seek(SeekFrom::Start(start))?;
-        let mut tag = Vec::with_capacity(10);
-        file.take(10).read_to_end(&mut tag)?;
-        let [b'I', b'D', b'3', _, _, flags, length @ ..] = tag.as_slice() else {
-            return Ok(start);
-        };
-        let length = length.iter().fold(0, |sum, byte| (sum << 7) | u64::from(byte & 0x7F));
-        let footer = if flags & 0x10 == 0 { 0 } else { 10 };
-        start += 10 + length + footer;
+        let mut head = Vec::with_capacity(id3::EDGE_BYTES as usize);
+        file.take(id3::EDGE_BYTES).read_to_end(&mut head)?;
+        match id3::tag_bytes(&head) {
+            Some(bytes) => start += bytes,
+            None => return Ok(start),
+        }
     }
 }
 
-/// Whether this is the header of a frame of layer III, with a rate and a bit rate that there are.
-fn is_header(bytes: &[u8]) -> bool {
-    let [sync, kind, rates, _] = bytes else { return false };
-    let (version, layer) = ((kind >> 3) & 3, (kind >> 1) & 3);
-    let (bit_rate, rate) = (rates >> 4, (rates >> 2) & 3);
-    *sync == 0xFF
-        && kind >> 5 == 7
-        && version != 1
-        && layer == 1
-        && (1..15).contains(&bit_rate)
-        && rate != 3
-}
-
-fn counted(frame: &[u8]) -> Option<u32> {
+fn counted(header: FrameHeader, frame: &[u8]) -> Option<u32> {
     let number = |at: usize| {
         let bytes = frame.get(at..at + 4)?;
         Some(u32::from_be_bytes(bytes.try_into().ok()?))
     };
-    let (is_mpeg_1, is_mono) = ((frame[1] >> 3) & 3 == 3, frame[3] >> 6 == 3);
-    let side_information = match (is_mpeg_1, is_mono) {
+    let side_information = match (header.is_mpeg_1, header.is_mono) {
         (true, false) => 32,
         (true, true) | (false, false) => 17,
         (false, true) => 9,

@@ -18,10 +18,13 @@ pub(super) const BACKUP_UNFINISHED: &str = "BACKUP.unfinished";
 /// Where a log is being put back.
 pub(super) const RESTORE_UNFINISHED: &str = "RESTORE.unfinished";
 
-/// A folder to be filled, made if need be, and locked as a store's is for as long as this lives.
+/// A folder to be filled, made if need be, and locked as a store's is for as long as this lives. One
+/// that was made for it, and into which nothing came, is removed again.
 #[derive(Debug)]
 pub struct TargetFolder {
+    path: PathBuf,
     folder: Folder,
+    is_new: bool,
     _lock: FolderLock,
 }
 
@@ -34,12 +37,28 @@ impl TargetFolder {
     pub fn make(path: impl Into<PathBuf>) -> Result<Self, BackupError> {
         let path = path.into();
         let failed = |source| OpenError::Folder { path: path.as_path().into(), source };
+        let is_new = !path.try_exists().map_err(failed)?;
         make_folder(&path, FOLDER_MODE).map_err(failed)?;
         if let Some(name) = foreign(&path).map_err(failed)? {
             return Err(BackupError::NotEmpty { name });
         }
         let lock = FolderLock::take(&path)?;
-        Ok(Self { folder: Folder::new(path), _lock: lock })
+        Ok(Self { folder: Folder::new(path.clone()), path, is_new, _lock: lock })
+    }
+
+    fn holds_only_its_lock(&self) -> bool {
+        let Ok(mut entries) = fs::read_dir(&self.path) else { return false };
+        entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == LOCK))
+    }
+}
+
+impl Drop for TargetFolder {
+    fn drop(&mut self) {
+        if self.is_new && self.holds_only_its_lock() {
+            // What can't be removed does no harm: the next try takes it as it is.
+            let _ = fs::remove_file(self.path.join(LOCK));
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 }
 
