@@ -4,6 +4,7 @@
 //! only to publish what is durable already: nobody holds it across input or output.
 
 mod indexed;
+mod known;
 mod streams;
 
 use std::mem;

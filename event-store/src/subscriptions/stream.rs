@@ -19,7 +19,20 @@ struct Next {
     events: Vec<RecordedEvent>,
     /// The first revision that was not looked at.
     revision: u64,
+    /// The end of the stream then.
+    tail: Tail,
     from_log: bool,
+}
+
+impl Next {
+    fn nothing(revision: u64, tail: Tail) -> Self {
+        Self { events: Vec::new(), revision, tail, from_log: false }
+    }
+
+    /// Whether the stream goes on behind what was looked at.
+    fn is_part(&self) -> bool {
+        self.tail.last.is_some_and(|last| last >= self.revision)
+    }
 }
 
 /// Delivers the events of a stream from this revision on.
@@ -34,37 +47,37 @@ pub(crate) fn subscribe_stream(
         let mut live = false;
         loop {
             open(bell.hear())?;
-            let tail = tail(&shared, &stream).await?;
-            if tail.last.is_some_and(|last| last >= next_revision) {
-                let next = next(&shared, &stream, next_revision).await?;
-                if live && next.from_log {
-                    live = false;
-                    yield Delivery::FellBehind;
-                }
-                next_revision = next.revision;
-                for event in next.events {
-                    yield Delivery::Event(event);
-                }
-            } else if tail.tombstoned {
+            let known = if live { known_next(&shared, &stream, next_revision) } else { None };
+            let next = match known {
+                Some(next) => next,
+                None => next(&shared, &stream, next_revision).await?,
+            };
+            if live && next.from_log {
+                live = false;
+                yield Delivery::FellBehind;
+            }
+            next_revision = next.revision;
+            let (is_part, tail) = (next.is_part(), next.tail);
+            for event in next.events {
+                yield Delivery::Event(event);
+            }
+            if is_part {
+                continue;
+            }
+            if tail.tombstoned {
                 if let Some(event) = tombstone(&shared, &stream).await? {
                     yield Delivery::Event(event);
                 }
                 Err(SubscribeError::StreamDeleted(stream.clone()))?;
-            } else {
-                if !live {
-                    live = true;
-                    yield Delivery::CaughtUp;
-                }
-                open(bell.rings().await)?;
             }
+            if !live {
+                live = true;
+                yield Delivery::CaughtUp;
+            }
+            open(bell.rings().await)?;
         }
     }
     .boxed()
-}
-
-async fn tail(shared: &Arc<Shared>, stream: &StreamName) -> Result<Tail, SubscribeError> {
-    let stream = stream.clone();
-    Ok(shared.blocking(move |shared| shared.catalog.tail(stream.as_str())).await?)
 }
 
 async fn tombstone(
@@ -90,15 +103,36 @@ async fn next(
     Ok(next)
 }
 
+/// What came next, where all of that is in memory: most often it is, for who is live.
+fn known_next(shared: &Shared, stream: &StreamName, revision: u64) -> Option<Next> {
+    let tail = shared.catalog.known_tail(stream.as_str())?;
+    if tail.last.is_none_or(|last| last < revision) {
+        return Some(Next::nothing(revision, tail));
+    }
+    let window = Window::known(&shared.catalog, stream, tail.last, shared.clock.now())?;
+    if window.first > revision {
+        return None;
+    }
+    let positions = shared.catalog.known_positions(stream.as_str(), revision, PAGE_EVENTS_MAX)?;
+    let events = shared.live.at(&positions)?;
+    let revision = revision + events.len() as u64;
+    let events = events.into_iter().filter(|event| window.keeps(event)).collect();
+    Some(Next { events, revision, tail, from_log: false })
+}
+
 fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next, StoreError> {
+    let tail = shared.catalog.tail(stream.as_str())?;
+    if tail.last.is_none_or(|last| last < revision) {
+        return Ok(Next::nothing(revision, tail));
+    }
     let runs = shared.catalog.runs(stream.as_str(), u64::MAX, revision)?;
-    let last = runs.tail.last;
+    let (last, tail) = (runs.tail.last, runs.tail);
     let window = Window::of(&shared.catalog, stream, last, u64::MAX, shared.clock.now())?;
     let from = revision.max(window.first).max(runs.first().unwrap_or_default());
     if last.is_none_or(|last| from > last) {
         // Of a stream that was deleted for good the events may be gone by now.
         let revision = last.map_or(revision, |last| last.max(revision)) + 1;
-        return Ok(Next { events: Vec::new(), revision, from_log: false });
+        return Ok(Next::nothing(revision, tail));
     }
     let name = stream.as_str();
     let Located { gone, positions } =
@@ -106,5 +140,5 @@ fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next
     let (page, from_log) = recorded_at(shared, &positions)?;
     let revision = from + gone + page.looked_at;
     let events = page.events.into_iter().filter(|event| window.keeps(event)).collect();
-    Ok(Next { events, revision, from_log })
+    Ok(Next { events, revision, tail, from_log })
 }

@@ -21,8 +21,8 @@ pub(crate) struct Tail {
 /// What is known of a stream among so many sealed segments, which never change.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SealedEnd {
-    segments: usize,
-    tail: Tail,
+    pub(super) segments: usize,
+    pub(super) tail: Tail,
     /// The first position of the newest that has anything of it.
     newest: Option<u64>,
 }
@@ -344,6 +344,6 @@ impl Catalog {
     }
 }
 
-fn tail_of(extent: Extent) -> Tail {
+pub(super) fn tail_of(extent: Extent) -> Tail {
     Tail { last: extent.last_revision(), tombstoned: extent.tombstone }
 }

@@ -1,0 +1,53 @@
+//! What is in memory of a stream: for followers, who ask after every event, and of whom there may be
+//! thousands. Where that does not tell, they ask again as who may wait for the disk.
+
+use super::Catalog;
+use super::streams::{Tail, tail_of};
+use crate::index::Key;
+use crate::stream::Visibility;
+
+impl Catalog {
+    /// The end of a stream, as [`Self::tail`] tells it; `None` where the disk has to be asked.
+    pub(crate) fn known_tail(&self, stream: &str) -> Option<Tail> {
+        let (found, sealed) = {
+            let state = self.read();
+            (state.index.find(Key::stream(stream)), state.sealed.len())
+        };
+        if let Some(tail) = found.map(tail_of)
+            && !tail.tombstoned
+        {
+            return Some(tail);
+        }
+        let end = self.sealed_ends.get(stream).filter(|end| end.segments >= sealed)?;
+        Some(match found.map(tail_of) {
+            Some(tail) => Tail { last: tail.last.or(end.tail.last), ..tail },
+            None => end.tail,
+        })
+    }
+
+    /// The positions of a stream's events from this revision on, at most so many, as far as they
+    /// are in the active segment; `None` where that one is not there.
+    pub(crate) fn known_positions(
+        &self,
+        stream: &str,
+        revision: u64,
+        count: usize,
+    ) -> Option<Vec<u64>> {
+        let state = self.read();
+        let extent = state.index.find(Key::stream(stream))?;
+        let skip = u32::try_from(revision.checked_sub(extent.first)?).ok()?;
+        let left = extent.count.checked_sub(skip).filter(|&left| left > 0)?;
+        let count = u32::try_from(count).unwrap_or(u32::MAX).min(left);
+        Some(state.index.positions(Key::stream(stream), skip, count))
+    }
+
+    /// What is seen of a stream by the last event of the one that holds its metadata, as
+    /// [`Self::visibility`] tells it; `None` where the disk has to be asked.
+    pub(crate) fn known_visibility(&self, holder: &str) -> Option<Visibility> {
+        let Some(last) = self.known_tail(holder)?.last else {
+            return Some(Visibility::default());
+        };
+        let (revision, known) = self.visibilities.get(holder)?;
+        (revision == last).then_some(known)
+    }
+}
