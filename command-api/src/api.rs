@@ -19,7 +19,7 @@ use media::{ObjectStorage, StorageError, Uploads};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::identity::Accounts;
+use crate::identity::{Accounts, KnownPeople};
 use crate::in_progress::InProgress;
 use crate::mail::Mailer;
 use crate::openapi;
@@ -32,6 +32,8 @@ pub struct CommandApiParts {
     pub handler: Arc<CommandHandler>,
     /// Who people are.
     pub accounts: Accounts,
+    /// Who they are by the log.
+    pub people: Arc<dyn KnownPeople>,
     /// Hashes and compares passwords.
     pub passwords: PasswordHasher,
     /// Makes access tokens.

@@ -5,12 +5,14 @@
 
 mod accounts;
 mod confirmation;
+mod known_people;
 mod names;
 mod password;
 mod reservation;
 
 pub use accounts::{Account, AccountError, Accounts, Kept, NewAccount};
 pub use confirmation::ConfirmationToken;
+pub use known_people::{KnownPeople, NotKnown};
 pub use names::{
     EMAIL_BYTES_MAX, Email, HANDLE_CHARS_MAX, HANDLE_CHARS_MIN, Handle, InvalidIdentity,
 };

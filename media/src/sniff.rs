@@ -15,8 +15,8 @@ use crate::storage::{ByteRange, ObjectStorage, StorageError};
 /// How many of a file's first bytes tell its format, in bytes.
 const SNIFF_BYTES: usize = 16;
 
-/// How far an MP3 is looked for where these tell nothing, in bytes: it begins in the middle of a frame
-/// when it was cut out of a stream, or behind bytes that are none.
+/// How far an MP3 is looked for where these tell nothing, in bytes: it begins in the middle of a
+/// frame when it was cut out of a stream, or behind bytes that are none.
 const SEARCH_BYTES: usize = 8_192;
 
 /// How many ID3v2 tags one behind the other are passed over. There is one, or there are two where

@@ -66,6 +66,9 @@ pub async fn sagas(
         left = left.saturating_sub(page.rows.len() as u64);
         after = page.next();
         if after.is_none() {
+            if left == limit {
+                output.remark("no run was found")?;
+            }
             return Ok(());
         }
     }

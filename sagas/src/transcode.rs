@@ -6,7 +6,8 @@
 //!   record        note on the track that it can be streamed, or why it can't
 //! ```
 //!
-//! A track whose master was taken down meanwhile refuses the note, and its package goes again.
+//! A track whose master is taken down meanwhile is not waited for, or else refuses the note; in
+//! either case its package goes again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,12 @@ use std::time::Duration;
 use aggregates::CommandHandler;
 use aggregates::audio::{Track, TrackCommand};
 use async_trait::async_trait;
-use event_schemas::EventFamily;
 use event_schemas::audio::{TrackCreated, TrackEvent};
+use event_schemas::{EventFamily, TrackId};
 use event_store::RecordedEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::activities::Encoder;
 use crate::activities::encoder::{Encoded, EncoderError};
@@ -39,6 +41,9 @@ const TRANSCODE: &str = "transcode";
 /// more narrowly.
 const TRANSCODE_TIME_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// How often it is looked whether a master was taken down: many may wait for their turn.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Longest that the files of a package may take to be removed; another time goes on with the rest.
 const REMOVE_TIME_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -48,7 +53,8 @@ pub fn transcode(commands: Arc<CommandHandler>, encoder: Arc<dyn Encoder>) -> Sa
         kind: KIND,
         version: VERSION,
         steps: vec![
-            Step::action(TRANSCODE, Transcode(Arc::clone(&encoder))).undo(Remove(encoder)),
+            Step::action(TRANSCODE, Transcode(Arc::clone(&encoder), Arc::clone(&commands)))
+                .undo(Remove(encoder)),
             Step::action("record", Record(commands)),
         ],
         categories: vec![TrackEvent::CATEGORY],
@@ -84,13 +90,34 @@ enum Verdict {
     BadMaster(String),
 }
 
-struct Transcode(Arc<dyn Encoder>);
+struct Transcode(Arc<dyn Encoder>, Arc<CommandHandler>);
+
+impl Transcode {
+    /// Returns once the track's master is taken down.
+    async fn taken_down(&self, track_id: TrackId) {
+        loop {
+            let looked = self.1.inspect(track_id, |track: &Track| track.master().is_none());
+            // What can't be looked at now may be at another time.
+            if looked.await.is_ok_and(|is_down| is_down) {
+                return;
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+}
 
 #[async_trait]
 impl Activity for Transcode {
     async fn run(&self, call: &StepCall<'_>) -> Result<Value, ActivityError> {
         let created = created(call)?;
-        let verdict = match self.0.encode(created.track_id, &created.master).await {
+        let encoded = tokio::select! {
+            encoded = self.0.encode(created.track_id, &created.master) => encoded,
+            () = self.taken_down(created.track_id) => {
+                removed(&*self.0, created.track_id).await?;
+                return Err(ActivityError::Refused("the master was taken down".to_owned()));
+            }
+        };
+        let verdict = match encoded {
             Ok(encoded) => Verdict::Encoded(encoded),
             // For the track this is an answer like any other, and the saga goes on with it.
             Err(EncoderError::BadMaster(reason)) => Verdict::BadMaster(reason),
@@ -115,8 +142,7 @@ struct Remove(Arc<dyn Encoder>);
 #[async_trait]
 impl Activity for Remove {
     async fn run(&self, call: &StepCall<'_>) -> Result<Value, ActivityError> {
-        let removed = self.0.remove(created(call)?.track_id).await;
-        removed.map_err(|error| ActivityError::Unavailable(error.to_string()))?;
+        removed(&*self.0, created(call)?.track_id).await?;
         Ok(Value::Null)
     }
 
@@ -127,6 +153,11 @@ impl Activity for Remove {
     fn time_max(&self) -> Option<Duration> {
         Some(REMOVE_TIME_MAX)
     }
+}
+
+async fn removed(encoder: &dyn Encoder, track_id: TrackId) -> Result<(), ActivityError> {
+    let removed = encoder.remove(track_id).await;
+    removed.map_err(|error| ActivityError::Unavailable(error.to_string()))
 }
 
 struct Record(Arc<CommandHandler>);

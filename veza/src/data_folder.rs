@@ -19,16 +19,32 @@ pub fn keep_private() {
     umask(asked | Mode::RWXG | Mode::RWXO);
 }
 
-/// Makes the folder where it is missing, and sees that it can be written.
+/// What is in the data folder of those who only find out by writing, and may find it mounted
+/// otherwise.
+const WRITTEN: [&str; 2] = ["scratch", "outbox"];
+
+/// Makes the folder where it is missing, and sees that it can be written, with what is in it.
 ///
 /// # Errors
 /// When it can't.
 pub fn open(folder: &Path) -> anyhow::Result<()> {
     let about = || format!("can't use the data folder {} (setting data)", folder.display());
     make(folder).with_context(about)?;
-    access(folder, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(std::io::Error::from)
-        .with_context(about)
+    check_writable(folder).with_context(about)?;
+    for written in WRITTEN.map(|name| folder.join(name)) {
+        if written.exists() {
+            check_writable(&written).with_context(|| format!("can't use {}", written.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// That files can be made in a folder.
+///
+/// # Errors
+/// When they can't.
+pub fn check_writable(folder: &Path) -> std::io::Result<()> {
+    Ok(access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
 fn make(folder: &Path) -> std::io::Result<()> {

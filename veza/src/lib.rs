@@ -42,6 +42,7 @@ pub mod event_store_keys;
 pub mod event_store_server;
 pub mod giving_up;
 pub mod keys;
+pub mod known_people;
 pub mod listening;
 pub mod log_guard;
 pub mod open_files;

@@ -25,7 +25,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Every so many times the models are asked too, of which log they are: soon where they are not of
-/// this one, and may be made anew; seldom where only a database that is exchanged would change that.
+/// this one, and may be made anew; seldom where only another database would change that.
 const FOREIGN_MODELS_EVERY: u32 = 5;
 const MODELS_EVERY: u32 = 50;
 

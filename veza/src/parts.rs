@@ -24,7 +24,7 @@ use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::scavenging::scavenge_every;
 use crate::scrubbing::scrub_every;
 use crate::taking_over::{listen, when_free};
-use crate::{open_files, personal};
+use crate::{data_folder, open_files, personal};
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
@@ -324,8 +324,9 @@ impl Database {
 /// # Errors
 /// When the folder can't be made or written.
 pub fn open_objects(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStorage>> {
-    let storage = FileStorage::open(folder)
-        .with_context(|| format!("can't use the folder {} (setting objects)", folder.display()))?;
+    let about = || format!("can't use the folder {} (setting objects)", folder.display());
+    let storage = FileStorage::open(folder).with_context(about)?;
+    data_folder::check_writable(folder).with_context(about)?;
     Ok(Arc::new(storage))
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
+use crate::known_people::AccountWatch;
 use crate::log_guard::{LogGuard, WhoseLog};
 use crate::personal;
 use crate::saga_role::{Faring, SagaWatch};
@@ -62,6 +63,8 @@ pub struct Readiness {
     /// Whether the log may be written, where commands are carried out: then the disks must have
     /// their reserve, too.
     pub log: Option<LogGuard>,
+    /// Whether people have their accounts, where commands are carried out.
+    pub accounts: Option<AccountWatch>,
     /// The sagas, where this process runs them or stands by.
     pub sagas: Option<SagaWatch>,
     /// The disks.
@@ -97,7 +100,7 @@ impl Readiness {
         reserve: DiskReserve,
         draining: CancellationToken,
     ) -> Self {
-        let (pool, sagas, last) = (None, None, Mutex::new(None));
+        let (pool, accounts, sagas, last) = (None, None, None, Mutex::new(None));
         let (embedded, people, watermarks, log) = (None, None, None, None);
         let (needed, outside) = (Vec::new(), Vec::new());
         Self {
@@ -109,6 +112,7 @@ impl Readiness {
             needed,
             outside,
             log,
+            accounts,
             sagas,
             reserve,
             draining,
@@ -231,6 +235,7 @@ impl Readiness {
         let are_starting = matches!(read_models, Err(Unserved::Starting(_)));
         degraded.extend(self.rotten());
         degraded.extend(self.unreadable());
+        degraded.extend(self.accounts.as_ref().and_then(AccountWatch::told));
         let mut needed = |part, answer: Result<(), String>| {
             part_up(part, answer.is_ok());
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));

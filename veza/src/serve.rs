@@ -12,7 +12,7 @@ use aggregates::CommandHandler;
 use anyhow::bail;
 use axum::Router;
 use chrono::Utc;
-use command_api::identity::Accounts;
+use command_api::identity::{Accounts, KnownPeople};
 use command_api::{CommandApi, CommandApiParts};
 use event_store::password_hash::PasswordHasher;
 use media::{ObjectStorage, UploadLimits, Uploads};
@@ -30,6 +30,7 @@ use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::{Door, StartingDoor};
 use crate::keys::Keys;
+use crate::known_people::{AccountWatch, ModelOfPeople};
 use crate::listening::Listening;
 use crate::log_guard::LogGuard;
 use crate::outbox::Outbox;
@@ -126,20 +127,19 @@ impl Platform {
             let background = self.background.insert(started.await?);
             readiness.sagas = background.sagas();
             let mut sweeper = Sweeper::new(Arc::clone(&objects), background.scratch());
+            let watermarks = watermarks(background, &queries, &following);
             if let (true, Some(keys)) = (config.does(Role::QueryApi), &keys) {
-                let (models, watermarks) = (Models::new(&queries), background.watermarks());
-                let elsewhere = || Watermarks::remote(queries).looking_at(Arc::clone(&following));
-                let watermarks = watermarks.unwrap_or_else(elsewhere);
                 readiness.watermarks = Some(watermarks.clone());
-                let (store, objects) = (following, Arc::clone(&objects));
+                let (models, store) = (Models::new(&queries), Arc::clone(&following));
+                let (watermarks, objects) = (watermarks.clone(), Arc::clone(&objects));
                 let sources = Sources { models, engines, watermarks, store, objects };
                 let api = query_api(config, keys, sources, draining.clone());
                 routes = routes.merge(self.queries.insert(api).router());
                 say(format_args!("queries      http://{address}/graphql, by POST and WebSocket"));
             }
             if let (true, Some(keys)) = (config.does(Role::CommandApi), keys) {
-                let api =
-                    command_api(config, keys, address, handler, objects, pool.clone()).await?;
+                let who = who(&mut readiness, &pool, watermarks, following).await?;
+                let api = command_api(config, keys, address, (handler, objects), who)?;
                 sweeper.uploads = Some(api.clone());
                 let (api, document) = api.router();
                 routes = routes.merge(api).merge(docs::router(document));
@@ -247,6 +247,28 @@ async fn log_guard(
     LogGuard::watch(pool.clone(), handler, models.to_vec(), is_kept_here).await
 }
 
+/// Who people are, by their accounts and by the log; that the two fit is looked at.
+async fn who(
+    readiness: &mut Readiness,
+    pool: &PgPool,
+    watermarks: Watermarks,
+    store: Arc<dyn event_store::EventStore>,
+) -> anyhow::Result<(Accounts, Arc<dyn KnownPeople>)> {
+    let accounts = Accounts::open(pool.clone()).await?;
+    readiness.accounts = Some(AccountWatch::begin(pool, accounts.clone()));
+    Ok((accounts, Arc::new(ModelOfPeople::arrived(pool, watermarks, store))))
+}
+
+/// How far models are, by who fills them here or by what is kept of that.
+fn watermarks(
+    background: &Background,
+    queries: &PgPool,
+    store: &Arc<dyn event_store::EventStore>,
+) -> Watermarks {
+    let elsewhere = || Watermarks::remote(queries.clone()).looking_at(Arc::clone(store));
+    background.watermarks().unwrap_or_else(elsewhere)
+}
+
 /// The keys, where the process has callers.
 async fn keys_for_callers(
     config: &Config,
@@ -274,13 +296,12 @@ fn next_step(config: &Config, address: SocketAddr) -> String {
     }
 }
 
-async fn command_api(
+fn command_api(
     config: &Config,
     keys: Keys,
     address: SocketAddr,
-    handler: Arc<CommandHandler>,
-    objects: Arc<dyn ObjectStorage>,
-    pool: PgPool,
+    (handler, objects): (Arc<CommandHandler>, Arc<dyn ObjectStorage>),
+    (accounts, people): (Accounts, Arc<dyn KnownPeople>),
 ) -> anyhow::Result<CommandApi> {
     let clock: Clock = Arc::new(Utc::now);
     let Keys { ring, digests } = keys;
@@ -293,7 +314,8 @@ async fn command_api(
     let public_url = config.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     Ok(CommandApi::new(CommandApiParts {
         handler,
-        accounts: Accounts::open(pool).await?,
+        accounts,
+        people,
         passwords: PasswordHasher::new(thread::available_parallelism()?.get()),
         issuer: TokenIssuer::new(ring, scope),
         digests,

@@ -12,8 +12,9 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, LogFormat};
 
 /// What others say too much of, unless the setting asks for it by name: PostgreSQL notes each thing
-/// that is there already, and the event store's client calls each try an error that ours repeats.
-const QUIET: &str = "sqlx::postgres::notice=warn,eventstore=off";
+/// that is there already, its driver tells of each connection that is lost and each statement that
+/// takes long, and the event store's client calls each try an error that ours repeats.
+const QUIET: &str = "sqlx=error,sqlx_core=error,eventstore=off";
 /// Upper bounds of what is timed, in seconds.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 60.0];

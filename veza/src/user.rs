@@ -15,11 +15,13 @@ use command_api::identity::{
 };
 use event_schemas::{Actor, UserId};
 use event_store::password_hash::PasswordHasher;
+use projections::postgres::Profiles;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
 
 use crate::config::{Config, PlaceFlags};
 use crate::console::say;
+use crate::known_people::ModelOfPeople;
 use crate::log_guard;
 use crate::parts::{Database, Events};
 use crate::read_side::ReadSide;
@@ -43,6 +45,19 @@ pub struct UserArgs {
 enum UserCommandLine {
     /// Make an account whose address counts as confirmed
     Create(CreateArgs),
+    /// Give an account to somebody whom the log knows and who has none: the database was lost, or
+    /// is older than the log
+    Adopt {
+        /// The unique name others find them by
+        #[arg(long)]
+        handle: String,
+        /// The address they will log in with; it counts as confirmed
+        #[arg(long)]
+        email: String,
+        /// A file whose first line is the password; without it, it is asked for
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
     /// Give an account a role
     Grant {
         /// The account's address
@@ -81,6 +96,10 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
     // All that can be wrong with the words is told before anything is opened.
     let asked = match args.command {
         UserCommandLine::Create(args) => Asked::Create(Box::new(NewUser::read(args)?)),
+        UserCommandLine::Adopt { handle, email, password_file } => {
+            let handle = Handle::new(&handle).context("--handle")?;
+            Asked::Adopt(handle, address(&email)?, password(password_file)?)
+        }
         UserCommandLine::Grant { email, role } => Asked::Grant(address(&email)?, role),
     };
     if !config.data.is_dir() && config.database_url.is_none() {
@@ -92,9 +111,13 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
         let (_, models) = ReadSide::of(&config, &database.pool)?.models();
         log_guard::check(&database.pool, &*events.store(), &models).await?;
         let accounts = Accounts::open(database.pool.clone()).await?;
-        let office = Office { accounts, handler: CommandHandler::new(events.store()) };
+        let (handler, profiles) =
+            (CommandHandler::new(events.store()), Profiles::new(database.pool.clone()));
+        let people = ModelOfPeople::at_rest(&database.pool);
+        let office = Office { accounts, people, profiles, handler };
         match asked {
             Asked::Create(new) => office.create(*new).await,
+            Asked::Adopt(handle, email, password) => office.adopt(handle, email, password).await,
             Asked::Grant(email, role) => office.grant(&email, role).await,
         }
     };
@@ -106,6 +129,7 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
 
 enum Asked {
     Create(Box<NewUser>),
+    Adopt(Handle, Email, Password),
     Grant(Email, Role),
 }
 
@@ -150,6 +174,8 @@ fn any_handle() -> Handle {
 /// Where accounts are made.
 struct Office {
     accounts: Accounts,
+    people: ModelOfPeople,
+    profiles: Profiles,
     handler: CommandHandler,
 }
 
@@ -177,13 +203,38 @@ impl Office {
         for role in new.roles.iter().copied().filter(|role| !role.may_be_chosen()) {
             self.give(user_id, role).await?;
         }
-        // Whoever is at the server's own machine answers for the address.
-        let token = self.accounts.issue_confirmation(user_id, Utc::now()).await?;
-        self.accounts.confirm(&token, Utc::now()).await?;
-        self.execute(user_id, UserCommand::ConfirmEmail).await?;
+        self.confirm(user_id).await?;
         let names: Vec<_> = new.roles.iter().map(Role::to_string).collect();
         let (handle, email) = (&account.handle, account.email.as_str());
         Ok(format!("{user_id}  {handle}  {email}  {}", names.join(", ")))
+    }
+
+    async fn adopt(
+        &self,
+        handle: Handle,
+        email: Email,
+        password: Password,
+    ) -> anyhow::Result<String> {
+        let Some(profile) = self.profiles.by_handle(handle.as_str()).await? else {
+            bail!("nobody has this handle");
+        };
+        let user_id = profile.user_id;
+        if self.accounts.lacking(&[user_id]).await?.is_empty() {
+            bail!("{handle} has an account");
+        }
+        let password = PasswordHash::new(PasswordHasher::new(1).hash(password).await);
+        let account = NewAccount { user_id, handle, email, password };
+        self.accounts.keep(&account, Utc::now()).await?;
+        self.confirm(user_id).await?;
+        let (handle, email, roles) = (account.handle, account.email.as_str(), profile.roles);
+        Ok(format!("{user_id}  {handle}  {email}  {}", roles.join(", ")))
+    }
+
+    /// Whoever is at the server's own machine answers for the address.
+    async fn confirm(&self, user_id: UserId) -> anyhow::Result<()> {
+        let token = self.accounts.issue_confirmation(user_id, Utc::now()).await?;
+        self.accounts.confirm(&token, Utc::now()).await?;
+        Ok(self.execute(user_id, UserCommand::ConfirmEmail).await?)
     }
 
     async fn reserve(
@@ -191,7 +242,8 @@ impl Office {
         account: &NewAccount,
         register: &UserCommand,
     ) -> Result<(), ReserveError> {
-        reserve(&self.accounts, &self.handler, account, register, Utc::now()).await.map(drop)
+        let (accounts, handler) = (&self.accounts, &self.handler);
+        reserve(accounts, &self.people, handler, account, register, Utc::now()).await.map(drop)
     }
 
     async fn grant(&self, email: &Email, role: Role) -> anyhow::Result<String> {

@@ -176,6 +176,11 @@ impl Track {
         self.created.as_ref().ok_or(TrackRejection::NotCreated)
     }
 
+    /// What is said to others: to them a draft is not there.
+    fn not_theirs(&self, rejection: TrackRejection) -> TrackRejection {
+        if self.published { rejection } else { TrackRejection::NotCreated }
+    }
+
     fn create(&self, created: TrackCreated) -> Result<Vec<TrackEvent>, TrackRejection> {
         match &self.created {
             Some(known) if *known == created => return Ok(vec![]),
@@ -222,7 +227,7 @@ impl Track {
     fn publish(&self, by: UserId) -> Result<Vec<TrackEvent>, TrackRejection> {
         let created = self.created()?;
         if by != created.artist_id {
-            return Err(TrackRejection::NotArtist);
+            return Err(self.not_theirs(TrackRejection::NotArtist));
         }
         if self.taken_down_because.is_some() {
             return Err(TrackRejection::MasterTakenDown);
@@ -247,7 +252,7 @@ impl Track {
     ) -> Result<Vec<TrackEvent>, TrackRejection> {
         let created = self.created()?;
         if by != created.artist_id && !moderator {
-            return Err(TrackRejection::NotArtistOrModerator);
+            return Err(self.not_theirs(TrackRejection::NotArtistOrModerator));
         }
         let reason = text::lines("reason", reason, text::REASON_CHARS_MAX)?;
         if self.taken_down_because.is_some() {
@@ -423,9 +428,12 @@ mod tests {
         given(vec![created()])
             .when(publish.clone())
             .then_expect_error(TrackRejection::NotTranscoded);
-        given(vec![created(), transcoded()])
+        given(vec![created(), transcoded(), published()])
             .when(TrackCommand::Publish { by: OTHER })
             .then_expect_error(TrackRejection::NotArtist);
+        given(vec![created(), transcoded()])
+            .when(TrackCommand::Publish { by: OTHER })
+            .then_expect_error(TrackRejection::NotCreated);
         given(vec![created(), transcoded()])
             .when(publish.clone())
             .then_expect_events(vec![published()]);
@@ -445,6 +453,9 @@ mod tests {
         there()
             .when(take_down(OTHER, false))
             .then_expect_error(TrackRejection::NotArtistOrModerator);
+        given(vec![created(), transcoded()])
+            .when(take_down(OTHER, false))
+            .then_expect_error(TrackRejection::NotCreated);
         given(vec![created(), taken_down(OTHER)])
             .when(take_down(ARTIST, false))
             .then_expect_events(vec![]);

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_schemas::UserId;
-use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{PgExecutor, PgPool};
 use thiserror::Error;
 
 use super::confirmation::{CONFIRMATION_LIFETIME, ConfirmationToken};
@@ -237,6 +237,19 @@ impl Accounts {
         }))
     }
 
+    /// Who of these has no account.
+    pub async fn lacking(&self, people: &[UserId]) -> Result<Vec<UserId>, AccountError> {
+        let ids: Vec<uuid::Uuid> = people.iter().map(|user_id| user_id.0).collect();
+        let lacking: Vec<(uuid::Uuid,)> = sqlx::query_as(
+            "SELECT person FROM unnest($1) person
+             WHERE NOT EXISTS (SELECT FROM identity.accounts WHERE user_id = person)",
+        )
+        .bind(ids)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(lacking.into_iter().map(|(user_id,)| UserId(user_id)).collect())
+    }
+
     /// The address of an account that is still to be confirmed; `None` when it is, or while a
     /// token that was mailed there is good.
     pub async fn unasked(
@@ -258,26 +271,39 @@ impl Accounts {
         Ok(row.map(|(given, folded)| Email::stored(given, folded)))
     }
 
-    /// Whose account with this address is still to be confirmed, and the address as it was given;
-    /// `None` also when no further token is to be mailed there.
-    pub async fn unconfirmed(
+    /// A further token that will prove an address, whose account that is, and the address as it was
+    /// given; `None` when that is no account's, is confirmed, or no further token is to be mailed
+    /// there, however many ask at once.
+    pub async fn issue_further_confirmation(
         &self,
         email: &Email,
         now: DateTime<Utc>,
-    ) -> Result<Option<(UserId, Email)>, AccountError> {
-        let row: Option<(uuid::Uuid, String, String)> = sqlx::query_as(
-            "SELECT user_id, email, email_folded FROM identity.accounts account
+    ) -> Result<Option<(UserId, Email, ConfirmationToken)>, AccountError> {
+        let mut transaction = self.pool.begin().await?;
+        let account: Option<(uuid::Uuid, String, String)> = sqlx::query_as(
+            "SELECT user_id, email, email_folded FROM identity.accounts
              WHERE email_folded = $1 AND confirmed_at IS NULL AND created_at > $2
-               AND (SELECT count(*) FROM identity.confirmations token
-                   WHERE token.user_id = account.user_id AND expires_at > $3) < $4",
+             FOR UPDATE",
         )
         .bind(email.folded())
         .bind(now - FURTHER_TOKENS_FOR)
-        .bind(now)
-        .bind(GOOD_TOKENS_MAX)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *transaction)
         .await?;
-        Ok(row.map(|(user, given, folded)| (UserId(user), Email::stored(given, folded))))
+        let Some((user_id, given, folded)) = account else { return Ok(None) };
+        // A statement of its own: it sees what those issued who had the account before.
+        let (good,): (i64,) = sqlx::query_as(
+            "SELECT count(*) FROM identity.confirmations WHERE user_id = $1 AND expires_at > $2",
+        )
+        .bind(user_id)
+        .bind(now)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if good >= GOOD_TOKENS_MAX {
+            return Ok(None);
+        }
+        let token = issue(&mut *transaction, UserId(user_id), now).await?;
+        transaction.commit().await?;
+        Ok(Some((UserId(user_id), Email::stored(given, folded), token)))
     }
 
     /// Notes that a token was mailed.
@@ -298,17 +324,7 @@ impl Accounts {
         user_id: UserId,
         now: DateTime<Utc>,
     ) -> Result<ConfirmationToken, AccountError> {
-        let token = ConfirmationToken::fresh();
-        sqlx::query(
-            "INSERT INTO identity.confirmations (token_sha256, user_id, email_folded, expires_at)
-             SELECT $1, user_id, email_folded, $3 FROM identity.accounts WHERE user_id = $2",
-        )
-        .bind(token.digest().as_slice())
-        .bind(user_id.0)
-        .bind(now + CONFIRMATION_LIFETIME)
-        .execute(&self.pool)
-        .await?;
-        Ok(token)
+        issue(&self.pool, user_id, now).await
     }
 
     /// Whose address the token proves, now and whenever it is sent again while it is good.
@@ -332,4 +348,23 @@ impl Accounts {
         .await?;
         confirmed.map(|(user_id,)| UserId(user_id)).ok_or(AccountError::InvalidToken)
     }
+}
+
+/// Keeps a new token for the account's address.
+async fn issue(
+    executor: impl PgExecutor<'_>,
+    user_id: UserId,
+    now: DateTime<Utc>,
+) -> Result<ConfirmationToken, AccountError> {
+    let token = ConfirmationToken::fresh();
+    sqlx::query(
+        "INSERT INTO identity.confirmations (token_sha256, user_id, email_folded, expires_at)
+         SELECT $1, user_id, email_folded, $3 FROM identity.accounts WHERE user_id = $2",
+    )
+    .bind(token.digest().as_slice())
+    .bind(user_id.0)
+    .bind(now + CONFIRMATION_LIFETIME)
+    .execute(executor)
+    .await?;
+    Ok(token)
 }

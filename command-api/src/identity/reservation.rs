@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 
 use super::accounts::{AccountError, Accounts, Kept, NewAccount};
+use super::known_people::{KnownPeople, NotKnown};
 
 /// How long a sign-up may take before its handle and address can be taken by another.
 const SIGN_UP_TIME: TimeDelta = TimeDelta::minutes(1);
@@ -22,6 +23,9 @@ pub enum ReserveError {
     /// Whether an earlier sign-up was finished can't be seen.
     #[error("an earlier sign-up can't be looked at")]
     Load(#[from] LoadError),
+    /// Whether the log knows somebody by the handle can't be told.
+    #[error(transparent)]
+    NotKnown(#[from] NotKnown),
 }
 
 impl ReserveError {
@@ -33,9 +37,10 @@ impl ReserveError {
 
 /// Keeps the account's handle and address for whoever will be registered by this command. A
 /// sign-up that was never finished gives them back, and so does one that was never confirmed once
-/// it can't be.
+/// it can't be. Whoever has a handle for good keeps it, also when their account was lost.
 pub async fn reserve(
     accounts: &Accounts,
+    people: &dyn KnownPeople,
     handler: &CommandHandler,
     account: &NewAccount,
     register: &UserCommand,
@@ -43,6 +48,9 @@ pub async fn reserve(
 ) -> Result<Kept, ReserveError> {
     // What will be refused must not hold a name that others want.
     User::default().decide(register.clone())?;
+    if people.holder(&account.handle).await?.is_some_and(|holder| holder != account.user_id) {
+        return Err(AccountError::HandleTaken.into());
+    }
     let first = accounts.keep(account, now).await;
     let Err(AccountError::HandleTaken | AccountError::EmailTaken) = first else {
         return first.map_err(Into::into);

@@ -79,9 +79,9 @@ pub(crate) async fn request_mail(
     ValidJson(request): ValidJson<MailRequest>,
 ) -> Result<StatusCode, Problem> {
     let email = Email::new(&request.email).map_err(|error| field("email", &error))?;
-    let found = api.parts().accounts.unconfirmed(&email, api.now()).await.map_err(taken)?;
-    if let Some((user_id, email)) = found {
-        mail_token(&api, user_id, &email).await.map_err(taken)?;
+    let issued = api.parts().accounts.issue_further_confirmation(&email, api.now());
+    if let Some((user_id, email, token)) = issued.await.map_err(taken)? {
+        mail_token(&api, user_id, &email, &token).await.map_err(taken)?;
     }
     Ok(StatusCode::ACCEPTED)
 }

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use crate::answer::{Answer, Done};
 use crate::identity::{
-    AccountError, Email, Handle, Kept, NewAccount, Password, PasswordHash, ReserveError, reserve,
+    AccountError, ConfirmationToken, Email, Handle, Kept, NewAccount, Password, PasswordHash,
+    ReserveError, reserve,
 };
 use crate::refusal::{RETRY_AFTER, field, refused, unloaded};
 use crate::request::{Command, PublicBody, PublicCommand};
@@ -83,7 +84,8 @@ pub(crate) async fn sign_up(
     let parts = api.parts();
     let password = PasswordHash::new(parts.passwords.hash(password).await);
     let account = NewAccount { user_id, handle, email, password };
-    let reserved = reserve(&parts.accounts, &parts.handler, &account, &register, api.now()).await;
+    let (accounts, people, handler) = (&parts.accounts, &*parts.people, &parts.handler);
+    let reserved = reserve(accounts, people, handler, &account, &register, api.now()).await;
     if reserved.map_err(not_reserved)? == Kept::Before {
         same_password(&api, &account, &body.password).await?;
     }
@@ -108,21 +110,24 @@ async fn same_password(api: &CommandApi, account: &NewAccount, sent: &str) -> Re
 /// Mails a token to the account's address, unless one is there.
 async fn ask_to_confirm(api: &CommandApi, user_id: UserId) -> Result<(), AccountError> {
     match api.parts().accounts.unasked(user_id, api.now()).await? {
-        Some(email) => mail_token(api, user_id, &email).await,
+        Some(email) => {
+            let token = api.parts().accounts.issue_confirmation(user_id, api.now()).await?;
+            mail_token(api, user_id, &email, &token).await
+        }
         None => Ok(()),
     }
 }
 
-/// Mails a fresh token to the account's address.
+/// Mails a token to the account's address.
 pub(crate) async fn mail_token(
     api: &CommandApi,
     user_id: UserId,
     email: &Email,
+    token: &ConfirmationToken,
 ) -> Result<(), AccountError> {
     let CommandApiParts { accounts, mailer, .. } = api.parts();
-    let token = accounts.issue_confirmation(user_id, api.now()).await?;
-    match mailer.confirm_address(email, &token).await {
-        Ok(()) => accounts.mailed(&token, api.now()).await?,
+    match mailer.confirm_address(email, token).await {
+        Ok(()) => accounts.mailed(token, api.now()).await?,
         // The account is there, and another mail can be asked for.
         Err(error) => {
             tracing::error!(user.id = %user_id, %error, "the confirmation mail was not sent");
@@ -141,6 +146,9 @@ fn not_reserved(error: ReserveError) -> Problem {
         ReserveError::Rejected(rejection) => refused(CommandError::Rejected(rejection)),
         ReserveError::Account(error) => taken(error),
         ReserveError::Load(error) => unloaded(error),
+        ReserveError::NotKnown(error) => Problem::new(ProblemType::Unavailable)
+            .with_detail(error.to_string())
+            .with_retry_after(RETRY_AFTER),
     }
 }
 

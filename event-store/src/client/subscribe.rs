@@ -150,9 +150,8 @@ async fn resume(
 ) -> eventstore::Result<eventstore::Subscription> {
     let begun = Instant::now();
     let mut pause = Duration::from_millis(RESUME_PAUSE_MILLIS);
+    tracing::info!(reason = %failure::store(&error), "a subscription broke off and is resumed");
     while failure::passes(&error) && begun.elapsed().as_secs() < RESUME_SECONDS_MAX {
-        let reason = failure::store(&error);
-        tracing::info!(%reason, "a subscription broke off and is resumed");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(RESUME_PAUSE_MILLIS_MAX));
         error = match followed.open(connection, PAST_WINDOW_EVENTS).await {

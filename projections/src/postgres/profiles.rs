@@ -112,6 +112,14 @@ impl Profiles {
         rows.iter().map(profile).collect()
     }
 
+    /// Those who signed up last and have proved an address, so many at most.
+    pub async fn newest_confirmed(&self, count: u32) -> Result<Vec<UserId>, QueryError> {
+        let statement = "SELECT user_id FROM profiles_v1.profiles WHERE email_confirmed
+             ORDER BY position DESC LIMIT $1";
+        let rows = query(statement).bind(i64::from(count)).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(UserId(row.try_get("user_id")?))).collect()
+    }
+
     /// The person whose handle this is, as it was folded when they registered.
     pub async fn by_handle(&self, handle: &str) -> Result<Option<Profile>, QueryError> {
         let row = query("SELECT * FROM profiles_v1.profiles WHERE handle = $1")

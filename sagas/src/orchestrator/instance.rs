@@ -1,5 +1,6 @@
 //! One run, driven step by step until it is over, has to wait, or the runtime stops.
 
+use std::error::Error;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ impl Instance {
                     return Pace::Asleep;
                 }
                 Err(error) => {
-                    tracing::warn!(saga = %self.stream, ?error, "the run waits for the store");
+                    self.tell_waiting(&error);
                     let wait = tokio::time::sleep(pause);
                     let _ = self.stop.run_until_cancelled(wait).await;
                     pause = (pause * 2).min(STORE_RETRY_LONGEST);
@@ -82,6 +83,10 @@ impl Instance {
             }
         }
         Pace::Asleep
+    }
+
+    fn tell_waiting(&self, error: &(dyn Error + 'static)) {
+        tracing::warn!(saga = %self.stream, error, "the run waits for the store");
     }
 
     /// Goes on as far as it can without waiting.

@@ -50,6 +50,8 @@ struct Overtaken {
     encoder: MediaEncoder,
     storage: Arc<dyn ObjectStorage>,
     store: Arc<dyn EventStore>,
+    /// Whether it is at its end by then, or would go on for ever.
+    ends: bool,
 }
 
 #[async_trait]
@@ -60,7 +62,7 @@ impl Encoder for Overtaken {
         let reason = "not cleared".to_owned();
         command(&self.store, TrackCommand::TakeDownMaster { by: ARTIST, moderator: false, reason })
             .await;
-        encoded
+        if self.ends { encoded } else { std::future::pending().await }
     }
 
     async fn remove(&self, track_id: TrackId) -> Result<(), EncoderError> {
@@ -228,12 +230,14 @@ async fn what_is_no_sound_is_told() {
 
 #[tokio::test]
 async fn of_a_master_that_was_taken_down_meanwhile_no_stream_is_left() {
-    let (_folder, storage, encoder) = with_master(tone()).await;
-    let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
-    let overtaken = Overtaken { encoder, storage: storage.clone(), store: store.clone() };
-    let track = run_on(store, overtaken, End::Compensated).await;
-    assert_eq!((track.transcoded, track.failed_because), (None, None));
-    assert_eq!(files(&storage).await, []);
+    for ends in [true, false] {
+        let (_folder, storage, encoder) = with_master(tone()).await;
+        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new());
+        let overtaken = Overtaken { encoder, storage: storage.clone(), store: store.clone(), ends };
+        let track = run_on(store, overtaken, End::Compensated).await;
+        assert_eq!((track.transcoded, track.failed_because), (None, None));
+        assert_eq!(files(&storage).await, []);
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //! roles as processes of their own, sagas that take turns, full disks, accounts made on the
 //! server's machine, who may look into the data folder, lost keys, `veza-replay`, the manners that
 //! all HTTP doors share, bodies that do not come as they should, unused uploads, personal data that
-//! is sealed and forgotten, or lost with its keys, machines that lack something.
+//! is sealed and forgotten, or lost with its keys, accounts that are lost, machines that lack
+//! something.
 
 mod accounts;
 mod another_log;
@@ -12,6 +13,7 @@ mod disks;
 mod doors;
 mod faults;
 mod keys;
+mod lost_accounts;
 mod lost_keys;
 mod outages;
 mod personal;

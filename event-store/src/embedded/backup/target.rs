@@ -18,8 +18,8 @@ pub(super) const BACKUP_UNFINISHED: &str = "BACKUP.unfinished";
 /// Where a log is being put back.
 pub(super) const RESTORE_UNFINISHED: &str = "RESTORE.unfinished";
 
-/// A folder to be filled, made if need be, and locked as a store's is for as long as this lives. One
-/// that was made for it, and into which nothing came, is removed again.
+/// A folder to be filled, made if need be, and locked as a store's is for as long as this lives.
+/// One that was made for it, and into which nothing came, is removed again.
 #[derive(Debug)]
 pub struct TargetFolder {
     path: PathBuf,

@@ -1,5 +1,5 @@
-//! What is in memory of a stream: for followers, who ask after every event, and of whom there may be
-//! thousands. Where that does not tell, they ask again as who may wait for the disk.
+//! What is in memory of a stream: for followers, who ask after every event, and of whom there may
+//! be thousands. Where that does not tell, they ask again as who may wait for the disk.
 
 use super::Catalog;
 use super::streams::{Tail, tail_of};
