@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use super::backup::{BackupError, Manifest};
 use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
-use crate::index::look_at_index;
+use crate::index::{NameKey, key_of_log, look_at_index};
 use crate::log::{
     AuditHead, ChainEnd, CleanMark, Disk, Look, NewestMark, Segment, SegmentKeys, check_active,
     check_sealed, is_unborn, is_written, look, look_locked, segment_files, segment_name, u32_at,
@@ -131,7 +131,9 @@ pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspe
     let firsts = segment_files(disk)?;
     let (chain, next) = (Some(ChainEnd::START), Some(1));
     let (counting, checkpoints) = (Counting::default(), Checkpoints::default());
-    let mut walk = Walk { counting, checkpoints, chain, next };
+    let sealed = firsts.split_last().map_or(&[][..], |(_, sealed)| sealed);
+    let hashing = key_of_log(disk, sealed);
+    let mut walk = Walk { counting, checkpoints, chain, next, hashing };
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, &first) in firsts.iter().enumerate() {
         let place = Place { first, sealed: number + 1 < firsts.len(), clean, newest };
@@ -188,6 +190,8 @@ struct Walk {
     chain: Option<ChainEnd>,
     /// Where the next segment begins, unless damage in the one before hides it.
     next: Option<u64>,
+    /// What the hashes in the indexes are made with, where there are any.
+    hashing: Option<NameKey>,
 }
 
 impl Walk {
@@ -253,7 +257,8 @@ impl Walk {
             Ok(found) => self.end(disk, &segment, place, found, &mut told)?,
             Err(error) => {
                 told.bytes = segment.length()?;
-                told.index = place.sealed.then(|| look_at_index(disk, &segment, told.bytes));
+                told.index =
+                    place.sealed.then(|| look_at_index(disk, &segment, told.bytes, self.hashing));
                 self.damaged(&mut told, error)?;
             }
         }
@@ -335,7 +340,7 @@ impl Walk {
         let checked = if place.sealed {
             // Its index knows how long it was, also where a frame is damaged.
             let length = if found.written > found.end { found.length } else { found.end };
-            told.index = Some(look_at_index(disk, segment, length));
+            told.index = Some(look_at_index(disk, segment, length, self.hashing));
             torn_bytes = 0;
             check_sealed(segment, &found)
         } else {
