@@ -255,3 +255,25 @@ async fn a_segment_ends_where_its_index_is_full() {
     }
     assert_eq!(store.verify(None).await.unwrap().events, STREAMS * TURNS);
 }
+
+/// Given many events that were appended at once, when they are sent again, whatever is expected, then
+/// they are looked up in a few reads; and one that is wrong from the first on costs next to nothing.
+#[tokio::test]
+async fn a_retry_of_many_events_is_looked_up_in_one_pass() {
+    const EVENTS: u64 = 20_000;
+    let disk = SimDisk::new();
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(disk.clone()))).await.unwrap();
+    let name = stream("track-1");
+    let sent = |first: u64| (first..first + EVENTS).map(event).collect::<Vec<_>>();
+    let first = store.append(&name, ExpectedRevision::NoStream, sent(0)).await.unwrap();
+    for expected in [ExpectedRevision::NoStream, ExpectedRevision::Any] {
+        let before = disk.reads();
+        assert_eq!(store.append(&name, expected, sent(0)).await.unwrap(), first, "{expected}");
+        let reads = disk.reads() - before;
+        assert!(reads < EVENTS / 500, "{reads} reads, {expected}");
+    }
+    let before = disk.reads();
+    let other = sent(EVENTS);
+    store.append(&name, ExpectedRevision::NoStream, other).await.unwrap_err();
+    assert!(disk.reads() - before < 5, "{} reads", disk.reads() - before);
+}
