@@ -113,7 +113,7 @@ impl Catalog {
         if runs.follows.is_none() {
             self.begin_sealed(stream, &sealed, &mut runs)?;
         }
-        self.look_back(stream, &sealed, &mut runs, back_to)?;
+        self.look_back(stream, &sealed, &mut runs, |runs| runs.reaches(back_to))?;
         Ok(runs)
     }
 
@@ -149,7 +149,18 @@ impl Catalog {
         back_to: u64,
     ) -> Result<(), StoreError> {
         let sealed = self.sealed();
-        self.look_back(stream, &sealed, runs, back_to)
+        self.look_back(stream, &sealed, runs, |runs| runs.reaches(back_to))
+    }
+
+    /// Looks for older events of a stream, back to this position.
+    pub(crate) fn reach_position(
+        &self,
+        stream: &str,
+        runs: &mut StreamRuns,
+        back_to: u64,
+    ) -> Result<(), StoreError> {
+        let sealed = self.sealed();
+        self.look_back(stream, &sealed, runs, |runs| runs.looked_from <= back_to)
     }
 
     fn look_back(
@@ -157,12 +168,12 @@ impl Catalog {
         stream: &str,
         sealed: &[Arc<Sealed>],
         runs: &mut StreamRuns,
-        back_to: u64,
+        is_enough: impl Fn(&StreamRuns) -> bool,
     ) -> Result<(), StoreError> {
         let key = self.key(stream);
         let older = sealed.partition_point(|older| older.segment.first < runs.looked_from);
         for older in sealed[..older].iter().rev() {
-            if runs.reaches(back_to) {
+            if is_enough(runs) {
                 return Ok(());
             }
             let found = older.find(key)?;
@@ -174,7 +185,7 @@ impl Catalog {
             }
             self.add_run(stream, runs, (older.segment.first, older.last), extent)?;
         }
-        if !runs.reaches(back_to) {
+        if !is_enough(runs) {
             runs.looked_from = 0;
         }
         Ok(())
@@ -235,7 +246,7 @@ impl Catalog {
     }
 
     /// The revision of a stream's first event at this position or behind it, of runs that go back
-    /// to the first; the one behind the last where there is none.
+    /// to it; the one behind the last where there is none.
     pub(crate) fn revision_from(
         &self,
         stream: &str,
