@@ -8,20 +8,22 @@ mod blocks;
 mod bloom;
 mod catalog;
 mod file;
+mod header;
 mod lists;
 mod look;
 mod memory;
+mod names;
 mod ordinals;
 mod sealed;
 mod secondary;
 mod table;
 
-/// The hash that sorts streams in an index.
-pub(crate) use crate::log::name_hash as stream_hash;
 pub(crate) use catalog::{Catalog, Located, Page, Place, StreamRuns, Tail};
+pub(crate) use header::key_of_log;
 pub use look::IndexState;
 pub(crate) use look::look_at_index;
 pub(crate) use memory::{MemoryIndex, TOMBSTONE_REVISION};
+pub(crate) use names::{Hashes, NameKey};
 pub(crate) use sealed::{Mending, Remade, Sealed};
 pub(crate) use secondary::IndexKey;
 
@@ -35,9 +37,9 @@ pub(crate) enum Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// The key of the stream with this name.
-    pub(crate) fn stream(name: &'a str) -> Self {
-        Self::Stream(StreamKey { name, hash: stream_hash(name) })
+    /// The key of the stream with this name, in a log with this key of names.
+    pub(crate) fn stream(names: NameKey, name: &'a str) -> Self {
+        Self::Stream(StreamKey { name, hash: names.of_stream(name) })
     }
 }
 

@@ -40,6 +40,12 @@ const TYPE_PREFIX: &str = "$et-";
 /// What the ids of links are made from.
 const NAMESPACE: Uuid = Uuid::from_u128(0x4b1f_3a52_77c0_4a6e_9d0e_51f3_0c5b_a2d7);
 
+/// What stands before the category or the type in the name of a stream of links; nothing in others.
+pub(crate) fn link_prefix(stream: &str) -> &'static str {
+    let prefixes = [CATEGORY_PREFIX, TYPE_PREFIX];
+    prefixes.into_iter().find(|prefix| stream.starts_with(prefix)).unwrap_or("")
+}
+
 /// The index that a stream of this name has the links of.
 pub(crate) fn index_of(stream: &str) -> Option<Index> {
     if let Some(category) = stream.strip_prefix(CATEGORY_PREFIX) {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::InvalidName;
+use crate::index_streams::link_prefix;
 use crate::limits::STREAM_NAME_BYTES_MAX;
 
 /// `$tb` of a deleted stream.
@@ -19,14 +20,14 @@ pub(crate) const TRUNCATE_ALL: u64 = i64::MAX as u64;
 pub struct StreamName(Arc<str>);
 
 impl StreamName {
-    /// Checks and wraps a name: 1 to [`STREAM_NAME_BYTES_MAX`] bytes, and not a bare `$$`.
+    /// Checks and wraps a name: 1 to [`STREAM_NAME_BYTES_MAX`] bytes, and not a bare `$$`. What
+    /// begins with `$ce-` or `$et-` is named by a category or a type, which may be as long itself.
     pub fn new(name: impl AsRef<str>) -> Result<Self, InvalidName> {
         let name = name.as_ref();
+        let max = STREAM_NAME_BYTES_MAX + link_prefix(name).len();
         match name.len() {
             0 => Err(InvalidName::Empty),
-            length if length > STREAM_NAME_BYTES_MAX => {
-                Err(InvalidName::TooLong { length, max: STREAM_NAME_BYTES_MAX })
-            }
+            length if length > max => Err(InvalidName::TooLong { length, max }),
             _ if name == "$$" => Err(InvalidName::NoSubject),
             _ => Ok(Self(name.into())),
         }
@@ -219,4 +220,21 @@ pub struct StreamAcl {
     /// Who may write the metadata.
     #[serde(rename = "$mw", default, skip_serializing_if = "Option::is_none")]
     pub metadata_write: Option<Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_be_as_long_as_what_it_is_made_of() {
+        let longest = "x".repeat(STREAM_NAME_BYTES_MAX);
+        for prefix in ["", "$ce-", "$et-"] {
+            let name = format!("{prefix}{longest}");
+            assert_eq!(StreamName::new(&name).unwrap().as_str(), name);
+            let (length, max) = (name.len() + 1, name.len());
+            let refused = StreamName::new(name + "x").unwrap_err();
+            assert_eq!(refused.to_string(), InvalidName::TooLong { length, max }.to_string());
+        }
+    }
 }

@@ -10,14 +10,14 @@ mod simulated;
 use std::sync::Arc;
 
 use encrypted::new_disk;
-use event_store::inspect::inspect;
+use event_store::inspect::{IndexState, RecoveryStep, inspect};
 use event_store::log::{Disk, SimDisk};
 use event_store::{
     EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, Index, ReadIndex, RecordedEvent,
 };
 use futures::TryStreamExt;
 use given::{event, everything, stream};
-use simulated::{all_of, keys, open};
+use simulated::{all_of, keys, open, options};
 
 const STREAMS: [&str; 3] = ["track-1", "track-2", "user-1"];
 
@@ -265,6 +265,84 @@ async fn an_index_that_an_opening_made_again_is_told_by_verifying() {
         assert!(disk.contents(name).unwrap() == whole);
         assert_eq!(store.verify(None).await.unwrap().indexes_mended, 0, "it is told once");
     }
+}
+
+/// Given two indexes of one log that are equally long, when a block of one stands in the place of
+/// the same of the other, under a store or before it is opened, then it is damage, and never
+/// served.
+#[tokio::test]
+async fn a_block_of_another_index_is_damage() {
+    const BLOCK_BYTES: usize = 4096;
+    const EVENTS: u64 = 1500;
+    let disk = SimDisk::new();
+    let opened = |disk: &SimDisk| EmbeddedStore::open(options(disk).segment_bytes(80_000));
+    let store = opened(&disk).await.unwrap();
+    for number in 0..EVENTS {
+        let name = stream(&format!("track-{number:04}"));
+        store.append(&name, ExpectedRevision::Any, vec![event(number)]).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let indexes: Vec<String> =
+        names(&disk).await.into_iter().filter(|it| it.ends_with(".idx")).collect();
+    let [one, other] = [&indexes[0], &indexes[1]].map(|name| disk.contents(name).unwrap());
+    assert!(one.len() == other.len() && one.len() > 4 * BLOCK_BYTES, "{} bytes", one.len());
+    let all_found = async |store: &EmbeddedStore, place: usize| {
+        for number in 0..EVENTS {
+            let name = stream(&format!("track-{number:04}"));
+            let found = store.last_event(&name).await.unwrap().expect("it is there");
+            assert_eq!(found.id, event(number).id, "with block {place} of another");
+        }
+    };
+    for (place, block) in one.chunks(BLOCK_BYTES).enumerate() {
+        let mut mixed = other.clone();
+        mixed[place * BLOCK_BYTES..][..BLOCK_BYTES].copy_from_slice(block);
+        let damaged = disk.copy();
+        let store = opened(&damaged).await.unwrap();
+        damaged.put_into(&indexes[1], &mixed);
+        all_found(&store, place).await;
+        assert_eq!(store.verify(None).await.unwrap().indexes_mended, 1, "block {place}");
+        store.close().await.unwrap();
+        damaged.put(&indexes[1], mixed);
+        let looked = inspect(&damaged, None).unwrap().segments.swap_remove(1).index.unwrap();
+        assert!(!matches!(looked, IndexState::Fits { .. }), "block {place}");
+        all_found(&opened(&damaged).await.unwrap(), place).await;
+    }
+}
+
+/// Given a log whose first index is gone, when it is opened, then that is made again with the key
+/// of the others, which stay as they are; and one whose key is another is made again too.
+#[tokio::test]
+async fn all_indexes_of_a_log_have_one_key() {
+    let (disk, all) = small_store(false).await;
+    let files = names(&disk).await;
+    let indexes: Vec<&String> = files.iter().filter(|name| name.ends_with(".idx")).collect();
+    assert!(indexes.len() > 1, "{files:?}");
+    let contents = |disk: &SimDisk| indexes.iter().map(|&it| disk.contents(it)).collect::<Vec<_>>();
+    let first_lost = disk.copy();
+    first_lost.remove(indexes[0]).unwrap();
+    assert_eq!(read_in_every_way(&first_lost).await.as_ref(), Ok(&all));
+    assert!(contents(&first_lost) == contents(&disk), "with the same key it has the same bytes");
+
+    let all_lost = disk.copy();
+    indexes.iter().for_each(|name| all_lost.remove(name).unwrap());
+    assert_eq!(read_in_every_way(&all_lost).await.as_ref(), Ok(&all));
+    let pairs = contents(&all_lost).into_iter().zip(contents(&disk));
+    assert!(pairs.into_iter().all(|(one, other)| one != other), "a new key makes other bytes");
+
+    let mixed = disk.copy();
+    mixed.put(indexes[1], all_lost.contents(indexes[1]).unwrap());
+    let found = inspect(&mixed, None).unwrap();
+    assert_eq!(found.segments[1].index, Some(IndexState::OfAnother));
+    let again = RecoveryStep::MakeIndex(found.segments[1].name.clone());
+    assert_eq!(found.recovery, [again]);
+    let store = open(&mixed).await.unwrap();
+    for number in 0..30 {
+        let name = STREAMS[usize::try_from(number).unwrap() % STREAMS.len()];
+        store.append(&stream(name), ExpectedRevision::Any, vec![event(number)]).await.unwrap();
+    }
+    assert_eq!(everything(&store).await.unwrap(), all, "retries are known");
+    store.close().await.unwrap();
+    assert!(contents(&mixed) == contents(&disk));
 }
 
 /// Given a folder in the place of an index, then that can't be written, and whoever verifies is

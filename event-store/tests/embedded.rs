@@ -428,10 +428,16 @@ const FIXTURE_FLAGS: &str = "tests/fixtures/format-3-index-4";
 const FIXTURE_ENCRYPTED_INDEX_4: &str = "tests/fixtures/format-3-encrypted-index-4";
 
 /// The same log with indexes of their fifth version, which have groups and first records.
-const FIXTURE_NOW: &str = "tests/fixtures/format-3-index-5";
+const FIXTURE_INDEX_5: &str = "tests/fixtures/format-3-index-5";
 
 /// The same log, encrypted.
-const FIXTURE_ENCRYPTED: &str = "tests/fixtures/format-3-encrypted-index-5";
+const FIXTURE_ENCRYPTED_INDEX_5: &str = "tests/fixtures/format-3-encrypted-index-5";
+
+/// The same log with indexes of their sixth version, which have a key of their hashes.
+const FIXTURE_NOW: &str = "tests/fixtures/format-3-index-6";
+
+/// The same log, encrypted.
+const FIXTURE_ENCRYPTED: &str = "tests/fixtures/format-3-encrypted-index-6";
 
 fn fixture_keys() -> WrappingKeys {
     WrappingKeys::from_text(&format!("fixture:{}", "07".repeat(32))).unwrap()
@@ -453,7 +459,7 @@ async fn fill_fixture(store: &EmbeddedStore) {
     store.tombstone_stream(&stream("order-1"), ExpectedRevision::Any).await.unwrap();
 }
 
-const FIXTURES: [&str; 9] = [
+const FIXTURES: [&str; 11] = [
     FIXTURE,
     FIXTURE_INDEX_2,
     FIXTURE_INDEX_3,
@@ -461,6 +467,8 @@ const FIXTURES: [&str; 9] = [
     FIXTURE_INDEX_4,
     FIXTURE_FLAGS,
     FIXTURE_ENCRYPTED_INDEX_4,
+    FIXTURE_INDEX_5,
+    FIXTURE_ENCRYPTED_INDEX_5,
     FIXTURE_NOW,
     FIXTURE_ENCRYPTED,
 ];
@@ -469,7 +477,7 @@ const FIXTURES: [&str; 9] = [
 const NEW_FIXTURE: &str = "EVENT_STORE_NEW_FIXTURE";
 
 /// The length of each file, by its name without what is random in that of a key. Without the mark
-/// of the newest segment: the fixtures are of before there was one, and open without it.
+/// of the newest segment: older fixtures are of before there was one, and open without it.
 fn lengths(folder: &Path) -> BTreeMap<String, u64> {
     let named = |name: &str| match name.strip_suffix(".key") {
         Some(of) => format!("{}.key", of.split('.').next().unwrap()),
@@ -588,7 +596,7 @@ async fn is_still_read(fixture: &Path) {
     }
     assert_eq!(old.verify(None).await.unwrap().events, 22);
     let taken = indexes().starts_with(&indexes_before);
-    let is_of_today = fixture.to_string_lossy().ends_with("index-5");
+    let is_of_today = fixture.to_string_lossy().ends_with("index-6");
     assert_eq!(taken, is_of_today, "those of older versions are made again");
     let tracks = old.read_index(ReadIndex::backward(Index::category("track"))).await.unwrap();
     let ordinals: Vec<_> = tracks.map_ok(|it| it.ordinal.get()).try_collect().await.unwrap();

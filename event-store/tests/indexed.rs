@@ -107,8 +107,10 @@ async fn ordinals_are_the_same_when_indexes_are_made_again() {
             }
         }
         drop(store);
-        for name in &indexes {
-            assert_eq!(damaged.contents(name), disk.contents(name), "{name} is as it was");
+        // Where all are gone, another key sorts the new ones.
+        if gone.len() < indexes.len() {
+            let is_same = |name: &&String| damaged.contents(name) == disk.contents(name);
+            assert!(indexes.iter().all(is_same), "they are as they were: {gone:?}");
         }
     }
 }

@@ -253,13 +253,13 @@ async fn an_index_is_foretold_to_be_made_again_where_opening_does_it() {
         let damaged = disk.copy();
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
-        damaged.put(name, bytes);
+        damaged.put(name, bytes.clone());
         let found = looked_at(&damaged);
         assert!(found.is_good(), "{at}: {found:?}");
         let foretold =
             recovery(&found).contains("make the index of 00000000000000000001.log again");
         opened(&damaged).await.unwrap().close().await.unwrap();
-        assert_eq!(foretold, damaged.contents(name).unwrap() == whole, "{at} of {}", whole.len());
+        assert_eq!(foretold, damaged.contents(name).unwrap() != bytes, "{at} of {}", whole.len());
         made_again.push(foretold);
 
         // With damage in the segment besides, that is met by whoever reads it.
@@ -380,6 +380,7 @@ fn old_formats_are_looked_at() {
         ("format-1", 1, None),
         ("format-2-index-3", 2, Some(3)),
         ("format-2-index-4", 2, None),
+        ("format-3-index-5", 3, Some(5)),
         ("format-3-reclaimed", 3, None),
     ] {
         let found = inspect(&Folder::read_only(fixtures.join(name)), None).unwrap();
@@ -443,6 +444,63 @@ async fn a_new_segment_of_a_newer_build_is_bad_and_stays() {
     assert!(told.starts_with("refuse to open: ") && told.contains("version 99"), "{told}");
     let refused = open(&disk).await.err().unwrap().to_string();
     assert!(refused.contains("version 99"), "{refused}");
+}
+
+/// Given a segment that does not continue the hash chain, sealed or active, with its index or
+/// without, then that is bad; but no refusal is foretold, for opening does not go along the chain.
+#[tokio::test]
+async fn a_broken_chain_is_bad_and_no_refusal() {
+    let (disk, store) = thirty_events().await;
+    store.close().await.unwrap();
+    let segments = looked_at(&disk).segments;
+    for broken in &segments[1..] {
+        let changed = disk.copy();
+        let mut bytes = disk.contents(&broken.name).unwrap();
+        bytes[40] ^= 1;
+        let crc = crc32c::crc32c(&bytes[..124]);
+        bytes[124..128].copy_from_slice(&crc.to_le_bytes());
+        changed.put(&broken.name, bytes);
+        for has_index in [true, false] {
+            if !has_index && broken.sealed {
+                changed.remove(&broken.name.replace(".log", ".idx")).unwrap();
+            }
+            let found = looked_at(&changed);
+            let told = found.segments.iter().find(|it| it.name == broken.name).unwrap();
+            assert!(!found.is_good() && told.breaks_chain, "{told:?}");
+            assert!(told.wrong.as_ref().unwrap().contains("the chain before"), "{told:?}");
+            assert!(!recovery(&found).contains("refuse"), "{}", recovery(&found));
+            let opened = open(&changed.copy()).await.unwrap();
+            assert_eq!(everything(&opened).await.unwrap().len(), 30);
+            assert!(opened.verify(None).await.is_err());
+        }
+    }
+}
+
+/// Given a torn write, and behind it a segment that was cut off while it was made, then both are
+/// foretold to be removed, as they are.
+#[tokio::test]
+async fn a_torn_write_before_a_segment_that_was_cut_off_is_no_refusal() {
+    let (disk, store) = thirty_events().await;
+    store.close().await.unwrap();
+    let last = looked_at(&disk).segments.pop().unwrap();
+    disk.remove("CLEAN").unwrap();
+    let mut bytes = disk.contents(&last.name).unwrap();
+    bytes.truncate(usize::try_from(last.bytes).unwrap() - 10);
+    disk.put(&last.name, bytes);
+    let unborn = "00000000000000000031.log";
+    disk.put(unborn, vec![0; 50]);
+    let found = looked_at(&disk);
+    let torn = found.segments[found.segments.len() - 2].torn_bytes;
+    assert!(found.is_good() && torn > 0, "{found:?}");
+    let (told, last) = (recovery(&found), last.name);
+    assert_eq!(
+        told,
+        format!(
+            "remove {unborn}, cut off at its creation; cut {torn} bytes off {last} that were not \
+             written whole; write the last frame once more"
+        )
+    );
+    assert_eq!(everything(&open(&disk).await.unwrap()).await.unwrap().len(), 29);
 }
 
 /// What somebody who looks again and again has seen happen.

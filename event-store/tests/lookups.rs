@@ -255,3 +255,54 @@ async fn a_segment_ends_where_its_index_is_full() {
     }
     assert_eq!(store.verify(None).await.unwrap().events, STREAMS * TURNS);
 }
+
+/// Given many events that were appended at once, when they are sent again, whatever is expected,
+/// then they are looked up in a few reads; and one that is wrong from the first on costs next to
+/// nothing.
+#[tokio::test]
+async fn a_retry_of_many_events_is_looked_up_in_one_pass() {
+    const EVENTS: u64 = 20_000;
+    let disk = SimDisk::new();
+    let store = EmbeddedStore::open(EmbeddedOptions::disk(Arc::new(disk.clone()))).await.unwrap();
+    let name = stream("track-1");
+    let sent = |first: u64| (first..first + EVENTS).map(event).collect::<Vec<_>>();
+    let first = store.append(&name, ExpectedRevision::NoStream, sent(0)).await.unwrap();
+    for expected in [ExpectedRevision::NoStream, ExpectedRevision::Any] {
+        let before = disk.reads();
+        assert_eq!(store.append(&name, expected, sent(0)).await.unwrap(), first, "{expected}");
+        let reads = disk.reads() - before;
+        assert!(reads < EVENTS / 500, "{reads} reads, {expected}");
+    }
+    let before = disk.reads();
+    let other = sent(EVENTS);
+    store.append(&name, ExpectedRevision::NoStream, other).await.unwrap_err();
+    assert!(disk.reads() - before < 5, "{} reads", disk.reads() - before);
+}
+
+/// Given a stream with events in every segment, when it is read from a late moment on, either way,
+/// then only the segments from that moment on are looked into, and time is looked for in one of
+/// them.
+#[tokio::test]
+async fn a_read_from_a_moment_on_looks_into_no_segment_before_it() {
+    let mut costs = Vec::new();
+    for segments in [4, 40] {
+        let disk = with_segments(segments).await;
+        let store = opened(&disk).await;
+        let all = everything(&store).await.unwrap();
+        let name = stream("track-1");
+        let late: Vec<_> = all.iter().filter(|event| event.stream == name).rev().take(3).collect();
+        let moment = late[2].recorded_at;
+        let before = disk.reads();
+        let read = ReadStream::forward(name.clone()).from_time(moment);
+        let events: Vec<_> = store.read_stream(read).await.unwrap().try_collect().await.unwrap();
+        assert!(events.iter().eq(late.iter().rev().copied()));
+        let forward = disk.reads() - before;
+        let before = disk.reads();
+        let read = ReadStream::backward(name.clone()).from_time(moment).limit(1);
+        let events: Vec<_> = store.read_stream(read).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(&events[0], late[2]);
+        costs.push([forward, disk.reads() - before]);
+    }
+    let [few, many] = costs[..] else { unreachable!("two were counted") };
+    assert!((0..2).all(|way| many[way] <= few[way] + 3), "{few:?} reads, and {many:?}");
+}

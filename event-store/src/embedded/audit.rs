@@ -39,7 +39,7 @@ pub(super) fn verify(
     for (number, sealed) in all_sealed.iter().enumerate() {
         let segment = &sealed.segment;
         segment.check(disk, keys)?;
-        let mut remade = Remade::new(segment);
+        let mut remade = Remade::new(segment, catalog.names());
         audit.segment(segment, sealed.length(), |record| remade.add(record))?;
         bytes += sealed.length();
         let older = &all_sealed[..number];

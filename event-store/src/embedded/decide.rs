@@ -124,33 +124,34 @@ impl<'a> Decision<'a> {
 
     /// A retry if exactly these events stand where they would have gone.
     fn in_place(&self, ids: &[EventId], from: u64, reopens: bool) -> Result<Verdict, StoreError> {
-        let mut last: Option<Found> = None;
-        for (revision, id) in (from..).zip(ids) {
-            match self.staging.event_at(self.stream, revision)? {
-                Some((known, found)) if known == *id => last = Some(found),
-                _ if reopens && last.is_none() => return Ok(Verdict::Append),
-                _ => return Ok(Verdict::Wrong),
-            }
-        }
-        Ok(match last {
-            Some(found) => Verdict::Done(found),
-            None if reopens => Verdict::Append,
-            None => Verdict::Wrong,
+        Ok(match self.staging.in_place(self.stream, from, ids)? {
+            (_, None) if reopens => Verdict::Append,
+            (known, Some(last)) if known == ids.len() => Verdict::Done(last),
+            _ => Verdict::Wrong,
         })
     }
 
     /// A retry if all of these events are among the last of the log, in this stream.
     fn among_recent(&self, ids: &[EventId]) -> Result<Verdict, StoreError> {
-        let mut last: Option<Found> = None;
         let ids = if cfg!(veza_canary = "drop-idempotency") { &[] } else { ids };
-        for &id in ids {
+        let Some((&first, others)) = ids.split_first() else { return Ok(Verdict::Append) };
+        let Some(mut last) = self.staging.recent(self.stream, first)? else {
+            return Ok(Verdict::Append);
+        };
+        // What was appended together stands together: so it is found in one go.
+        if !others.is_empty()
+            && let (known, Some(end)) = self.staging.in_place(self.stream, last.revision, ids)?
+            && known == ids.len()
+        {
+            return Ok(Verdict::Done(end));
+        }
+        for &id in others {
             match self.staging.recent(self.stream, id)? {
-                Some(found) => last = Some(found),
-                None if last.is_some() => return Ok(Verdict::HalfKnown),
-                None => return Ok(Verdict::Append),
+                Some(found) => last = found,
+                None => return Ok(Verdict::HalfKnown),
             }
         }
-        Ok(last.map_or(Verdict::Append, Verdict::Done))
+        Ok(Verdict::Done(last))
     }
 }
 

@@ -24,7 +24,7 @@ struct IndexPages {
 /// Begins to read an index; blocks.
 pub(super) fn read_index(shared: &Arc<Shared>, read: ReadIndex) -> Result<IndexReader, IndexError> {
     let ReadIndex { index, direction, start, limit, as_of } = read.turned();
-    let key = IndexKey::of(&index);
+    let key = shared.catalog.index_key(&index);
     let behind = bound(shared, as_of)? + 1;
     let limit = limit.unwrap_or(u64::MAX);
     let catalog = &shared.catalog;
@@ -64,7 +64,8 @@ pub(super) fn start(
         SubscribeFrom::Start => FollowFrom { position: 0, ordinal: None },
         SubscribeFrom::End => FollowFrom { position: head, ordinal: None },
         SubscribeFrom::After(ordinal) => {
-            let found = shared.catalog.position_of(IndexKey::of(index), ordinal.get())?;
+            let found =
+                shared.catalog.position_of(shared.catalog.index_key(index), ordinal.get())?;
             FollowFrom { position: found.unwrap_or(head), ordinal: Some(ordinal) }
         }
     })

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use super::backup::{BackupError, Manifest};
 use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
-use crate::index::look_at_index;
+use crate::index::{NameKey, key_of_log, look_at_index};
 use crate::log::{
     AuditHead, ChainEnd, CleanMark, Disk, Look, NewestMark, Segment, SegmentKeys, check_active,
     check_sealed, is_unborn, is_written, look, look_locked, segment_files, segment_name, u32_at,
@@ -100,6 +100,9 @@ pub struct InspectedSegment {
     pub index: Option<IndexState>,
     /// What is wrong with it, with file and offset.
     pub wrong: Option<String>,
+    /// Whether that is the hash chain and nothing else: a store opens on it, for it is a
+    /// verification that goes along the chain.
+    pub breaks_chain: bool,
     /// Whether the segment that belongs before it is missing: then no store opens on the folder.
     pub is_behind_a_gap: bool,
 }
@@ -131,10 +134,12 @@ pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspe
     let firsts = segment_files(disk)?;
     let (chain, next) = (Some(ChainEnd::START), Some(1));
     let (counting, checkpoints) = (Counting::default(), Checkpoints::default());
-    let mut walk = Walk { counting, checkpoints, chain, next };
+    let sealed = sealed_among(disk, &firsts, newest)?;
+    let hashing = key_of_log(disk, sealed);
+    let mut walk = Walk { counting, checkpoints, chain, next, hashing };
     let mut segments = Vec::with_capacity(firsts.len());
     for (number, &first) in firsts.iter().enumerate() {
-        let place = Place { first, sealed: number + 1 < firsts.len(), clean, newest };
+        let place = Place { first, sealed: number < sealed.len(), clean, newest };
         segments.push(walk.segment(disk, &keys, place)?);
     }
     let head = walk.chain.zip(walk.next);
@@ -153,6 +158,22 @@ pub fn inspect(disk: &dyn Disk, keys: Option<Arc<WrappingKeys>>) -> Result<Inspe
         recovery,
         segments,
     })
+}
+
+/// Those of the segments that an opening takes for sealed: all but the last, and the one before it
+/// where that is removed, as it was cut off while it was made.
+fn sealed_among<'a>(
+    disk: &dyn Disk,
+    firsts: &'a [u64],
+    newest: Option<u64>,
+) -> Result<&'a [u64], StoreError> {
+    let Some((&last, before)) = firsts.split_last() else { return Ok(&[]) };
+    let was_newest = newest.is_some_and(|newest| newest >= last);
+    let is_removed = match disk.open(&segment_name(last), false) {
+        Ok(file) => !was_newest && is_unborn(&*file)?,
+        Err(_) => false,
+    };
+    Ok(if is_removed { before.split_last().map_or(&[], |(_, sealed)| sealed) } else { before })
 }
 
 /// What is wrong with the manifest, where there is one.
@@ -178,6 +199,27 @@ impl Place {
     fn was_newest(self) -> bool {
         self.newest.is_some_and(|newest| newest >= self.first)
     }
+
+    /// What is known of it before it is looked at.
+    fn untold(self) -> InspectedSegment {
+        InspectedSegment {
+            name: segment_name(self.first),
+            first: Position::new(self.first),
+            last: None,
+            reclaimed: 0,
+            bytes: 0,
+            room_bytes: 0,
+            torn_bytes: 0,
+            header: None,
+            locked: None,
+            recorded: None,
+            sealed: self.sealed,
+            index: None,
+            wrong: None,
+            breaks_chain: false,
+            is_behind_a_gap: false,
+        }
+    }
 }
 
 /// The way through the segments.
@@ -188,6 +230,8 @@ struct Walk {
     chain: Option<ChainEnd>,
     /// Where the next segment begins, unless damage in the one before hides it.
     next: Option<u64>,
+    /// What the hashes in the indexes are made with, where there are any.
+    hashing: Option<NameKey>,
 }
 
 impl Walk {
@@ -197,22 +241,7 @@ impl Walk {
         keys: &SegmentKeys,
         place: Place,
     ) -> Result<InspectedSegment, StoreError> {
-        let mut told = InspectedSegment {
-            name: segment_name(place.first),
-            first: Position::new(place.first),
-            last: None,
-            reclaimed: 0,
-            bytes: 0,
-            room_bytes: 0,
-            torn_bytes: 0,
-            header: None,
-            locked: None,
-            recorded: None,
-            sealed: place.sealed,
-            index: None,
-            wrong: None,
-            is_behind_a_gap: false,
-        };
+        let mut told = place.untold();
         let segment = match Self::opened(disk, keys, &mut told) {
             Ok(segment) => segment,
             Err(error) => {
@@ -246,14 +275,21 @@ impl Walk {
             self.damaged(&mut told, segment.corrupt(0, &reason))?;
         }
         let looked = match told.locked {
-            Some(_) => self.frames(&segment, &mut told),
+            Some(_) => self.frames(&segment, &mut told).map(|found| (found, None)),
             None => self.records(&segment, &mut told),
         };
         match looked {
-            Ok(found) => self.end(disk, &segment, place, found, &mut told)?,
+            Ok((found, broken)) => {
+                self.end(disk, &segment, place, found, &mut told)?;
+                if let Some(error) = broken {
+                    told.breaks_chain = told.wrong.is_none();
+                    self.damaged(&mut told, error)?;
+                }
+            }
             Err(error) => {
                 told.bytes = segment.length()?;
-                told.index = place.sealed.then(|| look_at_index(disk, &segment, told.bytes));
+                told.index =
+                    place.sealed.then(|| look_at_index(disk, &segment, told.bytes, self.hashing));
                 self.damaged(&mut told, error)?;
             }
         }
@@ -295,12 +331,12 @@ impl Walk {
         Ok(found)
     }
 
-    /// Goes through the records, as far as they are whole.
+    /// Goes through the records, as far as they are whole; tells where the chain is broken.
     fn records(
         &mut self,
         segment: &Segment,
         told: &mut InspectedSegment,
-    ) -> Result<Look, StoreError> {
+    ) -> Result<(Look, Option<StoreError>), StoreError> {
         let (mut chain, mut recorded) = (self.chain, None);
         let mut broken = chain.and_then(|chain| segment.check_chain_before(chain).err());
         let found = look(segment, |record| {
@@ -318,7 +354,7 @@ impl Walk {
         (told.recorded, self.chain) = (recorded, chain);
         let found = found?;
         self.next = Some(told.last.map_or(segment.first, |last| last.get() + 1));
-        broken.map_or(Ok(found), Err)
+        Ok((found, broken))
     }
 
     fn end(
@@ -335,7 +371,7 @@ impl Walk {
         let checked = if place.sealed {
             // Its index knows how long it was, also where a frame is damaged.
             let length = if found.written > found.end { found.length } else { found.end };
-            told.index = Some(look_at_index(disk, segment, length));
+            told.index = Some(look_at_index(disk, segment, length, self.hashing));
             torn_bytes = 0;
             check_sealed(segment, &found)
         } else {

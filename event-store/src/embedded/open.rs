@@ -16,7 +16,7 @@ use super::store::{EmbeddedStore, Shared};
 use super::writer::Writer;
 use crate::encryption::WrappingKeys;
 use crate::error::StoreError;
-use crate::index::{Catalog, MemoryIndex, Sealed, stream_hash};
+use crate::index::{Catalog, MemoryIndex, NameKey, Sealed, key_of_log};
 use crate::limits::{INDEX_BYTES, RECENT_BYTES, RECENT_IDS_MAX, SEGMENT_BYTES, SEGMENT_BYTES_MAX};
 use crate::log::{
     ChainEnd, CleanMark, Clock, Disk, Entropy, FOLDER_MODE, Findings, Folder, KeyError, NewSegment,
@@ -243,12 +243,13 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Rec
     }
     remove_unfinished(disk)?;
     let mut firsts = segments_on(disk, newest)?;
+    let names = key_of_log(disk, &firsts).unwrap_or_else(|| NameKey::new(keys.entropy()));
     let Some(active_first) = firsts.pop() else {
         if let Some(mark) = clean {
             let reason = format!("the segment {} is missing", mark.segment).into();
             return Err(StoreError::Corrupt { place: "the folder".into(), reason }.into());
         }
-        let catalog = begun(disk, clock, keys, Vec::new(), ChainEnd::START)?;
+        let catalog = begun(disk, clock, keys, names, Vec::new(), ChainEnd::START)?;
         let recent = RecentIds::new(RECENT_IDS_MAX);
         return Ok(Recovered { catalog, recent, torn_bytes: 0, must_roll: false, newest });
     };
@@ -259,7 +260,7 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Rec
     for first in firsts {
         let segment = Arc::new(Segment::open(disk, first, keys)?);
         follows(&segment, next)?;
-        let one = Sealed::open(disk, segment, &sealed)?;
+        let one = Sealed::open(disk, segment, &sealed, names)?;
         next = one.last + 1;
         sealed.push(Arc::new(one));
         if told.elapsed() >= TELL_AFTER {
@@ -269,11 +270,11 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Rec
     }
     let active = Arc::new(Segment::open(disk, active_first, keys)?);
     follows(&active, next)?;
-    let mut index = MemoryIndex::new(active_first);
+    let mut index = MemoryIndex::new(active_first, names);
     let mut recent = remember(&sealed)?;
     let end = recover_active(&active, clean, |record| {
         index.add_scanned(record);
-        recent.add(record.id, stream_hash(record.stream), record.position);
+        recent.add(record.id, names.of_stream(record.stream), record.position);
     })?;
     if end.torn_bytes > 0 {
         let (segment, bytes) = (&*active.name, end.torn_bytes);
@@ -294,7 +295,7 @@ fn recover(disk: &dyn Disk, clock: &dyn Clock, keys: &SegmentKeys) -> Result<Rec
         }
         None => {
             let last = Sealed::new(active, end.length, index);
-            (renewed(disk, clock, keys, sealed, last)?, false)
+            (renewed(disk, clock, keys, names, sealed, last)?, false)
         }
     };
     let segments = catalog.segments();
@@ -308,6 +309,7 @@ fn renewed(
     disk: &dyn Disk,
     clock: &dyn Clock,
     keys: &SegmentKeys,
+    names: NameKey,
     mut sealed: Vec<Arc<Sealed>>,
     last: Sealed,
 ) -> Result<Catalog, StoreError> {
@@ -317,7 +319,7 @@ fn renewed(
     }
     tracing::info!("the log is of an older format; its hash chain is made, which reads all of it");
     let chain = audit::chain_after(sealed.iter().map(|one| (&*one.segment, one.length())))?;
-    begun(disk, clock, keys, sealed, chain)
+    begun(disk, clock, keys, names, sealed, chain)
 }
 
 /// The catalog of a log that goes on in a new segment, behind these.
@@ -325,13 +327,14 @@ fn begun(
     disk: &dyn Disk,
     clock: &dyn Clock,
     keys: &SegmentKeys,
+    names: NameKey,
     sealed: Vec<Arc<Sealed>>,
     chain: ChainEnd,
 ) -> Result<Catalog, StoreError> {
     let first = sealed.last().map_or(0, |last| last.last) + 1;
     let segment = NewSegment::open(disk, first, keys)?.create(disk, keys, chain, clock.now())?;
     let length = segment.length()?;
-    Ok(Catalog::new(sealed, Arc::new(segment), MemoryIndex::new(first), length, chain))
+    Ok(Catalog::new(sealed, Arc::new(segment), MemoryIndex::new(first, names), length, chain))
 }
 
 fn follows(segment: &Segment, next: u64) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use super::window::Window;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::filter::Matcher;
-use crate::index::{Located, Page, StreamRuns};
+use crate::index::{Catalog, Located, Page, StreamRuns};
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::StreamName;
@@ -87,39 +87,48 @@ pub(crate) fn read_stream(
     if window.deleted {
         return Err(ReadError::StreamNotFound(stream));
     }
-    let back_to = match (read.start, read.direction) {
-        (StreamStart::Time(_), _) => 0,
-        (StreamStart::Start, Direction::Forward) => window.first,
-        (StreamStart::Revision(from), Direction::Forward) => window.first.max(from.get()),
-        // The older ones are looked for as they are read.
-        (StreamStart::End, _) | (_, Direction::Backward) => u64::MAX,
-    };
-    shared.catalog.reach(stream.as_str(), &mut runs, back_to)?;
-    let first = match read.direction {
-        Direction::Forward => window.first.max(runs.first().unwrap_or_default()),
-        Direction::Backward => window.first,
-    };
-    let revision_from = |position| shared.catalog.revision_from(stream.as_str(), &runs, position);
-    let start = match (read.start, read.direction) {
-        (StreamStart::Start, _) => Some(0),
-        (StreamStart::End, _) => Some(last),
-        (StreamStart::Revision(revision), _) => Some(revision.get()),
-        (StreamStart::Time(time), Direction::Forward) => {
-            Some(revision_from(shared.catalog.position_from(time)?)?)
-        }
-        (StreamStart::Time(time), Direction::Backward) => {
-            revision_from(shared.catalog.position_until(time)? + 1)?.checked_sub(1)
-        }
-    };
-    let left = match (start, read.direction) {
-        (None, _) => (0, 0),
-        (Some(start), Direction::Forward) => (start.max(first), last + 1),
-        (Some(start), Direction::Backward) => (first, start.min(last) + 1),
-    };
+    let (visible, asked) = ((window.first, last), (read.start, read.direction));
+    let left = asked_for(&shared.catalog, &stream, &mut runs, visible, asked)?;
     let limit = read.limit.unwrap_or(u64::MAX);
     let direction = read.direction;
     let pages = StreamPages { stream, runs, window, of_past, direction, left, limit };
     Ok(reader(shared, pages))
+}
+
+/// Which of the first to the last revision that may be seen are asked for, the second excluded. Its
+/// runs go back that far afterwards; of a read backward the older ones are looked for as they are
+/// read.
+fn asked_for(
+    catalog: &Catalog,
+    stream: &StreamName,
+    runs: &mut StreamRuns,
+    (first, last): (u64, u64),
+    (start, direction): (StreamStart, Direction),
+) -> Result<(u64, u64), StoreError> {
+    let name = stream.as_str();
+    let revision_from = |runs: &mut StreamRuns, position| {
+        catalog.reach_position(name, runs, position)?;
+        catalog.revision_from(name, runs, position)
+    };
+    let start = match (start, direction) {
+        (StreamStart::Start, _) => Some(0),
+        (StreamStart::End, _) => Some(last),
+        (StreamStart::Revision(revision), _) => Some(revision.get()),
+        (StreamStart::Time(time), Direction::Forward) => {
+            Some(revision_from(runs, catalog.position_from(time)?)?)
+        }
+        (StreamStart::Time(time), Direction::Backward) => {
+            revision_from(runs, catalog.position_until(time)? + 1)?.checked_sub(1)
+        }
+    };
+    let Some(start) = start else { return Ok((0, 0)) };
+    match direction {
+        Direction::Forward => {
+            catalog.reach(name, runs, start.max(first))?;
+            Ok((start.max(first).max(runs.first().unwrap_or_default()), last + 1))
+        }
+        Direction::Backward => Ok((first, start.min(last) + 1)),
+    }
 }
 
 /// Begins to read the log; blocks.

@@ -79,7 +79,7 @@ impl Shared {
     ) -> Self {
         let findings = Arc::new(findings);
         catalog.tell(&findings);
-        let live = Live::new(catalog.head());
+        let live = Live::new(catalog.head(), catalog.names());
         let (closed, fullness) = (AtomicBool::new(false), Fullness::default());
         let (scavenger, scrubber) = (Scavenger::new(), Scrubber::default());
         Self {

@@ -16,9 +16,9 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
-use crate::index::stream_hash;
+use crate::index::Hashes;
 use crate::limits::{ALLOCATE_BYTES, CLEAR_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
-use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, Kinds, NewSegment, NewestMark};
+use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, NewSegment, NewestMark};
 
 /// All that only the writing thread has.
 pub(crate) struct Writer {
@@ -168,9 +168,10 @@ impl Writer {
             self.must_roll = segment.layout.key.is_some();
             return Err(self.unwritten(&**file, length, error));
         }
-        let kinds: Vec<Kinds> = events.iter().map(Kinds::of_event).collect();
+        let names = self.shared.catalog.names();
+        let hashes: Vec<Hashes> = events.iter().map(|event| names.of_event(event)).collect();
         #[cfg(veza_canary = "visible-before-sync")]
-        self.shared.catalog.publish(&events, &kinds, &frame);
+        self.shared.catalog.publish(&events, &hashes, &frame);
         let began = Instant::now();
         if !cfg!(veza_canary = "acknowledge-before-sync")
             && let Err(error) = file.sync()
@@ -180,12 +181,11 @@ impl Writer {
         metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
         #[cfg(not(veza_canary = "visible-before-sync"))]
-        self.shared.catalog.publish(&events, &kinds, &frame);
-        for event in &events {
-            let hash = stream_hash(event.stream.as_str());
-            self.recent.add(event.id, hash, event.position.get());
+        self.shared.catalog.publish(&events, &hashes, &frame);
+        for (event, hashes) in events.iter().zip(&hashes) {
+            self.recent.add(event.id, hashes.stream, event.position.get());
         }
-        self.shared.live.publish(&events, &kinds);
+        self.shared.live.publish(&events, &hashes);
         Ok(())
     }
 

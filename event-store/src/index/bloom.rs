@@ -67,19 +67,11 @@ impl Bloom {
 
     /// The block of a hash, and its bit in each word there.
     fn place(&self, hash: u64) -> (usize, Block) {
-        let mixed = mix(hash);
-        let at = ((mixed >> 32) * self.blocks.len() as u64) >> 32;
-        let lower = mixed as u32;
+        let at = ((hash >> 32) * self.blocks.len() as u64) >> 32;
+        let lower = hash as u32;
         let bits = SALTS.map(|salt| 1 << (lower.wrapping_mul(salt) >> 27));
         (usize::try_from(at).unwrap_or(usize::MAX), bits)
     }
-}
-
-/// Spreads a hash over all bits: of names that are alike it differs in a few only.
-fn mix(hash: u64) -> u64 {
-    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]
@@ -88,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::index::stream_hash;
+    use crate::index::names::tests::KEY;
 
     proptest! {
         #[test]
@@ -107,7 +99,7 @@ mod tests {
     #[test]
     fn nearly_every_stream_that_is_not_there_is_denied() {
         const STREAMS: usize = 100_000;
-        let named = |number: usize| stream_hash(&format!("track-{number}"));
+        let named = |number: usize| KEY.of_stream(&format!("track-{number}"));
         let filter = Bloom::of(&(0..STREAMS).map(named).collect::<Vec<_>>());
         assert!((0..STREAMS).all(|number| filter.may_have(named(number))));
         let wrong = (STREAMS..2 * STREAMS).filter(|&number| filter.may_have(named(number))).count();

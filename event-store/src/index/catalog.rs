@@ -18,11 +18,12 @@ use streams::SealedEnd;
 pub(crate) use streams::{Located, StreamRuns, Tail};
 
 use super::sealed::{Sealed, places};
-use super::{Extent, IndexKey, Key, MemoryIndex};
+use super::{Extent, Hashes, IndexKey, Key, MemoryIndex, NameKey};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
+use crate::indexed::Index;
 use crate::limits::{INDEX_CACHE_ENTRIES_MAX, PAGE_BYTES, STREAM_CACHE_ENTRIES_MAX};
-use crate::log::{ChainEnd, Findings, FrameBuilder, Kinds, RecordPlace, Segment};
+use crate::log::{ChainEnd, Findings, FrameBuilder, RecordPlace, Segment};
 use crate::stream::Visibility;
 
 /// How far apart events may be for their places to be read in one go: what a block of an index
@@ -55,6 +56,8 @@ type AllSealed = Arc<Vec<Arc<Sealed>>>;
 /// Every segment, and the end of the log.
 pub(crate) struct Catalog {
     state: RwLock<State>,
+    /// What the hashes in all indexes are made with.
+    names: NameKey,
     sealed_ends: Cache<Box<str>, SealedEnd>,
     /// How many events of a category or a type there are among so many sealed segments.
     sealed_totals: Cache<IndexKey, (usize, u64)>,
@@ -85,13 +88,29 @@ impl Catalog {
         length: u64,
         chain: ChainEnd,
     ) -> Self {
-        let sealed = Arc::new(sealed);
+        let (sealed, names) = (Arc::new(sealed), index.names());
         Self {
+            names,
             state: RwLock::new(State { sealed, active, index, length, chain }),
             sealed_ends: Cache::new(STREAM_CACHE_ENTRIES_MAX),
             sealed_totals: Cache::new(INDEX_CACHE_ENTRIES_MAX),
             visibilities: Cache::new(STREAM_CACHE_ENTRIES_MAX),
         }
+    }
+
+    /// What the hashes in its indexes are made with.
+    pub(crate) fn names(&self) -> NameKey {
+        self.names
+    }
+
+    /// What the runs of the stream with this name are found by.
+    pub(crate) fn key<'a>(&self, stream: &'a str) -> Key<'a> {
+        Key::stream(self.names, stream)
+    }
+
+    /// What those of a category or a type are found by.
+    pub(crate) fn index_key(&self, index: &Index) -> IndexKey {
+        IndexKey::of(self.names, index)
     }
 
     /// From now on damage that reads meet, of whichever segment, is told to these.
@@ -166,13 +185,18 @@ impl Catalog {
 
     /// Makes events visible that are durable, with what each is indexed by: a frame at the end of
     /// the active segment.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], kinds: &[Kinds], frame: &FrameBuilder) {
+    pub(crate) fn publish(
+        &self,
+        events: &[RecordedEvent],
+        hashes: &[Hashes],
+        frame: &FrameBuilder,
+    ) {
         let mut state = self.write();
         let frame_start = u32::try_from(state.length).expect("a segment is below 4 GiB");
-        for ((event, &kinds), offset) in events.iter().zip(kinds).zip(frame.record_offsets()) {
+        for ((event, &hashes), offset) in events.iter().zip(hashes).zip(frame.record_offsets()) {
             let at_micros = event.recorded_at.timestamp_micros();
             let (stream, revision) = (event.stream.as_str(), event.revision.get());
-            state.index.add(stream, revision, kinds, frame_start + offset, at_micros);
+            state.index.add(stream, revision, hashes, frame_start + offset, at_micros);
         }
         state.length += frame.bytes().len() as u64;
         state.chain = frame.chain();
@@ -188,7 +212,7 @@ impl Catalog {
     ) -> Option<Arc<Vec<Arc<Sealed>>>> {
         let mut state = self.write();
         next.tell_as(&state.active);
-        let index = mem::replace(&mut state.index, MemoryIndex::new(next.first));
+        let index = mem::replace(&mut state.index, MemoryIndex::new(next.first, self.names));
         let segment = mem::replace(&mut state.active, next);
         let length = mem::replace(&mut state.length, next_length);
         if index.events() == 0 {

@@ -6,37 +6,30 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::blocks::{Damaged, Pieces, blocks_bytes, read_payload, write_piece};
+use super::blocks::{Blocks, Damaged, Pieces, blocks_bytes};
+use super::header::{HEADER_BYTES, Header};
 use super::memory::MemoryIndex;
+use super::names::NameKey;
 use super::ordinals::Ordinals;
 use super::secondary::Secondary;
-use super::table::{Entry, Table, small};
+use super::table::{Entry, Table};
 use super::{Extent, Key};
 use crate::event::EventId;
-use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at, unfinished};
+use crate::log::{Disk, Segment, array_at, index_name, u32_at, u64_at, unfinished};
 
-pub(super) const MAGIC: [u8; 8] = *b"VEZAIDX\0";
-/// What older versions lack is in the segments only, so of those the index is made again.
-pub(super) const VERSION: u32 = 5;
-pub(super) const HEADER_BYTES: usize = 72;
 const OFFSET_BYTES: usize = 4;
 /// An event's id and the hash of its stream.
 const ID_BYTES: usize = 24;
 
 /// An index file that is open.
 pub(crate) struct IndexFile {
-    file: Arc<dyn DiskFile>,
-    first: u64,
-    salt: u32,
-    /// The length of the segment.
-    segment_bytes: u64,
-    events: usize,
-    last_recorded_at_micros: i64,
+    blocks: Blocks,
+    header: Header,
     streams: Table,
     categories: Table,
     types: Table,
-    /// The ids of its last events: where they begin, and how many they are.
-    ids: (usize, usize),
+    /// Where the ids of its last events begin.
+    ids_at: usize,
 }
 
 /// What is in a file.
@@ -61,7 +54,8 @@ impl IndexFile {
         let temporary = unfinished(&format!("{first:020}.{salt:08x}.idx"));
         let file = disk.open(&temporary, true)?;
         file.truncate(0)?;
-        contents.hand_on(segment, length, |at, piece| write_piece(&*file, at, piece))?;
+        let blocks = Blocks::new(Arc::clone(&file), salt, contents.index.names());
+        contents.hand_on(segment, length, |at, piece| blocks.write(at, piece))?;
         file.sync()?;
         disk.rename(&temporary, &name)?;
         disk.sync_folder()
@@ -70,46 +64,28 @@ impl IndexFile {
     /// Opens the index of a segment, if there is one that fits it.
     pub(crate) fn open(disk: &dyn Disk, segment: &Segment, length: u64) -> Result<Self, Damaged> {
         let file = disk.open(&index_name(segment.first), false).map_err(|_| Damaged)?;
-        let header = read_payload(&*file, 0, HEADER_BYTES)?;
-        let fits = header[..8] == MAGIC
-            && u32_at(&header, 8) == VERSION
-            && u32_at(&header, 12) == segment.layout.salt
-            && u64_at(&header, 16) == segment.first
-            && u64_at(&header, 32) == length;
-        let number = |at| u32_at(&header, at) as usize;
-        let (events, ids) = (number(24), number(28));
-        let salt = segment.layout.salt;
-        let table = |at, counts| {
-            let (entries, postings) = (number(counts), number(counts + OFFSET_BYTES));
-            Table::new(Arc::clone(&file), salt, at, entries, postings)
-        };
-        let streams = table(HEADER_BYTES + events * OFFSET_BYTES, 48);
-        let categories = table(streams.end(), 56);
-        let types = table(categories.end(), 64);
-        let ids = (types.end(), ids);
-        let end = ids.0 + ids.1 * ID_BYTES;
-        let whole = file.length().map_err(|_| Damaged)?;
-        if !fits || whole != blocks_bytes(end) || ids.1 > events {
+        let (header, blocks) = Header::read(&file)?;
+        let [streams, categories, types] = header.tables;
+        let table = |at, counts| Table::new(blocks.clone(), header.salt, at, counts);
+        let streams = table(HEADER_BYTES + header.events * OFFSET_BYTES, streams);
+        let categories = table(streams.end(), categories);
+        let types = table(categories.end(), types);
+        let ids_at = types.end();
+        let whole = blocks.file_bytes().map_err(|_| Damaged)?;
+        let is_whole = whole == blocks_bytes(ids_at + header.ids * ID_BYTES);
+        if !header.fits(segment, length) || !is_whole || header.ids > header.events {
             return Err(Damaged);
         }
-        let last_recorded_at_micros = u64_at(&header, 40).cast_signed();
-        let first = segment.first;
-        let mut index = Self {
-            file,
-            first,
-            salt,
-            segment_bytes: length,
-            events,
-            last_recorded_at_micros,
-            streams,
-            categories,
-            types,
-            ids,
-        };
+        let mut index = Self { blocks, header, streams, categories, types, ids_at };
         for table in [&mut index.streams, &mut index.categories, &mut index.types] {
             table.load()?;
         }
         Ok(index)
+    }
+
+    /// What its hashes are made with.
+    pub(crate) fn names(&self) -> NameKey {
+        self.header.names
     }
 
     /// Whether every byte of it is what would be written now.
@@ -120,21 +96,21 @@ impl IndexFile {
         contents: &Contents<'_>,
     ) -> bool {
         let expected = contents.hand_on(segment, length, |at, piece| {
-            let found = read_payload(&*self.file, at, piece.len())?;
+            let found = self.blocks.read(at, piece.len())?;
             (found == piece).then_some(()).ok_or(Damaged)
         });
-        let whole = self.file.length();
+        let whole = self.blocks.file_bytes();
         expected.is_ok_and(|expected| whole.is_ok_and(|whole| whole == blocks_bytes(expected)))
     }
 
     /// How many events the segment has.
     pub(crate) fn events(&self) -> usize {
-        self.events
+        self.header.events
     }
 
     /// When the last event was recorded, in microseconds since 1970.
     pub(crate) fn last_recorded_at_micros(&self) -> i64 {
-        self.last_recorded_at_micros
+        self.header.last_recorded_at_micros
     }
 
     /// Whether it may have events of a key; a no is certain, and costs no look at the disk.
@@ -160,7 +136,7 @@ impl IndexFile {
 
     /// Whether the run was found here.
     pub(crate) fn has(&self, extent: &Extent) -> bool {
-        extent.start.is_some_and(|(salt, _)| salt == self.salt)
+        extent.start.is_some_and(|(salt, _)| salt == self.header.salt)
     }
 
     /// The runs from this place among the streams on, in the order of their hashes; fewer where
@@ -194,47 +170,53 @@ impl IndexFile {
     }
 
     fn placed(&self, postings: Vec<u32>) -> Result<Vec<u64>, Damaged> {
-        let in_segment = postings.last().is_none_or(|&last| (last as usize) < self.events);
+        let in_segment = postings.last().is_none_or(|&last| (last as usize) < self.header.events);
         let rising = postings.is_sorted_by(|one, next| one < next);
-        let positions = postings.into_iter().map(|posting| self.first + u64::from(posting));
+        let positions = postings.into_iter().map(|posting| self.header.first + u64::from(posting));
         (rising && in_segment).then(|| positions.collect()).ok_or(Damaged)
     }
 
     /// The offsets of the records from this place in the segment on; fewer where it ends.
     pub(crate) fn offsets(&self, from: usize, count: usize) -> Result<Vec<u32>, Damaged> {
-        let count = count.min(self.events.saturating_sub(from));
+        let count = count.min(self.header.events.saturating_sub(from));
         let at = HEADER_BYTES + from * OFFSET_BYTES;
-        let bytes = read_payload(&*self.file, at, count * OFFSET_BYTES)?;
+        let bytes = self.blocks.read(at, count * OFFSET_BYTES)?;
         let offsets: Vec<u32> =
             (0..count).map(|place| u32_at(&bytes, place * OFFSET_BYTES)).collect();
-        let in_segment = offsets.last().is_none_or(|&last| u64::from(last) < self.segment_bytes);
+        let in_segment =
+            offsets.last().is_none_or(|&last| u64::from(last) < self.header.segment_bytes);
         let rising = offsets.is_sorted_by(|one, next| one < next);
         (rising && in_segment).then_some(offsets).ok_or(Damaged)
     }
 
     /// The position of the last event whose id is in this part of the payload, in whole or in part.
     pub(super) fn last_id_in(&self, part: Range<usize>) -> Option<u64> {
-        let (at, all) = self.ids;
+        let (at, all) = (self.ids_at, self.header.ids);
         let end = part.end.min(at + all * ID_BYTES);
         let behind = end.checked_sub(at).filter(|&behind| behind > 0)?;
-        let number = self.events - all + (behind - 1) / ID_BYTES;
-        (part.start < end).then_some(self.first + number as u64)
+        let number = self.header.events - all + (behind - 1) / ID_BYTES;
+        (part.start < end).then_some(self.header.first + number as u64)
     }
 
     /// Whether it has the ids of all events from this position on.
     pub(crate) fn has_ids(&self, from: u64) -> bool {
-        from >= self.first + (self.events - self.ids.1) as u64
+        from >= self.first_with_id()
+    }
+
+    /// The position of the first event whose id it has.
+    fn first_with_id(&self) -> u64 {
+        self.header.first + (self.header.events - self.header.ids) as u64
     }
 
     /// The ids of the events from this position on, which it has, and the hashes of their streams;
     /// fewer where the segment ends.
     pub(crate) fn ids(&self, from: u64, count: usize) -> Result<Vec<(EventId, u64)>, Damaged> {
-        let (at, all) = self.ids;
-        let first = self.first + (self.events - all) as u64;
-        let skip = from.checked_sub(first).and_then(|skip| usize::try_from(skip).ok());
+        let (at, all) = (self.ids_at, self.header.ids);
+        let skip =
+            from.checked_sub(self.first_with_id()).and_then(|skip| usize::try_from(skip).ok());
         let skip = skip.filter(|&skip| skip <= all).ok_or(Damaged)?;
         let count = count.min(all - skip);
-        let bytes = read_payload(&*self.file, at + skip * ID_BYTES, count * ID_BYTES)?;
+        let bytes = self.blocks.read(at + skip * ID_BYTES, count * ID_BYTES)?;
         let ids = bytes.chunks_exact(ID_BYTES);
         Ok(ids.map(|id| (EventId(Uuid::from_bytes(array_at(id, 0))), u64_at(id, 16))).collect())
     }
@@ -251,24 +233,24 @@ impl Contents<'_> {
         let index = self.index;
         let streams = index.sorted_streams();
         let mut payload = Pieces::new(&mut piece);
-        payload.put(&MAGIC)?;
-        payload.put(&VERSION.to_le_bytes())?;
-        payload.put(&segment.layout.salt.to_le_bytes())?;
-        payload.put(&segment.first.to_le_bytes())?;
-        payload.put(&small(index.events()))?;
-        payload.put(&small(self.ids.len()))?;
-        payload.put(&length.to_le_bytes())?;
-        payload.put(&index.last_recorded_at_micros().to_le_bytes())?;
         let of_streams = streams.iter().map(|&(hash, number)| {
             let first = index.postings(number, 0).next();
             let first_offset = first.and_then(|first| index.offset(first as usize));
             let first_offset = first_offset.expect("a run has an event, which has an offset");
             Entry { hash, extent: index.extent(number), first_offset }
         });
-        put_counts(of_streams.clone(), &mut payload)?;
-        for of in Secondary::ALL {
-            put_counts(self.secondary(of), &mut payload)?;
-        }
+        let [categories, types] = Secondary::ALL.map(|of| counts(self.secondary(of)));
+        let header = Header {
+            salt: segment.layout.salt,
+            first: segment.first,
+            events: index.events(),
+            ids: self.ids.len(),
+            segment_bytes: length,
+            last_recorded_at_micros: index.last_recorded_at_micros(),
+            tables: [counts(of_streams.clone()), categories, types],
+            names: index.names(),
+        };
+        header.put(&mut payload)?;
         for offset in index.offsets() {
             payload.put(&offset.to_le_bytes())?;
         }
@@ -296,13 +278,8 @@ impl Contents<'_> {
 }
 
 /// How many runs a table has, and how many postings they have together.
-fn put_counts<E>(
-    entries: impl Iterator<Item = Entry>,
-    payload: &mut Pieces<'_, E>,
-) -> Result<(), E> {
-    let (runs, postings) = entries.fold((0, 0), |(runs, postings), entry| {
+fn counts(entries: impl Iterator<Item = Entry>) -> (usize, usize) {
+    entries.fold((0, 0), |(runs, postings), entry| {
         (runs + 1, postings + entry.extent.postings() as usize)
-    });
-    payload.put(&small(runs))?;
-    payload.put(&small(postings))
+    })
 }

@@ -4,14 +4,14 @@
 //! small: its name and its postings are in memory that all runs share.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
 use super::lists::{List, Lists};
+use super::names::{Hashes, NameKey};
 use super::secondary::{Postings, Secondary, TABLE_ENTRY_BYTES};
-use super::{Extent, Key, stream_hash};
-use crate::log::{Kinds, ScannedRecord};
+use super::{Extent, Key};
+use crate::log::ScannedRecord;
 use crate::stream::Revision;
 
 /// The revision of a tombstone.
@@ -25,8 +25,8 @@ pub(crate) struct MemoryIndex {
     runs: Vec<Run>,
     /// The numbers of the runs, found by their names.
     by_name: HashTable<u32>,
-    /// Names come from outside: nobody may choose them to be in one place of the table.
-    keyed: RandomState,
+    /// What the hashes of names are made with: nobody may choose names for one place of a table.
+    keyed: NameKey,
     /// The names of the runs, each behind its length, a `u16`.
     names: Vec<u8>,
     postings: Lists,
@@ -47,14 +47,14 @@ struct Run {
 }
 
 impl MemoryIndex {
-    /// The index of a segment that begins with this position and is empty.
-    pub(crate) fn new(first: u64) -> Self {
+    /// The index of a segment that begins with this position and is empty, in a log with this key.
+    pub(crate) fn new(first: u64, keyed: NameKey) -> Self {
         Self {
             first,
             offsets: Vec::new(),
             runs: Vec::new(),
             by_name: HashTable::new(),
-            keyed: RandomState::new(),
+            keyed,
             names: Vec::new(),
             postings: Lists::default(),
             tombstoned: HashSet::new(),
@@ -76,23 +76,28 @@ impl MemoryIndex {
             + self.types.bytes()
     }
 
-    /// Adds the next event.
+    /// What its hashes are made with.
+    pub(crate) fn names(&self) -> NameKey {
+        self.keyed
+    }
+
+    /// Adds the next event, whose hashes are made with the same key.
     pub(crate) fn add(
         &mut self,
         stream: &str,
         revision: u64,
-        kinds: Kinds,
+        hashes: Hashes,
         offset: u32,
         at_micros: i64,
     ) {
-        let posting = self.place(kinds, offset, at_micros);
-        let number = match self.number(stream) {
+        let posting = self.place(hashes, offset, at_micros);
+        let number = match self.number(stream, hashes.stream) {
             Some(number) => {
                 let run = &mut self.runs[number as usize];
                 self.postings.push(&mut run.postings, posting);
                 number
             }
-            None => self.begin(stream, revision, posting),
+            None => self.begin(stream, hashes.stream, revision, posting),
         };
         if revision == TOMBSTONE_REVISION {
             self.tombstoned.insert(number);
@@ -102,20 +107,21 @@ impl MemoryIndex {
     /// Adds the next event, as a scan of its segment came across it. One that was reclaimed is of
     /// no stream any more.
     pub(crate) fn add_scanned(&mut self, record: ScannedRecord<'_>) {
-        let (kinds, at_micros) = (record.kinds(), record.recorded_at_micros);
+        let at_micros = record.recorded_at_micros;
+        let hashes = self.keyed.of(record.stream, record.kinds());
         if record.head.reclaimed {
-            self.place(kinds, record.offset, at_micros);
+            self.place(hashes, record.offset, at_micros);
         } else {
-            self.add(record.stream, record.revision, kinds, record.offset, at_micros);
+            self.add(record.stream, record.revision, hashes, record.offset, at_micros);
         }
     }
 
     /// Adds the next event, but not to its stream.
-    fn place(&mut self, kinds: Kinds, offset: u32, at_micros: i64) -> u32 {
+    fn place(&mut self, hashes: Hashes, offset: u32, at_micros: i64) -> u32 {
         let posting = small(self.offsets.len());
         self.offsets.push(offset);
         self.last_recorded_at_micros = at_micros;
-        for key in kinds.keys() {
+        for key in hashes.keys() {
             match key.of {
                 Secondary::Category => self.categories.add(key.hash, posting),
                 Secondary::EventType => self.types.add(key.hash, posting),
@@ -125,7 +131,7 @@ impl MemoryIndex {
     }
 
     /// Begins the run of a stream that has none; returns its number.
-    fn begin(&mut self, stream: &str, first_revision: u64, posting: u32) -> u32 {
+    fn begin(&mut self, stream: &str, hash: u64, first_revision: u64, posting: u32) -> u32 {
         let number = small(self.runs.len());
         let name = small(self.names.len());
         let length = u16::try_from(stream.len()).expect("a record has 16 bits for it");
@@ -133,8 +139,8 @@ impl MemoryIndex {
         self.names.extend_from_slice(stream.as_bytes());
         self.runs.push(Run { first_revision, name, postings: List::of(posting) });
         let (runs, names, keyed) = (&self.runs, &self.names, &self.keyed);
-        let hash_of = |&number: &u32| keyed.hash_one(name_at(names, runs[number as usize].name));
-        self.by_name.insert_unique(hash_of(&number), number, hash_of);
+        let hash_of = |&number: &u32| keyed.hash(name_at(names, runs[number as usize].name));
+        self.by_name.insert_unique(hash, number, hash_of);
         number
     }
 
@@ -152,7 +158,7 @@ impl MemoryIndex {
     pub(crate) fn find(&self, key: Key<'_>) -> Option<Extent> {
         match key {
             Key::Index(key) => self.secondary(key.of).find(key.hash),
-            Key::Stream(stream) => Some(self.extent(self.number(stream.name)?)),
+            Key::Stream(stream) => Some(self.extent(self.number(stream.name, stream.hash)?)),
         }
     }
 
@@ -164,7 +170,7 @@ impl MemoryIndex {
             Key::Index(key) => {
                 self.secondary(key.of).of(key.hash, skip).take(count).map(placed).collect()
             }
-            Key::Stream(stream) => match self.number(stream.name) {
+            Key::Stream(stream) => match self.number(stream.name, stream.hash) {
                 Some(number) => self.postings(number, skip).take(count).map(placed).collect(),
                 None => Vec::new(),
             },
@@ -212,13 +218,12 @@ impl MemoryIndex {
         self.postings.numbers(&self.runs[number as usize].postings, skip)
     }
 
-    fn number(&self, stream: &str) -> Option<u32> {
-        let hash = self.keyed.hash_one(stream.as_bytes());
+    fn number(&self, stream: &str, hash: u64) -> Option<u32> {
         self.by_name.find(hash, |&number| self.name(number) == stream.as_bytes()).copied()
     }
 
     fn hash_of(&self, number: u32) -> u64 {
-        stream_hash(str::from_utf8(self.name(number)).expect("it was a text"))
+        self.keyed.hash(self.name(number))
     }
 
     fn name(&self, number: u32) -> &[u8] {
@@ -240,6 +245,8 @@ fn small(number: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::names::tests::KEY;
+    use crate::log::Kinds;
 
     /// Given streams that are written in turn, of each one event or a few, then each is found, and
     /// takes little memory.
@@ -248,21 +255,23 @@ mod tests {
         const STREAMS: u64 = 50_000;
         let kinds = Kinds { category: 1, event_type: 2 };
         let named = |number: u64| format!("track-{number}");
-        let mut index = MemoryIndex::new(1);
+        let mut index = MemoryIndex::new(1, KEY);
         for (turn, bytes_max) in [(0, 65), (1, 100), (2, 115)] {
             for number in 0..STREAMS {
                 let offset = u32::try_from(turn * STREAMS + number).unwrap();
-                index.add(&named(number), turn, kinds, offset, 0);
+                let name = named(number);
+                index.add(&name, turn, KEY.of(&name, kinds), offset, 0);
             }
             let bytes = index.bytes() as u64 / STREAMS;
             assert!(bytes <= bytes_max, "{bytes} bytes for a stream of {} events", turn + 1);
         }
         for number in (0..STREAMS).step_by(997) {
-            let (name, extent) = (named(number), index.find(Key::stream(&named(number))).unwrap());
+            let name = named(number);
+            let extent = index.find(Key::stream(KEY, &name)).unwrap();
             assert_eq!((extent.first, extent.count, extent.tombstone), (0, 3, false), "{name}");
-            let behind_the_first = index.positions(Key::stream(&name), 1, 5);
+            let behind_the_first = index.positions(Key::stream(KEY, &name), 1, 5);
             assert_eq!(behind_the_first, [1 + STREAMS + number, 1 + 2 * STREAMS + number]);
         }
-        assert!(index.find(Key::stream("track-")).is_none());
+        assert!(index.find(Key::stream(KEY, "track-")).is_none());
     }
 }

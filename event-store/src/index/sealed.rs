@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::blocks::Damaged;
 use super::file::{Contents, IndexFile};
 use super::memory::MemoryIndex;
+use super::names::NameKey;
 use super::ordinals::Ordinals;
 use super::secondary::Secondary;
 use super::table::Entry;
-use super::{Extent, Key, stream_hash};
+use super::{Extent, Key};
 use crate::error::StoreError;
 use crate::event::EventId;
 use crate::limits::RECENT_IDS_MAX;
@@ -59,9 +60,9 @@ pub(crate) struct Remade {
 }
 
 impl Remade {
-    /// Of a segment that is still to be scanned.
-    pub(crate) fn new(segment: &Segment) -> Self {
-        Self { index: MemoryIndex::new(segment.first), ids: Vec::new() }
+    /// Of a segment that is still to be scanned, in a log with this key.
+    pub(crate) fn new(segment: &Segment, names: NameKey) -> Self {
+        Self { index: MemoryIndex::new(segment.first, names), ids: Vec::new() }
     }
 
     /// Adds the next event, as the scan came across it.
@@ -70,7 +71,7 @@ impl Remade {
         if self.ids.len() == 2 * RECENT_IDS_MAX {
             self.ids.drain(..RECENT_IDS_MAX);
         }
-        self.ids.push(id_and_stream(&record));
+        self.ids.push(id_and_stream(&record, self.index.names()));
     }
 
     /// The index, and as many of the last ids as anybody asks for.
@@ -82,13 +83,22 @@ impl Remade {
 }
 
 /// The id of an event and the hash of its stream; nothing that is asked for when it was reclaimed.
-fn id_and_stream(record: &ScannedRecord<'_>) -> (EventId, u64) {
-    (record.id, if record.head.reclaimed { 0 } else { stream_hash(record.stream) })
+fn id_and_stream(record: &ScannedRecord<'_>, names: NameKey) -> (EventId, u64) {
+    (record.id, if record.head.reclaimed { 0 } else { names.of_stream(record.stream) })
 }
 
 enum Index {
     Memory(MemoryIndex),
     File(IndexFile),
+}
+
+impl Index {
+    fn names(&self) -> NameKey {
+        match self {
+            Self::Memory(index) => index.names(),
+            Self::File(file) => file.names(),
+        }
+    }
 }
 
 /// Why an index gave no answer.
@@ -110,18 +120,21 @@ impl From<StoreError> for Fault {
 }
 
 impl Sealed {
-    /// Opens a sealed segment that comes behind these; reads it only when its index is missing or
-    /// does not fit.
+    /// Opens a sealed segment that comes behind these, in a log with this key; reads it only when
+    /// its index is missing or does not fit.
     pub(crate) fn open(
         disk: &dyn Disk,
         segment: Arc<Segment>,
         older: &[Arc<Self>],
+        names: NameKey,
     ) -> Result<Self, StoreError> {
         let length = segment.length()?;
         match IndexFile::open(disk, &segment, length) {
-            Ok(index) => Ok(Self::with(segment, length, Index::File(index))),
-            Err(Damaged) => {
-                let mut remade = Remade::new(&segment);
+            Ok(index) if index.names() == names => {
+                Ok(Self::with(segment, length, Index::File(index)))
+            }
+            Ok(_) | Err(Damaged) => {
+                let mut remade = Remade::new(&segment, names);
                 let length = recover_sealed(&segment, |record| remade.add(record))?;
                 let sealed = Self::scanned(disk, segment, length, remade, older);
                 sealed.made_again.store(true, Ordering::Relaxed);
@@ -371,9 +384,10 @@ impl Sealed {
         if next > self.last {
             return Ok(());
         }
+        let names = index.names();
         scan_whole(&self.segment, self.length, |record| {
             if record.position >= next {
-                let (id, hash) = id_and_stream(&record);
+                let (id, hash) = id_and_stream(&record, names);
                 visit(id, hash, record.position);
             }
         })
@@ -442,7 +456,7 @@ impl Sealed {
         let segment = &*self.segment.name;
         tracing::error!(segment, "the index of a segment is damaged, and is made again");
         metrics::counter!("veza_event_store_indexes_remade_total").increment(1);
-        let index = index_again(&self.segment, self.length)?;
+        let index = index_again(&self.segment, self.length, damaged.names())?;
         self.set_index(Index::Memory(index));
         self.made_again.store(true, Ordering::Relaxed);
         self.segment.index_remade();
@@ -465,8 +479,8 @@ impl Sealed {
     }
 }
 
-fn index_again(segment: &Segment, length: u64) -> Result<MemoryIndex, StoreError> {
-    let mut index = MemoryIndex::new(segment.first);
+fn index_again(segment: &Segment, length: u64, names: NameKey) -> Result<MemoryIndex, StoreError> {
+    let mut index = MemoryIndex::new(segment.first, names);
     segment.told(scan_whole(segment, length, |record| index.add_scanned(record)))?;
     Ok(index)
 }

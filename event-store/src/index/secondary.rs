@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::Extent;
 use super::lists::{List, Lists};
+use super::names::NameKey;
 use crate::indexed::Index;
-use crate::log::{Kinds, kind_hash};
+use crate::log::kind_hash;
 
 /// What an entry of a hash table takes besides itself, in bytes, about.
 pub(super) const TABLE_ENTRY_BYTES: usize = 2;
@@ -36,21 +37,13 @@ impl Secondary {
 }
 
 impl IndexKey {
-    pub(crate) fn of(index: &Index) -> Self {
-        match index {
-            Index::Category(name) => Self { of: Secondary::Category, hash: kind_hash(name) },
-            Index::EventType(name) => {
-                Self { of: Secondary::EventType, hash: kind_hash(name.as_str()) }
-            }
-        }
-    }
-}
-
-impl Kinds {
-    /// By what the event is found.
-    pub(crate) fn keys(self) -> impl Iterator<Item = IndexKey> {
-        let all = Secondary::ALL.into_iter().zip([self.category, self.event_type]);
-        all.filter(|&(_, hash)| hash != 0).map(|(of, hash)| IndexKey { of, hash })
+    /// The key of this category or type, in a log with this key of names.
+    pub(crate) fn of(names: NameKey, index: &Index) -> Self {
+        let (of, in_log) = match index {
+            Index::Category(name) => (Secondary::Category, kind_hash(name)),
+            Index::EventType(name) => (Secondary::EventType, kind_hash(name.as_str())),
+        };
+        Self { of, hash: names.of_kind(in_log) }
     }
 }
 

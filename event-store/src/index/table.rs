@@ -3,13 +3,12 @@
 //! hashes of groups, in memory too, tell in which one to look.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use super::Extent;
-use super::blocks::{Damaged, Pieces, read_payload};
+use super::blocks::{Blocks, Damaged, Pieces};
 use super::bloom::Bloom;
 use super::memory::TOMBSTONE_REVISION;
-use crate::log::{DiskFile, u32_at, u64_at};
+use crate::log::{u32_at, u64_at};
 
 const ENTRY_BYTES: usize = 32;
 const POSTING_BYTES: usize = 4;
@@ -29,7 +28,7 @@ const ENTRIES_A_SEARCH: usize = 2048;
 
 /// A table of a file that is open.
 pub(crate) struct Table {
-    file: Arc<dyn DiskFile>,
+    blocks: Blocks,
     /// Of the file: what is found in it is told by this from what was found in another.
     salt: u32,
     at: usize,
@@ -80,19 +79,18 @@ impl Table {
     /// The table of so many entries and postings that begins at this place of a payload; what
     /// is in memory of it is to be loaded.
     pub(crate) fn new(
-        file: Arc<dyn DiskFile>,
+        blocks: Blocks,
         salt: u32,
         at: usize,
-        entries: usize,
-        postings: usize,
+        (entries, postings): (usize, usize),
     ) -> Self {
-        Self { file, salt, at, entries, postings, filter: Bloom::default(), groups: Vec::new() }
+        Self { blocks, salt, at, entries, postings, filter: Bloom::default(), groups: Vec::new() }
     }
 
     /// Reads the filter and the groups, without which nothing is found.
     pub(crate) fn load(&mut self) -> Result<(), Damaged> {
         let at = self.filter_at();
-        let bytes = read_payload(&*self.file, at, self.end() - at)?;
+        let bytes = self.blocks.read(at, self.end() - at)?;
         let (filter, groups) = bytes.split_at(Bloom::bytes_for(self.entries));
         self.filter = Bloom::from_bytes(filter);
         self.groups = groups.chunks_exact(HASH_BYTES).map(|hash| u64_at(hash, 0)).collect();
@@ -179,7 +177,7 @@ impl Table {
             return Ok(Vec::new());
         }
         let at = self.postings_at() + (start + skip) as usize * POSTING_BYTES;
-        let bytes = read_payload(&*self.file, at, count * POSTING_BYTES)?;
+        let bytes = self.blocks.read(at, count * POSTING_BYTES)?;
         Ok((0..count).map(|place| u32_at(&bytes, place * POSTING_BYTES)).collect())
     }
 
@@ -201,7 +199,7 @@ impl Table {
     }
 
     fn entry_bytes(&self, from: usize, count: usize) -> Result<Vec<u8>, Damaged> {
-        read_payload(&*self.file, self.at + from * ENTRY_BYTES, count * ENTRY_BYTES)
+        self.blocks.read(self.at + from * ENTRY_BYTES, count * ENTRY_BYTES)
     }
 
     fn postings_at(&self) -> usize {
@@ -226,10 +224,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::index::blocks::write_piece;
+    use crate::index::names::tests::KEY;
     use crate::log::{Disk as _, SimDisk};
 
     const NAME: &str = "table";
+    const SALT: u32 = 7;
 
     /// First ordinal and postings of each hash.
     type Runs = BTreeMap<u64, (u64, Vec<u32>)>;
@@ -244,13 +243,13 @@ mod tests {
         });
         let postings = runs.values().flat_map(|(_, postings)| postings.iter().copied());
         let disk = SimDisk::new();
-        let file = disk.open(NAME, true).unwrap();
-        let mut write = |at, piece: &[u8]| write_piece(&*file, at, piece);
+        let blocks = Blocks::new(disk.open(NAME, true).unwrap(), SALT, KEY);
+        let mut write = |at, piece: &[u8]| blocks.write(at, piece);
         let mut payload = Pieces::new(&mut write);
         payload.put(&vec![7; ahead]).unwrap();
         Table::write(entries, postings.clone(), &mut payload).unwrap();
         let end = payload.end().unwrap();
-        let mut table = Table::new(file, 7, ahead, runs.len(), postings.count());
+        let mut table = Table::new(blocks, SALT, ahead, (runs.len(), postings.count()));
         assert_eq!(table.end(), end);
         table.load().unwrap();
         (disk, table)

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::settings::Strategy;
 use crate::error::{ReadError, StoreError};
 use crate::event::{EventId, RecordedEvent};
-use crate::index::stream_hash;
+use crate::log::name_hash;
 use crate::port::EventStore;
 use crate::read::ReadStream;
 use crate::stream::{Revision, StreamName};
@@ -93,12 +93,12 @@ impl Message {
         if strategy == Strategy::PinnedByCorrelation
             && let Some(id) = self.content().and_then(correlation_id)
         {
-            return stream_hash(&id);
+            return name_hash(&id);
         }
         let event = self.content().unwrap_or_else(|| self.original());
         match target_of(event) {
-            Some((_, stream)) => stream_hash(stream.as_str()),
-            None => stream_hash(event.stream.as_str()),
+            Some((_, stream)) => name_hash(stream.as_str()),
+            None => name_hash(event.stream.as_str()),
         }
     }
 }

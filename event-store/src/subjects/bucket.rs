@@ -7,6 +7,7 @@ use std::io;
 
 use super::slot::{self, SLOT_BYTES, Slot};
 use super::subject::Subject;
+use crate::encryption::Cipher;
 use crate::error::StoreError;
 use crate::log::{Disk, FileStamp};
 
@@ -115,6 +116,29 @@ impl Slots {
             }
         }
         place
+    }
+
+    /// The slots that are the subject's, from first to last: one, or none; or more where one was
+    /// damaged when they were forgotten. And a damaged one that may be theirs, with a key in it,
+    /// and nobody can tell whose it is.
+    pub(super) fn of(&self, subject: Subject, store: &Cipher) -> (Vec<usize>, Option<usize>) {
+        let (mut theirs, mut doubtful, mut is_sure) = (Vec::new(), None, false);
+        for (at, bytes) in self.each().enumerate() {
+            let (claimed, said) = (slot::subject(bytes), slot::read(bytes));
+            if claimed == subject {
+                // What is left of them, if anything, is elsewhere when they are forgotten already.
+                is_sure |= !matches!(said, Slot::Forgotten);
+                theirs.push(at);
+            } else if !matches!(said, Slot::Damaged) || slot::opens_for(claimed, bytes, store) {
+                continue;
+            } else if slot::opens_for(subject, bytes, store) {
+                is_sure = true;
+                theirs.push(at);
+            } else if slot::may_hold_key(bytes) {
+                doubtful = Some(at);
+            }
+        }
+        (theirs, doubtful.filter(|_| !is_sure))
     }
 
     /// Puts a slot there, or behind the last.

@@ -234,7 +234,9 @@ impl SubjectKeys {
     /// After an error, or when the process dies, it may be done or not; then it is to be repeated.
     ///
     /// # Errors
-    /// When the disk fails, or the folder is not the one that was opened.
+    /// When the disk fails, or the folder is not the one that was opened. And when a slot is
+    /// damaged so that their key may be in it and can't be told: what was sealed for them is opened
+    /// no more then, but who has the disk may find the key.
     pub async fn forget(&self, subject: Subject) -> Result<(), StoreError> {
         self.blocking(move |inner| inner.forget(subject)).await
     }
@@ -399,18 +401,22 @@ impl Inner {
     fn forget(&self, subject: Subject) -> Result<(), StoreError> {
         let turn = self.turn()?;
         let mut slots = Bucket::of(subject).read(&*self.disk)?;
-        let at = match slots.find(subject) {
-            Place::At(at) => at,
-            Place::Nowhere | Place::Unknown(_) => slots.count(),
-        };
+        let (mut theirs, doubtful) = slots.of(subject, &self.cipher);
+        if theirs.is_empty() {
+            theirs.push(slots.count());
+        }
         if !cfg!(veza_canary = "forget-alone") {
             self.generation.begin()?;
         }
-        slots.put(at, &slot::forgotten(subject));
-        self.durable.make(&*self.disk, &turn, &slots, at..at + 1)?;
+        let first = theirs[0];
+        theirs.into_iter().for_each(|at| slots.put(at, &slot::forgotten(subject)));
+        self.durable.make(&*self.disk, &turn, &slots, first..slots.count())?;
         self.generation.end()?;
         self.cache.invalidate(&subject);
-        Ok(())
+        match doubtful {
+            Some(at) => Err(damaged(&slots, at)),
+            None => Ok(()),
+        }
     }
 
     fn forgotten(&self) -> Result<Vec<Subject>, StoreError> {

@@ -82,6 +82,18 @@ pub(super) fn key(bytes: &[u8], store: &Cipher) -> Option<KeyBytes> {
     opens.then(|| KeyBytes::new(array_at(&wrapped[..], 0)))
 }
 
+/// Whether there is a key of this subject in the slot, whatever is damaged beside it.
+pub(super) fn opens_for(subject: Subject, bytes: &[u8], store: &Cipher) -> bool {
+    let mut whole = begun(subject, LIVE);
+    whole[NONCE_AT..].copy_from_slice(&bytes[NONCE_AT..]);
+    key(&whole, store).is_some()
+}
+
+/// Whether there is anything where a key would be.
+pub(super) fn may_hold_key(bytes: &[u8]) -> bool {
+    bytes[NONCE_AT..WRAPPED_AT + KEY_BYTES + TAG_BYTES].iter().any(|&byte| byte != 0)
+}
+
 fn begun(subject: Subject, state: u8) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     bytes[..SUBJECT_BYTES].copy_from_slice(subject.as_bytes());

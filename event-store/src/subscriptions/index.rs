@@ -8,7 +8,6 @@ use futures::StreamExt;
 use super::live::{open, recorded_at};
 use crate::embedded::{FollowFrom, Shared, indexed};
 use crate::error::{IndexError, StoreError};
-use crate::index::IndexKey;
 use crate::indexed::{Index, IndexSubscription, Indexed};
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::read::Direction;
@@ -31,7 +30,7 @@ pub(crate) fn subscribe_index(
     from: FollowFrom,
 ) -> IndexSubscription {
     try_stream! {
-        let mut bell = shared.live.bell_of_index(IndexKey::of(&index));
+        let mut bell = shared.live.bell_of_index(shared.catalog.index_key(&index));
         let mut seen = from.position;
         let mut live = false;
         loop {
@@ -67,7 +66,7 @@ async fn next(shared: &Arc<Shared>, index: &Index, seen: u64) -> Result<Next, In
 
 fn read_next(shared: &Shared, index: &Index, seen: u64) -> Result<Next, StoreError> {
     let head = shared.catalog.head();
-    let (key, unseen) = (IndexKey::of(index), (seen + 1, head + 1));
+    let (key, unseen) = (shared.catalog.index_key(index), (seen + 1, head + 1));
     let places = shared.catalog.indexed(key, unseen, Direction::Forward, PAGE_EVENTS_MAX)?;
     let positions: Vec<u64> = places.iter().map(|place| place.position).collect();
     let (page, from_log) = recorded_at(shared, &positions)?;

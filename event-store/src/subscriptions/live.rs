@@ -8,9 +8,8 @@ use tokio::sync::watch;
 use crate::embedded::Shared;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::index::{IndexKey, Page, stream_hash};
+use crate::index::{Hashes, IndexKey, NameKey, Page};
 use crate::limits::{LIVE_BYTES_MAX, LIVE_EVENTS_MAX, PAGE_BYTES};
-use crate::log::Kinds;
 
 /// Followers of single streams share this many bells, by the hash of the stream's name; those of
 /// categories and types have as many of their own, which ring more often.
@@ -25,6 +24,7 @@ pub(crate) struct Live {
     all: watch::Sender<u64>,
     streams: Bells,
     indexes: Bells,
+    names: NameKey,
 }
 
 /// Bells that are shared by hash.
@@ -40,18 +40,19 @@ struct Ring {
 pub(crate) struct Bell(watch::Receiver<u64>);
 
 impl Live {
-    /// An empty ring, behind this position.
-    pub(crate) fn new(head: u64) -> Self {
+    /// An empty ring, behind this position of a log with this key of names.
+    pub(crate) fn new(head: u64, names: NameKey) -> Self {
         Self {
             ring: RwLock::default(),
             all: watch::Sender::new(head),
             streams: Bells::new(head),
             indexes: Bells::new(head),
+            names,
         }
     }
 
-    /// Tells of events that can be read by now, with what each is indexed by.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], kinds: &[Kinds]) {
+    /// Tells of events that can be read by now, with what each is found by.
+    pub(crate) fn publish(&self, events: &[RecordedEvent], hashes: &[Hashes]) {
         let Some(last) = events.last() else { return };
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
@@ -67,8 +68,8 @@ impl Live {
         drop(ring);
         let head = last.position.get();
         ring_to(&self.all, head);
-        self.streams.ring(events.iter().map(|event| stream_hash(event.stream.as_str())), head);
-        let keys = kinds.iter().flat_map(|kinds| kinds.keys());
+        self.streams.ring(hashes.iter().map(|hashes| hashes.stream), head);
+        let keys = hashes.iter().flat_map(|hashes| hashes.keys());
         self.indexes.ring(keys.map(|key| key.hash), head);
     }
 
@@ -120,7 +121,7 @@ impl Live {
 
     /// The bell for one stream; it may ring for others too.
     pub(crate) fn bell_of(&self, stream: &str) -> Bell {
-        self.streams.of(stream_hash(stream))
+        self.streams.of(self.names.of_stream(stream))
     }
 
     /// The bell for a category or a type; it may ring for others too.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use event_store::{ExpectedRevision, ReadStream, StreamMetadata};
+use event_store::limits::{EVENT_TYPE_BYTES_MAX, STREAM_NAME_BYTES_MAX};
+use event_store::{EventType, ExpectedRevision, NewEvent, ReadStream, StreamMetadata};
 use eventstore::{
     CreateProjectionOptions, Error, ProjectionClient, ReadStreamOptions, StreamPosition,
     SubscribeToStreamOptions,
@@ -156,6 +157,24 @@ async fn categories_are_streams_of_links_from_when_they_are_enabled_on() {
     let next = tokio::time::timeout(PATIENCE, followed.next()).await.expect("an event");
     assert_eq!(next.expect("event").get_original_event().revision, 3);
     assert_eq!(links(&server, "$ce-tale", forward()).await.len(), 4);
+}
+
+/// Given the longest type and the longest category that there can be, then their links are read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_types_and_categories_have_links() {
+    let server = Server::start().await;
+    let event_type = "T".repeat(EVENT_TYPE_BYTES_MAX);
+    let category = "c".repeat(STREAM_NAME_BYTES_MAX - 1);
+    for projection in ["$by_category", "$by_event_type"] {
+        projections(&server).enable(projection, &Default::default()).await.expect("enable");
+    }
+    let name = format!("{category}-");
+    let long = NewEvent { event_type: EventType::new(&event_type).expect("type"), ..event(0) };
+    server.store.append(&stream(&name), ExpectedRevision::Any, vec![long]).await.expect("append");
+    for of in [format!("$et-{event_type}"), format!("$ce-{category}")] {
+        let expected = [(0, format!("0@{name}"))];
+        assert_eq!(links(&server, &of, Default::default()).await, expected);
+    }
 }
 
 /// Given metadata of a stream of links, then they hide of it what they hide of any stream; and what

@@ -96,7 +96,38 @@ async fn every_changed_byte_of_a_key_is_noticed_and_it_can_be_forgotten_still() 
         assert!(error.to_string().contains(&file), "no other key is made: byte {at}: {error}");
         keys.forget(subject("ada")).await.unwrap();
         assert_eq!(names(&over(&log, &keys)).await, ["once ada"], "byte {at}");
+        let left = changed.contents(&file).unwrap();
+        let is_left = |half: &[u8]| left.windows(half.len()).any(|part| part == half);
+        assert!(!whole[48..80].chunks(16).any(is_left), "byte {at}: half of the key is there");
     }
+}
+
+/// Given a slot that is damaged so that nobody can tell whose it is, when somebody is forgotten who
+/// has no other, then their fields are not opened any more, and the damage is told, however often;
+/// who has a slot of their own is forgotten as ever.
+#[tokio::test]
+async fn a_damaged_slot_that_may_be_theirs_is_told_when_somebody_is_forgotten() {
+    let (log, disk) = (log(&SimDisk::new()).await, SimDisk::new());
+    append(&over(&log, &keys(&disk)), named(0, "ada", "Ada")).await.unwrap();
+    let (file, whole) = bucket_of(&disk, subject("ada"));
+    let is_beside = |who: &String| subject(who).to_string()[..3] == subject("ada").to_string()[..3];
+    let beside = (0..).map(|number| format!("bea-{number}")).find(is_beside).unwrap();
+    append(&over(&log, &keys(&disk)), named(1, &beside, "Bea")).await.unwrap();
+    let (_, mut both) = bucket_of(&disk, subject("ada"));
+    assert_eq!(both.len(), 2 * whole.len());
+    // Of the subject, and of the tag of the key.
+    both[3] ^= 1;
+    both[90] ^= 1;
+    disk.put(&file, both);
+    let keys = keys(&disk);
+    for _ in 0..2 {
+        let error = keys.forget(subject("ada")).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("{file}:0")) && error.contains("checksum"), "{error}");
+        assert_eq!(names(&over(&log, &keys)).await, ["once ada", "Bea"]);
+    }
+    keys.forget(subject(&beside)).await.unwrap();
+    let told = format!("once {beside}");
+    assert_eq!(names(&over(&log, &keys)).await, ["once ada", told.as_str()]);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use crate::given::{event, everything, stream};
 use crate::simulated::{all_of, open};
 
 /// A log of two segments, the first with its index; written by the store itself.
-const GOOD: &str = "tests/fixtures/format-3-index-5";
+const GOOD: &str = "tests/fixtures/format-3-index-6";
 /// The same, of which the sealed segment is without half of its events.
 const RECLAIMED: &str = "tests/fixtures/format-3-reclaimed";
 const SEALED: &str = "00000000000000000001.log";
@@ -32,6 +32,8 @@ const TYPES: [&str; 2] = ["Numbered", "$metadata"];
 const SEGMENT_HEADER_BYTES: usize = 128;
 const FRAME_HEADER_BYTES: usize = 56;
 const BLOCK_BYTES: usize = 4096;
+const INDEX_HEADER_BYTES: usize = 88;
+const INDEX_KEY_AT: usize = 72;
 
 fn good(folder: &str) -> SimDisk {
     let disk = SimDisk::new();
@@ -127,8 +129,13 @@ target!(indexes, |runtime, input| {
     let disk = good(GOOD);
     let mut index = disk.contents(INDEX).unwrap();
     edit(&mut index, input);
+    // What the checksums begin with stands in the first block.
+    let seed = index.first_chunk().map_or(0, |head: &[u8; INDEX_HEADER_BYTES]| {
+        crc32c_append(u32_at(head, 12) as u32, &head[INDEX_KEY_AT..])
+    });
     for (number, block) in index.chunks_exact_mut(BLOCK_BYTES).enumerate() {
-        let crc = crc32c_append(number as u32, &block[..BLOCK_BYTES - 4]);
+        let crc = crc32c_append(seed, &(number as u32).to_le_bytes());
+        let crc = crc32c_append(crc, &block[..BLOCK_BYTES - 4]);
         block[BLOCK_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
     }
     disk.put(INDEX, index);

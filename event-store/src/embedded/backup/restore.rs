@@ -12,7 +12,7 @@ use super::manifest::{Manifest, SegmentEntry};
 use super::measure::measure;
 use super::target::{RESTORE_UNFINISHED, begin};
 use crate::encryption::WrappingKeys;
-use crate::index::{Remade, Sealed};
+use crate::index::{NameKey, Remade, Sealed};
 use crate::log::{AuditHead, ChainEnd, CleanMark, Disk, Segment, SegmentKeys};
 use crate::position::Position;
 use crate::read::AsOf;
@@ -90,6 +90,8 @@ struct Restoring<'a> {
     from: &'a dyn Disk,
     to: &'a dyn Disk,
     keys: SegmentKeys,
+    /// What the hashes in the indexes are made with.
+    names: NameKey,
     until: Option<AsOf>,
     head: AuditHead,
     sealed: Vec<Arc<Sealed>>,
@@ -112,8 +114,9 @@ impl<'a> Restoring<'a> {
         until: Option<AsOf>,
     ) -> Self {
         let keys = SegmentKeys::to_read(keys);
+        let names = NameKey::new(keys.entropy());
         let head = AuditHead { position: Position::START, chain: ChainEnd::START };
-        Self { from, to, keys, until, head, sealed: Vec::new(), last: None, bytes: 0 }
+        Self { from, to, keys, names, until, head, sealed: Vec::new(), last: None, bytes: 0 }
     }
 
     fn segment(&mut self, entry: &SegmentEntry) -> Result<(), BackupError> {
@@ -121,7 +124,7 @@ impl<'a> Restoring<'a> {
             copy_checked(self.from, file, self.to)?;
         }
         let mut segment = Segment::open(self.to, entry.first, &self.keys)?;
-        let mut remade = Remade::new(&segment);
+        let mut remade = Remade::new(&segment, self.names);
         let (before, bound) = (self.head.chain, entry.end.position.get());
         let measured = measure(&segment, before, bound, |record, _| remade.add(*record))?;
         let recorded = (entry.recorded_from, entry.recorded_until);

@@ -101,7 +101,9 @@ pub(super) fn steps(
             }
             _ => false,
         };
-        let can_be_opened = is_found && segment.header.is_some() && !segment.is_behind_a_gap;
+        let can_be_opened = (is_found || segment.breaks_chain)
+            && segment.header.is_some()
+            && !segment.is_behind_a_gap;
         if let Some(wrong) = segment.wrong.as_ref().filter(|_| !can_be_opened) {
             steps.push(RecoveryStep::Refuse(wrong.clone()));
             return steps;

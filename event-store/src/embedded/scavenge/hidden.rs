@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::embedded::window::Window;
 use crate::error::StoreError;
-use crate::index::{Catalog, Key, Sealed, TOMBSTONE_REVISION};
+use crate::index::{Catalog, Sealed, TOMBSTONE_REVISION};
 use crate::stream::StreamName;
 
 /// How many places are looked up in one go.
@@ -45,7 +45,8 @@ impl Hidden {
             let hidden = kept.saturating_sub(run.first).min(u64::from(run.count));
             let hidden = u32::try_from(hidden).unwrap_or(u32::MAX);
             if run.count > 0 && hidden > 0 {
-                for position in sealed.positions(Key::stream(stream.as_str()), run, 0, hidden)? {
+                let key = catalog.key(stream.as_str());
+                for position in sealed.positions(key, run, 0, hidden)? {
                     self.add(position - sealed.segment.first);
                 }
             }

@@ -164,8 +164,9 @@ impl<'a> Pass<'a> {
         }
         scanned?;
         old.check_chain_behind(sealed.length(), rewrite.chain(), self.chain_behind(sealed.last))?;
+        let names = self.shared.catalog.names();
         // Reads all that was written, and makes the index of it.
-        let renewed = Sealed::open(self.disk, Arc::new(rewrite.finish()?), older)?;
+        let renewed = Sealed::open(self.disk, Arc::new(rewrite.finish()?), older, names)?;
         if renewed.last != sealed.last {
             let reason = "it was not written anew with as many events as it has";
             return Err(old.corrupt(0, reason).into());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::Catalog;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
+use crate::index::Extent;
 use crate::index::sealed::Sealed;
-use crate::index::{Extent, Key};
 use crate::stream::{StreamMetadata, Visibility};
 
 /// The end of a stream.
@@ -81,7 +81,7 @@ impl Catalog {
     pub(crate) fn tail(&self, stream: &str) -> Result<Tail, StoreError> {
         let (found, sealed) = {
             let state = self.read();
-            (state.index.find(Key::stream(stream)), Arc::clone(&state.sealed))
+            (state.index.find(self.key(stream)), Arc::clone(&state.sealed))
         };
         match found.map(tail_of) {
             Some(tail) if !tail.tombstoned => Ok(tail),
@@ -104,7 +104,7 @@ impl Catalog {
     ) -> Result<StreamRuns, StoreError> {
         let (active, active_first, sealed) = {
             let state = self.read();
-            (state.index.find(Key::stream(stream)), state.active.first, Arc::clone(&state.sealed))
+            (state.index.find(self.key(stream)), state.active.first, Arc::clone(&state.sealed))
         };
         let mut runs = StreamRuns { bound, looked_from: active_first, ..StreamRuns::default() };
         if let Some(extent) = active {
@@ -113,7 +113,7 @@ impl Catalog {
         if runs.follows.is_none() {
             self.begin_sealed(stream, &sealed, &mut runs)?;
         }
-        self.look_back(stream, &sealed, &mut runs, back_to)?;
+        self.look_back(stream, &sealed, &mut runs, |runs| runs.reaches(back_to))?;
         Ok(runs)
     }
 
@@ -136,7 +136,7 @@ impl Catalog {
         runs.looked_from = first;
         let found = match found {
             Some(extent) => Some(extent),
-            None => newest.find(Key::stream(stream))?,
+            None => newest.find(self.key(stream))?,
         };
         found.map_or(Ok(()), |extent| self.add_run(stream, runs, (first, newest.last), extent))
     }
@@ -149,7 +149,18 @@ impl Catalog {
         back_to: u64,
     ) -> Result<(), StoreError> {
         let sealed = self.sealed();
-        self.look_back(stream, &sealed, runs, back_to)
+        self.look_back(stream, &sealed, runs, |runs| runs.reaches(back_to))
+    }
+
+    /// Looks for older events of a stream, back to this position.
+    pub(crate) fn reach_position(
+        &self,
+        stream: &str,
+        runs: &mut StreamRuns,
+        back_to: u64,
+    ) -> Result<(), StoreError> {
+        let sealed = self.sealed();
+        self.look_back(stream, &sealed, runs, |runs| runs.looked_from <= back_to)
     }
 
     fn look_back(
@@ -157,12 +168,12 @@ impl Catalog {
         stream: &str,
         sealed: &[Arc<Sealed>],
         runs: &mut StreamRuns,
-        back_to: u64,
+        is_enough: impl Fn(&StreamRuns) -> bool,
     ) -> Result<(), StoreError> {
-        let key = Key::stream(stream);
+        let key = self.key(stream);
         let older = sealed.partition_point(|older| older.segment.first < runs.looked_from);
         for older in sealed[..older].iter().rev() {
-            if runs.reaches(back_to) {
+            if is_enough(runs) {
                 return Ok(());
             }
             let found = older.find(key)?;
@@ -174,7 +185,7 @@ impl Catalog {
             }
             self.add_run(stream, runs, (older.segment.first, older.last), extent)?;
         }
-        if !runs.reaches(back_to) {
+        if !is_enough(runs) {
             runs.looked_from = 0;
         }
         Ok(())
@@ -201,7 +212,7 @@ impl Catalog {
             extent.postings()
         } else {
             let behind = runs.bound.saturating_add(1);
-            self.count_before(Key::stream(stream), segment_first, &extent, behind)?
+            self.count_before(self.key(stream), segment_first, &extent, behind)?
         };
         // By where it began when it was found: so its postings are found there again.
         let run = match kept {
@@ -229,13 +240,13 @@ impl Catalog {
         };
         let skip = u32::try_from(revision - extent.first).unwrap_or(u32::MAX);
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(extent.count - skip);
-        let key = Key::stream(stream);
+        let key = self.key(stream);
         let positions = self.positions_in(key, *segment_first, extent, skip, count)?;
         Ok(Located { gone: u64::from(count).saturating_sub(positions.len() as u64), positions })
     }
 
     /// The revision of a stream's first event at this position or behind it, of runs that go back
-    /// to the first; the one behind the last where there is none.
+    /// to it; the one behind the last where there is none.
     pub(crate) fn revision_from(
         &self,
         stream: &str,
@@ -244,7 +255,7 @@ impl Catalog {
     ) -> Result<u64, StoreError> {
         let later = runs.runs.partition_point(|(segment_first, _)| *segment_first > position);
         if let Some((segment_first, extent)) = runs.runs.get(later) {
-            let key = Key::stream(stream);
+            let key = self.key(stream);
             let before = self.count_before(key, *segment_first, extent, position)?;
             if before < extent.count {
                 return Ok(extent.first + u64::from(before));
@@ -263,7 +274,7 @@ impl Catalog {
     ) -> Result<Option<u64>, StoreError> {
         match runs.runs.first() {
             Some((first, extent)) if extent.tombstone => {
-                Ok(self.positions_in(Key::stream(stream), *first, extent, extent.count, 1)?.pop())
+                Ok(self.positions_in(self.key(stream), *first, extent, extent.count, 1)?.pop())
             }
             _ => Ok(None),
         }
@@ -321,7 +332,7 @@ impl Catalog {
         if known.segments >= sealed.len() {
             return Ok((known, None));
         }
-        let key = Key::stream(stream);
+        let key = self.key(stream);
         let (mut newer, mut newest) = (Tail::default(), None);
         for segment in sealed[known.segments..].iter().rev() {
             if let Some(extent) = segment.find(key)? {
