@@ -3,7 +3,6 @@
 
 use super::Catalog;
 use super::streams::{Tail, tail_of};
-use crate::index::Key;
 use crate::stream::Visibility;
 
 impl Catalog {
@@ -11,7 +10,7 @@ impl Catalog {
     pub(crate) fn known_tail(&self, stream: &str) -> Option<Tail> {
         let (found, sealed) = {
             let state = self.read();
-            (state.index.find(Key::stream(stream)), state.sealed.len())
+            (state.index.find(self.key(stream)), state.sealed.len())
         };
         if let Some(tail) = found.map(tail_of)
             && !tail.tombstoned
@@ -34,11 +33,11 @@ impl Catalog {
         count: usize,
     ) -> Option<Vec<u64>> {
         let state = self.read();
-        let extent = state.index.find(Key::stream(stream))?;
+        let extent = state.index.find(self.key(stream))?;
         let skip = u32::try_from(revision.checked_sub(extent.first)?).ok()?;
         let left = extent.count.checked_sub(skip).filter(|&left| left > 0)?;
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(left);
-        Some(state.index.positions(Key::stream(stream), skip, count))
+        Some(state.index.positions(self.key(stream), skip, count))
     }
 
     /// What is seen of a stream by the last event of the one that holds its metadata, as
