@@ -1,9 +1,12 @@
 //! Accepting, keeping alive and draining connections.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::Request;
@@ -354,7 +357,7 @@ async fn serve_connection<S>(
         }
     };
     let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
+        ended = last_in_turn(serving.as_mut()) => ended,
         () = stopped => {
             serving.as_mut().graceful_shutdown();
             let limit = Duration::from_secs(DRAIN_SECONDS_MAX);
@@ -364,6 +367,21 @@ async fn serve_connection<S>(
     if let Err(error) = ended {
         tracing::debug!(%peer, error, "a connection ended early");
     }
+}
+
+/// Drives a connection behind all who are ready by then: of a thousand who have a message for it at
+/// once, each has handed it over before the connection writes, and it writes once.
+async fn last_in_turn<C: Future + Unpin>(mut connection: C) -> C::Output {
+    let mut waited = false;
+    poll_fn(move |context| {
+        waited = !waited;
+        if waited {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut connection).poll(context)
+    })
+    .await
 }
 
 /// Returns when the first call did not come in time. HTTP/1 and 2 have timers of their own, but
