@@ -4,18 +4,25 @@
 //! asked only for what the container does not say. What reads a file here may run out of memory
 //! or time over a hostile one: [`crate::Prober`] has it done in a process of its own.
 
+mod aac_config;
+mod boxes;
 mod edits;
 mod frame_count;
+mod frame_share;
+mod last_frame;
 mod length;
 mod opening;
 mod pages;
+mod patched;
 mod slips;
+mod tail;
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::{self, CodecParameters, CodecType, DecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::{FormatReader, Packet};
@@ -72,6 +79,14 @@ pub enum ProbeError {
     /// Its sound is coded in a way that is not taken.
     #[error("the audio is coded in a way that is not supported")]
     UnsupportedCodec,
+    /// There is MP3 in it, and much more of something else.
+    #[error("the file is no MP3, or damaged: {sound_bytes} of its {bytes} bytes are sound")]
+    MostlyOther {
+        /// How much of it is frames of sound, in bytes.
+        sound_bytes: u64,
+        /// How much there is between its tags, in bytes.
+        bytes: u64,
+    },
     /// It ends before what its header promises.
     #[error("the file is cut short: {found_ms} of {declared_ms} ms are there")]
     Truncated {
@@ -182,6 +197,9 @@ impl fmt::Display for AudioCodec {
     }
 }
 
+/// What is wrong with a stream that is not all there between its beginning and its end.
+const TORN: &str = "parts of its sound are missing, or not as they were written";
+
 /// Probes a file in this very process, which a hostile one may take down.
 pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     let format = AudioFormat::of_file(&mut file).map_err(ProbeError::Io)?;
@@ -193,8 +211,9 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
 
     let walk = Walk::run(reader.as_mut(), track_id)?;
     let first = walk.first.as_ref();
-    let (sample_rate_hz, channels) = match (parameters.sample_rate, parameters.channels) {
-        (Some(rate), Some(channels)) => (rate, channels.count()),
+    let in_header = parameters.channels.map(Channels::count).or_else(|| told_channels(&parameters));
+    let (sample_rate_hz, channels) = match (parameters.sample_rate, in_header) {
+        (Some(rate), Some(channels)) => (rate, channels),
         _ => spec_of_first_packet(&parameters, first.ok_or(ProbeError::ZeroLength)?)?,
     };
     // The two handles of the file are at one place in it.
@@ -202,9 +221,13 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     // Containers count in units of their own; without one they count samples.
     let unit = parameters.time_base.unwrap_or(TimeBase { numer: 1, denom: sample_rate_hz.max(1) });
     let track = Track { id: track_id, parameters: &parameters, format, codec, channels, unit };
+    if format == AudioFormat::Mp3 {
+        frame_share::check(&mut again, &walk)?;
+    }
     let length = Length::of(&track, &walk, &mut again).map_err(ProbeError::Io)?;
     let found_ms = to_ms(length.found, unit);
     match length.declared {
+        _ if length.is_damaged => return Err(ProbeError::Damaged { reason: TORN.to_owned() }),
         Some(declared) if length.found < declared || walk.cut_short => {
             return Err(ProbeError::Truncated { declared_ms: to_ms(declared, unit), found_ms });
         }
@@ -243,18 +266,21 @@ fn pcm_bits(codec: CodecType) -> Option<u32> {
 struct Walk {
     units: u64,
     bytes: u64,
+    longest_bytes: u64,
     first: Option<Packet>,
     cut_short: bool,
 }
 
 impl Walk {
     fn run(reader: &mut dyn FormatReader, track_id: u32) -> Result<Self, ProbeError> {
-        let mut walk = Self { units: 0, bytes: 0, first: None, cut_short: false };
+        let mut walk = Self { units: 0, bytes: 0, longest_bytes: 0, first: None, cut_short: false };
         loop {
             match reader.next_packet() {
                 Ok(packet) if packet.track_id() == track_id => {
                     walk.units = walk.units.saturating_add(packet.dur());
-                    walk.bytes += packet.buf().len() as u64;
+                    let bytes = packet.buf().len() as u64;
+                    walk.bytes += bytes;
+                    walk.longest_bytes = walk.longest_bytes.max(bytes);
                     walk.first.get_or_insert(packet);
                 }
                 Ok(_) => {}
@@ -273,6 +299,14 @@ impl Walk {
                 }
             }
         }
+    }
+}
+
+/// How many channels a codec says that it has, which its container does not say.
+fn told_channels(parameters: &CodecParameters) -> Option<usize> {
+    match (parameters.codec, &parameters.extra_data) {
+        (codecs::CODEC_TYPE_AAC, Some(config)) => aac_config::channels(config),
+        _ => None,
     }
 }
 

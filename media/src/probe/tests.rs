@@ -76,6 +76,19 @@ async fn every_format_is_measured() {
 }
 
 #[tokio::test]
+async fn aac_of_many_channels_is_measured() {
+    let home = tempfile::tempdir().unwrap();
+    let wav = write(home.path(), "a.wav", &Chord::seconds(3).wav());
+    for (layout, channels) in [("mono", 1), ("5.1", 6), ("quad", 4), ("6.1", 7), ("7.1", 8)] {
+        let filter = format!("aformat=channel_layouts={layout}");
+        let facts = probe(convert(&wav, "a.m4a", &["-c:a", "aac", "-af", &filter])).await;
+        let facts = facts.unwrap_or_else(|error| panic!("{layout}: {error}"));
+        assert_eq!((facts.codec, facts.channels), (AudioCodec::Aac, channels), "{layout}");
+        assert!(facts.duration_ms.abs_diff(3_000) <= 1, "{layout}: {facts:?}");
+    }
+}
+
+#[tokio::test]
 async fn several_recordings_are_not_taken_for_the_first_of_them() {
     let home = tempfile::tempdir().unwrap();
     let wav = write(home.path(), "a.wav", &Chord::seconds(2).wav());
@@ -179,6 +192,170 @@ async fn what_is_whole_and_merely_odd_is_taken() {
         let facts = probe(write(home.path(), "odd", &bytes)).await;
         let facts = facts.unwrap_or_else(|error| panic!("{what}: {error}"));
         assert!(facts.duration_ms.abs_diff(ms) <= 80, "{what}: {facts:?}");
+    }
+}
+
+/// What programs and accidents leave behind a file.
+fn tails() -> Vec<(&'static str, Vec<u8>)> {
+    let id3 = [b"TAG".as_slice(), &[b' '; 125]].concat();
+    let ape = [b"APETAGEX\xd0\x07\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".as_slice(); 2].concat();
+    let random = (0..4_096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    vec![
+        ("a byte", b"\n".to_vec()),
+        ("three zeros", vec![0; 3]),
+        ("an ID3v1 tag", id3),
+        ("an APEv2 tag", ape),
+        ("zeros", vec![0; 4_096]),
+        ("random bytes", random),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_behind_a_whole_file_costs_no_sound() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, options) in [
+        ("a.flac", &[][..]),
+        ("piped.flac", &[]),
+        ("loud.flac", &["-af", "volume=20dB,acrusher=bits=3:mix=1"]),
+        ("a.m4a", &["-c:a", "aac"]),
+        ("first.m4a", &["-c:a", "aac", "-movflags", "+faststart"]),
+        ("fragments.m4a", &["-c:a", "aac", "-movflags", "+frag_keyframe+empty_moov"]),
+        ("alac.m4a", &["-c:a", "alac"]),
+        ("a.aiff", &[]),
+        ("a.wav", &[]),
+    ] {
+        let mut whole = ten_seconds(home.path(), name, options);
+        if name == "piped.flac" {
+            // Whoever writes to a pipe leaves the count of samples empty, 36 bits of it.
+            whole[21] &= 0xF0;
+            whole[22..26].fill(0);
+        }
+        let expected = probe(write(home.path(), "whole", &whole)).await.unwrap();
+        for (what, tail) in tails() {
+            let bytes = [whole.as_slice(), &tail].concat();
+            let facts = probe(write(home.path(), "odd", &bytes)).await;
+            let facts = facts.unwrap_or_else(|error| panic!("{name} with {what}: {error}"));
+            assert_eq!(facts, expected, "{name} with {what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_file_is_one_whatever_is_behind_it() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, options) in [
+        ("a.flac", &[][..]),
+        ("a.m4a", &["-c:a", "aac"]),
+        ("first.m4a", &["-c:a", "aac", "-movflags", "+faststart"]),
+    ] {
+        let whole = ten_seconds(home.path(), name, options);
+        // To begin with, all that is cut is the last frame or box, and a byte at last.
+        for cut_bytes in [1, 2, 3, 40, 700, 2_000, whole.len() / 2] {
+            let cut = &whole[..whole.len() - cut_bytes];
+            for (what, tail) in tails().into_iter().chain([("nothing", Vec::new())]) {
+                // One byte for one byte is damage, which is not looked for.
+                if tail.len() < cut_bytes || name == "a.flac" {
+                    let bytes = [cut, &tail].concat();
+                    let answer = probe(write(home.path(), "cut", &bytes)).await;
+                    let told = answer.map_err(|error| error.to_string());
+                    let is_told = told.as_ref().is_err_and(|told| told.contains("is cut short"));
+                    assert!(is_told, "{name} without {cut_bytes}, with {what}: {told:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_a_little_mp3_in_it_is_none() {
+    let home = tempfile::tempdir().unwrap();
+    let live = ten_seconds(home.path(), "live.mp3", &["-b:a", "128k", "-write_xing", "0"]);
+    let random = |bytes: u32| -> Vec<u8> {
+        (0..bytes).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+    };
+    let frames = |count: usize| live[..count * 417].to_vec();
+    for (what, bytes) in [
+        ("a few frames", [random(1_000), frames(5), random(50_000)].concat()),
+        ("a text", [b"dear all, ".repeat(500), frames(10)].concat()),
+        ("a third of zeros", [&live[..80_000], &vec![0; 40_000], &live[120_000..]].concat()),
+    ] {
+        let answer = probe(write(home.path(), "little", &bytes)).await;
+        assert!(matches!(answer, Err(ProbeError::MostlyOther { .. })), "{what}: {answer:?}");
+    }
+    let short = [random(500), frames(6)].concat();
+    let short = probe(write(home.path(), "short", &short)).await;
+    assert!(short.is_ok(), "{short:?}");
+}
+
+#[tokio::test]
+async fn what_has_sound_in_it_and_is_none_is_told_by_its_beginning() {
+    let home = tempfile::tempdir().unwrap();
+    let wav = write(home.path(), "a.wav", &Chord::seconds(5).wav());
+    for (name, options) in [
+        ("a.mpg", &["-c:a", "libmp3lame", "-f", "mpeg"][..]),
+        ("a.ts", &["-c:a", "libmp3lame", "-f", "mpegts"]),
+        ("a.avi", &["-c:a", "libmp3lame"]),
+        ("a.mkv", &["-c:a", "libmp3lame"]),
+        ("a.flv", &["-c:a", "libmp3lame"]),
+    ] {
+        let answer = probe(convert(&wav, name, options)).await;
+        assert!(matches!(answer, Err(ProbeError::NoAudio)), "{name}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_behind_a_tag_of_another_format_is_taken_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let tag = [b"ID3\x04\0\0\0\0\x01\x03".as_slice(), &[0; 131]].concat();
+    let mut unsized_wav = Chord::seconds(10).wav();
+    unsized_wav[4..8].fill(0);
+    unsized_wav[40..44].fill(0);
+    for (format, bytes) in [
+        (AudioFormat::Wav, ten_seconds(home.path(), "a.wav", &[])),
+        (AudioFormat::Wav, unsized_wav),
+        (AudioFormat::Aiff, ten_seconds(home.path(), "a.aiff", &[])),
+        (AudioFormat::Ogg, ten_seconds(home.path(), "a.ogg", &["-c:a", "libvorbis"])),
+    ] {
+        let tagged = write(home.path(), "tagged", &[tag.as_slice(), &bytes].concat());
+        let facts = probe(tagged).await.unwrap_or_else(|error| panic!("{format}: {error}"));
+        assert_eq!((facts.format, facts.duration_ms), (format, 10_000));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_ogg_is_told_as_that_wherever_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, options) in [
+        ("a.ogg", &["-c:a", "libvorbis"][..]),
+        ("opus.ogg", &["-c:a", "libopus"]),
+        ("flac.ogg", &["-c:a", "flac"]),
+    ] {
+        let whole = ten_seconds(home.path(), name, options);
+        // Of the headers too, and the marks of pages among them.
+        let second = 1 + whole[1..].windows(4).position(|four| four == b"OggS").unwrap();
+        let headers = [second - 4, second, second + 3, second + 5, second + 20, second + 60];
+        let parts = (1..20).map(|part| whole.len() * part / 20);
+        for at in headers.into_iter().chain(parts) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            let answer = probe(write(home.path(), "damaged", &bytes)).await;
+            let is_told = matches!(answer, Err(ProbeError::Damaged { .. }));
+            assert!(is_told, "{name}, byte {at} of {}: {answer:?}", bytes.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ogg_that_was_cut_out_of_another_is_as_long_as_players_play_it() {
+    let home = tempfile::tempdir().unwrap();
+    let wav = write(home.path(), "ten.wav", &Chord::seconds(10).wav());
+    for codec in ["libvorbis", "libopus"] {
+        let whole = convert(&wav, "whole.ogg", &["-c:a", codec]);
+        let cut = convert(&whole, "cut.ogg", &["-ss", "1.5", "-c", "copy"]);
+        let decoded = convert(&cut, "decoded.wav", &["-c:a", "pcm_s16le"]);
+        let expected = probe(&decoded).await.unwrap().duration_ms;
+        let facts = probe(&cut).await.unwrap();
+        assert!(facts.duration_ms.abs_diff(expected) <= 1, "{codec}: {facts:?}, {expected}");
     }
 }
 
