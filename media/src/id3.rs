@@ -1,7 +1,10 @@
 //! ID3v2 tags, which stand before the sound of a file (id3.org, ID3v2.4.0, section 3.1).
 
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+
 /// A tag's header, and its footer where it has one, in bytes.
-pub(crate) const EDGE_BYTES: u64 = 10;
+const EDGE_BYTES: u64 = 10;
 
 const HAS_FOOTER: u8 = 0x10;
 
@@ -13,4 +16,18 @@ pub(crate) fn tag_bytes(head: &[u8]) -> Option<u64> {
     let length = length.iter().fold(0, |sum, byte| sum << 7 | u64::from(byte & 0x7F));
     let edges = if flags & HAS_FOOTER == 0 { 1 } else { 2 };
     Some(length + edges * EDGE_BYTES)
+}
+
+/// Where the tags end that a file begins with, in bytes; 0 where it has none.
+pub(crate) fn end_of_tags(file: &mut File) -> io::Result<u64> {
+    let mut end = 0_u64;
+    loop {
+        file.seek(SeekFrom::Start(end))?;
+        let mut head = Vec::with_capacity(EDGE_BYTES as usize);
+        file.take(EDGE_BYTES).read_to_end(&mut head)?;
+        match tag_bytes(&head) {
+            Some(bytes) => end += bytes,
+            None => return Ok(end),
+        }
+    }
 }

@@ -6,8 +6,8 @@
 //! - `object_key`, the names of objects, safe to become paths and URLs
 //! - `storage`, the [`ObjectStorage`] port; `storage/files` keeps objects in the data folder
 //! - `scratch`, temporary files that clean up after themselves
-//! - `sniff`, which container a file is, by its content, for which `id3` and `mpeg_frame` know
-//!   tags and frames
+//! - `sniff`, which container a file is, by its content, for which `id3` and `mpeg_frame` know tags
+//!   and frames
 //! - `upload`, a master received from a stream of bytes, bounded
 //! - `room`, what uploads were promised of what is free
 //! - `probe`, duration, codec, rate and channels of a master

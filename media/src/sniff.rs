@@ -23,6 +23,37 @@ const SEARCH_BYTES: usize = 8_192;
 /// a program did not see the other's.
 const TAGS_MAX: usize = 16;
 
+/// What begins files that are no sound of their own, and at which place it stands. There may be
+/// sound in them; it is not dug out.
+const NO_SOUND: [(usize, &[u8]); 20] = [
+    (0, b"PK\x03\x04"),                       // ZIP
+    (0, b"PK\x05\x06"),                       // an empty one
+    (0, b"PK\x07\x08"),                       // a part of one
+    (257, b"ustar"),                          // tar
+    (0, b"\x1F\x8B\x08"),                     // gzip
+    (0, b"BZh"),                              // bzip2
+    (0, b"\xFD7zXZ\0"),                       // xz
+    (0, b"\x28\xB5\x2F\xFD"),                 // Zstandard
+    (0, b"7z\xBC\xAF\x27\x1C"),               // 7-Zip
+    (0, b"Rar!\x1A\x07"),                     // RAR
+    (0, b"%PDF-"),                            // PDF
+    (0, b"\0\0\x01\xBA"),                     // an MPEG program stream
+    (0, b"\0\0\x01\xB3"),                     // MPEG video
+    (0, b"\x1A\x45\xDF\xA3"),                 // Matroska, WebM
+    (0, b"\x30\x26\xB2\x75\x8E\x66\xCF\x11"), // ASF, of WMA and WMV
+    (0, b"FLV\x01"),                          // Flash video
+    (0, b"RIFF"),                             // AVI and others, where it is no WAV
+    (0, b"FORM"),                             // ILBM and others, where it is no AIFF
+    (4, b"ftyp"),                             // films and pictures, where it is no M4A
+    (0, b"\x7FELF"),                          // a program
+];
+
+/// How far apart the marks of an MPEG transport stream are, in bytes, and what they are.
+const TRANSPORT: (usize, u8) = (188, b'G');
+
+/// How pages of the web begin, in lower case, behind white space.
+const WEB_PAGES: [&[u8]; 4] = [b"<!doctype", b"<html", b"<?xml", b"<head"];
+
 /// The brands of ISO files that hold sound; the others are pictures and films.
 const M4A_BRANDS: [&[u8; 4]; 8] =
     [b"M4A ", b"M4B ", b"mp41", b"mp42", b"isom", b"iso2", b"iso5", b"iso6"];
@@ -97,6 +128,19 @@ impl AudioFormat {
             }
             head => FrameHeader::read(head).map(|_| Self::Mp3),
         }
+    }
+
+    /// Whether these are the first bytes of what is no sound, by the name that it begins with.
+    fn is_no_sound(head: &[u8]) -> bool {
+        let begins = |at: usize, with: &[u8]| head.get(at..).is_some_and(|it| it.starts_with(with));
+        let is_mark = |packet: usize| head.get(packet * TRANSPORT.0) == Some(&TRANSPORT.1);
+        let text = head.trim_ascii_start();
+        let is_page = |page: &&[u8]| {
+            text.get(..page.len()).is_some_and(|start| start.eq_ignore_ascii_case(page))
+        };
+        NO_SOUND.iter().any(|(at, with)| begins(*at, with))
+            || (0..4).all(is_mark)
+            || WEB_PAGES.iter().any(is_page)
     }
 
     /// The media type of the container.
@@ -203,13 +247,15 @@ impl Sniffer {
     }
 
     /// The format, by what passed; `None` when it is none that is taken. Behind a tag is an MP3 as
-    /// a rule, but some programs put one before a FLAC.
+    /// a rule, but some programs put one before any other. That of an M4A moves all that it has
+    /// written down of places in itself, and nobody finds its sound any more.
     pub(crate) fn format(&self) -> Option<AudioFormat> {
         match AudioFormat::of_head(&self.head) {
-            Some(AudioFormat::Flac) => Some(AudioFormat::Flac),
-            _ if self.tags > 0 => Some(AudioFormat::Mp3),
+            Some(AudioFormat::M4a) if self.tags > 0 => None,
+            Some(format) => Some(format),
+            None if AudioFormat::is_no_sound(&self.head) => None,
+            None if self.tags > 0 => Some(AudioFormat::Mp3),
             None => first_of_a_row(&self.head).map(|_| AudioFormat::Mp3),
-            format => format,
         }
     }
 }
@@ -261,7 +307,9 @@ mod tests {
             ("a few", [&tag(10), &tag(12), &tag(500), flac].concat(), Some(AudioFormat::Flac)),
             ("nothing but its mark", [&tag(300), &flac[..4]].concat(), Some(AudioFormat::Flac)),
             ("an MP3", [&tag(300), mp3].concat(), Some(AudioFormat::Mp3)),
-            ("a WAV", [&tag(300), &b"RIFF\x24\0\0\0WAVEfmt "[..]].concat(), Some(AudioFormat::Mp3)),
+            ("a WAV", [&tag(300), &b"RIFF\x24\0\0\0WAVEfmt "[..]].concat(), Some(AudioFormat::Wav)),
+            ("an M4A", [&tag(300), &b"\0\0\0\x1cftypM4A \0\0\0\0"[..]].concat(), None),
+            ("an archive", [&tag(300), &b"PK\x03\x04 and much more"[..]].concat(), None),
             ("more tags than any", tag(10).repeat(TAGS_MAX + 1), Some(AudioFormat::Mp3)),
             ("nothing", tag(300), Some(AudioFormat::Mp3)),
             ("a tag that is cut", tag(3_000)[..2_000].to_vec(), Some(AudioFormat::Mp3)),
@@ -286,6 +334,32 @@ mod tests {
             let found = AudioFormat::of_object(&storage, &key).await.unwrap();
             assert_eq!(found, format, "{what}, as an object");
         }
+    }
+
+    #[test]
+    fn sound_is_not_dug_out_of_what_is_none() {
+        let frame = [&[0xFF, 0xFB, 0x90, 0x64][..], &[0; 413]].concat();
+        let sound = frame.repeat(20);
+        let tar = [&[b'a'; 257][..], b"ustar\x0000", &[0; 248]].concat();
+        let transport = [&[b'G'][..], &[7; 187]].concat().repeat(5);
+        for head in [
+            &b"PK\x03\x04\x0a\0\0\0\0\0"[..],
+            &tar,
+            &transport,
+            b"\0\0\x01\xBA\x44\0\x04\0\x04\x01",
+            b"\x1A\x45\xDF\xA3\x01\0\0\0",
+            b"RIFF\x24\0\0\0AVI LIST",
+            b"\0\0\0\x1cftypqt  \0\0\0\0",
+            b"\r\n <!DOCTYPE html><title>",
+            b"<html lang=en>",
+        ] {
+            let mut sniffer = Sniffer::default();
+            sniffer.pass(&[head, &sound].concat());
+            assert_eq!(sniffer.format(), None, "{head:?}");
+        }
+        let mut sniffer = Sniffer::default();
+        sniffer.pass(&[&[b'G'; 300][..], &sound].concat());
+        assert_eq!(sniffer.format(), Some(AudioFormat::Mp3), "behind what has no name");
     }
 
     #[test]

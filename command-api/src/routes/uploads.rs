@@ -61,6 +61,15 @@ impl Uploaded {
 
 /// Send audio: a WAV, FLAC, MP3, Ogg, AIFF or M4A file as the body. Make a track of it within 23
 /// hours; what no track was made of goes then.
+///
+/// What it is, its content tells. An MP3 is known by frames within the first 8 KiB; whatever is
+/// before them, it is refused with 415 where they come later. So is sound inside of an archive, a
+/// film or a page, and an M4A with an ID3 tag before it.
+///
+/// The sound itself is looked at when a track is made of it: the track fails with its reason where
+/// the file is cut or damaged, where more than a tenth of an MP3 is no sound, and where the sound
+/// is coded in another way than PCM, FLAC, MP3, Vorbis, Opus, AAC or ALAC. Sound of more than two
+/// channels is mixed down to stereo for streaming.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
     request_body(content = inline(AudioFile), content_type = "application/octet-stream"),

@@ -24,7 +24,7 @@ const XING_HAS_FRAMES: u32 = 1;
 
 /// The frames that the file says follow its first one; `None` when it does not say.
 pub(super) fn read(file: &mut File) -> io::Result<Option<u64>> {
-    let start = skip_tags(file)?;
+    let start = id3::end_of_tags(file)?;
     file.seek(SeekFrom::Start(start))?;
     let mut bytes = Vec::with_capacity(SEARCH_BYTES);
     file.take(SEARCH_BYTES as u64).read_to_end(&mut bytes)?;
@@ -34,20 +34,6 @@ pub(super) fn read(file: &mut File) -> io::Result<Option<u64>> {
     });
     // Whoever writes to a pipe leaves the count empty.
     Ok(first.flatten().filter(|frames| *frames > 0).map(u64::from))
-}
-
-/// Where the sound begins: behind the tags.
-fn skip_tags(file: &mut File) -> io::Result<u64> {
-    let mut start = 0_u64;
-    loop {
-        file.seek(SeekFrom::Start(start))?;
-        let mut head = Vec::with_capacity(id3::EDGE_BYTES as usize);
-        file.take(id3::EDGE_BYTES).read_to_end(&mut head)?;
-        match id3::tag_bytes(&head) {
-            Some(bytes) => start += bytes,
-            None => return Ok(start),
-        }
-    }
 }
 
 fn counted(header: FrameHeader, frame: &[u8]) -> Option<u32> {

@@ -9,7 +9,7 @@ use symphonia::core::formats::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::edits::{self, Edit};
-use super::{AudioCodec, Walk, frame_count, pages, pcm_bits, to_ms};
+use super::{AudioCodec, Walk, frame_count, last_frame, pages, pcm_bits, to_ms};
 use crate::sniff::AudioFormat;
 
 /// A WAV whose data claims this many bytes or more was written to a pipe, and its length is not
@@ -51,6 +51,9 @@ pub(super) struct Length {
     pub(super) played: u64,
     /// Whether the end that a stream must have is there.
     pub(super) has_end: bool,
+    /// Whether parts of the sound are missing between its beginning and its end, as far as its
+    /// container tells.
+    pub(super) is_damaged: bool,
 }
 
 impl Length {
@@ -59,7 +62,8 @@ impl Length {
         let (found, all) = (walk.units, walk.units);
         let silence = [track.parameters.delay, track.parameters.padding].into_iter().flatten();
         let sound = all.saturating_sub(silence.map(u64::from).sum());
-        let length = Self { declared: None, found, played: sound, has_end: true };
+        let length =
+            Self { declared: None, found, played: sound, has_end: true, is_damaged: false };
         Ok(match track.format {
             AudioFormat::Mp3 => {
                 let frames = frame_count::read(file)?;
@@ -71,7 +75,8 @@ impl Length {
             AudioFormat::Ogg => {
                 let end = pages::end_of(file, track.id)?;
                 let played = end.granule.and_then(|granule| track.until(granule, all));
-                Self { played: played.unwrap_or(sound), has_end: end.is_there, ..length }
+                let (played, is_damaged) = (played.unwrap_or(sound), end.is_damaged);
+                Self { played, has_end: end.is_there, is_damaged, ..length }
             }
             AudioFormat::M4a => {
                 // A film in fragments counts none at its beginning.
@@ -86,6 +91,9 @@ impl Length {
                 let found = match track.codec {
                     // The last packet of a cut file is announced whole; only its bytes tell.
                     AudioCodec::Pcm => track.samples_in(walk.bytes),
+                    AudioCodec::Flac if track.format == AudioFormat::Flac => {
+                        all + last_frame::samples(file, track.parameters, walk.bytes)?
+                    }
                     _ => all,
                 };
                 Self { declared, found, played: declared.unwrap_or(found), ..length }
@@ -131,8 +139,13 @@ impl Track<'_> {
             _ => &[0, 0],
         };
         let pre_skip = u64::from(u16::from_le_bytes(pre_skip.try_into().ok()?));
-        // One that was recorded while it ran does not begin at 0.
-        let until = granule.checked_sub(self.parameters.start_ts)?;
+        // One that was recorded while it ran does not begin at 0; one that was cut out of another
+        // begins before 0, where its first page has more in it than it says. Players play that.
+        let before = match u64::from(self.parameters.delay.unwrap_or(0)) {
+            delay if self.codec == AudioCodec::Opus && delay == pre_skip => 0,
+            delay => delay,
+        };
+        let until = granule.checked_sub(self.parameters.start_ts)?.checked_add(before)?;
         let trimmed = all.checked_sub(until)?;
         (trimmed <= self.units_of(OGG_SLACK_MS)).then(|| until.saturating_sub(pre_skip))
     }

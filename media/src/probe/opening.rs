@@ -7,12 +7,12 @@ use std::io;
 use symphonia::core::codecs::{CODEC_TYPE_NULL, CodecParameters};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track};
-use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::probe::Hint;
 
-use super::slips::{self, Patched};
-use super::{ProbeError, edits, pages, unreadable};
+use super::patched::Patched;
+use super::{ProbeError, TORN, edits, pages, slips, tail, unreadable};
 use crate::sniff::AudioFormat;
 
 /// What the readers' registry says when none of them knows the file; all else that they do not
@@ -35,7 +35,9 @@ pub(super) fn open(
         // It read on to the end in search of sound that it knows.
         Err(error @ ProbeError::HeaderTruncated) if format == AudioFormat::Ogg => {
             let unknown = unknown_sound(&mut again, format).map_err(ProbeError::Io)?;
-            return Err(unknown.unwrap_or(error));
+            let is_damaged = pages::is_damaged(&mut again).map_err(ProbeError::Io)?;
+            let damaged = is_damaged.then(|| ProbeError::Damaged { reason: TORN.to_owned() });
+            return Err(unknown.or(damaged).unwrap_or(error));
         }
         reader => reader?,
     };
@@ -54,8 +56,11 @@ fn read(mut file: File, format: AudioFormat) -> Result<Box<dyn FormatReader>, Pr
         AudioFormat::Wav => slips::patches(&mut file).map_err(ProbeError::Io)?,
         _ => Vec::new(),
     };
-    let source: Box<dyn MediaSource> =
-        if patches.is_empty() { Box::new(file) } else { Box::new(Patched::new(file, patches)) };
+    let end = match format {
+        AudioFormat::M4a => tail::begin(&mut file),
+        _ => file.metadata().map(|metadata| metadata.len()),
+    };
+    let source = Box::new(Patched::new(file, patches, end.map_err(ProbeError::Io)?));
     let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     hint.mime_type(format.content_type());

@@ -1,7 +1,9 @@
-//! The pages of an Ogg stream (RFC 3533): whether the last one is there, and when it ends.
+//! The pages of an Ogg stream (RFC 3533): whether all are there up to the last one, and when that
+//! ends.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom};
+use std::ops::Range;
 
 /// What each page begins with: its mark, and the version of the format.
 const CAPTURE: &[u8; 5] = b"OggS\0";
@@ -21,33 +23,43 @@ const BEGINNING_BYTES: usize = 8;
 /// The flag of a stream's last page.
 const END_OF_STREAM: u8 = 4;
 
+/// Where a page's checksum stands in its header.
+const CHECKSUM: Range<usize> = 22..26;
+
+/// The polynomial of that.
+const POLYNOMIAL: u32 = 0x04C1_1DB7;
+
+/// How much of a file is read at once, in bytes: more than the longest page has.
+const READ_BYTES: usize = 128 * 1024;
+
 /// What a page says that finishes no packet.
 const NO_GRANULE: u64 = u64::MAX;
 
-/// How a stream ends.
+/// How a stream ends, and whether all of it is there up to then.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct End {
     /// Its last page is there, and says so.
     pub(super) is_there: bool,
     /// How many samples there are up to its last whole page, by that page.
     pub(super) granule: Option<u64>,
+    /// Pages before that are missing, or not as they were written.
+    pub(super) is_damaged: bool,
 }
 
 /// How the stream of this serial number ends. What lies between and behind its pages is passed
-/// over.
+/// over, as readers do it; and so are pages whose checksum is not theirs, for which the stream is
+/// damaged.
 pub(super) fn end_of(file: &mut File, serial: u32) -> io::Result<End> {
-    let bytes = file.seek(SeekFrom::End(0))?;
-    file.rewind()?;
-    let mut reader = BufReader::new(file);
+    let mut pages = Pages::of(file)?;
     let mut end = End::default();
-    let mut at = 0;
-    while let Some(page) = next_page(&mut reader, &mut at)? {
+    let mut before: Option<Page> = None;
+    while let Some(page) = pages.next()? {
         if page.serial != serial {
             continue;
         }
-        // A page that is cut is none: its flags say what was to come.
-        if at > bytes {
-            break;
+        end.is_damaged |= !page.is_sound || before.is_some_and(|before| page.is_torn_off(&before));
+        if !page.is_sound {
+            continue;
         }
         if page.granule != NO_GRANULE {
             end.granule = Some(page.granule);
@@ -56,8 +68,17 @@ pub(super) fn end_of(file: &mut File, serial: u32) -> io::Result<End> {
             end.is_there = true;
             break;
         }
+        before = Some(page);
     }
     Ok(end)
+}
+
+/// Whether pages are missing of the stream that the file begins with, or not as they were written.
+pub(super) fn is_damaged(file: &mut File) -> io::Result<bool> {
+    let Some(first) = Pages::of(file)?.next()? else {
+        return Ok(false);
+    };
+    Ok(end_of(file, first.serial)?.is_damaged)
 }
 
 /// What the streams of a file begin with, a few bytes of each whose first page is whole: these
@@ -89,48 +110,138 @@ pub(super) fn beginnings(file: &mut File) -> io::Result<Vec<Vec<u8>>> {
     Ok(found)
 }
 
+#[derive(Clone, Copy)]
 struct Page {
     flags: u8,
     granule: u64,
     serial: u32,
+    number: u32,
+    /// Its checksum is that of its bytes.
+    is_sound: bool,
+    /// Where it lies in the file.
+    at: u64,
+    end: u64,
 }
 
-/// The next page from there on; then `at` is behind it.
-fn next_page(reader: &mut BufReader<&mut File>, at: &mut u64) -> io::Result<Option<Page>> {
-    let mut header = [0; HEADER_BYTES];
-    loop {
-        if !fill(reader, &mut header)? {
+impl Page {
+    /// Whether there must have been others between this one and the one before it. Who records a
+    /// stream that runs has its headers, and then goes on in its midst.
+    fn is_torn_off(&self, before: &Self) -> bool {
+        let is_joined = before.granule == 0 && before.end == self.at;
+        self.number != before.number.wrapping_add(1) && !is_joined
+    }
+}
+
+/// All that a file has of pages, sound or not.
+struct Pages<'a> {
+    reader: BufReader<&'a mut File>,
+    at: u64,
+    body: Vec<u8>,
+}
+
+impl<'a> Pages<'a> {
+    fn of(file: &'a mut File) -> io::Result<Self> {
+        file.rewind()?;
+        let reader = BufReader::with_capacity(READ_BYTES, file);
+        Ok(Self { reader, at: 0, body: Vec::new() })
+    }
+
+    /// The next page. One that is cut is none, for its flags say what was to come; and behind one
+    /// that is not sound, the next may begin within it.
+    fn next(&mut self) -> io::Result<Option<Page>> {
+        let mut header = [0; HEADER_BYTES];
+        loop {
+            if !self.find(&mut header)? {
+                return Ok(None);
+            }
+            let at = self.at;
+            let page = self.read(header)?;
+            if page.is_some_and(|page| page.is_sound) {
+                return Ok(page);
+            }
+            self.at = at + 1;
+            self.reader.seek(SeekFrom::Start(self.at))?;
+            if page.is_some() {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Goes to where the next page begins, and reads the fixed part of its header.
+    fn find(&mut self, header: &mut [u8; HEADER_BYTES]) -> io::Result<bool> {
+        loop {
+            if !fill(&mut self.reader, header)? {
+                return Ok(false);
+            }
+            if header.starts_with(CAPTURE) {
+                return Ok(true);
+            }
+            // The next byte that a page can begin with.
+            let next = header[1..].iter().position(|byte| *byte == CAPTURE[0]);
+            match next {
+                Some(next) => {
+                    let back = i64::try_from(HEADER_BYTES - 1 - next).unwrap_or(0);
+                    self.reader.seek_relative(-back)?;
+                    self.at += 1 + next as u64;
+                }
+                None => {
+                    self.at += HEADER_BYTES as u64;
+                    self.at += pass_until(&mut self.reader, CAPTURE[0])?;
+                }
+            }
+        }
+    }
+
+    /// Reads the rest of a page; `None` where the file ends before. Then `at` is behind it.
+    fn read(&mut self, mut header: [u8; HEADER_BYTES]) -> io::Result<Option<Page>> {
+        let mut lengths = [0; 255];
+        let lengths = &mut lengths[..usize::from(header[26])];
+        if !fill(&mut self.reader, lengths)? {
             return Ok(None);
         }
-        if header.starts_with(CAPTURE) {
-            break;
+        self.body.resize(lengths.iter().map(|length| usize::from(*length)).sum(), 0);
+        if !fill(&mut self.reader, &mut self.body)? {
+            return Ok(None);
         }
-        // The next byte that a page can begin with.
-        let next = header[1..].iter().position(|byte| *byte == CAPTURE[0]);
-        match next {
-            Some(next) => {
-                let back = i64::try_from(HEADER_BYTES - 1 - next).unwrap_or(0);
-                reader.seek_relative(-back)?;
-                *at += 1 + next as u64;
-            }
-            None => {
-                *at += HEADER_BYTES as u64;
-                *at += pass_until(reader, CAPTURE[0])?;
-            }
-        }
+        let number_in = |range: Range<usize>| {
+            header[range].iter().rev().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte))
+        };
+        let short = |range| u32::try_from(number_in(range)).unwrap_or(0);
+        let (granule, serial, number) = (number_in(6..14), short(14..18), short(18..22));
+        let told = short(CHECKSUM);
+        header[CHECKSUM].fill(0);
+        let is_sound = told == checksum(&[&header, lengths, &self.body]);
+        let at = self.at;
+        self.at += (HEADER_BYTES + lengths.len() + self.body.len()) as u64;
+        Ok(Some(Page { flags: header[5], granule, serial, number, is_sound, at, end: self.at }))
     }
-    let mut lengths = [0; 255];
-    let lengths = &mut lengths[..usize::from(header[26])];
-    if !fill(reader, lengths)? {
-        return Ok(None);
-    }
-    let body: i64 = lengths.iter().map(|length| i64::from(*length)).sum();
-    reader.seek_relative(body)?;
-    *at += (HEADER_BYTES + lengths.len()) as u64 + body.unsigned_abs();
-    let granule = header[6..14].iter().rev().fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
-    let serial = header[14..18].iter().rev().fold(0, |sum, byte| (sum << 8) | u32::from(*byte));
-    Ok(Some(Page { flags: header[5], granule, serial }))
 }
+
+/// The checksum of a page whose own field for it is empty: a CRC that is not reflected, and begins
+/// and ends at 0.
+fn checksum(parts: &[&[u8]]) -> u32 {
+    parts
+        .iter()
+        .copied()
+        .flatten()
+        .fold(0, |sum: u32, byte| (sum << 8) ^ CHECKSUMS[usize::from((sum >> 24) as u8 ^ byte)])
+}
+
+/// The checksum of each byte.
+const CHECKSUMS: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut sum, mut bit) = ((byte as u32) << 24, 0);
+        while bit < 8 {
+            sum = (sum << 1) ^ if sum >> 31 == 0 { 0 } else { POLYNOMIAL };
+            bit += 1;
+        }
+        table[byte] = sum;
+        byte += 1;
+    }
+    table
+};
 
 /// Fills all of it; `false` where the file ends before.
 fn fill(reader: &mut BufReader<&mut File>, all: &mut [u8]) -> io::Result<bool> {
@@ -163,13 +274,14 @@ mod tests {
 
     use super::*;
 
-    fn page(serial: u32, flags: u8, granule: u64, body: &[u8]) -> Vec<u8> {
+    fn page(serial: u32, number: u32, flags: u8, granule: u64, body: &[u8]) -> Vec<u8> {
         let mut page = [CAPTURE.as_slice(), &[flags]].concat();
         page.extend(granule.to_le_bytes());
-        page.extend(serial.to_le_bytes());
-        page.extend([0; 8]);
+        page.extend([serial, number, 0].map(u32::to_le_bytes).concat());
         page.extend([1, u8::try_from(body.len()).unwrap()]);
         page.extend(body);
+        let sum = checksum(&[&page]);
+        page[CHECKSUM].copy_from_slice(&sum.to_le_bytes());
         page
     }
 
@@ -182,30 +294,59 @@ mod tests {
     #[test]
     fn a_stream_ends_where_its_last_page_says_whatever_lies_around() {
         let stream = [
-            page(7, 2, 0, b"head"),
-            page(8, 2, 0, b"another"),
-            b"OOggOggSOgg".to_vec(),
-            page(7, 0, 960, b"OggS in its body"),
-            page(8, END_OF_STREAM, 5, b""),
-            page(7, 0, NO_GRANULE, b"a part"),
+            page(7, 0, 2, 0, b"head"),
+            page(8, 0, 2, 0, b"another"),
+            b"OOggOSggOgg".to_vec(),
+            page(7, 1, 0, 960, b"OggS\0 in its body"),
+            page(8, 1, END_OF_STREAM, 5, b""),
+            page(7, 2, 0, NO_GRANULE, b"a part"),
             vec![0; 100_000],
-            page(7, END_OF_STREAM, 1_000, b"the end"),
+            page(7, 3, END_OF_STREAM, 1_000, b"the end"),
             b"TAG and OggS".to_vec(),
         ]
         .concat();
-        assert_eq!(end_in(&stream, 7), End { is_there: true, granule: Some(1_000) });
-        assert_eq!(end_in(&stream, 8), End { is_there: true, granule: Some(5) });
+        let whole = End { is_there: true, granule: Some(1_000), is_damaged: false };
+        assert_eq!(end_in(&stream, 7), whole);
+        assert_eq!(end_in(&stream, 8), End { granule: Some(5), ..whole });
         assert_eq!(end_in(&stream, 9), End::default());
     }
 
     #[test]
     fn a_cut_stream_has_no_end() {
-        let (begin, end) = (page(7, 2, 960, b"a"), page(7, END_OF_STREAM, 1_920, b"the end"));
+        let (begin, end) = (page(7, 0, 2, 960, b"a"), page(7, 1, END_OF_STREAM, 1_920, b"the end"));
         let whole = [begin.as_slice(), &end].concat();
         for length in begin.len()..whole.len() {
-            let expected = End { is_there: false, granule: Some(960) };
+            let expected = End { granule: Some(960), ..End::default() };
             assert_eq!(end_in(&whole[..length], 7), expected, "{length} bytes");
         }
         assert!(end_in(&whole, 7).is_there);
+    }
+
+    #[test]
+    fn a_stream_that_is_recorded_while_it_runs_is_not_damaged() {
+        let head = [page(7, 0, 2, 0, b"head"), page(7, 1, 0, 0, b"words")].concat();
+        let rest = [page(7, 90, 0, 96_000, b"a"), page(7, 91, 4, 96_960, b"b")].concat();
+        let joined = End { is_there: true, granule: Some(96_960), is_damaged: false };
+        assert_eq!(end_in(&[head.as_slice(), &rest].concat(), 7), joined);
+        assert!(end_in(&[head.as_slice(), b"what was a page", &rest].concat(), 7).is_damaged);
+        let torn = [head, page(7, 2, 0, 960, b"one"), rest].concat();
+        assert!(end_in(&torn, 7).is_damaged);
+    }
+
+    #[test]
+    fn no_byte_of_a_page_changes_unseen() {
+        let first = page(7, 0, 2, 0, b"head");
+        let middle = page(7, 1, 0, 960, b"sound");
+        let last = page(7, 2, 0, 1_920, b"more");
+        let end = page(7, 3, END_OF_STREAM, 2_880, b"the end");
+        let whole = [first.as_slice(), &middle, &last, &end].concat();
+        assert!(!end_in(&whole, 7).is_damaged);
+        for at in first.len()..whole.len() - end.len() {
+            for bit in 0..8 {
+                let mut changed = whole.clone();
+                changed[at] ^= 1 << bit;
+                assert!(end_in(&changed, 7).is_damaged, "bit {bit} of byte {at}");
+            }
+        }
     }
 }

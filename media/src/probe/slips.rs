@@ -2,28 +2,22 @@
 //! header were never filled in, and the sound goes on to the end of the file, as players take it.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 
-use symphonia::core::io::MediaSource;
+use super::patched::Patch;
+use crate::id3;
 
 /// Most chunks that are looked at before the sound.
 const CHUNKS_MAX: usize = 1_024;
 
-/// Where the first chunk begins.
+/// Where the first chunk begins behind the tags.
 const CHUNKS_AT: u64 = 12;
 
-/// Where the size of the whole stands.
+/// Where the size of the whole stands behind them.
 const WHOLE_SIZE_AT: u64 = 4;
 
 /// The name of a chunk, or its size, in bytes.
 const FIELD_BYTES: u64 = 4;
-
-/// A field of a file that is read otherwise than it is.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patch {
-    at: u64,
-    bytes: [u8; 4],
-}
 
 /// What of a WAV is to be read otherwise.
 ///
@@ -34,9 +28,11 @@ pub(super) struct Patch {
 pub(super) fn patches(file: &mut File) -> io::Result<Vec<Patch>> {
     let unknown = |at| Patch { at, bytes: [u8::MAX; 4] };
     let file_bytes = file.seek(SeekFrom::End(0))?;
-    let whole = field(file, WHOLE_SIZE_AT)?.map_or(0, number);
-    let mut patches = if whole == 0 { vec![unknown(WHOLE_SIZE_AT)] } else { Vec::new() };
-    let mut at = CHUNKS_AT;
+    let begin = id3::end_of_tags(file)?;
+    let whole_size_at = begin + WHOLE_SIZE_AT;
+    let whole = field(file, whole_size_at)?.map_or(0, number);
+    let mut patches = if whole == 0 { vec![unknown(whole_size_at)] } else { Vec::new() };
+    let mut at = begin + CHUNKS_AT;
     for _ in 0..CHUNKS_MAX {
         let size_at = at + FIELD_BYTES;
         let (Some(name), Some(size)) = (field(file, at)?, field(file, size_at)?) else {
@@ -45,16 +41,16 @@ pub(super) fn patches(file: &mut File) -> io::Result<Vec<Patch>> {
         let (content, size) = (size_at + FIELD_BYTES, number(size));
         match &name {
             b"data" => {
-                let is_last = whole == 0 || WHOLE_SIZE_AT + FIELD_BYTES + whole <= content;
+                let is_last = whole == 0 || whole_size_at + FIELD_BYTES + whole <= content;
                 if size == 0 && is_last && content < file_bytes {
-                    patches.extend([WHOLE_SIZE_AT, size_at].map(unknown));
+                    patches.extend([whole_size_at, size_at].map(unknown));
                 }
                 break;
             }
             b"LIST" => patches.push(Patch { at, bytes: *b"JUNK" }),
             _ => {}
         }
-        // Chunks begin at even places.
+        // Chunks begin at even places, counted from where the file itself begins.
         at = content + size + size % 2;
     }
     file.rewind()?;
@@ -70,53 +66,6 @@ fn field(file: &mut File, at: u64) -> io::Result<Option<[u8; 4]>> {
 
 fn number(field: [u8; 4]) -> u64 {
     u64::from(u32::from_le_bytes(field))
-}
-
-/// A file with patches.
-pub(super) struct Patched {
-    file: File,
-    at: u64,
-    patches: Vec<Patch>,
-}
-
-impl Patched {
-    /// The file, read from its beginning.
-    pub(super) fn new(file: File, patches: Vec<Patch>) -> Self {
-        Self { file, at: 0, patches }
-    }
-}
-
-impl Read for Patched {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(bytes)?;
-        for patch in &self.patches {
-            for (byte, at) in patch.bytes.into_iter().zip(patch.at..) {
-                let place = at.checked_sub(self.at).and_then(|place| usize::try_from(place).ok());
-                if let Some(patched) = place.and_then(|place| bytes[..read].get_mut(place)) {
-                    *patched = byte;
-                }
-            }
-        }
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Seek for Patched {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        self.at = self.file.seek(to)?;
-        Ok(self.at)
-    }
-}
-
-impl MediaSource for Patched {
-    fn is_seekable(&self) -> bool {
-        self.file.is_seekable()
-    }
-
-    fn byte_len(&self) -> Option<u64> {
-        self.file.byte_len()
-    }
 }
 
 #[cfg(test)]

@@ -45,11 +45,20 @@ impl Studio {
 
     /// Probes and transcodes a master of two seconds.
     async fn assert_streams(&self, master: Vec<u8>, name: &str) {
+        let duration_ms = self.stream(master, name).await;
+        assert!(duration_ms.abs_diff(2_000) <= 1, "{name}: {duration_ms} ms");
+    }
+
+    /// Probes and transcodes a master, and tells how long it plays by its probe, in milliseconds.
+    async fn stream(&self, master: Vec<u8>, name: &str) -> u64 {
         let master = self.put_master(master).await;
-        let facts = prober().probe_object(self.storage.as_ref(), &master).await.unwrap();
-        assert!(facts.duration_ms.abs_diff(2_000) <= 1, "{name}: {facts:?}");
+        let facts = prober().probe_object(self.storage.as_ref(), &master).await;
+        let facts = facts.unwrap_or_else(|error| panic!("{name}: {error}"));
         let package = self.real().await.to_hls(media(), &master, &facts).await;
-        assert!(package.is_ok(), "{name}: {package:?}");
+        let package = package.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let off_ms = package.duration_ms.abs_diff(facts.duration_ms);
+        assert!(off_ms <= 100, "{name}: off by {off_ms} ms");
+        facts.duration_ms
     }
 
     async fn real(&self) -> Transcoder {
@@ -298,6 +307,39 @@ async fn every_format_can_be_transcoded() {
     // Loudspeakers that no pair of channels has: those at the sides.
     let sides = with_loudspeakers(&Chord::seconds(2).wav(), 0x600);
     studio.assert_streams(sides, "sides.wav").await;
+}
+
+#[tokio::test]
+async fn what_is_merely_odd_is_transcoded_too() {
+    let studio = Studio::new();
+    let made = |from: &str, name: &str, options: &[&str]| {
+        let [from, name] = [from, name].map(|name| studio.home.path().join(name));
+        let mut ffmpeg = std::process::Command::new("ffmpeg");
+        ffmpeg.args(["-nostdin", "-loglevel", "error", "-i"]).arg(from).args(options).arg(&name);
+        assert!(ffmpeg.status().unwrap().success(), "{}", name.display());
+        fs::read(name).unwrap()
+    };
+    let wav = Chord::seconds(5).wav();
+    fs::write(studio.home.path().join("a.wav"), &wav).unwrap();
+    let tag = b"ID3\x03\0\0\0\0\0\x04four".as_slice();
+    let tail = [b"TAG".as_slice(), &[b' '; 125]].concat();
+    let vorbis = made("a.wav", "a.ogg", &["-c:a", "libvorbis"]);
+    made("a.wav", "a.opus", &["-c:a", "libopus"]);
+    let quad = ["-af", "aformat=channel_layouts=quad"];
+    for (what, master) in [
+        ("a tag before a WAV", [tag, &wav].concat()),
+        ("a tag before an AIFF", [tag, &made("a.wav", "a.aiff", &[])].concat()),
+        ("a tag before an Ogg", [tag, &vorbis].concat()),
+        ("a tail behind a FLAC", [made("a.wav", "a.flac", &[]), tail.clone()].concat()),
+        ("a tail behind an M4A", [made("a.wav", "a.m4a", &[]), tail].concat()),
+        ("AAC of six channels", made("a.wav", "6.m4a", &["-ac", "6"])),
+        ("AAC that lists its channels", made("a.wav", "4.m4a", &quad)),
+        ("cut out of Vorbis", made("a.ogg", "cut.ogg", &["-ss", "1.5", "-c", "copy"])),
+        ("cut out of Opus", made("a.opus", "cut.opus", &["-ss", "1.5", "-c", "copy"])),
+    ] {
+        let duration_ms = studio.stream(master, what).await;
+        assert!((3_400..=5_010).contains(&duration_ms), "{what}: {duration_ms} ms");
+    }
 }
 
 /// The same WAV of two channels in the extensible format, whose header names loudspeakers.
