@@ -18,6 +18,10 @@ const LAST_BLOCK: u8 = 0x80;
 /// The longest frame, in bytes: its length has 24 bits where it is told.
 const FRAME_BYTES_MAX: u64 = 1 << 24;
 
+/// How often it may look like the end of a frame and be none: by chance it is so once in 65,536
+/// bytes, and zeros behind such a place are made to be so with each of them.
+const ENDS_TRIED_MAX: u32 = 1_024;
+
 /// The polynomial of the checksum that a frame ends with.
 const POLYNOMIAL: u16 = 0x8005;
 
@@ -37,15 +41,19 @@ pub(super) fn samples(
     if !matches!(rest[..], [0xFF, 0xF8..=0xFB, ..]) {
         return Ok(0);
     }
-    let mut checksum = 0_u16;
+    let (mut checksum, mut tried) = (0_u16, 0);
     for (at, byte) in rest.iter().enumerate() {
         checksum = with_byte(checksum, *byte);
         // That of a frame with its checksum is 0. In the midst of one it may be so by chance; what
         // ends there lacks samples.
-        if checksum == 0
-            && let Some(samples) = decoded(parameters, &rest[..=at])
-        {
-            return Ok(samples);
+        if checksum == 0 {
+            if let Some(samples) = decoded(parameters, &rest[..=at]) {
+                return Ok(samples);
+            }
+            tried += 1;
+            if tried == ENDS_TRIED_MAX {
+                break;
+            }
         }
     }
     Ok(0)
