@@ -7,10 +7,6 @@ use crate::event::RecordedEvent;
 use crate::index::Catalog;
 use crate::stream::{Revision, StreamMetadata, StreamName, Visibility};
 
-/// What is visible of a stream that holds metadata: only the last counts, as EventStoreDB has it.
-const OF_METADATA: Visibility =
-    Visibility { max_age_seconds: None, max_count: Some(1), truncate_before: None };
-
 /// The events of a stream that are visible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
@@ -32,35 +28,18 @@ impl Window {
         now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
         let metadata = match stream.metadata_subject() {
-            Some(_) => OF_METADATA,
+            // Of metadata only the last counts, as EventStoreDB has it.
+            Some(_) => Visibility { max_count: Some(1), ..Visibility::default() },
             None => {
                 let holder = stream.metadata_stream();
                 catalog.visibility(holder.as_str(), bound)?.unwrap_or_default()
             }
         };
-        Ok(Self::by(&metadata, last, now))
-    }
-
-    /// The same of the stream as it is now; `None` where the disk has to be asked.
-    pub(crate) fn known(
-        catalog: &Catalog,
-        stream: &StreamName,
-        last: Option<u64>,
-        now: DateTime<Utc>,
-    ) -> Option<Self> {
-        let metadata = match stream.metadata_subject() {
-            Some(_) => OF_METADATA,
-            None => catalog.known_visibility(stream.metadata_stream().as_str())?,
-        };
-        Some(Self::by(&metadata, last, now))
-    }
-
-    fn by(metadata: &Visibility, last: Option<u64>, now: DateTime<Utc>) -> Self {
-        Self {
+        Ok(Self {
             first: metadata.first_of(last.map_or(0, |last| last + 1)),
             deleted: metadata.is_of_deleted(),
             recorded_after: metadata.recorded_after(now),
-        }
+        })
     }
 
     /// Whether an event is young enough.

@@ -12,7 +12,7 @@ use super::names::{Hashes, NameKey};
 use super::secondary::{Postings, Secondary, TABLE_ENTRY_BYTES};
 use super::{Extent, Key};
 use crate::log::ScannedRecord;
-use crate::stream::Revision;
+use crate::stream::{Revision, StreamName};
 
 /// The revision of a tombstone.
 pub(crate) const TOMBSTONE_REVISION: u64 = Revision::TOMBSTONE.get();
@@ -203,6 +203,12 @@ impl MemoryIndex {
             hash.cmp(other_hash).then_with(|| self.name(*number).cmp(self.name(*other)))
         });
         streams
+    }
+
+    /// The name of the stream with this number.
+    pub(crate) fn stream(&self, number: u32) -> StreamName {
+        let name = str::from_utf8(self.name(number)).expect("it was a text");
+        StreamName::new(name).expect("it was the name of a stream")
     }
 
     /// The run of the stream with this number.

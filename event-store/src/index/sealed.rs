@@ -320,15 +320,21 @@ impl Sealed {
     }
 
     /// The streams that it has events of, from this place among them on, each with its run; fewer
-    /// where there are no more. Its index must be in its file: until then there are none.
+    /// where there are no more. They are meant to be had of its file: in memory, where the index is
+    /// when a block of the file was found damaged, all are put in their order each time.
     pub(crate) fn streams(
         &self,
         from: usize,
         count: usize,
     ) -> Result<Vec<(StreamName, Extent)>, StoreError> {
         self.ask(|index| {
-            let Index::File(file) = index else {
-                return Ok(Vec::new());
+            let file = match index {
+                Index::File(file) => file,
+                Index::Memory(index) => {
+                    let asked = index.sorted_streams().into_iter().skip(from).take(count);
+                    let named = |(_, number)| (index.stream(number), index.extent(number));
+                    return Ok(asked.map(named).collect());
+                }
             };
             let named = |entry: Entry| Ok((self.stream_of(file, &entry)?, entry.extent));
             file.streams(from, count)?.into_iter().map(named).collect()

@@ -50,7 +50,7 @@ pub(crate) fn subscribe_stream(
             let known = if live { known_next(&shared, &stream, next_revision) } else { None };
             let next = match known {
                 Some(next) => next,
-                None => next(&shared, &stream, next_revision).await?,
+                None => next(&shared, &stream, next_revision, live).await?,
             };
             if live && next.from_log {
                 live = false;
@@ -97,36 +97,48 @@ async fn next(
     shared: &Arc<Shared>,
     stream: &StreamName,
     revision: u64,
+    live: bool,
 ) -> Result<Next, SubscribeError> {
     let stream = stream.clone();
-    let next = shared.blocking(move |shared| read_next(shared, &stream, revision)).await?;
+    let next = shared.blocking(move |shared| read_next(shared, &stream, revision, live)).await?;
     Ok(next)
 }
 
-/// What came next, where all of that is in memory: most often it is, for who is live.
+/// What came next, where all of that is in memory: most often it is, for who is live. They are given
+/// all that is appended, as by EventStoreDB, also what is hidden at once by what comes with it.
 fn known_next(shared: &Shared, stream: &StreamName, revision: u64) -> Option<Next> {
     let tail = shared.catalog.known_tail(stream.as_str())?;
     if tail.last.is_none_or(|last| last < revision) {
         return Some(Next::nothing(revision, tail));
     }
-    let window = Window::known(&shared.catalog, stream, tail.last, shared.clock.now())?;
-    if window.first > revision {
-        return None;
-    }
     let positions = shared.catalog.known_positions(stream.as_str(), revision, PAGE_EVENTS_MAX)?;
     let events = shared.live.at(&positions)?;
     let revision = revision + events.len() as u64;
-    let events = events.into_iter().filter(|event| window.keeps(event)).collect();
     Some(Next { events, revision, tail, from_log: false })
 }
 
-fn read_next(shared: &Shared, stream: &StreamName, revision: u64) -> Result<Next, StoreError> {
+fn read_next(
+    shared: &Shared,
+    stream: &StreamName,
+    revision: u64,
+    live: bool,
+) -> Result<Next, StoreError> {
     let tail = shared.catalog.tail(stream.as_str())?;
     if tail.last.is_none_or(|last| last < revision) {
         return Ok(Next::nothing(revision, tail));
     }
     let runs = shared.catalog.runs(stream.as_str(), u64::MAX, revision)?;
     let (last, tail) = (runs.tail.last, runs.tail);
+    if live {
+        let located =
+            shared.catalog.positions(stream.as_str(), &runs, revision, PAGE_EVENTS_MAX)?;
+        if !located.positions.is_empty()
+            && let Some(events) = shared.live.at(&located.positions)
+        {
+            let revision = revision + located.gone + events.len() as u64;
+            return Ok(Next { events, revision, tail, from_log: false });
+        }
+    }
     let window = Window::of(&shared.catalog, stream, last, u64::MAX, shared.clock.now())?;
     let from = revision.max(window.first).max(runs.first().unwrap_or_default());
     if last.is_none_or(|last| from > last) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use event_store::{
-    Delivery, ExpectedRevision, Filter, Position, ReadStream, Revision, SubscribeError,
-    SubscribeFrom,
+    Delivery, ExpectedRevision, Filter, Position, ReadStream, Revision, StreamMetadata,
+    SubscribeError, SubscribeFrom,
 };
 
 use super::{
@@ -54,6 +54,22 @@ pub async fn a_stream_is_followed_before_it_is_there(store: Store) {
     store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
     assert_eq!(next_event(&mut subscription).await.revision.get(), 0);
     assert_eq!(next_event(&mut subscription).await.revision.get(), 1);
+}
+
+pub async fn who_is_live_gets_also_what_is_hidden_at_once(store: Store) {
+    let stream = fresh();
+    let metadata = StreamMetadata { max_count: Some(3), ..StreamMetadata::default() };
+    store.set_stream_metadata(&stream, ExpectedRevision::Any, metadata).await.unwrap();
+    let mut subscription = store.subscribe_stream(&stream, SubscribeFrom::Start).await.unwrap();
+    assert!(until_caught_up(&mut subscription).await.is_empty());
+    for begun in [0, 10] {
+        store.append(&stream, ExpectedRevision::Any, events(10)).await.unwrap();
+        for revision in begun..begun + 10 {
+            assert_eq!(next_event(&mut subscription).await.revision.get(), revision);
+        }
+    }
+    let mut late = store.subscribe_stream(&stream, SubscribeFrom::Start).await.unwrap();
+    assert_eq!(revisions(&until_caught_up(&mut late).await), [17, 18, 19]);
 }
 
 pub async fn a_tombstone_ends_a_subscription(store: Store) {

@@ -102,7 +102,8 @@ macro_rules! conformance_suite {
             metadata_is_kept_and_versioned,
             a_young_stream_is_read_whole_with_max_age, the_last_event_is_the_last,
             a_subscriber_gets_the_past_and_then_live, a_subscriber_begins_after_a_place,
-            a_stream_is_followed_before_it_is_there, a_tombstone_ends_a_subscription,
+            a_stream_is_followed_before_it_is_there, who_is_live_gets_also_what_is_hidden_at_once,
+            a_tombstone_ends_a_subscription,
             filtered_subscribers_get_checkpoints, subscribers_see_each_event_once_under_load,
             too_large_is_refused, an_append_of_one_stream_is_like_any_other,
             an_append_of_one_deleted_stream_is_refused_alike, what_makes_no_sense_is_refused);

@@ -42,6 +42,24 @@ async fn damage_in_one_segment_holds_up_no_other() {
     assert!(logs.iter().zip(before).any(|(name, before)| length(name) < before));
 }
 
+/// Given indexes of which blocks are damaged, then as much goes as would otherwise.
+#[tokio::test]
+async fn a_damaged_index_hides_nothing_from_a_pass() {
+    let mut reclaimed = Vec::new();
+    for is_damaged in [false, true] {
+        let disk = SimDisk::new();
+        let store = hidden_in_every_way(&disk).await;
+        until_indexed(&store).await;
+        for name in names(&disk, ".idx").iter().filter(|_| is_damaged) {
+            let mut damaged = disk.contents(name).unwrap();
+            damaged.chunks_mut(4096).for_each(|block| block[200] ^= 1);
+            disk.put_into(name, &damaged);
+        }
+        reclaimed.push(scavenge(&store).await.unwrap().progress.events_reclaimed);
+    }
+    assert!(reclaimed[0] > 0 && reclaimed[0] == reclaimed[1], "{reclaimed:?}");
+}
+
 #[tokio::test]
 async fn what_is_hidden_goes_and_all_else_stays() {
     for encrypted in [false, true] {

@@ -3,7 +3,6 @@
 
 use super::Catalog;
 use super::streams::{Tail, tail_of};
-use crate::stream::Visibility;
 
 impl Catalog {
     /// The end of a stream, as [`Self::tail`] tells it; `None` where the disk has to be asked.
@@ -38,15 +37,5 @@ impl Catalog {
         let left = extent.count.checked_sub(skip).filter(|&left| left > 0)?;
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(left);
         Some(state.index.positions(self.key(stream), skip, count))
-    }
-
-    /// What is seen of a stream by the last event of the one that holds its metadata, as
-    /// [`Self::visibility`] tells it; `None` where the disk has to be asked.
-    pub(crate) fn known_visibility(&self, holder: &str) -> Option<Visibility> {
-        let Some(last) = self.known_tail(holder)?.last else {
-            return Some(Visibility::default());
-        };
-        let (revision, known) = self.visibilities.get(holder)?;
-        (revision == last).then_some(known)
     }
 }
