@@ -309,6 +309,41 @@ async fn a_block_of_another_index_is_damage() {
     }
 }
 
+/// Given two logs that began as one, when an index of one stands in the place of the other's, of a
+/// segment that is as long and was begun before they parted, then it is made again.
+#[tokio::test]
+async fn an_index_of_a_log_that_began_as_this_one_is_made_again() {
+    let (one, _) = small_store(false).await;
+    let other = one.copy();
+    for (disk, turns) in [(&one, 1), (&other, 3)] {
+        let store = open(disk).await.unwrap();
+        for number in 0..30 {
+            let name = STREAMS[usize::try_from(number / turns % 2).unwrap()];
+            let event = vec![event(100 + number)];
+            store.append(&stream(name), ExpectedRevision::Any, event).await.unwrap();
+        }
+        store.close().await.unwrap();
+    }
+    let all = read_in_every_way(&other).await.unwrap();
+    let mut logs = names(&one).await;
+    logs.retain(|name| name.ends_with(".log"));
+    logs.sort();
+    let mut exchanged = 0;
+    for (number, name) in logs.iter().enumerate() {
+        let index = &name.replace(".log", ".idx");
+        let [log, twin] = [&one, &other].map(|disk| disk.contents(name).unwrap());
+        let parted = log.len() == twin.len() && log[..128] == twin[..128] && log != twin;
+        if let Some(bytes) = one.contents(index).filter(|_| parted) {
+            other.put(index, bytes);
+            let looked = inspect(&other, None).unwrap().segments.swap_remove(number).index;
+            assert_eq!(looked, Some(IndexState::OfAnother));
+            exchanged += 1;
+        }
+    }
+    assert!(exchanged > 0, "they parted within a segment");
+    assert_eq!(read_in_every_way(&other).await, Ok(all));
+}
+
 /// Given a log whose first index is gone, when it is opened, then that is made again with the key
 /// of the others, which stay as they are; and one whose key is another is made again too.
 #[tokio::test]

@@ -7,6 +7,7 @@ use aggregates::CommandHandler;
 use anyhow::Context as _;
 use event_store::EventStore;
 use media::{ObjectStorage, Scratch};
+use projections::postgres::profiles;
 use projections::{Runner, Watermarks};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -23,6 +24,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// Projectors and sagas at work, as far as they are among the process's roles.
 pub struct Background {
     projectors: Option<Runner>,
+    /// Who fills the model of people where no projector is.
+    people: Option<Runner>,
     sagas: Option<(JoinHandle<anyhow::Result<()>>, SagaWatch)>,
     scratch: Option<Scratch>,
     stop: CancellationToken,
@@ -51,7 +54,8 @@ impl Background {
     ) -> anyhow::Result<Self> {
         let Stores { open: store, sealed } = stores;
         let stop = CancellationToken::new();
-        let mut started = Self { projectors: None, sagas: None, scratch: None, stop: stop.clone() };
+        let (projectors, people, sagas, scratch) = (None, None, None, None);
+        let mut started = Self { projectors, people, sagas, scratch, stop: stop.clone() };
         if config.does(Role::Saga) {
             let scratch = Scratch::open(config.data.join("scratch"))
                 .with_context(|| format!("can't use the folder {}", config.data.display()))?;
@@ -60,8 +64,14 @@ impl Background {
             let sagas = Sagas::prepare(config, through, objects, scratch).await?;
             started.sagas = Some(sagas.start(stop.clone()));
         }
-        if config.does(Role::Projector) {
-            let ReadSide { projections, bus, .. } = read_side;
+        let ReadSide { projections, bus, .. } = read_side;
+        if config.does(Role::CommandApi) && !config.does(Role::Projector) {
+            // Who signs up is held against it, also while no projector runs: whoever comes first
+            // has its lease.
+            let people = projections.iter().filter(|it| it.id() == profiles::MODEL).cloned();
+            let store = Arc::clone(&store);
+            started.people = Some(Runner::start(pool, store, people.collect(), stop));
+        } else if config.does(Role::Projector) {
             let mut projectors = Runner::start(pool, store, projections, stop);
             if let Some(bus) = bus {
                 projectors.publish_to(bus, sealed);
@@ -92,7 +102,7 @@ impl Background {
     /// Lets them end what they are at; says in the log what did not end in time.
     pub async fn drain(self) {
         self.stop.cancel();
-        if let Some(projectors) = self.projectors
+        if let Some(projectors) = self.projectors.or(self.people)
             && !projectors.drain(DRAIN_TIME).await
         {
             tracing::warn!("the projectors did not end in time");

@@ -256,7 +256,7 @@ async fn who(
 ) -> anyhow::Result<(Accounts, Arc<dyn KnownPeople>)> {
     let accounts = Accounts::open(pool.clone()).await?;
     readiness.accounts = Some(AccountWatch::begin(pool, accounts.clone()));
-    Ok((accounts, Arc::new(ModelOfPeople::arrived(pool, watermarks, store))))
+    Ok((accounts, Arc::new(ModelOfPeople::new(pool, watermarks, store))))
 }
 
 /// How far models are, by who fills them here or by what is kept of that.

@@ -15,13 +15,12 @@ use command_api::identity::{
 };
 use event_schemas::{Actor, UserId};
 use event_store::password_hash::PasswordHasher;
-use projections::postgres::Profiles;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
 
 use crate::config::{Config, PlaceFlags};
 use crate::console::say;
-use crate::known_people::ModelOfPeople;
+use crate::known_people::LogOfPeople;
 use crate::log_guard;
 use crate::parts::{Database, Events};
 use crate::read_side::ReadSide;
@@ -111,10 +110,9 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
         let (_, models) = ReadSide::of(&config, &database.pool)?.models();
         log_guard::check(&database.pool, &*events.store(), &models).await?;
         let accounts = Accounts::open(database.pool.clone()).await?;
-        let (handler, profiles) =
-            (CommandHandler::new(events.store()), Profiles::new(database.pool.clone()));
-        let people = ModelOfPeople::at_rest(&database.pool);
-        let office = Office { accounts, people, profiles, handler };
+        let (handler, people) =
+            (CommandHandler::new(events.store()), LogOfPeople::new(events.store()));
+        let office = Office { accounts, people, handler };
         match asked {
             Asked::Create(new) => office.create(*new).await,
             Asked::Adopt(handle, email, password) => office.adopt(handle, email, password).await,
@@ -174,8 +172,7 @@ fn any_handle() -> Handle {
 /// Where accounts are made.
 struct Office {
     accounts: Accounts,
-    people: ModelOfPeople,
-    profiles: Profiles,
+    people: LogOfPeople,
     handler: CommandHandler,
 }
 
@@ -215,19 +212,19 @@ impl Office {
         email: Email,
         password: Password,
     ) -> anyhow::Result<String> {
-        let Some(profile) = self.profiles.by_handle(handle.as_str()).await? else {
+        let Some((user_id, _)) = self.people.whose(&handle).await? else {
             bail!("nobody has this handle");
         };
-        let user_id = profile.user_id;
-        if self.accounts.lacking(&[user_id]).await?.is_empty() {
-            bail!("{handle} has an account");
-        }
+        let roles = self.handler.inspect(user_id, |user: &User| user.roles.clone()).await?;
         let password = PasswordHash::new(PasswordHasher::new(1).hash(password).await);
         let account = NewAccount { user_id, handle, email, password };
-        self.accounts.keep(&account, Utc::now()).await?;
-        self.confirm(user_id).await?;
-        let (handle, email, roles) = (account.handle, account.email.as_str(), profile.roles);
-        Ok(format!("{user_id}  {handle}  {email}  {}", roles.join(", ")))
+        if !self.accounts.adopt(&account, Utc::now()).await? {
+            bail!("{} has an account", account.handle);
+        }
+        self.execute(user_id, UserCommand::ConfirmEmail).await?;
+        let (handle, email) = (account.handle, account.email.as_str());
+        let roles = Vec::from_iter(roles).join(", ");
+        Ok(format!("{user_id}  {handle}  {email}  {roles}"))
     }
 
     /// Whoever is at the server's own machine answers for the address.

@@ -237,12 +237,53 @@ impl Accounts {
         }))
     }
 
-    /// Who of these has no account.
+    /// Gives an account, confirmed, to somebody who has none, or one that was never confirmed. What
+    /// unconfirmed accounts of others hold of it is theirs no more. Whether they had none.
+    pub async fn adopt(
+        &self,
+        account: &NewAccount,
+        now: DateTime<Utc>,
+    ) -> Result<bool, AccountError> {
+        let mut transaction = self.pool.begin().await?;
+        sqlx::query(
+            "DELETE FROM identity.accounts WHERE user_id <> $1 AND confirmed_at IS NULL
+               AND (handle_folded = $2 OR email_folded = $3)",
+        )
+        .bind(account.user_id.0)
+        .bind(account.handle.as_str())
+        .bind(account.email.folded())
+        .execute(&mut *transaction)
+        .await?;
+        let adopted = sqlx::query(
+            "INSERT INTO identity.accounts AS known
+                 (user_id, handle_folded, email, email_folded, password_hash, created_at,
+                  reserved_at, confirmed_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $6, $6)
+             ON CONFLICT (user_id) DO UPDATE
+             SET handle_folded = excluded.handle_folded, email = excluded.email,
+                 email_folded = excluded.email_folded, password_hash = excluded.password_hash,
+                 confirmed_at = excluded.confirmed_at
+             WHERE known.confirmed_at IS NULL",
+        )
+        .bind(account.user_id.0)
+        .bind(account.handle.as_str())
+        .bind(account.email.as_str())
+        .bind(account.email.folded())
+        .bind(account.password.as_str())
+        .bind(now)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(adopted.rows_affected() > 0)
+    }
+
+    /// Who of these has no confirmed account.
     pub async fn lacking(&self, people: &[UserId]) -> Result<Vec<UserId>, AccountError> {
         let ids: Vec<uuid::Uuid> = people.iter().map(|user_id| user_id.0).collect();
         let lacking: Vec<(uuid::Uuid,)> = sqlx::query_as(
             "SELECT person FROM unnest($1) person
-             WHERE NOT EXISTS (SELECT FROM identity.accounts WHERE user_id = person)",
+             WHERE NOT EXISTS (SELECT FROM identity.accounts
+                 WHERE user_id = person AND confirmed_at IS NOT NULL)",
         )
         .bind(ids)
         .fetch_all(&self.pool)

@@ -48,7 +48,13 @@ pub async fn reserve(
 ) -> Result<Kept, ReserveError> {
     // What will be refused must not hold a name that others want.
     User::default().decide(register.clone())?;
-    if people.holder(&account.handle).await?.is_some_and(|holder| holder != account.user_id) {
+    let user_id = account.user_id;
+    let is_anothers = people.holder(&account.handle).await?.is_some_and(|it| it != user_id);
+    // Whom the log has proved is not proved again by repeating what they once signed up with.
+    if is_anothers
+        || handler.inspect(user_id, |user: &User| user.email_confirmed).await?
+            && !accounts.lacking(&[user_id]).await?.is_empty()
+    {
         return Err(AccountError::HandleTaken.into());
     }
     let first = accounts.keep(account, now).await;

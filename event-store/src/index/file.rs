@@ -7,7 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::blocks::{Blocks, Damaged, Pieces, blocks_bytes};
-use super::header::{HEADER_BYTES, Header};
+use super::header::{HEADER_BYTES, Header, LastRecord};
 use super::memory::MemoryIndex;
 use super::names::NameKey;
 use super::ordinals::Ordinals;
@@ -38,6 +38,7 @@ pub(crate) struct Contents<'a> {
     pub(crate) ordinals: &'a Ordinals,
     /// The ids of its last events, with the hashes of their streams.
     pub(crate) ids: &'a [(EventId, u64)],
+    pub(crate) last: LastRecord,
 }
 
 impl IndexFile {
@@ -249,6 +250,7 @@ impl Contents<'_> {
             last_recorded_at_micros: index.last_recorded_at_micros(),
             tables: [counts(of_streams.clone()), categories, types],
             names: index.names(),
+            last: self.last,
         };
         header.put(&mut payload)?;
         for offset in index.offsets() {

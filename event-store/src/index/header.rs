@@ -1,20 +1,24 @@
 //! The header of an index file: what it is of, how much is in it, and what its blocks are checked
 //! by.
 
+use std::io;
 use std::sync::Arc;
 
 use super::blocks::{Blocks, Damaged, Pieces};
 use super::names::{NAME_KEY_BYTES, NameKey};
 use super::table::small;
-use crate::log::{Disk, DiskFile, Segment, array_at, index_name, u32_at, u64_at};
+use crate::log::{
+    Disk, DiskFile, RECORD_HEADER_BYTES, Segment, array_at, index_name, u32_at, u64_at,
+};
 
 pub(super) const MAGIC: [u8; 8] = *b"VEZAIDX\0";
 /// Of older versions, which lack something or are sorted in another way, the index is made again.
 pub(super) const VERSION: u32 = 6;
-pub(super) const HEADER_BYTES: usize = 88;
+pub(super) const HEADER_BYTES: usize = LAST_AT + size_of::<u32>() + RECORD_HEADER_BYTES;
 const VERSION_AT: usize = 8;
 const SALT_AT: usize = 12;
 const NAMES_AT: usize = 72;
+const LAST_AT: usize = NAMES_AT + NAME_KEY_BYTES;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,30 @@ pub(super) struct Header {
     pub(super) tables: [(usize, usize); 3],
     /// What its hashes are made with.
     pub(super) names: NameKey,
+    /// The segment's last record.
+    pub(super) last: LastRecord,
+}
+
+/// The header of a segment's last record, as it stands in the file. Two logs that began as one have
+/// the same salts and keys, and segments of one length maybe, but not this: an id, a time and a
+/// checksum are in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LastRecord {
+    offset: u32,
+    header: [u8; RECORD_HEADER_BYTES],
+}
+
+impl LastRecord {
+    /// The record that begins there.
+    pub(crate) fn at(segment: &Segment, offset: u32) -> io::Result<Self> {
+        let mut header = [0; RECORD_HEADER_BYTES];
+        segment.file().read_at(&mut header, offset.into())?;
+        Ok(Self { offset, header })
+    }
+
+    fn is_in(&self, segment: &Segment) -> bool {
+        Self::at(segment, self.offset).is_ok_and(|there| there == *self)
+    }
 }
 
 impl Header {
@@ -60,13 +88,18 @@ impl Header {
             last_recorded_at_micros: u64_at(&bytes, 40).cast_signed(),
             tables: [table(48), table(56), table(64)],
             names,
+            last: LastRecord {
+                offset: u32_at(&bytes, LAST_AT),
+                header: array_at(&bytes, LAST_AT + size_of::<u32>()),
+            },
         };
         Ok((header, blocks))
     }
 
     /// Whether it is that of a segment of this length.
     pub(super) fn fits(&self, segment: &Segment, length: u64) -> bool {
-        (self.salt, self.first, self.segment_bytes) == (segment.layout.salt, segment.first, length)
+        let told = (self.salt, self.first, self.segment_bytes);
+        told == (segment.layout.salt, segment.first, length) && self.last.is_in(segment)
     }
 
     /// Puts it into the payload, at its beginning.
@@ -83,7 +116,9 @@ impl Header {
             payload.put(&small(entries))?;
             payload.put(&small(postings))?;
         }
-        payload.put(self.names.as_bytes())
+        payload.put(self.names.as_bytes())?;
+        payload.put(&self.last.offset.to_le_bytes())?;
+        payload.put(&self.last.header)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::blocks::Damaged;
 use super::file::{Contents, IndexFile};
+use super::header::LastRecord;
 use super::memory::MemoryIndex;
 use super::names::NameKey;
 use super::ordinals::Ordinals;
@@ -185,7 +186,8 @@ impl Sealed {
             return;
         };
         let written = Ordinals::behind(older, index).and_then(|ordinals| {
-            let contents = Contents { index, ordinals: &ordinals, ids };
+            let last = self.last_record(index)?;
+            let contents = Contents { index, ordinals: &ordinals, ids, last };
             self.segment.give_back(self.length)?;
             Ok(IndexFile::write(disk, &self.segment, self.length, &contents)?)
         });
@@ -194,6 +196,11 @@ impl Sealed {
         } else if let Ok(file) = IndexFile::open(disk, &self.segment, self.length) {
             self.set_index(Index::File(file));
         }
+    }
+
+    fn last_record(&self, index: &MemoryIndex) -> Result<LastRecord, StoreError> {
+        let offset = index.offsets().last().expect("an empty segment is not sealed");
+        Ok(LastRecord::at(&self.segment, *offset)?)
     }
 
     fn unwritten(&self, error: &dyn Error) {
@@ -217,7 +224,8 @@ impl Sealed {
             Index::Memory(_) => disk.stamp(&index_name(self.segment.first))?.is_none(),
             Index::File(file) => {
                 let ordinals = &Ordinals::behind(older, &index)?;
-                let contents = Contents { index: &index, ordinals, ids: &ids };
+                let last = self.last_record(&index)?;
+                let contents = Contents { index: &index, ordinals, ids: &ids, last };
                 file.agrees_with(&self.segment, self.length, &contents)
             }
         };

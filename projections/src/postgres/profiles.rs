@@ -112,11 +112,17 @@ impl Profiles {
         rows.iter().map(profile).collect()
     }
 
-    /// Those who signed up last and have proved an address, so many at most.
-    pub async fn newest_confirmed(&self, count: u32) -> Result<Vec<UserId>, QueryError> {
-        let statement = "SELECT user_id FROM profiles_v1.profiles WHERE email_confirmed
-             ORDER BY position DESC LIMIT $1";
-        let rows = query(statement).bind(i64::from(count)).fetch_all(&self.pool).await?;
+    /// Those who have proved an address, by their ids from this one on, so many at most.
+    pub async fn confirmed(
+        &self,
+        after: Option<UserId>,
+        count: u32,
+    ) -> Result<Vec<UserId>, QueryError> {
+        let statement = "SELECT user_id FROM profiles_v1.profiles
+             WHERE email_confirmed AND ($1 IS NULL OR user_id > $1) ORDER BY user_id LIMIT $2";
+        let after = after.map(|after| after.0);
+        let rows =
+            query(statement).bind(after).bind(i64::from(count)).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok(UserId(row.try_get("user_id")?))).collect()
     }
 

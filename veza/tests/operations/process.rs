@@ -226,10 +226,15 @@ impl Process {
     /// The token of somebody who signed up and confirmed their address by the mail in `data`.
     pub async fn member(&self, handle: &str, role: &str) -> String {
         assert_eq!(self.sign_up(handle, role).await.0, 201);
-        let token = json!({ "token": self.mailed_token(&format!("{handle}@example.org")) });
+        self.confirmed(&format!("{handle}@example.org")).await
+    }
+
+    /// The token of somebody who signed up, once they confirmed their address by the mail in
+    /// `data`.
+    pub async fn confirmed(&self, email: &str) -> String {
+        let token = json!({ "token": self.mailed_token(email) });
         assert_eq!(self.post("/api/v1/email-confirmations", None, token).await.0, 200);
-        let (status, session) =
-            self.log_in(&format!("{handle}@example.org"), "correct horse").await;
+        let (status, session) = self.log_in(email, "correct horse").await;
         assert_eq!(status, 201, "{session}");
         session["access_token"].as_str().unwrap().to_owned()
     }
