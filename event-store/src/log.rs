@@ -43,7 +43,7 @@ pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
 pub(crate) use entropy::new_id;
 pub(crate) use findings::Findings;
-pub(crate) use frame::{FrameBuilder, Kinds, kind_hash};
+pub(crate) use frame::{FrameBuilder, Kinds, RECORD_HEADER_BYTES, kind_hash};
 pub(crate) use key_file::KeyOf;
 pub(crate) use mark::Mark;
 pub(crate) use new_segment::NewSegment;
