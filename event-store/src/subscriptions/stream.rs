@@ -104,8 +104,8 @@ async fn next(
     Ok(next)
 }
 
-/// What came next, where all of that is in memory: most often it is, for who is live. They are given
-/// all that is appended, as by EventStoreDB, also what is hidden at once by what comes with it.
+/// What came next, where all of that is in memory: most often it is, for who is live. They are
+/// given all that is appended, as by EventStoreDB, also what is hidden by what comes with it.
 fn known_next(shared: &Shared, stream: &StreamName, revision: u64) -> Option<Next> {
     let tail = shared.catalog.known_tail(stream.as_str())?;
     if tail.last.is_none_or(|last| last < revision) {
