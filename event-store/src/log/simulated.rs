@@ -111,6 +111,11 @@ impl SimDisk {
         self.lock().faults.push(fault);
     }
 
+    /// Nothing that was to fail, and has not, fails any more.
+    pub fn heal(&self) {
+        self.lock().faults.clear();
+    }
+
     /// How many failures are still to come.
     pub fn faults_to_come(&self) -> usize {
         self.lock().faults.len()

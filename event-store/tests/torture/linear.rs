@@ -227,6 +227,8 @@ async fn round(disk: SimDisk, dice: &mut Dice, clients: &mut [Vec<Client>; 3]) -
     if dice.below(2) == 0 {
         store.close().await.unwrap();
         back(followers, following).await;
+        // Who had enough before it came must not meet it as the store is opened again.
+        disk.heal();
         return disk;
     }
     let mut fate = dice.clone();
