@@ -358,6 +358,12 @@ async fn all_indexes_of_a_log_have_one_key() {
     assert_eq!(read_in_every_way(&first_lost).await.as_ref(), Ok(&all));
     assert!(contents(&first_lost) == contents(&disk), "with the same key it has the same bytes");
 
+    let (another, _) = small_store(false).await;
+    let first_foreign = disk.copy();
+    first_foreign.put(indexes[0], another.contents(indexes[0]).unwrap());
+    assert_eq!(read_in_every_way(&first_foreign).await.as_ref(), Ok(&all));
+    assert!(contents(&first_foreign) == contents(&disk), "its key is nobody's here");
+
     let all_lost = disk.copy();
     indexes.iter().for_each(|name| all_lost.remove(name).unwrap());
     assert_eq!(read_in_every_way(&all_lost).await.as_ref(), Ok(&all));

@@ -109,7 +109,7 @@ impl LogOfPeople {
                 Ok(UserEvent::UserRegistered(event)) if event.handle == handle.as_str() => {
                     registered.push(event.user_id);
                 }
-                Ok(UserEvent::UserEmailConfirmed(event)) => {
+                Ok(UserEvent::UserEmailConfirmed(event)) if registered.contains(&event.user_id) => {
                     confirmed.insert(event.user_id);
                 }
                 _ => {}

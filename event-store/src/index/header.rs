@@ -123,12 +123,13 @@ impl Header {
 }
 
 /// The key that the indexes of a log with these segments are made with: that of the first of them
-/// which has an index with a whole header; none where none has.
+/// which has an index that fits it; none where none has.
 pub(crate) fn key_of_log(disk: &dyn Disk, firsts: &[u64]) -> Option<NameKey> {
     firsts.iter().find_map(|&first| {
         let file = disk.open(&index_name(first), false).ok()?;
         let (header, _) = Header::read(&file).ok()?;
-        (header.first == first).then_some(header.names)
+        let segment = Segment::open_locked(disk, first).ok()?;
+        header.fits(&segment, segment.length().ok()?).then_some(header.names)
     })
 }
 
