@@ -9,10 +9,10 @@ use std::sync::Arc;
 use event_store::limits::EVENT_BYTES_MAX;
 use event_store::log::{Disk as _, SimDisk};
 use event_store::{
-    EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, ReadStream, Revision,
-    StreamMetadata,
+    Delivery, EmbeddedOptions, EmbeddedStore, EventStore, ExpectedRevision, ReadStream, Revision,
+    StreamMetadata, SubscribeFrom,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use given::{event, everything, stream};
 
@@ -305,4 +305,47 @@ async fn a_read_from_a_moment_on_looks_into_no_segment_before_it() {
     }
     let [few, many] = costs[..] else { unreachable!("two were counted") };
     assert!((0..2).all(|way| many[way] <= few[way] + 3), "{few:?} reads, and {many:?}");
+}
+
+/// Given writers at work and followers who keep up, then these are told once that they are live,
+/// and nobody of them ever that they fell behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_keeps_up_stays_live() {
+    const WRITERS: u64 = 6;
+    const EVENTS: u64 = 300;
+    let options = EmbeddedOptions::disk(Arc::new(SimDisk::new()));
+    let store = Arc::new(EmbeddedStore::open(options).await.unwrap());
+    let mut followers = Vec::new();
+    for number in 0..WRITERS {
+        let (name, start) = (stream(&format!("track-{number}")), SubscribeFrom::Start);
+        followers.push((store.subscribe_stream(&name, start).await.unwrap(), EVENTS));
+        let all = store.subscribe_all(SubscribeFrom::Start, None).await.unwrap();
+        followers.push((all, WRITERS * EVENTS));
+    }
+    let following = followers.into_iter().map(|(mut followed, events)| {
+        tokio::spawn(async move {
+            let (mut told, mut left) = (Vec::new(), events);
+            while left > 0 {
+                match followed.next().await.unwrap().unwrap() {
+                    Delivery::Event(_) => left -= 1,
+                    other => told.push(other),
+                }
+            }
+            told
+        })
+    });
+    let following: Vec<_> = following.collect();
+    let writing = (0..WRITERS).map(|writer| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            for number in 0..EVENTS {
+                append(&store, &format!("track-{writer}"), writer * EVENTS + number).await;
+            }
+        })
+    });
+    futures::future::try_join_all(writing).await.unwrap();
+    for told in futures::future::try_join_all(following).await.unwrap() {
+        // Who began while writers were at work may have had it all before it was live.
+        assert!(matches!(told[..], [] | [Delivery::CaughtUp]), "{told:?}");
+    }
 }

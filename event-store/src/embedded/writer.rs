@@ -180,12 +180,13 @@ impl Writer {
         }
         metrics::histogram!("veza_event_store_sync_seconds").record(began.elapsed());
         metrics::counter!("veza_event_store_events_appended_total").increment(events.len() as u64);
+        self.shared.live.keep(&events);
         #[cfg(not(veza_canary = "visible-before-sync"))]
         self.shared.catalog.publish(&events, &hashes, &frame);
         for (event, hashes) in events.iter().zip(&hashes) {
             self.recent.add(event.id, hashes.stream, event.position.get());
         }
-        self.shared.live.publish(&events, &hashes);
+        self.shared.live.tell(&events, &hashes);
         Ok(())
     }
 

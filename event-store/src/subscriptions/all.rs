@@ -73,7 +73,8 @@ pub(crate) fn subscribe_all(
         let mut live = false;
         loop {
             open(bell.hear())?;
-            if seen >= shared.catalog.head() {
+            let head = shared.catalog.head();
+            if seen >= head {
                 if checkpoints.due_at_end(live) {
                     yield Delivery::Checkpoint(Position::new(seen));
                 }
@@ -84,7 +85,9 @@ pub(crate) fn subscribe_all(
                 open(bell.rings().await)?;
                 continue;
             }
-            let page = match shared.live.from(seen + 1, PAGE_EVENTS_MAX) {
+            // What is kept may not be found by others yet.
+            let count = usize::try_from(head - seen).unwrap_or(usize::MAX).min(PAGE_EVENTS_MAX);
+            let page = match shared.live.from(seen + 1, count) {
                 Some(events) => Page { looked_at: events.len() as u64, events },
                 None => {
                     if live {

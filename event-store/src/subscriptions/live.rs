@@ -51,9 +51,9 @@ impl Live {
         }
     }
 
-    /// Tells of events that can be read by now, with what each is found by.
-    pub(crate) fn publish(&self, events: &[RecordedEvent], hashes: &[Hashes]) {
-        let Some(last) = events.last() else { return };
+    /// Keeps events that will be found as soon as this returns: who finds them then, and is live,
+    /// has them from here.
+    pub(crate) fn keep(&self, events: &[RecordedEvent]) {
         let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
             ring.bytes += size(event);
@@ -65,7 +65,11 @@ impl Live {
             };
             ring.bytes -= size(&oldest);
         }
-        drop(ring);
+    }
+
+    /// Tells of events that can be found by now, with what each is found by.
+    pub(crate) fn tell(&self, events: &[RecordedEvent], hashes: &[Hashes]) {
+        let Some(last) = events.last() else { return };
         let head = last.position.get();
         ring_to(&self.all, head);
         self.streams.ring(hashes.iter().map(|hashes| hashes.stream), head);
