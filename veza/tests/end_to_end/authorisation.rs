@@ -85,7 +85,7 @@ fn music(scene: &Scene) -> Vec<Command<'_>> {
             "POST /api/v1/tracks/{track_id}/publication",
             format!("/api/v1/tracks/{draft}/publication"),
             Body::None,
-            &[(stranger, 403), (rival, 403), (unconfirmed, 403), (administrator, 403)],
+            &[(stranger, 403), (rival, 404), (unconfirmed, 403), (administrator, 403)],
             artist,
         ),
         command(
