@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use event_store::backup::{TargetFolder, restore as put_back};
+use event_store::backup::{BackupError, TargetFolder, restore as put_back};
 use event_store::log::Folder;
 use event_store::{AsOf, Position, WrappingKeys};
 use serde_json::json;
@@ -42,7 +42,9 @@ pub async fn restore(
     let args = args.clone();
     let work = move || {
         let to = TargetFolder::make(args.to)?;
-        put_back(&Folder::read_only(args.from), &*to, keys, until, &mut telling())
+        let restored = put_back(&Folder::read_only(args.from), &*to, keys, until, &mut telling())?;
+        to.keep();
+        Ok::<_, BackupError>(restored)
     };
     let restored = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
     let head = restored.head;

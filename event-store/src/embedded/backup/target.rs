@@ -19,7 +19,7 @@ pub(super) const BACKUP_UNFINISHED: &str = "BACKUP.unfinished";
 pub(super) const RESTORE_UNFINISHED: &str = "RESTORE.unfinished";
 
 /// A folder to be filled, made if need be, and locked as a store's is for as long as this lives.
-/// One that was made for it, and into which nothing came, is removed again.
+/// One that was made for it, and into which nothing came, is removed again unless it is kept.
 #[derive(Debug)]
 pub struct TargetFolder {
     path: PathBuf,
@@ -44,6 +44,11 @@ impl TargetFolder {
         }
         let lock = FolderLock::take(&path)?;
         Ok(Self { folder: Folder::new(path.clone()), path, is_new, _lock: lock })
+    }
+
+    /// Leaves it as it is, also when nothing is in it, as in a log without events.
+    pub fn keep(mut self) {
+        self.is_new = false;
     }
 
     fn holds_only_its_lock(&self) -> bool {
