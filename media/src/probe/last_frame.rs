@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
+use symphonia::core::checksum::Crc16Ansi;
 use symphonia::core::codecs::{CodecParameters, DecoderOptions};
 use symphonia::core::formats::Packet;
+use symphonia::core::io::Monitor as _;
 
 use crate::id3;
 
@@ -21,9 +23,6 @@ const FRAME_BYTES_MAX: u64 = 1 << 24;
 /// How often it may look like the end of a frame and be none: by chance it is so once in 65,536
 /// bytes, and zeros behind such a place are made to be so with each of them.
 const ENDS_TRIED_MAX: u32 = 1_024;
-
-/// The polynomial of the checksum that a frame ends with.
-const POLYNOMIAL: u16 = 0x8005;
 
 /// How many samples are in the frame behind those that were read, which come to so many bytes; 0
 /// where no whole one is there.
@@ -41,12 +40,12 @@ pub(super) fn samples(
     if !matches!(rest[..], [0xFF, 0xF8..=0xFB, ..]) {
         return Ok(0);
     }
-    let (mut checksum, mut tried) = (0_u16, 0);
+    let (mut checksum, mut tried) = (Crc16Ansi::new(0), 0);
     for (at, byte) in rest.iter().enumerate() {
-        checksum = with_byte(checksum, *byte);
+        checksum.process_byte(*byte);
         // That of a frame with its checksum is 0. In the midst of one it may be so by chance; what
         // ends there lacks samples.
-        if checksum == 0 {
+        if checksum.crc() == 0 {
             if let Some(samples) = decoded(parameters, &rest[..=at]) {
                 return Ok(samples);
             }
@@ -85,12 +84,6 @@ fn head(file: &mut File, at: u64) -> io::Result<Option<[u8; 4]>> {
     file.seek(SeekFrom::Start(at))?;
     file.take(4).read_to_end(&mut head)?;
     Ok(head.try_into().ok())
-}
-
-fn with_byte(checksum: u16, byte: u8) -> u16 {
-    (0..8).fold(checksum ^ (u16::from(byte) << 8), |sum, _| {
-        (sum << 1) ^ if sum & 0x8000 == 0 { 0 } else { POLYNOMIAL }
-    })
 }
 
 /// How many samples a frame has; `None` when it is not whole.

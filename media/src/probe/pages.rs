@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom};
 use std::ops::Range;
 
+use symphonia::core::checksum::Crc32;
+use symphonia::core::io::Monitor as _;
+
 /// What each page begins with: its mark, and the version of the format.
 const CAPTURE: &[u8; 5] = b"OggS\0";
 
@@ -25,9 +28,6 @@ const END_OF_STREAM: u8 = 4;
 
 /// Where a page's checksum stands in its header.
 const CHECKSUM: Range<usize> = 22..26;
-
-/// The polynomial of that.
-const POLYNOMIAL: u32 = 0x04C1_1DB7;
 
 /// How much of a file is read at once, in bytes: more than the longest page has.
 const READ_BYTES: usize = 128 * 1024;
@@ -217,31 +217,12 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// The checksum of a page whose own field for it is empty: a CRC that is not reflected, and begins
-/// and ends at 0.
+/// The checksum of a page whose own field for it is empty.
 fn checksum(parts: &[&[u8]]) -> u32 {
-    parts
-        .iter()
-        .copied()
-        .flatten()
-        .fold(0, |sum: u32, byte| (sum << 8) ^ CHECKSUMS[usize::from((sum >> 24) as u8 ^ byte)])
+    let mut checksum = Crc32::new(0);
+    parts.iter().for_each(|part| checksum.process_buf_bytes(part));
+    checksum.crc()
 }
-
-/// The checksum of each byte.
-const CHECKSUMS: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let (mut sum, mut bit) = ((byte as u32) << 24, 0);
-        while bit < 8 {
-            sum = (sum << 1) ^ if sum >> 31 == 0 { 0 } else { POLYNOMIAL };
-            bit += 1;
-        }
-        table[byte] = sum;
-        byte += 1;
-    }
-    table
-};
 
 /// Fills all of it; `false` where the file ends before.
 fn fill(reader: &mut BufReader<&mut File>, all: &mut [u8]) -> io::Result<bool> {

@@ -2,7 +2,7 @@
 //! be thousands. Where that does not tell, they ask again as who may wait for the disk.
 
 use super::Catalog;
-use super::streams::{Tail, tail_of};
+use super::streams::{Tail, end_of};
 
 impl Catalog {
     /// The end of a stream, as [`Self::tail`] tells it; `None` where the disk has to be asked.
@@ -11,16 +11,11 @@ impl Catalog {
             let state = self.read();
             (state.index.find(self.key(stream)), state.sealed.len())
         };
-        if let Some(tail) = found.map(tail_of)
-            && !tail.tombstoned
-        {
-            return Some(tail);
-        }
-        let end = self.sealed_ends.get(stream).filter(|end| end.segments >= sealed)?;
-        Some(match found.map(tail_of) {
-            Some(tail) => Tail { last: tail.last.or(end.tail.last), ..tail },
-            None => end.tail,
-        })
+        let of_sealed = || {
+            let end = self.sealed_ends.get(stream).filter(|end| end.segments >= sealed);
+            end.map(|end| end.tail).ok_or(())
+        };
+        end_of(found, of_sealed).ok()
     }
 
     /// The positions of a stream's events from this revision on, at most so many, as far as they
@@ -31,11 +26,11 @@ impl Catalog {
         revision: u64,
         count: usize,
     ) -> Option<Vec<u64>> {
-        let state = self.read();
-        let extent = state.index.find(self.key(stream))?;
+        let (key, state) = (self.key(stream), self.read());
+        let extent = state.index.find(key)?;
         let skip = u32::try_from(revision.checked_sub(extent.first)?).ok()?;
         let left = extent.count.checked_sub(skip).filter(|&left| left > 0)?;
         let count = u32::try_from(count).unwrap_or(u32::MAX).min(left);
-        Some(state.index.positions(self.key(stream), skip, count))
+        Some(state.index.positions(key, skip, count))
     }
 }

@@ -83,14 +83,7 @@ impl Catalog {
             let state = self.read();
             (state.index.find(self.key(stream)), Arc::clone(&state.sealed))
         };
-        match found.map(tail_of) {
-            Some(tail) if !tail.tombstoned => Ok(tail),
-            Some(tail) => {
-                let (end, _) = self.sealed_end(stream, &sealed)?;
-                Ok(Tail { last: tail.last.or(end.tail.last), ..tail })
-            }
-            None => Ok(self.sealed_end(stream, &sealed)?.0.tail),
-        }
+        end_of(found, || Ok(self.sealed_end(stream, &sealed)?.0.tail))
     }
 
     /// Where a stream's events are, up to this position, and back to this revision: older segments
@@ -355,6 +348,16 @@ impl Catalog {
     }
 }
 
-pub(super) fn tail_of(extent: Extent) -> Tail {
-    Tail { last: extent.last_revision(), tombstoned: extent.tombstone }
+/// The end of a stream by its run in the active segment, and by its end among the sealed ones,
+/// which is asked for where that run alone does not tell.
+pub(super) fn end_of<E>(
+    active: Option<Extent>,
+    of_sealed: impl FnOnce() -> Result<Tail, E>,
+) -> Result<Tail, E> {
+    let Some(active) = active else { return of_sealed() };
+    let last = match active.last_revision() {
+        None if active.tombstone => of_sealed()?.last,
+        last => last,
+    };
+    Ok(Tail { last, tombstoned: active.tombstone })
 }
