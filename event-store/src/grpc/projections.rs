@@ -21,6 +21,7 @@ use self::problem::of_projection;
 use super::caller::Caller;
 use super::proto::event_store::client::{Empty, projections as sent};
 use crate::access::Operation;
+use crate::error::StoreError;
 use crate::port::EventStore;
 use crate::projections::{
     CreateProjection, DeleteStreams, ProjectionError, ProjectionMode, Projections, Which,
@@ -86,7 +87,11 @@ impl ProjectionsAtWork {
                 Ok(false) => Ok(()),
                 Err(error) => Err(error),
             };
-            let Err(error) = begun else { return };
+            let error = match begun {
+                // A store that is closed stays so.
+                Ok(()) | Err(ProjectionError::Store(StoreError::Closed)) => return,
+                Err(error) => error,
+            };
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(%error, "projections can't be set to work just now");
             }
