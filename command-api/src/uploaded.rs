@@ -42,6 +42,7 @@ use futures::stream;
 use media::{ByteRange, ByteStream, KeyPrefix, ObjectKey, ObjectStorage, StorageError};
 use uuid::Uuid;
 
+use crate::refusal::RETRY_AFTER;
 use attempt::gone_on;
 pub(crate) use attempt::{Attempt, Claim};
 
@@ -382,6 +383,9 @@ async fn read(
 pub(crate) fn storage_problem(error: &StorageError) -> Problem {
     match error {
         StorageError::Full => Problem::new(ProblemType::StorageFull),
+        StorageError::Unwritable(_) => {
+            Problem::logged(ProblemType::Unavailable, error).with_retry_after(RETRY_AFTER)
+        }
         error => Problem::internal(error),
     }
 }

@@ -120,6 +120,9 @@ pub enum StorageError {
     /// The disk, or the quota, is used up; what was there before is untouched.
     #[error("the object storage is full")]
     Full,
+    /// The file system was made read-only, or leaves us no right to write; what is there is served.
+    #[error("the object storage can't be written")]
+    Unwritable(#[source] io::Error),
     /// The range begins behind the object's end.
     #[error("the range lies outside of an object of {size_bytes} bytes")]
     RangeNotSatisfiable {
@@ -145,10 +148,20 @@ impl StorageError {
     pub(crate) fn from_io(error: io::Error, key: &ObjectKey) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound { key: key.clone() },
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
             io::ErrorKind::NotADirectory
             | io::ErrorKind::IsADirectory
             | io::ErrorKind::AlreadyExists => Self::KeyClash { key: key.clone() },
+            _ => Self::of_writing(error),
+        }
+    }
+
+    /// Names an error of writing, whatever the key.
+    pub(crate) fn of_writing(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                Self::Unwritable(error)
+            }
             _ => Self::Io(error),
         }
     }

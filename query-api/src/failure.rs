@@ -115,8 +115,9 @@ impl From<QueryError> for Failure {
     }
 }
 
+/// That the database is away is told once an outage by whoever watches it, not by each request.
 fn database_away(cause: &dyn Error) -> Failure {
-    tracing::warn!(error = %cause, "the database did not answer");
+    tracing::debug!(error = %cause, "the database did not answer");
     Failure::Unavailable
 }
 

@@ -19,19 +19,16 @@ pub fn keep_private() {
     umask(asked | Mode::RWXG | Mode::RWXO);
 }
 
-/// What is in the data folder of those who only find out by writing, and may find it mounted
-/// otherwise.
-const WRITTEN: [&str; 2] = ["scratch", "outbox"];
-
-/// Makes the folder where it is missing, and sees that it can be written, with what is in it.
+/// Makes the folder where it is missing, and sees that it can be written, and so can these in it: of
+/// whoever writes them only once they have something to write, and may find them mounted otherwise.
 ///
 /// # Errors
 /// When it can't.
-pub fn open(folder: &Path) -> anyhow::Result<()> {
+pub fn open(folder: &Path, written: &[&str]) -> anyhow::Result<()> {
     let about = || format!("can't use the data folder {} (setting data)", folder.display());
     make(folder).with_context(about)?;
     check_writable(folder).with_context(about)?;
-    for written in WRITTEN.map(|name| folder.join(name)) {
+    for written in written.iter().map(|name| folder.join(name)) {
         if written.exists() {
             check_writable(&written).with_context(|| format!("can't use {}", written.display()))?;
         }

@@ -421,7 +421,7 @@ pub async fn serve(args: Settings, config: Config, stop: CancellationToken) -> a
     args.security.check(args.listen)?;
     let listeners = listen_as_localhost(args.listen).await;
     let listeners = listeners.with_context(|| format!("can't listen on {}", args.listen))?;
-    data_folder::open(&args.data)?;
+    data_folder::open(&args.data, &[])?;
     let (tls, parameters) =
         args.security.tls(&args.data, args.listen, args.advertise_host.as_deref())?;
     let named = args.advertise_host.clone().filter(|_| tls.is_some());

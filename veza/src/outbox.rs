@@ -19,6 +19,11 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Its folder in the data folder.
+    pub const FOLDER: &'static str = "outbox";
+    /// The folder of its mails, there too.
+    pub const MAILS: &'static str = "outbox/email";
+
     /// An outbox in this folder; links in its mails lead to that address.
     pub fn new(folder: PathBuf, public_url: String) -> Self {
         Self { folder, public_url }

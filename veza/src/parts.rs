@@ -323,10 +323,13 @@ impl Database {
 ///
 /// # Errors
 /// When the folder can't be made or written.
-pub fn open_objects(folder: &Path) -> anyhow::Result<Arc<dyn ObjectStorage>> {
+pub fn open_objects(config: &Config) -> anyhow::Result<Arc<dyn ObjectStorage>> {
+    let folder = &config.objects;
     let about = || format!("can't use the folder {} (setting objects)", folder.display());
     let storage = FileStorage::open(folder).with_context(about)?;
-    data_folder::check_writable(folder).with_context(about)?;
+    if config.does(Role::CommandApi) || config.does(Role::Saga) {
+        data_folder::check_writable(folder).with_context(about)?;
+    }
     Ok(Arc::new(storage))
 }
 

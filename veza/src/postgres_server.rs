@@ -13,7 +13,7 @@ use crate::stopping::Stopping;
 /// # Errors
 /// When it can't be started, or does not end.
 pub async fn serve(config: Config, stopping: Stopping) -> anyhow::Result<()> {
-    data_folder::open(&config.data)?;
+    data_folder::open(&config.data, &[])?;
     let folder = config.data.join("postgres");
     let starting = PrivatePostgres::start_when_free(&folder);
     let Some(private) = stopping.gently.run_until_cancelled(starting).await else {

@@ -43,6 +43,8 @@ const TOLD_EVERY: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 /// The same once it has waited for long: an operator mends some things, and may take days.
 const LONG_POLL: Duration = Duration::from_millis(500);
+/// How often a process that serves looks whether it still is.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// What is asked to know it.
 pub struct Readiness {
@@ -79,9 +81,27 @@ pub struct Readiness {
 struct Report {
     /// Needed parts that do not serve, with a word why.
     missing: Vec<(&'static str, String)>,
+    /// What they answered, for operators alone.
+    causes: Vec<String>,
     /// Whether that is all because models are not there yet.
     is_starting: bool,
     parts: Value,
+}
+
+/// A part that does not answer as it should.
+struct Away {
+    /// What whoever asks is told.
+    why: &'static str,
+    /// What it answered, if anything.
+    cause: Option<String>,
+}
+
+impl Away {
+    const SILENT: Self = Self { why: "no answer", cause: None };
+
+    fn out_of_reach(cause: impl Into<anyhow::Error>) -> Self {
+        Self { why: "out of reach", cause: Some(format!("{:#}", cause.into())) }
+    }
 }
 
 /// Why queries can't be answered from the models.
@@ -139,9 +159,30 @@ impl Readiness {
         Err(problem.with("parts", report.parts).with_retry_after(ANSWER_TIME_MAX))
     }
 
-    /// Says on the console once that this process is ready, as `/readyz` does, and ends; until then
-    /// why it is not, and how far models are that are built.
+    /// Says on the console that this process is ready, as `/readyz` does, and until then why it is
+    /// not, and how far models are that are built. From then on it is logged whenever that ends,
+    /// and when it is ready again: once an outage, however many requests meet it.
     pub async fn tell(&self, next_step: &str) {
+        self.tell_start(next_step).await;
+        let mut told = Vec::new();
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            let report = self.fresh().await;
+            let missing: Vec<&str> = report.missing.iter().map(|(part, _)| *part).collect();
+            if told == missing {
+                continue;
+            }
+            if missing.is_empty() {
+                tracing::info!("ready again");
+            } else {
+                let cause = (!report.causes.is_empty()).then(|| report.causes.join("; "));
+                tracing::warn!(cause, "not ready: {}", report.why());
+            }
+            told = missing;
+        }
+    }
+
+    async fn tell_start(&self, next_step: &str) {
         let began = Instant::now();
         let (mut told_why, mut told_progress) = (false, None::<Instant>);
         loop {
@@ -228,6 +269,8 @@ impl Readiness {
         let (store, models) = tokio::join!(self.store(), self.models());
         let mut parts = BTreeMap::new();
         let (mut missing, mut degraded) = (Vec::new(), self.held_up());
+        let away = [store.as_ref().err(), models.as_ref().and_then(|models| models.as_ref().err())];
+        let causes = away.into_iter().flatten().filter_map(|away| away.cause.clone()).collect();
         let read_models = match (&store, &models) {
             (Ok(()), Some(Ok(rows))) => self.read_models(rows).await,
             _ => Ok(()),
@@ -241,7 +284,7 @@ impl Readiness {
             parts.insert(part, json!(answer.as_ref().map_or_else(String::as_str, |()| "ok")));
             missing.extend(answer.err().map(|why| (part, why)));
         };
-        needed("event_store", store);
+        needed("event_store", store.map_err(|away| away.why.to_owned()));
         if let Some(people) = &self.people {
             needed("keys_of_people", people.are_there());
         }
@@ -250,7 +293,7 @@ impl Readiness {
         }
         match models {
             None => {}
-            Some(Err(why)) => needed("database", Err(why)),
+            Some(Err(away)) => needed("database", Err(away.why.to_owned())),
             Some(Ok(rows)) => {
                 needed("database", Ok(()));
                 match read_models {
@@ -292,7 +335,7 @@ impl Readiness {
             missing.push(("disk", disk.to_owned()));
         }
         let is_starting = are_starting && missing.iter().all(|(part, _)| *part == READ_MODELS);
-        Report { missing, is_starting, parts: json!(parts) }
+        Report { missing, causes, is_starting, parts: json!(parts) }
     }
 
     /// What sagas can't go on with by themselves.
@@ -336,7 +379,7 @@ impl Readiness {
         people.told()
     }
 
-    async fn store(&self) -> Result<(), String> {
+    async fn store(&self) -> Result<(), Away> {
         let asked = async {
             if self.embedded.is_some() {
                 // Reads may go on when its writer has stopped, so the writer is asked: an append
@@ -352,23 +395,17 @@ impl Readiness {
                 gauge!("veza_log_head_position").set(head.get() as f64);
                 Ok(())
             }
-            Ok(Err(AppendError::Store(StoreError::Poisoned { reason }))) => {
-                tracing::warn!(%reason, "not ready: the event store stopped writing");
-                Err("it stopped writing after a failure; restart to recover".to_owned())
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "not ready: the event store");
-                Err("out of reach".to_owned())
-            }
-            Err(_) => {
-                tracing::warn!("not ready: the event store does not answer");
-                Err("no answer".to_owned())
-            }
+            Ok(Err(AppendError::Store(StoreError::Poisoned { reason }))) => Err(Away {
+                why: "it stopped writing after a failure; restart to recover",
+                cause: Some(reason.to_string()),
+            }),
+            Ok(Err(error)) => Err(Away::out_of_reach(error)),
+            Err(_) => Err(Away::SILENT),
         }
     }
 
     /// How each projection fares; none for roles without a database.
-    async fn models(&self) -> Option<Result<Vec<Checkpoint>, String>> {
+    async fn models(&self) -> Option<Result<Vec<Checkpoint>, Away>> {
         let pool = self.pool.as_ref()?;
         let asked = async {
             sqlx::query("SELECT 1").execute(pool).await?;
@@ -380,14 +417,8 @@ impl Readiness {
         };
         Some(match timeout(ANSWER_TIME_MAX, asked).await {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "not ready: the database");
-                Err("out of reach".to_owned())
-            }
-            Err(_) => {
-                tracing::warn!("not ready: the database does not answer");
-                Err("no answer".to_owned())
-            }
+            Ok(Err(error)) => Err(Away::out_of_reach(error)),
+            Err(_) => Err(Away::SILENT),
         })
     }
 }

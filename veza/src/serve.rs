@@ -95,7 +95,7 @@ impl Platform {
         draining: &CancellationToken,
     ) -> anyhow::Result<()> {
         open_files::raise();
-        data_folder::open(&config.data)?;
+        data_folder::open(&config.data, &written(config))?;
         let reserve = DiskReserve::watch(config);
         let (events, listener) = self.open_events(config, reserve.clone(), draining).await?;
         let (store, sealed) = (events.store(), events.sealed());
@@ -109,7 +109,7 @@ impl Platform {
             let database = self.open_database(config).await?;
             let (pool, queries) = (database.pool.clone(), database.queries.clone());
             let handler = Arc::new(CommandHandler::new(Arc::clone(&store)));
-            let objects = parts::open_objects(&config.objects)?;
+            let objects = parts::open_objects(config)?;
             say(format_args!("objects      {}", config.objects.display()));
             let (working, storage) = (Arc::clone(&handler), Arc::clone(&objects));
             let following = Arc::clone(&store);
@@ -236,6 +236,17 @@ impl Platform {
     }
 }
 
+/// What of the data folder these roles write when they have something to write.
+fn written(config: &Config) -> Vec<&'static str> {
+    let written = [
+        (Role::Saga, "scratch"),
+        (Role::CommandApi, Outbox::FOLDER),
+        (Role::CommandApi, Outbox::MAILS),
+    ];
+    let written = written.into_iter().filter(|(role, _)| config.does(*role));
+    written.map(|(_, folder)| folder).collect()
+}
+
 /// Who looks whether the log is that of these models.
 async fn log_guard(
     readiness: &Readiness,
@@ -322,7 +333,7 @@ fn command_api(
         verifier: Arc::clone(&verifier),
         uploads: Uploads::new(Arc::clone(&objects)).with_limits(upload_limits),
         objects,
-        mailer: Arc::new(Outbox::new(config.data.join("outbox"), public_url)),
+        mailer: Arc::new(Outbox::new(config.data.join(Outbox::FOLDER), public_url)),
         rates: RateGate::new(limits, verifier, proxies, Arc::new(Instant::now)),
         clock,
     }))

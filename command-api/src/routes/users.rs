@@ -160,7 +160,8 @@ pub(crate) fn taken(error: AccountError) -> Problem {
         AccountError::InvalidToken => return field("token", &error),
         AccountError::StorageFull => return Problem::new(ProblemType::StorageFull),
         AccountError::Unavailable(_) => {
-            tracing::warn!(error = ?error, "the accounts are out of reach");
+            // Whoever watches the database tells of an outage once, not each request.
+            tracing::debug!(error = ?error, "the accounts are out of reach");
             return Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER);
         }
         AccountError::Migrate(_) | AccountError::Database(_) => return Problem::internal(&error),

@@ -60,7 +60,7 @@ impl FileStorage {
         into_place: fn(&Path, &Path, &Path) -> io::Result<T>,
     ) -> Result<(StoredObject, T), StorageError> {
         let aside = self.scratch.path();
-        let file = File::create_new(aside.as_path()).map_err(full_or_io)?;
+        let file = File::create_new(aside.as_path()).map_err(StorageError::of_writing)?;
         let Written { size_bytes, sha256 } = write_body(file, body).await?;
         let (root, target) = (self.root.clone(), self.path(key));
         // The guard goes along: were this future dropped now, the file would still be found.
@@ -175,7 +175,9 @@ async fn write_body(file: File, mut body: ByteStream) -> Result<Written, Storage
         gathered.extend_from_slice(&chunk.map_err(StorageError::Body)?);
         if gathered.len() >= WRITE_BYTES {
             let bytes = gathered.split().freeze();
-            sink = in_background(move || sink.write(&bytes)).await.map_err(full_or_io)?;
+            sink = in_background(move || sink.write(&bytes))
+                .await
+                .map_err(StorageError::of_writing)?;
         }
     }
     let bytes = gathered.freeze();
@@ -184,7 +186,7 @@ async fn write_body(file: File, mut body: ByteStream) -> Result<Written, Storage
         sink.file.sync_all()?;
         Ok(sink)
     };
-    let sink = in_background(finish).await.map_err(full_or_io)?;
+    let sink = in_background(finish).await.map_err(StorageError::of_writing)?;
     let sha256 = Sha256Digest::from_bytes(sink.hasher.finalize().into());
     Ok(Written { size_bytes: sink.size_bytes, sha256 })
 }
@@ -304,13 +306,6 @@ fn is_absent(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory
     )
-}
-
-fn full_or_io(error: io::Error) -> StorageError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StorageError::Full,
-        _ => StorageError::Io(error),
-    }
 }
 
 fn read_error(error: io::Error, key: &ObjectKey) -> StorageError {

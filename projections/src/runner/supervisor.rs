@@ -2,6 +2,7 @@
 //! the log are told.
 
 use std::error::Error;
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::projection::ModelId;
+use crate::projection::{ModelId, is_unreachable};
 use crate::runner::batch::with_causes;
 use crate::runner::checkpoint::{Reached, Status};
 use crate::runner::of_log::OfLog;
@@ -62,7 +63,7 @@ pub(crate) enum LookError {
 #[async_trait]
 pub(crate) trait Leased: Send + Sync {
     /// Why it ends before it was to.
-    type Error: Error + Send;
+    type Error: Error + Send + 'static;
 
     /// Works on the connection that has the lease, until cancelled.
     async fn session(&self, connection: &mut PgConnection) -> Result<(), Self::Error>;
@@ -89,6 +90,13 @@ impl Failure {
     fn retrying(reason: String) -> Self {
         Self { status: Status::Retrying, reason, is_told: false }
     }
+}
+
+/// Whether it is for a database that does not answer: then all projections fail alike, and whoever
+/// asks whether the process is ready tells of it once.
+fn is_database_away(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = iter::successors(Some(error), |&error| error.source());
+    causes.any(|cause| cause.downcast_ref().is_some_and(is_unreachable))
 }
 
 /// What a loop from the log to somewhere stands on.
@@ -136,7 +144,10 @@ impl Supervisor {
     /// One session under the lease; an error is why it failed.
     async fn session(&self, work: &impl Leased) -> Result<(), Failure> {
         let leased = self.cancel.run_until_cancelled(self.lease()).await;
-        let leased = leased.transpose().map_err(|error| Failure::retrying(with_causes(&error)))?;
+        let leased = leased.transpose().map_err(|error| Failure {
+            is_told: is_database_away(&error),
+            ..Failure::retrying(with_causes(&error))
+        })?;
         let Some(mut connection) = leased else {
             return Ok(());
         };
@@ -144,12 +155,14 @@ impl Supervisor {
             Ok(ended) => ended.map_err(|error| Failure {
                 status: work.status_after(&error),
                 reason: with_causes(&error),
-                is_told: work.is_told(&error),
+                is_told: work.is_told(&error) || is_database_away(&error),
             }),
             Err(_panic) => Err(Failure::retrying("it panicked".to_owned())),
         };
         gauge!("veza_projection_running", "projection" => self.id.name).set(0.0);
-        if let Err(error) = lease::answered(self.end(connection, &ended)).await {
+        if let Err(error) = lease::answered(self.end(connection, &ended)).await
+            && !is_unreachable(&error)
+        {
             let id = self.id;
             warn!(projection = %id, %error, "the status of a projection could not be written");
         }

@@ -33,6 +33,13 @@ impl Disk {
         }
         mounted.then(|| Self(path.to_owned()))
     }
+
+    /// Mounts it anew, to be written or only read.
+    fn remount(&self, how: &str) {
+        let mut mounting = Command::new("mount");
+        let mounted = mounting.args(["-o", &format!("remount,{how}")]).arg(&self.0).status();
+        assert!(mounted.unwrap().success(), "{how}");
+    }
 }
 
 impl Drop for Disk {
@@ -137,6 +144,26 @@ async fn uploads_stop_at_the_reserve_and_commands_go_on() {
     assert!(disk.f_bavail * disk.f_frsize >= 32 << 20, "the reserve is untouched");
     let lobby = json!({ "name": "lobby" });
     assert_eq!(platform.post("/api/v1/channels", Some(nina), lobby).await.0, 201);
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_to_a_disk_that_became_read_only_are_refused_until_it_is_not() {
+    let folder = folder();
+    let Some(disk) = Disk::mount(&folder.path().join("objects"), 64 << 20) else {
+        return;
+    };
+    let platform = Process::platform(folder.path(), &[("VEZA_DISK_RESERVE", "0")]).await;
+    let nina = platform.member("nina", "artist").await;
+    let upload = async || {
+        let request = platform.request(Method::POST, "/api/v1/uploads", Some(&nina));
+        let answer = request.body(b"RIFF\xff\xff\xff\xffWAVEfmt ".repeat(40)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap()["type"].clone())
+    };
+    disk.remount("ro");
+    assert_eq!(upload().await, (503, json!("urn:veza:problem:unavailable")));
+    disk.remount("rw");
+    assert_eq!(upload().await.0, 201);
     platform.stop().await;
 }
 
