@@ -135,7 +135,7 @@ pub(crate) fn is_usage(error: &BackupError) -> bool {
     matches!(
         error,
         BackupError::NotEmpty { .. }
-            | BackupError::NoBackup { unfinished: false }
+            | BackupError::NoBackup { unfinished: false, .. }
             | BackupError::EndsBefore { .. }
             | BackupError::Target(OpenError::Locked { .. })
     )

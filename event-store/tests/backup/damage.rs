@@ -170,5 +170,5 @@ async fn a_log_that_is_damaged_is_not_backed_up() {
     let refused = back_up_to(&disk, head, &to, None).unwrap_err().to_string();
     assert!(refused.contains(name), "{refused}");
     let none = put_back(&to, &SimDisk::new(), None).unwrap_err();
-    assert!(matches!(none, BackupError::NoBackup { unfinished: true }), "{none}");
+    assert!(matches!(none, BackupError::NoBackup { unfinished: true, .. }), "{none}");
 }

@@ -112,7 +112,7 @@ fn a_folder_that_was_made_for_nothing_is_removed() {
     for to in [&new, &old] {
         let to = TargetFolder::make(to).unwrap();
         let none = put_back(&Folder::read_only(&empty), &*to, None).unwrap_err();
-        assert!(matches!(none, BackupError::NoBackup { unfinished: false }), "{none}");
+        assert!(matches!(none, BackupError::NoBackup { unfinished: false, .. }), "{none}");
     }
     assert_eq!((new.exists(), old.exists()), (false, true));
 }
@@ -124,7 +124,7 @@ fn a_file_is_no_backup() {
     let file = root.path().join("file");
     fs::write(&file, "a file").unwrap();
     let none = put_back(&Folder::read_only(&file), &SimDisk::new(), None).unwrap_err();
-    assert!(matches!(none, BackupError::NoBackup { unfinished: false }), "{none}");
+    assert!(matches!(none, BackupError::NoBackup { unfinished: false, .. }), "{none}");
     let refused = TargetFolder::make(&file).unwrap_err().to_string();
     assert!(refused.contains("can't use the folder"), "{refused}");
 }

@@ -17,8 +17,10 @@ pub enum BackupError {
         name: String,
     },
     /// There is no whole backup in the folder that is to be read.
-    #[error("there is no backup in the folder{}", begun(*.unfinished))]
+    #[error("there is no backup in {folder}{}", begun(*.unfinished))]
     NoBackup {
+        /// Which folder.
+        folder: String,
         /// Whether one was begun.
         unfinished: bool,
     },

@@ -77,6 +77,11 @@ impl Manifest {
     /// # Errors
     /// When there is none, or it is not as it was written.
     pub fn read(disk: &dyn Disk) -> Result<Self, BackupError> {
+        let none = |unfinished| {
+            let path = disk.folder().map(|path| path.display().to_string());
+            let folder = path.unwrap_or_else(|| "the folder".to_owned());
+            BackupError::NoBackup { folder, unfinished }
+        };
         let names = match disk.list() {
             Err(error)
                 if matches!(
@@ -84,13 +89,13 @@ impl Manifest {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                return Err(BackupError::NoBackup { unfinished: false });
+                return Err(none(false));
             }
             names => names?,
         };
         if !names.iter().any(|name| name == MANIFEST) {
             let unfinished = names.iter().any(|name| name == BACKUP_UNFINISHED);
-            return Err(BackupError::NoBackup { unfinished });
+            return Err(none(unfinished));
         }
         let file = disk.open(MANIFEST, false)?;
         let length = file.length()?;

@@ -133,8 +133,9 @@ async fn leaves_what_it_reads(platform: &Platform, root: &Path, first: &str) {
     let file = path("file");
     std::fs::write(&file, "a file").unwrap();
     ends_with(platform, &["backup", "--to", &file], 1, "can't use the folder").await;
-    ends_with(platform, &["restore", "--from", &file, "--to", &empty], 2, "no backup in").await;
-    ends_with(platform, &["backup", "--to", &empty, "--since", &file], 2, "no backup in").await;
+    let none = format!("there is no backup in {file}");
+    ends_with(platform, &["restore", "--from", &file, "--to", &empty], 2, &none).await;
+    ends_with(platform, &["backup", "--to", &empty, "--since", &file], 2, &none).await;
     ends_with(platform, &["inspect", &file], 2, "there is no folder").await;
 }
 
