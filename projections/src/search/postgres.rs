@@ -1,7 +1,8 @@
 //! The index in PostgreSQL: full text for whole words, prefixes for typing, trigrams for typos.
 //!
 //! Texts are folded (lower case, no diacritics) and kept twice: as words, and squashed to letters
-//! and digits alone, so that `AC/DC`, `ac dc` and `acdc` are one.
+//! and digits alone, so that `AC/DC`, `ac dc` and `acdc` are one. Of Chinese and Japanese, which
+//! put no spaces between words, each character counts as a word.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::search::{
 };
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "search", version: 3 };
+pub const MODEL: ModelId = ModelId { name: "search", version: 4 };
 
 /// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it; and no
 /// compilation of plans, which takes longer than the search itself.
@@ -48,13 +49,19 @@ CREATE INDEX IF NOT EXISTS documents_by_handle ON documents USING hash (handle)
 pub(crate) const DOCUMENTS_BY_SQUASHED: &str = "CREATE INDEX IF NOT EXISTS documents_by_squashed
     ON documents (squashed text_pattern_ops)";
 
+/// Characters of scripts without spaces: kana, and Chinese characters with all their extensions.
+const UNSPACED: &str =
+    r"([\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])";
+
 const PUT: &str = r"
 INSERT INTO documents (kind, id, title, squashed, handle, body, lexemes)
 SELECT $1, $2, title, regexp_replace(title, '[^[:alnum:]]', '', 'g'), $4, body,
        to_tsvector('simple', body)
 FROM (SELECT projection.fold($3) AS title,
-             regexp_replace(projection.fold(concat_ws(' ', $3, $4, $5)), '[^[:alnum:]]+', ' ', 'g')
-                 AS body
+             regexp_replace(
+                 regexp_replace(
+                     projection.fold(concat_ws(' ', $3, $4, $5)), '{UNSPACED}', ' \1 ', 'g'),
+                 '[^[:alnum:]]+', ' ', 'g') AS body
      ) AS folded
 ON CONFLICT (kind, id) DO UPDATE
 SET title = excluded.title, squashed = excluded.squashed, handle = excluded.handle,
@@ -75,7 +82,8 @@ const SEARCH: &str = r"
 WITH typed AS MATERIALIZED (
     SELECT text, ltrim(text, '@') AS handle,
            regexp_replace(text, '[^[:alnum:]]', '', 'g') AS squashed,
-           trim(regexp_replace(text, '[^[:alnum:]]+', ' ', 'g')) AS words
+           trim(regexp_replace(regexp_replace(text, '{UNSPACED}', ' \1 ', 'g'),
+                               '[^[:alnum:]]+', ' ', 'g')) AS words
     FROM (SELECT trim(projection.fold($1)) AS text) AS folded
 ), parsed AS MATERIALIZED (
     SELECT *, CASE WHEN words = '' THEN NULL ELSE
@@ -111,7 +119,7 @@ ORDER BY score DESC, length(title), kind, id OFFSET $2 LIMIT $3";
 /// its place there, and as a literal, so that the indexes of one kind are used.
 fn statement(kind: Option<SubjectKind>) -> String {
     let of_kind = kind.map(|kind| format!("AND kind = '{}'", kind.as_str())).unwrap_or_default();
-    SEARCH.replace("{OF_KIND}", &of_kind)
+    SEARCH.replace("{OF_KIND}", &of_kind).replace("{UNSPACED}", UNSPACED)
 }
 
 /// How many searches PostgreSQL does at once: it is also who logs people in.
@@ -162,11 +170,12 @@ impl SearchIndex for PostgresSearch {
         connection: &mut PgConnection,
         changes: &[SearchChange],
     ) -> Result<(), ApplyError> {
+        let put = PUT.replace("{UNSPACED}", UNSPACED);
         for change in changes {
             let statement = match change {
                 SearchChange::Put(document) => {
                     let (kind, id) = columns(document.subject);
-                    query(PUT)
+                    query(&put)
                         .bind(kind)
                         .bind(id)
                         .bind(&document.title)

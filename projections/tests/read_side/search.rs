@@ -50,8 +50,19 @@ async fn postgresql_does_what_an_index_must() {
     let runner = start(&pool, &store, vec![feed(&pool)]);
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v3, public").await.expect("it is set");
-    conformance::holds(&PostgresSearch::new(pool.clone()), &mut connection).await;
+    connection.execute("SET search_path = search_v4, public").await.expect("it is set");
+    let index = PostgresSearch::new(pool.clone());
+    conformance::holds(&index, &mut connection).await;
+
+    // Words of scripts without spaces, wherever they stand.
+    let titles = ["東京の夜", "夜明け", "カタカナ", "東へ"].map(|title| song(title.to_owned()));
+    index.write(Target::Live, &mut connection, &titles).await.expect("they are written");
+    for (typed, number) in
+        [("東京", 0), ("京の", 0), ("の夜", 0), ("明け", 1), ("タカ", 2), ("東", 3)]
+    {
+        let SearchChange::Put(wanted) = &titles[number] else { unreachable!("it is put") };
+        assert_eq!(found(&pool, typed).await.first(), Some(&wanted.subject), "{typed}");
+    }
     assert!(runner.drain(LIMIT).await);
 }
 
@@ -67,7 +78,7 @@ async fn what_matches_everything_is_neither_ranked_whole_nor_done_for_nobody() {
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let index = PostgresSearch::new(pool.clone());
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v3, public").await.expect("it is set");
+    connection.execute("SET search_path = search_v4, public").await.expect("it is set");
     let mut songs: Vec<_> = (0..3000).map(|number| song(format!("a song {number}"))).collect();
     songs.push(song("A".to_owned()));
     let SearchChange::Put(named) = songs[3000].clone() else { unreachable!("it is put") };
