@@ -213,10 +213,22 @@ impl Permission {
     ];
 
     /// Whether the account's e-mail must be confirmed as well: one may log in without, but not
-    /// publish, buy or sell.
+    /// publish, buy or sell, nor do anything about others.
     #[must_use]
     pub const fn needs_confirmed_email(self) -> bool {
-        matches!(self, Self::PublishTrack | Self::SellLicence | Self::BuyLicence)
+        matches!(
+            self,
+            Self::PublishTrack
+                | Self::SellLicence
+                | Self::BuyLicence
+                | Self::TakeDownAnyTrack
+                | Self::RemoveAnyMessage
+                | Self::ReadAnyOrder
+                | Self::ReadAnyAccount
+                | Self::SuspendAccount
+                | Self::GrantRole
+                | Self::OperatePlatform
+        )
     }
 }
 

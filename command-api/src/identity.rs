@@ -9,6 +9,8 @@ mod known_people;
 mod names;
 mod password;
 mod reservation;
+mod schema;
+mod upkeep;
 
 pub use accounts::{Account, AccountError, Accounts, Kept, NewAccount};
 pub use confirmation::ConfirmationToken;

@@ -98,7 +98,7 @@ impl Refusal for UserRejection {
     fn kind(&self) -> ProblemType {
         match self {
             Self::NotRegistered => ProblemType::NotFound,
-            Self::AlreadyRegistered => ProblemType::Conflict,
+            Self::AlreadyRegistered | Self::NotConfirmed => ProblemType::Conflict,
             Self::Handle | Self::Text(_) => ProblemType::Validation,
             Self::RoleNotChosen(_) | Self::OwnRole | Self::NotAdministrator => {
                 ProblemType::Forbidden

@@ -44,6 +44,32 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).expect("a time")
 }
 
+/// The schema as a whole is what has a backup: what was migrated in it is noted in it, is taken
+/// along from where it was once noted, and goes with it.
+#[tokio::test]
+async fn what_was_migrated_is_noted_in_the_schema_itself() {
+    let (accounts, pool) = accounts_and_pool().await;
+    let nina = account("nina", "nina@example.org");
+    accounts.keep(&nina, now()).await.expect("free");
+    let noted = async |schema: &str| {
+        let noted = "SELECT to_regclass($1 || '._sqlx_migrations') IS NOT NULL";
+        let noted = sqlx::query_scalar::<_, bool>(noted).bind(schema).fetch_one(&pool).await;
+        noted.expect("is asked")
+    };
+    assert!(noted("identity").await && !noted("public").await);
+
+    let before = "ALTER TABLE identity._sqlx_migrations SET SCHEMA public";
+    sqlx::query(before).execute(&pool).await.expect("as it was once");
+    let accounts = Accounts::open(pool.clone()).await.expect("opens");
+    assert!(noted("identity").await && !noted("public").await);
+    assert!(accounts.by_email(&nina.email).await.expect("is asked").is_some());
+
+    let lost = sqlx::query("DROP SCHEMA identity CASCADE").execute(&pool).await;
+    lost.expect("it is gone");
+    let accounts = Accounts::open(pool.clone()).await.expect("is made anew");
+    assert!(accounts.by_email(&nina.email).await.expect("is asked").is_none());
+}
+
 #[tokio::test]
 async fn a_handle_and_an_address_have_one_holder() {
     let accounts = accounts().await;

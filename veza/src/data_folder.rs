@@ -19,8 +19,8 @@ pub fn keep_private() {
     umask(asked | Mode::RWXG | Mode::RWXO);
 }
 
-/// Makes the folder where it is missing, and sees that it can be written, and so can these in it: of
-/// whoever writes them only once they have something to write, and may find them mounted otherwise.
+/// Makes the folder where it is missing, and sees that it can be written, and so can these in it,
+/// which are else written only once there is something to write, and may be mounted otherwise.
 ///
 /// # Errors
 /// When it can't.

@@ -14,6 +14,8 @@
 //! - [`doors`]: HTTP, and the manners all its routes share; [`docs`]: the page for people.
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
 //! - [`console`]: what a process tells whoever started it.
+//! - [`known_people`], [`account_watch`]: people as the log knows them, and whether accounts say
+//!   the same.
 //! - [`disk_reserve`], [`log_guard`], [`open_files`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`], [`signing_keys`]:
 //!   accounts and keys, on the server's own machine.
@@ -29,6 +31,7 @@
 // Those panic when nobody reads any more; `console` does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod account_watch;
 pub mod background;
 pub mod beside;
 pub mod config;

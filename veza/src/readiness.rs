@@ -17,9 +17,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::account_watch::AccountWatch;
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
-use crate::known_people::AccountWatch;
 use crate::log_guard::{LogGuard, WhoseLog};
 use crate::personal;
 use crate::saga_role::{Faring, SagaWatch};
@@ -269,8 +269,9 @@ impl Readiness {
         let (store, models) = tokio::join!(self.store(), self.models());
         let mut parts = BTreeMap::new();
         let (mut missing, mut degraded) = (Vec::new(), self.held_up());
-        let away = [store.as_ref().err(), models.as_ref().and_then(|models| models.as_ref().err())];
-        let causes = away.into_iter().flatten().filter_map(|away| away.cause.clone()).collect();
+        let away = store.as_ref().err().into_iter();
+        let away = away.chain(models.as_ref().and_then(|models| models.as_ref().err()));
+        let causes = away.filter_map(|away| away.cause.clone()).collect();
         let read_models = match (&store, &models) {
             (Ok(()), Some(Ok(rows))) => self.read_models(rows).await,
             _ => Ok(()),
@@ -323,12 +324,7 @@ impl Readiness {
         if !degraded.is_empty() {
             parts.insert("degraded", json!(degraded.join("; ")));
         }
-        let is_full = self.embedded.as_ref().is_some_and(|store| store.is_full());
-        let disk = match (is_full, self.reserve.is_short()) {
-            (true, _) => "full",
-            (false, true) => DISK_SHORT,
-            (false, false) => "ok",
-        };
+        let disk = self.disk();
         parts.insert("disk", json!(disk));
         part_up("disk", disk == "ok");
         if disk != "ok" && self.log.is_some() {
@@ -336,6 +332,15 @@ impl Readiness {
         }
         let is_starting = are_starting && missing.iter().all(|(part, _)| *part == READ_MODELS);
         Report { missing, causes, is_starting, parts: json!(parts) }
+    }
+
+    fn disk(&self) -> &'static str {
+        let is_full = self.embedded.as_ref().is_some_and(|store| store.is_full());
+        match (is_full, self.reserve.is_short()) {
+            (true, _) => "full",
+            (false, true) => DISK_SHORT,
+            (false, false) => "ok",
+        }
     }
 
     /// What sagas can't go on with by themselves.

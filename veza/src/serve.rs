@@ -24,13 +24,14 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::account_watch::AccountWatch;
 use crate::background::{Background, Stores};
 use crate::config::{Config, Role};
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::{Door, StartingDoor};
 use crate::keys::Keys;
-use crate::known_people::{AccountWatch, ModelOfPeople};
+use crate::known_people::ModelOfPeople;
 use crate::listening::Listening;
 use crate::log_guard::LogGuard;
 use crate::outbox::Outbox;
@@ -137,8 +138,10 @@ impl Platform {
                 routes = routes.merge(self.queries.insert(api).router());
                 say(format_args!("queries      http://{address}/graphql, by POST and WebSocket"));
             }
-            if let (true, Some(keys)) = (config.does(Role::CommandApi), keys) {
-                let who = who(&mut readiness, &pool, watermarks, following).await?;
+            let guard = log.clone().filter(|_| config.does(Role::CommandApi));
+            if let (Some(guard), Some(keys)) = (&guard, keys) {
+                let knowing = (watermarks, following);
+                let who = who(&mut readiness, &pool, &handler, guard, knowing).await?;
                 let api = command_api(config, keys, address, (handler, objects), who)?;
                 sweeper.uploads = Some(api.clone());
                 let (api, document) = api.router();
@@ -146,8 +149,7 @@ impl Platform {
                 say(format_args!("commands     http://{address}/api/v1, described in /docs"));
             }
             tokio::spawn(draining.clone().run_until_cancelled_owned(sweeper.run()));
-            readiness.log = log.clone().filter(|_| config.does(Role::CommandApi));
-            readiness.pool = Some(pool);
+            (readiness.log, readiness.pool) = (guard, Some(pool));
         }
         let readiness = Arc::new(readiness);
         let token = config.metrics_token.clone();
@@ -262,11 +264,13 @@ async fn log_guard(
 async fn who(
     readiness: &mut Readiness,
     pool: &PgPool,
-    watermarks: Watermarks,
-    store: Arc<dyn event_store::EventStore>,
+    handler: &Arc<CommandHandler>,
+    log: &LogGuard,
+    (watermarks, store): (Watermarks, Arc<dyn event_store::EventStore>),
 ) -> anyhow::Result<(Accounts, Arc<dyn KnownPeople>)> {
     let accounts = Accounts::open(pool.clone()).await?;
-    readiness.accounts = Some(AccountWatch::begin(pool, accounts.clone()));
+    let watch = AccountWatch::begin(pool, accounts.clone(), Arc::clone(handler), log.clone());
+    readiness.accounts = Some(watch);
     Ok((accounts, Arc::new(ModelOfPeople::new(pool, watermarks, store))))
 }
 

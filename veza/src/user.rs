@@ -27,6 +27,8 @@ use crate::read_side::ReadSide;
 
 /// The reason that is kept with roles given here.
 const REASON: &str = "given on the server's own machine";
+/// How many accounts are looked at together.
+const LOOKED_AT: u32 = 1_000;
 /// Longest file with a password, in bytes.
 const PASSWORD_FILE_BYTES_MAX: u64 = 4096;
 
@@ -56,6 +58,28 @@ enum UserCommandLine {
         /// A file whose first line is the password; without it, it is asked for
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
+    },
+    /// Give an account another address, another password, or both
+    Change {
+        /// The unique name of who has the account
+        #[arg(long)]
+        handle: String,
+        /// The address they will log in with; it counts as confirmed
+        #[arg(long, required_unless_present_any = ["password", "password_file"])]
+        email: Option<String>,
+        /// Ask for a password
+        #[arg(long)]
+        password: bool,
+        /// A file whose first line is the password
+        #[arg(long, value_name = "FILE", conflicts_with = "password")]
+        password_file: Option<PathBuf>,
+    },
+    /// List the confirmed accounts of nobody in the log, which is older than the database; with
+    /// --all drop them, so that their handles and addresses are free and they can sign up anew
+    Release {
+        /// Drop them
+        #[arg(long)]
+        all: bool,
     },
     /// Give an account a role
     Grant {
@@ -99,6 +123,14 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
             let handle = Handle::new(&handle).context("--handle")?;
             Asked::Adopt(handle, address(&email)?, password(password_file)?)
         }
+        UserCommandLine::Change { handle, email, password: ask, password_file } => {
+            let handle = Handle::new(&handle).context("--handle")?;
+            let email = email.map(|email| address(&email)).transpose()?;
+            let chosen = ask || password_file.is_some();
+            let password = chosen.then(|| password(password_file)).transpose()?;
+            Asked::Change(handle, email, password)
+        }
+        UserCommandLine::Release { all } => Asked::Release { all },
         UserCommandLine::Grant { email, role } => Asked::Grant(address(&email)?, role),
     };
     if !config.data.is_dir() && config.database_url.is_none() {
@@ -116,6 +148,8 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
         match asked {
             Asked::Create(new) => office.create(*new).await,
             Asked::Adopt(handle, email, password) => office.adopt(handle, email, password).await,
+            Asked::Change(handle, email, password) => office.change(handle, email, password).await,
+            Asked::Release { all } => office.release(all).await,
             Asked::Grant(email, role) => office.grant(&email, role).await,
         }
     };
@@ -128,6 +162,8 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
 enum Asked {
     Create(Box<NewUser>),
     Adopt(Handle, Email, Password),
+    Change(Handle, Option<Email>, Option<Password>),
+    Release { all: bool },
     Grant(Email, Role),
 }
 
@@ -188,6 +224,8 @@ impl Office {
             let display_name = new.display_name.clone().unwrap_or_else(|| handle.clone());
             UserCommand::Register { user_id, handle, display_name, roles: chosen.clone() }
         };
+        let named = (!new.made_up).then_some(&account.handle);
+        self.accounts.make_way(&account, named).await?;
         let reserved = self.reserve(&account, &register(&account)).await;
         match reserved {
             Err(error) if new.made_up && error.is_handle_taken() => {
@@ -197,10 +235,10 @@ impl Office {
             reserved => reserved?,
         }
         self.execute(user_id, register(&account)).await?;
+        self.confirm(user_id).await?;
         for role in new.roles.iter().copied().filter(|role| !role.may_be_chosen()) {
             self.give(user_id, role).await?;
         }
-        self.confirm(user_id).await?;
         let names: Vec<_> = new.roles.iter().map(Role::to_string).collect();
         let (handle, email) = (&account.handle, account.email.as_str());
         Ok(format!("{user_id}  {handle}  {email}  {}", names.join(", ")))
@@ -219,7 +257,10 @@ impl Office {
         let password = PasswordHash::new(PasswordHasher::new(1).hash(password).await);
         let account = NewAccount { user_id, handle, email, password };
         if !self.accounts.adopt(&account, Utc::now()).await? {
-            bail!("{} has an account", account.handle);
+            bail!(
+                "{} has an account: `veza user change` gives it another address or password",
+                account.handle
+            );
         }
         self.execute(user_id, UserCommand::ConfirmEmail).await?;
         let (handle, email) = (account.handle, account.email.as_str());
@@ -227,11 +268,63 @@ impl Office {
         Ok(format!("{user_id}  {handle}  {email}  {roles}"))
     }
 
+    async fn change(
+        &self,
+        handle: Handle,
+        email: Option<Email>,
+        password: Option<Password>,
+    ) -> anyhow::Result<String> {
+        let password = match password {
+            Some(password) => Some(PasswordHash::new(PasswordHasher::new(1).hash(password).await)),
+            None => None,
+        };
+        let changed = self.accounts.change(&handle, email.as_ref(), password.as_ref()).await?;
+        let Some(user_id) = changed else {
+            bail!("nobody has a confirmed account with this handle");
+        };
+        let what = match (email, password) {
+            (Some(email), None) => format!("logs in with {}", email.as_str()),
+            (Some(email), Some(_)) => {
+                format!("logs in with {} and another password", email.as_str())
+            }
+            (None, _) => "has another password".to_owned(),
+        };
+        Ok(format!("{user_id}  {handle}  {what}"))
+    }
+
+    async fn release(&self, all: bool) -> anyhow::Result<String> {
+        let (mut told, mut after) = (Vec::new(), None);
+        loop {
+            let some = self.accounts.confirmed(after, LOOKED_AT).await?;
+            for (user_id, handle) in &some {
+                let is_there = |user: &User| user.user_id.is_some();
+                if self.handler.inspect(*user_id, is_there).await? {
+                    continue;
+                }
+                if all {
+                    self.accounts.release(*user_id).await?;
+                }
+                told.push(format!("{user_id}  {handle}"));
+            }
+            after = some.last().map(|(user_id, _)| *user_id);
+            if some.len() < LOOKED_AT as usize {
+                break;
+            }
+        }
+        told.push(match (told.len(), all) {
+            (0, _) => "the log knows whoever has a confirmed account".to_owned(),
+            (_, true) => "they can sign up anew".to_owned(),
+            (_, false) => "--all drops them".to_owned(),
+        });
+        Ok(told.join("\n"))
+    }
+
     /// Whoever is at the server's own machine answers for the address.
     async fn confirm(&self, user_id: UserId) -> anyhow::Result<()> {
+        self.execute(user_id, UserCommand::ConfirmEmail).await?;
         let token = self.accounts.issue_confirmation(user_id, Utc::now()).await?;
         self.accounts.confirm(&token, Utc::now()).await?;
-        Ok(self.execute(user_id, UserCommand::ConfirmEmail).await?)
+        Ok(())
     }
 
     async fn reserve(
@@ -248,6 +341,12 @@ impl Office {
         let Some(account) = account else {
             bail!("there is no account with this address");
         };
+        if !account.confirmed {
+            bail!(
+                "the address is not confirmed, so anybody may have signed up with it: let them \
+                 follow the link in their mail, or make the account anew by `veza user create`"
+            );
+        }
         self.give(account.user_id, role).await?;
         Ok(format!("{}  {}  {role}", account.user_id, email.as_str()))
     }

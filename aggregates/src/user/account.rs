@@ -106,6 +106,9 @@ pub enum UserRejection {
     /// Only administrators grant roles.
     #[error("only an administrator may grant roles")]
     NotAdministrator,
+    /// Roles that are not chosen are for people whose address was proved.
+    #[error("the person has not confirmed their address")]
+    NotConfirmed,
 }
 
 /// A person's account.
@@ -231,6 +234,10 @@ impl User {
         if self.has(role) {
             return Ok(vec![]);
         }
+        // Whoever signed up with an address need not be who has it.
+        if !role.may_be_chosen() && !self.email_confirmed {
+            return Err(UserRejection::NotConfirmed);
+        }
         Ok(vec![UserRoleGranted { user_id, role: role.name().to_owned(), reason }.into()])
     }
 }
@@ -348,7 +355,8 @@ mod tests {
     fn only_another_administrator_or_the_operator_grants_roles() {
         let user = |user_id, administrator| Grantor::User { user_id, administrator };
         let role = Role::Moderator;
-        let there = || given(vec![registered()]);
+        let confirmed = UserEvent::from(UserEmailConfirmed { user_id: ADA });
+        let there = || given(vec![registered(), confirmed.clone()]);
         there().when(grant(user(ADA, false), role)).then_expect_error(UserRejection::OwnRole);
         there().when(grant(user(ADA, true), role)).then_expect_error(UserRejection::OwnRole);
         there()
@@ -357,9 +365,20 @@ mod tests {
         let events = vec![granted(role, "trusted")];
         there().when(grant(user(BEA, true), role)).then_expect_events(events.clone());
         there().when(grant(Grantor::Operator, role)).then_expect_events(events.clone());
-        given([vec![registered()], events].concat())
+        given([vec![registered(), confirmed.clone()], events].concat())
             .when(grant(Grantor::Operator, role))
             .then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn who_never_confirmed_an_address_gets_no_role_that_is_not_chosen() {
+        let there = || given(vec![registered()]);
+        let operators = |role| grant(Grantor::Operator, role);
+        for role in [Role::Moderator, Role::Administrator] {
+            there().when(operators(role)).then_expect_error(UserRejection::NotConfirmed);
+        }
+        let artist = granted(Role::Artist, "trusted");
+        there().when(operators(Role::Artist)).then_expect_events(vec![artist]);
     }
 
     fn any_command() -> impl Strategy<Value = UserCommand> {
@@ -392,7 +411,8 @@ mod tests {
                 }
                 for new in user.roles.difference(&before) {
                     let role: Role = new.parse().unwrap();
-                    prop_assert!(by_administrator || role.may_be_chosen(), "{new} was taken");
+                    let is_given = by_administrator && user.email_confirmed;
+                    prop_assert!(is_given || role.may_be_chosen(), "{new} was taken");
                 }
             }
         }

@@ -4,15 +4,14 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use event_schemas::UserId;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use sqlx::{PgExecutor, PgPool};
 use thiserror::Error;
 
 use super::confirmation::{CONFIRMATION_LIFETIME, ConfirmationToken};
 use super::names::{Email, Handle};
 use super::password::PasswordHash;
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
+use super::schema;
 
 /// SQLSTATE of a full disk.
 const DISK_FULL: &str = "53100";
@@ -30,7 +29,7 @@ const GOOD_TOKENS_MAX: i64 = 5;
 /// The accounts' secrets.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    pool: PgPool,
+    pub(super) pool: PgPool,
 }
 
 /// An account that is to be kept.
@@ -126,7 +125,7 @@ fn is_away(error: &sqlx::Error) -> bool {
 impl Accounts {
     /// Opens the accounts and brings their schema up to date.
     pub async fn open(pool: PgPool) -> Result<Self, AccountError> {
-        MIGRATIONS.run(&pool).await?;
+        schema::bring_up_to_date(&pool).await?;
         Ok(Self { pool })
     }
 
@@ -237,60 +236,6 @@ impl Accounts {
         }))
     }
 
-    /// Gives an account, confirmed, to somebody who has none, or one that was never confirmed. What
-    /// unconfirmed accounts of others hold of it is theirs no more. Whether they had none.
-    pub async fn adopt(
-        &self,
-        account: &NewAccount,
-        now: DateTime<Utc>,
-    ) -> Result<bool, AccountError> {
-        let mut transaction = self.pool.begin().await?;
-        sqlx::query(
-            "DELETE FROM identity.accounts WHERE user_id <> $1 AND confirmed_at IS NULL
-               AND (handle_folded = $2 OR email_folded = $3)",
-        )
-        .bind(account.user_id.0)
-        .bind(account.handle.as_str())
-        .bind(account.email.folded())
-        .execute(&mut *transaction)
-        .await?;
-        let adopted = sqlx::query(
-            "INSERT INTO identity.accounts AS known
-                 (user_id, handle_folded, email, email_folded, password_hash, created_at,
-                  reserved_at, confirmed_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $6, $6)
-             ON CONFLICT (user_id) DO UPDATE
-             SET handle_folded = excluded.handle_folded, email = excluded.email,
-                 email_folded = excluded.email_folded, password_hash = excluded.password_hash,
-                 confirmed_at = excluded.confirmed_at
-             WHERE known.confirmed_at IS NULL",
-        )
-        .bind(account.user_id.0)
-        .bind(account.handle.as_str())
-        .bind(account.email.as_str())
-        .bind(account.email.folded())
-        .bind(account.password.as_str())
-        .bind(now)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(adopted.rows_affected() > 0)
-    }
-
-    /// Who of these has no confirmed account.
-    pub async fn lacking(&self, people: &[UserId]) -> Result<Vec<UserId>, AccountError> {
-        let ids: Vec<uuid::Uuid> = people.iter().map(|user_id| user_id.0).collect();
-        let lacking: Vec<(uuid::Uuid,)> = sqlx::query_as(
-            "SELECT person FROM unnest($1) person
-             WHERE NOT EXISTS (SELECT FROM identity.accounts
-                 WHERE user_id = person AND confirmed_at IS NOT NULL)",
-        )
-        .bind(ids)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(lacking.into_iter().map(|(user_id,)| UserId(user_id)).collect())
-    }
-
     /// The address of an account that is still to be confirmed; `None` when it is, or while a
     /// token that was mailed there is good.
     pub async fn unasked(
@@ -366,6 +311,26 @@ impl Accounts {
         now: DateTime<Utc>,
     ) -> Result<ConfirmationToken, AccountError> {
         issue(&self.pool, user_id, now).await
+    }
+
+    /// Whose address the token proves, and their handle: for who looks before it is confirmed.
+    pub async fn proved_by(
+        &self,
+        token: &ConfirmationToken,
+        now: DateTime<Utc>,
+    ) -> Result<(UserId, Handle), AccountError> {
+        let proved: Option<(uuid::Uuid, String)> = sqlx::query_as(
+            "SELECT account.user_id, handle_folded
+             FROM identity.confirmations token JOIN identity.accounts account
+               ON account.user_id = token.user_id AND account.email_folded = token.email_folded
+             WHERE token_sha256 = $1 AND expires_at > $2",
+        )
+        .bind(token.digest().as_slice())
+        .bind(now)
+        .fetch_optional(&self.pool)
+        .await?;
+        let (user_id, handle) = proved.ok_or(AccountError::InvalidToken)?;
+        Ok((UserId(user_id), Handle::stored(handle)))
     }
 
     /// Whose address the token proves, now and whenever it is sent again while it is good.

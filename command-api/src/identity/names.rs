@@ -66,6 +66,11 @@ impl Handle {
         Ok(Self(folded))
     }
 
+    /// A handle that was checked before it was stored.
+    pub(super) fn stored(folded: String) -> Self {
+        Self(folded)
+    }
+
     /// The folded handle.
     pub fn as_str(&self) -> &str {
         &self.0

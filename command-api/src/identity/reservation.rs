@@ -53,7 +53,7 @@ pub async fn reserve(
     // Whom the log has proved is not proved again by repeating what they once signed up with.
     if is_anothers
         || handler.inspect(user_id, |user: &User| user.email_confirmed).await?
-            && !accounts.lacking(&[user_id]).await?.is_empty()
+            && !accounts.lacking(&[user_id], now).await?.is_empty()
     {
         return Err(AccountError::HandleTaken.into());
     }

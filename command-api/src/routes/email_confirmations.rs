@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::users::{mail_token, taken};
+use super::users::{mail_token, not_reserved, taken};
 use crate::CommandApi;
 use crate::answer::{Answer, Done};
 use crate::identity::{AccountError, ConfirmationToken, Email};
@@ -40,6 +40,7 @@ impl PublicBody for Confirmation {
     responses(
         (status = 200, description = "The address is confirmed", body = Done),
         (status = 404, description = "The sign-up was not finished"),
+        (status = 409, description = "The handle is another's by now"),
     ),
 )]
 pub(crate) async fn confirm(
@@ -50,10 +51,18 @@ pub(crate) async fn confirm(
     let token = ConfirmationToken::parse(&command.body.token)
         .ok_or(AccountError::InvalidToken)
         .map_err(taken)?;
-    let user_id = parts.accounts.confirm(&token, api.now()).await.map_err(taken)?;
+    let (user_id, handle) = parts.accounts.proved_by(&token, api.now()).await.map_err(taken)?;
+    // An older copy of the accounts may hold what has become another's since.
+    let holder = parts.people.holder(&handle).await.map_err(|error| not_reserved(error.into()))?;
+    if holder.is_some_and(|holder| holder != user_id) {
+        return Err(taken(AccountError::HandleTaken));
+    }
+    // First in the log, which knows whoever counts as confirmed, also when the accounts are lost.
     let confirm = UserCommand::ConfirmEmail;
     let done = parts.handler.execute::<User>(user_id, confirm, &command.context).await;
-    Ok(Answer::done(user_id.0, &done.map_err(refused)?))
+    let done = done.map_err(refused)?;
+    parts.accounts.confirm(&token, api.now()).await.map_err(taken)?;
+    Ok(Answer::done(user_id.0, &done))
 }
 
 /// An address that another mail is wanted for.

@@ -141,7 +141,8 @@ fn roles(names: &[String]) -> Result<BTreeSet<Role>, Problem> {
     roles.map_err(|error| field("roles", &error))
 }
 
-fn not_reserved(error: ReserveError) -> Problem {
+/// Why nobody is signed up, or confirmed, as a problem.
+pub(crate) fn not_reserved(error: ReserveError) -> Problem {
     match error {
         ReserveError::Rejected(rejection) => refused(CommandError::Rejected(rejection)),
         ReserveError::Account(error) => taken(error),
@@ -228,6 +229,7 @@ pub(crate) struct NewRole {
     responses(
         (status = 200, description = "The role is granted", body = Done),
         (status = 404, description = "There is no such person"),
+        (status = 409, description = "Their address is not confirmed, and the role needs that"),
     ),
 )]
 pub(crate) async fn grant_role(
@@ -247,6 +249,7 @@ pub(crate) async fn grant_role(
 
 /// Whether they are one now; what the token says is minutes old.
 async fn is_administrator(api: &CommandApi, principal: &Principal) -> Result<bool, Problem> {
-    let look = |user: &User| user.roles.contains(Role::Administrator.name());
+    let look =
+        |user: &User| user.email_confirmed && user.roles.contains(Role::Administrator.name());
     api.parts().handler.inspect(UserId(principal.user_id), look).await.map_err(unloaded)
 }

@@ -1,5 +1,7 @@
 //! Profiles: people, by id and by handle, with their roles.
 
+use std::collections::HashSet;
+
 use event_schemas::UserId;
 use event_schemas::user::UserEvent;
 use sqlx::postgres::PgRow;
@@ -123,6 +125,15 @@ impl Profiles {
         let after = after.map(|after| after.0);
         let rows =
             query(statement).bind(after).bind(i64::from(count)).fetch_all(&self.pool).await?;
+        rows.iter().map(|row| Ok(UserId(row.try_get("user_id")?))).collect()
+    }
+
+    /// Those of these people who have proved an address.
+    pub async fn confirmed_among(&self, users: &[UserId]) -> Result<HashSet<UserId>, QueryError> {
+        let ids: Vec<Uuid> = users.iter().map(|user| user.0).collect();
+        let statement = "SELECT user_id FROM profiles_v1.profiles
+             WHERE email_confirmed AND user_id = ANY ($1)";
+        let rows = query(statement).bind(ids).fetch_all(&self.pool).await?;
         rows.iter().map(|row| Ok(UserId(row.try_get("user_id")?))).collect()
     }
 

@@ -78,7 +78,7 @@ impl Server {
             return Ok(server);
         }
         let mut server = Server::spawn(&bin, folder, data, &log, account)?;
-        tracing::info!(pid = server.pid, "private PostgreSQL starts");
+        tracing::debug!(pid = server.pid, "private PostgreSQL starts");
         server.ready(folder, &log).await?;
         Ok(server)
     }

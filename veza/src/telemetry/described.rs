@@ -55,6 +55,11 @@ fn gauges() {
         ("veza_saga_runs_paused", "Runs of sagas that wait for an operator"),
         ("veza_saga_runs_waiting_outside", "Runs of sagas that wait for somebody who is away"),
         ("veza_saga_runs_unfinished", "Runs of sagas that are not over"),
+        (
+            "veza_people_without_account",
+            "People who have proved an address by the log, and have no account",
+        ),
+        ("veza_accounts_not_in_log", "Confirmed accounts of nobody in the log"),
         ("veza_sagas_running", "1 while this process runs the sagas, else 0"),
         (
             "veza_unreadable_personal_fields",

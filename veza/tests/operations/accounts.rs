@@ -27,7 +27,10 @@ async fn the_first_administrator_is_made_on_the_servers_machine() {
     assert_eq!(status, 201);
     let roles = format!("/api/v1/users/{}/roles", otis["id"].as_str().unwrap());
     let grant = json!({ "role": "moderator", "reason": "trusted" });
-    assert_eq!(platform.post(&roles, Some(token), grant).await.0, 200, "it is an administrator");
+    let granted = async || platform.post(&roles, Some(token), grant.clone()).await.0;
+    assert_eq!(granted().await, 409, "whose address it is nobody has proved");
+    platform.confirmed("otis@example.org").await;
+    assert_eq!(granted().await, 200, "it is an administrator");
 
     let password = data.join("password");
     fs::write(&password, "another horse\n").unwrap();
@@ -60,6 +63,34 @@ async fn the_first_administrator_is_made_on_the_servers_machine() {
     let state = replay(data, &["state", &format!("user-{id}")]).await;
     assert_eq!(state[0]["state"]["roles"], json!(["artist", "support"]));
     assert_eq!(state[0]["state"]["email_confirmed"], true);
+}
+
+/// Given a stranger who signed up with an address that is not theirs, then nobody is given rights
+/// by it until it is proved, and the operator, who knows whose it is, makes the account anew.
+#[tokio::test]
+async fn whoever_signs_up_with_an_address_of_another_gets_nothing_by_it() {
+    let folder = folder();
+    let data = folder.path();
+    let platform = Process::platform(data, &[]).await;
+    let stranger = json!({
+        "handle": "mallory", "display_name": "Mallory", "email": "root@example.org",
+        "password": "correct horse", "roles": ["artist"],
+    });
+    assert_eq!(platform.post("/api/v1/users", None, stranger).await.0, 201);
+    let args = ["user", "grant", "--email", "root@example.org", "--role", "administrator"];
+    let output = ended(veza(data, &args)).await;
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("the address is not confirmed"), "{told}");
+
+    let password = data.join("password");
+    fs::write(&password, "another horse\n").unwrap();
+    let args = ["user", "create", "--role", "administrator", "--email", "root@example.org"];
+    let args = [&args[..], &["--password-file", password.to_str().unwrap()]].concat();
+    let output = ended(veza(data, &args)).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(platform.log_in("root@example.org", "correct horse").await.0, 401);
+    assert_eq!(platform.log_in("root@example.org", "another horse").await.0, 201);
+    platform.stop().await;
 }
 
 #[tokio::test]

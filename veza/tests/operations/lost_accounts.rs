@@ -4,10 +4,14 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::process::Command;
 
-use crate::process::{Process, database, ended, eventually, folder, free_address, veza};
+use crate::process::{Process, database, ended, eventually, folder, free_address, replay, veza};
 
 /// Makes or adopts an account by `veza user`: whether that was done, and what was said if not.
 async fn user(data: &Path, url: &str, (verb, handle, email): (&str, &str, &str)) -> (bool, String) {
@@ -18,6 +22,18 @@ async fn user(data: &Path, url: &str, (verb, handle, email): (&str, &str, &str))
     command.env("VEZA_DATABASE_URL", url);
     let said = ended(command).await;
     (said.status.success(), String::from_utf8_lossy(&said.stderr).into_owned())
+}
+
+/// What is degraded, in words.
+async fn degraded(platform: &Process) -> String {
+    let ready: Value = platform.get("/readyz").await.json().await.unwrap();
+    ready["parts"]["degraded"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Carries out a statement on the accounts.
+async fn on_accounts(url: &str, statement: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    connection.execute(statement).await.unwrap();
 }
 
 /// Signs up as nina, always by the same request but for the password.
@@ -80,6 +96,11 @@ async fn who_lost_their_account_keeps_their_handle_and_is_given_another() {
     assert_eq!(user(data, &url, hers).await, (true, String::new()));
     let (is_adopted, said) = user(data, &url, hers).await;
     assert!(!is_adopted && said.contains("nina has an account"), "{said}");
+    assert!(user(data, &url, ("change", "nina", "n@example.org")).await.0);
+    assert_eq!(platform.log_in("nina2@example.org", "another horse").await.0, 401);
+    assert!(user(data, &url, ("change", "nina", "nina2@example.org")).await.0);
+    let (is_changed, said) = user(data, &url, ("change", "chet", "chet@example.org")).await;
+    assert!(!is_changed && said.contains("nobody has a confirmed account"), "{said}");
     let (is_adopted, said) = user(data, &url, ("adopt", "chet", "chet@example.org")).await;
     assert!(!is_adopted && said.contains("nobody has this handle"), "{said}");
     let (status, session) = platform.log_in("nina2@example.org", "another horse").await;
@@ -88,5 +109,135 @@ async fn who_lost_their_account_keeps_their_handle_and_is_given_another() {
     let path = format!("/api/v1/channels/{}/messages", channel["id"].as_str().unwrap());
     let said = platform.post(&path, Some(again), json!({ "text": "it is hers still" })).await;
     assert_eq!(said.0, 201, "{}", said.1);
+    platform.stop().await;
+}
+
+/// Given an older copy of the accounts in which somebody who has lost a handle since has it still,
+/// then they can't prove an address there, and who has it now keeps it.
+#[tokio::test]
+async fn an_older_copy_of_the_accounts_gives_nobody_what_has_become_anothers() {
+    let folder = folder();
+    let data = folder.path();
+    let url = database().await;
+    let mut command = veza(data, &["serve"]);
+    command.env("VEZA_DATABASE_URL", &url);
+    let platform = Process::opening(data, &free_address(), command).await;
+    assert_eq!(as_nina(&platform, "first@example.org", "correct horse").await, 201);
+    let firsts = platform.mailed_token("first@example.org");
+    on_accounts(
+        &url,
+        "CREATE TABLE older AS SELECT * FROM identity.accounts;
+         CREATE TABLE older_tokens AS SELECT * FROM identity.confirmations;
+         DELETE FROM identity.accounts",
+    )
+    .await;
+    let (status, second) = platform.sign_up("nina", "artist").await;
+    assert_eq!(status, 201, "{second}");
+    platform.confirmed("nina@example.org").await;
+    on_accounts(
+        &url,
+        "DELETE FROM identity.accounts;
+         INSERT INTO identity.accounts SELECT * FROM older;
+         INSERT INTO identity.confirmations SELECT * FROM older_tokens",
+    )
+    .await;
+    let token = json!({ "token": firsts });
+    assert_eq!(platform.post("/api/v1/email-confirmations", None, token).await.0, 409);
+    let told = async || degraded(&platform).await.contains("1 person has proved an address");
+    eventually("it is told who has no account", told).await;
+    let hers = ("adopt", "nina", "nina@example.org");
+    assert_eq!(user(data, &url, hers).await, (true, String::new()));
+    let (_, session) = platform.log_in("nina@example.org", "another horse").await;
+    assert_eq!(session["user_id"], second["id"]);
+    eventually("that is seen", async || degraded(&platform).await.is_empty()).await;
+    platform.stop().await;
+}
+
+/// Given a process that was killed between the two notes of a confirmation, or an older one that
+/// noted it in the accounts first, then both know of it soon.
+#[tokio::test]
+async fn what_is_known_of_an_address_to_the_accounts_or_the_log_alone_is_noted_in_both() {
+    let folder = folder();
+    let data = folder.path();
+    let (url, address) = (database().await, free_address());
+    let open = async || {
+        let mut command = veza(data, &["serve"]);
+        command.env("VEZA_DATABASE_URL", &url);
+        Process::opening(data, &address, command).await
+    };
+    let platform = open().await;
+    platform.member("nina", "artist").await;
+    let (_, otis) = platform.sign_up("otis", "listener").await;
+    platform.stop().await;
+    on_accounts(
+        &url,
+        "UPDATE identity.accounts
+         SET confirmed_at = CASE handle_folded WHEN 'otis' THEN now() END",
+    )
+    .await;
+    let platform = open().await;
+    let is_believed = async |email: &str| {
+        let (_, session) = platform.log_in(email, "correct horse").await;
+        let token = session["access_token"].as_str().unwrap().to_owned();
+        let claims = token.split('.').nth(1).unwrap();
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap();
+        serde_json::from_slice::<Value>(&claims).unwrap()["email_verified"] == true
+    };
+    eventually("nina is believed", async || is_believed("nina@example.org").await).await;
+    let otis = format!("user-{}", otis["id"].as_str().unwrap());
+    eventually("the log knows of otis", async || {
+        let state = replay(data, &["state", &otis]).await;
+        state[0]["state"]["email_confirmed"] == true
+    })
+    .await;
+    assert_eq!(degraded(&platform).await, "");
+    platform.stop().await;
+}
+
+/// Given a log that was put back as of before somebody signed up, then it is told that their
+/// account is of nobody, and they can sign up anew once it is dropped.
+#[tokio::test]
+async fn who_is_not_in_an_older_log_can_sign_up_anew() {
+    let folder = folder();
+    let data = folder.path();
+    let (url, address) = (database().await, free_address());
+    let open = async || {
+        let mut command = veza(data, &["serve"]);
+        command.env("VEZA_DATABASE_URL", &url);
+        Process::opening(data, &address, command).await
+    };
+    let veza_with = |args: &[&str]| {
+        let mut command = veza(data, args);
+        command.env("VEZA_DATABASE_URL", &url);
+        command
+    };
+    let platform = open().await;
+    platform.member("otis", "listener").await;
+    platform.stop().await;
+    let (events, older) = (data.join("events"), data.join("older"));
+    let copied = std::process::Command::new("cp").arg("-r").arg(&events).arg(&older).status();
+    assert!(copied.unwrap().success());
+    let platform = open().await;
+    platform.member("nina", "artist").await;
+    platform.stop().await;
+    fs::remove_dir_all(&events).unwrap();
+    fs::rename(&older, &events).unwrap();
+    let platform = open().await;
+    let mut rebuild = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    rebuild.arg("--data").arg(data).args(["rebuild", "--all"]).env("VEZA_DATABASE_URL", &url);
+    let rebuilt = ended(rebuild).await;
+    assert!(rebuilt.status.success(), "{}", String::from_utf8_lossy(&rebuilt.stderr));
+    let told = async || degraded(&platform).await.contains("1 confirmed account is of nobody");
+    eventually("it is told", told).await;
+    assert_eq!(platform.sign_up("nina", "artist").await.0, 409);
+
+    let listed = ended(veza_with(&["user", "release"])).await;
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("  nina\n") && !listed.contains("otis"), "{listed}");
+    assert_eq!(platform.sign_up("nina", "artist").await.0, 409, "it was only listed");
+    assert!(ended(veza_with(&["user", "release", "--all"])).await.status.success());
+    assert_eq!(platform.sign_up("nina", "artist").await.0, 201);
+    assert_eq!(platform.log_in("otis@example.org", "correct horse").await.0, 201);
+    eventually("that is seen", async || degraded(&platform).await.is_empty()).await;
     platform.stop().await;
 }

@@ -239,7 +239,7 @@ impl Process {
         session["access_token"].as_str().unwrap().to_owned()
     }
 
-    fn mailed_token(&self, email: &str) -> String {
+    pub fn mailed_token(&self, email: &str) -> String {
         let mails = fs::read_dir(self.data.join("outbox/email")).unwrap();
         let texts = mails.map(|mail| fs::read_to_string(mail.unwrap().path()).unwrap());
         let mail = texts.into_iter().find(|text| text.contains(email)).expect("a mail was sent");
