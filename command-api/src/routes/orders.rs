@@ -39,7 +39,8 @@ pub(crate) struct NewOrder {
 /// The answer means that the licence is reserved for this order; payment, delivery and the rest
 /// follow by themselves and show in the order. Of two buyers of an exclusive licence one is
 /// answered, the other gets the problem `licence-taken` and is not charged; so does who would buy
-/// another licence of the track after that. Of a track whose master was taken down nothing is sold.
+/// another licence of the track after that; at the very moment of it their order may be accepted
+/// still, and is cancelled. Of a track whose master was taken down nothing is sold.
 ///
 /// Of a licence that is not exclusive one may buy several: each order is a purchase of its own, and
 /// paid. Send an `Idempotency-Key` with it, so that what was sent twice is bought once.
@@ -87,9 +88,9 @@ pub(crate) async fn place(
 }
 
 /// Refuses to sell what could not be delivered, and any other licence of a track after its
-/// exclusive one. Of two orders at the same moment, one of each kind, both may go through: the
-/// other licence then came before the exclusive one. A master that is taken down later undoes the
-/// order when it would be delivered.
+/// exclusive one. Of two orders at the same moment, one of each kind, both may be taken here: the
+/// purchase looks again, and cancels the other one unless it came before. A master that is taken
+/// down later undoes the order when it would be delivered.
 async fn refuse_unsaleable(
     api: &CommandApi,
     listing_id: ListingId,

@@ -7,17 +7,18 @@ use std::sync::Arc;
 
 use aggregates::audio::Track;
 use aggregates::commerce::{
-    Escrow, EscrowCommand, Listing, ListingCommand, Order, OrderCommand, Payment, PaymentCommand,
+    Escrow, EscrowCommand, ExclusiveLicence, Listing, ListingCommand, Order, OrderCommand,
+    OrderStatus, Payment, PaymentCommand,
 };
-use aggregates::{CommandHandler, Decider};
+use aggregates::{CommandHandler, Decider, LoadError};
 use event_schemas::TrackId;
-use event_schemas::commerce::LicenceReserved;
+use event_schemas::commerce::{LicenceKind, LicenceReserved};
 use serde_json::{Value, json};
 
 use crate::activities::payment::{
     Authorise, GatewayError, Outcome, PayOut, PaymentGateway, Receipt, Settle,
 };
-use crate::orchestrator::{ActivityError, StepCall, execute};
+use crate::orchestrator::{ActivityError, StepCall, Way, execute};
 
 /// Whom a purchase is done with.
 pub(super) struct Shop {
@@ -64,7 +65,31 @@ impl Shop {
             delivery: deal.delivery,
         };
         self.command::<Order>(call, deal.order_id, command).await?;
+        if self.came_too_late(deal).await.map_err(unread)? {
+            let reason = "the exclusive licence of the track was bought first".to_owned();
+            // What is refused is not undone, and the order is there.
+            let undoing = StepCall { way: Way::Undo, ..*call };
+            let cancel = OrderCommand::Cancel { reason: reason.clone() };
+            self.command::<Order>(&undoing, deal.order_id, cancel).await?;
+            return Err(ActivityError::Refused(reason));
+        }
         Ok(json!({}))
+    }
+
+    /// Whether the exclusive licence of the track was reserved before this other one. The door
+    /// looked before the reservation; only who looks after it sees all that came before. Whom this
+    /// has cancelled stays so.
+    async fn came_too_late(&self, deal: &LicenceReserved) -> Result<bool, LoadError> {
+        let is_cancelled = |order: &Order| order.status == OrderStatus::Cancelled;
+        if self.commands.inspect(deal.order_id, is_cancelled).await? {
+            return Ok(true);
+        }
+        let kind = |listing: &Listing| listing.terms.as_ref().map(|terms| terms.kind);
+        if self.commands.inspect(deal.listing_id, kind).await? == Some(LicenceKind::Exclusive) {
+            return Ok(false);
+        }
+        let exclusive = ExclusiveLicence::of(&self.commands, deal.track_id).await?;
+        Ok(exclusive == ExclusiveLicence::Taken)
     }
 
     pub(super) async fn cancel_order(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {
@@ -148,7 +173,7 @@ impl Shop {
     pub(super) async fn deliver(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {
         let delivered = |order: &Order| order.object_key.clone();
         let delivered = self.commands.inspect::<Order, _>(deal.order_id, delivered).await;
-        let delivered = delivered.map_err(|error| ActivityError::Transient(error.to_string()))?;
+        let delivered = delivered.map_err(unread)?;
         // Delivered before the last crash: what came of the master since is no matter.
         if let Some(object_key) = delivered {
             return Ok(json!({ "object_key": object_key }));
@@ -215,7 +240,7 @@ impl Shop {
             (None, None) => Err("the track is not there".to_owned()),
         };
         let looked = self.commands.inspect::<Track, _>(track_id, look).await;
-        let looked = looked.map_err(|error| ActivityError::Transient(error.to_string()))?;
+        let looked = looked.map_err(unread)?;
         looked.map_err(ActivityError::Refused)
     }
 
@@ -258,6 +283,10 @@ impl Shop {
     ) -> Result<(), ActivityError> {
         execute::<A>(&self.commands, call, id, command).await
     }
+}
+
+fn unread(error: LoadError) -> ActivityError {
+    ActivityError::Transient(error.to_string())
 }
 
 /// The request about what was authorised before.

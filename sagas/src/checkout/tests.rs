@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use aggregates::CommandContext;
 use aggregates::commerce::{
-    Escrow, EscrowStatus, Listing, ListingCommand, Order, OrderCommand, OrderStatus, Payment,
-    PaymentStatus,
+    Escrow, EscrowStatus, ExclusiveLicence, Listing, ListingCommand, Order, OrderCommand,
+    OrderStatus, Payment, PaymentStatus,
 };
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -315,6 +315,44 @@ async fn a_declined_payment_cancels_the_order() {
     assert_eq!(why, "the payment was declined: the card was declined");
     let reserved = |listing: &Listing| listing.reserved.contains_key(&ORDER);
     assert!(!commands.inspect::<Listing, _>(LISTING, reserved).await.unwrap());
+}
+
+/// Given another licence that was reserved while the door had not yet seen the exclusive one go,
+/// then its order is cancelled before anybody is charged, and the exclusive one goes through.
+#[tokio::test]
+async fn what_is_reserved_beside_the_exclusive_licence_is_given_back() {
+    const EXCLUSIVE: OrderId = OrderId(Uuid::from_u128(41));
+    let scenario = ordinary();
+    let store = scenario.store().await;
+    scenario.begin(store.clone()).await;
+    let commands = CommandHandler::new(store.clone());
+    let licence = ExclusiveLicence::of(&commands, TRACK).await.unwrap();
+    let ExclusiveLicence::NotOffered { next } = licence else { panic!("{licence:?}") };
+    let list = ListingCommand::List {
+        listing_id: next,
+        track_id: TRACK,
+        seller_id: SELLER,
+        kind: LicenceKind::Exclusive,
+        price: PRICE,
+        delivery: DeliveryMode::Instant,
+    };
+    commands.execute::<Listing>(next, list, &by(SELLER)).await.unwrap();
+    let (buyer_id, payment_method) = (UserId(Uuid::from_u128(12)), "sandbox:ok".to_owned());
+    let reserve = ListingCommand::Reserve { order_id: EXCLUSIVE, buyer_id, payment_method };
+    commands.execute::<Listing>(next, reserve, &by(buyer_id)).await.unwrap();
+
+    let clock = SkippingClock::new(TimeDelta::days(30));
+    let _running = Running::start(store.clone(), vec![scenario.saga(store.clone())], clock);
+    let other = until(&store, &scenario.stream(), |run| run.state.end.is_some()).await;
+    assert_eq!(other.state.end, Some(End::Compensated));
+    let why = "the exclusive licence of the track was bought first";
+    assert_eq!(other.state.refusal.unwrap().reason, why);
+    assert_eq!(statuses(store.clone(), ORDER).await.0, OrderStatus::Cancelled);
+    assert_eq!(scenario.gateway.entries(ORDER).len(), 0, "nobody was charged");
+    let reserved = |listing: &Listing| listing.reserved.contains_key(&ORDER);
+    assert!(!commands.inspect::<Listing, _>(LISTING, reserved).await.unwrap());
+    let exclusive = checkout_stream(EXCLUSIVE);
+    until(&store, &exclusive, |run| run.state.end == Some(End::Completed)).await;
 }
 
 #[tokio::test]
