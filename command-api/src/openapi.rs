@@ -44,16 +44,16 @@ const ALWAYS: &[ProblemType] = &[
     ProblemType::Malformed,
     ProblemType::RequestTimeout,
     ProblemType::PayloadTooLarge,
-    // Also where no body is wanted, if there is one.
+    // These two also where no body is wanted, if there is one.
     ProblemType::UnsupportedMediaType,
+    ProblemType::Validation,
     ProblemType::RateLimited,
     ProblemType::Internal,
     ProblemType::Unreadable,
     ProblemType::Overloaded,
+    ProblemType::Unavailable,
     ProblemType::StorageFull,
 ];
-/// What also is when something is sent with it.
-const OF_BODIES: &[ProblemType] = &[ProblemType::Validation];
 /// What also is when it takes a key.
 const OF_KEYS: &[ProblemType] =
     &[ProblemType::IdempotencyInProgress, ProblemType::IdempotencyKeyReused];
@@ -118,7 +118,6 @@ fn add_refusals(operation: &mut Operation) {
     let when = |holds: bool, kinds: &'static [ProblemType]| if holds { kinds } else { &[] };
     let kinds: Vec<ProblemType> = [
         ALWAYS,
-        when(operation.request_body.is_some(), OF_BODIES),
         when(takes_key(operation), OF_KEYS),
         when(operation.security.is_some(), OF_TOKENS),
     ]

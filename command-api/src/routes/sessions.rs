@@ -50,7 +50,7 @@ type Answer = (StatusCode, [(HeaderName, HeaderValue); 1], Json<LoggedIn>);
     request_body = Credentials,
     responses(
         (status = 201, description = "Logged in", body = LoggedIn),
-        (status = 401, description = "The address or the password is wrong"),
+        (status = 401, description = "The address or the password is wrong (`unauthenticated`)"),
         (status = 409, description = "The sign-up was not finished"),
     ),
 )]
