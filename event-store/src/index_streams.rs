@@ -36,6 +36,10 @@ use crate::subscription::{Delivery, SubscribeFrom, Subscription};
 
 const CATEGORY_PREFIX: &str = "$ce-";
 const TYPE_PREFIX: &str = "$et-";
+/// The longest of them, in bytes.
+pub(crate) const LINK_PREFIX_BYTES_MAX: usize = 4;
+const _: () = assert!(CATEGORY_PREFIX.len() <= LINK_PREFIX_BYTES_MAX);
+const _: () = assert!(TYPE_PREFIX.len() <= LINK_PREFIX_BYTES_MAX);
 
 /// What the ids of links are made from.
 const NAMESPACE: Uuid = Uuid::from_u128(0x4b1f_3a52_77c0_4a6e_9d0e_51f3_0c5b_a2d7);

@@ -1,6 +1,7 @@
 //! The sizes beyond which the store refuses, in one place.
 
-/// Longest stream name, in bytes of UTF-8; that of a stream of links is longer by `$ce-` or `$et-`.
+/// Longest stream name, in bytes of UTF-8; that of a stream of links is longer by `$ce-` or `$et-`,
+/// and that of what a group keeps by what is put around the name of its stream.
 pub const STREAM_NAME_BYTES_MAX: usize = 1024;
 
 /// Longest event type, in bytes of UTF-8.
