@@ -9,10 +9,12 @@ use super::window::metadata_at;
 use crate::error::StoreError;
 use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::index::{Catalog, TOMBSTONE_REVISION, Tail};
+use crate::index_streams::index_of;
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::log::{Entropy, FrameBuilder, new_id};
 use crate::port::Appended;
 use crate::position::Position;
+use crate::read::Direction;
 use crate::stream::{Revision, StreamMetadata, StreamName, Visibility};
 
 /// Where an event is: its revision and its position.
@@ -194,6 +196,28 @@ impl<'a> Staging<'a> {
             Some(&staged) => Ok(Some(staged)),
             None => self.catalog.visibility(holder.as_str(), u64::MAX),
         }
+    }
+
+    /// Behind how many of its events a deleted stream is opened again by metadata: behind all that
+    /// were appended. Nobody appends links to categories and types: behind those that were there.
+    pub(crate) fn hidden_by_deletion(&self, stream: &StreamName) -> Result<u64, StoreError> {
+        if let Some(last) = self.tail(stream)?.last {
+            return Ok(last + 1);
+        }
+        let Some(index) = index_of(stream.as_str()) else { return Ok(0) };
+        let holder = stream.metadata_stream();
+        let deleted_at = match self.staged(&holder).last() {
+            Some(event) => event.position.get(),
+            None => {
+                let event = self.catalog.last_event(holder.as_str(), u64::MAX)?;
+                event.map_or(0, |event| event.position.get())
+            }
+        };
+        let key = self.catalog.index_key(&index);
+        let last = self.catalog.indexed(key, (1, deleted_at), Direction::Backward, 1)?;
+        let staged = self.events.iter().filter(|it| it.position.get() < deleted_at);
+        let staged = staged.filter(|it| index.has(it)).count() as u64;
+        Ok(last.first().map_or(0, |last| last.ordinal + 1) + staged)
     }
 
     /// How many of these ids the events of a stream have from this revision on, one after the
