@@ -33,6 +33,10 @@ pub const FILTER_BACKTRACKS_MAX: usize = 10_000;
 /// Most prefixes in one filter.
 pub const FILTER_PREFIXES_MAX: usize = 256;
 
+/// After so many events that its filter leaves out, a read over gRPC tells its client how far it
+/// has come.
+pub const READ_SILENCE_EVENTS_MAX: u64 = 16_384;
+
 /// Size at which the embedded store begins a new segment, in bytes, unless configured.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 

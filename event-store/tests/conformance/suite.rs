@@ -101,6 +101,7 @@ macro_rules! conformance_suite {
             a_stream_is_read_both_ways_from_anywhere, an_unknown_stream_is_not_found,
             a_long_stream_is_read_whole, the_log_is_read_both_ways,
             filters_keep_what_matches, a_bad_filter_is_refused,
+            a_read_looks_at_no_more_than_it_may,
             the_past_is_read_by_time,
             a_stream_is_read_from_a_time, the_log_is_read_from_a_time,
             a_deleted_stream_is_gone_and_goes_on, what_never_was_can_not_be_deleted,
