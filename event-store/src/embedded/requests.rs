@@ -162,10 +162,7 @@ fn write(
     if deleted {
         reopen(staging, stream, first)?;
     }
-    let mut found = None;
-    for (revision, event) in (first..).zip(events) {
-        found = Some(staging.add(stream, revision, event));
-    }
+    let mut found = staging.add_all(stream, first, events);
     if let Some((behind, subject)) = reopened_subject
         && staging.visibility(&subject)?.is_none_or(|metadata| metadata.truncate_before.is_none())
     {
