@@ -44,8 +44,8 @@ impl From<ReadError> for LoadError {
         match error {
             ReadError::StreamDeleted(stream) => Self::Deleted(stream),
             ReadError::Reclaimed(stream) => Self::Reclaimed(stream),
-            // Asking for a whole stream sets no filter and no bound, and one that is not there folds
-            // to nothing.
+            // Asking for a whole stream sets no filter and no bound, and one that is not there
+            // folds to nothing.
             ReadError::StreamNotFound(_)
             | ReadError::BadFilter(_)
             | ReadError::ScanEnded { .. } => {

@@ -4,8 +4,8 @@
 //! They look like links that were written (`$>`, data `<revision>@<stream>`, lasting numbers), and
 //! are there from when their projection is enabled on, as the last event of its definition says.
 //! Their metadata hide links as those of any stream hide events: `$maxCount`, `$maxAge` and `$tb`
-//! say where it begins for who reads, and a deletion hides those that are there. A stream of that name that somebody has written is read as it
-//! is.
+//! say where it begins for who reads, and a deletion hides those that are there. A stream of that
+//! name that somebody has written is read as it is.
 
 mod deletion;
 

@@ -163,8 +163,8 @@ impl Source {
         }
     }
 
-    /// What a client is told next of a read: it never looks through the log for long without a word,
-    /// which goes no further than a client reads.
+    /// What a client is told next of a read: it never looks through the log for long without a
+    /// word, which goes no further than a client reads.
     pub(super) async fn told(&mut self) -> Result<Option<Told>, Status> {
         let (mut left_out, mut reached) = (0, None);
         while let Some(delivery) = self.next().await? {

@@ -55,7 +55,7 @@ pub struct GroupId {
 
 impl GroupId {
     /// Checks and makes the name of a group: 1 to [`GROUP_NAME_BYTES_MAX`] bytes, and with its
-    /// source short enough for the streams that belong to it, as each is but one of what groups keep.
+    /// source short enough for the streams that belong to it, as are all that no group keeps.
     pub fn new(source: EventSource, name: impl Into<String>) -> Result<Self, InvalidName> {
         let name = name.into();
         match name.len() {
@@ -117,12 +117,12 @@ const CHECKPOINTS: &str = "-checkpoint";
 /// What the names of those with their parked messages end with.
 const PARKED: &str = "-parked";
 
-/// How much longer than other streams those may be named that hold what a group keeps, so that any
-/// stream can have groups.
+/// How much longer than other streams those may be named that hold what a group keeps, so that
+/// any stream can have groups.
 const KEPT_BYTES_MAX: usize =
     KEPT.len() + LINK_PREFIX_BYTES_MAX + BETWEEN.len() + GROUP_NAME_BYTES_MAX + CHECKPOINTS.len();
 
-/// How much longer than other streams one of this name may be named, as groups keep something in it.
+/// How much longer than other streams one of this name may be named: it may be a group's.
 pub(crate) fn kept_bytes_max(stream: &str) -> usize {
     let is_kept = stream.starts_with(KEPT)
         && [CHECKPOINTS, PARKED].into_iter().any(|end| stream.ends_with(end));

@@ -88,8 +88,8 @@ fn put_back(
     restoring.finish(&manifest)
 }
 
-/// Whether these keys open what is encrypted, before anything is written. What is missing or damaged
-/// is told when it is copied.
+/// Whether these keys open what is encrypted, before anything is written. What is missing or
+/// damaged is told when it is copied.
 fn are_given(
     keys: &SegmentKeys,
     from: &dyn Disk,
