@@ -44,8 +44,11 @@ impl From<ReadError> for LoadError {
         match error {
             ReadError::StreamDeleted(stream) => Self::Deleted(stream),
             ReadError::Reclaimed(stream) => Self::Reclaimed(stream),
-            // Asking for a whole stream sets no filter, and one that is not there folds to nothing.
-            ReadError::StreamNotFound(_) | ReadError::BadFilter(_) => {
+            // Asking for a whole stream sets no filter and no bound, and one that is not there
+            // folds to nothing.
+            ReadError::StreamNotFound(_)
+            | ReadError::BadFilter(_)
+            | ReadError::ScanEnded { .. } => {
                 Self::Store(StoreError::Unavailable { reason: error.to_string().into() })
             }
             ReadError::Store(error) => Self::Store(error),

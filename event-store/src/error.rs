@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::event::EventId;
 use crate::multi::Violation;
+use crate::position::Position;
 use crate::stream::{ExpectedRevision, Revision, StreamName};
 use crate::subjects::PersonalError;
 
@@ -183,6 +184,13 @@ pub enum ReadError {
     /// The filter can't be used.
     #[error("the filter is not usable: {0}")]
     BadFilter(Arc<str>),
+    /// It has looked at as many events as it may ([`crate::ReadAll::scan`]), and handed on what it
+    /// found. It goes on from this position, in the same direction.
+    #[error("the read has looked at as many events as it may: it goes on from position {at}")]
+    ScanEnded {
+        /// Where the next read begins.
+        at: Position,
+    },
     /// The store can't.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,8 +4,10 @@
 //! They look like links that were written (`$>`, data `<revision>@<stream>`, lasting numbers), and
 //! are there from when their projection is enabled on, as the last event of its definition says.
 //! Their metadata hide links as those of any stream hide events: `$maxCount`, `$maxAge` and `$tb`
-//! say where it begins for who reads. A stream of that name that somebody has written is read as it
-//! is.
+//! say where it begins for who reads, and a deletion hides those that are there. A stream of that
+//! name that somebody has written is read as it is.
+
+mod deletion;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use self::deletion::of_append;
 use crate::error::{
     AppendError, IndexError, MultiAppendError, ReadError, StoreError, SubscribeError,
 };
@@ -36,6 +39,10 @@ use crate::subscription::{Delivery, SubscribeFrom, Subscription};
 
 const CATEGORY_PREFIX: &str = "$ce-";
 const TYPE_PREFIX: &str = "$et-";
+/// The longest of them, in bytes.
+pub(crate) const LINK_PREFIX_BYTES_MAX: usize = 4;
+const _: () = assert!(CATEGORY_PREFIX.len() <= LINK_PREFIX_BYTES_MAX);
+const _: () = assert!(TYPE_PREFIX.len() <= LINK_PREFIX_BYTES_MAX);
 
 /// What the ids of links are made from.
 const NAMESPACE: Uuid = Uuid::from_u128(0x4b1f_3a52_77c0_4a6e_9d0e_51f3_0c5b_a2d7);
@@ -197,7 +204,7 @@ impl IndexStreams {
     }
 
     /// The first ordinal that the stream's metadata do not hide; none where there is no event, or
-    /// they are those of a deleted stream.
+    /// all were deleted.
     async fn first(
         &self,
         stream: &StreamName,
@@ -205,10 +212,9 @@ impl IndexStreams {
         as_of: Option<AsOf>,
     ) -> Result<Option<Ordinal>, ReadError> {
         let Some(last) = self.last(index, as_of).await? else { return Ok(None) };
-        let visibility = self.0.stream_metadata(stream).await?.0.visibility();
-        if visibility.is_of_deleted() {
+        let Some(visibility) = self.visibility(stream, index, last).await? else {
             return Ok(None);
-        }
+        };
         let behind = last.get() + 1;
         let first = visibility.first_of(behind);
         let Some(moment) = visibility.recorded_after(Utc::now()) else {
@@ -450,7 +456,13 @@ impl EventStore for IndexStreams {
         stream: &StreamName,
         expected: ExpectedRevision,
     ) -> Result<Appended, AppendError> {
-        self.0.delete_stream(stream, expected).await
+        match self.instead(stream).await {
+            Ok(Some(instead)) => self.delete_links(stream, expected, &instead).await,
+            Ok(None) | Err(ReadError::StreamDeleted(_)) => {
+                self.0.delete_stream(stream, expected).await
+            }
+            Err(error) => Err(of_append(error)),
+        }
     }
 
     async fn tombstone_stream(

@@ -1,6 +1,7 @@
 //! The sizes beyond which the store refuses, in one place.
 
-/// Longest stream name, in bytes of UTF-8; that of a stream of links is longer by `$ce-` or `$et-`.
+/// Longest stream name, in bytes of UTF-8; that of a stream of links is longer by `$ce-` or `$et-`,
+/// and that of what a group keeps by what is put around the name of its stream.
 pub const STREAM_NAME_BYTES_MAX: usize = 1024;
 
 /// Longest event type, in bytes of UTF-8.
@@ -31,6 +32,10 @@ pub const FILTER_BACKTRACKS_MAX: usize = 10_000;
 
 /// Most prefixes in one filter.
 pub const FILTER_PREFIXES_MAX: usize = 256;
+
+/// After so many events that its filter leaves out, a read over gRPC tells its client how far it
+/// has come.
+pub const READ_SILENCE_EVENTS_MAX: u64 = 16_384;
 
 /// Size at which the embedded store begins a new segment, in bytes, unless configured.
 pub const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;

@@ -67,8 +67,8 @@ mod streams;
 
 pub use consumer::{Acknowledger, Consumer, Delivered, Deliveries};
 pub use error::PersistentError;
-pub(crate) use group::group_of_checkpoints;
 pub use group::{EventSource, GroupId, Place};
+pub(crate) use group::{group_of_checkpoints, kept_bytes_max};
 pub use info::{ConsumerInfo, GroupInfo, Measurement, Status};
 pub use message::Message;
 pub(crate) use message::{LINK_TYPE, resolve};

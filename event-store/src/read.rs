@@ -126,6 +126,10 @@ pub struct ReadAll {
     pub limit: Option<u64>,
     /// Only these events; `None` is all.
     pub filter: Option<Filter>,
+    /// At most this many events are looked at, those counted that the filter leaves out and those
+    /// that were reclaimed. A read that would go on ends as [`ReadError::ScanEnded`], which says
+    /// from where.
+    pub scan: Option<u64>,
     /// As the log was at this moment; `None` is now.
     pub as_of: Option<AsOf>,
 }
@@ -134,13 +138,13 @@ impl ReadAll {
     /// Everything, from old to new.
     pub fn forward() -> Self {
         let (direction, start) = (Direction::Forward, AllStart::Start);
-        Self { direction, start, limit: None, filter: None, as_of: None }
+        Self { direction, start, limit: None, filter: None, scan: None, as_of: None }
     }
 
     /// Everything, from new to old.
     pub fn backward() -> Self {
         let (direction, start) = (Direction::Backward, AllStart::End);
-        Self { direction, start, limit: None, filter: None, as_of: None }
+        Self { direction, start, limit: None, filter: None, scan: None, as_of: None }
     }
 
     /// The same, from this position on.
@@ -165,6 +169,12 @@ impl ReadAll {
     #[must_use]
     pub fn filter(self, filter: Filter) -> Self {
         Self { filter: Some(filter), ..self }
+    }
+
+    /// The same, looking at no more than this many events.
+    #[must_use]
+    pub fn scan(self, events: u64) -> Self {
+        Self { scan: Some(events), ..self }
     }
 
     /// The same, as of a moment of the past.

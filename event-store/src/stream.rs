@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::error::InvalidName;
 use crate::index_streams::link_prefix;
 use crate::limits::STREAM_NAME_BYTES_MAX;
+use crate::persistent::kept_bytes_max;
 
 /// `$tb` of a deleted stream.
 pub(crate) const TRUNCATE_ALL: u64 = i64::MAX as u64;
@@ -21,10 +22,11 @@ pub struct StreamName(Arc<str>);
 
 impl StreamName {
     /// Checks and wraps a name: 1 to [`STREAM_NAME_BYTES_MAX`] bytes, and not a bare `$$`. What
-    /// begins with `$ce-` or `$et-` is named by a category or a type, which may be as long itself.
+    /// begins with `$ce-` or `$et-` is named by a category or a type, which may be as long itself;
+    /// and what groups of persistent subscriptions keep is named by their streams.
     pub fn new(name: impl AsRef<str>) -> Result<Self, InvalidName> {
         let name = name.as_ref();
-        let max = STREAM_NAME_BYTES_MAX + link_prefix(name).len();
+        let max = STREAM_NAME_BYTES_MAX + link_prefix(name).len() + kept_bytes_max(name);
         match name.len() {
             0 => Err(InvalidName::Empty),
             length if length > max => Err(InvalidName::TooLong { length, max }),

@@ -17,6 +17,8 @@ mod fuzzing;
 mod interruptions;
 #[path = "grpc_protocol/killed.rs"]
 mod killed;
+#[path = "conformance/linked.rs"]
+mod linked;
 #[path = "grpc_protocol/links.rs"]
 mod links;
 #[path = "grpc_protocol/lost_answers.rs"]
@@ -75,6 +77,7 @@ mod conformance {
     use std::sync::Arc;
 
     use event_store::ClientStore;
+    use eventstore::ProjectionClient;
 
     use crate::server::Server;
     use crate::suite;
@@ -85,7 +88,15 @@ mod conformance {
         (Arc::new(store), server)
     }
 
+    async fn with_links() -> (suite::Store, Server) {
+        let (store, server) = over_the_network().await;
+        let projections = ProjectionClient::new(server.connection_string().parse().expect("it"));
+        projections.enable("$by_category", &Default::default()).await.expect("enable");
+        (store, server)
+    }
+
     crate::conformance_suite!(over_the_network(), one_at_a_time);
+    crate::conformance_suite!(with_links(), linked);
 }
 
 mod encrypted_conformance {

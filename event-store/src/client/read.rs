@@ -179,7 +179,7 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
             events.try_skip_while(move |event| ready(Ok(!visible(event)))).boxed()
         }
     };
-    Ok(events
+    Ok(scanned(events, read.scan, read.direction)
         .try_filter_map(move |event| {
             let kept = filter.as_ref().map_or(Ok(true), |filter| filter.keeps(&event));
             ready(match kept {
@@ -189,6 +189,25 @@ pub(super) async fn all(connection: &Connection, read: ReadAll) -> Result<EventR
         })
         .take(count(read.limit))
         .boxed())
+}
+
+/// So many of the events, and then where they go on.
+fn scanned(mut events: EventReader, scan: Option<u64>, direction: Direction) -> EventReader {
+    let Some(mut left) = scan else { return events };
+    async_stream::try_stream! {
+        while let Some(event) = events.next().await.transpose()? {
+            if left == 0 {
+                let at = match direction {
+                    Direction::Forward => event.position,
+                    Direction::Backward => Position::new(event.position.get() + 1),
+                };
+                Err(ReadError::ScanEnded { at })?;
+            }
+            left -= 1;
+            yield event;
+        }
+    }
+    .boxed()
 }
 
 /// Whether the event had happened by then.

@@ -14,6 +14,7 @@ use crate::event::RecordedEvent;
 use crate::filter::Matcher;
 use crate::index::{Catalog, Located, Page, StreamRuns};
 use crate::limits::PAGE_EVENTS_MAX;
+use crate::position::Position;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::StreamName;
 
@@ -46,6 +47,8 @@ struct AllPages {
     /// What is left to be looked at, as positions; the second is excluded.
     left: (u64, u64),
     limit: u64,
+    /// How many may be looked at yet.
+    scan: u64,
     /// Where the last page was empty, the next is looked at whole for however few are wanted.
     sparse: bool,
 }
@@ -146,7 +149,8 @@ pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReade
         }
     };
     let (direction, limit) = (read.direction, read.limit.unwrap_or(u64::MAX));
-    Ok(reader(shared, AllPages { matcher, direction, left, limit, sparse: false }))
+    let scan = read.scan.unwrap_or(u64::MAX);
+    Ok(reader(shared, AllPages { matcher, direction, left, limit, scan, sparse: false }))
 }
 
 /// The last position that a read may see.
@@ -246,7 +250,14 @@ impl Pages for AllPages {
 
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
         let (low, behind) = self.left;
-        let most = (behind - low).min(PAGE_EVENTS_MAX as u64);
+        if self.scan == 0 {
+            let at = match self.direction {
+                Direction::Forward => low,
+                Direction::Backward => behind,
+            };
+            return Err(ReadError::ScanEnded { at: Position::new(at) });
+        }
+        let most = (behind - low).min(PAGE_EVENTS_MAX as u64).min(self.scan);
         let every = self.matcher.is_none() && !self.sparse;
         let most = if every { most.min(self.limit) } else { most };
         let Page { events, looked_at: read } = match self.direction {
@@ -265,6 +276,7 @@ impl Pages for AllPages {
             Direction::Forward => self.left.0 += read,
             Direction::Backward => self.left.1 -= read,
         }
+        self.scan = self.scan.saturating_sub(read);
         self.sparse = events.is_empty();
         let mut kept = Vec::with_capacity(events.len());
         for event in events {

@@ -48,14 +48,32 @@ impl RecentIds {
         }
     }
 
+    /// Remembers events from this position on, which follows the one before.
+    pub(crate) fn add_all(
+        &mut self,
+        events: impl IntoIterator<Item = (EventId, u64)>,
+        first_position: u64,
+    ) {
+        // First all hashes: what follows waits for memory that no cache holds, and so for several
+        // at a time.
+        let events = events.into_iter();
+        let hashes: Vec<u64> = events.map(|(id, stream)| self.hash(id, stream)).collect();
+        for (hash, position) in hashes.into_iter().zip(first_position..) {
+            self.add_hash(hash, position);
+        }
+    }
+
     /// Remembers the event at this position, which follows the one before.
     pub(crate) fn add(&mut self, id: EventId, stream_hash: u64, position: u64) {
+        self.add_hash(self.hash(id, stream_hash), position);
+    }
+
+    fn add_hash(&mut self, hash: u64, position: u64) {
         if self.hashes.is_empty() {
             self.start = position;
         }
         debug_assert!(self.hashes.is_empty() || position == self.next, "positions are dense");
         self.next = position + 1;
-        let hash = self.hash(id, stream_hash);
         let bucket = self.bucket(hash);
         let slot = self.slot(position);
         // Whether that is still of the bucket, or was overwritten, is seen when the chain is gone

@@ -153,21 +153,20 @@ fn write(
         return Ok(None);
     }
     let reopened_subject = match stream.metadata_subject() {
-        Some(subject) if Decision::about(staging, &subject)?.deleted() => Some(subject),
+        Some(subject) if Decision::about(staging, &subject)?.deleted() => {
+            Some((staging.hidden_by_deletion(&subject)?, subject))
+        }
         _ => None,
     };
-    if deleted {
-        reopen(staging, stream)?;
-    }
     let first = last.map_or(0, |last| last.get() + 1);
-    let mut found = None;
-    for (revision, event) in (first..).zip(events) {
-        found = Some(staging.add(stream, revision, event));
+    if deleted {
+        reopen(staging, stream, first)?;
     }
-    if let Some(subject) = reopened_subject
+    let mut found = staging.add_all(stream, first, events);
+    if let Some((behind, subject)) = reopened_subject
         && staging.visibility(&subject)?.is_none_or(|metadata| metadata.truncate_before.is_none())
     {
-        found = Some(reopen(staging, &subject)?);
+        found = Some(reopen(staging, &subject, behind)?);
     }
     Ok(found)
 }
@@ -271,9 +270,12 @@ fn tombstone(
     Ok(staging.add(stream, TOMBSTONE_REVISION, event).into())
 }
 
-/// Lets a deleted stream be read again, from the event that is appended next.
-fn reopen(staging: &mut Staging<'_>, stream: &StreamName) -> Result<Found, StoreError> {
-    let behind = staging.tail(stream)?.last.map_or(0, |last| last + 1);
+/// Lets a deleted stream be read again, from this revision on.
+fn reopen(
+    staging: &mut Staging<'_>,
+    stream: &StreamName,
+    behind: u64,
+) -> Result<Found, StoreError> {
     let metadata = StreamMetadata {
         truncate_before: Some(behind),
         ..staging.metadata(stream)?.unwrap_or_default()

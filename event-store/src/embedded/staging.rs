@@ -1,5 +1,6 @@
 //! The appends that will be made durable together, as the ones after them must see them already.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
@@ -9,10 +10,12 @@ use super::window::metadata_at;
 use crate::error::StoreError;
 use crate::event::{EventId, NewEvent, RecordedEvent};
 use crate::index::{Catalog, TOMBSTONE_REVISION, Tail};
+use crate::index_streams::index_of;
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::log::{Entropy, FrameBuilder, new_id};
 use crate::port::Appended;
 use crate::position::Position;
+use crate::read::Direction;
 use crate::stream::{Revision, StreamMetadata, StreamName, Visibility};
 
 /// Where an event is: its revision and its position.
@@ -72,8 +75,11 @@ pub(crate) struct Staging<'a> {
     events: Vec<RecordedEvent>,
     bytes: usize,
     by_stream: HashMap<StreamName, Vec<usize>>,
-    /// By id and stream: one id may be in several streams.
-    by_id: HashMap<(EventId, StreamName), usize>,
+    /// By id and stream, for one id may be in several streams: those that were looked for so far.
+    /// Who appends much at once and expects a revision looks for none.
+    by_id: RefCell<HashMap<(EventId, StreamName), usize>>,
+    /// How many events these are of.
+    known_ids: Cell<usize>,
     /// By staged metadata's own stream: what these hide.
     visibilities: HashMap<StreamName, Visibility>,
 }
@@ -95,7 +101,8 @@ impl<'a> Staging<'a> {
             events: Vec::new(),
             bytes: 0,
             by_stream: HashMap::new(),
-            by_id: HashMap::new(),
+            by_id: RefCell::default(),
+            known_ids: Cell::default(),
             visibilities: HashMap::new(),
         }
     }
@@ -126,41 +133,64 @@ impl<'a> Staging<'a> {
             let kept = self.events.drain(..before).collect();
             self.events.clear();
             self.by_stream.clear();
-            self.by_id.clear();
+            self.by_id.get_mut().clear();
+            self.known_ids.set(0);
             self.visibilities.clear();
             self.bytes = 0;
-            Vec::into_iter(kept).for_each(|event| self.push(event));
+            for event in Vec::into_iter(kept) {
+                self.push(event);
+                self.find_from(self.events.len() - 1);
+            }
         }
         outcome
     }
 
     /// Stages an event; returns where it is.
     pub(crate) fn add(&mut self, stream: &StreamName, revision: u64, event: NewEvent) -> Found {
-        let position = self.head + self.events.len() as u64 + 1;
-        self.push(RecordedEvent {
-            id: event.id,
-            stream: stream.clone(),
-            revision: Revision::new(revision),
-            position: Position::new(position),
-            event_type: event.event_type,
-            content_type: event.content_type,
-            data: event.data,
-            metadata: event.metadata,
-            recorded_at: self.recorded_at,
-        });
-        Found { revision, position }
+        let last = self.add_all(stream, revision, [event]);
+        last.expect("it is one")
+    }
+
+    /// Stages events of a stream from this revision on; returns where the last of them is.
+    pub(crate) fn add_all(
+        &mut self,
+        stream: &StreamName,
+        first_revision: u64,
+        events: impl IntoIterator<Item = NewEvent>,
+    ) -> Option<Found> {
+        let from = self.events.len();
+        for (revision, event) in (first_revision..).zip(events) {
+            let position = self.head + self.events.len() as u64 + 1;
+            self.push(RecordedEvent {
+                id: event.id,
+                stream: stream.clone(),
+                revision: Revision::new(revision),
+                position: Position::new(position),
+                event_type: event.event_type,
+                content_type: event.content_type,
+                data: event.data,
+                metadata: event.metadata,
+                recorded_at: self.recorded_at,
+            });
+        }
+        self.find_from(from);
+        self.events.get(from..)?.last().map(Found::from)
     }
 
     fn push(&mut self, event: RecordedEvent) {
-        let at = self.events.len();
-        self.by_stream.entry(event.stream.clone()).or_default().push(at);
-        self.by_id.insert((event.id, event.stream.clone()), at);
-        if event.stream.metadata_subject().is_some() {
-            let visibility = StreamMetadata::parse(&event.data).visibility();
-            self.visibilities.insert(event.stream.clone(), visibility);
-        }
         self.bytes += FrameBuilder::record_bytes(&event);
         self.events.push(event);
+    }
+
+    /// Lets those of one stream be found that were staged from here on.
+    fn find_from(&mut self, from: usize) {
+        let Some(last) = self.events.get(from..).and_then(<[_]>::last) else { return };
+        let places = from..self.events.len();
+        self.by_stream.entry(last.stream.clone()).or_default().extend(places);
+        if last.stream.metadata_subject().is_some() {
+            let visibility = StreamMetadata::parse(&last.data).visibility();
+            self.visibilities.insert(last.stream.clone(), visibility);
+        }
     }
 
     /// The end of a stream.
@@ -194,6 +224,28 @@ impl<'a> Staging<'a> {
             Some(&staged) => Ok(Some(staged)),
             None => self.catalog.visibility(holder.as_str(), u64::MAX),
         }
+    }
+
+    /// Behind how many of its events a deleted stream is opened again by metadata: behind all that
+    /// were appended. Nobody appends links to categories and types: behind those that were there.
+    pub(crate) fn hidden_by_deletion(&self, stream: &StreamName) -> Result<u64, StoreError> {
+        if let Some(last) = self.tail(stream)?.last {
+            return Ok(last + 1);
+        }
+        let Some(index) = index_of(stream.as_str()) else { return Ok(0) };
+        let holder = stream.metadata_stream();
+        let deleted_at = match self.staged(&holder).last() {
+            Some(event) => event.position.get(),
+            None => {
+                let event = self.catalog.last_event(holder.as_str(), u64::MAX)?;
+                event.map_or(0, |event| event.position.get())
+            }
+        };
+        let key = self.catalog.index_key(&index);
+        let last = self.catalog.indexed(key, (1, deleted_at), Direction::Backward, 1)?;
+        let staged = self.events.iter().filter(|it| it.position.get() < deleted_at);
+        let staged = staged.filter(|it| index.has(it)).count() as u64;
+        Ok(last.first().map_or(0, |last| last.ordinal + 1) + staged)
     }
 
     /// How many of these ids the events of a stream have from this revision on, one after the
@@ -232,7 +284,7 @@ impl<'a> Staging<'a> {
         stream: &StreamName,
         id: EventId,
     ) -> Result<Option<Found>, StoreError> {
-        if let Some(&at) = self.by_id.get(&(id, stream.clone())) {
+        if let Some(at) = self.staged_at(stream, id) {
             return Ok(Some((&self.events[at]).into()));
         }
         let hash = self.catalog.names().of_stream(stream.as_str());
@@ -244,6 +296,15 @@ impl<'a> Staging<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Where an event with this id is among those that are staged for the stream.
+    fn staged_at(&self, stream: &StreamName, id: EventId) -> Option<usize> {
+        let mut by_id = self.by_id.borrow_mut();
+        let known = self.known_ids.replace(self.events.len());
+        let new = (known..).zip(&self.events[known..]);
+        by_id.extend(new.map(|(at, event)| ((event.id, event.stream.clone()), at)));
+        by_id.get(&(id, stream.clone())).copied()
     }
 
     fn staged(&self, stream: &StreamName) -> impl DoubleEndedIterator<Item = &RecordedEvent> {

@@ -16,7 +16,6 @@ use super::staging::Staging;
 use super::store::Shared;
 use crate::error::{StoreError, is_full};
 use crate::event::RecordedEvent;
-use crate::index::Hashes;
 use crate::limits::{ALLOCATE_BYTES, CLEAR_BYTES, GROUP_BYTES, QUEUE_APPENDS_MAX};
 use crate::log::{CleanMark, Disk, DiskFile, FrameBuilder, NewSegment, NewestMark};
 
@@ -169,7 +168,7 @@ impl Writer {
             return Err(self.unwritten(&**file, length, error));
         }
         let names = self.shared.catalog.names();
-        let hashes: Vec<Hashes> = events.iter().map(|event| names.of_event(event)).collect();
+        let hashes = names.of_events(&events);
         #[cfg(veza_canary = "visible-before-sync")]
         self.shared.catalog.publish(&events, &hashes, &frame);
         let began = Instant::now();
@@ -183,9 +182,8 @@ impl Writer {
         self.shared.live.keep(&events);
         #[cfg(not(veza_canary = "visible-before-sync"))]
         self.shared.catalog.publish(&events, &hashes, &frame);
-        for (event, hashes) in events.iter().zip(&hashes) {
-            self.recent.add(event.id, hashes.stream, event.position.get());
-        }
+        let ids = events.iter().zip(&hashes).map(|(event, hashes)| (event.id, hashes.stream));
+        self.recent.add_all(ids, events[0].position.get());
         self.shared.live.tell(&events, &hashes);
         Ok(())
     }

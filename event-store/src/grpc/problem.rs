@@ -171,6 +171,7 @@ pub(super) fn of_read(error: &ReadError) -> Status {
         ),
         ReadError::StreamDeleted(stream) => stream_deleted(stream),
         ReadError::Reclaimed(_) => Status::failed_precondition(error.to_string()),
+        ReadError::ScanEnded { .. } => Status::resource_exhausted(error.to_string()),
         ReadError::BadFilter(_) => Status::invalid_argument(error.to_string()),
         ReadError::Store(error) => of_store(error),
     }

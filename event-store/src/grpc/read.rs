@@ -19,13 +19,13 @@ use super::proto::event_store::client::streams::read_req::options::{
     self as asked, CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption,
 };
 use super::proto::event_store::client::streams::read_resp::{
-    Content, ReadEvent, StreamNotFound, read_event,
+    Checkpoint, Content, ReadEvent, StreamNotFound, read_event,
 };
 use super::sending::{Room, Sending};
-use super::source::{Asked, Followed, NotOpened, Source, payload_bytes};
+use super::source::{Asked, Followed, NotOpened, Source, Told, payload_bytes};
 use super::streams::Replies;
 use super::subscribe;
-use super::wire::{UuidForm, recorded, stream_identifier, stream_name};
+use super::wire::{UuidForm, now, recorded, stream_identifier, stream_name};
 use crate::access::StreamAction;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
@@ -101,6 +101,7 @@ pub(super) fn question(options: Options) -> Result<Question, Status> {
             start: all_start(of.all_option, direction)?,
             limit: limit(count),
             filter: filter(kept, false)?,
+            scan: None,
             as_of: None,
         }),
         (Some(Of::All(of)), Direction::Forward, Some(Count::Subscription(_)), Some(kept)) => {
@@ -286,7 +287,7 @@ pub(super) async fn answer(
             return Ok(stream::once(async { Ok(missing) }).boxed());
         }
     };
-    let first = source.event().await?;
+    let first = source.told().await?;
     let bounded = match read {
         Asked::Stream(read) if question.bounds => Some(read),
         _ => None,
@@ -295,11 +296,16 @@ pub(super) async fn answer(
         let (mut sent, mut last) = (0, None);
         let empty = first.is_none();
         let mut next = first;
-        while let Some(event) = next {
-            sent += 1;
-            last = Some(event.revision);
-            yield links.reply(event).await?;
-            next = source.event().await?;
+        while let Some(told) = next {
+            match told {
+                Told::Event(event) => {
+                    sent += 1;
+                    last = Some(event.revision);
+                    yield links.reply(event).await?;
+                }
+                Told::Reached(position) => yield checkpoint(position),
+            }
+            next = source.told().await?;
         }
         drop(source);
         if let Some(read) = bounded {
@@ -318,6 +324,15 @@ pub(super) async fn answer(
         }
     }
     .boxed())
+}
+
+/// How far a filter has come.
+pub(super) fn checkpoint(position: Position) -> ReadResp {
+    reply(Content::Checkpoint(Checkpoint {
+        commit_position: position.get(),
+        prepare_position: position.get(),
+        timestamp: now(),
+    }))
 }
 
 pub(super) fn reply(content: Content) -> ReadResp {

@@ -13,6 +13,7 @@ use super::sending::{Call, Room, Sending, Share};
 use crate::error::ReadError;
 use crate::event::RecordedEvent;
 use crate::filter::{Filter, Matcher};
+use crate::limits::READ_SILENCE_EVENTS_MAX;
 use crate::port::EventStore;
 use crate::position::Position;
 use crate::read::{AllStart, Direction, ReadAll, ReadStream, StreamStart};
@@ -38,6 +39,14 @@ pub(super) enum Followed {
 pub(super) enum NotOpened {
     StreamNotFound(StreamName),
     Other(Status),
+}
+
+/// What a client is told of a read.
+pub(super) enum Told {
+    Event(RecordedEvent),
+    /// The filter has left out all up to there since it was told of something, be it that the read
+    /// ends there or goes on.
+    Reached(Position),
 }
 
 type Deliveries = BoxStream<'static, Result<Delivery, Status>>;
@@ -154,14 +163,23 @@ impl Source {
         }
     }
 
-    /// The next event of a read.
-    pub(super) async fn event(&mut self) -> Result<Option<RecordedEvent>, Status> {
+    /// What a client is told next of a read: it never looks through the log for long without a
+    /// word, which goes no further than a client reads.
+    pub(super) async fn told(&mut self) -> Result<Option<Told>, Status> {
+        let (mut left_out, mut reached) = (0, None);
         while let Some(delivery) = self.next().await? {
-            if let Delivery::Event(event) = delivery {
-                return Ok(Some(event));
+            match delivery {
+                Delivery::Event(event) => return Ok(Some(Told::Event(event))),
+                Delivery::Checkpoint(position) => {
+                    (left_out, reached) = (left_out + 1, Some(position));
+                    if left_out >= READ_SILENCE_EVENTS_MAX {
+                        break;
+                    }
+                }
+                Delivery::CaughtUp | Delivery::FellBehind => {}
             }
         }
-        Ok(None)
+        Ok(reached.map(Told::Reached))
     }
 }
 

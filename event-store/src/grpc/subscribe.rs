@@ -12,9 +12,9 @@ use uuid::Uuid;
 use super::problem::{of_read, of_store};
 use super::proto::event_store::client::streams::ReadResp;
 use super::proto::event_store::client::streams::read_resp::{
-    self, CaughtUp, Checkpoint, Content, SubscriptionConfirmation,
+    self, CaughtUp, Content, SubscriptionConfirmation,
 };
-use super::read::{Links, reply};
+use super::read::{Links, checkpoint, reply};
 use super::sending::{Room, Sending};
 use super::source::{Asked, Followed, NotOpened, Source};
 use super::streams::Replies;
@@ -138,14 +138,6 @@ fn replies(
         .chain(events.take_until(shutdown.cancelled_owned()))
         .chain(stream::once(stopped))
         .boxed()
-}
-
-fn checkpoint(position: Position) -> ReadResp {
-    reply(Content::Checkpoint(Checkpoint {
-        commit_position: position.get(),
-        prepare_position: position.get(),
-        timestamp: now(),
-    }))
 }
 
 fn caught_up(reached: Reached) -> ReadResp {

@@ -208,7 +208,7 @@ impl MemoryIndex {
     /// The name of the stream with this number.
     pub(crate) fn stream(&self, number: u32) -> StreamName {
         let name = str::from_utf8(self.name(number)).expect("it was a text");
-        StreamName::new(name).expect("it was the name of a stream")
+        StreamName::recorded(name)
     }
 
     /// The run of the stream with this number.
@@ -252,6 +252,7 @@ fn small(number: usize) -> u32 {
 mod tests {
     use super::*;
     use crate::index::names::tests::KEY;
+    use crate::limits::STREAM_NAME_BYTES_MAX;
     use crate::log::Kinds;
 
     /// Given streams that are written in turn, of each one event or a few, then each is found, and
@@ -279,5 +280,15 @@ mod tests {
             assert_eq!(behind_the_first, [1 + STREAMS + number, 1 + 2 * STREAMS + number]);
         }
         assert!(index.find(Key::stream(KEY, "track-")).is_none());
+    }
+
+    /// Given metadata of the longest stream, then their stream is told by its name.
+    #[test]
+    fn metadata_of_the_longest_stream_are_told() {
+        let name = StreamName::new("s".repeat(STREAM_NAME_BYTES_MAX)).unwrap().metadata_stream();
+        let mut index = MemoryIndex::new(1, KEY);
+        let hashes = KEY.of(name.as_str(), Kinds { category: 0, event_type: 2 });
+        index.add(name.as_str(), 0, hashes, 0, 0);
+        assert_eq!(index.stream(0), name);
     }
 }

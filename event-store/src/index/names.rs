@@ -58,9 +58,17 @@ impl NameKey {
         self.hash(&in_log.to_le_bytes())
     }
 
-    /// The hashes of an event.
-    pub(crate) fn of_event(&self, event: &RecordedEvent) -> Hashes {
-        self.of(event.stream.as_str(), Kinds::of_event(event))
+    /// The hashes of each of these events. Most often many follow one another that have the same.
+    pub(crate) fn of_events(&self, events: &[RecordedEvent]) -> Vec<Hashes> {
+        let alike = |one: &RecordedEvent, next: &RecordedEvent| {
+            one.stream == next.stream && one.event_type == next.event_type
+        };
+        let mut all = Vec::with_capacity(events.len());
+        for run in events.chunk_by(alike) {
+            let hashes = self.of(run[0].stream.as_str(), Kinds::of_event(&run[0]));
+            all.extend(run.iter().map(|_| hashes));
+        }
+        all
     }
 
     /// The hashes of an event of this stream and these kinds.

@@ -231,7 +231,7 @@ impl FrameBuilder {
     }
 
     fn u16(&mut self, number: usize) {
-        let number = u16::try_from(number).expect("names are at most 1026 bytes");
+        let number = u16::try_from(number).expect("names are bounded far below");
         self.bytes.extend_from_slice(&number.to_le_bytes());
     }
 

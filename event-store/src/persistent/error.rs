@@ -96,6 +96,9 @@ impl From<ReadError> for PersistentError {
         match error {
             ReadError::Store(error) => Self::Store(error),
             ReadError::BadFilter(reason) => Self::BadFilter(reason.to_string()),
+            ReadError::ScanEnded { .. } => {
+                Self::Store(StoreError::Unavailable { reason: error.to_string().into() })
+            }
             ReadError::StreamDeleted(stream)
             | ReadError::StreamNotFound(stream)
             | ReadError::Reclaimed(stream) => Self::StreamDeleted(stream.to_string()),

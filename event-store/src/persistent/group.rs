@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::InvalidName;
+use crate::index_streams::LINK_PREFIX_BYTES_MAX;
 use crate::limits::GROUP_NAME_BYTES_MAX;
 use crate::position::Position;
 use crate::stream::{Revision, StreamName};
@@ -54,7 +55,7 @@ pub struct GroupId {
 
 impl GroupId {
     /// Checks and makes the name of a group: 1 to [`GROUP_NAME_BYTES_MAX`] bytes, and with its
-    /// source short enough for the streams that belong to it.
+    /// source short enough for the streams that belong to it, as are all that no group keeps.
     pub fn new(source: EventSource, name: impl Into<String>) -> Result<Self, InvalidName> {
         let name = name.into();
         match name.len() {
@@ -91,7 +92,7 @@ impl GroupId {
 
     /// The stream of its parked messages.
     pub fn parked_stream(&self) -> StreamName {
-        StreamName::recorded(&format!("$persistentsubscription-{self}-parked"))
+        StreamName::recorded(&format!("{KEPT}{self}{PARKED}"))
     }
 
     /// The longest name of a stream that belongs to it.
@@ -102,14 +103,31 @@ impl GroupId {
 
 impl fmt::Display for GroupId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}::{}", self.source, self.name)
+        write!(formatter, "{}{BETWEEN}{}", self.source, self.name)
     }
 }
+
+/// What stands between the source and the name of a group.
+const BETWEEN: &str = "::";
 
 /// What the names of the streams begin with that hold what groups keep.
 const KEPT: &str = "$persistentsubscription-";
 /// What the names of those with their checkpoints end with.
 const CHECKPOINTS: &str = "-checkpoint";
+/// What the names of those with their parked messages end with.
+const PARKED: &str = "-parked";
+
+/// How much longer than other streams those may be named that hold what a group keeps, so that
+/// any stream can have groups.
+const KEPT_BYTES_MAX: usize =
+    KEPT.len() + LINK_PREFIX_BYTES_MAX + BETWEEN.len() + GROUP_NAME_BYTES_MAX + CHECKPOINTS.len();
+
+/// How much longer than other streams one of this name may be named: it may be a group's.
+pub(crate) fn kept_bytes_max(stream: &str) -> usize {
+    let is_kept = stream.starts_with(KEPT)
+        && [CHECKPOINTS, PARKED].into_iter().any(|end| stream.ends_with(end));
+    if is_kept { KEPT_BYTES_MAX } else { 0 }
+}
 
 /// The group whose checkpoints are in a stream of this name.
 pub(crate) fn group_of_checkpoints(stream: &str) -> Option<&str> {
@@ -167,6 +185,7 @@ impl fmt::Display for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::STREAM_NAME_BYTES_MAX;
 
     #[test]
     fn places_are_written_as_the_protocol_has_them() {
@@ -188,11 +207,24 @@ mod tests {
 
     #[test]
     fn names_that_leave_no_room_for_the_groups_streams_are_refused() {
-        let stream = EventSource::new(&"s".repeat(1000)).unwrap();
-        assert!(matches!(GroupId::new(stream, "g"), Err(InvalidName::TooLong { .. })));
+        let kept = format!("$persistentsubscription-{}::g-parked", "s".repeat(1530));
+        let kept = EventSource::new(&kept).unwrap();
+        assert!(matches!(GroupId::new(kept, "g"), Err(InvalidName::TooLong { .. })));
         assert_eq!(GroupId::new(EventSource::All, ""), Err(InvalidName::Empty));
         let long = "g".repeat(GROUP_NAME_BYTES_MAX + 1);
         assert!(matches!(GroupId::new(EventSource::All, long), Err(InvalidName::TooLong { .. })));
+    }
+
+    #[test]
+    fn the_longest_streams_have_groups_of_the_longest_names() {
+        let longest = "s".repeat(STREAM_NAME_BYTES_MAX);
+        for stream in [longest.clone(), format!("$ce-{longest}")] {
+            let source = EventSource::new(&stream).unwrap();
+            let group = GroupId::new(source, "g".repeat(GROUP_NAME_BYTES_MAX)).unwrap();
+            for kept in [group.checkpoint_stream(), group.parked_stream()] {
+                assert_eq!(StreamName::new(kept.as_str()).unwrap(), kept);
+            }
+        }
     }
 
     #[test]

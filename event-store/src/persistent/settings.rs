@@ -31,7 +31,9 @@ pub enum Strategy {
     DispatchToSingle,
     /// To each in turn.
     RoundRobin,
-    /// Those of one stream to one consumer: to the one that has another of them in flight.
+    /// Those of one stream to one consumer: to the one that has another of them in flight. Which
+    /// one that is anybody can compute: who may begin streams can choose names that all go to one
+    /// consumer, which is then as busy as with as many events of one stream.
     Pinned,
     /// The same by `$correlationId` in the metadata; by stream where there is none.
     PinnedByCorrelation,

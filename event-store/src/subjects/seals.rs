@@ -148,9 +148,11 @@ impl Seals {
             Err(ReadError::StreamNotFound(_)) => Ok(false),
             Err(ReadError::StreamDeleted(_)) => Ok(true),
             Err(ReadError::Store(error)) => Err(error),
-            Err(error @ (ReadError::Reclaimed(_) | ReadError::BadFilter(_))) => {
-                Err(StoreError::Unavailable { reason: error.to_string().into() })
-            }
+            Err(
+                error @ (ReadError::Reclaimed(_)
+                | ReadError::BadFilter(_)
+                | ReadError::ScanEnded { .. }),
+            ) => Err(StoreError::Unavailable { reason: error.to_string().into() }),
         }
     }
 

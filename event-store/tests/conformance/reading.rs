@@ -5,7 +5,7 @@ use event_store::{
     AllStart, AsOf, EventType, ExpectedRevision, Filter, FilterSubject, Pattern, Position, ReadAll,
     ReadError, ReadStream, RecordedEvent, Revision, StreamStart, SubscribeError, SubscribeFrom,
 };
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::{
     Store, all_of, event, events, exactly, fresh, next, read_error, recorded_later, revisions,
@@ -127,6 +127,42 @@ pub async fn a_bad_filter_is_refused(store: Store) {
         Ok(mut subscription) => next(&mut subscription).await.unwrap_err(),
     };
     assert!(matches!(refused, SubscribeError::BadFilter(_)), "{refused}");
+}
+
+/// Given a filter that keeps few, when a read may look at so many events, then it gives what it
+/// found among them and says where it goes on, until it comes to its end, or has what it wants.
+pub async fn a_read_looks_at_no_more_than_it_may(store: Store) {
+    const SCAN: u64 = 3;
+    let (wanted, other) = (fresh(), fresh());
+    let no_stream = ExpectedRevision::NoStream;
+    let first = store.append(&wanted, no_stream, events(1)).await.unwrap().position.unwrap();
+    for stream in [&other, &other, &other, &other, &wanted, &other, &wanted] {
+        store.append(stream, ExpectedRevision::Any, events(1)).await.unwrap();
+    }
+    let filter = Filter::stream_prefixes([wanted.as_str()]);
+    let forward = ReadAll::forward().from(first);
+    for (read, all) in [(forward, [0, 1, 2]), (ReadAll::backward(), [2, 1, 0])] {
+        let read = read.filter(filter.clone()).scan(SCAN);
+        let (mut found, mut next, mut reads) = (Vec::new(), read.clone(), 0);
+        loop {
+            reads += 1;
+            let events = store.read_all(next).await.unwrap();
+            let events: Vec<_> = events.collect().await;
+            let (last, before) = events.split_last().map_or((None, &[][..]), |(last, before)| {
+                if last.is_err() { (Some(last), before) } else { (None, &events[..]) }
+            });
+            found.extend(before.iter().map(|event| event.as_ref().unwrap().revision.get()));
+            match last {
+                None => break,
+                Some(Err(ReadError::ScanEnded { at })) => next = read.clone().from(*at),
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(found, all);
+        assert!(reads >= 3, "{reads} reads");
+        let first = all_of(&store, read.limit(1)).await;
+        assert_eq!(revisions(&first), all[..1]);
+    }
 }
 
 pub async fn the_past_is_read_by_position(store: Store) {

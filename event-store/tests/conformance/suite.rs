@@ -45,7 +45,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// long as it. Behind it stands the module that tells what the store does of appends to
 /// streams in one: all of them (`several`, which has indexes of categories and types too), or those
 /// of one stream (`one_at_a_time`, which follows none). What is hidden may be gone at once
-/// (`several_without_past`).
+/// (`several_without_past`). `linked` is of a store that has links to categories.
 #[macro_export]
 macro_rules! conformance_suite {
     ($make:expr, several) => {
@@ -79,6 +79,13 @@ macro_rules! conformance_suite {
         $crate::conformance_suite!(@each $make, one_at_a_time, several_streams_are_refused,
             indexes_are_not_followed);
     };
+    ($make:expr, linked) => {
+        $crate::conformance_suite!(@each $make, linked,
+            deleted_links_are_gone_and_go_on, metadata_of_deleted_links_bring_nothing_back,
+            links_that_never_were_can_not_be_deleted,
+            deleted_links_are_followed_from_behind_the_deletion,
+            no_link_is_deleted_that_was_not_expected);
+    };
     (@common $make:expr) => {
         $crate::conformance_suite!(@each $make, suite,
             an_append_is_read_back_as_it_was, revisions_are_gapless_and_positions_rise,
@@ -94,6 +101,7 @@ macro_rules! conformance_suite {
             a_stream_is_read_both_ways_from_anywhere, an_unknown_stream_is_not_found,
             a_long_stream_is_read_whole, the_log_is_read_both_ways,
             filters_keep_what_matches, a_bad_filter_is_refused,
+            a_read_looks_at_no_more_than_it_may,
             the_past_is_read_by_time,
             a_stream_is_read_from_a_time, the_log_is_read_from_a_time,
             a_deleted_stream_is_gone_and_goes_on, what_never_was_can_not_be_deleted,
@@ -142,7 +150,7 @@ pub fn events(count: u64) -> Vec<NewEvent> {
     (0..count).map(event).collect()
 }
 
-fn exactly(revision: u64) -> ExpectedRevision {
+pub fn exactly(revision: u64) -> ExpectedRevision {
     ExpectedRevision::Exactly(Revision::new(revision))
 }
 
@@ -160,7 +168,7 @@ pub fn revisions(events: &[RecordedEvent]) -> Vec<u64> {
     events.iter().map(|event| event.revision.get()).collect()
 }
 
-async fn read_error(store: &Store, read: ReadStream) -> ReadError {
+pub async fn read_error(store: &Store, read: ReadStream) -> ReadError {
     match store.read_stream(read).await {
         Err(error) => error,
         Ok(events) => events.try_collect::<Vec<_>>().await.expect_err("the read fails"),
@@ -179,7 +187,7 @@ pub async fn recorded_later(store: &Store, stream: &StreamName) -> DateTime<Utc>
 }
 
 /// The next event, whatever the subscription says before it.
-async fn next_event(subscription: &mut Subscription) -> RecordedEvent {
+pub async fn next_event(subscription: &mut Subscription) -> RecordedEvent {
     loop {
         if let Delivery::Event(event) = next(subscription).await.unwrap() {
             return event;
@@ -187,7 +195,7 @@ async fn next_event(subscription: &mut Subscription) -> RecordedEvent {
     }
 }
 
-fn is_wrong(error: &AppendError, found: Option<u64>) -> bool {
+pub fn is_wrong(error: &AppendError, found: Option<u64>) -> bool {
     matches!(error, AppendError::WrongExpectedRevision { actual, .. }
         if *actual == found.map(Revision::new))
 }

@@ -85,6 +85,14 @@ struct UuidForm {
 pub struct Reply {
     #[prost(message, optional, tag = "1")]
     pub event: Option<ReadEvent>,
+    #[prost(message, optional, tag = "3")]
+    pub checkpoint: Option<Reached>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Reached {
+    #[prost(uint64, tag = "1")]
+    pub commit: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -113,6 +121,12 @@ impl Options {
         let name = Some(Name { stream_name: name.as_bytes().to_vec() });
         let stream = Some(OfStream { name, start: Some(()) });
         Self { stream, count: Some(count), ..Self::common() }
+    }
+
+    /// Reads so many events of the log, from its start on.
+    pub fn forwards(count: u64) -> Self {
+        let all = Some(OfAll { start: Some(()), end: None });
+        Self { all, count: Some(count), ..Self::common() }
     }
 
     /// Reads so many events of the log, from its end on.

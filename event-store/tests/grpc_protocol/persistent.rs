@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_store::limits::STREAM_NAME_BYTES_MAX;
 use event_store::{EmbeddedOptions, EmbeddedStore};
 use eventstore::{
     AppendToStreamOptions, Client, Error, EventData, NakAction, PersistentSubscription,
     PersistentSubscriptionEvent, PersistentSubscriptionInfo, PersistentSubscriptionOptions,
-    PersistentSubscriptionToAllOptions, ProjectionClient, ReplayParkedMessagesOptions,
-    ResolvedEvent, StreamPosition, SubscribeToPersistentSubscriptionOptions, SubscriptionFilter,
+    PersistentSubscriptionToAllOptions, ProjectionClient, ReadStreamOptions,
+    ReplayParkedMessagesOptions, ResolvedEvent, StreamPosition,
+    SubscribeToPersistentSubscriptionOptions, SubscriptionFilter,
 };
 use tempfile::TempDir;
 use tonic::Code;
@@ -285,6 +287,52 @@ async fn a_group_at_the_end_of_links_gets_what_was_just_appended() {
         let (event, _) = next(&mut consumer).await;
         assert_eq!(event.event.expect("what the link points to").revision, number);
     }
+}
+
+/// Given the longest category that there can be, then its links have groups as any stream has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_longest_links_have_groups() {
+    let server = Server::start().await;
+    let client = server.client();
+    let projections = ProjectionClient::new(server.connection_string().parse().expect("settings"));
+    projections.enable("$by_category", &Default::default()).await.expect("enable");
+    let category = "c".repeat(STREAM_NAME_BYTES_MAX - 1);
+    let links = format!("$ce-{category}");
+    append(&client, &format!("{category}-"), 2).await;
+    let options = from_start().resolve_link_tos(true);
+    let options = options.checkpoint_lower_bound(1).checkpoint_upper_bound(1);
+    created(&client, &links, options).await;
+    let mut consumer = consumer(&client, &links).await;
+    for _ in 0..2 {
+        let (event, _) = next(&mut consumer).await;
+        consumer.nack(event, NakAction::Park, "odd").await.expect("told");
+    }
+    let parked = async {
+        while info(&client, &links).await.stats.parked_message_count < 2 {
+            tokio::time::sleep(POLL).await; // poll
+        }
+    };
+    tokio::time::timeout(PATIENCE, parked).await.expect("they are parked");
+    client.replay_parked_messages(&links, "group", &Default::default()).await.expect("replay");
+    for number in 0..2 {
+        let (event, _) = next(&mut consumer).await;
+        assert_eq!(event.event.as_ref().expect("what the link points to").revision, number);
+        consumer.ack(event).await.expect("told");
+    }
+    let kept = format!("$persistentsubscription-{links}::group-checkpoint");
+    let checkpoint = async {
+        loop {
+            let options = ReadStreamOptions::default().backwards().position(StreamPosition::End);
+            if let Ok(mut read) = client.read_stream(&*kept, &options.max_count(1)).await
+                && let Ok(Some(last)) = read.next().await
+                && &*last.get_original_event().data == b"\"1\""
+            {
+                return;
+            }
+            tokio::time::sleep(POLL).await; // poll
+        }
+    };
+    tokio::time::timeout(PATIENCE, checkpoint).await.expect("it is kept");
 }
 
 #[tokio::test]

@@ -99,6 +99,10 @@ told = [next(followed) for _ in range(3)][-1]
 assert (told.commit_position, told.stream_position) == (0, 1), told
 followed.stop()
 
+# A filtered read is told how far it has come, too, which is no event.
+found = client.read_all(filter_include="tale-3", filter_by_stream_name=True)
+assert [event.stream_position for event in found] == [0, 1]
+
 # Deletion, and for good.
 refused(NotFoundError, client.delete_stream, "nobody", current_version=StreamState.EXISTS)
 client.delete_stream("tale-1", current_version=4)

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use event_store::ExpectedRevision;
 use event_store::grpc::ServeOptions;
-use event_store::limits::FILTER_PREFIXES_MAX;
+use event_store::limits::{FILTER_PREFIXES_MAX, READ_SILENCE_EVENTS_MAX};
 use futures::future::join_all;
 
 use crate::asking::{Options, PATIENCE, ask, connect, fill, next};
@@ -76,7 +76,28 @@ async fn subscriptions_that_find_nothing_let_others_go_on() {
     let_others_go_on(Options::follow(), [0, 1]).await;
 }
 
-/// Reads have no checkpoints to go on from.
+/// Given a filter that keeps nothing, when the log is read, then the client is told again and again
+/// how far that has come, and in the end where it ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_find_nothing_say_how_far_they_are() {
+    const EVENTS: u64 = 40_000;
+    let server = Server::start().await;
+    fill(&server, EVENTS, 10).await;
+    let grpc = connect(&server, 65_535).await;
+    let calls = [(Options::forwards(1), true, EVENTS), (Options::backwards(1), false, 1)];
+    for (options, ascending, end) in calls {
+        let options = options.of_streams(vec!["nobody".to_owned()]);
+        let mut call = ask(&grpc, options).await.expect("ask");
+        let mut reached = Vec::new();
+        while let Some(reply) = call.message().await.expect("reply") {
+            reached.push(reply.checkpoint.expect("how far it is").commit);
+        }
+        assert!(reached.len() as u64 > EVENTS / READ_SILENCE_EVENTS_MAX, "{reached:?}");
+        assert!(reached.is_sorted_by(|one, next| (one < next) == ascending), "{reached:?}");
+        assert_eq!(reached.last(), Some(&end));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_that_find_nothing_let_others_go_on() {
     let_others_go_on(Options::backwards(2), [1, 0]).await;

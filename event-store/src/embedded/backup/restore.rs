@@ -13,7 +13,7 @@ use super::measure::measure;
 use super::target::{RESTORE_UNFINISHED, begin};
 use crate::encryption::WrappingKeys;
 use crate::index::{NameKey, Remade, Sealed};
-use crate::log::{AuditHead, ChainEnd, CleanMark, Disk, Segment, SegmentKeys};
+use crate::log::{AuditHead, ChainEnd, CleanMark, Disk, KeyError, Segment, SegmentKeys};
 use crate::position::Position;
 use crate::read::AsOf;
 
@@ -45,7 +45,7 @@ pub struct Restored {
 /// # Errors
 /// When the backup is not whole, or ends before the position, its keys can't be had, the folder is
 /// not empty, or a file can't be read or written. Then no store opens on the folder, and it can be
-/// begun again.
+/// begun again; without the keys nothing is begun.
 pub fn restore(
     from: &dyn Disk,
     to: &dyn Disk,
@@ -75,6 +75,8 @@ fn put_back(
     };
     let entries = &manifest.segments;
     let entries = &entries[..entries.iter().position(is_later).unwrap_or(entries.len())];
+    let keys = SegmentKeys::to_read(keys);
+    are_given(&keys, from, entries)?;
     begin(to, RESTORE_UNFINISHED)?;
     let mut restoring = Restoring::new(from, to, keys, until);
     let (mut bytes_copied, segments) = (0, entries.len() as u64);
@@ -84,6 +86,22 @@ fn put_back(
         tell(CopyProgress { segments_done, segments, bytes_copied });
     }
     restoring.finish(&manifest)
+}
+
+/// Whether these keys open what is encrypted, before anything is written. What is missing or
+/// damaged is told when it is copied.
+fn are_given(
+    keys: &SegmentKeys,
+    from: &dyn Disk,
+    entries: &[SegmentEntry],
+) -> Result<(), BackupError> {
+    for entry in entries {
+        match Segment::open(from, entry.first, keys) {
+            Ok(_) | Err(KeyError::Missing { .. } | KeyError::Store(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 struct Restoring<'a> {
@@ -107,13 +125,7 @@ struct Last {
 }
 
 impl<'a> Restoring<'a> {
-    fn new(
-        from: &'a dyn Disk,
-        to: &'a dyn Disk,
-        keys: Option<Arc<WrappingKeys>>,
-        until: Option<AsOf>,
-    ) -> Self {
-        let keys = SegmentKeys::to_read(keys);
+    fn new(from: &'a dyn Disk, to: &'a dyn Disk, keys: SegmentKeys, until: Option<AsOf>) -> Self {
         let names = NameKey::new(keys.entropy());
         let head = AuditHead { position: Position::START, chain: ChainEnd::START };
         Self { from, to, keys, names, until, head, sealed: Vec::new(), last: None, bytes: 0 }

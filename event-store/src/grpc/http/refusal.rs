@@ -78,7 +78,7 @@ impl From<ReadError> for Refusal {
         let code = match error {
             ReadError::StreamNotFound(_) => StatusCode::NOT_FOUND,
             ReadError::StreamDeleted(_) | ReadError::Reclaimed(_) => StatusCode::GONE,
-            ReadError::BadFilter(_) => StatusCode::BAD_REQUEST,
+            ReadError::BadFilter(_) | ReadError::ScanEnded { .. } => StatusCode::BAD_REQUEST,
             ReadError::Store(error) => return error.into(),
         };
         Self::new(code, error.to_string())
