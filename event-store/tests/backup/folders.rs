@@ -1,7 +1,7 @@
 //! Folders that are to be filled, and what is in them already.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use event_store::backup::TargetFolder;
 use event_store::log::Folder;
@@ -106,7 +106,7 @@ async fn what_is_no_file_is_named() {
 fn a_folder_that_was_made_for_nothing_is_removed() {
     let root = tempfile::tempdir().unwrap();
     let (empty, new, old) =
-        (root.path().join("empty"), root.path().join("new"), root.path().join("old"));
+        (root.path().join("empty"), root.path().join("new/events"), root.path().join("old"));
     fs::create_dir(&empty).unwrap();
     fs::create_dir(&old).unwrap();
     for to in [&new, &old] {
@@ -114,7 +114,16 @@ fn a_folder_that_was_made_for_nothing_is_removed() {
         let none = put_back(&Folder::read_only(&empty), &*to, None).unwrap_err();
         assert!(matches!(none, BackupError::NoBackup { unfinished: false, .. }), "{none}");
     }
-    assert_eq!((new.exists(), old.exists()), (false, true));
+    assert_eq!((root.path().join("new").exists(), old.exists()), (false, true));
+}
+
+/// A platform's other parts are beside its log, and may be another user's, who passes through.
+#[test]
+fn folders_that_are_made_above_can_be_passed_through() {
+    let root = tempfile::tempdir().unwrap();
+    let above = root.path().join("data");
+    TargetFolder::make(above.join("events")).unwrap().keep();
+    assert_eq!(fs::metadata(&above).unwrap().permissions().mode() & 0o777, 0o711);
 }
 
 /// A file where the folder of a backup should be is no backup.

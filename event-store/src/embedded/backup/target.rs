@@ -1,7 +1,9 @@
 //! The folder that a backup or a restore fills, and the file in it that says that this is not done.
 
 use std::ffi::OsStr;
+use std::fs::Permissions;
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -18,13 +20,18 @@ pub(super) const BACKUP_UNFINISHED: &str = "BACKUP.unfinished";
 /// Where a log is being put back.
 pub(super) const RESTORE_UNFINISHED: &str = "RESTORE.unfinished";
 
+/// The mode of folders that are made above: what is kept beside this one may be another user's, who
+/// passes through them and sees nothing.
+const PASSABLE: u32 = 0o711;
+
 /// A folder to be filled, made if need be, and locked as a store's is for as long as this lives.
-/// One that was made for it, and into which nothing came, is removed again unless it is kept.
+/// What was made for it is removed again where nothing came into it, unless it is kept.
 #[derive(Debug)]
 pub struct TargetFolder {
     path: PathBuf,
     folder: Folder,
-    is_new: bool,
+    /// Itself and those above it, as far as they were made.
+    made: Vec<PathBuf>,
     _lock: FolderLock,
 }
 
@@ -37,18 +44,28 @@ impl TargetFolder {
     pub fn make(path: impl Into<PathBuf>) -> Result<Self, BackupError> {
         let path = path.into();
         let failed = |source| OpenError::Folder { path: path.as_path().into(), source };
-        let is_new = !path.try_exists().map_err(failed)?;
+        let mut made = Vec::new();
+        // The last one above a relative path is empty.
+        for folder in path.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+            if folder.try_exists().map_err(failed)? {
+                break;
+            }
+            made.push(folder.to_owned());
+        }
         make_folder(&path, FOLDER_MODE).map_err(failed)?;
+        for above in made.iter().skip(1) {
+            fs::set_permissions(above, Permissions::from_mode(PASSABLE)).map_err(failed)?;
+        }
         if let Some(name) = foreign(&path).map_err(failed)? {
             return Err(BackupError::NotEmpty { name });
         }
         let lock = FolderLock::take(&path)?;
-        Ok(Self { folder: Folder::new(path.clone()), path, is_new, _lock: lock })
+        Ok(Self { folder: Folder::new(path.clone()), path, made, _lock: lock })
     }
 
     /// Leaves it as it is, also when nothing is in it, as in a log without events.
     pub fn keep(mut self) {
-        self.is_new = false;
+        self.made.clear();
     }
 
     fn holds_only_its_lock(&self) -> bool {
@@ -59,10 +76,10 @@ impl TargetFolder {
 
 impl Drop for TargetFolder {
     fn drop(&mut self) {
-        if self.is_new && self.holds_only_its_lock() {
+        if !self.made.is_empty() && self.holds_only_its_lock() {
             // What can't be removed does no harm: the next try takes it as it is.
             let _ = fs::remove_file(self.path.join(LOCK));
-            let _ = fs::remove_dir(&self.path);
+            self.made.iter().map(fs::remove_dir).take_while(Result::is_ok).for_each(drop);
         }
     }
 }
