@@ -111,16 +111,22 @@ pub struct EventStoreArgs {
     /// Enable the five projections of the system when it starts: `$by_category`, `$by_event_type`,
     /// `$by_correlation_id`, `$stream_by_category`, `$streams`
     /// (EVENTSTORE_START_STANDARD_PROJECTIONS=on)
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "on|off")]
+    #[arg(default_value = "off", default_missing_value = "on", hide_default_value = true)]
+    #[arg(value_parser = values::switch)]
     start_standard_projections: bool,
     /// Let everybody who reaches the port do everything, without TLS, from other machines too
     /// (EVENTSTORE_INSECURE=on). Without this, --dev or a certificate, that is so on loopback, and
     /// nothing else is listened on
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "on|off")]
+    #[arg(default_value = "off", default_missing_value = "on", hide_default_value = true)]
+    #[arg(value_parser = values::switch)]
     insecure: bool,
     /// For a test machine: TLS with certificates that are made and kept in `tls` of the data
     /// folder, and users (EVENTSTORE_DEV=on). What clients need is printed
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "on|off")]
+    #[arg(default_value = "off", default_missing_value = "on", hide_default_value = true)]
+    #[arg(value_parser = values::switch)]
     dev: bool,
     /// The certificate of the server, as PEM: it takes TLS alone, and asks callers who they are
     /// (EVENTSTORE_CERTIFICATE_FILE). When files are replaced, connections after that are shown
@@ -237,6 +243,17 @@ impl EventStoreArgs {
             passwords: passwords(&variable)?,
         })
     }
+}
+
+/// The words of a command line that this program goes by, and a line for each flag of EventStoreDB's
+/// own server that it knows and does without.
+#[must_use]
+pub fn command_line(words: impl Iterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
+    let words: Vec<OsString> = words.collect();
+    if words.get(1).is_none_or(|command| command != "event-store") {
+        return (words, Vec::new());
+    }
+    official::without_needless(words)
 }
 
 /// A line for each of these variables that looks like one of this command and is none: most likely

@@ -65,7 +65,10 @@ enum Command {
 
 fn main() -> ExitCode {
     data_folder::keep_private();
-    match run(Cli::parse()) {
+    let (words, needless) = event_store_server::command_line(std::env::args_os());
+    let cli = Cli::parse_from(words);
+    needless.into_iter().for_each(complain);
+    match run(cli) {
         Ok(code) => code,
         Err(error) => {
             // One line, causes and all: what an operator sees first should say everything.

@@ -3,10 +3,14 @@
 use bytes::Buf as _;
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use tonic::Status;
 
 use super::proto::event_store::client::streams::{AppendReq, BatchAppendReq};
 use super::proto::kurrentdb::protocol::v2::streams::{AppendRecordsRequest, AppendRequest};
-use crate::limits::APPEND_EVENTS_MAX;
+use super::route::MESSAGE_BYTES_MAX;
+use super::several::refusal;
+use crate::error::TooLarge;
+use crate::limits::{APPEND_BYTES_MAX, APPEND_EVENTS_MAX};
 
 /// Most parts of a message: as many events as an append may have, each with the two properties that
 /// it must have, and one to spare.
@@ -15,10 +19,26 @@ pub(super) const PARTS_MAX: usize = 4 * APPEND_EVENTS_MAX;
 /// How deep parts are within others at most, as far as `prost` takes them apart.
 const DEPTH_MAX: usize = 100;
 
-/// A message of which parts can be many.
+/// A message of which parts can be many, and large.
 pub(super) trait ManyParts {
+    /// The largest that is taken, in bytes.
+    const BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+
     /// The fields of which there can be many, and those on the way to them.
     fn fields() -> &'static Fields;
+
+    /// Why one of so many bytes is not taken; clients know it by these words.
+    fn too_large(_bytes: usize) -> Status {
+        Status::resource_exhausted("Received message exceeds the maximum configured message size.")
+    }
+}
+
+/// One message has all records of a stream, or of several.
+const APPEND_MESSAGE_BYTES_MAX: usize = APPEND_BYTES_MAX + 1024 * 1024;
+
+fn append_too_large(bytes: usize) -> Status {
+    let (size, max) = (bytes, APPEND_BYTES_MAX);
+    refusal::of_size("", &TooLarge::Append { size, max, unit: "bytes" })
 }
 
 /// Fields of a message.
@@ -66,17 +86,29 @@ impl ManyParts for BatchAppendReq {
 
 /// Records, and the properties of each.
 impl ManyParts for AppendRequest {
+    const BYTES_MAX: usize = APPEND_MESSAGE_BYTES_MAX;
+
     fn fields() -> &'static Fields {
         static FIELDS: Fields = Fields(&[many(2, &RECORD)]);
         &FIELDS
+    }
+
+    fn too_large(bytes: usize) -> Status {
+        append_too_large(bytes)
     }
 }
 
 /// The same, and checks.
 impl ManyParts for AppendRecordsRequest {
+    const BYTES_MAX: usize = APPEND_MESSAGE_BYTES_MAX;
+
     fn fields() -> &'static Fields {
         static FIELDS: Fields = Fields(&[many(1, &RECORD), many(2, &NONE)]);
         &FIELDS
+    }
+
+    fn too_large(bytes: usize) -> Status {
+        append_too_large(bytes)
     }
 }
 

@@ -20,7 +20,6 @@ use tonic::body::Body;
 use tonic::{Status, Streaming};
 
 use super::parts::{ManyParts, PARTS_MAX, count};
-use super::route::MESSAGE_BYTES_MAX;
 use super::unfinished::{HEADER_BYTES, UnfinishedBody};
 
 /// A body beside its request, to be taken once.
@@ -84,10 +83,8 @@ impl<M: Message + Default + ManyParts> Requests<M> {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*length) as usize;
-        if length > MESSAGE_BYTES_MAX {
-            return Err(Status::out_of_range(format!(
-                "a message of {length} bytes is larger than {MESSAGE_BYTES_MAX}"
-            )));
+        if length > M::BYTES_MAX {
+            return Err(M::too_large(length));
         }
         self.fill(HEADER_BYTES + length);
         if self.begun.len() < HEADER_BYTES + length {
@@ -96,7 +93,7 @@ impl<M: Message + Default + ManyParts> Requests<M> {
         let message = Bytes::from(mem::take(&mut self.begun)).slice(HEADER_BYTES..);
         let message = match compressed {
             0 => message,
-            1 if self.gzip => decompressed(&message)?,
+            1 if self.gzip => decompressed::<M>(&message)?,
             _ => return Err(Status::internal("a message is compressed in no known way")),
         };
         if count::<M>(&message) > PARTS_MAX {
@@ -120,15 +117,13 @@ impl<M: Message + Default + ManyParts> Requests<M> {
     }
 }
 
-fn decompressed(message: &[u8]) -> Result<Bytes, Status> {
+fn decompressed<M: ManyParts>(message: &[u8]) -> Result<Bytes, Status> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(MESSAGE_BYTES_MAX).unwrap_or(u64::MAX);
+    let limit = u64::try_from(M::BYTES_MAX).unwrap_or(u64::MAX);
     let read = GzDecoder::new(message).take(limit + 1).read_to_end(&mut bytes);
     read.map_err(|error| Status::internal(format!("a message can't be decompressed: {error}")))?;
-    if bytes.len() > MESSAGE_BYTES_MAX {
-        return Err(Status::resource_exhausted(format!(
-            "a message is larger than {MESSAGE_BYTES_MAX} bytes when it is decompressed"
-        )));
+    if bytes.len() > M::BYTES_MAX {
+        return Err(M::too_large(bytes.len()));
     }
     Ok(bytes.into())
 }

@@ -5,7 +5,7 @@
 
 mod gathered;
 mod record;
-mod refusal;
+pub(super) mod refusal;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -15,8 +15,8 @@ use crate::limits::{USER_GROUPS_MAX, USER_NAME_BYTES_MAX};
 use crate::port::EventStore;
 
 /// The users that every store has, and what they are called.
-const ADMIN: (&str, &str, &str) = ("admin", "Event Store Administrator", ADMINS);
-const OPERATOR: (&str, &str, &str) = ("ops", "Event Store Operations", OPERATORS);
+const ADMIN: (&str, &str, &str) = ("admin", "KurrentDB Administrator", ADMINS);
+const OPERATOR: (&str, &str, &str) = ("ops", "KurrentDB Operations", OPERATORS);
 
 /// The password of both, unless another is chosen before they are made.
 const DEFAULT_PASSWORD: &str = "changeit";

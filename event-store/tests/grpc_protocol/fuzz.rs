@@ -300,8 +300,9 @@ fn is_of_the_protocol(path: &str, status: &Status) {
         Code::Internal => {
             exception == Some("persistent-subscription-failed") || is_no_message(status.message())
         }
-        // As is said of a message that is too long.
+        // As is said of a message that is too long, by tonic and by us.
         Code::OutOfRange => status.message().contains("bytes"),
+        Code::ResourceExhausted => status.message().starts_with("Received message exceeds"),
         _ => false,
     };
     assert!(fits, "{path}: {status:?}");

@@ -94,7 +94,7 @@ async fn a_message_that_is_too_large_is_told_so() {
     let channel = connect(&server).await;
     for path in [APPEND, BATCH_APPEND] {
         let (_more, huge) = call(&channel, path, begun(64 * 1024 * 1024, 10));
-        assert_eq!(ended(huge).await.code(), Code::OutOfRange, "{path}");
+        assert_eq!(ended(huge).await.code(), Code::ResourceExhausted, "{path}");
     }
 }
 

@@ -77,7 +77,13 @@ pub fn wrapping_keys(value: &str) -> Result<KeyText, String> {
 }
 
 pub fn address(value: &str) -> Result<SocketAddr, String> {
-    value.parse().map_err(|_| "must be an address and a port, as 127.0.0.1:8080".to_owned())
+    // As it is in `/etc/hosts` everywhere; other names may stand for several addresses.
+    let localhost = value.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    localhost
+        .as_deref()
+        .unwrap_or(value)
+        .parse()
+        .map_err(|_| "must be an address and a port, as 127.0.0.1:8080".to_owned())
 }
 
 pub fn switch(value: &str) -> Result<bool, String> {

@@ -117,7 +117,7 @@ pub(super) fn of_problem(problem: Problem) -> Status {
 }
 
 /// A record or an append that is too large.
-pub(super) fn of_size(stream: &str, error: &TooLarge) -> Status {
+pub(in crate::grpc) fn of_size(stream: &str, error: &TooLarge) -> Status {
     match *error {
         TooLarge::Event { id, size, max } => {
             let detail = told::AppendRecordSizeExceededErrorDetails {

@@ -93,6 +93,26 @@ async fn an_append_that_is_too_large_is_told() {
     assert_eq!(server.store.head().await.expect("head"), event_store::Position::START);
 }
 
+/// One message has all records of a stream, as many bytes as an append may have.
+#[tokio::test]
+async fn all_records_of_a_stream_come_in_one_message() {
+    let server = Server::start().await;
+    let of = |sizes: &[usize]| {
+        let ids: Vec<_> = (1..).take(sizes.len()).collect();
+        let mut request = request("a-1", ANY, &ids);
+        for (record, bytes) in request.records.iter_mut().zip(sizes) {
+            record.data = vec![0; *bytes];
+        }
+        request
+    };
+    session(&server, vec![of(&[15 * MIB; 4])]).await.expect("taken");
+    let told = too_large(&session(&server, vec![of(&[15 * MIB; 5])]).await.expect_err("refused"));
+    assert_eq!(told.max, i32::try_from(64 * MIB).expect("small"));
+    let status = session(&server, vec![of(&[18 * MIB])]).await.expect_err("refused");
+    let name = format!("{ERRORS}.AppendRecordSizeExceededErrorDetails");
+    let _: RecordSize = detail(&status, "streams: APPEND_RECORD_SIZE_EXCEEDED", &name);
+}
+
 /// Begins a session with this request; it ends when the sender is dropped.
 async fn begin(
     server: &Server,
