@@ -454,7 +454,7 @@ impl Machine {
     /// Asks for more of the source when a batch fits into the buffer; live, each message is one.
     fn ask(&mut self) {
         let (batch, buffer) = match self.status {
-            Status::Live => (1, self.settings.live_buffer_size),
+            Status::Live => (1, self.settings.live_buffer_size.max(1)),
             _ => (self.settings.read_batch_size, self.settings.history_buffer_size),
         };
         if self.asked == 0 && self.backlog.fresh() + as_size(batch) <= as_size(buffer) {

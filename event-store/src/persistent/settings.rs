@@ -104,7 +104,7 @@ pub struct Settings {
     pub max_checkpoint_count: u32,
     /// The time between two checkpoints.
     pub checkpoint_after: Duration,
-    /// How many messages are held ready while the group follows live.
+    /// How many messages are held ready while the group follows live; with none, one is.
     pub live_buffer_size: u32,
     /// How many events are read at once from the past.
     pub read_batch_size: u32,
@@ -140,13 +140,13 @@ impl Settings {
     /// Whether a group of this source can be so; the error is the reason why not.
     pub(super) fn check(&self, source: &EventSource) -> Result<(), String> {
         let sizes = [
-            ("live buffer size", self.live_buffer_size),
-            ("read batch size", self.read_batch_size),
-            ("history buffer size", self.history_buffer_size),
+            ("live buffer size", self.live_buffer_size, 0),
+            ("read batch size", self.read_batch_size, 1),
+            ("history buffer size", self.history_buffer_size, 1),
         ];
-        for (name, size) in sizes {
-            if size == 0 || size > GROUP_BUFFER_MAX {
-                return Err(format!("the {name} is {size}, not 1 to {GROUP_BUFFER_MAX}"));
+        for (name, size, least) in sizes {
+            if size < least || size > GROUP_BUFFER_MAX {
+                return Err(format!("the {name} is {size}, not {least} to {GROUP_BUFFER_MAX}"));
             }
         }
         if self.read_batch_size >= self.history_buffer_size {
@@ -206,7 +206,7 @@ mod tests {
             settings.check(&stream()).unwrap_err()
         };
         assert!(with(|it| it.read_batch_size = it.history_buffer_size).contains("less than"));
-        assert!(with(|it| it.live_buffer_size = 0).contains("live buffer"));
+        assert!(with(|it| it.live_buffer_size = GROUP_BUFFER_MAX + 1).contains("live buffer"));
         assert!(with(|it| it.read_batch_size = 0).contains("read batch"));
         assert!(with(|it| it.history_buffer_size = GROUP_BUFFER_MAX + 1).contains("history"));
     }
