@@ -200,6 +200,9 @@ impl fmt::Display for AudioCodec {
 /// What is wrong with a stream that is not all there between its beginning and its end.
 const TORN: &str = "parts of its sound are missing, or not as they were written";
 
+/// What is wrong with sound whose container is whole.
+const UNDECODABLE: &str = "parts of its sound can't be decoded";
+
 /// Probes a file in this very process, which a hostile one may take down.
 pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     let format = AudioFormat::of_file(&mut file).map_err(ProbeError::Io)?;
@@ -317,7 +320,9 @@ fn spec_of_first_packet(
     let mut decoder = symphonia::default::get_codecs()
         .make(parameters, &DecoderOptions::default())
         .map_err(|_| ProbeError::UnsupportedCodec)?;
-    let decoded = decoder.decode(packet).map_err(unreadable)?;
+    // A packet is in memory: whatever a decoder calls its failure, the packet is at fault.
+    let decoded = decoder.decode(packet);
+    let decoded = decoded.map_err(|_| ProbeError::Damaged { reason: UNDECODABLE.to_owned() })?;
     Ok((decoded.spec().rate, decoded.spec().channels.count()))
 }
 
@@ -326,7 +331,8 @@ fn unreadable(error: SymphoniaError) -> ProbeError {
         SymphoniaError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             ProbeError::HeaderTruncated
         }
-        SymphoniaError::IoError(error) => ProbeError::Io(error),
+        // The others are those of a reader that found no way on.
+        SymphoniaError::IoError(error) if error.raw_os_error().is_some() => ProbeError::Io(error),
         other => ProbeError::Damaged { reason: other.to_string() },
     }
 }

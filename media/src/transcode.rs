@@ -56,6 +56,9 @@ pub enum TranscodeError {
         /// The end of what it complained of.
         reason: String,
     },
+    /// Some of its sound can't be decoded.
+    #[error("the file is damaged: parts of its sound can't be decoded")]
+    Damaged,
     /// `ffmpeg` was stopped from outside.
     #[error("ffmpeg was stopped by a signal")]
     Stopped,
@@ -92,7 +95,8 @@ impl TranscodeError {
     /// Whether the same master may well pass at another time: the fault was not in the master.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Failed { .. } | Self::OutputTooLarge { .. } | Self::BadOutput { .. } => false,
+            Self::Failed { .. } | Self::Damaged => false,
+            Self::OutputTooLarge { .. } | Self::BadOutput { .. } => false,
             Self::Storage(StorageError::NotFound { .. }) => false,
             Self::Ffmpeg(_) | Self::Stopped | Self::TimedOut { .. } | Self::Full => true,
             Self::Scratch(_) | Self::Storage(_) => true,

@@ -155,6 +155,12 @@ async fn what_ffmpeg_says_is_not_believed() {
             "plays 2000 ms where the file tells of 9000 ms",
         ),
         ("echo 'write: No space left on device' >&2; exit 1", "the disk is full"),
+        ("exit 69", "the file is damaged: parts of its sound can't be decoded"),
+        (
+            "echo 'Error while decoding stream #0:0: Invalid data' >&2\n\
+             echo 'Error configuring filter graph' >&2; exit 1",
+            "the file is damaged: parts of its sound can't be decoded",
+        ),
         ("kill -9 $$", "ffmpeg was stopped by a signal"),
         ("kill -ABRT $$", "ffmpeg broke down over it"),
         ("echo one >&2; echo two >&2; exit 1", "one; two"),
