@@ -51,9 +51,6 @@ pub const SEGMENT_MS: u64 = 4_000;
 /// What every transcode may take however short the master is, in milliseconds.
 pub const TRANSCODE_BASE_MS_MAX: u64 = 120_000;
 
-/// How many transcodes run at once, unless set otherwise.
-pub const TRANSCODES_AT_ONCE_MAX: usize = 2;
-
 /// What every transcode may write on top of what its bit rates come to, in bytes.
 pub const TRANSCODE_BASE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 

@@ -90,9 +90,10 @@ pub enum ProbeError {
     /// It ends before what its header promises.
     #[error("the file is cut short: {found_ms} of {declared_ms} ms are there")]
     Truncated {
-        /// The duration that the header promises, in milliseconds.
+        /// The duration that the header promises, in milliseconds, rounded up.
         declared_ms: u64,
-        /// The duration that is there, in milliseconds.
+        /// The duration that is there, in milliseconds, rounded down: so it is less, though but a
+        /// byte is missing.
         found_ms: u64,
     },
     /// Its stream goes on where the file ends.
@@ -200,6 +201,9 @@ impl fmt::Display for AudioCodec {
 /// What is wrong with a stream that is not all there between its beginning and its end.
 const TORN: &str = "parts of its sound are missing, or not as they were written";
 
+/// What is wrong with sound whose container is whole.
+const UNDECODABLE: &str = "parts of its sound can't be decoded";
+
 /// Probes a file in this very process, which a hostile one may take down.
 pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     let format = AudioFormat::of_file(&mut file).map_err(ProbeError::Io)?;
@@ -225,12 +229,14 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
         frame_share::check(&mut again, &walk)?;
     }
     let length = Length::of(&track, &walk, &mut again).map_err(ProbeError::Io)?;
-    let found_ms = to_ms(length.found, unit);
+    let (found_ms, _) = ms_around(length.found, unit);
     match length.declared {
         _ if length.is_damaged => return Err(ProbeError::Damaged { reason: TORN.to_owned() }),
-        Some(declared) if length.found < declared || walk.cut_short => {
-            return Err(ProbeError::Truncated { declared_ms: to_ms(declared, unit), found_ms });
+        Some(declared) if length.found < declared => {
+            let (_, declared_ms) = ms_around(declared, unit);
+            return Err(ProbeError::Truncated { declared_ms, found_ms });
         }
+        Some(_) if walk.cut_short => return Err(ProbeError::EndMissing { found_ms }),
         _ if !length.has_end => return Err(ProbeError::EndMissing { found_ms }),
         _ if length.found == 0 || length.played == 0 => return Err(ProbeError::ZeroLength),
         _ => {}
@@ -247,10 +253,21 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     Ok(AudioFacts { duration_ms, format, codec, sample_rate_hz, channels, bits_per_sample })
 }
 
+/// So many units in milliseconds, rounded.
 fn to_ms(units: u64, unit: TimeBase) -> u64 {
-    let denominator = u128::from(unit.denom.max(1));
-    let numerator = u128::from(units) * 1_000 * u128::from(unit.numer);
-    u64::try_from((numerator + denominator / 2) / denominator).unwrap_or(u64::MAX)
+    let (ms, denominator) = ms_fraction(units, unit);
+    u64::try_from((ms + denominator / 2) / denominator).unwrap_or(u64::MAX)
+}
+
+/// The same rounded down, and rounded up.
+fn ms_around(units: u64, unit: TimeBase) -> (u64, u64) {
+    let (ms, denominator) = ms_fraction(units, unit);
+    let around = (ms / denominator, ms.div_ceil(denominator));
+    (u64::try_from(around.0).unwrap_or(u64::MAX), u64::try_from(around.1).unwrap_or(u64::MAX))
+}
+
+fn ms_fraction(units: u64, unit: TimeBase) -> (u128, u128) {
+    (u128::from(units) * 1_000 * u128::from(unit.numer), u128::from(unit.denom.max(1)))
 }
 
 /// How many bits a stored sample of this kind of PCM has; `None` when it is no PCM.
@@ -317,7 +334,9 @@ fn spec_of_first_packet(
     let mut decoder = symphonia::default::get_codecs()
         .make(parameters, &DecoderOptions::default())
         .map_err(|_| ProbeError::UnsupportedCodec)?;
-    let decoded = decoder.decode(packet).map_err(unreadable)?;
+    // A packet is in memory: whatever a decoder calls its failure, the packet is at fault.
+    let decoded = decoder.decode(packet);
+    let decoded = decoded.map_err(|_| ProbeError::Damaged { reason: UNDECODABLE.to_owned() })?;
     Ok((decoded.spec().rate, decoded.spec().channels.count()))
 }
 
@@ -326,7 +345,8 @@ fn unreadable(error: SymphoniaError) -> ProbeError {
         SymphoniaError::IoError(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             ProbeError::HeaderTruncated
         }
-        SymphoniaError::IoError(error) => ProbeError::Io(error),
+        // The others are those of a reader that found no way on.
+        SymphoniaError::IoError(error) if error.raw_os_error().is_some() => ProbeError::Io(error),
         other => ProbeError::Damaged { reason: other.to_string() },
     }
 }

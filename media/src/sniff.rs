@@ -48,6 +48,23 @@ const NO_SOUND: [(usize, &[u8]); 20] = [
     (0, b"\x7FELF"),                          // a program
 ];
 
+/// What begins sound of other formats, which are not taken. Programs put tags before these too.
+const OTHER_SOUND: [&[u8]; 13] = [
+    b"RF64",                 // WAV of more than 4 GiB
+    b"BW64",                 // the same for broadcasts
+    b"riff\x2E\x91\xCF\x11", // Wave64
+    b"caff",                 // Core Audio
+    b"ADIF",                 // AAC in one piece
+    b"MAC ",                 // Monkey's Audio
+    b"TTA1",                 // True Audio
+    b"MPCK",                 // Musepack
+    b"MP+",                  // Musepack before that
+    b"wvpk",                 // WavPack
+    b"DSD ",                 // DSD
+    b".snd",                 // Sun
+    b"MThd",                 // MIDI
+];
+
 /// How far apart the marks of an MPEG transport stream are, in bytes, and what they are.
 const TRANSPORT: (usize, u8) = (188, b'G');
 
@@ -141,6 +158,11 @@ impl AudioFormat {
         NO_SOUND.iter().any(|(at, with)| begins(*at, with))
             || (0..4).all(is_mark)
             || WEB_PAGES.iter().any(is_page)
+    }
+
+    /// Whether these are the first bytes behind a tag of sound in a format that is not taken.
+    fn is_other_sound(head: &[u8]) -> bool {
+        OTHER_SOUND.iter().any(|with| head.starts_with(with)) || is_adts(head)
     }
 
     /// The media type of the container.
@@ -254,10 +276,21 @@ impl Sniffer {
             Some(AudioFormat::M4a) if self.tags > 0 => None,
             Some(format) => Some(format),
             None if AudioFormat::is_no_sound(&self.head) => None,
+            None if self.tags > 0 && AudioFormat::is_other_sound(&self.head) => None,
             None if self.tags > 0 => Some(AudioFormat::Mp3),
             None => first_of_a_row(&self.head).map(|_| AudioFormat::Mp3),
         }
     }
+}
+
+/// Whether a frame of AAC begins here (ISO/IEC 14496-3, 1.A.2.2). Its mark is that of MPEG audio
+/// with a layer that does not exist.
+fn is_adts(head: &[u8]) -> bool {
+    const HEADER_BYTES: u16 = 7;
+    const SAMPLE_RATES: u8 = 13;
+    let &[0xFF, kind, rate, high, middle, low, ..] = head else { return false };
+    let length = u16::from(high & 3) << 11 | u16::from(middle) << 3 | u16::from(low >> 5);
+    kind & 0xF6 == 0xF0 && (rate >> 2) & 0xF < SAMPLE_RATES && length >= HEADER_BYTES
 }
 
 #[cfg(test)]
@@ -309,6 +342,9 @@ mod tests {
             ("an MP3", [&tag(300), mp3].concat(), Some(AudioFormat::Mp3)),
             ("a WAV", [&tag(300), &b"RIFF\x24\0\0\0WAVEfmt "[..]].concat(), Some(AudioFormat::Wav)),
             ("an M4A", [&tag(300), &b"\0\0\0\x1cftypM4A \0\0\0\0"[..]].concat(), None),
+            ("an RF64", [&tag(300), &b"RF64\xFF\xFF\xFF\xFFWAVEds64"[..]].concat(), None),
+            ("AAC", [&tag(10), &b"\xFF\xF1\x50\x80\x2E\x7F\xFC and more"[..]].concat(), None),
+            ("AAC of MPEG-2", [&tag(300), &b"\xFF\xF9\x50\x80\x2E\x7F\xFC"[..]].concat(), None),
             ("an archive", [&tag(300), &b"PK\x03\x04 and much more"[..]].concat(), None),
             ("more tags than any", tag(10).repeat(TAGS_MAX + 1), Some(AudioFormat::Mp3)),
             ("nothing", tag(300), Some(AudioFormat::Mp3)),

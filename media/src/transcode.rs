@@ -12,10 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
-
 use crate::hls::{HlsPackage, MediaId};
-use crate::limits::{TRANSCODE_BASE_BYTES_MAX, TRANSCODE_BASE_MS_MAX, TRANSCODES_AT_ONCE_MAX};
+use crate::limits::{TRANSCODE_BASE_BYTES_MAX, TRANSCODE_BASE_MS_MAX};
 use crate::object_key::ObjectKey;
 use crate::probe::AudioFacts;
 use crate::scratch::Scratch;
@@ -24,20 +22,17 @@ use crate::storage::{ObjectStorage, StorageError};
 pub use ffmpeg::{Ffmpeg, FfmpegError};
 pub use ladder::{LADDER, Rendition};
 
-/// Turns masters into HLS packages, a bounded number at a time.
+/// Turns masters into HLS packages. How many at a time is up to who asks.
 pub struct Transcoder {
     ffmpeg: Ffmpeg,
     storage: Arc<dyn ObjectStorage>,
     scratch: Scratch,
     limits: TranscodeLimits,
-    permits: Semaphore,
 }
 
 /// What transcodes may cost. Time and size grow with the master on top of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TranscodeLimits {
-    /// How many run at once; the others wait their turn.
-    pub at_once_max: usize,
     /// What each may take beside the time the master plays, in milliseconds.
     pub base_ms_max: u64,
     /// What each may write beside what the bit rates come to, in bytes.
@@ -56,6 +51,9 @@ pub enum TranscodeError {
         /// The end of what it complained of.
         reason: String,
     },
+    /// Some of its sound can't be decoded.
+    #[error("the file is damaged: parts of its sound can't be decoded")]
+    Damaged,
     /// `ffmpeg` was stopped from outside.
     #[error("ffmpeg was stopped by a signal")]
     Stopped,
@@ -92,7 +90,8 @@ impl TranscodeError {
     /// Whether the same master may well pass at another time: the fault was not in the master.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Failed { .. } | Self::OutputTooLarge { .. } | Self::BadOutput { .. } => false,
+            Self::Failed { .. } | Self::Damaged => false,
+            Self::OutputTooLarge { .. } | Self::BadOutput { .. } => false,
             Self::Storage(StorageError::NotFound { .. }) => false,
             Self::Ffmpeg(_) | Self::Stopped | Self::TimedOut { .. } | Self::Full => true,
             Self::Scratch(_) | Self::Storage(_) => true,
@@ -109,11 +108,7 @@ impl TranscodeError {
 
 impl Default for TranscodeLimits {
     fn default() -> Self {
-        Self {
-            at_once_max: TRANSCODES_AT_ONCE_MAX,
-            base_ms_max: TRANSCODE_BASE_MS_MAX,
-            base_bytes_max: TRANSCODE_BASE_BYTES_MAX,
-        }
+        Self { base_ms_max: TRANSCODE_BASE_MS_MAX, base_bytes_max: TRANSCODE_BASE_BYTES_MAX }
     }
 }
 
@@ -125,9 +120,7 @@ impl Transcoder {
         scratch: Scratch,
         limits: TranscodeLimits,
     ) -> Self {
-        // A semaphore of none would wait for ever.
-        let permits = Semaphore::new(limits.at_once_max.clamp(1, Semaphore::MAX_PERMITS));
-        Self { ffmpeg, storage, scratch, limits, permits }
+        Self { ffmpeg, storage, scratch, limits }
     }
 
     /// Transcodes a master to every rendition of [`LADDER`] and stores the package.
@@ -144,7 +137,6 @@ impl Transcoder {
         master: &ObjectKey,
         facts: &AudioFacts,
     ) -> Result<HlsPackage, TranscodeError> {
-        let _permit = self.permits.acquire().await.expect("the semaphore is never closed");
         let began = Instant::now();
         let outcome = self.transcode(media, master, facts).await;
         metrics::histogram!("veza_media_transcode_seconds").record(began.elapsed());

@@ -281,19 +281,24 @@ impl Intake {
         }
     }
 
+    /// Tells why it is refused, and gives what fails the stream: so nothing of it is stored.
+    fn refused(&self, error: UploadError) -> io::Error {
+        self.told.set(Err(error));
+        io::Error::other("the upload was refused")
+    }
+
     fn into_checked(self) -> crate::storage::ByteStream {
         let checked = stream::try_unfold(self, |mut intake| async move {
             match intake.next().await {
                 Ok(Some(chunk)) => Ok(Some((chunk, intake))),
-                Ok(None) => {
-                    let format = intake.sniffer.format().ok_or(UploadError::UnknownFormat);
-                    intake.told.set(format);
-                    Ok(None)
-                }
-                Err(error) => {
-                    intake.told.set(Err(error));
-                    Err(io::Error::other("the upload was refused"))
-                }
+                Ok(None) => match intake.sniffer.format() {
+                    Some(format) => {
+                        intake.told.set(Ok(format));
+                        Ok(None)
+                    }
+                    None => Err(intake.refused(UploadError::UnknownFormat)),
+                },
+                Err(error) => Err(intake.refused(error)),
             }
         });
         checked.boxed()
@@ -382,6 +387,12 @@ mod tests {
         let grown = uploads.receive(&key(), None, pieces(&wav, 100)).await;
         assert!(matches!(grown, Err(UploadError::TooLarge { limit_bytes: 10_000 })));
         let cut = uploads.receive(&key(), Some(5_000), pieces(&wav[..4_999], 100)).await;
+        let tag = [b"ID3\x04\0\0\0\0\x01\0".as_slice(), &[0; 128]].concat();
+        let tagged = [&tag, b"RF64\xFF\xFF\xFF\xFFWAVEds64 and so on".as_slice()].concat();
+        for piece in [9, 100, tagged.len()] {
+            let unknown = uploads.receive(&key(), None, pieces(&tagged, piece)).await;
+            assert!(matches!(unknown, Err(UploadError::UnknownFormat)), "by {piece}");
+        }
         let told = "the upload ended after 4999 of 5000 bytes";
         assert_eq!(cut.unwrap_err().to_string(), told);
         let broken = pieces(&wav[..5_000], 100)

@@ -37,9 +37,9 @@ const VERSION: u32 = 1;
 
 const TRANSCODE: &str = "transcode";
 
-/// Longest that a master may take, waiting for its turn included. The encoder bounds its own work
-/// more narrowly.
-const TRANSCODE_TIME_MAX: Duration = Duration::from_secs(6 * 60 * 60);
+/// Longest that a master may take: no matter how long, as it may wait for its turn while others do.
+/// The encoder bounds its own work.
+const TRANSCODE_TIME_MAX: Duration = Duration::MAX;
 
 /// How often it is looked whether a master was taken down: many may wait for their turn.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
@@ -111,7 +111,7 @@ impl Activity for Transcode {
     async fn run(&self, call: &StepCall<'_>) -> Result<Value, ActivityError> {
         let created = created(call)?;
         let encoded = tokio::select! {
-            encoded = self.0.encode(created.track_id, &created.master) => encoded,
+            encoded = self.0.encode(&created) => encoded,
             () = self.taken_down(created.track_id) => {
                 removed(&*self.0, created.track_id).await?;
                 return Err(ActivityError::Refused("the master was taken down".to_owned()));
@@ -187,4 +187,4 @@ fn created(call: &StepCall<'_>) -> Result<TrackCreated, ActivityError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

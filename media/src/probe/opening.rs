@@ -2,7 +2,7 @@
 //! none.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _, SeekFrom};
 
 use symphonia::core::codecs::{CODEC_TYPE_NULL, CodecParameters};
 use symphonia::core::errors::Error as SymphoniaError;
@@ -13,6 +13,7 @@ use symphonia::core::probe::Hint;
 
 use super::patched::Patched;
 use super::{ProbeError, TORN, edits, pages, slips, tail, unreadable};
+use crate::id3;
 use crate::sniff::AudioFormat;
 
 /// What the readers' registry says when none of them knows the file; all else that they do not
@@ -24,6 +25,9 @@ const OGG_TAKEN: [&[u8]; 3] = [b"\x01vorbis", b"OpusHead", b"\x7FFLAC"];
 
 /// What those begin with that are no sound: pictures, words, and what is about other streams.
 const OGG_SILENT: [&[u8]; 5] = [b"\x80theora", b"BBCD", b"\x80kate", b"CMML", b"fishead"];
+
+/// Two frames of MP3 are not longer than this, in bytes, and with two there is sound.
+const MP3_BEGINNING_BYTES: u64 = 4_096;
 
 /// Opens a file of this format, and finds the first track of sound in it.
 pub(super) fn open(
@@ -38,6 +42,13 @@ pub(super) fn open(
             let is_damaged = pages::is_damaged(&mut again).map_err(ProbeError::Io)?;
             let damaged = is_damaged.then(|| ProbeError::Damaged { reason: TORN.to_owned() });
             return Err(unknown.or(damaged).unwrap_or(error));
+        }
+        // It read on to the end in search of a frame, and may have come by nothing else.
+        Err(ProbeError::HeaderTruncated)
+            if format == AudioFormat::Mp3
+                && behind_tags(&mut again).map_err(ProbeError::Io)? > MP3_BEGINNING_BYTES =>
+        {
+            return Err(ProbeError::NoAudio);
         }
         reader => reader?,
     };
@@ -73,6 +84,12 @@ fn read(mut file: File, format: AudioFormat) -> Result<Box<dyn FormatReader>, Pr
             SymphoniaError::Unsupported(_) => ProbeError::UnsupportedCodec,
             other => unreadable(other),
         })
+}
+
+/// How much there is behind the tags that a file begins with, in bytes.
+fn behind_tags(file: &mut File) -> io::Result<u64> {
+    let begin = id3::end_of_tags(file)?;
+    Ok(file.seek(SeekFrom::End(0))?.saturating_sub(begin))
 }
 
 fn is_sound(parameters: &CodecParameters) -> bool {
@@ -131,6 +148,19 @@ mod tests {
         for kept in [3_000, 40, 20] {
             let cut = probe(write(home.path(), "cut.ogg", &vorbis[..kept])).await;
             assert!(told(cut).starts_with("the file is cut short"), "{kept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_behind_a_tag_and_no_sound_is_not_told_as_cut() {
+        let home = tempfile::tempdir().unwrap();
+        let empty_tag = b"ID3\x04\0\0\0\0\0\0".as_slice();
+        for (behind, cut) in [(0, true), (300, true), (10_000, false)] {
+            let junk: Vec<u8> = (0..behind).map(|at| (at * 7 % 251) as u8).collect();
+            let file = write(home.path(), "junk", &[empty_tag, &junk].concat());
+            let told = told(probe(file).await);
+            assert_eq!(told.starts_with("the file is cut short"), cut, "{behind}: {told}");
+            assert_eq!(told == "the file holds no audio", !cut, "{behind}: {told}");
         }
     }
 

@@ -113,6 +113,12 @@ async fn a_cut_file_says_how_much_is_there() {
     let error = probe(&nearly).await.unwrap_err();
     let nearly_whole = matches!(error, ProbeError::Truncated { found_ms: 1_990, .. });
     assert!(nearly_whole, "{error:?}");
+    let aiff = convert(&write(home.path(), "a.wav", &whole), "a.aiff", &[]);
+    for whole in [whole.clone(), std::fs::read(aiff).unwrap()] {
+        let cut = write(home.path(), "cut", &whole[..whole.len() - 1]);
+        let told = probe(cut).await.unwrap_err().to_string();
+        assert_eq!(told, "the file is cut short: 1999 of 2000 ms are there");
+    }
 
     let whole = write(home.path(), "whole.wav", &whole);
     for name in ["a.flac", "a.aiff"] {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::limits::SEGMENT_MS;
-use crate::probe::AudioFacts;
+use crate::probe::{AudioCodec, AudioFacts};
 use crate::sniff::AudioFormat;
 
 /// How a master is coded for streaming.
@@ -31,11 +31,21 @@ pub const LADDER: &[Rendition] = &[Rendition {
     channels_max: 2,
 }];
 
+/// How many samples of a channel are in a packet of AAC.
+const AAC_PACKET_SAMPLES: u64 = 1_024;
+
+/// How many packets of AAC may fail to decode: the first and the last, where the sound was cut out
+/// of other sound. Players pass over them.
+const AAC_BAD_PACKETS_MAX: u64 = 2;
+
 /// What `ffmpeg` is told. It runs inside the output folder, where each rendition has a folder.
 pub(super) fn arguments(source: &Path, facts: &AudioFacts) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     let mut add = |more: &[&str]| arguments.extend(more.iter().map(OsString::from));
     add(&["-nostdin", "-hide_banner", "-loglevel", "error", "-y"]);
+    if let Some(share) = bad_share_max(facts) {
+        add(&["-max_error_rate", &format!("{share:.9}")]);
+    }
     // The format is told, not guessed, and nothing but files is opened: a master cannot make
     // `ffmpeg` fetch anything.
     add(&["-protocol_whitelist", "file", "-f", facts.format.demuxer(), "-i"]);
@@ -46,6 +56,24 @@ pub(super) fn arguments(source: &Path, facts: &AudioFacts) -> Vec<OsString> {
         arguments.extend(output(rendition, facts).into_iter().map(OsString::from));
     }
     arguments
+}
+
+/// What part of the packets may fail to decode; `None` where the probe has found all that can be
+/// found, as where the container has checksums.
+///
+/// An M4A has none, and says how long it is whatever has become of its sound. What fails is left
+/// out of the stream, as silence.
+fn bad_share_max(facts: &AudioFacts) -> Option<f64> {
+    match (facts.format, facts.codec) {
+        (AudioFormat::M4a, AudioCodec::Aac) => {
+            let samples = facts.duration_ms * u64::from(facts.sample_rate_hz) / 1_000;
+            let packets = (samples / AAC_PACKET_SAMPLES).max(1);
+            // Half a packet more, as the packets are counted by how long they play.
+            Some(((AAC_BAD_PACKETS_MAX as f64 + 0.5) / packets as f64).min(1.0))
+        }
+        (AudioFormat::M4a, _) => Some(0.0),
+        _ => None,
+    }
 }
 
 fn output(rendition: &Rendition, facts: &AudioFacts) -> Vec<String> {

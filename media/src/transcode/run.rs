@@ -18,6 +18,13 @@ use crate::limits::{FFMPEG_MEMORY_BYTES_MAX, FFMPEG_NICENESS, STDERR_TAIL_BYTES}
 /// How often the output's size is looked at, in milliseconds.
 const OUTPUT_CHECK_MS: u64 = 250;
 
+/// How `ffmpeg` ends when more packets failed to decode than it was told to bear.
+const TOO_MANY_BAD: i32 = 69;
+
+/// What the versions of `ffmpeg` say of a packet that does not decode.
+const BAD_PACKET: [&str; 3] =
+    ["Error while decoding stream", "Error submitting packet to decoder", "Decoding error:"];
+
 /// What a run may cost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -140,6 +147,12 @@ fn failure(
     }
     if status.code().is_none() {
         return TranscodeError::Stopped;
+    }
+    // Damaged sound may also decode to more channels than there are loudspeakers, at which it ends
+    // with complaints of those.
+    let is_bad = || BAD_PACKET.iter().any(|told| complaints.contains(told));
+    if status.code() == Some(TOO_MANY_BAD) || is_bad() {
+        return TranscodeError::Damaged;
     }
     // The reason is shown to people, who have no use for this machine's paths and addresses.
     let without_source = complaints.replace(&format!("file:{}", source.display()), "the master");

@@ -1,5 +1,6 @@
 //! Transcodes with the real `ffmpeg`: what streams is what was sent.
 
+mod damage;
 mod failures;
 
 use std::fs;

@@ -23,7 +23,7 @@ use crate::orchestrator::journal::stream_of;
 
 const TRACK: TrackId = TrackId(Uuid::from_u128(3));
 const ARTIST: UserId = UserId(Uuid::from_u128(1));
-const MASTER_KEY: &str = "masters/three";
+pub(crate) const MASTER_KEY: &str = "masters/three";
 
 /// Says what it was made to say.
 struct Scripted {
@@ -34,7 +34,7 @@ struct Scripted {
 
 #[async_trait]
 impl Encoder for Scripted {
-    async fn encode(&self, _: TrackId, _: &Master) -> Result<Encoded, EncoderError> {
+    async fn encode(&self, _: &TrackCreated) -> Result<Encoded, EncoderError> {
         self.stores.store(self.answer.is_ok(), Ordering::SeqCst);
         self.answer.clone()
     }
@@ -56,8 +56,8 @@ struct Overtaken {
 
 #[async_trait]
 impl Encoder for Overtaken {
-    async fn encode(&self, track_id: TrackId, master: &Master) -> Result<Encoded, EncoderError> {
-        let encoded = self.encoder.encode(track_id, master).await;
+    async fn encode(&self, track: &TrackCreated) -> Result<Encoded, EncoderError> {
+        let encoded = self.encoder.encode(track).await;
         assert!(!files(&self.storage).await.is_empty(), "{encoded:?}");
         let reason = "not cleared".to_owned();
         command(&self.store, TrackCommand::TakeDownMaster { by: ARTIST, moderator: false, reason })
@@ -169,7 +169,7 @@ async fn run(encoder: impl Encoder) -> Track {
 }
 
 /// Half a second of a tone, as a WAV file of 8 kHz, 16 bits, mono.
-fn tone() -> Vec<u8> {
+pub(crate) fn tone() -> Vec<u8> {
     let samples = (0..4_000_u32).map(|at| ((f64::from(at) * 0.35).sin() * 9_000.0) as i16);
     let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
     let length = u32::try_from(data.len()).unwrap();
@@ -188,7 +188,7 @@ fn tone() -> Vec<u8> {
 }
 
 /// The real encoder, with these bytes for the master.
-async fn with_master(bytes: Vec<u8>) -> (TempDir, Arc<dyn ObjectStorage>, MediaEncoder) {
+pub(crate) async fn with_master(bytes: Vec<u8>) -> (TempDir, Arc<dyn ObjectStorage>, MediaEncoder) {
     let folder = tempfile::tempdir().unwrap();
     let storage = FileStorage::open(folder.path().join("objects")).unwrap();
     let storage: Arc<dyn ObjectStorage> = Arc::new(storage);

@@ -1,13 +1,11 @@
 //! Transcodes that go wrong: programs that misbehave in the place of `ffmpeg`, full disks, drops.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
 use super::super::*;
 use super::{PATIENCE, Studio, facts, media};
@@ -155,6 +153,12 @@ async fn what_ffmpeg_says_is_not_believed() {
             "plays 2000 ms where the file tells of 9000 ms",
         ),
         ("echo 'write: No space left on device' >&2; exit 1", "the disk is full"),
+        ("exit 69", "the file is damaged: parts of its sound can't be decoded"),
+        (
+            "echo 'Error while decoding stream #0:0: Invalid data' >&2\n\
+             echo 'Error configuring filter graph' >&2; exit 1",
+            "the file is damaged: parts of its sound can't be decoded",
+        ),
         ("kill -9 $$", "ffmpeg was stopped by a signal"),
         ("kill -ABRT $$", "ffmpeg broke down over it"),
         ("echo one >&2; echo two >&2; exit 1", "one; two"),
@@ -189,46 +193,18 @@ async fn a_transcode_that_is_dropped_kills_its_ffmpeg() {
 }
 
 #[tokio::test]
-async fn only_so_many_run_at_once_and_politely() {
+async fn a_run_is_polite() {
     let studio = Studio::new();
-    // Each leaves a mark, notes how many marks there are, and waits until it is let go.
-    let script = "touch ../../run-$$; cut -d' ' -f19 /proc/$$/stat > ../../nice-$$\n\
-        while [ ! -e ../../go ]; do sleep 0.05; cut -d' ' -f19 /proc/$$/stat > ../../nice-$$\n\
-        done; rm ../../run-$$; exit 1";
-    let ffmpeg = studio.impostor(script).await;
-    let limits = TranscodeLimits { at_once_max: 2, ..TranscodeLimits::default() };
-    let transcoder = Arc::new(studio.transcoder(ffmpeg, limits));
+    // It is so as soon as it runs.
+    let script = format!(
+        "until [ \"$(cut -d' ' -f19 /proc/$$/stat)\" = {FFMPEG_NICENESS} ]; do :; done\n\
+         echo it is nice >&2; exit 1"
+    );
+    let ffmpeg = studio.impostor(&script).await;
     let master = studio.put_master(Chord::seconds(1).wav()).await;
-    let work: Vec<_> = (0..4_u128)
-        .map(|id| {
-            let (transcoder, master) = (transcoder.clone(), master.clone());
-            let media = MediaId::from(Uuid::from_u128(id));
-            tokio::spawn(async move { transcoder.to_hls(media, &master, &facts(1_000)).await })
-        })
-        .collect();
-    let home: PathBuf = studio.home.path().to_owned();
-    let named = |prefix: &str| -> Vec<PathBuf> {
-        let entries = fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().path());
-        let matches = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-        };
-        entries.filter(matches).collect()
-    };
-    poll_until("two run", || named("run-").len() == 2).await;
-    assert_eq!(transcoder.permits.available_permits(), 0);
-    poll_until("both are nice", || {
-        let nice = |path: PathBuf| {
-            fs::read_to_string(path).unwrap_or_default().trim() == FFMPEG_NICENESS.to_string()
-        };
-        named("nice-").into_iter().filter(|path| nice(path.clone())).count() == 2
-    })
-    .await;
-    assert_eq!(named("run-").len(), 2, "no third has begun");
-    fs::write(home.join("go"), "").unwrap();
-    for ended in work {
-        assert!(matches!(ended.await.unwrap(), Err(TranscodeError::Failed { .. })));
-    }
-    assert_eq!(named("nice-").len(), 4, "the others had their turn");
+    let transcoder = studio.transcoder(ffmpeg, TranscodeLimits::default());
+    let error = transcoder.to_hls(media(), &master, &facts(0)).await.unwrap_err();
+    assert!(error.to_string().ends_with("it is nice"), "{error}");
 }
 
 async fn poll_until(what: &str, holds: impl Fn() -> bool) {
