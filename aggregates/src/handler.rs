@@ -351,6 +351,44 @@ impl CommandHandler {
         Ok(look(&folded.state))
     }
 
+    /// Whether something has come true of an aggregate that stays so. The state in memory, which
+    /// may be behind, is looked at first, and asks nothing of the store.
+    pub async fn is_ever<A: Decider>(
+        &self,
+        id: A::Id,
+        look: impl Fn(&A) -> bool + Send,
+    ) -> Result<bool, LoadError> {
+        let stream = stream_of::<A>(id);
+        let slot = self.cache.slot::<A>(&stream);
+        let mut folded = slot.lock().await;
+        if look(&folded.state) {
+            return Ok(true);
+        }
+        self.refresh(&stream, &slot, &mut folded).await?;
+        Ok(look(&folded.state))
+    }
+
+    /// Where the last event of an aggregate stands that is such; `None` where there is none. The
+    /// cost grows with the events behind it.
+    pub async fn last_such<A: Decider>(
+        &self,
+        id: A::Id,
+        is_such: impl Fn(&A::Event) -> bool + Send,
+    ) -> Result<Option<Position>, LoadError> {
+        let read = ReadStream::backward(stream_of::<A>(id));
+        let mut events = match self.store.read_stream(read).await {
+            Err(ReadError::StreamNotFound(_)) => return Ok(None),
+            events => events?,
+        };
+        while let Some(event) = events.try_next().await? {
+            let decoded = decode::<A::Event>(&event)?;
+            if is_such(&decoded.event) {
+                return Ok(Some(decoded.position));
+            }
+        }
+        Ok(None)
+    }
+
     /// Where the first event of an aggregate stands; `None` where it has none.
     pub async fn began_at<A: Decider>(&self, id: A::Id) -> Result<Option<Position>, LoadError> {
         match self.position_from(stream_of::<A>(id), Revision::FIRST).await {

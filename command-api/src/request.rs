@@ -6,6 +6,7 @@
 
 use access::extract::{has_json, parse_json};
 use access::{Authenticated, IdempotencyKey, Principal, Problem, ProblemType};
+use aggregates::user::User;
 use aggregates::{AggregateId as _, CommandContext, Decider};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, MatchedPath, RawPathParams, Request};
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use crate::CommandApi;
 use crate::answer::Answer;
 use crate::in_progress::Place;
-use crate::refusal::{Refusal, refused};
+use crate::refusal::{Refusal, refused, unloaded};
 
 /// The namespace of ids made from idempotency keys.
 const COMMAND_IDS: Uuid = Uuid::from_u128(0x9c0c_1f0e_5d0b_4c39_a5a1_3d1a_6a55_77f1);
@@ -88,6 +89,7 @@ impl<B: DeserializeOwned + Send> FromRequest<CommandApi> for Command<B> {
 
     async fn from_request(mut request: Request, api: &CommandApi) -> Result<Self, Problem> {
         let Authenticated(principal) = request.extract_parts_with_state(api).await?;
+        must_be_known(api, UserId(principal.user_id)).await?;
         let sent = Sent::receive(request, api).await?;
         let digest = sent.digest(api);
         let user_id = UserId(principal.user_id);
@@ -109,6 +111,18 @@ impl<B: PublicBody + DeserializeOwned + Send> FromRequest<CommandApi> for Public
         let (body, context, place) = sent.begin(api, Actor::System, &who, digest)?;
         Ok(Self { body, context, _place: place })
     }
+}
+
+/// Refuses who is not in the log: it was put back as of before they signed up, and their token is
+/// believed still.
+async fn must_be_known(api: &CommandApi, user_id: UserId) -> Result<(), Problem> {
+    let is_there = |user: &User| user.user_id.is_some();
+    let known = api.parts().handler.is_ever::<User>(user_id, is_there).await;
+    if known.map_err(unloaded)? {
+        return Ok(());
+    }
+    let refusal = Problem::new(ProblemType::Unauthenticated);
+    Err(refusal.with_detail("nobody is known by this token any more; log in, or sign up anew"))
 }
 
 /// What was sent, before it is known which command it is.

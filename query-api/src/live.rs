@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use event_schemas::social::{ChannelEvent, MessageEvent};
 use event_schemas::{ChannelId, OrderId};
-use event_store::{Delivery, EventStore, Filter, Position, RecordedEvent, SubscribeFrom};
+use event_store::{
+    Delivery, EventStore, Filter, Position, RecordedEvent, StoreError, SubscribeError,
+    SubscribeFrom,
+};
 use futures::StreamExt as _;
 use projections::{Envelope, Event, postgres};
 use tokio::sync::{broadcast, watch};
@@ -105,6 +108,8 @@ impl Hub {
                         Some(Ok(Delivery::Event(event))) => self.publish(event),
                         Some(Ok(Delivery::Checkpoint(position))) => self.moved(position),
                         Some(Ok(Delivery::CaughtUp | Delivery::FellBehind)) => {}
+                        // It is closed with the process.
+                        Some(Err(SubscribeError::Store(StoreError::Closed))) => break,
                         Some(Err(error)) => {
                             tracing::warn!(%error, "the event store is followed anew");
                             break;

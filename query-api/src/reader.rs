@@ -47,6 +47,9 @@ pub enum Life {
     Subscription,
 }
 
+/// The name of who is not known.
+const UNKNOWN: &str = "(unknown)";
+
 impl Reader {
     /// A reader for one request.
     pub fn new(
@@ -152,16 +155,16 @@ impl Reader {
     pub async fn person(&self, user: UserId) -> Result<Profile, Failure> {
         match self.rows.load_one(user).await? {
             Some(profile) => Ok(profile),
-            None => self.late_person(user).await,
+            None => Ok(self.late_person(user).await?.unwrap_or_else(|| unknown(user))),
         }
     }
 
-    /// A person whom the model does not know yet.
-    pub async fn late_person(&self, user: UserId) -> Result<Profile, Failure> {
+    /// A person whom the model does not know yet, if the log does.
+    pub async fn late_person(&self, user: UserId) -> Result<Option<Profile>, Failure> {
         let parts = &self.parts;
         let head = parts.store.head().await.map_err(|error| Failure::internal(&error))?;
         parts.watermarks.wait_for(&[profiles::MODEL], head, FRESHNESS_TIME_MAX).await?;
-        parts.models.profiles.by_id(user).await?.ok_or(Failure::NotYetVisible)
+        Ok(parts.models.profiles.by_id(user).await?)
     }
 
     /// A track, if it is there for whoever asks.
@@ -173,5 +176,18 @@ impl Reader {
     /// An offer of licences.
     pub async fn listing(&self, listing: ListingId) -> Result<Option<commerce::Listing>, Failure> {
         Ok(self.rows.load_one(listing).await?.map(commerce::Listing))
+    }
+}
+
+/// Somebody whom the log does not know, but who is named in it, as it can be where a part of it was
+/// put back: one name must not keep a whole page from being answered.
+fn unknown(user_id: UserId) -> Profile {
+    Profile {
+        user_id,
+        handle: user_id.to_string(),
+        display_name: UNKNOWN.to_owned(),
+        bio: String::new(),
+        email_confirmed: false,
+        roles: Vec::new(),
     }
 }

@@ -245,8 +245,8 @@ impl EventStoreArgs {
     }
 }
 
-/// The words of a command line that this program goes by, and a line for each flag of EventStoreDB's
-/// own server that it knows and does without.
+/// The words of a command line that this program goes by, and a line for each flag of
+/// EventStoreDB's own server that it knows and does without.
 #[must_use]
 pub fn command_line(words: impl Iterator<Item = OsString>) -> (Vec<OsString>, Vec<String>) {
     let words: Vec<OsString> = words.collect();

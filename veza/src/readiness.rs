@@ -164,21 +164,20 @@ impl Readiness {
     /// and when it is ready again: once an outage, however many requests meet it.
     pub async fn tell(&self, next_step: &str) {
         self.tell_start(next_step).await;
-        let mut told = Vec::new();
+        let mut told = BTreeSet::new();
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
             let report = self.fresh().await;
-            let missing: Vec<&str> = report.missing.iter().map(|(part, _)| *part).collect();
-            if told == missing {
-                continue;
-            }
+            let missing: BTreeSet<&str> = report.missing.iter().map(|(part, _)| *part).collect();
             if missing.is_empty() {
-                tracing::info!("ready again");
-            } else {
+                if !std::mem::take(&mut told).is_empty() {
+                    tracing::info!("ready again");
+                }
+            } else if !missing.is_subset(&told) {
                 let cause = (!report.causes.is_empty()).then(|| report.causes.join("; "));
                 tracing::warn!(cause, "not ready: {}", report.why());
             }
-            told = missing;
+            told.extend(missing);
         }
     }
 

@@ -11,7 +11,8 @@ use aggregates::{CommandContext, CommandError, CommandHandler};
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use command_api::identity::{
-    Accounts, Email, Handle, NewAccount, Password, PasswordHash, ReserveError, reserve,
+    Accounts, Email, Handle, KnownPeople as _, NewAccount, Password, PasswordHash, ReserveError,
+    reserve,
 };
 use event_schemas::{Actor, UserId};
 use event_store::password_hash::PasswordHasher;
@@ -293,30 +294,44 @@ impl Office {
     }
 
     async fn release(&self, all: bool) -> anyhow::Result<String> {
-        let (mut told, mut after) = (Vec::new(), None);
+        let (mut found, mut after) = (0_u64, None);
         loop {
             let some = self.accounts.confirmed(after, LOOKED_AT).await?;
             for (user_id, handle) in &some {
-                let is_there = |user: &User| user.user_id.is_some();
-                if self.handler.inspect(*user_id, is_there).await? {
+                if self.is_in_log(*user_id, handle).await? {
                     continue;
                 }
                 if all {
                     self.accounts.release(*user_id).await?;
                 }
-                told.push(format!("{user_id}  {handle}"));
+                // At once: there may be many, and who stops here has seen which are done.
+                say(format_args!("{user_id}  {handle}"));
+                found += 1;
             }
             after = some.last().map(|(user_id, _)| *user_id);
             if some.len() < LOOKED_AT as usize {
                 break;
             }
         }
-        told.push(match (told.len(), all) {
-            (0, _) => "the log knows whoever has a confirmed account".to_owned(),
-            (_, true) => "they can sign up anew".to_owned(),
-            (_, false) => "--all drops them".to_owned(),
-        });
-        Ok(told.join("\n"))
+        let told = match (found, all) {
+            (0, _) => "the log knows whoever has a confirmed account",
+            (_, true) => "they can sign up anew",
+            (_, false) => "--all drops them",
+        };
+        Ok(told.to_owned())
+    }
+
+    /// Whether the log knows somebody, and no other by their handle.
+    async fn is_in_log(&self, user_id: UserId, handle: &Handle) -> anyhow::Result<bool> {
+        let look = |user: &User| (user.user_id.is_some(), user.email_confirmed);
+        Ok(match self.handler.inspect(user_id, look).await? {
+            (false, _) => false,
+            (true, true) => true,
+            (true, false) => {
+                let holder = self.people.holder(handle).await?;
+                holder.is_none_or(|holder| holder == user_id)
+            }
+        })
     }
 
     /// Whoever is at the server's own machine answers for the address.

@@ -5,7 +5,7 @@
 //! stream, where one is first. An offer makes room for the next when it was withdrawn and nobody
 //! has the licence by it.
 
-use event_schemas::{ListingId, TrackId};
+use event_schemas::{ListingId, OrderId, TrackId};
 use uuid::Uuid;
 
 use crate::commerce::Listing;
@@ -23,7 +23,12 @@ pub enum ExclusiveLicence {
     /// It can be bought.
     Offered,
     /// It is kept for an order, or sold.
-    Taken,
+    Taken {
+        /// By which offer.
+        listing: ListingId,
+        /// For which order.
+        order: OrderId,
+    },
 }
 
 impl ExclusiveLicence {
@@ -35,16 +40,13 @@ impl ExclusiveLicence {
         let Some(last) = offers.checked_sub(1) else {
             return Ok(Self::NotOffered { next });
         };
-        let look = |listing: &Listing| {
-            if listing.is_held() {
-                Self::Taken
-            } else if listing.withdrawn {
-                Self::NotOffered { next }
-            } else {
-                Self::Offered
-            }
+        let last = listing_id(track, last);
+        let look = |listing: &Listing| match listing.holder() {
+            Some(order) => Self::Taken { listing: last, order },
+            None if listing.withdrawn => Self::NotOffered { next },
+            None => Self::Offered,
         };
-        handler.inspect(listing_id(track, last), look).await
+        handler.inspect(last, look).await
     }
 }
 

@@ -164,9 +164,9 @@ impl Decider for Listing {
 }
 
 impl Listing {
-    /// Whether somebody has a licence by it, kept or bought.
-    pub fn is_held(&self) -> bool {
-        !self.reserved.is_empty() || !self.sold.is_empty()
+    /// By which order somebody has a licence by it, kept or bought; of several by any.
+    pub fn holder(&self) -> Option<OrderId> {
+        self.reserved.keys().chain(self.sold.keys()).next().copied()
     }
 
     /// Whether it knows of an order, whatever became of it.
@@ -217,7 +217,7 @@ impl Listing {
         if buyer_id == terms.seller_id {
             return Err(ListingRejection::OwnListing);
         }
-        if is_exclusive && self.is_held() {
+        if is_exclusive && self.holder().is_some() {
             return Err(ListingRejection::LicenceTaken);
         }
         let payment_method =

@@ -63,8 +63,9 @@ async fn while_somebody_has_the_licence_there_is_no_room() {
     assert!(offer(&handler, id, 1).await);
     tell(&handler, id, reserve(1), 2).await;
     tell(&handler, id, ListingCommand::Withdraw { by: SELLER }, 3).await;
-    assert_eq!(ExclusiveLicence::of(&handler, TRACK).await.unwrap(), ExclusiveLicence::Taken);
     let order_id = OrderId(Uuid::from_u128(101));
+    let taken = ExclusiveLicence::Taken { listing: id, order: order_id };
+    assert_eq!(ExclusiveLicence::of(&handler, TRACK).await.unwrap(), taken);
     let release = ListingCommand::ReleaseReservation { order_id, reason: "no".to_owned() };
     tell(&handler, id, release, 4).await;
     let second = next(&handler).await;
@@ -73,7 +74,8 @@ async fn while_somebody_has_the_licence_there_is_no_room() {
     tell(&handler, second, reserve(2), 6).await;
     let order_id = OrderId(Uuid::from_u128(102));
     tell(&handler, second, ListingCommand::MarkSold { order_id }, 7).await;
-    assert_eq!(ExclusiveLicence::of(&handler, TRACK).await.unwrap(), ExclusiveLicence::Taken);
+    let taken = ExclusiveLicence::Taken { listing: second, order: order_id };
+    assert_eq!(ExclusiveLicence::of(&handler, TRACK).await.unwrap(), taken);
 }
 
 #[tokio::test]

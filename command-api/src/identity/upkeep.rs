@@ -18,7 +18,8 @@ impl Accounts {
         account: &NewAccount,
         handle: Option<&Handle>,
     ) -> Result<(), AccountError> {
-        make_way(&mut *self.pool.acquire().await?, account, handle).await
+        let mut connection = self.pool.acquire().await?;
+        make_way(&mut connection, account.user_id, handle, &account.email).await
     }
 
     /// Gives an account, confirmed, to somebody who has none, or one that was never confirmed. What
@@ -29,7 +30,8 @@ impl Accounts {
         now: DateTime<Utc>,
     ) -> Result<bool, AccountError> {
         let mut transaction = self.pool.begin().await?;
-        make_way(&mut transaction, account, Some(&account.handle)).await?;
+        let handle = Some(&account.handle);
+        make_way(&mut transaction, account.user_id, handle, &account.email).await?;
         let adopted = sqlx::query(
             "INSERT INTO identity.accounts AS known
                  (user_id, handle_folded, email, email_folded, password_hash, created_at,
@@ -61,19 +63,32 @@ impl Accounts {
         email: Option<&Email>,
         password: Option<&PasswordHash>,
     ) -> Result<Option<UserId>, AccountError> {
-        let changed: Option<(Uuid,)> = sqlx::query_as(
+        let mut transaction = self.pool.begin().await?;
+        let whose: Option<(Uuid,)> = sqlx::query_as(
+            "SELECT user_id FROM identity.accounts
+             WHERE handle_folded = $1 AND confirmed_at IS NOT NULL FOR UPDATE",
+        )
+        .bind(handle.as_str())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some((user_id,)) = whose else { return Ok(None) };
+        if let Some(email) = email {
+            make_way(&mut transaction, UserId(user_id), None, email).await?;
+        }
+        sqlx::query(
             "UPDATE identity.accounts
              SET email = coalesce($2, email), email_folded = coalesce($3, email_folded),
                  password_hash = coalesce($4, password_hash)
-             WHERE handle_folded = $1 AND confirmed_at IS NOT NULL RETURNING user_id",
+             WHERE user_id = $1",
         )
-        .bind(handle.as_str())
+        .bind(user_id)
         .bind(email.map(Email::as_str))
         .bind(email.map(Email::folded))
         .bind(password.map(PasswordHash::as_str))
-        .fetch_optional(&self.pool)
+        .execute(&mut *transaction)
         .await?;
-        Ok(changed.map(|(user_id,)| UserId(user_id)))
+        transaction.commit().await?;
+        Ok(Some(UserId(user_id)))
     }
 
     /// Confirms those of these accounts that are there and were not confirmed: the log says that
@@ -127,16 +142,17 @@ impl Accounts {
 
 async fn make_way(
     to: &mut PgConnection,
-    account: &NewAccount,
+    user_id: UserId,
     handle: Option<&Handle>,
+    email: &Email,
 ) -> Result<(), AccountError> {
     sqlx::query(
         "DELETE FROM identity.accounts WHERE user_id <> $1 AND confirmed_at IS NULL
            AND (handle_folded = $2 OR email_folded = $3)",
     )
-    .bind(account.user_id.0)
+    .bind(user_id.0)
     .bind(handle.map(Handle::as_str))
-    .bind(account.email.folded())
+    .bind(email.folded())
     .execute(to)
     .await?;
     Ok(())

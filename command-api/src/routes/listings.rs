@@ -105,7 +105,7 @@ pub(crate) async fn create(
     }
     let exclusive = ExclusiveLicence::of(handler, track_id).await.map_err(unloaded)?;
     let listing_id = match (wanted.kind, exclusive) {
-        (_, ExclusiveLicence::Taken) => return Err(exclusive_taken()),
+        (_, ExclusiveLicence::Taken { .. }) => return Err(exclusive_taken()),
         (Kind::NonExclusive, _) => ListingId(command.new_id()),
         (Kind::Exclusive, _) if claimed.is_some() => before,
         (Kind::Exclusive, ExclusiveLicence::NotOffered { next }) => next,

@@ -114,7 +114,7 @@ async fn refuse_unsaleable(
         return Ok(());
     }
     match ExclusiveLicence::of(handler, track).await.map_err(unloaded)? {
-        ExclusiveLicence::Taken => Err(exclusive_taken()),
+        ExclusiveLicence::Taken { .. } => Err(exclusive_taken()),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,7 @@
 //! Sessions: logging in.
 
+use std::time::Duration;
+
 use access::token::TokenGrant;
 use access::{Problem, ProblemType, Role, Roles, SessionId, ValidJson};
 use aggregates::user::User;
@@ -7,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -14,6 +17,9 @@ use super::users::taken;
 use crate::CommandApi;
 use crate::identity::{Email, Password};
 use crate::refusal::{RETRY_AFTER, unloaded};
+
+/// How long the store may take to say what somebody is.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Why somebody who has an account is not let in.
 const NOT_IN_THIS_LOG: &str = "this log does not have the account, which was confirmed: another \
@@ -70,9 +76,10 @@ pub(crate) async fn log_in(
         let refusal = Problem::new(ProblemType::Unauthenticated);
         return Err(refusal.with_detail("the address or the password is wrong"));
     };
-    let look = |user: &User| user.user_id.is_some().then(|| roles(user));
-    let roles = parts.handler.inspect(account.user_id, look).await.map_err(unloaded)?;
-    let Some(roles) = roles else {
+    let look = |user: &User| user.user_id.map(|_| (roles(user), user.email_confirmed));
+    let looked = timeout(LOOK_TIME_MAX, parts.handler.inspect(account.user_id, look)).await;
+    let away = || Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER);
+    let Some((roles, is_proved)) = looked.map_err(|_| away())?.map_err(unloaded)? else {
         if account.confirmed {
             let refusal = Problem::new(ProblemType::Unavailable).with_detail(NOT_IN_THIS_LOG);
             return Err(refusal.with_retry_after(RETRY_AFTER));
@@ -85,7 +92,7 @@ pub(crate) async fn log_in(
         user_id: account.user_id.0,
         session: SessionId(Uuid::new_v4()),
         roles,
-        email_verified: account.confirmed,
+        email_verified: account.confirmed && is_proved,
     };
     let token = parts.issuer.issue(&grant, Uuid::new_v4(), now);
     let logged_in = LoggedIn {

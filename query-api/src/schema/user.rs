@@ -28,7 +28,10 @@ impl UserQuery {
         // What is asked for alone need not wait for others to be loaded with.
         match reader.fresh(profiles::MODEL).await?.profiles.by_id(user).await? {
             Some(profile) => Ok(Account(profile)),
-            None => Ok(Account(reader.late_person(user).await?)),
+            None => {
+                let late = reader.late_person(user).await?;
+                Ok(Account(late.ok_or(Failure::NotYetVisible)?))
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use access::Role;
+use event_schemas::UserId;
 use event_store::{
     ContentType, EventId, EventStore, EventType, ExpectedRevision, NewEvent, Position, StreamName,
 };
@@ -130,5 +131,21 @@ async fn a_position_that_is_none_is_refused() {
     let request = stage.get(path, None).header("veza-min-position", "99999999");
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), 504);
+    stage.end().await;
+}
+
+/// Given a track of somebody who is nowhere in the log, as when a part of it was put back, then the
+/// page that it is on is answered, with a name that says so.
+#[tokio::test]
+async fn who_is_not_in_the_log_keeps_no_page_from_being_answered() {
+    let stage = Stage::new().await;
+    let nobody = UserId(Uuid::new_v4());
+    stage.track(nobody, "Known by its title").await;
+    stage.caught_up().await;
+    let page = "{ tracks { nodes { title artist { handle displayName } } } }";
+    let data = stage.data(None, page, Value::Null).await;
+    let artist = json!({ "handle": nobody.to_string(), "displayName": "(unknown)" });
+    let track = json!({ "title": "Known by its title", "artist": artist });
+    assert_eq!(data["tracks"]["nodes"], json!([track]));
     stage.end().await;
 }

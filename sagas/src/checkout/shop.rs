@@ -11,8 +11,9 @@ use aggregates::commerce::{
     OrderStatus, Payment, PaymentCommand,
 };
 use aggregates::{CommandHandler, Decider, LoadError};
-use event_schemas::TrackId;
-use event_schemas::commerce::{LicenceKind, LicenceReserved};
+use event_schemas::commerce::{LicenceKind, LicenceReserved, ListingEvent};
+use event_schemas::{ListingId, OrderId, TrackId};
+use event_store::Position;
 use serde_json::{Value, json};
 
 use crate::activities::payment::{
@@ -89,7 +90,22 @@ impl Shop {
             return Ok(false);
         }
         let exclusive = ExclusiveLicence::of(&self.commands, deal.track_id).await?;
-        Ok(exclusive == ExclusiveLicence::Taken)
+        let ExclusiveLicence::Taken { listing, order } = exclusive else { return Ok(false) };
+        let first = self.reserved_at(listing, order).await?;
+        Ok(first < self.reserved_at(deal.listing_id, deal.order_id).await?)
+    }
+
+    /// Where it stands in the log that a licence was reserved for an order.
+    async fn reserved_at(
+        &self,
+        listing: ListingId,
+        order: OrderId,
+    ) -> Result<Option<Position>, LoadError> {
+        let is_it = |event: &ListingEvent| match event {
+            ListingEvent::LicenceReserved(reserved) => reserved.order_id == order,
+            _ => false,
+        };
+        self.commands.last_such::<Listing>(listing, is_it).await
     }
 
     pub(super) async fn cancel_order(&self, call: &StepCall<'_>, deal: &LicenceReserved) -> Done {

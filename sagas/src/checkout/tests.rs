@@ -317,11 +317,13 @@ async fn a_declined_payment_cancels_the_order() {
     assert!(!commands.inspect::<Listing, _>(LISTING, reserved).await.unwrap());
 }
 
-/// Given another licence that was reserved while the door had not yet seen the exclusive one go,
-/// then its order is cancelled before anybody is charged, and the exclusive one goes through.
+/// Given other licences of a track that were reserved before and after the exclusive one, since the
+/// door had not yet seen that go, then what came after is cancelled before anybody is charged, and
+/// the rest goes through, however late the purchases begin.
 #[tokio::test]
-async fn what_is_reserved_beside_the_exclusive_licence_is_given_back() {
+async fn what_is_reserved_after_the_exclusive_licence_is_given_back() {
     const EXCLUSIVE: OrderId = OrderId(Uuid::from_u128(41));
+    const LATE: OrderId = OrderId(Uuid::from_u128(42));
     let scenario = ordinary();
     let store = scenario.store().await;
     scenario.begin(store.clone()).await;
@@ -338,21 +340,24 @@ async fn what_is_reserved_beside_the_exclusive_licence_is_given_back() {
     };
     commands.execute::<Listing>(next, list, &by(SELLER)).await.unwrap();
     let (buyer_id, payment_method) = (UserId(Uuid::from_u128(12)), "sandbox:ok".to_owned());
-    let reserve = ListingCommand::Reserve { order_id: EXCLUSIVE, buyer_id, payment_method };
-    commands.execute::<Listing>(next, reserve, &by(buyer_id)).await.unwrap();
+    let exclusive = ListingCommand::Reserve { order_id: EXCLUSIVE, buyer_id, payment_method };
+    commands.execute::<Listing>(next, exclusive, &by(buyer_id)).await.unwrap();
+    reserve(store.clone(), LATE, "sandbox:ok").await;
 
     let clock = SkippingClock::new(TimeDelta::days(30));
     let _running = Running::start(store.clone(), vec![scenario.saga(store.clone())], clock);
-    let other = until(&store, &scenario.stream(), |run| run.state.end.is_some()).await;
-    assert_eq!(other.state.end, Some(End::Compensated));
+    let late = until(&store, &checkout_stream(LATE), |run| run.state.end.is_some()).await;
+    assert_eq!(late.state.end, Some(End::Compensated));
     let why = "the exclusive licence of the track was bought first";
-    assert_eq!(other.state.refusal.unwrap().reason, why);
-    assert_eq!(statuses(store.clone(), ORDER).await.0, OrderStatus::Cancelled);
-    assert_eq!(scenario.gateway.entries(ORDER).len(), 0, "nobody was charged");
-    let reserved = |listing: &Listing| listing.reserved.contains_key(&ORDER);
+    assert_eq!(late.state.refusal.unwrap().reason, why);
+    assert_eq!(statuses(store.clone(), LATE).await.0, OrderStatus::Cancelled);
+    assert_eq!(scenario.gateway.entries(LATE).len(), 0, "nobody was charged");
+    let reserved = |listing: &Listing| listing.reserved.contains_key(&LATE);
     assert!(!commands.inspect::<Listing, _>(LISTING, reserved).await.unwrap());
-    let exclusive = checkout_stream(EXCLUSIVE);
-    until(&store, &exclusive, |run| run.state.end == Some(End::Completed)).await;
+    for order in [ORDER, EXCLUSIVE] {
+        let run = until(&store, &checkout_stream(order), |run| run.state.end.is_some()).await;
+        assert_eq!(run.state.end, Some(End::Completed), "{order}");
+    }
 }
 
 #[tokio::test]

@@ -192,7 +192,7 @@ async fn a_log_that_is_exchanged_under_its_writers_is_not_written_to() {
     assert_eq!(status, 503);
     shared.rebuild(data).await;
     eventually("it is said to be right", async || channel("older").await.0 == 201).await;
-    assert_eq!(joined().await, 404, "it is not what was known of the other log");
+    assert_eq!(joined().await, 401, "who signed up in the other log is not known in this one");
     // The models have what the other log lacks, however far behind their projector is.
     shared.rebuild(data).await;
 

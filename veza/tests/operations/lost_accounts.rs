@@ -218,7 +218,7 @@ async fn who_is_not_in_an_older_log_can_sign_up_anew() {
     let copied = std::process::Command::new("cp").arg("-r").arg(&events).arg(&older).status();
     assert!(copied.unwrap().success());
     let platform = open().await;
-    platform.member("nina", "artist").await;
+    let token = platform.member("nina", "artist").await;
     platform.stop().await;
     fs::remove_dir_all(&events).unwrap();
     fs::rename(&older, &events).unwrap();
@@ -230,6 +230,8 @@ async fn who_is_not_in_an_older_log_can_sign_up_anew() {
     let told = async || degraded(&platform).await.contains("1 confirmed account is of nobody");
     eventually("it is told", told).await;
     assert_eq!(platform.sign_up("nina", "artist").await.0, 409);
+    let said = platform.post("/api/v1/channels", Some(&token), json!({ "name": "hers" })).await;
+    assert_eq!(said.0, 401, "{}", said.1);
 
     let listed = ended(veza_with(&["user", "release"])).await;
     let listed = String::from_utf8(listed.stdout).unwrap();
