@@ -173,6 +173,12 @@ impl Visibility {
         self.truncate_before.is_some_and(|before| before >= TRUNCATE_ALL)
     }
 
+    /// Whether, of a deleted stream, it does not say from where on the stream is to be seen again:
+    /// whoever changes metadata often gives back the `$tb` of the deletion that they have read.
+    pub(crate) fn opens_nowhere(&self) -> bool {
+        self.truncate_before.is_none() || self.is_of_deleted()
+    }
+
     /// The first revision that may be seen of so many.
     pub(crate) fn first_of(&self, events: u64) -> u64 {
         let counted = self.max_count.map_or(0, |count| events.saturating_sub(count));

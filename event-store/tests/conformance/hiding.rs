@@ -118,6 +118,26 @@ pub async fn metadata_is_kept_and_versioned(store: Store) {
     assert_eq!(known, (empty, Some(Revision::new(1))));
 }
 
+/// Given a deleted stream, when its metadata are read, changed and written again, their `$tb` with
+/// them, then it is open again behind its last event; written once more they change nothing of it.
+pub async fn metadata_of_a_deletion_open_the_stream(store: Store) {
+    let stream = fresh();
+    store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
+    store.delete_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    for times in 1..3 {
+        let (mut metadata, revision) = store.stream_metadata(&stream).await.unwrap();
+        metadata.custom.insert("times".to_owned(), times.into());
+        let expected = ExpectedRevision::Exactly(revision.unwrap());
+        store.set_stream_metadata(&stream, expected, metadata).await.unwrap();
+        let (metadata, _) = store.stream_metadata(&stream).await.unwrap();
+        assert_eq!(metadata.truncate_before, Some(2));
+        assert_eq!(metadata.custom["times"], times);
+        assert_eq!(stream_of(&store, ReadStream::forward(stream.clone())).await, []);
+    }
+    store.append(&stream, exactly(1), events(1)).await.unwrap();
+    assert_eq!(revisions(&stream_of(&store, ReadStream::forward(stream)).await), [2]);
+}
+
 pub async fn max_count_and_truncation_hide_events(store: Store) {
     let stream = fresh();
     store.append(&stream, ExpectedRevision::NoStream, events(6)).await.unwrap();
