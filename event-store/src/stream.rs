@@ -168,6 +168,10 @@ pub(crate) struct Visibility {
 }
 
 impl Visibility {
+    /// That of a stream that holds metadata: only the last counts, as EventStoreDB has it.
+    pub(crate) const OF_METADATA: Self =
+        Self { max_age_seconds: None, max_count: Some(1), truncate_before: None };
+
     /// Whether all events are hidden, as those of a deleted stream are until it is written again.
     pub(crate) fn is_of_deleted(&self) -> bool {
         self.truncate_before.is_some_and(|before| before >= TRUNCATE_ALL)
