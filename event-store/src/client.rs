@@ -129,6 +129,10 @@ impl EventStore for ClientStore {
         read::last_of_stream(&self.connection, stream).await
     }
 
+    async fn last_revision(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError> {
+        read::last_revision(&self.connection, stream).await
+    }
+
     async fn head(&self) -> Result<Position, StoreError> {
         read::head(&self.connection).await
     }

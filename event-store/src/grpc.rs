@@ -30,6 +30,7 @@
 mod append;
 mod arriving;
 mod batch;
+mod bounds;
 mod caller;
 mod carried;
 mod codec;

@@ -431,6 +431,16 @@ impl EventStore for IndexStreams {
         }
     }
 
+    async fn last_revision(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError> {
+        let Some(Instead { index, gate, .. }) = self.instead(stream).await? else {
+            return self.0.last_revision(stream).await;
+        };
+        let Some(until) = gate.opens() else { return Ok(None) };
+        let Some(last) = self.last(&index, until).await? else { return Ok(None) };
+        let is_there = self.visibility(stream, &index, last).await?.is_some();
+        Ok(is_there.then(|| Revision::new(last.get())))
+    }
+
     async fn head(&self) -> Result<Position, StoreError> {
         self.0.head().await
     }

@@ -165,8 +165,9 @@ pub const PROJECTION_NAME_BYTES_MAX: usize = 512;
 /// Longest script of a projection, in bytes of UTF-8.
 pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
 
-/// How much memory the script of one projection may have, in bytes, and how deep its calls may go.
-pub const SCRIPT_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How much memory the script of one projection may have, in bytes: enough for a state and an event
+/// as large as any; and how deep its calls may go.
+pub const SCRIPT_MEMORY_BYTES_MAX: usize = 96 * 1024 * 1024;
 /// How much of the stack the script of one projection may have, in bytes.
 pub const SCRIPT_STACK_BYTES_MAX: usize = 512 * 1024;
 
@@ -198,8 +199,9 @@ pub const EMITTED_BYTES: usize = 8 * 1024 * 1024;
 /// Most bytes that a script emits for one event.
 pub const EMITTED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// Largest state of a partition, and largest result, in bytes of JSON.
-pub const PROJECTION_STATE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest state of a partition, and largest result, in bytes of JSON: EventStoreDB's, unless that
+/// is configured. Where it is kept it must fit an event.
+pub const PROJECTION_STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// States of partitions that a projection keeps in memory beyond those that are not written yet.
 pub const PARTITIONS_CACHED_MAX: usize = 10_000;

@@ -96,6 +96,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// The last event of a stream; `None` when it has none that can be read.
     async fn last_event(&self, stream: &StreamName) -> Result<Option<RecordedEvent>, ReadError>;
 
+    /// The last revision of a stream, though its event be hidden: metadata hide events, and leave
+    /// the revisions. `None` when the stream was never there or is deleted.
+    ///
+    /// Unless implemented, that of the last event that can be read.
+    async fn last_revision(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError> {
+        Ok(self.last_event(stream).await?.map(|event| event.revision))
+    }
+
     /// The position of the last event of the log; [`Position::START`] when it is empty.
     async fn head(&self) -> Result<Position, StoreError>;
 

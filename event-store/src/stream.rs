@@ -168,9 +168,19 @@ pub(crate) struct Visibility {
 }
 
 impl Visibility {
+    /// That of a stream that holds metadata: only the last counts, as EventStoreDB has it.
+    pub(crate) const OF_METADATA: Self =
+        Self { max_age_seconds: None, max_count: Some(1), truncate_before: None };
+
     /// Whether all events are hidden, as those of a deleted stream are until it is written again.
     pub(crate) fn is_of_deleted(&self) -> bool {
         self.truncate_before.is_some_and(|before| before >= TRUNCATE_ALL)
+    }
+
+    /// Whether, of a deleted stream, it does not say from where on the stream is to be seen again:
+    /// whoever changes metadata often gives back the `$tb` of the deletion that they have read.
+    pub(crate) fn opens_nowhere(&self) -> bool {
+        self.truncate_before.is_none() || self.is_of_deleted()
     }
 
     /// The first revision that may be seen of so many.

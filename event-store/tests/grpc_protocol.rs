@@ -5,6 +5,8 @@
 mod arriving;
 #[path = "grpc_protocol/asking.rs"]
 mod asking;
+#[path = "grpc_protocol/bounds.rs"]
+mod bounds;
 #[path = "grpc_protocol/damaged.rs"]
 mod damaged;
 #[path = "given/dice.rs"]

@@ -137,9 +137,11 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let delete = (stream(), expected())
         .prop_map(|(stream, expected)| Operation::Delete { stream, expected });
     let tombstone = stream().prop_map(|stream| Operation::Tombstone { stream });
-    let metadata = (stream(), some(), some()).prop_map(|(stream, max_count, truncate_before)| {
-        Operation::Metadata { stream, max_count, truncate_before }
-    });
+    let truncated = prop_oneof![5 => some(), 1 => Just(Some(i64::MAX as u64))];
+    let metadata =
+        (stream(), some(), truncated).prop_map(|(stream, max_count, truncate_before)| {
+            Operation::Metadata { stream, max_count, truncate_before }
+        });
     let scavenge = prop_oneof![2 => Just(0), 1 => 5..40_u8]
         .prop_map(|least_percent| Operation::Scavenge { least_percent });
     let crash = (any::<u64>(), any::<bool>())

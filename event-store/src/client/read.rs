@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use eventstore::{Error, ReadAllOptions, ReadStreamOptions, StreamPosition};
+use eventstore::{Error, ReadAllOptions, ReadEvent, ReadStreamOptions, StreamPosition};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::connection::Connection;
@@ -15,7 +15,7 @@ use crate::event::RecordedEvent;
 use crate::filter::Matcher;
 use crate::position::Position;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
-use crate::stream::StreamName;
+use crate::stream::{Revision, StreamName};
 
 /// How often a read that found the connection broken is begun in all.
 const ATTEMPTS_MAX: usize = 3;
@@ -30,6 +30,40 @@ pub(super) async fn last_of_stream(
         Err(ReadError::StreamNotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The last revision of a stream, which a read of it tells at its end.
+pub(super) async fn last_revision(
+    connection: &Connection,
+    name: &StreamName,
+) -> Result<Option<Revision>, ReadError> {
+    let options = ReadStreamOptions::default().position(StreamPosition::End);
+    let options = &options.max_count(1).backwards();
+    let mut asked = 0;
+    let told = loop {
+        asked += 1;
+        let told = connection.ask(|client| async move {
+            last_told(client.read_stream(name.as_str(), options).await?).await
+        });
+        match told.await {
+            Err(Error::ServerError(_)) if asked < ATTEMPTS_MAX => {}
+            told => break told,
+        }
+    };
+    match told.map_err(|error| failure::read(&error, Some(name))) {
+        Err(ReadError::StreamNotFound(_)) => Ok(None),
+        told => told,
+    }
+}
+
+async fn last_told(mut read: eventstore::ReadStream) -> eventstore::Result<Option<Revision>> {
+    let mut last = None;
+    while let Some(told) = read.next_read_event().await? {
+        if let ReadEvent::LastStreamPosition(revision) = told {
+            last = Some(Revision::new(revision));
+        }
+    }
+    Ok(last)
 }
 
 /// The position of the last event of the log.

@@ -16,7 +16,7 @@ use crate::index::{Catalog, Located, Page, StreamRuns};
 use crate::limits::PAGE_EVENTS_MAX;
 use crate::position::Position;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
-use crate::stream::StreamName;
+use crate::stream::{Revision, StreamName};
 
 /// Something that is read page by page; `None` is the end.
 pub(super) trait Pages: Send + 'static {
@@ -96,6 +96,24 @@ pub(crate) fn read_stream(
     let direction = read.direction;
     let pages = StreamPages { stream, runs, window, of_past, direction, left, limit };
     Ok(reader(shared, pages))
+}
+
+/// The last revision of a stream that is there; blocks.
+pub(crate) fn last_revision(
+    shared: &Shared,
+    stream: StreamName,
+) -> Result<Option<Revision>, ReadError> {
+    let catalog = &shared.catalog;
+    let tail = catalog.tail(stream.as_str())?;
+    let subject_gone = match stream.metadata_subject() {
+        Some(subject) => catalog.tail(subject.as_str())?.tombstoned,
+        None => false,
+    };
+    if tail.tombstoned || subject_gone {
+        return Err(ReadError::StreamDeleted(stream));
+    }
+    let window = Window::of(catalog, &stream, tail.last, u64::MAX, shared.clock.now())?;
+    Ok(tail.last.filter(|_| !window.deleted).map(Revision::new))
 }
 
 /// Which of the first to the last revision that may be seen are asked for, the second excluded. Its

@@ -164,7 +164,7 @@ fn write(
     }
     let mut found = staging.add_all(stream, first, events);
     if let Some((behind, subject)) = reopened_subject
-        && staging.visibility(&subject)?.is_none_or(|metadata| metadata.truncate_before.is_none())
+        && staging.visibility(&subject)?.is_none_or(|metadata| metadata.opens_nowhere())
     {
         found = Some(reopen(staging, &subject, behind)?);
     }

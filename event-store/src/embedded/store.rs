@@ -362,6 +362,11 @@ impl EventStore for EmbeddedStore {
         }
     }
 
+    async fn last_revision(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError> {
+        let stream = stream.clone();
+        self.shared.blocking(move |shared| reading::last_revision(shared, stream)).await
+    }
+
     async fn head(&self) -> Result<Position, StoreError> {
         self.shared.blocking(|shared| Ok(Position::new(shared.catalog.head()))).await
     }

@@ -28,8 +28,7 @@ impl Window {
         now: DateTime<Utc>,
     ) -> Result<Self, StoreError> {
         let metadata = match stream.metadata_subject() {
-            // Of metadata only the last counts, as EventStoreDB has it.
-            Some(_) => Visibility { max_count: Some(1), ..Visibility::default() },
+            Some(_) => Visibility::OF_METADATA,
             None => {
                 let holder = stream.metadata_stream();
                 catalog.visibility(holder.as_str(), bound)?.unwrap_or_default()

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
+use super::bounds::{Bounds, Opening, last_revision};
 use super::caller::Caller;
 use super::carried::Carried;
 use super::problem::{exception, of_read, of_store};
@@ -277,24 +278,38 @@ pub(super) async fn answer(
         }
         asked => asked,
     };
-    let read = asked.clone();
-    let mut source = match Source::begin(Arc::clone(&store), asked, sending, room).await {
-        Ok(source) => source,
-        Err(NotOpened::Other(status)) => return Err(status),
+    let bounded = match &asked {
+        Asked::Stream(read) if question.bounds => Some(read.clone()),
+        _ => None,
+    };
+    let opening = Opening { store: Arc::clone(&store), asked, sending, room };
+    let begun = match &bounded {
+        Some(read) => Bounds::begin(&opening, read).await,
+        None => opening.begin().await.map(|(source, told)| (source, told, Bounds::default())),
+    };
+    match begun {
+        Ok(begun) => Ok(replies(store, links, begun, bounded)),
+        Err(NotOpened::Other(status)) => Err(status),
         Err(NotOpened::StreamNotFound(stream)) => {
             let stream_identifier = Some(stream_identifier(&stream));
             let missing = reply(Content::StreamNotFound(StreamNotFound { stream_identifier }));
-            return Ok(stream::once(async { Ok(missing) }).boxed());
+            Ok(stream::once(async { Ok(missing) }).boxed())
         }
-    };
-    let first = source.told().await?;
-    let bounded = match read {
-        Asked::Stream(read) if question.bounds => Some(read),
-        _ => None,
-    };
-    Ok(async_stream::try_stream! {
+    }
+}
+
+/// The events of a read that has begun, between the bounds of its stream where they are asked for.
+fn replies(
+    store: Arc<dyn EventStore>,
+    links: Links,
+    (mut source, first, bounds): (Source, Option<Told>, Bounds),
+    bounded: Option<ReadStream>,
+) -> Replies {
+    async_stream::try_stream! {
+        if let Some(first) = bounds.first {
+            yield reply(Content::FirstStreamPosition(first.get()));
+        }
         let (mut sent, mut last) = (0, None);
-        let empty = first.is_none();
         let mut next = first;
         while let Some(told) = next {
             match told {
@@ -309,12 +324,9 @@ pub(super) async fn answer(
         }
         drop(source);
         if let Some(read) = bounded {
-            if let Some(first) = first_bound(&*store, &read, empty).await? {
-                yield reply(Content::FirstStreamPosition(first.get()));
-            }
             // A forward read that ran out has seen the last event.
             let ran_out = read.direction == Direction::Forward && Some(sent) != read.limit;
-            let last = match last.filter(|_| ran_out) {
+            let last = match last.filter(|_| ran_out).or(bounds.last) {
                 Some(last) => Some(last),
                 None => last_revision(&*store, &read.stream).await?,
             };
@@ -323,7 +335,7 @@ pub(super) async fn answer(
             }
         }
     }
-    .boxed())
+    .boxed()
 }
 
 /// How far a filter has come.
@@ -337,32 +349,6 @@ pub(super) fn checkpoint(position: Position) -> ReadResp {
 
 pub(super) fn reply(content: Content) -> ReadResp {
     ReadResp { content: Some(content) }
-}
-
-/// Where a stream can be read from: told to a forward reader that began elsewhere and found
-/// nothing.
-async fn first_bound(
-    store: &dyn EventStore,
-    read: &ReadStream,
-    empty: bool,
-) -> Result<Option<Revision>, Status> {
-    if !empty || read.direction == Direction::Backward || read.start == StreamStart::Start {
-        return Ok(None);
-    }
-    let whole = ReadStream::forward(read.stream.clone()).limit(1);
-    let first = match store.read_stream(whole).await {
-        Ok(mut reader) => next_event(&mut reader).await?,
-        Err(error) => return Err(of_read(&error)),
-    };
-    Ok(first.map(|event| event.revision))
-}
-
-pub(super) async fn last_revision(
-    store: &dyn EventStore,
-    stream: &StreamName,
-) -> Result<Option<Revision>, Status> {
-    let last = store.last_event(stream).await.map_err(|e| of_read(&e))?;
-    Ok(last.map(|event| event.revision))
 }
 
 async fn next_event(reader: &mut EventReader) -> Result<Option<RecordedEvent>, Status> {

@@ -64,12 +64,24 @@ impl IndexStreams {
             let (stream, actual) = (stream.clone(), Some(last));
             return Err(AppendError::WrongExpectedRevision { stream, expected, actual });
         }
-        let all = truncated(TRUNCATE_ALL);
-        let done = self.0.set_stream_metadata(stream, ExpectedRevision::Any, all).await?;
-        if let (ExpectedRevision::Exactly(_), Some(at)) = (expected, done.position) {
-            self.show_behind(stream, index, last, (at, done.last_revision)).await?;
+        let position = self.hide_all(stream).await?;
+        if let (ExpectedRevision::Exactly(_), Some(at)) = (expected, position) {
+            self.show_behind(stream, index, last, at).await?;
         }
-        Ok(Appended { last_revision: Some(last), position: done.position })
+        Ok(Appended { last_revision: Some(last), position })
+    }
+
+    /// Writes that all is deleted; returns where.
+    async fn hide_all(&self, stream: &StreamName) -> Result<Option<Position>, AppendError> {
+        // Those of a stream that is deleted already would open it.
+        let (none, all) = (ExpectedRevision::NoStream, truncated(TRUNCATE_ALL));
+        match self.0.set_stream_metadata(stream, none, all).await {
+            Ok(done) => Ok(done.position),
+            Err(AppendError::WrongExpectedRevision { .. }) => {
+                Ok(self.0.delete_stream(stream, ExpectedRevision::Any).await?.position)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Shows what was linked between the look at the last link and the deletion of those up to it:
@@ -79,14 +91,18 @@ impl IndexStreams {
         stream: &StreamName,
         index: &Index,
         last: Revision,
-        (deleted_at, metadata): (Position, Option<Revision>),
+        deleted_at: Position,
     ) -> Result<(), AppendError> {
         let hidden = self.last(index, Some(AsOf::Position(deleted_at))).await.map_err(of_append)?;
-        let Some(metadata) = metadata else { return Ok(()) };
         if hidden.is_none_or(|hidden| hidden.get() <= last.get()) {
             return Ok(());
         }
-        let (expected, shown) = (ExpectedRevision::Exactly(metadata), truncated(last.next().get()));
+        let metadata = self.0.last_event(&stream.metadata_stream()).await.map_err(of_append)?;
+        let Some(metadata) = metadata.filter(|metadata| metadata.position == deleted_at) else {
+            return Ok(());
+        };
+        let expected = ExpectedRevision::Exactly(metadata.revision);
+        let shown = truncated(last.next().get());
         match self.0.set_stream_metadata(stream, expected, shown).await {
             // Metadata that were written since say what is seen.
             Ok(_) | Err(AppendError::WrongExpectedRevision { .. }) => Ok(()),

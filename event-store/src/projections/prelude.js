@@ -6,6 +6,7 @@
 (function (log, emitsMax) {
   'use strict';
   const { stringify, parse } = JSON;
+  const Unreadable = SyntaxError;
   const isObject = (it) => typeof it === 'object' && it !== null;
   const shape = {
     sources: 0, all: false, streams: [], category: null, any: false, types: [],
@@ -247,8 +248,10 @@
   function bodyAsState(event) {
     try {
       return parse(event.bodyRaw);
-    } catch {
-      return event.bodyRaw;
+    } catch (error) {
+      // What is no JSON is taken as it is; too large for the memory is another matter.
+      if (error instanceof Unreadable) return event.bodyRaw;
+      throw error;
     }
   }
 

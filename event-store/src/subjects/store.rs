@@ -222,6 +222,10 @@ impl EventStore for PersonalStore {
         Ok(last)
     }
 
+    async fn last_revision(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError> {
+        self.inner.last_revision(stream).await
+    }
+
     async fn head(&self) -> Result<Position, StoreError> {
         self.inner.head().await
     }

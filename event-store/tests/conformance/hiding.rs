@@ -118,6 +118,55 @@ pub async fn metadata_is_kept_and_versioned(store: Store) {
     assert_eq!(known, (empty, Some(Revision::new(1))));
 }
 
+/// Given a deleted stream, when its metadata are read, changed and written again, their `$tb` with
+/// them, then it is open again behind its last event; written once more they change nothing of it.
+pub async fn metadata_of_a_deletion_open_the_stream(store: Store) {
+    let stream = fresh();
+    store.append(&stream, ExpectedRevision::NoStream, events(2)).await.unwrap();
+    store.delete_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    for times in 1..3 {
+        let (mut metadata, revision) = store.stream_metadata(&stream).await.unwrap();
+        metadata.custom.insert("times".to_owned(), times.into());
+        let expected = ExpectedRevision::Exactly(revision.unwrap());
+        store.set_stream_metadata(&stream, expected, metadata).await.unwrap();
+        let (metadata, _) = store.stream_metadata(&stream).await.unwrap();
+        assert_eq!(metadata.truncate_before, Some(2));
+        assert_eq!(metadata.custom["times"], times);
+        assert_eq!(stream_of(&store, ReadStream::forward(stream.clone())).await, []);
+    }
+    store.append(&stream, exactly(1), events(1)).await.unwrap();
+    assert_eq!(revisions(&stream_of(&store, ReadStream::forward(stream)).await), [2]);
+}
+
+pub async fn the_last_revision_is_known_though_it_is_hidden(store: Store) {
+    let stream = fresh();
+    let last = async || store.last_revision(&stream).await.unwrap().map(Revision::get);
+    assert_eq!(last().await, None);
+    store.append(&stream, ExpectedRevision::NoStream, events(3)).await.unwrap();
+    assert_eq!(last().await, Some(2));
+    let none = StreamMetadata::default;
+    for hiding in [
+        StreamMetadata { max_count: Some(0), ..none() },
+        StreamMetadata { truncate_before: Some(9), ..none() },
+        StreamMetadata { max_age_seconds: Some(0), ..none() },
+    ] {
+        store.set_stream_metadata(&stream, ExpectedRevision::Any, hiding).await.unwrap();
+        assert_eq!(store.last_event(&stream).await.unwrap(), None);
+        assert_eq!(last().await, Some(2));
+    }
+    let holder = stream.metadata_stream();
+    assert_eq!(store.last_revision(&holder).await.unwrap(), Some(Revision::new(2)));
+    store.delete_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    assert_eq!(last().await, None);
+    store.append(&stream, ExpectedRevision::Any, events(1)).await.unwrap();
+    assert_eq!(last().await, Some(3));
+    store.tombstone_stream(&stream, ExpectedRevision::Any).await.unwrap();
+    for gone in [&stream, &holder] {
+        let told = store.last_revision(gone).await;
+        assert!(matches!(told, Err(ReadError::StreamDeleted(_))), "{told:?}");
+    }
+}
+
 pub async fn max_count_and_truncation_hide_events(store: Store) {
     let stream = fresh();
     store.append(&stream, ExpectedRevision::NoStream, events(6)).await.unwrap();

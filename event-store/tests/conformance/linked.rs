@@ -89,6 +89,27 @@ pub async fn metadata_of_deleted_links_bring_nothing_back(store: Store) {
     are_left(&store, &links, &[4]).await;
 }
 
+pub async fn the_last_link_is_known_though_it_is_hidden(store: Store) {
+    let (of, links) = category();
+    let last = async || store.last_revision(&links).await.unwrap().map(Revision::get);
+    assert_eq!(last().await, None);
+    append(&store, &of, 3).await;
+    assert_eq!(last().await, Some(2));
+    let any = ExpectedRevision::Any;
+    let hiding = StreamMetadata { truncate_before: Some(9), ..StreamMetadata::default() };
+    store.set_stream_metadata(&links, any, hiding).await.unwrap();
+    assert_eq!(store.last_event(&links).await.unwrap(), None);
+    assert_eq!(last().await, Some(2));
+    store.delete_stream(&links, any).await.unwrap();
+    assert_eq!(last().await, None);
+    // What a deletion left is written again, as whoever changes metadata does.
+    let (metadata, _) = store.stream_metadata(&links).await.unwrap();
+    store.set_stream_metadata(&links, any, metadata).await.unwrap();
+    assert_eq!(last().await, Some(2));
+    append(&store, &of, 1).await;
+    are_left(&store, &links, &[3]).await;
+}
+
 pub async fn links_that_never_were_can_not_be_deleted(store: Store) {
     let (of, links) = category();
     let any = ExpectedRevision::Any;

@@ -82,6 +82,7 @@ macro_rules! conformance_suite {
     ($make:expr, linked) => {
         $crate::conformance_suite!(@each $make, linked,
             deleted_links_are_gone_and_go_on, metadata_of_deleted_links_bring_nothing_back,
+            the_last_link_is_known_though_it_is_hidden,
             links_that_never_were_can_not_be_deleted,
             deleted_links_are_followed_from_behind_the_deletion,
             no_link_is_deleted_that_was_not_expected);
@@ -107,7 +108,8 @@ macro_rules! conformance_suite {
             a_deleted_stream_is_gone_and_goes_on, what_never_was_can_not_be_deleted,
             a_tombstone_is_for_good, metadata_of_a_tombstoned_stream_is_written_and_not_read,
             a_tombstone_needs_no_stream, metadata_is_deleted_for_good_with_its_subject_only,
-            metadata_is_kept_and_versioned,
+            metadata_is_kept_and_versioned, metadata_of_a_deletion_open_the_stream,
+            the_last_revision_is_known_though_it_is_hidden,
             a_young_stream_is_read_whole_with_max_age, the_last_event_is_the_last,
             a_subscriber_gets_the_past_and_then_live, a_subscriber_begins_after_a_place,
             a_stream_is_followed_before_it_is_there, who_is_live_gets_also_what_is_hidden_at_once,

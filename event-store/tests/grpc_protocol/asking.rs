@@ -41,14 +41,26 @@ pub struct Options {
     no_filter: Option<()>,
     #[prost(message, optional, tag = "9")]
     uuid: Option<UuidForm>,
+    #[prost(message, optional, tag = "10")]
+    control: Option<Control>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct OfStream {
     #[prost(message, optional, tag = "1")]
     name: Option<Name>,
+    #[prost(uint64, optional, tag = "2")]
+    revision: Option<u64>,
     #[prost(message, optional, tag = "3")]
     start: Option<()>,
+    #[prost(message, optional, tag = "4")]
+    end: Option<()>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Control {
+    #[prost(uint32, tag = "1")]
+    compatibility: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -87,6 +99,10 @@ pub struct Reply {
     pub event: Option<ReadEvent>,
     #[prost(message, optional, tag = "3")]
     pub checkpoint: Option<Reached>,
+    #[prost(uint64, optional, tag = "5")]
+    pub first: Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub last: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -119,8 +135,27 @@ impl Options {
     /// Reads so many events of a stream.
     pub fn stream(name: &str, count: u64) -> Self {
         let name = Some(Name { stream_name: name.as_bytes().to_vec() });
-        let stream = Some(OfStream { name, start: Some(()) });
+        let stream = Some(OfStream { name, start: Some(()), ..OfStream::default() });
         Self { stream, count: Some(count), ..Self::common() }
+    }
+
+    /// The same from this revision on; `None` is the end.
+    pub fn from(mut self, revision: Option<u64>) -> Self {
+        if let Some(of) = &mut self.stream {
+            let end = revision.is_none().then_some(());
+            *of = OfStream { name: of.name.take(), start: None, revision, end };
+        }
+        self
+    }
+
+    /// The same from new to old.
+    pub fn backward(self) -> Self {
+        Self { direction: 1, ..self }
+    }
+
+    /// The same, told the bounds of the stream.
+    pub fn bounded(self) -> Self {
+        Self { control: Some(Control { compatibility: 1 }), ..self }
     }
 
     /// Reads so many events of the log, from its start on.

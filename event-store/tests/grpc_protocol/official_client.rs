@@ -68,7 +68,7 @@ async fn a_stream_tells_its_bounds() {
             _ => panic!("an event where there is none"),
         });
     }
-    assert_eq!(bounds, [("first", 0), ("last", 2)]);
+    assert_eq!(bounds, [("first", 3), ("last", 2)]);
 }
 
 #[tokio::test]

@@ -107,6 +107,15 @@ assert [event.stream_position for event in found] == [0, 1]
 refused(NotFoundError, client.delete_stream, "nobody", current_version=StreamState.EXISTS)
 client.delete_stream("tale-1", current_version=4)
 refused(NotFoundError, client.get_stream, "tale-1")
+
+# Metadata that are read, changed and written again open it, and its events stay hidden.
+metadata, version = client.get_stream_metadata("tale-1")
+metadata["own"] = "z"
+client.set_stream_metadata("tale-1", metadata=metadata, current_version=version)
+metadata, version = client.get_stream_metadata("tale-1")
+assert metadata == {"$tb": 5, "own": "z"}, metadata
+assert not client.get_stream("tale-1")
+
 client.append_to_stream("tale-2", current_version=StreamState.NO_STREAM, events=events(1))
 client.tombstone_stream("tale-2", current_version=StreamState.ANY)
 refused(StreamIsDeletedError, client.get_stream, "tale-2")

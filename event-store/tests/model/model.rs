@@ -197,7 +197,8 @@ impl Model {
     ) -> Outcome {
         let stream = self.streams.entry(name.to_owned()).or_default().clone();
         let mut done = self.put_metadata(name, max_count, truncate_before);
-        if stream.deleted() && !stream.tombstoned && truncate_before.is_none() {
+        let opens_nowhere = truncate_before.is_none_or(|before| before == LARGEST);
+        if stream.deleted() && !stream.tombstoned && opens_nowhere {
             done = self.put_metadata(name, max_count, Some(stream.events.len() as u64));
         }
         Ok((Some(done.0), Some(done.1)))

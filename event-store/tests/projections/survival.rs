@@ -1,6 +1,8 @@
 //! What restarts and kills leave: each event counted once, and each emitted once.
 
-use super::{COUNT, Place};
+use event_store::{EventStore, ExpectedRevision, NewEvent};
+
+use super::{COUNT, Place, event, stream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_moment_doubles_nothing_and_loses_nothing() {
@@ -95,4 +97,21 @@ async fn a_projection_of_everything_comes_to_rest() {
     let all = place.store.read_all(event_store::ReadAll::forward().from(head)).await.unwrap();
     let count = futures::StreamExt::count(all).await;
     assert!(count <= 5, "{count} events");
+}
+
+/// Given a script without a handler for an event nearly as large as any, then that becomes the
+/// state, and is there after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_may_be_as_large_as_an_event() {
+    const BYTES: usize = 15 << 20;
+    let place = Place::new().await;
+    let body = format!("{{\"told\":\"{}\"}}", "a".repeat(BYTES));
+    let large = NewEvent { data: body.clone().into(), ..event(0) };
+    place.store.append(&stream("s"), ExpectedRevision::Any, vec![large]).await.unwrap();
+    place.create("whole", "fromStream('s').when({$init: () => 0})").await;
+    place.handled("whole", 1).await;
+    let place = place.restart().await;
+    let told = place.statistics("whole").await;
+    assert_eq!(told.status, "Running", "{told:?}");
+    assert!(place.state("whole", "").await == body);
 }
