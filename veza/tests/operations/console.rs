@@ -29,7 +29,7 @@ async fn it_serves_on_when_nobody_reads_its_lines_any_more() {
 #[tokio::test]
 async fn its_last_lines_say_what_to_try_and_its_log_has_no_colours_in_a_file() {
     let folder = folder();
-    let mut child = veza(folder.path(), &["serve"]).spawn().unwrap();
+    let mut child = veza(folder.path(), &["serve"]).env("VEZA_LOG", "debug").spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let reading = async {
         let (mut ready, mut told) = (String::new(), Vec::new());
@@ -60,7 +60,7 @@ async fn its_last_lines_say_what_to_try_and_its_log_has_no_colours_in_a_file() {
     tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
     let output = child.wait_with_output().await.unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success() && log.contains("INFO") && !log.contains('\x1b'), "{log}");
+    assert!(output.status.success() && log.contains("DEBUG") && !log.contains('\x1b'), "{log}");
 }
 
 #[tokio::test]

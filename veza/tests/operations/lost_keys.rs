@@ -152,7 +152,7 @@ async fn what_no_key_opens_holds_up_nobody_else_and_can_be_given_up() {
     let states = parts_then["projections"].as_object().unwrap();
     assert!(states.values().all(|state| state == "running"), "{states:?}");
     let roles = format!("/api/v1/users/{stranger}/roles");
-    let grant = json!({ "role": "moderator", "reason": "trusted" });
+    let grant = json!({ "role": "artist", "reason": "trusted" });
     let (status, problem) = platform.post(&roles, Some(&root), grant.clone()).await;
     assert_eq!((status, &problem["type"]), (500, &json!("urn:veza:problem:unreadable")));
     platform.stop().await;
