@@ -24,6 +24,13 @@ async fn user(data: &Path, url: &str, (verb, handle, email): (&str, &str, &str))
     (said.status.success(), String::from_utf8_lossy(&said.stderr).into_owned())
 }
 
+/// Opens the platform on these accounts.
+async fn open(data: &Path, address: &str, url: &str) -> Process {
+    let mut command = veza(data, &["serve"]);
+    command.env("VEZA_DATABASE_URL", url);
+    Process::opening(data, address, command).await
+}
+
 /// What is degraded, in words.
 async fn degraded(platform: &Process) -> String {
     let ready: Value = platform.get("/readyz").await.json().await.unwrap();
@@ -52,12 +59,7 @@ async fn who_lost_their_account_keeps_their_handle_and_is_given_another() {
     let folder = folder();
     let data = folder.path();
     let address = free_address();
-    let open = async |url: &str| {
-        let mut command = veza(data, &["serve"]);
-        command.env("VEZA_DATABASE_URL", url);
-        Process::opening(data, &address, command).await
-    };
-    let platform = open(&database().await).await;
+    let platform = open(data, &address, &database().await).await;
     assert_eq!(as_nina(&platform, "nina@example.org", "correct horse").await, 201);
     let nina = platform.confirmed("nina@example.org").await;
     platform.member("otis", "listener").await;
@@ -69,7 +71,7 @@ async fn who_lost_their_account_keeps_their_handle_and_is_given_another() {
     let url = database().await;
     let (is_made, said) = user(data, &url, ("create", "nina", "impostor@example.org")).await;
     assert!(!is_made, "at rest, before any model was made: {said}");
-    let platform = open(&url).await;
+    let platform = open(data, &address, &url).await;
     eventually("the models are made anew", async || {
         let status = as_nina(&platform, "impostor@example.org", "correct horse").await;
         assert_ne!(status, 201);
@@ -119,9 +121,7 @@ async fn an_older_copy_of_the_accounts_gives_nobody_what_has_become_anothers() {
     let folder = folder();
     let data = folder.path();
     let url = database().await;
-    let mut command = veza(data, &["serve"]);
-    command.env("VEZA_DATABASE_URL", &url);
-    let platform = Process::opening(data, &free_address(), command).await;
+    let platform = open(data, &free_address(), &url).await;
     assert_eq!(as_nina(&platform, "first@example.org", "correct horse").await, 201);
     let firsts = platform.mailed_token("first@example.org");
     on_accounts(
@@ -160,12 +160,7 @@ async fn what_is_known_of_an_address_to_the_accounts_or_the_log_alone_is_noted_i
     let folder = folder();
     let data = folder.path();
     let (url, address) = (database().await, free_address());
-    let open = async || {
-        let mut command = veza(data, &["serve"]);
-        command.env("VEZA_DATABASE_URL", &url);
-        Process::opening(data, &address, command).await
-    };
-    let platform = open().await;
+    let platform = open(data, &address, &url).await;
     platform.member("nina", "artist").await;
     let (_, otis) = platform.sign_up("otis", "listener").await;
     platform.stop().await;
@@ -175,7 +170,7 @@ async fn what_is_known_of_an_address_to_the_accounts_or_the_log_alone_is_noted_i
          SET confirmed_at = CASE handle_folded WHEN 'otis' THEN now() END",
     )
     .await;
-    let platform = open().await;
+    let platform = open(data, &address, &url).await;
     let is_believed = async |email: &str| {
         let (_, session) = platform.log_in(email, "correct horse").await;
         let token = session["access_token"].as_str().unwrap().to_owned();
@@ -201,28 +196,23 @@ async fn who_is_not_in_an_older_log_can_sign_up_anew() {
     let folder = folder();
     let data = folder.path();
     let (url, address) = (database().await, free_address());
-    let open = async || {
-        let mut command = veza(data, &["serve"]);
-        command.env("VEZA_DATABASE_URL", &url);
-        Process::opening(data, &address, command).await
-    };
     let veza_with = |args: &[&str]| {
         let mut command = veza(data, args);
         command.env("VEZA_DATABASE_URL", &url);
         command
     };
-    let platform = open().await;
+    let platform = open(data, &address, &url).await;
     platform.member("otis", "listener").await;
     platform.stop().await;
     let (events, older) = (data.join("events"), data.join("older"));
     let copied = std::process::Command::new("cp").arg("-r").arg(&events).arg(&older).status();
     assert!(copied.unwrap().success());
-    let platform = open().await;
+    let platform = open(data, &address, &url).await;
     let token = platform.member("nina", "artist").await;
     platform.stop().await;
     fs::remove_dir_all(&events).unwrap();
     fs::rename(&older, &events).unwrap();
-    let platform = open().await;
+    let platform = open(data, &address, &url).await;
     let mut rebuild = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
     rebuild.arg("--data").arg(data).args(["rebuild", "--all"]).env("VEZA_DATABASE_URL", &url);
     let rebuilt = ended(rebuild).await;
