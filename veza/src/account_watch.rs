@@ -8,20 +8,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aggregates::CommandHandler;
 use aggregates::user::{User, UserCommand};
-use aggregates::{CommandContext, CommandHandler};
 use chrono::Utc;
 use command_api::identity::{Accounts, Handle};
-use event_schemas::{Actor, UserId};
+use event_schemas::UserId;
 use metrics::gauge;
 use projections::postgres::Profiles;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use uuid::Uuid;
 
 use crate::log_guard::{LogGuard, WhoseLog};
+use crate::own_command;
 
 /// How many people are looked at together, and the pause behind them: there may be a million.
 const LOOKED_AT: u32 = 1_000;
@@ -181,11 +181,8 @@ impl Look {
                 if holder.is_some_and(|it| it.user_id != user_id && it.email_confirmed) {
                     return Some(false);
                 }
-                let id = Uuid::now_v7();
-                let digest = id.simple().to_string();
-                let context = CommandContext::first(id, digest, Actor::System, Utc::now());
                 let confirm = UserCommand::ConfirmEmail;
-                self.handler.execute::<User>(user_id, confirm, &context).await.ok()?;
+                own_command::execute(&self.handler, user_id, confirm).await.ok()?;
                 Some(true)
             }
         }

@@ -15,7 +15,7 @@
 //! - [`probes`], [`readiness`], [`run_file`], [`telemetry`]: how a process is watched.
 //! - [`console`]: what a process tells whoever started it.
 //! - [`known_people`], [`account_watch`]: people as the log knows them, and whether accounts say
-//!   the same.
+//!   the same; [`own_command`]: commands on them that nobody sent to a door.
 //! - [`disk_reserve`], [`log_guard`], [`open_files`], [`stopping`]: when it takes on no more.
 //! - [`event_store_server`], [`postgres_server`]: a part alone; [`user`], [`signing_keys`]:
 //!   accounts and keys, on the server's own machine.
@@ -50,6 +50,7 @@ pub mod listening;
 pub mod log_guard;
 pub mod open_files;
 pub mod outbox;
+pub mod own_command;
 pub mod parts;
 pub mod personal;
 pub mod postgres;

@@ -6,15 +6,15 @@ use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
+use aggregates::CommandHandler;
 use aggregates::user::{Grantor, Role, User, UserCommand};
-use aggregates::{CommandContext, CommandError, CommandHandler};
 use anyhow::{Context as _, bail};
 use chrono::Utc;
 use command_api::identity::{
     Accounts, Email, Handle, KnownPeople as _, NewAccount, Password, PasswordHash, ReserveError,
     reserve,
 };
-use event_schemas::{Actor, UserId};
+use event_schemas::UserId;
 use event_store::password_hash::PasswordHasher;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use crate::config::{Config, PlaceFlags};
 use crate::console::say;
 use crate::known_people::LogOfPeople;
 use crate::log_guard;
+use crate::own_command;
 use crate::parts::{Database, Events};
 use crate::read_side::ReadSide;
 
@@ -235,7 +236,7 @@ impl Office {
             }
             reserved => reserved?,
         }
-        self.execute(user_id, register(&account)).await?;
+        own_command::execute(&self.handler, user_id, register(&account)).await?;
         self.confirm(user_id).await?;
         for role in new.roles.iter().copied().filter(|role| !role.may_be_chosen()) {
             self.give(user_id, role).await?;
@@ -263,7 +264,7 @@ impl Office {
                 account.handle
             );
         }
-        self.execute(user_id, UserCommand::ConfirmEmail).await?;
+        own_command::execute(&self.handler, user_id, UserCommand::ConfirmEmail).await?;
         let (handle, email) = (account.handle, account.email.as_str());
         let roles = Vec::from_iter(roles).join(", ");
         Ok(format!("{user_id}  {handle}  {email}  {roles}"))
@@ -327,16 +328,13 @@ impl Office {
         Ok(match self.handler.inspect(user_id, look).await? {
             (false, _) => false,
             (true, true) => true,
-            (true, false) => {
-                let holder = self.people.holder(handle).await?;
-                holder.is_none_or(|holder| holder == user_id)
-            }
+            (true, false) => !self.people.is_anothers(handle, user_id).await?,
         })
     }
 
     /// Whoever is at the server's own machine answers for the address.
     async fn confirm(&self, user_id: UserId) -> anyhow::Result<()> {
-        self.execute(user_id, UserCommand::ConfirmEmail).await?;
+        own_command::execute(&self.handler, user_id, UserCommand::ConfirmEmail).await?;
         let token = self.accounts.issue_confirmation(user_id, Utc::now()).await?;
         self.accounts.confirm(&token, Utc::now()).await?;
         Ok(())
@@ -369,18 +367,7 @@ impl Office {
     async fn give(&self, user_id: UserId, role: Role) -> anyhow::Result<()> {
         let reason = REASON.to_owned();
         let grant = UserCommand::GrantRole { by: Grantor::Operator, role, reason };
-        Ok(self.execute(user_id, grant).await?)
-    }
-
-    async fn execute(
-        &self,
-        user_id: UserId,
-        command: UserCommand,
-    ) -> Result<(), CommandError<aggregates::user::UserRejection>> {
-        let id = Uuid::now_v7();
-        let digest = id.simple().to_string();
-        let context = CommandContext::first(id, digest, Actor::System, Utc::now());
-        self.handler.execute::<User>(user_id, command, &context).await.map(drop)
+        Ok(own_command::execute(&self.handler, user_id, grant).await?)
     }
 }
 

@@ -16,6 +16,14 @@ pub trait KnownPeople: Send + Sync + 'static {
     /// # Errors
     /// When that can't be told just now.
     async fn holder(&self, handle: &Handle) -> Result<Option<UserId>, NotKnown>;
+
+    /// Whether somebody else than this person has the handle for good.
+    ///
+    /// # Errors
+    /// When that can't be told just now.
+    async fn is_anothers(&self, handle: &Handle, user_id: UserId) -> Result<bool, NotKnown> {
+        Ok(self.holder(handle).await?.is_some_and(|holder| holder != user_id))
+    }
 }
 
 /// What the log says of people can't be told just now.

@@ -49,9 +49,8 @@ pub async fn reserve(
     // What will be refused must not hold a name that others want.
     User::default().decide(register.clone())?;
     let user_id = account.user_id;
-    let is_anothers = people.holder(&account.handle).await?.is_some_and(|it| it != user_id);
     // Whom the log has proved is not proved again by repeating what they once signed up with.
-    if is_anothers
+    if people.is_anothers(&account.handle, user_id).await?
         || handler.inspect(user_id, |user: &User| user.email_confirmed).await?
             && !accounts.lacking(&[user_id], now).await?.is_empty()
     {

@@ -53,8 +53,8 @@ pub(crate) async fn confirm(
         .map_err(taken)?;
     let (user_id, handle) = parts.accounts.proved_by(&token, api.now()).await.map_err(taken)?;
     // An older copy of the accounts may hold what has become another's since.
-    let holder = parts.people.holder(&handle).await.map_err(|error| not_reserved(error.into()))?;
-    if holder.is_some_and(|holder| holder != user_id) {
+    let is_anothers = parts.people.is_anothers(&handle, user_id).await;
+    if is_anothers.map_err(|error| not_reserved(error.into()))? {
         return Err(taken(AccountError::HandleTaken));
     }
     // First in the log, which knows whoever counts as confirmed, also when the accounts are lost.
