@@ -186,8 +186,11 @@ async fn a_log_that_is_exchanged_under_its_writers_is_not_written_to() {
         status == 503 && detail.contains("read models were made from")
     })
     .await;
-    let problem: Value = commands.get("/readyz").await.json().await.unwrap();
-    assert!(problem["parts"]["log"].as_str().unwrap().contains("rebuild --all"), "{problem}");
+    eventually("it says so", async || {
+        let problem: Value = commands.get("/readyz").await.json().await.unwrap();
+        problem["parts"]["log"].as_str().unwrap().contains("rebuild --all")
+    })
+    .await;
     let (status, _) = commands.sign_up("otis", "listener").await;
     assert_eq!(status, 503);
     shared.rebuild(data).await;
