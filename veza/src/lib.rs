@@ -27,11 +27,13 @@
 //! - [`encryption`], [`event_store_keys`]: the keys that the event store is encrypted with.
 //! - [`keys`]: what signs tokens and tells requests apart; [`personal`]: what people can take back.
 //! - [`outbox`]: mails as files, where no mail server is.
+//! - `allocator`: where memory comes from.
 
 // Those panic when nobody reads any more; `console` does not.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod account_watch;
+mod allocator;
 pub mod background;
 pub mod beside;
 pub mod config;

@@ -1,5 +1,7 @@
 //! `veza event-store` as an official client meets it, and as an operator does.
 
+#[path = "event_store_server/memory.rs"]
+mod memory;
 #[path = "event_store_server/secured.rs"]
 mod secured;
 
