@@ -17,7 +17,7 @@ use crate::projection::{ApplyError, ModelId};
 use crate::query_error::QueryError;
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "listings", version: 3 };
+pub const MODEL: ModelId = ModelId { name: "listings", version: 4 };
 
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS listings (
@@ -29,12 +29,40 @@ const TABLES: &[&str] = &[
         price_minor bigint NOT NULL,
         currency text NOT NULL,
         status text NOT NULL,
+        is_kept boolean NOT NULL DEFAULT false,
         sold bigint NOT NULL DEFAULT 0,
         position bigint NOT NULL
     )",
     "CREATE INDEX IF NOT EXISTS listings_by_track ON listings (track_id, position DESC)",
     "CREATE INDEX IF NOT EXISTS listings_by_seller ON listings (seller_id, position DESC)",
 ];
+
+/// A licence is kept for an order: while that is the exclusive one nothing else of the track can be
+/// bought.
+const KEEP: &str = "WITH this AS (
+        UPDATE listings SET is_kept = true, status =
+            CASE WHEN status = 'open' THEN 'reserved' ELSE status END
+        WHERE listing_id = $1 AND exclusive RETURNING track_id)
+    UPDATE listings SET status = 'reserved' FROM this
+    WHERE listings.track_id = this.track_id AND listing_id <> $1 AND status = 'open'";
+
+/// It is kept no more.
+const FREE: &str = "WITH this AS (
+        UPDATE listings SET is_kept = false, status =
+            CASE WHEN status = 'reserved' THEN 'open' ELSE status END
+        WHERE listing_id = $1 AND exclusive RETURNING track_id)
+    UPDATE listings SET status = 'open' FROM this
+    WHERE listings.track_id = this.track_id AND listing_id <> $1
+      AND status = 'reserved'";
+
+/// It is sold; with the exclusive one the track's other offers end.
+const SELL: &str = "WITH this AS (
+        UPDATE listings SET sold = sold + 1, is_kept = false, status =
+            CASE WHEN exclusive THEN 'sold' ELSE status END
+        WHERE listing_id = $1 RETURNING track_id, exclusive)
+    UPDATE listings SET status = 'sold' FROM this
+    WHERE listings.track_id = this.track_id AND this.exclusive
+      AND listing_id <> $1 AND status IN ('open', 'reserved')";
 
 /// Fills the model.
 pub struct ListingsProjection;
@@ -63,7 +91,9 @@ impl ListingsProjection {
             ListingEvent::LicenceListed(event) => query(
                 "INSERT INTO listings (listing_id, track_id, seller_id, exclusive, on_approval,
                                        price_minor, currency, status, position)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, 'open', $8)",
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN EXISTS (
+                     SELECT FROM listings WHERE track_id = $2 AND is_kept
+                 ) THEN 'reserved' ELSE 'open' END, $8)",
             )
             .bind(event.listing_id.0)
             .bind(event.track_id.0)
@@ -73,27 +103,9 @@ impl ListingsProjection {
             .bind(bigint(event.price.amount_minor)?)
             .bind(event.price.currency.to_string())
             .bind(envelope.position_column()),
-            ListingEvent::LicenceReserved(event) => query(
-                "UPDATE listings SET status = 'reserved'
-                 WHERE listing_id = $1 AND exclusive AND status = 'open'",
-            )
-            .bind(event.listing_id.0),
-            ListingEvent::LicenceReservationReleased(event) => query(
-                "UPDATE listings SET status = 'open'
-                 WHERE listing_id = $1 AND status = 'reserved'",
-            )
-            .bind(event.listing_id.0),
-            // With the exclusive licence the track's other offers end.
-            ListingEvent::LicenceSold(event) => query(
-                "WITH this AS (
-                     UPDATE listings SET sold = sold + 1, status =
-                         CASE WHEN exclusive THEN 'sold' ELSE status END
-                     WHERE listing_id = $1 RETURNING track_id, exclusive)
-                 UPDATE listings SET status = 'sold' FROM this
-                 WHERE listings.track_id = this.track_id AND this.exclusive
-                   AND listing_id <> $1 AND status = 'open'",
-            )
-            .bind(event.listing_id.0),
+            ListingEvent::LicenceReserved(event) => query(KEEP).bind(event.listing_id.0),
+            ListingEvent::LicenceReservationReleased(event) => query(FREE).bind(event.listing_id.0),
+            ListingEvent::LicenceSold(event) => query(SELL).bind(event.listing_id.0),
             ListingEvent::ListingWithdrawn(event) => {
                 let of_unsold = "UPDATE listings SET status = 'withdrawn'
                                  WHERE listing_id = $1 AND status <> 'sold'";
@@ -110,7 +122,7 @@ stored_enum! {
     ListingStatus {
         /// It can.
         Open = "open",
-        /// The one there is, is kept for an order.
+        /// The track's exclusive licence is kept for an order.
         Reserved = "reserved",
         /// The track's exclusive licence is sold.
         Sold = "sold",
@@ -156,7 +168,7 @@ impl Listings {
     /// The listings with these ids, in no order; the unknown are left out.
     pub async fn by_ids(&self, listings: &[ListingId]) -> Result<Vec<Listing>, QueryError> {
         let ids: Vec<Uuid> = listings.iter().map(|listing| listing.0).collect();
-        let rows = query("SELECT * FROM listings_v3.listings WHERE listing_id = ANY ($1)")
+        let rows = query("SELECT * FROM listings_v4.listings WHERE listing_id = ANY ($1)")
             .bind(ids)
             .fetch_all(&self.pool)
             .await?;
@@ -171,7 +183,7 @@ impl Listings {
         size: PageSize,
     ) -> Result<HashMap<Uuid, Page<Listing>>, QueryError> {
         let sql = "SELECT of_one.* FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
-                       SELECT * FROM listings_v3.listings
+                       SELECT * FROM listings_v4.listings
                        WHERE track_id = wanted.id AND position < $2
                        ORDER BY position DESC LIMIT $3) AS of_one";
         let tracks = tracks.iter().map(|track| track.0).collect();
@@ -185,7 +197,7 @@ impl Listings {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Page<Listing>, QueryError> {
-        let sql = "SELECT * FROM listings_v3.listings WHERE seller_id = $1 AND position < $2
+        let sql = "SELECT * FROM listings_v4.listings WHERE seller_id = $1 AND position < $2
                    ORDER BY position DESC LIMIT $3";
         page(&self.pool, sql, seller.0, (after, size), listing).await
     }

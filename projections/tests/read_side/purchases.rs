@@ -150,10 +150,14 @@ impl<'a> Purchase<'a> {
         histories.expect("they are read").remove(&self.order_id).expect("there is a history")
     }
 
-    async fn listing(&self) -> ListingStatus {
+    async fn status_of(&self, listing: ListingId) -> ListingStatus {
         self.stage.caught_up().await;
-        let listing = self.stage.models.listings.by_id(self.listing_id).await;
+        let listing = self.stage.models.listings.by_id(listing).await;
         listing.expect("it is read").expect("it is there").status
+    }
+
+    async fn listing(&self) -> ListingStatus {
+        self.status_of(self.listing_id).await
     }
 }
 
@@ -178,6 +182,10 @@ async fn a_purchase_reads_right_at_every_step() {
     let beside = purchase.listed_beside();
     purchase.place();
     assert_eq!(purchase.listing().await, ListingStatus::Reserved);
+    let others = [beside, purchase.listed_beside()];
+    for other in others {
+        assert_eq!(purchase.status_of(other).await, ListingStatus::Reserved, "nor can another");
+    }
     let placed = (OrderStatus::Placed, EscrowStatus::None, PaymentStatus::None);
     assert_eq!(purchase.stands().await, placed);
     purchase.authorise_and_hold();
@@ -225,14 +233,17 @@ async fn an_order_that_comes_to_nothing_leaves_no_money_behind() {
     let stage = Stage::new().await;
     let purchase = Purchase::listed(&stage);
     let (order_id, listing_id) = (purchase.order_id, purchase.listing_id);
+    let beside = purchase.listed_beside();
     purchase.place();
     purchase.authorise_and_hold();
+    assert_eq!(purchase.status_of(beside).await, ListingStatus::Reserved);
     let reason = || "the master was taken down".to_owned();
     stage.store.put::<EscrowEvent>(order_id, EscrowRefunded { order_id, reason: reason() });
     stage.store.put::<PaymentEvent>(order_id, PaymentVoided { order_id, reason: reason() });
     let released = LicenceReservationReleased { listing_id, order_id, reason: reason() };
     stage.store.put::<ListingEvent>(listing_id, released);
     purchase.order(OrderCancelled { order_id, reason: reason() });
+    assert_eq!(purchase.status_of(beside).await, ListingStatus::Open, "it can be bought again");
     let nothing = (OrderStatus::Cancelled, EscrowStatus::Refunded, PaymentStatus::Voided);
     assert_eq!(purchase.stands().await, nothing);
     assert_eq!(purchase.money().await, [0; 4]);

@@ -70,7 +70,7 @@ pub enum DeliveryMode {
 pub enum ListingStatus {
     /// It can.
     Open,
-    /// The one there is, is kept for an order.
+    /// The track's exclusive licence is kept for an order.
     Reserved,
     /// The track's exclusive licence is sold.
     Sold,
