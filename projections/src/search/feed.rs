@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use event_schemas::audio::TrackEvent;
 use event_schemas::user::UserEvent;
 use event_schemas::{TrackId, UserId};
-use sqlx::{PgConnection, Row, query};
+use sqlx::{PgConnection, Row, query, query_scalar};
 use uuid::Uuid;
 
 use crate::envelope::{Envelope, Event};
@@ -20,9 +20,10 @@ pub const SEARCH_CATEGORIES: &[&str] = &["track", "user"];
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS people (
         user_id uuid PRIMARY KEY,
-        handle text NOT NULL,
+        handle text,
         display_name text NOT NULL
     )",
+    "CREATE INDEX IF NOT EXISTS people_by_handle ON people USING hash (handle)",
     "CREATE TABLE IF NOT EXISTS tracks (
         track_id uuid PRIMARY KEY,
         artist_id uuid NOT NULL,
@@ -112,6 +113,10 @@ async fn user(
 ) -> Result<(), ApplyError> {
     let (user, statement) = match event {
         UserEvent::UserRegistered(event) => {
+            // Who never confirmed an address may have lost the handle to this one.
+            let lost = "UPDATE people SET handle = NULL WHERE handle = $1 RETURNING user_id";
+            let lost = query_scalar(lost).bind(&event.handle).fetch_all(&mut *to).await?;
+            touched.people.extend::<Vec<Uuid>>(lost);
             let sql = "INSERT INTO people (user_id, handle, display_name) VALUES ($1, $3, $2)";
             let statement = query(sql).bind(event.user_id.0).bind(&event.display_name);
             (event.user_id, statement.bind(&event.handle))
@@ -171,7 +176,7 @@ async fn documents(
             changes.push(SearchChange::Put(SearchDocument {
                 subject: Subject::Person(UserId(row.try_get("user_id")?)),
                 title: row.try_get("display_name")?,
-                handle: Some(row.try_get("handle")?),
+                handle: row.try_get("handle")?,
                 words: String::new(),
             }));
         }

@@ -28,7 +28,7 @@ use crate::search::{
 };
 
 /// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.
-pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 3 };
+pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 4 };
 
 /// How long the server may take to answer a writer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use crate::search::{
 };
 
 /// This model.
-pub const MODEL: ModelId = ModelId { name: "search", version: 4 };
+pub const MODEL: ModelId = ModelId { name: "search", version: 5 };
 
 /// How alike a word must be to what was typed, from 0 to 1, to be taken for a typo of it; and no
 /// compilation of plans, which takes longer than the search itself.
@@ -77,7 +77,8 @@ CREATE INDEX IF NOT EXISTS persons_by_squashed ON documents (squashed text_patte
     WHERE kind = 'person'";
 
 /// A person's handle counts most, with or without its `@`, then an exact title, then one that
-/// begins so, then whole words and beginnings of words, then what is alike. See [`statement`].
+/// begins so, then whole words and beginnings of words, then words with two letters swapped, then
+/// what is alike. See [`statement`].
 const SEARCH: &str = r"
 WITH typed AS MATERIALIZED (
     SELECT text, ltrim(text, '@') AS handle,
@@ -88,7 +89,17 @@ WITH typed AS MATERIALIZED (
 ), parsed AS MATERIALIZED (
     SELECT *, CASE WHEN words = '' THEN NULL ELSE
                   to_tsquery('simple', replace(words, ' ', ':* & ') || ':*') END AS prefixes,
-           replace(replace(squashed, '\', '\\'), '_', '\_') || '%' AS beginning
+           replace(replace(squashed, '\', '\\'), '_', '\_') || '%' AS beginning,
+           (SELECT to_tsquery('simple', string_agg('(' || word_or_alike || ')', ' & '))
+            FROM regexp_split_to_table(words, ' ') AS word, LATERAL (
+                SELECT string_agg(left(word, at - 1) || substr(word, at + 1, 1)
+                                      || substr(word, at, 1) || substr(word, at + 2), ' | ')
+                           || ' | ' || word || ':*' AS word_or_alike
+                FROM generate_series(1, length(word) - 1) AS at
+                WHERE length(word) >= {SWAPPED_CHARS_MIN}
+                UNION ALL SELECT word || ':*' WHERE length(word) < {SWAPPED_CHARS_MIN}
+            ) AS of_word
+            WHERE words <> '' AND word_or_alike IS NOT NULL) AS swapped
     FROM typed
 )
 SELECT kind, id,
@@ -96,7 +107,8 @@ SELECT kind, id,
              WHEN title = p.text THEN 8
              WHEN p.squashed <> '' AND d.squashed = p.squashed THEN 7
              WHEN p.squashed <> '' AND d.squashed LIKE p.beginning THEN 4 ELSE 0 END)
-       + (CASE WHEN lexemes @@ prefixes THEN 2 + ts_rank(lexemes, prefixes) ELSE 0 END)
+       + (CASE WHEN lexemes @@ prefixes THEN 2 + ts_rank(lexemes, prefixes)
+               WHEN lexemes @@ swapped THEN 1 ELSE 0 END)
        + coalesce(word_similarity(words, body), 0) + 0.5 * similarity(words, title) AS score
 FROM (
     -- Each arm by an index of its own, and so many of each at most: what matches everything must
@@ -109,17 +121,26 @@ FROM (
           AND squashed ~<~ (SELECT squashed || U&'\+10FFFF' FROM parsed) {OF_KIND} LIMIT 1000)
     UNION (SELECT * FROM documents WHERE lexemes @@ (SELECT prefixes FROM parsed) {OF_KIND}
         LIMIT 2000)
+    UNION (SELECT * FROM documents WHERE lexemes @@ (SELECT swapped FROM parsed) {OF_KIND}
+        LIMIT 1000)
     UNION (SELECT * FROM documents
         WHERE (SELECT words FROM parsed WHERE length(words) > 2) <% body {OF_KIND}
         LIMIT 5000)
 ) AS d, parsed p
 ORDER BY score DESC, length(title), kind, id OFFSET $2 LIMIT $3";
 
+/// In words of so many letters and more, two that stand beside each other may be swapped: such
+/// typos leave too few trigrams alike.
+const SWAPPED_CHARS_MIN: &str = "4";
+
 /// The search, of one kind or of all. The kind stands in each arm, so that nothing of another takes
 /// its place there, and as a literal, so that the indexes of one kind are used.
 fn statement(kind: Option<SubjectKind>) -> String {
     let of_kind = kind.map(|kind| format!("AND kind = '{}'", kind.as_str())).unwrap_or_default();
-    SEARCH.replace("{OF_KIND}", &of_kind).replace("{UNSPACED}", UNSPACED)
+    SEARCH
+        .replace("{OF_KIND}", &of_kind)
+        .replace("{UNSPACED}", UNSPACED)
+        .replace("{SWAPPED_CHARS_MIN}", SWAPPED_CHARS_MIN)
 }
 
 /// How many searches PostgreSQL does at once: it is also who logs people in.

@@ -50,9 +50,25 @@ async fn postgresql_does_what_an_index_must() {
     let runner = start(&pool, &store, vec![feed(&pool)]);
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v4, public").await.expect("it is set");
+    connection.execute("SET search_path = search_v5, public").await.expect("it is set");
     let index = PostgresSearch::new(pool.clone());
     conformance::holds(&index, &mut connection).await;
+
+    // Two letters the wrong way round.
+    let titles =
+        ["Midnight Train", "Gitarre", "Sine", "Полночь"].map(|title| song(title.to_owned()));
+    index.write(Target::Live, &mut connection, &titles).await.expect("they are written");
+    for (typed, number) in [
+        ("midinght trian", 0),
+        ("tarin", 0),
+        ("giatrre", 1),
+        ("snie", 2),
+        ("плоночь", 3),
+        ("midnihgt tr", 0),
+    ] {
+        let SearchChange::Put(wanted) = &titles[number] else { unreachable!("it is put") };
+        assert_eq!(found(&pool, typed).await.first(), Some(&wanted.subject), "{typed}");
+    }
 
     // Words of scripts without spaces, wherever they stand.
     let titles = ["東京の夜", "夜明け", "カタカナ", "東へ"].map(|title| song(title.to_owned()));
@@ -78,7 +94,7 @@ async fn what_matches_everything_is_neither_ranked_whole_nor_done_for_nobody() {
     reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
     let index = PostgresSearch::new(pool.clone());
     let mut connection = pool.acquire().await.expect("a connection");
-    connection.execute("SET search_path = search_v4, public").await.expect("it is set");
+    connection.execute("SET search_path = search_v5, public").await.expect("it is set");
     let mut songs: Vec<_> = (0..3000).map(|number| song(format!("a song {number}"))).collect();
     songs.push(song("A".to_owned()));
     let SearchChange::Put(named) = songs[3000].clone() else { unreachable!("it is put") };
@@ -110,6 +126,22 @@ async fn what_matches_everything_is_neither_ranked_whole_nor_done_for_nobody() {
     lock.rollback().await.expect("it is unlocked");
     let query = SearchQuery { text: "a".to_owned(), kind: None, offset: 0, limit: 10 };
     assert_eq!(index.search(&query).await.expect("it is answered")[0], named.subject);
+    assert!(runner.drain(LIMIT).await);
+}
+
+/// Given somebody who has lost their handle, as they never proved an address, then it finds whoever
+/// has it now, before those who call themselves so.
+#[tokio::test]
+async fn a_handle_finds_whoever_has_it() {
+    let (pool, store) = (database::fresh().await, MemoryStore::new());
+    let [first, second] = [UserId(Uuid::new_v4()), UserId(Uuid::new_v4())];
+    for (user_id, display_name) in [(first, "Nina"), (second, "Somebody")] {
+        let (handle, display_name) = ("nina".to_owned(), display_name.to_owned());
+        store.put::<UserEvent>(user_id, UserRegistered { user_id, handle, display_name });
+    }
+    let runner = start(&pool, &store, vec![feed(&pool)]);
+    reached(&runner, &[MODEL], store.put_raw("elsewhere", "1", "Anything", b"{}".to_vec())).await;
+    assert_eq!(found(&pool, "@nina").await, [second, first].map(Subject::Person));
     assert!(runner.drain(LIMIT).await);
 }
 

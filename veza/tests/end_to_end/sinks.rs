@@ -112,10 +112,10 @@ async fn servers_that_are_away_stop_neither_the_start_nor_what_does_not_need_the
     let (status, answer) = ready().await;
     assert_eq!(status, 200, "{answer}");
     let degraded = answer["parts"]["degraded"].as_str().unwrap_or_default();
-    assert!(degraded.contains("search_meilisearch_v3"), "{answer}");
+    assert!(degraded.contains("search_meilisearch_v4"), "{answer}");
     assert!(degraded.contains("plays_clickhouse_v1"), "{answer}");
     eventually("a first build that fails is told", async || {
-        ready().await.1["parts"]["projections"]["search_meilisearch_v3"] == "retrying"
+        ready().await.1["parts"]["projections"]["search_meilisearch_v4"] == "retrying"
     })
     .await;
     let nina = sign_up(&platform, "nina", "artist").await;

@@ -64,7 +64,7 @@ pub async fn have_caught_up(platform: &Platform, log: &Log) {
     }
     assert_eq!(names.into_iter().collect::<BTreeMap<_, _>>(), expected, "names");
     let found: Vec<(String, String)> =
-        sqlx::query_as("SELECT user_id::text, display_name FROM search_v4.people")
+        sqlx::query_as("SELECT user_id::text, display_name FROM search_v5.people")
             .fetch_all(pool)
             .await
             .unwrap();
