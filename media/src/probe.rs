@@ -88,7 +88,7 @@ pub enum ProbeError {
         bytes: u64,
     },
     /// It ends before what its header promises.
-    #[error("the file is cut short: {found_ms} of {declared_ms} ms are there")]
+    #[error("the file is cut short, or damaged within: {found_ms} of {declared_ms} ms are there")]
     Truncated {
         /// The duration that the header promises, in milliseconds, rounded up.
         declared_ms: u64,
@@ -225,6 +225,10 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     // Containers count in units of their own; without one they count samples.
     let unit = parameters.time_base.unwrap_or(TimeBase { numer: 1, denom: sample_rate_hz.max(1) });
     let track = Track { id: track_id, parameters: &parameters, format, codec, channels, unit };
+    // Frames of FLAC are numbered.
+    if format == AudioFormat::Flac && walk.jump == Some(Jump::ToTheBegin) {
+        return Err(ProbeError::SeveralRecordings);
+    }
     if format == AudioFormat::Mp3 {
         frame_share::check(&mut again, &walk)?;
     }
@@ -285,15 +289,35 @@ struct Walk {
     bytes: u64,
     longest_bytes: u64,
     first: Option<Packet>,
+    /// The first place where a packet is not the next by its number.
+    jump: Option<Jump>,
     cut_short: bool,
+}
+
+/// Where packets that are numbered do not follow each other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Jump {
+    /// Some are missing, or not as they were written.
+    Elsewhere,
+    /// They are numbered anew.
+    ToTheBegin,
 }
 
 impl Walk {
     fn run(reader: &mut dyn FormatReader, track_id: u32) -> Result<Self, ProbeError> {
-        let mut walk = Self { units: 0, bytes: 0, longest_bytes: 0, first: None, cut_short: false };
+        let (first, jump, cut_short) = (None, None, false);
+        let mut walk = Self { units: 0, bytes: 0, longest_bytes: 0, first, jump, cut_short };
+        let mut next = None;
         loop {
             match reader.next_packet() {
                 Ok(packet) if packet.track_id() == track_id => {
+                    let jump = match packet.ts() {
+                        at if next.is_none_or(|next| at == next) => None,
+                        0 => Some(Jump::ToTheBegin),
+                        _ => Some(Jump::Elsewhere),
+                    };
+                    walk.jump = walk.jump.or(jump);
+                    next = Some(packet.ts().saturating_add(packet.dur()));
                     walk.units = walk.units.saturating_add(packet.dur());
                     let bytes = packet.buf().len() as u64;
                     walk.bytes += bytes;

@@ -54,6 +54,17 @@ pub enum TranscodeError {
     /// Some of its sound can't be decoded.
     #[error("the file is damaged: parts of its sound can't be decoded")]
     Damaged,
+    /// It plays longer or shorter than its packets come to.
+    #[error(
+        "the file is damaged, or holds several recordings: it tells of {told_ms} ms of sound, and \
+         plays {made_ms} ms"
+    )]
+    OtherLength {
+        /// What its packets come to, in milliseconds.
+        told_ms: u64,
+        /// What was made of it, in milliseconds.
+        made_ms: u64,
+    },
     /// `ffmpeg` was stopped from outside.
     #[error("ffmpeg was stopped by a signal")]
     Stopped,
@@ -91,6 +102,7 @@ impl TranscodeError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Failed { .. } | Self::Damaged => false,
+            Self::OtherLength { .. } => false,
             Self::OutputTooLarge { .. } | Self::BadOutput { .. } => false,
             Self::Storage(StorageError::NotFound { .. }) => false,
             Self::Ffmpeg(_) | Self::Stopped | Self::TimedOut { .. } | Self::Full => true,

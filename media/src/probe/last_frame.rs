@@ -25,20 +25,20 @@ const FRAME_BYTES_MAX: u64 = 1 << 24;
 const ENDS_TRIED_MAX: u32 = 1_024;
 
 /// How many samples are in the frame behind those that were read, which come to so many bytes; 0
-/// where no whole one is there.
+/// where there is none, and `None` where it is not whole.
 pub(super) fn samples(
     file: &mut File,
     parameters: &CodecParameters,
     read_bytes: u64,
-) -> io::Result<u64> {
+) -> io::Result<Option<u64>> {
     let Some(frames_at) = frames_at(file)? else {
-        return Ok(0);
+        return Ok(Some(0));
     };
     file.seek(SeekFrom::Start(frames_at + read_bytes))?;
     let mut rest = Vec::new();
     file.take(FRAME_BYTES_MAX).read_to_end(&mut rest)?;
     if !matches!(rest[..], [0xFF, 0xF8..=0xFB, ..]) {
-        return Ok(0);
+        return Ok(Some(0));
     }
     let (mut checksum, mut tried) = (Crc16Ansi::new(0), 0);
     for (at, byte) in rest.iter().enumerate() {
@@ -47,7 +47,7 @@ pub(super) fn samples(
         // ends there lacks samples.
         if checksum.crc() == 0 {
             if let Some(samples) = decoded(parameters, &rest[..=at]) {
-                return Ok(samples);
+                return Ok(Some(samples));
             }
             tried += 1;
             if tried == ENDS_TRIED_MAX {
@@ -55,7 +55,7 @@ pub(super) fn samples(
             }
         }
     }
-    Ok(0)
+    Ok(None)
 }
 
 /// Where the frames begin, behind all blocks that are about them.

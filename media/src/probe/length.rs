@@ -88,15 +88,20 @@ impl Length {
             }
             AudioFormat::Wav | AudioFormat::Aiff | AudioFormat::Flac => {
                 let declared = track.samples_in_header();
+                let (mut has_end, mut is_damaged) = (true, false);
                 let found = match track.codec {
                     // The last packet of a cut file is announced whole; only its bytes tell.
                     AudioCodec::Pcm => track.samples_in(walk.bytes),
                     AudioCodec::Flac if track.format == AudioFormat::Flac => {
-                        all + last_frame::samples(file, track.parameters, walk.bytes)?
+                        let last = last_frame::samples(file, track.parameters, walk.bytes)?;
+                        has_end = declared.is_some() || last.is_some();
+                        is_damaged = walk.jump.is_some();
+                        all + last.unwrap_or(0)
                     }
                     _ => all,
                 };
-                Self { declared, found, played: declared.unwrap_or(found), ..length }
+                let played = declared.unwrap_or(found);
+                Self { declared, found, played, has_end, is_damaged }
             }
         })
     }

@@ -101,13 +101,39 @@ async fn several_recordings_are_not_taken_for_the_first_of_them() {
     }
 }
 
+/// Given a FLAC of a program that could not know how long it becomes, when parts of it are damaged
+/// or missing, then its frames' own numbers tell.
+#[tokio::test]
+async fn a_flac_that_counts_no_samples_is_whole_or_says_what_is_wrong() {
+    let home = tempfile::tempdir().unwrap();
+    let mut whole = ten_seconds(home.path(), "a.flac", &[]);
+    whole[21] &= 0xF0;
+    whole[22..26].fill(0);
+    let told = async |bytes: &[u8]| {
+        let answer = probe(write(home.path(), "piped.flac", bytes)).await;
+        answer.map(|facts| facts.duration_ms).map_err(|error| error.to_string())
+    };
+    assert_eq!(told(&whole).await, Ok(10_000));
+    let twice = [whole.as_slice(), &whole].concat();
+    assert!(told(&twice).await.is_err_and(|told| told.contains("several recordings")));
+    let half = whole.len() / 2;
+    assert!(told(&whole[..half]).await.is_err_and(|told| told.contains("is cut short")));
+    let lacking = [&whole[..half], &whole[half + 3_000..]].concat();
+    let mut zeroed = whole.clone();
+    zeroed[half..half + 3_000].fill(0);
+    for damaged in [lacking, zeroed] {
+        let told = told(&damaged).await;
+        assert!(told.as_ref().is_err_and(|told| told.contains("damaged")), "{told:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_cut_file_says_how_much_is_there() {
     let home = tempfile::tempdir().unwrap();
     let whole = Chord::seconds(2).wav();
     let cut = write(home.path(), "cut.wav", &whole[..44 + (whole.len() - 44) / 2]);
     let error = probe(&cut).await.unwrap_err();
-    let told = "the file is cut short: 1000 of 2000 ms are there";
+    let told = "the file is cut short, or damaged within: 1000 of 2000 ms are there";
     assert_eq!(error.to_string(), told);
     let nearly = write(home.path(), "nearly.wav", &whole[..whole.len() - 4 * 441]);
     let error = probe(&nearly).await.unwrap_err();
@@ -117,7 +143,7 @@ async fn a_cut_file_says_how_much_is_there() {
     for whole in [whole.clone(), std::fs::read(aiff).unwrap()] {
         let cut = write(home.path(), "cut", &whole[..whole.len() - 1]);
         let told = probe(cut).await.unwrap_err().to_string();
-        assert_eq!(told, "the file is cut short: 1999 of 2000 ms are there");
+        assert_eq!(told, "the file is cut short, or damaged within: 1999 of 2000 ms are there");
     }
 
     let whole = write(home.path(), "whole.wav", &whole);

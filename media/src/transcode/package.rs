@@ -45,11 +45,10 @@ pub(super) async fn read(
         let written = read_rendition(folder, rendition).await?;
         let off_ms = written.duration_ms.abs_diff(duration_ms);
         if off_ms > DURATION_SLACK_MS {
-            return Err(bad(format!(
-                "{} plays {} ms where the file tells of {duration_ms} ms: it may hold several \
-                 recordings",
-                rendition.name, written.duration_ms
-            )));
+            return Err(TranscodeError::OtherLength {
+                told_ms: duration_ms,
+                made_ms: written.duration_ms,
+            });
         }
         renditions.push(written);
     }

@@ -150,7 +150,7 @@ async fn what_ffmpeg_says_is_not_believed() {
                 "cd aac-128; echo x > init.mp4; echo x > segment-00000.m4s\n\
                  cat > playlist.m3u8 <<END\n{playlist}END"
             ),
-            "plays 2000 ms where the file tells of 9000 ms",
+            "it tells of 9000 ms of sound, and plays 2000 ms",
         ),
         ("echo 'write: No space left on device' >&2; exit 1", "the disk is full"),
         ("exit 69", "the file is damaged: parts of its sound can't be decoded"),
