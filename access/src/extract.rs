@@ -74,7 +74,8 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            return Self::new(ProblemType::PayloadTooLarge);
+            let detail = format!("a body has at most {JSON_BODY_BYTES_MAX} bytes");
+            return Self::new(ProblemType::PayloadTooLarge).with_detail(detail);
         }
         Self::new(ProblemType::Malformed).with_detail("the body ended early")
     }

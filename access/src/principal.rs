@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::problem::Problem;
 use crate::problem_type::ProblemType;
-use crate::roles::{Permission, Roles, allows};
+use crate::roles::{Permission, Role, Roles, allows};
 use crate::token::{TokenError, TokenVerifier};
 
 /// The log-in that a token belongs to; it ends when the person logs out.
@@ -48,10 +48,16 @@ impl Principal {
     /// does and only the confirmation is missing.
     pub fn require(&self, permission: Permission) -> Result<(), Problem> {
         if !allows(self.roles, permission) {
-            return Err(Problem::new(ProblemType::Forbidden));
+            let those = Role::ALL.map(|role| (role, allows(role.into(), permission)));
+            let those = those.iter().filter(|(_, may)| *may).map(|(role, _)| role.name());
+            let those: Vec<_> = those.collect();
+            let detail = format!("it takes one of these roles: {}", those.join(", "));
+            return Err(Problem::new(ProblemType::Forbidden).with_detail(detail));
         }
         if permission.needs_confirmed_email() && !self.email_verified {
-            return Err(Problem::new(ProblemType::EmailNotConfirmed));
+            let detail = "follow the link in the mail, then log in anew: the token still says \
+                          that the address is not confirmed";
+            return Err(Problem::new(ProblemType::EmailNotConfirmed).with_detail(detail));
         }
         Ok(())
     }

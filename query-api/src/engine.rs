@@ -90,7 +90,7 @@ impl Engine {
         let position = freshness.model_position();
         metrics::histogram!("veza_graphql_query_seconds").record(began.elapsed());
         Answer {
-            response: counted(with_codes(response)),
+            response: counted(with_codes(response, COMPLEXITY_MAX)),
             timed_out,
             model_position: position.and_then(|at| PositionToken::new(at.to_string()).ok()),
         }
@@ -106,13 +106,16 @@ impl Engine {
         if operation == OperationType::Subscription {
             let reader = self.reader(Some(viewer), freshness, Life::Subscription);
             let responses = self.subscriptions.execute_stream(request.data(Arc::new(reader)));
-            return delivery::until_late(responses).map(with_codes).map(counted).boxed();
+            let responses = delivery::until_late(responses);
+            let coded = responses.map(|each| with_codes(each, SUBSCRIPTION_COMPLEXITY_MAX));
+            return coded.map(counted).boxed();
         }
         let reader = self.reader(Some(viewer), freshness, Life::Answer);
         let (schema, request) = (self.queries.clone(), request.data(Arc::new(reader)));
         let answer = async move {
             let executed = timeout(QUERY_TIME_MAX, schema.execute(request)).await;
-            counted(with_codes(executed.unwrap_or_else(|_| refused(Failure::Timeout))))
+            let response = executed.unwrap_or_else(|_| refused(Failure::Timeout));
+            counted(with_codes(response, COMPLEXITY_MAX))
         };
         stream::once(answer).boxed()
     }

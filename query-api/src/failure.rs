@@ -182,9 +182,14 @@ pub fn was_refused(response: &Response) -> bool {
     has_nothing && !response.errors.iter().any(is_of_field)
 }
 
+/// What the engine says of a document that costs too much.
+const TOO_COMPLEX: &str = "Query is too complex.";
+
 /// Gives every error of a response its code, and drops those that no reader reads to the end, or
 /// has read: the engine goes through a document twice, and may find the same each time.
-pub fn with_codes(mut response: Response) -> Response {
+///
+/// `complexity_max` is what the document could cost at most.
+pub fn with_codes(mut response: Response, complexity_max: usize) -> Response {
     let mut told: Vec<ServerError> = Vec::new();
     for error in std::mem::take(&mut response.errors) {
         let is_same = |other: &ServerError| {
@@ -197,6 +202,9 @@ pub fn with_codes(mut response: Response) -> Response {
     }
     response.errors = told;
     for error in &mut response.errors {
+        if error.message == TOO_COMPLEX {
+            error.message = format!("the document costs more than {complexity_max}");
+        }
         let failure = error.source::<Failure>().cloned();
         let extensions = error.extensions.get_or_insert_default();
         match failure {

@@ -64,7 +64,8 @@ impl Uploaded {
 ///
 /// What it is, its content tells. An MP3 is known by frames within the first 8 KiB; whatever is
 /// before them, it is refused with 415 where they come later. So is sound inside of an archive, a
-/// film or a page, and an M4A with an ID3 tag before it.
+/// page or a film (of an MP4 or Ogg with pictures the sound is taken), and an M4A with an ID3 tag
+/// before it.
 ///
 /// The sound itself is looked at when a track is made of it: the track fails with its reason where
 /// the file is cut or damaged, where more than a tenth of an MP3 is no sound, and where the sound

@@ -176,7 +176,7 @@ pub(crate) fn taken(error: AccountError) -> Problem {
 pub(crate) struct Profile {
     /// The name others see.
     display_name: String,
-    /// What one says about oneself.
+    /// What one says about oneself; left out, it is emptied.
     #[serde(default)]
     bio: String,
 }

@@ -56,7 +56,8 @@ pub async fn receive(
     let (parts, body) = request.into_parts();
     let body = Coming::new(body, too_late);
     let mut answer = if is_too_large {
-        Problem::new(ProblemType::PayloadTooLarge).into_response()
+        let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
+        Problem::new(ProblemType::PayloadTooLarge).with_detail(detail).into_response()
     } else if is_encoded {
         encoded()
     } else {
