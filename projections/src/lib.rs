@@ -39,4 +39,5 @@ pub use query_error::{QueryError, is_undefined};
 pub use runner::{
     Checkpoint, Lease, LogMemory, OnPoison, Rebuild, RebuildError, RebuildProgress, Runner,
     WaitError, Watermarks, checkpoints, models_of_another_log, parked_events, retry_parked,
+    with_causes,
 };

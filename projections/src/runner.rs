@@ -32,6 +32,7 @@ mod watermarks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use event_store::{EventStore, Position};
@@ -41,7 +42,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub use batch::{BatchError, OnPoison};
+pub use batch::{BatchError, OnPoison, with_causes};
 pub use bookkeeping::prepare;
 pub use checkpoint::{Checkpoint, NOT_RUN, SILENT, Status, checkpoints};
 pub use lease::Lease;
@@ -91,6 +92,7 @@ impl Runner {
                 committed,
                 watermarks: watermarks.clone(),
                 cancel: cancel.clone(),
+                is_running: AtomicBool::new(false),
             };
             let lane = Lane { supervisor, projection };
             lanes.spawn(lane.supervise());
@@ -110,6 +112,7 @@ impl Runner {
             committed: watch::Sender::new(Position::START),
             watermarks: self.watermarks.clone(),
             cancel: self.cancel.clone(),
+            is_running: AtomicBool::new(false),
         };
         self.lanes.spawn(Publisher { supervisor, bus }.supervise());
     }

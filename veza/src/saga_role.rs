@@ -5,8 +5,9 @@
 //! lost the lease sees that. Without PostgreSQL nobody has it, and no saga goes on; they do as soon
 //! as it is back.
 
+use std::mem::Discriminant;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aggregates::CommandHandler;
@@ -15,7 +16,7 @@ use event_store::{EventStore, EventType, Index, IndexError, ReadIndex};
 use futures::TryStreamExt as _;
 use media::{Ffmpeg, ObjectStorage, Prober, Scratch, TranscodeLimits, Transcoder};
 use metrics::gauge;
-use projections::Lease;
+use projections::{Lease, with_causes};
 use sagas::activities::sandbox::OpenError;
 use sagas::orchestrator::Held;
 use sagas::orchestrator::checkpoint::CheckpointError;
@@ -80,6 +81,8 @@ pub struct Sagas {
     encoder: Arc<MediaEncoder>,
     ledger: PathBuf,
     faring: watch::Sender<Faring>,
+    /// What was told last of why they do not run.
+    told: Mutex<Option<Discriminant<Interrupted>>>,
 }
 
 /// Why the sagas can't begin, or go on.
@@ -144,8 +147,8 @@ impl Sagas {
             }
         }
         say(format_args!("payments     sandbox gateway, its ledger in {}", ledger.display()));
-        let faring = watch::Sender::new(Faring::Waiting);
-        Ok(Self { store, handler, pool, log, encoder, ledger, faring })
+        let (faring, told) = (watch::Sender::new(Faring::Waiting), Mutex::default());
+        Ok(Self { store, handler, pool, log, encoder, ledger, faring, told })
     }
 
     /// Runs them until `stop`, whenever it is this process' turn.
@@ -159,7 +162,6 @@ impl Sagas {
     /// On another log than theirs they do not run: an operator has to look. Whatever else keeps
     /// them from it passes.
     async fn drive(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut told = String::new();
         loop {
             gauge!("veza_sagas_running").set(0.0);
             let ended = self.take_turn(stop.clone()).await;
@@ -168,25 +170,29 @@ impl Sagas {
                 return Ok(());
             };
             self.faring.send_replace(Faring::Waiting);
+            let kind = std::mem::discriminant(&error);
             let is_for_good =
                 matches!(error, Interrupted::Checkpoint(CheckpointError::AnotherLog { .. }));
-            let error = anyhow::Error::from(error);
-            let reason = format!("{error:#}");
+            let reason = with_causes(&error);
             if stop.is_cancelled() {
-                return Err(error);
+                return Err(error.into());
             }
             if is_for_good {
                 tracing::error!(error = reason, "the sagas do not run");
-                return Err(error);
+                return Err(error.into());
             }
-            if told != reason {
+            // A server that goes away says so in several ways.
+            if self.told().replace(kind) != Some(kind) {
                 tracing::warn!(reason, "the sagas do not run until that is over");
             }
-            told = reason;
             if stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
                 return Ok(());
             }
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Discriminant<Interrupted>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the lease, and runs them while it has it; ends well by `stop` alone.
@@ -239,6 +245,9 @@ impl Sagas {
         let runtime = SagaRuntime::new(store, definitions, SagaSettings::default());
         self.faring.send_replace(Faring::Running(runtime.held()));
         gauge!("veza_sagas_running").set(1.0);
+        if self.told().take().is_some() {
+            tracing::info!("the sagas run again");
+        }
         Ok(runtime.run(stop).await?)
     }
 }

@@ -188,7 +188,7 @@ impl BatchWriter {
 }
 
 /// An error and what caused it, in one line; a cause that is already told is not told again.
-pub(crate) fn with_causes(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

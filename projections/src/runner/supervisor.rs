@@ -4,7 +4,9 @@
 use std::error::Error;
 use std::iter;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +21,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::projection::{ModelId, is_unreachable};
 use crate::runner::batch::with_causes;
@@ -37,12 +39,20 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// How long whoever has the lease may leave an event alone before that is told.
 const STANDSTILL: Duration = Duration::from_secs(5);
 
+/// How long one that failed must run without a further event to count as well again.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether it is.
+const STEADY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What a process without the lease last saw of the one that has it.
 struct Seen {
     at: Instant,
     position: Option<Position>,
     /// The event that was to be applied next.
     next: Option<Position>,
+    /// Whether it is told that nothing is applied.
+    is_told: bool,
 }
 
 /// The lease can't be waited for.
@@ -108,18 +118,21 @@ pub(crate) struct Supervisor {
     pub(crate) committed: watch::Sender<Position>,
     pub(crate) watermarks: Watermarks,
     pub(crate) cancel: CancellationToken,
+    /// Whether a session has the lease and has come to its work.
+    pub(crate) is_running: AtomicBool,
 }
 
 impl Supervisor {
     /// Runs sessions until one ends well or all is cancelled; a failed one is begun again after a
-    /// pause. A reason is told once, not at every try.
+    /// pause. A reason is told once, not at every try, and once that it is over.
     pub(crate) async fn run(&self, work: &impl Leased) {
         let id = self.id;
         let mut backoff = BACKOFF_MIN;
-        let mut told = String::new();
+        let (mut told, mut is_failing) = (String::new(), false);
         while !self.cancel.is_cancelled() {
             let before = *self.committed.borrow();
-            let Err(Failure { status, reason, is_told }) = self.session(work).await else {
+            let ended = self.watched_session(work, &mut is_failing).await;
+            let Err(Failure { status, reason, is_told }) = ended else {
                 break;
             };
             if *self.committed.borrow() > before {
@@ -130,8 +143,10 @@ impl Supervisor {
                 debug!(projection = %id, reason, "a projection failed and begins again");
             } else if status == Status::AnotherLog {
                 error!(projection = %id, reason, "a projection does not run: this is another log");
+                is_failing = true;
             } else {
                 warn!(projection = %id, reason, "a projection failed and begins again");
+                is_failing = true;
             }
             counter!("veza_projection_errors_total", "projection" => id.name).increment(1);
             told = reason;
@@ -139,6 +154,28 @@ impl Supervisor {
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
         debug!(projection = %id, position = %*self.committed.borrow(), "a projection stopped");
+    }
+
+    /// One session; where those before it failed, that it does not is told.
+    async fn watched_session(
+        &self,
+        work: &impl Leased,
+        is_failing: &mut bool,
+    ) -> Result<(), Failure> {
+        let (before, began) = (*self.committed.borrow(), Instant::now());
+        let mut session = pin!(self.session(work));
+        loop {
+            tokio::select! {
+                ended = &mut session => return ended,
+                () = sleep(STEADY_INTERVAL), if *is_failing => {
+                    let goes_on = *self.committed.borrow() > before || began.elapsed() > STEADY;
+                    if self.is_running.load(Ordering::Relaxed) && goes_on {
+                        info!(projection = %self.id, "a projection runs again");
+                        *is_failing = false;
+                    }
+                }
+            }
+        }
     }
 
     /// One session under the lease; an error is why it failed.
@@ -159,7 +196,7 @@ impl Supervisor {
             }),
             Err(_panic) => Err(Failure::retrying("it panicked".to_owned())),
         };
-        gauge!("veza_projection_running", "projection" => self.id.name).set(0.0);
+        self.set_running(false);
         if let Err(error) = lease::answered(self.end(connection, &ended)).await
             && !is_unreachable(&error)
         {
@@ -177,7 +214,7 @@ impl Supervisor {
     async fn lease(&self) -> Result<PgConnection, LeaseError> {
         lease::answered(bookkeeping::prepare(&self.pool)).await?;
         let mut connection = lease::answered(lease::connect(&self.pool, lease::Work::Run)).await?;
-        let mut seen = Seen { at: Instant::now(), position: None, next: None };
+        let mut seen = Seen { at: Instant::now(), position: None, next: None, is_told: false };
         while !lease::answered(lease::try_take(&mut connection, self.id, lease::Work::Run)).await? {
             // Readers in this process wait for what the other one commits.
             let loaded = lease::answered(checkpoint::reached(&mut connection, self.id)).await?;
@@ -210,6 +247,11 @@ impl Supervisor {
         last: &Seen,
         position: Option<Position>,
     ) -> Result<Seen, sqlx::Error> {
+        let mut is_told = last.is_told;
+        if is_told && position > last.position {
+            info!(projection = %self.id, "the process that runs a projection goes on with it");
+            is_told = false;
+        }
         if let (Some(position), Some(next)) = (position, last.next)
             && last.position == Some(position)
         {
@@ -220,13 +262,14 @@ impl Supervisor {
             let told = checkpoint::stands_still(connection, self.id, position, &reason, next);
             if lease::answered(told).await? {
                 warn!(projection = %self.id, %position, reason, "a projection stands still");
+                is_told = true;
             }
         }
         let next = match position {
             Some(position) => self.first_after(position).await.ok().flatten(),
             None => None,
         };
-        Ok(Seen { at: Instant::now(), position, next })
+        Ok(Seen { at: Instant::now(), position, next, is_told })
     }
 
     /// The session has come to its work, and the model is at this position.
@@ -238,9 +281,15 @@ impl Supervisor {
         checkpoint::set_status(connection, self.id, Status::Running, None, None).await?;
         self.watermarks.looked_at(self.id, OfLog::This);
         self.publish(position);
-        gauge!("veza_projection_running", "projection" => self.id.name).set(1.0);
+        self.set_running(true);
         debug!(projection = %self.id, %position, "a projection runs");
         Ok(())
+    }
+
+    fn set_running(&self, is_running: bool) {
+        self.is_running.store(is_running, Ordering::Relaxed);
+        let gauge = gauge!("veza_projection_running", "projection" => self.id.name);
+        gauge.set(if is_running { 1.0 } else { 0.0 });
     }
 
     /// Writes down how the session ended, on the connection that has the lease: whoever has lost

@@ -1,6 +1,5 @@
 //! One run, driven step by step until it is over, has to wait, or the runtime stops.
 
-use std::error::Error;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use crate::orchestrator::decide::{NextAction, can_go_back, next};
 use crate::orchestrator::definition::{SagaDefinition, Step, StepKind, StepName};
 use crate::orchestrator::journal::{Journal, JournalError, Run};
 use crate::orchestrator::lane::Lane;
+use crate::orchestrator::outages::Outages;
 use crate::orchestrator::runtime::{SagaSettings, parked};
 
 /// First and longest wait after the store failed; it doubles between them.
@@ -43,6 +43,7 @@ pub(crate) struct Instance {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Arc<SagaSettings>,
     pub(crate) lane: Arc<Lane>,
+    pub(crate) of_store: Arc<Outages>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -67,7 +68,10 @@ impl Instance {
             };
             // Many may wait for their turn, so what is large is made when it has come.
             match Box::pin(self.advance(permit)).await {
-                Ok(pace) => return pace,
+                Ok(pace) => {
+                    self.of_store.store_answered();
+                    return pace;
+                }
                 Err(JournalError::Conflict(_)) => {}
                 Err(error) if error.is_of_the_stream() => {
                     // It is looked at again when something comes in, or with the next start.
@@ -75,7 +79,7 @@ impl Instance {
                     return Pace::Asleep;
                 }
                 Err(error) => {
-                    self.tell_waiting(&error);
+                    self.of_store.store_failed(&error);
                     let wait = tokio::time::sleep(pause);
                     let _ = self.stop.run_until_cancelled(wait).await;
                     pause = (pause * 2).min(STORE_RETRY_LONGEST);
@@ -83,10 +87,6 @@ impl Instance {
             }
         }
         Pace::Asleep
-    }
-
-    fn tell_waiting(&self, error: &(dyn Error + 'static)) {
-        tracing::warn!(saga = %self.stream, error, "the run waits for the store");
     }
 
     /// Goes on as far as it can without waiting.

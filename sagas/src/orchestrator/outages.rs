@@ -1,7 +1,8 @@
-//! Outages: what is out of reach for steps of a kind is told when it begins and when it ends, not
-//! by each run that meets it.
+//! Outages: what is out of reach, for steps of a kind or for all, is told when it begins and when
+//! it ends, not by each run that meets it.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,9 @@ use crate::orchestrator::definition::StepName;
 
 /// A party that comes and goes is told of no more often than this.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// What all steps need.
+const STORE: StepName = "store";
 
 /// Which steps can't be done just now for want of somebody else.
 #[derive(Debug, Default)]
@@ -23,6 +27,23 @@ struct Outage {
 }
 
 impl Outages {
+    /// The store does not do its work.
+    pub(crate) fn store_failed(&self, error: &(dyn Error + 'static)) {
+        if self.failed(STORE, Instant::now()) {
+            tracing::warn!(error, "the sagas wait for the store");
+        } else {
+            tracing::debug!(error, "the sagas wait for the store");
+        }
+    }
+
+    /// The store does its work.
+    pub(crate) fn store_answered(&self) {
+        if let Some(away) = self.answered(STORE, Instant::now()) {
+            let away_seconds = away.as_secs();
+            tracing::info!(away_seconds, "the store answers the sagas again");
+        }
+    }
+
     /// The step could not be done. Tells whether that is news.
     pub(crate) fn failed(&self, step: StepName, now: Instant) -> bool {
         let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);

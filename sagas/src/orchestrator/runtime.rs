@@ -1,5 +1,6 @@
 //! Follows the log: starts runs, hands signals over, keeps one task a run at work, drains.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::orchestrator::foreign::Foreign;
 use crate::orchestrator::instance::Instance;
 use crate::orchestrator::journal::{Journal, JournalError, begins_a_run, stream_of};
 use crate::orchestrator::lane::Lane;
+use crate::orchestrator::outages::Outages;
 use crate::orchestrator::retry::RetryPolicy;
 
 /// Most deliveries that are taken in at once.
@@ -75,6 +77,7 @@ pub struct SagaRuntime {
     clock: Arc<dyn Clock>,
     settings: Arc<SagaSettings>,
     held: watch::Sender<Held>,
+    of_store: Arc<Outages>,
 }
 
 /// Why following stopped; it is taken up again.
@@ -101,6 +104,8 @@ struct Follower {
     /// By stream prefix: slow ones of one kind do not hold up the others.
     lanes: Vec<(String, Arc<Lane>)>,
     foreign: Foreign,
+    /// Whether it is told that the checkpoint can't be saved.
+    is_unsaved: bool,
 }
 
 impl Follower {
@@ -135,6 +140,7 @@ impl SagaRuntime {
             clock: Arc::new(SystemClock),
             settings: Arc::new(settings),
             held: watch::Sender::default(),
+            of_store: Arc::default(),
         }
     }
 
@@ -161,6 +167,7 @@ impl SagaRuntime {
             agenda: Agenda::default(),
             lanes: self.lanes(),
             foreign: Foreign::default(),
+            is_unsaved: false,
         };
         self.leave_out_foreign(&mut follower).await?;
         while !stop.is_cancelled() {
@@ -168,7 +175,7 @@ impl SagaRuntime {
                 if let FollowError::AnotherLog(position) = error {
                     return Err(CheckpointError::LogExchanged { position });
                 }
-                tracing::warn!(?error, "sagas wait for the store");
+                self.of_store.store_failed(&error);
                 let pause = tokio::time::sleep(FOLLOW_RETRY);
                 let _ = stop.run_until_cancelled(pause).await;
             }
@@ -242,6 +249,7 @@ impl SagaRuntime {
                 },
                 chunk = deliveries.next() => {
                     self.take(follower, chunk.ok_or(FollowError::Ended)?, stop).await?;
+                    self.of_store.store_answered();
                 }
                 () = self.sleep_until(follower.agenda.next()) => {
                     while let Some(stream) = follower.agenda.due(self.clock.now()) {
@@ -388,6 +396,7 @@ impl SagaRuntime {
             clock: self.clock.clone(),
             settings: self.settings.clone(),
             lane,
+            of_store: self.of_store.clone(),
             stop: stop.clone(),
         };
         follower.tasks.spawn(instance.drive());
@@ -395,8 +404,13 @@ impl SagaRuntime {
 
     async fn save(&self, follower: &mut Follower) {
         // The next start then reads a little more of the log.
-        if let Err(error) = follower.checkpoint.save(self.journal.store().as_ref()).await {
-            tracing::warn!(?error, "the checkpoint of the sagas was not saved");
+        let saved = follower.checkpoint.save(self.journal.store().as_ref()).await;
+        let was_unsaved = std::mem::replace(&mut follower.is_unsaved, saved.is_err());
+        if let Err(error) = saved
+            && !was_unsaved
+        {
+            let error: &(dyn Error + 'static) = &error;
+            tracing::warn!(error, "the checkpoint of the sagas can't be saved");
         }
     }
 }

@@ -36,6 +36,7 @@ pub async fn supervise(mut charge: Charge) -> Result<(), PostgresError> {
         };
         charge.server = server;
         charge.pid.send_replace(charge.server.pid());
+        tracing::info!(pid = charge.server.pid(), "private PostgreSQL runs again");
     }
 }
 
