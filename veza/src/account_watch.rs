@@ -3,10 +3,11 @@
 //! Accounts are kept in PostgreSQL alone. When that was lost, or is an older copy, the log goes on
 //! to know people who have none; when the log was put back as of before somebody signed up, their
 //! account is of nobody. Both are told until they are mended (`veza user adopt`, `veza user
-//! release`). What was only half noted when a process was killed is mended here.
+//! release`). What was only half noted when a process was killed is mended here, and where the
+//! database was exchanged for a new one under the process, the schema of accounts is made in it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aggregates::CommandHandler;
 use aggregates::user::{User, UserCommand};
@@ -85,14 +86,14 @@ impl Differences {
                 format!(
                     "{without_account} {people} proved an address and no account: the database was \
                      lost, or is older than the log; put the right one back, or give them accounts \
-                     by `veza user adopt`"
+                     by `veza user adopt`, which lists them"
                 )
             }),
             (not_in_log > 0).then(|| {
                 format!(
                     "{not_in_log} confirmed {accounts} of nobody in the log: it is older than the \
                      database; put the right one back, or have them sign up anew by `veza user \
-                     release`"
+                     release`, which lists them"
                 )
             }),
         ]
@@ -118,18 +119,42 @@ impl Look {
                 self.tell(seen);
             }
             let is_well = *self.told.borrow() == Differences::default();
-            sleep(pause).await;
-            pause = (pause * 2).min(if is_well { LOOK_PAUSE_MAX } else { MENDING_PAUSE_MAX });
+            let is_new = self.rest(pause).await;
+            let longest = if is_well { LOOK_PAUSE_MAX } else { MENDING_PAUSE_MAX };
+            pause = if is_new { LOOK_PAUSE } else { (pause * 2).min(longest) };
         }
+    }
+
+    /// Waits so long, or until there are no accounts to look at and their schema was made anew;
+    /// whether it was.
+    async fn rest(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            sleep(LOOK_PAUSE).await;
+            // That it can't be asked is told by others.
+            if self.accounts.made_anew().await.unwrap_or(false) {
+                tracing::error!(
+                    "the database has no accounts any more: it is another, or was lost"
+                );
+                return true;
+            }
+        }
+        false
     }
 
     fn tell(&self, seen: Differences) {
         gauge!("veza_people_without_account").set(seen.without_account as f64);
         gauge!("veza_accounts_not_in_log").set(seen.not_in_log as f64);
         let before = self.told.send_replace(seen);
-        for (before, now) in before.in_words().into_iter().zip(seen.in_words()) {
-            if let (None, Some(now)) = (before, now) {
-                tracing::error!("{now}");
+        let over = [
+            "all who have proved an address have an account again",
+            "the log knows all who have a confirmed account again",
+        ];
+        for ((before, now), over) in before.in_words().into_iter().zip(seen.in_words()).zip(over) {
+            match (before, now) {
+                (None, Some(now)) => tracing::error!("{now}"),
+                (Some(_), None) => tracing::info!("{over}"),
+                _ => {}
             }
         }
     }

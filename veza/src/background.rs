@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use event_store::EventStore;
 use media::{ObjectStorage, Scratch};
 use projections::postgres::profiles;
-use projections::{Runner, Watermarks};
+use projections::{Runner, Watermarks, with_causes};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -113,7 +113,10 @@ impl Background {
         match tokio::time::timeout(DRAIN_TIME, sagas).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => {
-                tracing::error!(error = format!("{error:#}"), "the sagas ended with an error");
+                tracing::error!(
+                    error = with_causes(error.as_ref()),
+                    "the sagas ended with an error"
+                );
             }
             Ok(Err(error)) => tracing::error!(%error, "the sagas ended with a panic"),
             Err(_) => tracing::warn!("the sagas did not end in time"),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use chrono::Utc;
 use clap::{Parser, Subcommand};
+use projections::with_causes;
 use veza::config::{Config, Flags, Layers, PlaceFlags, listing};
 use veza::console::{complain, say};
 use veza::event_store_keys::{self, EventStoreKeysArgs};
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // One line, causes and all: what an operator sees first should say everything.
-            complain(one_line(&format!("{error:#}")));
+            complain(one_line(&with_causes(error.as_ref())));
             ExitCode::FAILURE
         }
     }

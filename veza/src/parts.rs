@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use event_store::grpc::{self, ServeOptions, Serving};
 use event_store::maintenance::Scavenges;
 use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, OpenError, StoreError};
@@ -270,16 +270,21 @@ impl Database {
         Self::of(private).await
     }
 
-    /// The same for a command beside the platform, whose private server serves it too.
+    /// The same for a command beside the platform, whose private server serves it too. A new one
+    /// would not be the platform's.
     ///
     /// # Errors
-    /// When it can't be reached or started.
+    /// When it can't be reached or started, or there is none.
     pub async fn beside(config: &Config) -> anyhow::Result<Self> {
         if let Some(url) = &config.database_url {
             let pool = connect(url.parse().context("the setting database_url")?).await?;
             return Ok(Self::connected(pool, None));
         }
         let folder = config.data.join("postgres");
+        if !PrivatePostgres::is_in(&folder) {
+            let folder = folder.display();
+            bail!("there is no database in {folder}: name the platform's (setting database_url)");
+        }
         match PrivatePostgres::start(&folder).await {
             Ok(private) => Self::of(private).await,
             Err(PostgresError::InUse { .. }) => {
@@ -390,8 +395,11 @@ async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
                 || format!("{}:{}", options.get_host(), options.get_port()),
                 |folder| folder.display().to_string(),
             );
-            let about = format!("PostgreSQL at {place} can't be reached (setting database_url)");
-            return Err(error.context(about));
+            let answered = matches!(error.downcast_ref(), Some(sqlx::Error::Database(_)));
+            let what = if answered { "takes no connections" } else { "can't be reached" };
+            return Err(
+                error.context(format!("PostgreSQL at {place} {what} (setting database_url)"))
+            );
         }
         if !std::mem::replace(&mut told, true) {
             say(format_args!("PostgreSQL   waiting for it, at most {DATABASE_SECONDS_MAX} s"));
@@ -411,5 +419,29 @@ fn comes_up(error: &anyhow::Error) -> bool {
         Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some(CANNOT_CONNECT_NOW),
         Some(sqlx::Error::Io(_)) | None => true,
         Some(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Given a server that asks for TLS, as PostgreSQL does, then it is begun.
+    #[tokio::test]
+    async fn postgresql_is_reached_by_tls() {
+        const TLS_HANDSHAKE: u8 = 0x16;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = format!("postgres://veza@{address}/veza?sslmode=require");
+        let connecting = tokio::spawn(connect(url.parse().unwrap()));
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 8];
+        socket.read_exact(&mut asked).await.unwrap();
+        socket.write_all(b"S").await.unwrap();
+        assert_eq!(socket.read_u8().await.unwrap(), TLS_HANDSHAKE);
+        connecting.abort();
     }
 }

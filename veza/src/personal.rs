@@ -116,6 +116,11 @@ pub async fn over(
              they opened: veza-replay give-up --all",
             folder.display()
         ),
+        Err(error @ SubjectKeysError::Wrapped { .. }) => bail!(
+            "the keys of people in {} take the key of the event store (settings \
+             event_store_key_file, event_store_key): {error}",
+            folder.display()
+        ),
         opened => opened.context("can't open the keys of people (setting keys)")?,
     };
     let opened = PersonalStore::over(Arc::clone(&store), keys.clone(), marks);

@@ -85,7 +85,13 @@ impl PrivatePostgres {
         Ok(PrivatePostgres { folder, pid, stopping, supervisor })
     }
 
-    /// The same, also right after the Veza that had it was killed.
+    /// Whether there is one in `folder`, at work or at rest.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join("data").is_dir()
+    }
+
+    /// The same as [`start`](Self::start), also right after the Veza that had it was killed.
     ///
     /// # Errors
     /// Whatever keeps it from running, in one line for the operator.

@@ -1,6 +1,7 @@
 //! Whether a process does what it is there for, as far as machines that route to it must know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,9 @@ use event_store::{
     AppendError, EmbeddedStore, EventStore, ExpectedRevision, StoreError, StreamName,
 };
 use metrics::gauge;
-use projections::{Checkpoint, ModelId, WaitError, Watermarks, checkpoints, is_undefined};
+use projections::{
+    Checkpoint, ModelId, WaitError, Watermarks, checkpoints, is_undefined, with_causes,
+};
 use sagas::orchestrator::Held;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -99,8 +102,8 @@ struct Away {
 impl Away {
     const SILENT: Self = Self { why: "no answer", cause: None };
 
-    fn out_of_reach(cause: impl Into<anyhow::Error>) -> Self {
-        Self { why: "out of reach", cause: Some(format!("{:#}", cause.into())) }
+    fn out_of_reach(cause: &(dyn Error + 'static)) -> Self {
+        Self { why: "out of reach", cause: Some(with_causes(cause)) }
     }
 }
 
@@ -403,7 +406,7 @@ impl Readiness {
                 why: "it stopped writing after a failure; restart to recover",
                 cause: Some(reason.to_string()),
             }),
-            Ok(Err(error)) => Err(Away::out_of_reach(error)),
+            Ok(Err(error)) => Err(Away::out_of_reach(&error)),
             Err(_) => Err(Away::SILENT),
         }
     }
@@ -421,7 +424,7 @@ impl Readiness {
         };
         Some(match timeout(ANSWER_TIME_MAX, asked).await {
             Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(Away::out_of_reach(error)),
+            Ok(Err(error)) => Err(Away::out_of_reach(&error)),
             Err(_) => Err(Away::SILENT),
         })
     }

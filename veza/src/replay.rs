@@ -337,7 +337,7 @@ fn options(url: &str) -> Result<PgConnectOptions, PartsError> {
 /// The private PostgreSQL in this folder: the running platform's, or started here.
 async fn private(folder: &Path) -> Result<(PgConnectOptions, Option<PrivatePostgres>), PartsError> {
     // A new one would hold no read model.
-    if !folder.join("data").is_dir() {
+    if !PrivatePostgres::is_in(folder) {
         return Err(PartsError::NoDatabase(folder.to_owned()));
     }
     match PrivatePostgres::start(folder).await {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use access::token::Clock;
 use access::{RateGate, RateLimits, TokenIssuer, TokenScope, TokenVerifier};
 use aggregates::CommandHandler;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use axum::Router;
 use chrono::Utc;
 use command_api::identity::{Accounts, KnownPeople};
@@ -268,7 +268,8 @@ async fn who(
     log: &LogGuard,
     (watermarks, store): (Watermarks, Arc<dyn event_store::EventStore>),
 ) -> anyhow::Result<(Accounts, Arc<dyn KnownPeople>)> {
-    let accounts = Accounts::open(pool.clone()).await?;
+    let about = "accounts can't be kept in the database (setting database_url)";
+    let accounts = Accounts::open(pool.clone()).await.context(about)?;
     let watch = AccountWatch::begin(pool, accounts.clone(), Arc::clone(handler), log.clone());
     readiness.accounts = Some(watch);
     Ok((accounts, Arc::new(ModelOfPeople::new(pool, watermarks, store))))

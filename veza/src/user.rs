@@ -16,6 +16,7 @@ use command_api::identity::{
 };
 use event_schemas::UserId;
 use event_store::password_hash::PasswordHasher;
+use projections::postgres::Profiles;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use uuid::Uuid;
 
@@ -49,31 +50,32 @@ enum UserCommandLine {
     /// Make an account whose address counts as confirmed
     Create(CreateArgs),
     /// Give an account to somebody whom the log knows and who has none: the database was lost, or
-    /// is older than the log
+    /// is older than the log; without a handle, list those who have proved an address
     Adopt {
         /// The unique name others find them by
-        #[arg(long)]
-        handle: String,
+        #[arg(long, requires = "email")]
+        handle: Option<String>,
         /// The address they will log in with; it counts as confirmed
-        #[arg(long)]
-        email: String,
+        #[arg(long, requires = "handle")]
+        email: Option<String>,
         /// A file whose first line is the password; without it, it is asked for
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", requires = "handle")]
         password_file: Option<PathBuf>,
     },
     /// Give an account another address, another password, or both
+    #[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
     Change {
         /// The unique name of who has the account
         #[arg(long)]
         handle: String,
         /// The address they will log in with; it counts as confirmed
-        #[arg(long, required_unless_present_any = ["password", "password_file"])]
+        #[arg(long, group = "what")]
         email: Option<String>,
         /// Ask for a password
-        #[arg(long)]
+        #[arg(long, group = "what")]
         password: bool,
         /// A file whose first line is the password
-        #[arg(long, value_name = "FILE", conflicts_with = "password")]
+        #[arg(long, value_name = "FILE", group = "what", conflicts_with = "password")]
         password_file: Option<PathBuf>,
     },
     /// List the confirmed accounts of nobody in the log, which is older than the database; with
@@ -121,10 +123,11 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
     // All that can be wrong with the words is told before anything is opened.
     let asked = match args.command {
         UserCommandLine::Create(args) => Asked::Create(Box::new(NewUser::read(args)?)),
-        UserCommandLine::Adopt { handle, email, password_file } => {
+        UserCommandLine::Adopt { handle: Some(handle), email: Some(email), password_file } => {
             let handle = Handle::new(&handle).context("--handle")?;
             Asked::Adopt(handle, address(&email)?, password(password_file)?)
         }
+        UserCommandLine::Adopt { .. } => Asked::ListAdoptable,
         UserCommandLine::Change { handle, email, password: ask, password_file } => {
             let handle = Handle::new(&handle).context("--handle")?;
             let email = email.map(|email| address(&email)).transpose()?;
@@ -143,13 +146,21 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
     let done = async {
         let (_, models) = ReadSide::of(&config, &database.pool)?.models();
         log_guard::check(&database.pool, &*events.store(), &models).await?;
+        if !Accounts::are_in(&database.pool).await? {
+            bail!(
+                "the database has no accounts: name the platform's (setting database_url), or \
+                 start the platform with this one once first"
+            );
+        }
         let accounts = Accounts::open(database.pool.clone()).await?;
         let (handler, people) =
             (CommandHandler::new(events.store()), LogOfPeople::new(events.store()));
-        let office = Office { accounts, people, handler };
+        let profiles = Profiles::new(database.pool.clone());
+        let office = Office { accounts, people, profiles, handler };
         match asked {
             Asked::Create(new) => office.create(*new).await,
             Asked::Adopt(handle, email, password) => office.adopt(handle, email, password).await,
+            Asked::ListAdoptable => office.list_adoptable().await,
             Asked::Change(handle, email, password) => office.change(handle, email, password).await,
             Asked::Release { all } => office.release(all).await,
             Asked::Grant(email, role) => office.grant(&email, role).await,
@@ -164,6 +175,7 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
 enum Asked {
     Create(Box<NewUser>),
     Adopt(Handle, Email, Password),
+    ListAdoptable,
     Change(Handle, Option<Email>, Option<Password>),
     Release { all: bool },
     Grant(Email, Role),
@@ -211,6 +223,7 @@ fn any_handle() -> Handle {
 struct Office {
     accounts: Accounts,
     people: LogOfPeople,
+    profiles: Profiles,
     handler: CommandHandler,
 }
 
@@ -268,6 +281,26 @@ impl Office {
         let (handle, email) = (account.handle, account.email.as_str());
         let roles = Vec::from_iter(roles).join(", ");
         Ok(format!("{user_id}  {handle}  {email}  {roles}"))
+    }
+
+    async fn list_adoptable(&self) -> anyhow::Result<String> {
+        let (mut found, mut after) = (0_u64, None);
+        loop {
+            let some = self.profiles.confirmed(after, LOOKED_AT).await?;
+            let lacking = self.accounts.lacking(&some, Utc::now()).await?;
+            for person in self.profiles.by_ids(&lacking).await? {
+                say(format_args!("{}  {}", person.user_id, person.handle));
+                found += 1;
+            }
+            after = some.last().copied();
+            if some.len() < LOOKED_AT as usize {
+                break;
+            }
+        }
+        Ok(match found {
+            0 => "all who have proved an address have an account".to_owned(),
+            _ => "--handle and --email give one of them an account".to_owned(),
+        })
     }
 
     async fn change(

@@ -16,8 +16,9 @@ use super::schema;
 /// SQLSTATE of a full disk.
 const DISK_FULL: &str = "53100";
 /// SQLSTATEs, or their beginnings, of a server that is out of reach: connections that failed or
-/// are too many, and a server on its way up or down.
-const AWAY: [&str; 3] = ["08", "53300", "57P0"];
+/// are too many, and a server on its way up or down; and of tables that are gone, which whoever
+/// watches the accounts makes again.
+const AWAY: [&str; 4] = ["08", "53300", "57P0", "42P01"];
 
 /// How long after the sign-up further tokens are mailed. It ends, so that nobody keeps an address
 /// that is not theirs from its owner for good.
@@ -127,6 +128,21 @@ impl Accounts {
     pub async fn open(pool: PgPool) -> Result<Self, AccountError> {
         schema::bring_up_to_date(&pool).await?;
         Ok(Self { pool })
+    }
+
+    /// Whether there are any accounts to open in this database.
+    pub async fn are_in(pool: &PgPool) -> Result<bool, AccountError> {
+        schema::is_there(pool).await
+    }
+
+    /// Makes their schema anew where it is gone, as with a database that was dropped and made
+    /// again; whether it was.
+    pub async fn made_anew(&self) -> Result<bool, AccountError> {
+        let is_gone = !schema::is_there(&self.pool).await?;
+        if is_gone {
+            schema::bring_up_to_date(&self.pool).await?;
+        }
+        Ok(is_gone)
     }
 
     /// Keeps a new account. Kept again under the same id it stays as it was, so that a sign-up

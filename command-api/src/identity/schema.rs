@@ -20,6 +20,12 @@ DO $$ BEGIN
     END IF;
 END $$";
 
+/// Whether accounts were ever kept there.
+pub(super) async fn is_there(pool: &PgPool) -> Result<bool, AccountError> {
+    let look = "SELECT to_regclass('identity.accounts') IS NOT NULL";
+    Ok(sqlx::query_scalar(look).fetch_one(pool).await?)
+}
+
 /// Makes the schema, or brings it up to date.
 pub(super) async fn bring_up_to_date(pool: &PgPool) -> Result<(), AccountError> {
     // A connection of its own: the notes are kept in whatever schema it looks into first.
@@ -28,7 +34,7 @@ pub(super) async fn bring_up_to_date(pool: &PgPool) -> Result<(), AccountError> 
     preparing.execute(PREPARE).await?;
     preparing.commit().await?;
     connection.execute("SET search_path = identity").await?;
-    MIGRATIONS.run(&mut connection).await.map_err(|error| match error {
+    MIGRATIONS.run_direct(&mut connection).await.map_err(|error| match error {
         MigrateError::Execute(error) => AccountError::from(error),
         error => error.into(),
     })?;

@@ -29,8 +29,32 @@ pub fn listing(layers: &Layers) -> String {
     out
 }
 
-/// The value without what stands between a URL's user and its host.
+/// What a parameter of a URL is called that nobody else may see, or part of it.
+const SECRET_PARAMETERS: [&str; 4] = ["pass", "secret", "token", "key"];
+
+/// The value without a URL's passwords: between its user and its host, and in its parameters.
 fn shown(value: &str) -> String {
+    if !value.contains("://") {
+        return value.to_owned();
+    }
+    let value = without_password(value);
+    match value.split_once('?') {
+        None => value,
+        Some((place, parameters)) => {
+            let parameters: Vec<_> = parameters.split('&').map(parameter).collect();
+            format!("{place}?{}", parameters.join("&"))
+        }
+    }
+}
+
+fn parameter(said: &str) -> String {
+    let name = said.split('=').next().unwrap_or_default();
+    let folded = name.to_ascii_lowercase();
+    let is_secret = SECRET_PARAMETERS.iter().any(|secret| folded.contains(secret));
+    if is_secret { format!("{name}={HIDDEN}") } else { said.to_owned() }
+}
+
+fn without_password(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
         return value.to_owned();
     };
@@ -53,7 +77,7 @@ mod tests {
     fn it_is_toml_with_every_setting_and_without_secrets() {
         let variables = [
             ("VEZA_DATABASE_URL", "postgres://veza:hush@db/veza"),
-            ("VEZA_CLICKHOUSE_URL", "http://u:hu/sh@ch:8123"),
+            ("VEZA_CLICKHOUSE_URL", "http://u:hu/sh@ch:8123/?database=veza&Password=hush"),
             ("VEZA_METRICS_TOKEN", "hush"),
             ("VEZA_MEILISEARCH_KEY", "hush"),
             ("VEZA_EVENT_STORE_KEY", "a:hush"),
@@ -65,6 +89,8 @@ mod tests {
         let table: toml::Table = listed.parse().unwrap();
         let url = "# database_url = \"postgres://veza:(secret)@db/veza\"";
         assert!(listed.contains(url) && listed.contains("# metrics_token = \"(secret)\""));
+        let url = "\"http://u:(secret)@ch:8123/?database=veza&Password=(secret)\"";
+        assert!(listed.contains(url), "{listed}");
         for value in table.values() {
             assert!(!value.to_string().contains(HIDDEN), "{value} would be taken at its word");
         }

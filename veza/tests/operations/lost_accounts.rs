@@ -24,6 +24,18 @@ async fn user(data: &Path, url: &str, (verb, handle, email): (&str, &str, &str))
     (said.status.success(), String::from_utf8_lossy(&said.stderr).into_owned())
 }
 
+/// The handles of those who can be given an account.
+async fn adoptable(data: &Path, url: &str) -> Vec<String> {
+    let mut command = veza(data, &["user", "adopt"]);
+    command.env("VEZA_DATABASE_URL", url);
+    let said = String::from_utf8(ended(command).await.stdout).unwrap();
+    let (people, _) = said.trim_end().rsplit_once('\n').unwrap();
+    let handle = |line: &str| line.split_whitespace().nth(1).unwrap().to_owned();
+    let mut handles: Vec<String> = people.lines().map(handle).collect();
+    handles.sort_unstable();
+    handles
+}
+
 /// Opens the platform on these accounts.
 async fn open(data: &Path, address: &str, url: &str) -> Process {
     let mut command = veza(data, &["serve"]);
@@ -94,8 +106,10 @@ async fn who_lost_their_account_keeps_their_handle_and_is_given_another() {
 
     // A stranger who proves nothing holds nothing up.
     assert_eq!(platform.sign_up("nina2", "listener").await.0, 201);
+    assert_eq!(adoptable(data, &url).await, ["nina", "otis"]);
     let hers = ("adopt", "nina", "nina2@example.org");
     assert_eq!(user(data, &url, hers).await, (true, String::new()));
+    assert_eq!(adoptable(data, &url).await, ["otis"]);
     let (is_adopted, said) = user(data, &url, hers).await;
     assert!(!is_adopted && said.contains("nina has an account"), "{said}");
     assert!(user(data, &url, ("change", "nina", "n@example.org")).await.0);
@@ -111,6 +125,47 @@ async fn who_lost_their_account_keeps_their_handle_and_is_given_another() {
     let path = format!("/api/v1/channels/{}/messages", channel["id"].as_str().unwrap());
     let said = platform.post(&path, Some(again), json!({ "text": "it is hers still" })).await;
     assert_eq!(said.0, 201, "{}", said.1);
+    platform.stop().await;
+}
+
+/// Given a database of another name than the platform's, or none, then nobody is made there, and
+/// nothing is noted of them in the log, which is the platform's.
+#[tokio::test]
+async fn nobody_is_made_in_a_database_that_is_not_the_platforms() {
+    let folder = folder();
+    let data = folder.path();
+    let url = database().await;
+    let platform = open(data, &free_address(), &url).await;
+    platform.member("nina", "artist").await;
+    let before = replay(data, &["events"]).await.len();
+    let elsewhere = database().await;
+    for (verb, handle) in [("create", "otis"), ("adopt", "nina")] {
+        let (is_made, said) = user(data, &elsewhere, (verb, handle, "o@example.org")).await;
+        assert!(!is_made && said.contains("the database has no accounts"), "{verb}: {said}");
+        let (is_made, said) = user(data, "", (verb, handle, "o@example.org")).await;
+        assert!(!is_made && said.contains("there is no database in "), "{verb}: {said}");
+    }
+    assert!(!data.join("postgres").exists(), "none is made");
+    assert_eq!(replay(data, &["events"]).await.len(), before);
+    platform.stop().await;
+}
+
+/// Given a database that is dropped and made again under the platform, then accounts can be made in
+/// it again, and whoever had one is told of.
+#[tokio::test]
+async fn a_database_that_is_made_anew_under_the_platform_has_accounts_again() {
+    let folder = folder();
+    let data = folder.path();
+    let url = database().await;
+    let platform = open(data, &free_address(), &url).await;
+    platform.member("nina", "artist").await;
+    on_accounts(&url, "DROP SCHEMA identity CASCADE").await;
+    let (status, problem) = platform.log_in("nina@example.org", "correct horse").await;
+    assert!([401, 503].contains(&status), "{problem}");
+    eventually("they are kept again", async || platform.sign_up("otis", "artist").await.0 == 201)
+        .await;
+    let told = async || degraded(&platform).await.contains("1 person has proved an address");
+    eventually("it is told who has none", told).await;
     platform.stop().await;
 }
 
