@@ -1,5 +1,6 @@
 //! The parts that hold what must be kept (events, PostgreSQL, objects), opened by the settings.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -417,7 +418,9 @@ fn comes_up(error: &anyhow::Error) -> bool {
     const CANNOT_CONNECT_NOW: &str = "57P03";
     match error.downcast_ref::<sqlx::Error>() {
         Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some(CANNOT_CONNECT_NOW),
-        Some(sqlx::Error::Io(_)) | None => true,
+        // A certificate that is not believed is no better in a while.
+        Some(sqlx::Error::Io(error)) => error.kind() != io::ErrorKind::InvalidData,
+        None => true,
         Some(_) => false,
     }
 }
