@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::scale::Span;
 
 /// How often the pace looks at the clock: by so much may a call be late, which its latency tells.
-const PACE_STEP: Duration = Duration::from_micros(200);
+pub const PACE_STEP: Duration = Duration::from_micros(200);
 
 /// How much longer than planned a paced load may take before it is given up.
 const OVERTIME_MAX: Duration = Duration::from_secs(20);

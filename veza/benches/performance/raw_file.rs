@@ -4,15 +4,22 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::load::{Latencies, PACE_STEP};
+use crate::scale::Span;
 
 /// How much one read of a sequential reader takes, in bytes.
 const READ_BYTES: usize = 1 << 20;
 
 /// How much room is found on the disk at once, in bytes: as the event store does it.
 const ROOM_BYTES: u64 = event_store::limits::ALLOCATE_BYTES;
+
+/// Most events that are written and synced at once where they come at a pace.
+const GROUP_EVENTS_MAX: usize = 1_000;
 
 /// Appends so many bytes to a new file and syncs them (`fdatasync`), again and again. Room is found
 /// ahead of the writing, so that a sync does not wait for the file system's journal.
@@ -35,12 +42,17 @@ impl SyncedFile {
 
     /// Appends and syncs one batch.
     pub fn append(&mut self) -> io::Result<()> {
-        let end = self.length + self.batch.len() as u64;
+        self.append_part(self.batch.len())
+    }
+
+    /// The same with so many bytes of a batch.
+    fn append_part(&mut self, bytes: usize) -> io::Result<()> {
+        let end = self.length + bytes as u64;
         if end > self.room {
             self.room = end.next_multiple_of(ROOM_BYTES);
             fallocate(&self.file, FallocateFlags::empty(), 0, self.room)?;
         }
-        self.file.write_all_at(&self.batch, self.length)?;
+        self.file.write_all_at(&self.batch[..bytes], self.length)?;
         self.length = end;
         self.file.sync_data()
     }
@@ -75,6 +87,36 @@ pub fn sync_times(folder: &Path, batch_bytes: usize, count: usize) -> io::Result
         times.push(began.elapsed());
     }
     Ok(times)
+}
+
+/// How long events take to become durable that are written at a pace, each from when it was due: all
+/// that are due are written and synced together.
+pub fn paced_syncs(
+    folder: &Path,
+    event_bytes: usize,
+    rate: f64,
+    span: Span,
+) -> io::Result<Latencies> {
+    let mut file = SyncedFile::create(folder, event_bytes * GROUP_EVENTS_MAX)?;
+    let (unmeasured, total) = span.calls(rate);
+    let (began, mut written, mut latencies) = (Instant::now(), 0, Latencies::new());
+    while written < total {
+        let due = ((began.elapsed().as_secs_f64() * rate) as u64 + 1).min(total);
+        if due == written {
+            thread::sleep(PACE_STEP); // poll
+            continue;
+        }
+        let group = (due - written).min(GROUP_EVENTS_MAX as u64);
+        file.append_part(event_bytes * group as usize)?;
+        let durable = began.elapsed();
+        for number in written..written + group {
+            if number >= unmeasured {
+                latencies.record(durable - Duration::from_secs_f64(number as f64 / rate));
+            }
+        }
+        written += group;
+    }
+    Ok(latencies)
 }
 
 /// How long it takes to read these files from end to end and to sum them up (CRC-32C).

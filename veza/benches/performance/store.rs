@@ -31,7 +31,7 @@ pub async fn measure(scale: Scale) -> anyhow::Result<Vec<Row>> {
         rows.push(appends::one_by_one(scale, writers).await?);
     }
     rows.push(appends::in_batches(scale).await?);
-    rows.push(appends::latency(scale).await?);
+    rows.extend(appends::latency(scale).await?);
     rows.push(postgres::appends(scale).await?);
     let folder = scratch()?;
     let events = scale.count(EVENTS);
