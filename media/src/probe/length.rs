@@ -15,7 +15,7 @@ use crate::sniff::AudioFormat;
 /// A WAV whose data claims this many bytes or more was written to a pipe, and its length is not
 /// known: programs write the largest number that they have, with a sign or without. No upload is so
 /// long.
-const STREAMED_DATA_BYTES: u64 = 0x7FFF_F000;
+pub(super) const STREAMED_DATA_BYTES: u64 = 0x7FFF_F000;
 
 /// The two fields of an AIFF sound chunk that come before its samples, in bytes.
 const AIFF_DATA_FIELDS_BYTES: u64 = 8;

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 
+use super::length::STREAMED_DATA_BYTES;
 use super::patched::Patch;
 use crate::id3;
 
@@ -44,6 +45,9 @@ pub(super) fn patches(file: &mut File) -> io::Result<Vec<Patch>> {
                 let is_last = whole == 0 || whole_size_at + FIELD_BYTES + whole <= content;
                 if size == 0 && is_last && content < file_bytes {
                     patches.extend([whole_size_at, size_at].map(unknown));
+                } else if size >= STREAMED_DATA_BYTES {
+                    // Somebody counted the whole, and left that of the sound.
+                    patches.push(unknown(whole_size_at));
                 }
                 break;
             }
@@ -92,6 +96,8 @@ mod tests {
             ("no sizes, and a note before", recorded(0, 0, b"note\x03\0\0\0abc\0")),
             ("those of nothing", recorded(36, 0, b"")),
             ("that of the sound alone", recorded(0, sound, b"")),
+            ("that of the whole alone", recorded(sound + 36, u32::MAX, b"")),
+            ("both as large as can be", recorded(u32::MAX, u32::MAX, b"")),
         ] {
             let facts = probe(write(home.path(), "a.wav", &wav)).await;
             let facts = facts.unwrap_or_else(|error| panic!("{what}: {error}"));
