@@ -7,9 +7,9 @@
 mod aac_config;
 mod boxes;
 mod edits;
+mod end_frames;
 mod frame_count;
 mod frame_share;
-mod last_frame;
 mod length;
 mod opening;
 mod pages;

@@ -94,11 +94,16 @@ pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the database did not answer, or is just going down or coming up: nobody's work is at
-/// fault, and the same may be asked again.
+/// The SQLSTATE of a server that does not have the database.
+const NO_DATABASE: &str = "3D000";
+
+/// Whether the database did not answer, is just going down or coming up, or is not there: nobody's
+/// work is at fault, and the same may be asked again.
 pub fn is_unreachable(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
-        Some(said) => said.code().is_some_and(|code| code.starts_with("57P")),
+        Some(said) => {
+            said.code().is_some_and(|code| code.starts_with("57P") || code == NO_DATABASE)
+        }
         None => matches!(
             error,
             sqlx::Error::Io(_)

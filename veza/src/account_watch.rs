@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use aggregates::CommandHandler;
 use aggregates::user::{User, UserCommand};
 use chrono::Utc;
-use command_api::identity::{Accounts, Handle};
+use command_api::identity::{AccountError, Accounts, Handle};
 use event_schemas::UserId;
 use metrics::gauge;
 use projections::postgres::Profiles;
@@ -49,6 +49,8 @@ struct Differences {
     without_account: usize,
     /// How many confirmed accounts are of nobody in the log, or have a handle that is another's.
     not_in_log: usize,
+    /// Whether there is a schema of accounts, and no accounts in it.
+    is_incomplete: bool,
 }
 
 impl AccountWatch {
@@ -77,8 +79,8 @@ impl AccountWatch {
 }
 
 impl Differences {
-    fn in_words(self) -> [Option<String>; 2] {
-        let Self { without_account, not_in_log } = self;
+    fn in_words(self) -> [Option<String>; 3] {
+        let Self { without_account, not_in_log, is_incomplete } = self;
         let people = if without_account == 1 { "person has" } else { "people have" };
         let accounts = if not_in_log == 1 { "account is" } else { "accounts are" };
         [
@@ -96,6 +98,7 @@ impl Differences {
                      release`, which lists them"
                 )
             }),
+            is_incomplete.then(|| AccountError::Incomplete.to_string()),
         ]
     }
 }
@@ -131,12 +134,18 @@ impl Look {
         let until = Instant::now() + pause;
         while Instant::now() < until {
             sleep(LOOK_PAUSE).await;
-            // That it can't be asked is told by others.
-            if self.accounts.made_anew().await.unwrap_or(false) {
-                tracing::error!(
-                    "the database has no accounts any more: it is another, or was lost"
-                );
-                return true;
+            match self.accounts.made_anew().await {
+                Ok(false) => {}
+                Ok(true) => {
+                    tracing::error!("the database has no accounts any more: it is another one");
+                    return true;
+                }
+                Err(AccountError::Incomplete) => {
+                    let seen = *self.told.borrow();
+                    self.tell(Differences { is_incomplete: true, ..seen });
+                }
+                // That it can't be asked is told by others.
+                Err(_) => {}
             }
         }
         false
@@ -149,6 +158,7 @@ impl Look {
         let over = [
             "all who have proved an address have an account again",
             "the log knows all who have a confirmed account again",
+            "the accounts are complete again",
         ];
         for ((before, now), over) in before.in_words().into_iter().zip(seen.in_words()).zip(over) {
             match (before, now) {
@@ -161,7 +171,8 @@ impl Look {
 
     async fn differences(&self) -> Option<Differences> {
         let without_account = self.without_account().await?;
-        Some(Differences { without_account, not_in_log: self.not_in_log().await? })
+        let not_in_log = self.not_in_log().await?;
+        Some(Differences { without_account, not_in_log, is_incomplete: false })
     }
 
     async fn without_account(&self) -> Option<usize> {

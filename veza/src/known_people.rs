@@ -2,7 +2,7 @@
 //! their handles, whether they have accounts or not.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aggregates::encoding::decode;
 use async_trait::async_trait;
@@ -11,13 +11,18 @@ use event_schemas::user::UserEvent;
 use event_schemas::{EventFamily as _, UserId};
 use event_store::{EventStore, Filter, Position, ReadAll, ReadError};
 use futures::TryStreamExt as _;
-use projections::postgres::{Profiles, profiles};
+use projections::postgres::Profiles;
+use projections::postgres::profiles::{self, Profile};
 use projections::{QueryError, Watermarks};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
+use tokio::time::sleep;
 
 /// How long a sign-up waits for the model to have come to where the log ended.
 const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether there is a model.
+const POLL: Duration = Duration::from_millis(50);
 
 /// The model of profiles, once it has come to where the log ended when it was first asked: that is
 /// behind all that any database can have lost before this process.
@@ -56,19 +61,27 @@ impl Arrival {
     }
 }
 
+impl ModelOfPeople {
+    async fn profile(&self, handle: &Handle) -> Result<Option<Profile>, QueryError> {
+        let until = Instant::now() + CATCH_UP_TIME_MAX;
+        loop {
+            match self.profiles.by_handle(handle.as_str()).await {
+                // It is just made, as in a new database; until it is whole nobody can tell.
+                Err(QueryError::NotBuilt) if Instant::now() < until => sleep(POLL).await,
+                answer => return answer,
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl KnownPeople for ModelOfPeople {
     async fn holder(&self, handle: &Handle) -> Result<Option<UserId>, NotKnown> {
         self.arrival.wait().await?;
-        let profile = match self.profiles.by_handle(handle.as_str()).await {
-            Ok(profile) => profile,
-            // There was nothing in the log to make it of.
-            Err(QueryError::NotBuilt) => None,
-            Err(error) => {
-                tracing::warn!(%error, "who has a handle can't be looked up");
-                return Err(NotKnown);
-            }
-        };
+        let profile = self.profile(handle).await.map_err(|error| {
+            tracing::warn!(%error, "who has a handle can't be looked up");
+            NotKnown
+        })?;
         Ok(profile.filter(|profile| profile.email_confirmed).map(|profile| profile.user_id))
     }
 }

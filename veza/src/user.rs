@@ -141,8 +141,14 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
     if !config.data.is_dir() && config.database_url.is_none() {
         bail!("there is no platform in {}: start it once first", config.data.display());
     }
-    let events = Events::beside(&config).await?;
     let mut database = Database::beside(&config).await?;
+    let events = match Events::beside(&config).await {
+        Ok(events) => events,
+        Err(error) => {
+            database.close().await?;
+            return Err(error);
+        }
+    };
     let done = async {
         let (_, models) = ReadSide::of(&config, &database.pool)?.models();
         log_guard::check(&database.pool, &*events.store(), &models).await?;

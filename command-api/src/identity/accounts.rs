@@ -16,9 +16,9 @@ use super::schema;
 /// SQLSTATE of a full disk.
 const DISK_FULL: &str = "53100";
 /// SQLSTATEs, or their beginnings, of a server that is out of reach: connections that failed or
-/// are too many, and a server on its way up or down; and of tables that are gone, which whoever
-/// watches the accounts makes again.
-const AWAY: [&str; 4] = ["08", "53300", "57P0", "42P01"];
+/// are too many, a server on its way up or down, and no such database; and of tables that are gone,
+/// which whoever watches the accounts makes again.
+const AWAY: [&str; 5] = ["08", "53300", "57P0", "3D000", "42P01"];
 
 /// How long after the sign-up further tokens are mailed. It ends, so that nobody keeps an address
 /// that is not theirs from its owner for good.
@@ -84,6 +84,12 @@ pub enum AccountError {
     /// The schema could not be brought up to date.
     #[error("the identity schema could not be migrated")]
     Migrate(#[from] MigrateError),
+    /// Somebody has dropped tables of it.
+    #[error(
+        "the schema identity lacks tables that were made in it: put a backup of it back, or drop \
+         what is left of it (DROP SCHEMA identity CASCADE), and accounts begin anew"
+    )]
+    Incomplete,
     /// The database's disk is full.
     #[error("the identity database has no storage left")]
     StorageFull,

@@ -39,5 +39,5 @@ pub(super) async fn bring_up_to_date(pool: &PgPool) -> Result<(), AccountError> 
         error => error.into(),
     })?;
     connection.close().await?;
-    Ok(())
+    if is_there(pool).await? { Ok(()) } else { Err(AccountError::Incomplete) }
 }

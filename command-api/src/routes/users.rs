@@ -165,7 +165,9 @@ pub(crate) fn taken(error: AccountError) -> Problem {
             tracing::debug!(error = ?error, "the accounts are out of reach");
             return Problem::new(ProblemType::Unavailable).with_retry_after(RETRY_AFTER);
         }
-        AccountError::Migrate(_) | AccountError::Database(_) => return Problem::internal(&error),
+        AccountError::Incomplete | AccountError::Migrate(_) | AccountError::Database(_) => {
+            return Problem::internal(&error);
+        }
     };
     Problem::new(kind).with_detail(error.to_string())
 }

@@ -9,7 +9,7 @@ use symphonia::core::formats::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::edits::{self, Edit};
-use super::{AudioCodec, Walk, frame_count, last_frame, pages, pcm_bits, to_ms};
+use super::{AudioCodec, Walk, end_frames, frame_count, pages, pcm_bits, to_ms};
 use crate::sniff::AudioFormat;
 
 /// A WAV whose data claims this many bytes or more was written to a pipe, and its length is not
@@ -93,9 +93,10 @@ impl Length {
                     // The last packet of a cut file is announced whole; only its bytes tell.
                     AudioCodec::Pcm => track.samples_in(walk.bytes),
                     AudioCodec::Flac if track.format == AudioFormat::Flac => {
-                        let last = last_frame::samples(file, track.parameters, walk.bytes)?;
+                        let last = end_frames::samples(file, track.parameters, walk.bytes)?;
                         has_end = declared.is_some() || last.is_some();
-                        is_damaged = walk.jump.is_some();
+                        let first = walk.first.as_ref().map_or(&[][..], Packet::buf);
+                        is_damaged = walk.jump.is_some() || !end_frames::is_first(file, first)?;
                         all + last.unwrap_or(0)
                     }
                     _ => all,

@@ -42,11 +42,18 @@ pub(super) fn patches(file: &mut File) -> io::Result<Vec<Patch>> {
         let (content, size) = (size_at + FIELD_BYTES, number(size));
         match &name {
             b"data" => {
-                let is_last = whole == 0 || whole_size_at + FIELD_BYTES + whole <= content;
+                let end = whole_size_at + FIELD_BYTES + whole;
+                let is_last = whole == 0 || end <= content;
                 if size == 0 && is_last && content < file_bytes {
                     patches.extend([whole_size_at, size_at].map(unknown));
-                } else if size >= STREAMED_DATA_BYTES {
+                } else if size >= STREAMED_DATA_BYTES && (1..STREAMED_DATA_BYTES).contains(&whole) {
                     // Somebody counted the whole, and left that of the sound.
+                    let rest = end.checked_sub(content).filter(|rest| *rest > 0);
+                    patches.push(match rest.and_then(|rest| u32::try_from(rest).ok()) {
+                        Some(rest) => Patch { at: size_at, bytes: rest.to_le_bytes() },
+                        None => unknown(whole_size_at),
+                    });
+                } else if content + size > end {
                     patches.push(unknown(whole_size_at));
                 }
                 break;
@@ -97,12 +104,23 @@ mod tests {
             ("those of nothing", recorded(36, 0, b"")),
             ("that of the sound alone", recorded(0, sound, b"")),
             ("that of the whole alone", recorded(sound + 36, u32::MAX, b"")),
+            ("one of the whole that is too small", recorded(sound, sound, b"")),
+            ("one of the whole that is that of nothing", recorded(36, sound, b"")),
+            ("one of nothing and one too large", recorded(36, u32::MAX, b"")),
             ("both as large as can be", recorded(u32::MAX, u32::MAX, b"")),
         ] {
             let facts = probe(write(home.path(), "a.wav", &wav)).await;
             let facts = facts.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(facts.duration_ms, 2_000, "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_size_of_the_whole_tells_that_it_is_cut() {
+        let home = tempfile::tempdir().unwrap();
+        let wav = recorded(2 * 44_100 * 4 + 36, u32::MAX, b"");
+        let answer = probe(write(home.path(), "a.wav", &wav[..wav.len() / 2])).await;
+        assert!(matches!(answer, Err(ProbeError::Truncated { .. })), "{answer:?}");
     }
 
     #[tokio::test]

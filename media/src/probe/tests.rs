@@ -121,7 +121,11 @@ async fn a_flac_that_counts_no_samples_is_whole_or_says_what_is_wrong() {
     let lacking = [&whole[..half], &whole[half + 3_000..]].concat();
     let mut zeroed = whole.clone();
     zeroed[half..half + 3_000].fill(0);
-    for damaged in [lacking, zeroed] {
+    let mut headless = whole.clone();
+    headless[9_000..half].fill(0);
+    let mut flipped = whole.clone();
+    flipped[9_000] ^= 1;
+    for damaged in [lacking, zeroed, headless, flipped] {
         let told = told(&damaged).await;
         assert!(told.as_ref().is_err_and(|told| told.contains("damaged")), "{told:?}");
     }

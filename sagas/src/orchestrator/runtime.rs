@@ -406,11 +406,13 @@ impl SagaRuntime {
         // The next start then reads a little more of the log.
         let saved = follower.checkpoint.save(self.journal.store().as_ref()).await;
         let was_unsaved = std::mem::replace(&mut follower.is_unsaved, saved.is_err());
-        if let Err(error) = saved
-            && !was_unsaved
-        {
-            let error: &(dyn Error + 'static) = &error;
-            tracing::warn!(error, "the checkpoint of the sagas can't be saved");
+        match saved {
+            Err(error) if !was_unsaved => {
+                let error: &(dyn Error + 'static) = &error;
+                tracing::warn!(error, "the checkpoint of the sagas can't be saved");
+            }
+            Ok(()) if was_unsaved => tracing::info!("the checkpoint of the sagas is saved again"),
+            Ok(()) | Err(_) => {}
         }
     }
 }

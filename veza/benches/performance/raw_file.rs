@@ -89,8 +89,8 @@ pub fn sync_times(folder: &Path, batch_bytes: usize, count: usize) -> io::Result
     Ok(times)
 }
 
-/// How long events take to become durable that are written at a pace, each from when it was due: all
-/// that are due are written and synced together.
+/// How long events take to become durable that are written at a pace, each from when it was due:
+/// all that are due are written and synced together.
 pub fn paced_syncs(
     folder: &Path,
     event_bytes: usize,

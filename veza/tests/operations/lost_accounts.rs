@@ -150,10 +150,52 @@ async fn nobody_is_made_in_a_database_that_is_not_the_platforms() {
     platform.stop().await;
 }
 
-/// Given a database that is dropped and made again under the platform, then accounts can be made in
-/// it again, and whoever had one is told of.
+/// Given a database that is dropped and made again under the platform, then nobody is given the
+/// handle of somebody who has proved an address, though models and accounts are only just made.
 #[tokio::test]
-async fn a_database_that_is_made_anew_under_the_platform_has_accounts_again() {
+async fn a_new_database_under_the_platform_gives_no_handle_away() {
+    let folder = folder();
+    let data = folder.path();
+    let url = database().await;
+    let platform = open(data, &free_address(), &url).await;
+    platform.member("nina", "artist").await;
+    let (server, name) = url.rsplit_once('/').unwrap();
+    let mut server = PgConnection::connect(&format!("{server}/postgres")).await.unwrap();
+    server.execute(format!("DROP DATABASE {name} WITH (FORCE)").as_str()).await.unwrap();
+    server.execute(format!("CREATE DATABASE {name}").as_str()).await.unwrap();
+    eventually("it is told that it is hers", async || {
+        let status = as_nina(&platform, "impostor@example.org", "correct horse").await;
+        assert!([409, 503].contains(&status), "{status}");
+        status == 409
+    })
+    .await;
+    platform.stop().await;
+}
+
+/// Given a schema without its tables, then that is told, and why no process starts on it.
+#[tokio::test]
+async fn accounts_that_somebody_dropped_are_told_of() {
+    let folder = folder();
+    let data = folder.path();
+    let url = database().await;
+    let platform = open(data, &free_address(), &url).await;
+    platform.member("nina", "artist").await;
+    on_accounts(&url, "DROP TABLE identity.accounts CASCADE").await;
+    let told = async || degraded(&platform).await.contains("the schema identity lacks tables");
+    eventually("it is told", told).await;
+    assert_eq!(platform.log_in("nina@example.org", "correct horse").await.0, 503);
+    platform.stop().await;
+    let mut command = veza(data, &["serve"]);
+    command.env("VEZA_DATABASE_URL", &url);
+    let refused = ended(command).await;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("DROP SCHEMA identity CASCADE"), "{said}");
+}
+
+/// Given a schema of accounts that is dropped under the platform, then accounts can be made in it
+/// again, and whoever had one is told of.
+#[tokio::test]
+async fn a_database_without_accounts_has_them_again() {
     let folder = folder();
     let data = folder.path();
     let url = database().await;

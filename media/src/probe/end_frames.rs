@@ -1,5 +1,6 @@
-//! The last frame of a FLAC with something behind it, such as a tag of another format (RFC 9639,
-//! 9). The reader tells where a frame ends by where the next begins, and loses this one.
+//! The first frame of a FLAC, and the last with something behind it, such as a tag of another
+//! format (RFC 9639, 9). The reader passes over what it can't read before the first. It tells where
+//! a frame ends by where the next begins, and so loses the last.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -56,6 +57,17 @@ pub(super) fn samples(
         }
     }
     Ok(None)
+}
+
+/// Whether the frames begin with this one: a reader passes over what it can't read.
+pub(super) fn is_first(file: &mut File, frame: &[u8]) -> io::Result<bool> {
+    let Some(frames_at) = frames_at(file)? else {
+        return Ok(true);
+    };
+    file.seek(SeekFrom::Start(frames_at))?;
+    let mut there = Vec::with_capacity(frame.len());
+    file.take(frame.len() as u64).read_to_end(&mut there)?;
+    Ok(there == frame)
 }
 
 /// Where the frames begin, behind all blocks that are about them.
