@@ -71,11 +71,17 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
+/// That a body has more than [`JSON_BODY_BYTES_MAX`].
+#[must_use]
+pub fn too_large() -> Problem {
+    let detail = format!("a body has at most {JSON_BODY_BYTES_MAX} bytes");
+    Problem::new(ProblemType::PayloadTooLarge).with_detail(detail)
+}
+
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let detail = format!("a body has at most {JSON_BODY_BYTES_MAX} bytes");
-            return Self::new(ProblemType::PayloadTooLarge).with_detail(detail);
+            return too_large();
         }
         Self::new(ProblemType::Malformed).with_detail("the body ended early")
     }

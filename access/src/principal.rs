@@ -48,9 +48,8 @@ impl Principal {
     /// does and only the confirmation is missing.
     pub fn require(&self, permission: Permission) -> Result<(), Problem> {
         if !allows(self.roles, permission) {
-            let those = Role::ALL.map(|role| (role, allows(role.into(), permission)));
-            let those = those.iter().filter(|(_, may)| *may).map(|(role, _)| role.name());
-            let those: Vec<_> = those.collect();
+            let those = Role::ALL.into_iter().filter(|&role| allows(role.into(), permission));
+            let those: Vec<_> = those.map(Role::name).collect();
             let detail = format!("it takes one of these roles: {}", those.join(", "));
             return Err(Problem::new(ProblemType::Forbidden).with_detail(detail));
         }

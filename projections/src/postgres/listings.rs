@@ -39,21 +39,18 @@ const TABLES: &[&str] = &[
 
 /// A licence is kept for an order: while that is the exclusive one nothing else of the track can be
 /// bought.
-const KEEP: &str = "WITH this AS (
-        UPDATE listings SET is_kept = true, status =
-            CASE WHEN status = 'open' THEN 'reserved' ELSE status END
-        WHERE listing_id = $1 AND exclusive RETURNING track_id)
-    UPDATE listings SET status = 'reserved' FROM this
-    WHERE listings.track_id = this.track_id AND listing_id <> $1 AND status = 'open'";
+const KEEP: &str = "UPDATE listings AS offer
+    SET is_kept = offer.is_kept OR offer.listing_id = $1,
+        status = CASE offer.status WHEN 'open' THEN 'reserved' ELSE offer.status END
+    FROM listings AS this
+    WHERE this.listing_id = $1 AND this.exclusive AND offer.track_id = this.track_id";
 
 /// It is kept no more.
-const FREE: &str = "WITH this AS (
-        UPDATE listings SET is_kept = false, status =
-            CASE WHEN status = 'reserved' THEN 'open' ELSE status END
-        WHERE listing_id = $1 AND exclusive RETURNING track_id)
-    UPDATE listings SET status = 'open' FROM this
-    WHERE listings.track_id = this.track_id AND listing_id <> $1
-      AND status = 'reserved'";
+const FREE: &str = "UPDATE listings AS offer
+    SET is_kept = offer.is_kept AND offer.listing_id <> $1,
+        status = CASE offer.status WHEN 'reserved' THEN 'open' ELSE offer.status END
+    FROM listings AS this
+    WHERE this.listing_id = $1 AND this.exclusive AND offer.track_id = this.track_id";
 
 /// It is sold; with the exclusive one the track's other offers end.
 const SELL: &str = "WITH this AS (

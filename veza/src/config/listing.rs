@@ -34,10 +34,10 @@ const SECRET_PARAMETERS: [&str; 4] = ["pass", "secret", "token", "key"];
 
 /// The value without a URL's passwords: between its user and its host, and in its parameters.
 fn shown(value: &str) -> String {
-    if !value.contains("://") {
+    let Some((scheme, rest)) = value.split_once("://") else {
         return value.to_owned();
-    }
-    let value = without_password(value);
+    };
+    let value = format!("{scheme}://{}", without_password(rest));
     match value.split_once('?') {
         None => value,
         Some((place, parameters)) => {
@@ -54,18 +54,16 @@ fn parameter(said: &str) -> String {
     if is_secret { format!("{name}={HIDDEN}") } else { said.to_owned() }
 }
 
-fn without_password(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else {
-        return value.to_owned();
-    };
+/// What is behind a URL's scheme without what stands between its user and its host.
+fn without_password(rest: &str) -> String {
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     // A password may hold whatever its URL should have encoded; the last @ is the one that counts.
     let at = rest[..authority_end].rfind('@').or_else(|| rest.rfind('@'));
     let Some(at) = at else {
-        return value.to_owned();
+        return rest.to_owned();
     };
     let user = rest[..at].split(':').next().unwrap_or("");
-    format!("{scheme}://{user}:{HIDDEN}{}", &rest[at..])
+    format!("{user}:{HIDDEN}{}", &rest[at..])
 }
 
 #[cfg(test)]

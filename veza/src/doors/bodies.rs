@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use access::extract::JSON_BODY_BYTES_MAX;
+use access::extract::{JSON_BODY_BYTES_MAX, too_large};
 use access::{Problem, ProblemType};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
@@ -56,8 +56,7 @@ pub async fn receive(
     let (parts, body) = request.into_parts();
     let body = Coming::new(body, too_late);
     let mut answer = if is_too_large {
-        let detail = format!("a body has at most {BODY_BYTES_MAX} bytes");
-        Problem::new(ProblemType::PayloadTooLarge).with_detail(detail).into_response()
+        too_large().into_response()
     } else if is_encoded {
         encoded()
     } else {
