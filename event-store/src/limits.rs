@@ -83,6 +83,9 @@ pub const LIVE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most events that one step of a read takes from the log.
 pub const PAGE_EVENTS_MAX: usize = 2048;
 
+/// Most that its first step takes, where it does not wait for the disk.
+pub const PAGE_EVENTS_AT_ONCE_MAX: usize = 32;
+
 /// A step of a read takes no further event beyond this, in bytes.
 pub const PAGE_BYTES: u64 = 512 * 1024;
 

@@ -3,6 +3,7 @@
 //! Everything that touches a disk goes through [`Disk`] and [`DiskFile`], so that tests can put a
 //! failing one below the whole engine.
 
+mod at_once;
 mod chain;
 mod chain_checks;
 mod clean;
@@ -39,6 +40,7 @@ pub use key_file::KeyError;
 pub use segment_keys::RotatedKeys;
 pub use simulated::{Fault, SimDisk};
 
+pub(crate) use at_once::{at_once, may_wait, read_at, would_wait};
 pub(crate) use clean::CleanMark;
 pub(crate) use codec::{array_at, name_hash, u32_at, u64_at};
 pub(crate) use entropy::new_id;

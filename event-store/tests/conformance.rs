@@ -28,6 +28,7 @@ async fn in_a_folder() -> (suite::Store, TempDir) {
 
 async fn in_many_segments() -> (suite::Store, SimDisk) {
     let disk = SimDisk::new();
+    disk.cool();
     (Arc::new(EmbeddedStore::open(small_segments(&disk)).await.unwrap()), disk)
 }
 
@@ -83,7 +84,8 @@ mod folder {
 }
 
 mod many_segments {
-    //! With segments that hold a few events each, so that every path meets sealed ones.
+    //! With segments that hold a few events each, so that every path meets sealed ones, on a disk
+    //! that has to be waited for now and then.
     use super::in_many_segments;
     crate::conformance_suite!(in_many_segments(), several);
 }

@@ -187,6 +187,7 @@ type Answering = Pin<Box<dyn Future<Output = Answer>>>;
 impl Pair {
     async fn new(encrypted: bool) -> Self {
         let disk = new_disk(encrypted).await;
+        disk.cool();
         let store = Arc::new(open(&disk).await.unwrap());
         Self { disk, store, model: Model::default(), next_id: 0, sent: Vec::new() }
     }

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::beside::{self, Beside};
 use crate::config::{Config, EventStore as StoreSetting, Role};
 use crate::console::say;
-use crate::postgres::{PostgresError, PrivatePostgres};
+use crate::postgres::PrivatePostgres;
 use crate::scavenging::scavenge_every;
 use crate::scrubbing::scrub_every;
 use crate::taking_over::{listen, when_free};
@@ -260,19 +260,21 @@ impl Database {
     /// # Errors
     /// When it can't be reached or started.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        let folder = config.data.join("postgres");
         if let Some(url) = &config.database_url {
             let pool = connect(url.parse().context("the setting database_url")?).await?;
             say("PostgreSQL   the one of the setting database_url");
+            if let Err(error) = PrivatePostgres::leave(&folder) {
+                tracing::warn!(%error, "commands may take the private PostgreSQL for the platform's");
+            }
             return Ok(Self::connected(pool, None));
         }
-        let folder = config.data.join("postgres");
         let private = PrivatePostgres::start_when_free(&folder).await?;
         say(format_args!("PostgreSQL   private, in {}", folder.display()));
         Self::of(private).await
     }
 
-    /// The same for a command beside the platform, whose private server serves it too. A new one
-    /// would not be the platform's.
+    /// The same for a command beside the platform, whose private server serves it too.
     ///
     /// # Errors
     /// When it can't be reached or started, or there is none.
@@ -281,18 +283,10 @@ impl Database {
             let pool = connect(url.parse().context("the setting database_url")?).await?;
             return Ok(Self::connected(pool, None));
         }
-        let folder = config.data.join("postgres");
-        if !PrivatePostgres::is_in(&folder) {
-            let folder = folder.display();
-            bail!("there is no database in {folder}: name the platform's (setting database_url)");
-        }
-        match PrivatePostgres::start(&folder).await {
-            Ok(private) => Self::of(private).await,
-            Err(PostgresError::InUse { .. }) => {
-                let pool = connect(PrivatePostgres::run_by_another(&folder)?).await?;
-                Ok(Self::connected(pool, None))
-            }
-            Err(error) => Err(error.into()),
+        let (options, private) = PrivatePostgres::beside(&config.data.join("postgres")).await?;
+        match private {
+            Some(private) => Self::of(private).await,
+            None => Ok(Self::connected(connect(options).await?, None)),
         }
     }
 
@@ -391,13 +385,18 @@ async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
             Ok(Err(error)) => anyhow::Error::from(error),
             Err(_) => anyhow::anyhow!("no answer"),
         };
-        if !comes_up(&error) || Instant::now() > until {
+        if !comes_up(&error, &options) || Instant::now() > until {
             let place = options.get_socket().map_or_else(
                 || format!("{}:{}", options.get_host(), options.get_port()),
                 |folder| folder.display().to_string(),
             );
-            let answered = matches!(error.downcast_ref(), Some(sqlx::Error::Database(_)));
-            let what = if answered { "takes no connections" } else { "can't be reached" };
+            let what = match error.downcast_ref() {
+                Some(sqlx::Error::Database(_)) => "takes no connections",
+                Some(error) if wants_file(error, &options) => {
+                    "can't be reached without the certificates and keys that its URL or PGSSL… name"
+                }
+                _ => "can't be reached",
+            };
             return Err(
                 error.context(format!("PostgreSQL at {place} {what} (setting database_url)"))
             );
@@ -414,15 +413,25 @@ async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
 }
 
 /// Whether waiting helps: a server that answers and refuses will refuse again, unless it starts.
-fn comes_up(error: &anyhow::Error) -> bool {
+fn comes_up(error: &anyhow::Error, options: &PgConnectOptions) -> bool {
     const CANNOT_CONNECT_NOW: &str = "57P03";
     match error.downcast_ref::<sqlx::Error>() {
         Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some(CANNOT_CONNECT_NOW),
-        // A certificate that is not believed is no better in a while.
+        // A certificate that is not believed, or not there, is no better in a while.
+        Some(error) if wants_file(error, options) => false,
         Some(sqlx::Error::Io(error)) => error.kind() != io::ErrorKind::InvalidData,
         None => true,
         Some(_) => false,
     }
+}
+
+/// Whether a file that TLS is to begin with can't be read. A socket that is not there is told by
+/// the same words.
+fn wants_file(error: &sqlx::Error, options: &PgConnectOptions) -> bool {
+    let is_unreadable =
+        |kind| matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+    let is_network = options.get_socket().is_none();
+    is_network && matches!(error, sqlx::Error::Io(error) if is_unreadable(error.kind()))
 }
 
 #[cfg(test)]
@@ -446,5 +455,22 @@ mod tests {
         socket.write_all(b"S").await.unwrap();
         assert_eq!(socket.read_u8().await.unwrap(), TLS_HANDSHAKE);
         connecting.abort();
+    }
+    /// Given a certificate that is named and not there, then that is told at once.
+    #[tokio::test]
+    async fn a_certificate_of_postgresql_that_is_missing_is_told_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(b"S").await.unwrap();
+            drop(listener);
+            std::future::pending::<()>().await;
+        });
+        let missing = "sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
+        let url = format!("postgres://veza@{address}/veza?{missing}");
+        let told = connect(url.parse().unwrap()).await.unwrap_err();
+        assert!(told.to_string().contains("without the certificates"), "{told:#}");
+        server.abort();
     }
 }

@@ -15,7 +15,8 @@ mod error;
 mod server;
 mod supervisor;
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -34,6 +35,8 @@ const DATABASE: &str = "veza";
 const ROLE: &str = "veza";
 /// Names the socket; nothing listens on a port.
 const PORT: u16 = 5432;
+/// The file that says that the platform is on another database; nothing is ever in it.
+const LEFT: &str = "left";
 /// What a socket's path may have on Linux, less PostgreSQL's own name for it and its lock file.
 const FOLDER_BYTES_MAX: usize = 107 - "/.s.PGSQL.5432.lock".len();
 
@@ -85,19 +88,21 @@ impl PrivatePostgres {
         Ok(PrivatePostgres { folder, pid, stopping, supervisor })
     }
 
-    /// Whether there is one in `folder`, at work or at rest.
-    #[must_use]
-    pub fn is_in(folder: &Path) -> bool {
-        folder.join("data").is_dir()
-    }
-
-    /// The same as [`start`](Self::start), also right after the Veza that had it was killed.
+    /// The platform's server in `folder`: as [`start`](Self::start), also right after the Veza that
+    /// had it was killed.
     ///
     /// # Errors
     /// Whatever keeps it from running, in one line for the operator.
     pub async fn start_when_free(folder: &Path) -> Result<PrivatePostgres, PostgresError> {
         let start = async || Self::start(folder).await;
-        when_free(start, |error| matches!(error, PostgresError::InUse { .. })).await
+        let server = when_free(start, |error| matches!(error, PostgresError::InUse { .. })).await?;
+        match fs::remove_file(folder.join(LEFT)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                server.stop().await?;
+                Err(PostgresError::at(&folder.join(LEFT), error))
+            }
+            _ => Ok(server),
+        }
     }
 
     /// How to connect to Veza's database in the server that another process runs in `folder`.
@@ -107,6 +112,40 @@ impl PrivatePostgres {
     pub fn run_by_another(folder: &Path) -> Result<PgConnectOptions, PostgresError> {
         let folder = std::path::absolute(folder).map_err(|e| PostgresError::at(folder, e))?;
         Ok(options(&folder).database(DATABASE))
+    }
+
+    /// How to connect to the platform's database in `folder`, for a command beside it: in the
+    /// server that another process runs, or in one that is started for as long as it is held. None
+    /// is made, for a new one would not be the platform's.
+    ///
+    /// # Errors
+    /// When there is none, or the platform has [left](Self::leave) it, or it can't be started.
+    pub async fn beside(
+        folder: &Path,
+    ) -> Result<(PgConnectOptions, Option<PrivatePostgres>), PostgresError> {
+        if !folder.join("data").is_dir() {
+            return Err(PostgresError::Missing { folder: folder.to_owned() });
+        }
+        if folder.join(LEFT).exists() {
+            return Err(PostgresError::Left { folder: folder.to_owned() });
+        }
+        match Self::start(folder).await {
+            Ok(server) => Ok((server.connect_options(), Some(server))),
+            Err(PostgresError::InUse { .. }) => Ok((Self::run_by_another(folder)?, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes, where there is one in `folder`, that the platform is on another database by now.
+    ///
+    /// # Errors
+    /// When that can't be written.
+    pub fn leave(folder: &Path) -> Result<(), PostgresError> {
+        let note = folder.join(LEFT);
+        if !folder.join("data").is_dir() || note.exists() {
+            return Ok(());
+        }
+        File::create(&note).map(drop).map_err(|error| PostgresError::at(&note, error))
     }
 
     /// How to connect to Veza's database in it.

@@ -2,7 +2,7 @@
 //! folder at rest, which are then opened under the platform's own locks.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,9 +78,6 @@ pub enum PartsError {
     /// The store in the folder can't be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// There is no database in the data folder.
-    #[error("there is no database in {}: name it with --database-url", .0.display())]
-    NoDatabase(PathBuf),
     /// The private PostgreSQL can't be started or stopped.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -98,7 +95,7 @@ impl PartsError {
             | Self::ConnectionString(_)
             | Self::NoStore(_)
             | Self::ReadOnly(_)
-            | Self::NoDatabase(_)
+            | Self::Postgres(PostgresError::Missing { .. } | PostgresError::Left { .. })
             | Self::DatabaseUrl => USAGE,
             Self::Store(OpenError::Key(error))
             | Self::SubjectKeys(SubjectKeysError::Key(error))
@@ -293,7 +290,7 @@ impl ReadSide {
     pub async fn open(url: Option<&str>, config: &Config) -> Result<Self, PartsError> {
         let (options, private) = match url.or(config.database_url.as_deref()) {
             Some(url) => (options(url)?, None),
-            None => private(&config.data.join("postgres")).await?,
+            None => PrivatePostgres::beside(&config.data.join("postgres")).await?,
         };
         // A pool would try again for half a minute, and then not say why.
         if let Err(error) = options.connect().await {
@@ -332,19 +329,6 @@ fn options(url: &str) -> Result<PgConnectOptions, PartsError> {
         return Err(PartsError::DatabaseUrl);
     }
     url.parse().map_err(|_| PartsError::DatabaseUrl)
-}
-
-/// The private PostgreSQL in this folder: the running platform's, or started here.
-async fn private(folder: &Path) -> Result<(PgConnectOptions, Option<PrivatePostgres>), PartsError> {
-    // A new one would hold no read model.
-    if !PrivatePostgres::is_in(folder) {
-        return Err(PartsError::NoDatabase(folder.to_owned()));
-    }
-    match PrivatePostgres::start(folder).await {
-        Ok(private) => Ok((private.connect_options(), Some(private))),
-        Err(PostgresError::InUse { .. }) => Ok((PrivatePostgres::run_by_another(folder)?, None)),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// The state of a saga's run, for `veza-replay state`.

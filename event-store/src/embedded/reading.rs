@@ -13,7 +13,8 @@ use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
 use crate::filter::Matcher;
 use crate::index::{Catalog, Located, Page, StreamRuns};
-use crate::limits::PAGE_EVENTS_MAX;
+use crate::limits::{PAGE_EVENTS_AT_ONCE_MAX, PAGE_EVENTS_MAX};
+use crate::log::may_wait;
 use crate::position::Position;
 use crate::read::{AllStart, AsOf, Direction, EventReader, ReadAll, ReadStream, StreamStart};
 use crate::stream::{Revision, StreamName};
@@ -56,9 +57,9 @@ struct AllPages {
 /// Begins to read a stream; blocks.
 pub(crate) fn read_stream(
     shared: &Arc<Shared>,
-    read: ReadStream,
+    read: &ReadStream,
 ) -> Result<EventReader, ReadError> {
-    let stream = read.stream;
+    let stream = read.stream.clone();
     let bound = bound(shared, read.as_of)?;
     let of_past = read.as_of.is_some();
     // What is read of the past is told whole or not at all, so it is looked for at once.
@@ -101,7 +102,7 @@ pub(crate) fn read_stream(
 /// The last revision of a stream that is there; blocks.
 pub(crate) fn last_revision(
     shared: &Shared,
-    stream: StreamName,
+    stream: &StreamName,
 ) -> Result<Option<Revision>, ReadError> {
     let catalog = &shared.catalog;
     let tail = catalog.tail(stream.as_str())?;
@@ -110,9 +111,9 @@ pub(crate) fn last_revision(
         None => false,
     };
     if tail.tombstoned || subject_gone {
-        return Err(ReadError::StreamDeleted(stream));
+        return Err(ReadError::StreamDeleted(stream.clone()));
     }
-    let window = Window::of(catalog, &stream, tail.last, u64::MAX, shared.clock.now())?;
+    let window = Window::of(catalog, stream, tail.last, u64::MAX, shared.clock.now())?;
     Ok(tail.last.filter(|_| !window.deleted).map(Revision::new))
 }
 
@@ -153,8 +154,9 @@ fn asked_for(
 }
 
 /// Begins to read the log; blocks.
-pub(crate) fn read_all(shared: &Arc<Shared>, read: ReadAll) -> Result<EventReader, ReadError> {
-    let matcher = read.filter.map(Matcher::new).transpose().map_err(ReadError::BadFilter)?;
+pub(crate) fn read_all(shared: &Arc<Shared>, read: &ReadAll) -> Result<EventReader, ReadError> {
+    let matcher =
+        read.filter.clone().map(Matcher::new).transpose().map_err(ReadError::BadFilter)?;
     let behind = bound(shared, read.as_of)? + 1;
     let left = match (read.direction, read.start) {
         (Direction::Forward, AllStart::Start) | (Direction::Backward, AllStart::End) => (1, behind),
@@ -185,6 +187,12 @@ fn moment_of(shared: &Shared, position: u64) -> Result<DateTime<Utc>, StoreError
     let recorded = shared.catalog.recorded_at_micros(position)?;
     let moment = recorded.and_then(DateTime::from_timestamp_micros);
     Ok(moment.unwrap_or_else(|| shared.clock.now()))
+}
+
+/// How many events are read in one go, by who may wait for the disk and by who may not.
+fn page_events_max() -> u64 {
+    let most = if may_wait() { PAGE_EVENTS_MAX } else { PAGE_EVENTS_AT_ONCE_MAX };
+    most as u64
 }
 
 /// Reads the pages one after another: the first at once, which blocks, for most reads want no more;
@@ -219,7 +227,7 @@ impl Pages for StreamPages {
 
     fn next_page(&mut self, shared: &Shared) -> Result<Option<Vec<RecordedEvent>>, ReadError> {
         let (low, behind) = self.left;
-        let most = self.limit.min(PAGE_EVENTS_MAX as u64).min(behind - low);
+        let most = self.limit.min(page_events_max()).min(behind - low);
         let name = self.stream.as_str();
         if self.direction == Direction::Backward {
             shared.catalog.reach(name, &mut self.runs, behind - 1)?;
@@ -275,7 +283,7 @@ impl Pages for AllPages {
             };
             return Err(ReadError::ScanEnded { at: Position::new(at) });
         }
-        let most = (behind - low).min(PAGE_EVENTS_MAX as u64).min(self.scan);
+        let most = (behind - low).min(page_events_max()).min(self.scan);
         let every = self.matcher.is_none() && !self.sparse;
         let most = if every { most.min(self.limit) } else { most };
         let Page { events, looked_at: read } = match self.direction {

@@ -31,7 +31,8 @@ use crate::index::Catalog;
 use crate::indexed::{Index, IndexReader, IndexSubscription, Ordinal, ReadIndex};
 use crate::limits::{QUEUE_APPENDS_MAX, QUEUE_BYTES_MAX};
 use crate::log::{
-    AuditHead, Clock, Disk, Findings, KeyError, NewestMark, RotatedKeys, SegmentKeys, new_id,
+    AuditHead, Clock, Disk, Findings, KeyError, NewestMark, RotatedKeys, SegmentKeys, at_once,
+    new_id,
 };
 use crate::multi::{MultiAppend, MultiAppended};
 use crate::port::{Appended, EventStore};
@@ -106,6 +107,26 @@ impl Shared {
                 tracing::info!(folder, "the disk has room: appends are taken again");
             }
             None => {}
+        }
+    }
+
+    /// Reads something small: at once what is in memory, and else on a thread that may wait.
+    pub(crate) async fn read<T, E>(
+        self: &Arc<Self>,
+        work: impl Fn(&Self) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed.into());
+        }
+        // Whoever reads one thing after the other lets others have their turn.
+        tokio::task::coop::consume_budget().await;
+        match at_once(|| work(self)) {
+            Some(outcome) => outcome,
+            None => self.blocking(work).await,
         }
     }
 
@@ -297,12 +318,17 @@ impl EventStore for EmbeddedStore {
 
     async fn read_stream(&self, read: ReadStream) -> Result<EventReader, ReadError> {
         let shared = Arc::clone(&self.shared);
-        self.shared.blocking(move |_| reading::read_stream(&shared, read)).await
+        let is_of_now = read.as_of.is_none();
+        let begin = move |_: &Shared| reading::read_stream(&shared, &read);
+        if is_of_now { self.shared.read(begin).await } else { self.shared.blocking(begin).await }
     }
 
     async fn read_all(&self, read: ReadAll) -> Result<EventReader, ReadError> {
         let shared = Arc::clone(&self.shared);
-        self.shared.blocking(move |_| reading::read_all(&shared, read)).await
+        // Others look at more than they return.
+        let is_plain = read.filter.is_none() && read.as_of.is_none();
+        let begin = move |_: &Shared| reading::read_all(&shared, &read);
+        if is_plain { self.shared.read(begin).await } else { self.shared.blocking(begin).await }
     }
 
     async fn subscribe_stream(
@@ -311,7 +337,7 @@ impl EventStore for EmbeddedStore {
         from: SubscribeFrom<Revision>,
     ) -> Result<Subscription, SubscribeError> {
         let name = stream.clone();
-        let tail = self.shared.blocking(move |shared| shared.catalog.tail(name.as_str())).await?;
+        let tail = self.shared.read(move |shared| shared.catalog.tail(name.as_str())).await?;
         if tail.tombstoned {
             return Err(SubscribeError::StreamDeleted(stream.clone()));
         }
@@ -364,11 +390,11 @@ impl EventStore for EmbeddedStore {
 
     async fn last_revision(&self, stream: &StreamName) -> Result<Option<Revision>, ReadError> {
         let stream = stream.clone();
-        self.shared.blocking(move |shared| reading::last_revision(shared, stream)).await
+        self.shared.read(move |shared| reading::last_revision(shared, &stream)).await
     }
 
     async fn head(&self) -> Result<Position, StoreError> {
-        self.shared.blocking(|shared| Ok(Position::new(shared.catalog.head()))).await
+        self.shared.read(|shared| Ok(Position::new(shared.catalog.head()))).await
     }
 
     async fn stream_metadata(
@@ -378,14 +404,14 @@ impl EventStore for EmbeddedStore {
         let stream = stream.clone();
         let read = move |shared: &Shared| {
             if shared.catalog.tail(stream.as_str())?.tombstoned {
-                return Err(ReadError::StreamDeleted(stream));
+                return Err(ReadError::StreamDeleted(stream.clone()));
             }
             Ok(match metadata_at(&shared.catalog, &stream, u64::MAX)? {
                 Some((metadata, revision)) => (metadata, Some(revision)),
                 None => (StreamMetadata::default(), None),
             })
         };
-        self.shared.blocking(read).await
+        self.shared.read(read).await
     }
 
     async fn set_stream_metadata(

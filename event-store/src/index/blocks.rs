@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crc32c::crc32c_append;
 
 use super::names::NameKey;
-use crate::log::{DiskFile, u32_at};
+use crate::log::{DiskFile, read_at, u32_at};
 
 pub(super) const BLOCK_BYTES: usize = 4096;
 pub(super) const PAYLOAD_BYTES: usize = BLOCK_BYTES - 4;
@@ -117,7 +117,7 @@ impl Blocks {
                 &mut many[..]
             }
         };
-        self.file.read_at(blocks, (first * BLOCK_BYTES) as u64).map_err(|_| Damaged)?;
+        read_at(&*self.file, blocks, (first * BLOCK_BYTES) as u64).map_err(|_| Damaged)?;
         let mut payload = Vec::with_capacity(length);
         let mut skip = offset - first * PAYLOAD_BYTES;
         for (number, block) in (first..).zip(blocks.chunks_exact(BLOCK_BYTES)) {

@@ -17,7 +17,8 @@ use crate::error::StoreError;
 use crate::event::EventId;
 use crate::limits::RECENT_IDS_MAX;
 use crate::log::{
-    Disk, RecordPlace, ScannedRecord, Segment, index_name, recover_sealed, scan_whole,
+    Disk, RecordPlace, ScannedRecord, Segment, index_name, may_wait, recover_sealed, scan_whole,
+    would_wait,
 };
 use crate::stream::StreamName;
 
@@ -451,6 +452,8 @@ impl Sealed {
         match ask(&asked) {
             Ok(answer) => return Ok(answer),
             Err(Fault::Store(error)) => return Err(error),
+            // It may only be that the disk would have to be waited for.
+            Err(Fault::Damaged) if !may_wait() => return Err(would_wait().into()),
             Err(Fault::Damaged) => {}
         }
         self.make_again(&asked)?;

@@ -42,6 +42,10 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Fills the buffer from this offset, or fails with `UnexpectedEof`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// The same where the disk need not be waited for: else it says `false`, and any part of the
+    /// buffer may be filled.
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool>;
+
     /// Writes all bytes at this offset. After an error any part of them may be there.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 

@@ -1,13 +1,13 @@
 //! The real disk: a folder of the file system.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::{Errno, retry_on_intr};
+use rustix::io::{Errno, ReadWriteFlags, preadv2, retry_on_intr};
 
 use super::disk::{Disk, DiskFile, FileId, FileStamp};
 
@@ -122,6 +122,19 @@ impl DiskFile for File {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_exact_at(buffer, offset)
+    }
+
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        let length = buffer.len();
+        let into = &mut [IoSliceMut::new(buffer)];
+        match preadv2(self, into, offset, ReadWriteFlags::NOWAIT) {
+            Ok(read) => Ok(read == length),
+            // Some file systems, and old kernels, can't tell.
+            Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

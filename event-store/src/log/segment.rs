@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::at_once::read_at;
 use super::chain::ChainEnd;
 use super::data_key::{ChainPlace, DataKey};
 use super::disk::{Disk, DiskFile};
@@ -175,7 +176,7 @@ impl Segment {
     pub(crate) fn bytes(&self, start: u64, end: u64) -> Result<Vec<u8>, StoreError> {
         let length = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
         let mut bytes = vec![0; length];
-        match self.file.read_at(&mut bytes, start) {
+        match read_at(&*self.file, &mut bytes, start) {
             Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(self.corrupt(start, "the file is shorter than it was"))

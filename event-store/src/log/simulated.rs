@@ -58,6 +58,8 @@ struct State {
     syncs: u64,
     reads: u64,
     read_bytes: u64,
+    /// Whether much of it is not in memory.
+    cold: bool,
     dead: bool,
     /// How everything was after each change, once that is to be remembered.
     history: Option<Vec<State>>,
@@ -171,6 +173,11 @@ impl SimDisk {
             inode.durable = bytes.to_vec();
             inode.changes += 1;
         }
+    }
+
+    /// From now on some of what is read at once would have to be waited for.
+    pub fn cool(&self) {
+        self.lock().cold = true;
     }
 
     /// A disk with the same durable files, of which nothing is shared.
@@ -427,6 +434,15 @@ impl DiskFile for SimFile {
             buffer.copy_from_slice(bytes);
             Ok(())
         })
+    }
+
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        // Any three reads are in memory, and not the fourth.
+        let waits = self.with(|state| {
+            state.reads += u64::from(state.cold);
+            Ok(state.cold && state.reads.is_multiple_of(4))
+        })?;
+        if waits { Ok(false) } else { self.read_at(buffer, offset).map(|()| true) }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -74,6 +74,10 @@ impl<W: Watch> DiskFile for WatchedFile<W> {
         self.file.read_at(buffer, offset)
     }
 
+    fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.file.read_at_once(buffer, offset)
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.watch.iter().for_each(|watch| watch.writes(bytes));
         self.file.write_at(bytes, offset)

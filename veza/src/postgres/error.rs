@@ -61,6 +61,21 @@ pub enum PostgresError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A command beside the platform finds none.
+    #[error("there is no database in {}: name the platform's (setting database_url)", folder.display())]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A command beside the platform finds the one that the platform had before.
+    #[error(
+        "the platform has left the database in {} for another: name that one (setting database_url)",
+        folder.display()
+    )]
+    Left {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The file system said no.
     #[error("cannot use {}", path.display())]
     Folder {

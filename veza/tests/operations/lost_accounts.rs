@@ -150,6 +150,26 @@ async fn nobody_is_made_in_a_database_that_is_not_the_platforms() {
     platform.stop().await;
 }
 
+/// Given a platform that was moved from its private database to another, then nobody is made in the
+/// one that it left, until it is moved back.
+#[tokio::test]
+async fn nobody_is_made_in_a_database_that_the_platform_has_left() {
+    let folder = folder();
+    let data = folder.path();
+    let otis = ("create", "otis", "otis@example.org");
+    open(data, &free_address(), "").await.stop().await;
+    open(data, &free_address(), &database().await).await.stop().await;
+    let (is_made, said) = user(data, "", otis).await;
+    assert!(!is_made && said.contains("the platform has left the database in "), "{said}");
+    let mut rebuild = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+    rebuild.arg("--data").arg(data).args(["rebuild", "people"]).env_remove("VEZA_DATABASE_URL");
+    let rebuilt = ended(rebuild).await;
+    let said = String::from_utf8_lossy(&rebuilt.stderr);
+    assert!(rebuilt.status.code() == Some(2) && said.contains("has left"), "{said}");
+    open(data, &free_address(), "").await.stop().await;
+    assert_eq!(user(data, "", otis).await, (true, String::new()));
+}
+
 /// Given a database that is dropped and made again under the platform, then nobody is given the
 /// handle of somebody who has proved an address, though models and accounts are only just made.
 #[tokio::test]
