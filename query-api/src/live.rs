@@ -9,6 +9,7 @@ pub mod messages;
 pub mod order;
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use event_store::{
 use futures::StreamExt as _;
 use projections::{Envelope, Event, postgres};
 use tokio::sync::{broadcast, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
@@ -70,6 +71,28 @@ struct State {
     topics: HashMap<Topic, broadcast::Sender<Arc<Envelope>>>,
 }
 
+/// That the store can't be followed, which is told when it begins and when it is over.
+#[derive(Default)]
+struct Outage {
+    since: Option<Instant>,
+}
+
+impl Outage {
+    fn goes_on(&mut self, error: &(dyn Error + 'static)) {
+        if self.since.is_none() {
+            tracing::warn!(error, "the event store can't be followed: it is tried again and again");
+        }
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_over(&mut self) {
+        if let Some(since) = self.since.take() {
+            let away_seconds = since.elapsed().as_secs();
+            tracing::info!(away_seconds, "the event store is followed again");
+        }
+    }
+}
+
 impl Hub {
     /// Starts to follow the store, until it is to stop.
     pub fn start(store: Arc<dyn EventStore>, stop: CancellationToken) -> Arc<Self> {
@@ -86,10 +109,11 @@ impl Hub {
     }
 
     async fn run(&self, began: &watch::Sender<bool>) {
+        let mut outage = Outage::default();
         let head = loop {
             match self.store.head().await {
                 Ok(head) => break head,
-                Err(error) => tracing::warn!(%error, "the event store can't be followed yet"),
+                Err(error) => outage.goes_on(&error),
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         };
@@ -104,6 +128,7 @@ impl Hub {
             let filter = Filter::stream_prefixes(STREAMS);
             match self.store.subscribe_all(from, Some(filter)).await {
                 Ok(mut deliveries) => loop {
+                    outage.is_over();
                     match deliveries.next().await {
                         Some(Ok(Delivery::Event(event))) => self.publish(event),
                         Some(Ok(Delivery::Checkpoint(position))) => self.moved(position),
@@ -111,13 +136,13 @@ impl Hub {
                         // It is closed with the process.
                         Some(Err(SubscribeError::Store(StoreError::Closed))) => break,
                         Some(Err(error)) => {
-                            tracing::warn!(%error, "the event store is followed anew");
+                            outage.goes_on(&error);
                             break;
                         }
                         None => break,
                     }
                 },
-                Err(error) => tracing::warn!(%error, "the event store can't be followed"),
+                Err(error) => outage.goes_on(&error),
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }

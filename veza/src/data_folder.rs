@@ -2,15 +2,18 @@
 //! own part.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use rustix::fs::{Access, Mode, access};
 use rustix::process::umask;
 
 /// PostgreSQL's user passes through on the way to its part, and sees nothing.
 const PASSABLE: u32 = 0o711;
+
+/// Who is neither the owner nor of the group, which a mounted volume may be given to.
+const WRITTEN_BY_OTHERS: u32 = 0o002;
 
 /// Makes every file and folder that this process creates from now on its owner's alone, unless it
 /// says otherwise: there are mails with tokens among them, and all that everybody ever did.
@@ -28,6 +31,10 @@ pub fn open(folder: &Path, written: &[&str]) -> anyhow::Result<()> {
     let about = || format!("can't use the data folder {} (setting data)", folder.display());
     make(folder).with_context(about)?;
     check_writable(folder).with_context(about)?;
+    if fs::metadata(folder).with_context(about)?.mode() & WRITTEN_BY_OTHERS != 0 {
+        let folder = folder.display();
+        bail!("everybody may write in {folder} (setting data), and exchange keys: `chmod o-w` it");
+    }
     for written in written.iter().map(|name| folder.join(name)) {
         if written.exists() {
             check_writable(&written).with_context(|| format!("can't use {}", written.display()))?;

@@ -1,6 +1,7 @@
 //! People as the log knows them, through the model of profiles or by itself. Nobody else may take
 //! their handles, whether they have accounts or not.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,7 +80,10 @@ impl KnownPeople for ModelOfPeople {
     async fn holder(&self, handle: &Handle) -> Result<Option<UserId>, NotKnown> {
         self.arrival.wait().await?;
         let profile = self.profile(handle).await.map_err(|error| {
-            tracing::warn!(%error, "who has a handle can't be looked up");
+            // That the database is away is told by others.
+            if !matches!(error, QueryError::Database(_)) {
+                tracing::warn!(error = &error as &dyn Error, "can't look up who has a handle");
+            }
             NotKnown
         })?;
         Ok(profile.filter(|profile| profile.email_confirmed).map(|profile| profile.user_id))

@@ -38,6 +38,7 @@ pub mod background;
 pub mod beside;
 pub mod config;
 pub mod console;
+pub mod cryptography;
 pub mod data_folder;
 pub mod disk_reserve;
 pub mod docs;

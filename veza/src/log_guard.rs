@@ -1,6 +1,7 @@
 //! Guards the log that is there: as long as models remember another one, nothing is written by
 //! commands or sagas. Whoever put an older copy of the log in place by mistake puts the right one
-//! back, and has lost nothing; whoever meant it says so by rebuilding the models.
+//! back, and has lost nothing; whoever meant it says so by rebuilding the models. Where models were
+//! rebuilt from another log by mistake, that is told too.
 //!
 //! Where another process keeps the log, it may be exchanged under this one, though not while that
 //! one serves it: a subscription that breaks off tells of its end at once. Until the log was looked
@@ -75,8 +76,8 @@ pub struct LogGuard {
 }
 
 impl LogGuard {
-    /// Looks at these models now, and goes on looking as long as that may change: a log that this
-    /// process keeps itself stays theirs once it is.
+    /// Looks at these models now, and goes on looking; seldom where this process keeps the log
+    /// itself and it is theirs.
     pub async fn watch(
         pool: PgPool,
         handler: Arc<CommandHandler>,
@@ -145,8 +146,13 @@ impl Look {
     async fn go_on(mut self, is_kept_here: bool) {
         let mut memory = LogMemory::default();
         for turn in 0_u32.. {
+            // The log can't be exchanged here, but others may make models anew of another.
             if is_kept_here && *self.told.borrow() == WhoseLog::Theirs {
-                return;
+                sleep(INTERVAL * MODELS_EVERY).await;
+                if let Some(whose) = self.asked().await {
+                    self.tell(whose);
+                }
+                continue;
             }
             if !self.holds_for(INTERVAL).await {
                 self.tell(WhoseLog::Unknown);

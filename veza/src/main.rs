@@ -17,7 +17,7 @@ use veza::saga_role::PROBE_COMMAND;
 use veza::signing_keys::{self, KeysArgs};
 use veza::stopping::Stopping;
 use veza::user::{self, UserArgs};
-use veza::{data_folder, postgres_server, serve, telemetry};
+use veza::{console, data_folder, postgres_server, serve, telemetry};
 
 /// The exit code of whoever was stopped by a second Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -92,7 +92,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Serve(flags) => {
-            let config = Config::read(&gather(&flags)?)?;
+            let config = Config::read(&gather_to_serve(&flags)?)?;
             let metrics = telemetry::start(&config)?;
             until_stopped(|stopping| serve::serve(config, metrics, stopping))
         }
@@ -117,7 +117,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             event_store_server::ignored(names).into_iter().for_each(complain);
             let read = std::env::vars_os()
                 .filter(|(name, _)| !event_store_server::is_of_the_platform(name));
-            let config = Config::read(&gather_from(&settings.flags(), read)?)?;
+            let config = Config::read(&heeded(gather_from(&settings.flags(), read)?))?;
             telemetry::start(&config)?;
             until_stopped(|stopping| event_store_server::serve(settings, config, stopping.gently))
         }
@@ -131,7 +131,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Postgres(place) => {
-            let config = Config::read(&gather(&place.flags())?)?;
+            let config = Config::read(&gather_to_serve(&place.flags())?)?;
             telemetry::start(&config)?;
             until_stopped(|stopping| postgres_server::serve(config, stopping))
         }
@@ -141,6 +141,19 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// What was set; what is ignored of it is told.
 fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     gather_from(flags, std::env::vars_os())
+}
+
+/// The same for who serves, and tells all as its log does.
+fn gather_to_serve(flags: &Flags) -> anyhow::Result<Layers> {
+    gather(flags).map(heeded)
+}
+
+/// The same settings, once what is told is told as they ask for.
+fn heeded(layers: Layers) -> Layers {
+    if layers.get("log_format").is_some_and(|(format, _)| format == "json") {
+        console::speak_json();
+    }
+    layers
 }
 
 /// The same out of these variables.

@@ -25,7 +25,7 @@ use crate::postgres::PrivatePostgres;
 use crate::scavenging::scavenge_every;
 use crate::scrubbing::scrub_every;
 use crate::taking_over::{listen, when_free};
-use crate::{data_folder, open_files, personal};
+use crate::{cryptography, data_folder, open_files, personal};
 
 /// Most connections to PostgreSQL that one process opens, but for those of queries and leases.
 const DATABASE_CONNECTIONS_MAX: u32 = 16;
@@ -151,6 +151,11 @@ impl Events {
             return Self::of(Engine::Elsewhere(Arc::new(store)), config).await;
         }
         let folder = config.data.join("events");
+        // A new one would not be the platform's.
+        if !folder.is_dir() {
+            let folder = folder.display();
+            bail!("there is no event store in {folder}: name the platform's folder (setting data)");
+        }
         let engine = match beside::open(&config.data, &config.encryption.options(&folder)?).await? {
             Beside::AtRest(store) => Engine::Embedded { store: Arc::new(store), serving: None },
             Beside::Running(listening) => {
@@ -265,7 +270,7 @@ impl Database {
             let pool = connect(url.parse().context("the setting database_url")?).await?;
             say("PostgreSQL   the one of the setting database_url");
             if let Err(error) = PrivatePostgres::leave(&folder) {
-                tracing::warn!(%error, "commands may take the private PostgreSQL for the platform's");
+                tracing::warn!(%error, "commands may take the private PostgreSQL for it");
             }
             return Ok(Self::connected(pool, None));
         }
@@ -373,6 +378,7 @@ async fn reached(store: &ClientStore) -> anyhow::Result<()> {
 
 /// Waits for a PostgreSQL that is not up yet, and opens a pool.
 async fn connect(options: PgConnectOptions) -> anyhow::Result<PgPool> {
+    cryptography::chosen_for(&options).await;
     let until = Instant::now() + Duration::from_secs(DATABASE_SECONDS_MAX);
     let mut told = false;
     loop {

@@ -24,9 +24,9 @@ use tokio::time::timeout;
 use crate::beside::{self, Beside, BesideError};
 use crate::config::{Config, ConfigError, EventStore as StoreSetting};
 use crate::listening::NoCredentials;
-use crate::personal;
 use crate::postgres::{PostgresError, PrivatePostgres};
 use crate::read_side::{self, ReadSideError};
+use crate::{cryptography, personal};
 
 /// A rebuild works on a connection of its own; the rest asks one thing after the other.
 const DATABASE_CONNECTIONS_MAX: u32 = 4;
@@ -292,6 +292,7 @@ impl ReadSide {
             Some(url) => (options(url)?, None),
             None => PrivatePostgres::beside(&config.data.join("postgres")).await?,
         };
+        cryptography::chosen_for(&options).await;
         // A pool would try again for half a minute, and then not say why.
         if let Err(error) = options.connect().await {
             if let Some(private) = private {

@@ -162,6 +162,11 @@ pub async fn run(args: UserArgs, config: Config) -> anyhow::Result<()> {
         let (handler, people) =
             (CommandHandler::new(events.store()), LogOfPeople::new(events.store()));
         let profiles = Profiles::new(database.pool.clone());
+        // Accounts alone may have been put back from anywhere.
+        profiles.confirmed(None, 1).await.context(
+            "the database can't tell whom the log knows: name the platform's (setting \
+             database_url), or start the platform with this one once first",
+        )?;
         let office = Office { accounts, people, profiles, handler };
         match asked {
             Asked::Create(new) => office.create(*new).await,

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::confirmation::{CONFIRMATION_LIFETIME, ConfirmationToken};
 use super::names::{Email, Handle};
 use super::password::PasswordHash;
-use super::schema;
+use super::schema::{self, Tables};
 
 /// SQLSTATE of a full disk.
 const DISK_FULL: &str = "53100";
@@ -138,17 +138,17 @@ impl Accounts {
 
     /// Whether there are any accounts to open in this database.
     pub async fn are_in(pool: &PgPool) -> Result<bool, AccountError> {
-        schema::is_there(pool).await
+        Ok(schema::tables(pool).await? != Tables::None)
     }
 
     /// Makes their schema anew where it is gone, as with a database that was dropped and made
     /// again; whether it was.
     pub async fn made_anew(&self) -> Result<bool, AccountError> {
-        let is_gone = !schema::is_there(&self.pool).await?;
-        if is_gone {
-            schema::bring_up_to_date(&self.pool).await?;
+        match schema::tables(&self.pool).await? {
+            Tables::All => Ok(false),
+            Tables::Some => Err(AccountError::Incomplete),
+            Tables::None => schema::bring_up_to_date(&self.pool).await.map(|()| true),
         }
-        Ok(is_gone)
     }
 
     /// Keeps a new account. Kept again under the same id it stays as it was, so that a sign-up

@@ -20,10 +20,26 @@ DO $$ BEGIN
     END IF;
 END $$";
 
-/// Whether accounts were ever kept there.
-pub(super) async fn is_there(pool: &PgPool) -> Result<bool, AccountError> {
-    let look = "SELECT to_regclass('identity.accounts') IS NOT NULL";
-    Ok(sqlx::query_scalar(look).fetch_one(pool).await?)
+/// What there is of the schema's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// None: accounts were never kept there.
+    None,
+    /// Not all: somebody dropped the others.
+    Some,
+    /// All.
+    All,
+}
+
+/// Looks which tables there are.
+pub(super) async fn tables(pool: &PgPool) -> Result<Tables, AccountError> {
+    let look = "SELECT to_regclass('identity.accounts') IS NOT NULL,
+                       to_regclass('identity.confirmations') IS NOT NULL";
+    Ok(match sqlx::query_as(look).fetch_one(pool).await? {
+        (false, false) => Tables::None,
+        (true, true) => Tables::All,
+        _ => Tables::Some,
+    })
 }
 
 /// Makes the schema, or brings it up to date.
@@ -39,5 +55,8 @@ pub(super) async fn bring_up_to_date(pool: &PgPool) -> Result<(), AccountError> 
         error => error.into(),
     })?;
     connection.close().await?;
-    if is_there(pool).await? { Ok(()) } else { Err(AccountError::Incomplete) }
+    match tables(pool).await? {
+        Tables::All => Ok(()),
+        Tables::None | Tables::Some => Err(AccountError::Incomplete),
+    }
 }

@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use eventstore::{Client, ClientSettings, Error};
+use eventstore::{Client, ClientSettings, ClientSettingsParseError, Error};
 
 use super::InvalidConnectionString;
 
@@ -16,12 +16,24 @@ pub(super) struct Connection {
     current: Mutex<(u64, Client)>,
 }
 
+/// What is wrong with a connection string, without the string, which may hold a password.
+fn reason(error: &ClientSettingsParseError, connection_string: &str) -> String {
+    let said = error.message();
+    let repeats = connection_string.contains(said) || said.contains(connection_string);
+    match error.error() {
+        Some(error) => error.to_string(),
+        None if repeats => "it is not as esdb://host:port?tls=false is".to_owned(),
+        None => said.to_owned(),
+    }
+}
+
 impl Connection {
     pub(super) fn new(connection_string: &str) -> Result<Self, InvalidConnectionString> {
         let unusable = |reason: String| InvalidConnectionString { reason };
-        let settings: ClientSettings = connection_string
-            .parse()
-            .map_err(|error: eventstore::ClientSettingsParseError| unusable(error.to_string()))?;
+        let settings: ClientSettings =
+            connection_string.parse().map_err(|error: ClientSettingsParseError| {
+                unusable(reason(&error, connection_string))
+            })?;
         Self::to(settings).map_err(|error| unusable(error.to_string()))
     }
 

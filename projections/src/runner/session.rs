@@ -10,7 +10,7 @@ use metrics::{counter, histogram};
 use sqlx::{Connection, PgConnection};
 use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::mark::{self, LogError, Mark};
 use crate::projection::{ApplyError, Projection, Target};
@@ -55,9 +55,14 @@ pub(crate) enum SessionError {
          the log to go on with, `veza-replay rebuild {model}` makes it anew"
     )]
     AnotherLog { model: &'static str, why: LogError },
+    #[error("the model is not the one that was left")]
+    Exchanged,
     #[error(transparent)]
     Log(LogError),
 }
+
+/// How long no event came when a projection looks whether its model is still the one that it left.
+const MODEL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A projection in this process.
 pub(crate) struct Lane {
@@ -80,11 +85,20 @@ impl Leased for Lane {
     type Error = SessionError;
 
     async fn session(&self, connection: &mut PgConnection) -> Result<(), SessionError> {
-        let Some(mut session) = self.begin(connection).await? else {
-            return Ok(());
-        };
-        self.supervisor.begun(session.connection, session.position).await?;
-        self.follow(&mut session).await
+        loop {
+            let Some(mut session) = self.begin(connection).await? else {
+                return Ok(());
+            };
+            self.supervisor.begun(session.connection, session.position).await?;
+            match self.follow(&mut session).await {
+                Err(SessionError::Exchanged) => {
+                    let id = self.supervisor.id;
+                    warn!(projection = %id, "a model was exchanged for an older one or another's");
+                    self.supervisor.withhold();
+                }
+                ended => return ended,
+            }
+        }
     }
 
     fn status_after(&self, error: &SessionError) -> Status {
@@ -163,7 +177,7 @@ impl Lane {
         let mut waiting_for_pin = Vec::new();
         let mut retries = interval(RETRY_INTERVAL);
         retries.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut quiet_since = Instant::now();
+        let (mut quiet_since, mut looked_at) = (Instant::now(), Instant::now());
         loop {
             let awaited = self.supervisor.watermarks.somebody_waits();
             let idle = if awaited { AWAITED_INTERVAL } else { IDLE_INTERVAL };
@@ -180,6 +194,10 @@ impl Lane {
                         self.complete_pinned(session, &mut waiting_for_pin).await?;
                     } else {
                         self.follow_others(session).await?;
+                    }
+                    if looked_at.elapsed() > MODEL_INTERVAL {
+                        lease::within(lease::BATCH_TIME_MAX, self.look_again(session)).await?;
+                        looked_at = Instant::now();
                     }
                     quiet_since = Instant::now();
                     continue;
@@ -235,6 +253,8 @@ impl Lane {
         // Waits for nobody: it shows whether there still is a server at the other end.
         let mut transaction = lease::answered(session.connection.begin()).await?;
         let live = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Standing::START);
+        let left = Standing { position: session.position, mark: session.mark };
+        self.check_goes_on(left, live).await?;
         // A rebuild that went live in between may have come further than this loop.
         events.retain(|event| event.position > live.position);
         let to = if upto > live.position { Standing { position: upto, mark } } else { live };
@@ -250,6 +270,28 @@ impl Lane {
             .record(started.elapsed());
         counter!("veza_projection_events_total", "projection" => id.name).increment(count);
         Ok(())
+    }
+
+    /// While no event comes: others may have put something else in the place of the model.
+    async fn look_again(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
+        let loaded = checkpoint::load(session.connection, self.supervisor.id).await?;
+        let left = Standing { position: session.position, mark: session.mark };
+        self.check_goes_on(left, loaded.unwrap_or(Standing::START)).await
+    }
+
+    /// That a model is where it was left, or that a rebuild of this log brought it further.
+    async fn check_goes_on(&self, left: Standing, live: Standing) -> Result<(), SessionError> {
+        if live == left {
+            return Ok(());
+        }
+        if live.position < left.position {
+            return Err(SessionError::Exchanged);
+        }
+        let checked = mark::check(&*self.supervisor.store, live.position, live.mark).await;
+        checked.map_err(|why| match why.is_of_the_log() {
+            true => SessionError::Exchanged,
+            false => SessionError::Log(why),
+        })
     }
 
     /// What the log is known by once these events are applied, which end at `upto` or before.

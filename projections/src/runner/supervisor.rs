@@ -314,7 +314,7 @@ impl Supervisor {
 
     /// Tells readers that the model is of another log. What it had come to is of no worth either to
     /// those who wait for what they have written.
-    fn withhold(&self) {
+    pub(crate) fn withhold(&self) {
         self.watermarks.looked_at(self.id, OfLog::Another);
         self.committed.send_replace(Position::START);
     }

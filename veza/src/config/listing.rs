@@ -30,28 +30,38 @@ pub fn listing(layers: &Layers) -> String {
 }
 
 /// What a parameter of a URL is called that nobody else may see, or part of it.
-const SECRET_PARAMETERS: [&str; 4] = ["pass", "secret", "token", "key"];
+const SECRET_PARAMETERS: [&str; 5] = ["pass", "pwd", "secret", "token", "key"];
 
 /// The value without a URL's passwords: between its user and its host, and in its parameters.
 fn shown(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else {
-        return value.to_owned();
+        // Of words that are no URL, as `host=db password=…`, nobody can say where a secret ends.
+        return if names_secret(value) { HIDDEN.to_owned() } else { value.to_owned() };
     };
     let value = format!("{scheme}://{}", without_password(rest));
-    match value.split_once('?') {
+    match value.split_once(['?', '#']) {
         None => value,
-        Some((place, parameters)) => {
-            let parameters: Vec<_> = parameters.split('&').map(parameter).collect();
-            format!("{place}?{}", parameters.join("&"))
+        Some((place, said)) => {
+            let mark = &value[place.len()..=place.len()];
+            let parameters: Vec<_> = said.split_inclusive(['&', ';', '#']).map(parameter).collect();
+            format!("{place}{mark}{}", parameters.concat())
         }
     }
 }
 
+/// A parameter with what parts it from the next.
 fn parameter(said: &str) -> String {
-    let name = said.split('=').next().unwrap_or_default();
-    let folded = name.to_ascii_lowercase();
-    let is_secret = SECRET_PARAMETERS.iter().any(|secret| folded.contains(secret));
-    if is_secret { format!("{name}={HIDDEN}") } else { said.to_owned() }
+    let ends = said.ends_with(['&', ';', '#']);
+    let (said, end) = said.split_at(said.len() - usize::from(ends));
+    match said.split_once('=') {
+        Some((name, _)) if names_secret(name) => format!("{name}={HIDDEN}{end}"),
+        _ => format!("{said}{end}"),
+    }
+}
+
+fn names_secret(words: &str) -> bool {
+    let folded = words.to_ascii_lowercase();
+    SECRET_PARAMETERS.iter().any(|secret| folded.contains(secret))
 }
 
 /// What is behind a URL's scheme without what stands between its user and its host.
@@ -70,6 +80,22 @@ fn without_password(rest: &str) -> String {
 mod tests {
     use super::super::Flags;
     use super::*;
+
+    #[test]
+    fn a_secret_is_found_wherever_it_stands() {
+        for value in [
+            "host=db user=veza password=hush",
+            "http://ch:8123/?user=a;password=hush",
+            "http://ch:8123/#password=hush",
+            "http://ch:8123/?a=b&pwd=hush#c",
+            "http://u:hush@ch:8123",
+        ] {
+            let shown = shown(value);
+            assert!(!shown.contains("hush") && shown.contains(HIDDEN), "{shown}");
+        }
+        let plain = "http://ch:8123/?a=b;c=d#e";
+        assert_eq!(shown(plain), plain);
+    }
 
     #[test]
     fn it_is_toml_with_every_setting_and_without_secrets() {

@@ -62,14 +62,18 @@ pub enum PostgresError {
         folder: PathBuf,
     },
     /// A command beside the platform finds none.
-    #[error("there is no database in {}: name the platform's (setting database_url)", folder.display())]
+    #[error(
+        "there is no database in {}: name the platform's (setting database_url)",
+        folder.display()
+    )]
     Missing {
         /// The folder.
         folder: PathBuf,
     },
     /// A command beside the platform finds the one that the platform had before.
     #[error(
-        "the platform has left the database in {} for another: name that one (setting database_url)",
+        "the platform has left the database in {} for another: name that one (setting \
+         database_url)",
         folder.display()
     )]
     Left {

@@ -213,6 +213,35 @@ async fn a_log_that_is_exchanged_under_its_writers_is_not_written_to() {
     }
 }
 
+/// Given models that somebody makes anew from another log, under the platform that keeps theirs,
+/// then nothing is written or answered until they are made anew from that; where the other had no
+/// event they are filled again without anybody's doing.
+#[tokio::test]
+async fn models_that_are_made_of_another_log_are_noticed() {
+    let (folder, other) = (folder(), folder());
+    let url = database().await;
+    let settings = [("VEZA_DATABASE_URL", &*url)];
+    Process::platform(other.path(), &[]).await.stop().await;
+    let platform = Process::platform(folder.path(), &settings).await;
+    platform.member("nina", "artist").await;
+    let rebuild = ["rebuild", "--all", "--database-url", &url];
+    assert!(!replay(other.path(), &rebuild).await.is_empty());
+    eventually("it is filled again", async || knows(&platform, "nina").await).await;
+
+    let elsewhere = Process::platform(other.path(), &[]).await;
+    elsewhere.member("otis", "artist").await;
+    elsewhere.stop().await;
+    assert!(!replay(other.path(), &rebuild).await.is_empty());
+    let ready = async || platform.get("/readyz").await.status() == 200;
+    eventually("it is noticed", async || !ready().await).await;
+    eventually("nothing is written", async || platform.sign_up("chet", "artist").await.0 == 503)
+        .await;
+    assert!(!replay(folder.path(), &rebuild).await.is_empty());
+    eventually("it is over", ready).await;
+    assert!(knows(&platform, "nina").await && !knows(&platform, "otis").await);
+    platform.stop().await;
+}
+
 /// Copies the files of a folder.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();

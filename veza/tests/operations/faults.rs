@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
 use crate::process::{Process, ended, eventually, folder, postgres_runs_in, veza};
@@ -66,6 +68,47 @@ async fn a_bad_setting_or_a_busy_port_stops_the_start_with_one_line() {
     for (settings, because) in table {
         fails(&data, serve(&data, settings), because).await;
         assert!(!data.join("events").exists(), "{because}: it left an event store");
+    }
+}
+
+/// Given a log in JSON, then what stops the start is a document too; and given a connection string
+/// that can't be read, then what is secret in it is not repeated.
+#[tokio::test]
+async fn what_stops_the_start_is_told_as_the_log_is_and_without_secrets() {
+    let folder = folder();
+    let data = folder.path().join("data");
+    let json = [("VEZA_LOG_FORMAT", "json"), ("VEZA_HTTP", "8080")];
+    let said = ended(serve(&data, &json)).await.stderr;
+    let said: Value = serde_json::from_slice(&said).unwrap();
+    assert!(said["message"].as_str().unwrap().starts_with("VEZA_HTTP: must be"), "{said}");
+    assert!(said["level"] == "ERROR" && said["timestamp"].is_string(), "{said}");
+    let esdb = [
+        ("VEZA_EVENT_STORE", "esdb://admin:hush@127.0.0.1:x?tls=false"),
+        ("VEZA_DATABASE_URL", "postgres://veza@127.0.0.1:1/veza"),
+    ];
+    let said = fails(&data, serve(&data, &esdb), "the setting event_store: ").await;
+    assert!(!said.contains("hush"), "{said}");
+}
+
+/// Given a PostgreSQL whose certificate is to be believed whatever name it has, then TLS is begun.
+#[tokio::test]
+async fn postgresql_is_reached_by_tls_with_any_name() {
+    const TLS_HANDSHAKE: u8 = 0x16;
+    let folder = folder();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("postgres://veza@{address}/veza?sslmode=verify-ca");
+    let starting = ended(serve(folder.path(), &[("VEZA_DATABASE_URL", &url)]));
+    let answering = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut asked = [0; 8];
+        socket.read_exact(&mut asked).await.unwrap();
+        socket.write_all(b"S").await.unwrap();
+        socket.read_u8().await.unwrap()
+    };
+    tokio::select! {
+        began = answering => assert_eq!(began, TLS_HANDSHAKE),
+        output = starting => panic!("{}", String::from_utf8_lossy(&output.stderr)),
     }
 }
 
@@ -132,6 +175,11 @@ async fn folders_that_can_not_be_used_are_named() {
     let keys = [("VEZA_KEYS", "/proc/keys")];
     let about = "can't open the keys of people (setting keys): can't use the folder /proc/keys";
     fails(&data, serve(&data, &keys), about).await;
+    let open = folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let about = format!("everybody may write in {} (setting data)", open.display());
+    fails(&open, serve(&open, &[]), &about).await;
     // With its usual log: that one is the only line.
     fs::create_dir_all(data.join("keys")).unwrap();
     let bad = data.join("keys/digest-key");

@@ -146,6 +146,16 @@ async fn nobody_is_made_in_a_database_that_is_not_the_platforms() {
         assert!(!is_made && said.contains("there is no database in "), "{verb}: {said}");
     }
     assert!(!data.join("postgres").exists(), "none is made");
+    on_accounts(&elsewhere, "CREATE SCHEMA identity; CREATE TABLE identity.accounts ()").await;
+    for (verb, handle) in [("create", "otis"), ("adopt", "nina")] {
+        let (is_made, _) = user(data, &elsewhere, (verb, handle, "o@example.org")).await;
+        assert!(!is_made, "{verb}: there are accounts, and no models");
+    }
+    let nowhere = data.join("nowhere");
+    fs::create_dir(&nowhere).unwrap();
+    let (is_made, said) = user(&nowhere, &url, ("create", "otis", "o@example.org")).await;
+    assert!(!is_made && said.contains("there is no event store in "), "{said}");
+    assert_eq!(nowhere.read_dir().unwrap().count(), 1, "but for the password");
     assert_eq!(replay(data, &["events"]).await.len(), before);
     platform.stop().await;
 }
@@ -157,7 +167,7 @@ async fn nobody_is_made_in_a_database_that_the_platform_has_left() {
     let folder = folder();
     let data = folder.path();
     let otis = ("create", "otis", "otis@example.org");
-    open(data, &free_address(), "").await.stop().await;
+    Process::platform(data, &[]).await.stop().await;
     open(data, &free_address(), &database().await).await.stop().await;
     let (is_made, said) = user(data, "", otis).await;
     assert!(!is_made && said.contains("the platform has left the database in "), "{said}");
@@ -192,7 +202,7 @@ async fn a_new_database_under_the_platform_gives_no_handle_away() {
     platform.stop().await;
 }
 
-/// Given a schema without its tables, then that is told, and why no process starts on it.
+/// Given a schema without one of its tables, then that is told, and why no process starts on it.
 #[tokio::test]
 async fn accounts_that_somebody_dropped_are_told_of() {
     let folder = folder();
@@ -200,8 +210,13 @@ async fn accounts_that_somebody_dropped_are_told_of() {
     let url = database().await;
     let platform = open(data, &free_address(), &url).await;
     platform.member("nina", "artist").await;
-    on_accounts(&url, "DROP TABLE identity.accounts CASCADE").await;
     let told = async || degraded(&platform).await.contains("the schema identity lacks tables");
+    on_accounts(&url, "ALTER TABLE identity.confirmations RENAME TO gone").await;
+    eventually("it is told that some are missing", told).await;
+    assert_eq!(platform.sign_up("otis", "listener").await.0, 503);
+    on_accounts(&url, "ALTER TABLE identity.gone RENAME TO confirmations").await;
+    eventually("it is over", async || !told().await).await;
+    on_accounts(&url, "DROP TABLE identity.accounts CASCADE").await;
     eventually("it is told", told).await;
     assert_eq!(platform.log_in("nina@example.org", "correct horse").await.0, 503);
     platform.stop().await;
