@@ -23,7 +23,7 @@
 //! | `requests`, `parts` | the messages of calls that send many, and how many parts one has |
 //! | `arriving`, `unfinished` | appends and messages on their way, within bounds |
 //! | `sending`, `source`, `carried` | the same of replies, for clients that stall |
-//! | `codec` | messages as bytes, in small pieces |
+//! | `codec`, `encoded` | messages as bytes, in small pieces; events, once for all who follow |
 //! | `wire` | the protocol's types and the port's, one into the other |
 //! | `problem` | what goes wrong, as trailers or inside a reply |
 
@@ -34,6 +34,7 @@ mod bounds;
 mod caller;
 mod carried;
 mod codec;
+mod encoded;
 mod frames;
 mod http;
 mod listeners;

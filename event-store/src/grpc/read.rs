@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 use super::bounds::{Bounds, Opening, last_revision};
 use super::caller::Caller;
 use super::carried::Carried;
+use super::encoded::{Encoded, encode};
 use super::problem::{exception, of_read, of_store};
 use super::proto::event_store::client::streams::ReadResp;
 use super::proto::event_store::client::streams::read_req::Options;
@@ -19,14 +20,12 @@ use super::proto::event_store::client::streams::read_req::options::stream_option
 use super::proto::event_store::client::streams::read_req::options::{
     self as asked, CountOption, FilterOption, FilterOptions, ReadDirection, StreamOption,
 };
-use super::proto::event_store::client::streams::read_resp::{
-    Checkpoint, Content, ReadEvent, StreamNotFound, read_event,
-};
+use super::proto::event_store::client::streams::read_resp::{Checkpoint, Content, StreamNotFound};
 use super::sending::{Room, Sending};
 use super::source::{Asked, Followed, NotOpened, Source, Told, payload_bytes};
 use super::streams::Replies;
 use super::subscribe;
-use super::wire::{UuidForm, now, recorded, stream_identifier, stream_name};
+use super::wire::{UuidForm, now, stream_identifier, stream_name};
 use crate::access::StreamAction;
 use crate::error::{ReadError, StoreError};
 use crate::event::RecordedEvent;
@@ -260,7 +259,7 @@ pub(super) fn kept(options: FilterOptions, following: bool) -> Result<Filter, St
 pub(super) async fn answer(
     store: Arc<dyn EventStore>,
     (question, caller): (Question, Caller),
-    sending: Sending,
+    (sending, encoded): (Sending, Encoded),
     carried: Carried,
     shutdown: CancellationToken,
 ) -> Result<Replies, Status> {
@@ -271,6 +270,7 @@ pub(super) async fn answer(
         form: question.form,
         resolve: question.resolve_links,
         room: room.clone(),
+        encoded,
     };
     let asked = match question.asked {
         Asked::Follow(followed) => {
@@ -364,6 +364,7 @@ pub(super) struct Links {
     form: UuidForm,
     resolve: bool,
     room: Room,
+    encoded: Encoded,
 }
 
 impl Links {
@@ -373,11 +374,15 @@ impl Links {
         let is_link = self.resolve && event.event_type.as_str() == LINK_TYPE;
         let (event, link) =
             if is_link { (self.target(&event).await?, Some(event)) } else { (Some(event), None) };
-        Ok(reply(Content::Event(ReadEvent {
-            event: event.map(|event| recorded(event, self.form)),
-            link: link.map(|link| recorded(link, self.form)),
-            position: Some(read_event::Position::CommitPosition(position)),
-        })))
+        Ok(reply(Content::Event(encode(event, link, position, self.form))))
+    }
+
+    /// The same for who follows it beside others.
+    pub(super) async fn shared_reply(&self, event: RecordedEvent) -> Result<ReadResp, Status> {
+        if self.resolve && event.event_type.as_str() == LINK_TYPE {
+            return self.reply(event).await;
+        }
+        Ok(reply(Content::Event(self.encoded.of(event, self.form))))
     }
 
     /// What a link points to, when that can be read: `<revision>@<stream>`.

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::arriving::Reception;
 use super::caller::Caller;
 use super::carried::Carried;
+use super::encoded::Encoded;
 use super::problem::{Problem, of_store};
 use super::proto::event_store::client::Empty;
 use super::proto::event_store::client::streams::streams_server::Streams;
@@ -33,6 +34,7 @@ pub(super) struct StreamsService {
     store: Arc<dyn EventStore>,
     reception: Reception,
     sending: Sending,
+    encoded: Encoded,
     shutdown: CancellationToken,
 }
 
@@ -43,7 +45,7 @@ impl StreamsService {
         sending: Sending,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { store, reception, sending, shutdown }
+        Self { store, reception, sending, encoded: Encoded::new(), shutdown }
     }
 }
 
@@ -59,7 +61,7 @@ impl Streams for StreamsService {
         let may = caller.may_with(&question.stream(), StreamAction::Read).await;
         may.map_err(|error| of_store(&error))?;
         let store = Arc::clone(&self.store);
-        let (sending, carried) = (self.sending.clone(), Carried::default());
+        let (sending, carried) = ((self.sending.clone(), self.encoded.clone()), Carried::default());
         let shutdown = self.shutdown.clone();
         let asked = (question, caller);
         let replies = read::answer(store, asked, sending, carried.clone(), shutdown).await?;

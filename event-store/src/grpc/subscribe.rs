@@ -103,7 +103,7 @@ fn replies(
                         Reached::All(_) => Reached::All(Some(event.position)),
                     };
                     let position = event.position;
-                    yield links.reply(event).await?;
+                    yield links.shared_reply(event).await?;
                     if checkpoints.as_mut().is_some_and(|it| it.due_after(true)) {
                         told = Some(position);
                         yield checkpoint(position);

@@ -1,0 +1,116 @@
+//! Events as they are sent. What many follow at once is encoded once.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::proto::event_store::client::streams::read_resp::ReadEvent;
+use super::proto::event_store::client::streams::read_resp::read_event::Position;
+use super::wire::{UuidForm, recorded};
+use crate::event::RecordedEvent;
+
+/// How many events are kept.
+const EVENTS: usize = 64;
+/// Larger ones are not: what their data and metadata may have together, in bytes.
+const BYTES_MAX: usize = 32 * 1024;
+
+/// The newest events that followers were sent.
+#[derive(Clone)]
+pub(super) struct Encoded(Arc<[Mutex<Option<Kept>>; EVENTS]>);
+
+struct Kept {
+    position: u64,
+    form: UuidForm,
+    bytes: Bytes,
+}
+
+impl Encoded {
+    pub(super) fn new() -> Self {
+        Self(Arc::new([const { Mutex::new(None) }; EVENTS]))
+    }
+
+    /// The bytes of an event, not of a link that is followed: those that others were sent, or else
+    /// made now.
+    pub(super) fn of(&self, event: RecordedEvent, form: UuidForm) -> Bytes {
+        let position = event.position.get();
+        if event.data.len() + event.metadata.len() > BYTES_MAX {
+            return encode(Some(event), None, position, form);
+        }
+        let slot = &self.0[usize::try_from(position % EVENTS as u64).unwrap_or_default()];
+        let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = kept.as_ref().filter(|kept| (kept.position, kept.form) == (position, form));
+        if let Some(same) = same {
+            return same.bytes.clone();
+        }
+        let bytes = encode(Some(event), None, position, form);
+        // Who is far behind others does not take their place.
+        if kept.as_ref().is_none_or(|kept| kept.position <= position) {
+            *kept = Some(Kept { position, form, bytes: bytes.clone() });
+        }
+        bytes
+    }
+}
+
+/// The bytes of an event, or of a link and what it points to, at this position.
+pub(super) fn encode(
+    event: Option<RecordedEvent>,
+    link: Option<RecordedEvent>,
+    position: u64,
+    form: UuidForm,
+) -> Bytes {
+    let message = ReadEvent {
+        event: event.map(|event| recorded(event, form)),
+        link: link.map(|link| recorded(link, form)),
+        position: Some(Position::CommitPosition(position)),
+    };
+    message.encode_to_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::event::{ContentType, EventId, EventType};
+    use crate::position::Position as Place;
+    use crate::stream::{Revision, StreamName};
+
+    fn event(position: u64, data: &'static [u8]) -> RecordedEvent {
+        RecordedEvent {
+            id: EventId(Uuid::from_u128(7)),
+            stream: StreamName::new("song-1").unwrap(),
+            revision: Revision::new(0),
+            position: Place::new(position),
+            event_type: EventType::new("Played").unwrap(),
+            content_type: ContentType::Json,
+            data: Bytes::from_static(data),
+            metadata: Bytes::new(),
+            recorded_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    /// Given events that others were sent, then their bytes are shared, in each form of identities,
+    /// and those of whom an older or a large one is sent stay.
+    #[test]
+    fn what_others_were_sent_is_not_made_again() {
+        static LARGE: [u8; BYTES_MAX + 1] = [7; BYTES_MAX + 1];
+        let encoded = Encoded::new();
+        let (text, structured) = (UuidForm::Text, UuidForm::Structured);
+        let of = |position, form| encoded.of(event(position, b"{}"), form);
+        let read = |bytes: Bytes| ReadEvent::decode(bytes).unwrap();
+        let plain =
+            |position, form| read(encode(Some(event(position, b"{}")), None, position, form));
+        let first = of(100, text);
+        assert_eq!(read(first.clone()), plain(100, text));
+        assert_eq!(of(100, text).as_ptr(), first.as_ptr());
+        let older = 100 - EVENTS as u64;
+        assert_eq!(read(of(older, text)), plain(older, text));
+        assert_eq!(of(100, text).as_ptr(), first.as_ptr());
+        let large = encoded.of(event(100 + EVENTS as u64, &LARGE), text);
+        assert!(large.len() > BYTES_MAX);
+        assert_eq!(of(100, text).as_ptr(), first.as_ptr());
+        assert_eq!(read(of(100, structured)), plain(100, structured));
+    }
+}
