@@ -3,6 +3,8 @@
 //! What the parser and the rules of validation would choke on is found here, in time linear in a
 //! bound: brackets that nest, fragments that multiply or go in circles, aliases, directives.
 
+mod root;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 
@@ -44,7 +46,7 @@ pub fn read(
     if brackets(text).ok_or_else(|| bad("a string does not end"))? > BRACKETS_MAX {
         return Err(bad("the query nests too deep"));
     }
-    let parsed = parse_query(text).map_err(|error| {
+    let mut parsed = parse_query(text).map_err(|error| {
         let mut error = ServerError::from(error);
         error.extensions.get_or_insert_default().set("code", "BAD_REQUEST");
         error
@@ -73,6 +75,7 @@ pub fn read(
         walk.directives += fragment.node.directives.len();
         walk.set(&fragment.node.selection_set.node, place)?;
     }
+    root::put_fragments_in(&mut parsed)?;
     let operation = operation_type(&parsed, operation_name);
     Ok(Document { parsed, operation })
 }

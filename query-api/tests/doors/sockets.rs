@@ -173,6 +173,66 @@ async fn queries_and_what_is_wrong_with_them_are_answered_on_a_socket() {
 }
 
 #[tokio::test]
+async fn what_is_followed_may_stand_in_fragments() {
+    let stage = Stage::new().await;
+    let nina = stage.user("nina", Role::Artist).await;
+    let channel = stage.channel(nina).await;
+    let before = stage.say(channel, nina, "before").await;
+    stage.say(channel, nina, "hello").await;
+    let mut socket = Socket::of(&stage, &stage.token(nina, Role::Artist)).await;
+    let field = "messagePosted(channelId: $id, after: $after) { ...said }";
+    let said = "fragment said on Message { text }";
+    let of = |root: &str, fragments: &str| {
+        let named = "subscription($id: UUID!, $after: String)";
+        format!("{named} {{ {root} }} {said} {fragments}").replace("FIELD", field)
+    };
+    let followed = [
+        of("FIELD", ""),
+        of("...a", "fragment a on Subscription { FIELD }"),
+        of("... on Subscription { FIELD }", ""),
+        of("... { ... { FIELD } }", ""),
+        of(
+            "... { ...a }",
+            "fragment a on Subscription { ...b } fragment b on Subscription { FIELD }",
+        ),
+    ];
+    let variables = |channel: Value| json!({ "id": channel, "after": before.to_string() });
+    for (number, query) in followed.iter().enumerate() {
+        let id = format!("s{number}");
+        socket.subscribe(&id, query, variables(json!(channel))).await;
+        let next = socket.next().await;
+        assert_eq!((&next["type"], &next["id"]), (&json!("next"), &json!(id)), "{query}");
+        assert_eq!(next["payload"]["data"], json!({ "messagePosted": { "text": "hello" } }));
+        socket.say(json!({ "type": "complete", "id": id })).await;
+        socket.subscribe("none", query, variables(json!(Uuid::nil()))).await;
+        let refused = socket.next().await;
+        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("none")));
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "FORBIDDEN", "{query}");
+    }
+    // What can't stand there is told, and never just over.
+    for query in [
+        of("...a", ""),
+        of("...a", "fragment a on Query { __typename }"),
+        of("...a", "fragment a on Subscription { nothing }"),
+        of("...a @nothing", "fragment a on Subscription { FIELD }"),
+        of("...a", "fragment a on Subscription @nothing { FIELD }"),
+        of("... on Message { text }", ""),
+        of("FIELD", "fragment a on Subscription { FIELD }"),
+        of("... @skip(if: true) { FIELD }", ""),
+        of("...a @include(if: false)", "fragment a on Subscription { FIELD }"),
+        of("messagePosted(channelId: $id, after: $after) @skip(if: true) { ...said }", ""),
+        of("...a ...a", "fragment a on Subscription { FIELD }"),
+        of("__typename", ""),
+    ] {
+        socket.subscribe("r", &query, variables(json!(channel))).await;
+        let refused = socket.next().await;
+        assert_eq!((&refused["type"], &refused["id"]), (&json!("error"), &json!("r")), "{query}");
+        assert_eq!(refused["payload"][0]["extensions"]["code"], "VALIDATION", "{query}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn sockets_are_closed_for_a_reason() {
     let stage = Stage::new().await;
     let token = stage.token(UserId(Uuid::new_v4()), Role::Listener);
