@@ -10,6 +10,9 @@ use crate::reader::Reader;
 use crate::rows::PlaysOf;
 use crate::schema::long::Long;
 
+/// How many days are told of where nothing is said, or null.
+const DAYS_DEFAULT: i32 = 30;
+
 /// How a track was listened to.
 pub struct TrackStatistics(pub TrackId);
 
@@ -42,9 +45,11 @@ impl TrackStatistics {
     async fn days(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 30)] last: i32,
+        #[graphql(default = 30)] last: Option<i32>,
     ) -> Result<Vec<DayPlays>, Failure> {
-        let days = u32::try_from(last).ok().filter(|days| (1..=DAYS_MAX).contains(days));
+        let days = u32::try_from(last.unwrap_or(DAYS_DEFAULT))
+            .ok()
+            .filter(|days| (1..=DAYS_MAX).contains(days));
         let days =
             days.ok_or_else(|| Failure::Validation(format!("`last` must be 1 to {DAYS_MAX}")))?;
         let reader = Reader::of(context);

@@ -39,7 +39,7 @@ impl AudioQuery {
     async fn tracks(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Track>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
@@ -148,7 +148,7 @@ impl Track {
     async fn listings(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Listing>, Failure> {
         let place = place(first, after.as_deref())?;

@@ -27,7 +27,7 @@ impl OperationsQuery {
         context: &Context<'_>,
         status: Option<SagaStatus>,
         subject: Option<String>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Sagas, Failure> {
         let reader = Reader::of(context);

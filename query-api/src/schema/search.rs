@@ -52,7 +52,7 @@ impl SearchQuery {
         context: &Context<'_>,
         text: String,
         kind: Option<SearchKind>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Hits, Failure> {
         let rows = size(first)?.rows();

@@ -65,7 +65,7 @@ impl Channel {
     async fn members(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<User>, Failure> {
         let place = place(first, after.as_deref())?;
@@ -82,7 +82,7 @@ impl Channel {
     async fn messages(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Message>, Failure> {
         let place = place(first, after.as_deref())?;

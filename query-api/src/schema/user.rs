@@ -120,7 +120,7 @@ impl User {
     async fn tracks(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Track>, Failure> {
         let place = place(first, after.as_deref())?;
@@ -160,7 +160,7 @@ impl Account {
     async fn statement(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<BalanceChange>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
@@ -180,7 +180,7 @@ impl Account {
     async fn channels(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Channel>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
@@ -194,7 +194,7 @@ impl Account {
     async fn purchases(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Order>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
@@ -209,7 +209,7 @@ impl Account {
     async fn sales(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Order>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
@@ -224,7 +224,7 @@ impl Account {
     async fn listings(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Listing>, Failure> {
         let (after, size) = place(first, after.as_deref())?;
@@ -239,7 +239,7 @@ impl Account {
     async fn tracks(
         &self,
         context: &Context<'_>,
-        #[graphql(default = 20)] first: i32,
+        #[graphql(default = 20)] first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Track>, Failure> {
         let (after, size) = place(first, after.as_deref())?;

@@ -56,6 +56,45 @@ async fn members_whom_nobody_knows_yet_are_paged_over() {
 }
 
 #[tokio::test]
+async fn a_page_whose_size_is_left_out_or_null_has_twenty_rows() {
+    let stage = Stage::new().await;
+    let nina = stage.user("nina", Role::Artist).await;
+    for number in 0..21 {
+        stage.track(nina, &format!("No. {number}")).await;
+    }
+    stage.caught_up().await;
+    let rows = |first: &str, after: &str| {
+        format!("tracks(first: {first}, after: {after}) {{ nodes {{ id }} }}")
+    };
+    let by_variables = rows("$first", "$after");
+    let named = |first: &str| format!("query P($first: {first}, $after: String)");
+    let cases = [
+        ("{ tracks { nodes { id } } }".to_owned(), Value::Null, 20),
+        (format!("{{ {} }}", rows("null", "null")), Value::Null, 20),
+        (format!("{} {{ {by_variables} }}", named("Int")), json!({}), 20),
+        (format!("{} {{ {by_variables} }}", named("Int")), json!({ "first": null }), 20),
+        (format!("{} {{ {by_variables} }}", named("Int")), json!({ "first": 3 }), 3),
+        (format!("{} {{ {by_variables} }}", named("Int = 4")), json!({}), 4),
+        (format!("{} {{ {by_variables} }}", named("Int!")), json!({ "first": 5 }), 5),
+    ];
+    for (query, variables, expected) in cases {
+        let page = stage.data(None, &query, variables.clone()).await["tracks"].take();
+        let rows = page["nodes"].as_array().map(Vec::len);
+        assert_eq!(rows, Some(expected), "{query} {variables}");
+    }
+    // It costs as much as it may give.
+    let deep = "query($n: Int) { tracks(first: 100) { nodes { listings(first: $n) {
+        nodes { id kind } } } } }";
+    assert_eq!(stage.code(None, deep, json!({})).await, "VALIDATION");
+    let token = stage.token(nina, Role::Artist);
+    let days = "query($n: Int) { me { tracks(first: $n) { nodes { statistics {
+        days(last: $n) { day } } } } } }";
+    let page = stage.data(Some(&token), days, json!({})).await["me"]["tracks"]["nodes"].take();
+    assert_eq!(page.as_array().map(Vec::len), Some(20));
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn hits_that_are_none_are_paged_over() {
     let nina = UserId(Uuid::new_v4());
     let unknown = (0..6).map(|_| Subject::Track(TrackId(Uuid::new_v4())));
