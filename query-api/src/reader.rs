@@ -136,7 +136,8 @@ impl Reader {
         self.viewer.as_ref().is_some_and(|viewer| viewer.may(permission))
     }
 
-    /// Whether a track is there for whoever asks: unpublished for its artist and moderators alone.
+    /// Whether a track is there for whoever asks: unpublished for its artist and who may take down
+    /// any.
     pub fn sees_track(&self, track: &Track) -> bool {
         track.published || self.is_viewer(track.artist_id) || self.may(Permission::TakeDownAnyTrack)
     }

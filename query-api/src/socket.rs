@@ -1,7 +1,8 @@
 //! The WebSocket door: `graphql-transport-ws`, where subscriptions live.
 //!
-//! A socket is its bearer's: it is told by `connection_init` who that is, and closed when their
-//! token runs out. It is never left to a client that neither reads nor answers.
+//! A socket is its bearer's: it is told who that is by `connection_init`, or by the header of its
+//! opening, and closed when their token runs out. It is never left to a client that neither reads
+//! nor answers.
 
 mod places;
 mod protocol;
@@ -93,13 +94,22 @@ fn accept(
         .protocols([PROTOCOL])
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX);
-    let api = api.clone();
+    let (api, authorization) = (api.clone(), authorization(headers));
     Ok(upgrade.on_upgrade(move |socket| {
         sockets.open.track_future(async move {
-            session::run(socket, api).await;
+            session::run(socket, api, authorization).await;
             drop(room);
         })
     }))
+}
+
+/// What the opening says of who it is. Of two credentials neither counts.
+fn authorization(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (Some(only), None) => only.to_str().ok().map(str::to_owned),
+        _ => None,
+    }
 }
 
 /// Whether the page that opens the socket may: one of the platform's own, or of those that were

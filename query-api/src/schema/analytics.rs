@@ -1,6 +1,6 @@
 //! Statistics: what artists are told of listenings.
 
-use async_graphql::{Context, Object, SimpleObject};
+use async_graphql::{Context, Description, Object, SimpleObject};
 use chrono::NaiveDate;
 use event_schemas::TrackId;
 use projections::analytics::{self, DAYS_MAX, TrackPlays};
@@ -14,6 +14,7 @@ use crate::schema::long::Long;
 const DAYS_DEFAULT: i32 = 30;
 
 /// How a track was listened to.
+#[derive(Description)]
 pub struct TrackStatistics(pub TrackId);
 
 impl TrackStatistics {
@@ -23,7 +24,7 @@ impl TrackStatistics {
     }
 }
 
-#[Object]
+#[Object(use_type_description)]
 impl TrackStatistics {
     /// How often.
     async fn plays(&self, context: &Context<'_>) -> Result<i32, Failure> {

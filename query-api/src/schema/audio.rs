@@ -1,7 +1,7 @@
 //! Tracks: what can be listened to.
 
 use access::Permission;
-use async_graphql::{Context, Enum, Object};
+use async_graphql::{Context, Description, Enum, Object};
 use chrono::{DateTime, Utc};
 use event_schemas::TrackId;
 use projections::postgres::{self, tracks};
@@ -22,8 +22,9 @@ pub struct AudioQuery;
 
 #[Object]
 impl AudioQuery {
-    /// A track; one that is not published is there for its artist and moderators alone, and one
-    /// whose master was taken down still is there by its id, which orders and listings have.
+    /// A track; one that is not published is there for its artist, moderators and administrators
+    /// alone, and one whose master was taken down still is there by its id, which orders and
+    /// listings have.
     async fn track(&self, context: &Context<'_>, id: Uuid) -> Nullable<Track> {
         async {
             let reader = Reader::of(context);
@@ -63,10 +64,11 @@ pub enum TrackStatus {
     TakenDown,
 }
 
-/// A track.
+/// What a musician published, or will.
+#[derive(Description)]
 pub struct Track(pub postgres::Track);
 
-#[Object]
+#[Object(use_type_description)]
 impl Track {
     /// Which track.
     async fn id(&self) -> Uuid {

@@ -1,6 +1,6 @@
 //! Listings, orders and money: for their parties.
 
-use async_graphql::{Context, Enum, Object, SimpleObject};
+use async_graphql::{Context, Description, Enum, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 use event_schemas::commerce as events;
 use event_schemas::{ListingId, OrderId};
@@ -145,9 +145,10 @@ impl From<event_schemas::Money> for Money {
 }
 
 /// An offer of licences.
+#[derive(Description)]
 pub struct Listing(pub postgres::Listing);
 
-#[Object]
+#[Object(use_type_description)]
 impl Listing {
     /// Which listing.
     async fn id(&self) -> Uuid {
@@ -192,9 +193,10 @@ impl Listing {
 }
 
 /// An order, as its parties see it.
+#[derive(Description)]
 pub struct Order(pub postgres::Order);
 
-#[Object]
+#[Object(use_type_description)]
 impl Order {
     /// Which order.
     async fn id(&self) -> Uuid {

@@ -1,13 +1,13 @@
 //! Numbers that GraphQL's `Int` is too small for.
 
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{Description, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 
 /// A whole number from 0 to 2^63 - 1, written as a JSON number. JavaScript's numbers are exact up
 /// to 2^53.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Description)]
 pub struct Long(pub u64);
 
-#[Scalar]
+#[Scalar(use_type_description)]
 impl ScalarType for Long {
     fn parse(value: Value) -> InputValueResult<Self> {
         match &value {

@@ -1,7 +1,7 @@
 //! Sagas and models: for who operates the platform.
 
 use access::Permission;
-use async_graphql::{Context, Enum, Object};
+use async_graphql::{Context, Description, Enum, Object};
 use chrono::{DateTime, Utc};
 use event_store::{Position, ReadAll};
 use futures::StreamExt as _;
@@ -97,9 +97,10 @@ connection_names! {
 pub type Sagas = Connection<SagaInstance, SagaNames, SagaNames>;
 
 /// One run of a saga.
+#[derive(Description)]
 pub struct SagaInstance(pub postgres::SagaInstance);
 
-#[Object]
+#[Object(use_type_description)]
 impl SagaInstance {
     /// Its stream.
     async fn stream(&self) -> &str {
@@ -159,12 +160,13 @@ impl SagaInstance {
 }
 
 /// A read model, and how far it has come.
+#[derive(Description)]
 pub struct Model {
     checkpoint: Checkpoint,
     lag_ms: u64,
 }
 
-#[Object]
+#[Object(use_type_description)]
 impl Model {
     /// Its name.
     async fn name(&self) -> &str {

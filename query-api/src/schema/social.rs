@@ -1,6 +1,6 @@
 //! Channels and messages: for members, and nobody else.
 
-use async_graphql::{Context, Object};
+use async_graphql::{Context, Description, Object};
 use chrono::{DateTime, Utc};
 use event_schemas::{ChannelId, UserId};
 use projections::{Page, postgres};
@@ -36,9 +36,10 @@ impl SocialQuery {
 }
 
 /// A channel, as its members see it.
+#[derive(Description)]
 pub struct Channel(pub postgres::Channel);
 
-#[Object]
+#[Object(use_type_description)]
 impl Channel {
     /// Which channel.
     async fn id(&self) -> Uuid {
@@ -93,9 +94,10 @@ impl Channel {
 }
 
 /// What somebody said.
+#[derive(Description)]
 pub struct Message(pub postgres::Message);
 
-#[Object]
+#[Object(use_type_description)]
 impl Message {
     /// Which message.
     async fn id(&self) -> Uuid {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Subscription as Subscribed};
+use async_graphql::{Context, Description, Subscription as Subscribed};
 use event_schemas::{ChannelId, OrderId, UserId};
 use event_store::Position;
 use futures::{Stream, TryStreamExt as _};
@@ -15,10 +15,19 @@ use crate::reader::Reader;
 use crate::schema::commerce::Order;
 use crate::schema::social::Message;
 
-/// What can be followed.
+/// What can be followed, one field a subscription, over a WebSocket: open `/graphql` with the
+/// subprotocol `graphql-transport-ws`, and say `{"type": "connection_init", "payload":
+/// {"Authorization": "Bearer <access token>"}}` first, within 10 seconds. Programs that are no
+/// pages may send the header `Authorization` with the opening in place of that payload.
+///
+/// A socket lives as long as its token: then it is closed with the code 4401, and so is one that
+/// brings no token or one that is not believed; the reason tells which. To go on, log in anew, open
+/// another socket, and subscribe again: `messagePosted` from the last message's `position`, and
+/// `orderChanged` tells the order as it is.
+#[derive(Description)]
 pub struct Subscription;
 
-#[Subscribed]
+#[Subscribed(use_type_description)]
 impl Subscription {
     /// What is said in a channel that one is a member of: from now on, or from a message's cursor
     /// or position on, which is how one goes on after a broken connection. It ends when one leaves.
@@ -39,7 +48,8 @@ impl Subscription {
         Ok(messages.map_ok(Message))
     }
 
-    /// An order that one is a party of: first as it is, then after each change.
+    /// An order, for its buyer, its seller, and who helps with orders: first as it is, then after
+    /// each change.
     async fn order_changed(
         &self,
         context: &Context<'_>,

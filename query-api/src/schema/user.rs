@@ -1,7 +1,7 @@
 //! People: what everybody sees of them, and what they see of their own.
 
 use access::Permission;
-use async_graphql::{Context, Enum, Object};
+use async_graphql::{Context, Description, Enum, Object};
 use event_schemas::UserId;
 use projections::postgres::{Profile, profiles, tracks};
 use uuid::Uuid;
@@ -86,9 +86,10 @@ fn roles(profile: &Profile) -> Vec<Role> {
 }
 
 /// A person, as everybody sees them.
+#[derive(Description)]
 pub struct User(pub Profile);
 
-#[Object]
+#[Object(use_type_description)]
 impl User {
     /// Which person.
     async fn id(&self) -> Uuid {
@@ -130,9 +131,10 @@ impl User {
 }
 
 /// One's own account.
+#[derive(Description)]
 pub struct Account(pub Profile);
 
-#[Object]
+#[Object(use_type_description)]
 impl Account {
     /// Oneself, as others see one.
     async fn user(&self) -> User {

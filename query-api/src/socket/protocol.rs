@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use access::token::TokenError;
 use async_graphql::{Response, ServerError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,7 +15,7 @@ use crate::engine::Query;
 pub enum FromClient {
     /// Who it is.
     ConnectionInit {
-        /// `{"authorization": "Bearer …"}`.
+        /// `{"Authorization": "Bearer …"}`, or in small letters.
         #[serde(default)]
         payload: Option<Init>,
     },
@@ -41,9 +42,9 @@ pub enum FromClient {
 }
 
 /// Who opens a socket.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Init {
-    /// As in the header of the same name.
+    /// As in the header of the same name; where it is left out, that header of the opening counts.
     #[serde(default, alias = "Authorization")]
     pub authorization: Option<String>,
 }
@@ -101,8 +102,18 @@ impl Close {
     pub const TOO_BIG: Self = Self::new(1009, "the message is too big");
     /// Nothing that the protocol knows.
     pub const BAD_MESSAGE: Self = Self::new(4400, "Invalid message received");
-    /// No believable token, or one that has run out.
-    pub const UNAUTHORIZED: Self = Self::new(4401, "Unauthorized");
+    /// Something is asked before it was said who asks.
+    pub const NO_INIT: Self = Self::new(4401, "say who you are by connection_init first");
+    /// No token came, neither with the opening nor with the first message.
+    pub const NO_TOKEN: Self = Self::new(
+        4401,
+        r#"no access token: connection_init's payload is {"Authorization": "Bearer <token>"}"#,
+    );
+    /// A token came whose time is over, or it has run out since.
+    pub const TOKEN_EXPIRED: Self =
+        Self::new(4401, "the access token has expired: log in anew, and open another socket");
+    /// The token is none that is believed.
+    pub const TOKEN_INVALID: Self = Self::new(4401, "the access token is not valid");
     /// It was never said who it is.
     pub const INIT_TIMEOUT: Self = Self::new(4408, "Connection initialisation timeout");
     /// Its account has as many as it may.
@@ -120,6 +131,17 @@ impl Close {
         const AROUND_BYTES: usize = "Subscriber for  already exists".len();
         let id = &id[..id.floor_char_boundary(REASON_BYTES_MAX - AROUND_BYTES)];
         Self { code: 4409, reason: format!("Subscriber for {id} already exists").into() }
+    }
+}
+
+/// What is wrong with a token, as problems tell it: whether to log in anew, and no more.
+impl From<TokenError> for Close {
+    fn from(error: TokenError) -> Self {
+        tracing::debug!(reason = %error, "refused an access token on a socket");
+        match error {
+            TokenError::Expired => Self::TOKEN_EXPIRED,
+            _ => Self::TOKEN_INVALID,
+        }
     }
 }
 

@@ -51,6 +51,8 @@ impl From<Close> for End {
 struct Session {
     api: QueryApi,
     sink: SplitSink<WebSocket, Message>,
+    /// What the opening said of who it is.
+    authorization: Option<String>,
     viewer: Option<Principal>,
     /// The socket's among those of the viewer's account.
     place: Option<Place>,
@@ -59,14 +61,16 @@ struct Session {
     running: StreamMap<String, BoxStream<'static, Output>>,
 }
 
-/// Serves a socket to its end.
-pub async fn run(socket: WebSocket, api: QueryApi) {
+/// Serves a socket to its end. `authorization` is what its opening said of who it is: programs can
+/// send the header there, and browsers can't.
+pub async fn run(socket: WebSocket, api: QueryApi, authorization: Option<String>) {
     let open = metrics::gauge!("veza_graphql_sockets");
     open.increment(1.0);
     let (sink, mut frames) = socket.split();
     let deadline = Instant::now() + INIT_TIME_MAX;
     let running = StreamMap::new();
-    let mut session = Session { api, sink, viewer: None, place: None, deadline, running };
+    let mut session =
+        Session { api, sink, authorization, viewer: None, place: None, deadline, running };
     let Err(end) = session.serve(&mut frames).await;
     if let End::Close(Close { code, reason }) = end {
         let frame = CloseFrame { code, reason: reason.as_ref().into() };
@@ -121,7 +125,7 @@ impl Session {
     }
 
     fn overdue(&self) -> Close {
-        if self.viewer.is_some() { Close::UNAUTHORIZED } else { Close::INIT_TIMEOUT }
+        if self.viewer.is_some() { Close::TOKEN_EXPIRED } else { Close::INIT_TIMEOUT }
     }
 
     async fn take(&mut self, frame: Frame) -> Result<(), End> {
@@ -152,12 +156,9 @@ impl Session {
             return Err(Close::TOO_MANY_INITS.into());
         }
         let parts = self.api.parts();
-        let authorization = payload.and_then(|init| init.authorization);
-        let authorization = authorization.ok_or(Close::UNAUTHORIZED)?;
-        let viewer = bearer_principal(&authorization, &parts.verifier).map_err(|error| {
-            tracing::debug!(reason = %error, "refused an access token on a socket");
-            Close::UNAUTHORIZED
-        })?;
+        let said = payload.unwrap_or_default().authorization;
+        let authorization = said.or(self.authorization.take()).ok_or(Close::NO_TOKEN)?;
+        let viewer = bearer_principal(&authorization, &parts.verifier).map_err(Close::from)?;
         let place = self.api.sockets().of_accounts.take(viewer.user_id);
         self.place = Some(place.ok_or(Close::TOO_MANY_SOCKETS)?);
         // As long as the token is believed at every other door.
@@ -168,7 +169,7 @@ impl Session {
     }
 
     async fn subscribe(&mut self, id: String, query: Query) -> Result<(), End> {
-        let viewer = self.viewer.clone().ok_or(Close::UNAUTHORIZED)?;
+        let viewer = self.viewer.clone().ok_or(Close::NO_INIT)?;
         if id.is_empty() || id.len() > SUBSCRIPTION_ID_BYTES_MAX {
             return Err(Close::BAD_MESSAGE.into());
         }

@@ -77,9 +77,16 @@ impl Socket {
 
     /// The code that the socket is closed with.
     pub async fn closed(&mut self) -> u16 {
+        self.closed_because().await.0
+    }
+
+    /// The same with the reason.
+    pub async fn closed_because(&mut self) -> (u16, String) {
         loop {
             match self.frame().await {
-                Message::Close(Some(frame)) => return frame.code.into(),
+                Message::Close(Some(frame)) => {
+                    return (frame.code.into(), frame.reason.as_str().to_owned());
+                }
                 Message::Text(_) => {}
                 frame => panic!("not closed, but {frame:?}"),
             }

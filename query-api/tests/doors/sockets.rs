@@ -233,30 +233,69 @@ async fn what_is_followed_may_stand_in_fragments() {
 }
 
 #[tokio::test]
+async fn the_opening_may_bring_the_token_and_the_first_message_has_the_last_word() {
+    let stage = Stage::new().await;
+    let nina = stage.user("nina", Role::Artist).await;
+    stage.caught_up().await;
+    let (token, other) = (
+        format!("Bearer {}", stage.token(nina, Role::Artist)),
+        format!("Bearer {}", stage.token(UserId(Uuid::new_v4()), Role::Listener)),
+    );
+    let protocol = ("sec-websocket-protocol", "graphql-transport-ws");
+    let init = |payload: Value| json!({ "type": "connection_init", "payload": payload });
+    for (header, hello) in [
+        (&token, json!({ "type": "connection_init" })),
+        (&token, init(json!({}))),
+        (&other, init(json!({ "Authorization": token }))),
+        (&"Basic bmluYQ==".to_owned(), init(json!({ "authorization": token }))),
+    ] {
+        let headers = [protocol, ("authorization", header.as_str())];
+        let mut socket = Socket::open(&stage, &headers).await.unwrap();
+        socket.say(hello).await;
+        assert_eq!(socket.next().await["type"], "connection_ack");
+        socket.subscribe("q", "{ me { user { handle } } }", Value::Null).await;
+        let me = socket.next().await["payload"]["data"]["me"].take();
+        assert_eq!(me["user"]["handle"], "nina");
+    }
+    let refused = [
+        (vec![protocol, ("authorization", "Basic bmluYQ==")], "is not valid"),
+        (vec![protocol, ("authorization", "Bearer no")], "is not valid"),
+    ];
+    for (headers, why) in refused {
+        let mut socket = Socket::open(&stage, &headers).await.unwrap();
+        socket.say(json!({ "type": "connection_init" })).await;
+        let (code, reason) = socket.closed_because().await;
+        assert!(code == 4401 && reason.contains(why), "{code} {reason}");
+    }
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn sockets_are_closed_for_a_reason() {
     let stage = Stage::new().await;
     let token = stage.token(UserId(Uuid::new_v4()), Role::Listener);
     let long_ago = Utc::now() - TimeDelta::hours(1);
     let old = stage.token_of(UserId(Uuid::new_v4()), Role::Listener, long_ago);
     let init = |payload: Value| json!({ "type": "connection_init", "payload": payload });
+    let subscribe = json!({ "type": "subscribe", "id": "a", "payload": { "query": "{ a }" } });
     let first_words = [
-        (json!({ "type": "connection_init" }).to_string(), 4401),
-        (init(json!({})).to_string(), 4401),
-        (init(json!({ "authorization": "Bearer nonsense" })).to_string(), 4401),
-        (init(json!({ "authorization": format!("Bearer {old}") })).to_string(), 4401),
-        (init(json!({ "authorization": 7 })).to_string(), 4400),
-        (
-            json!({ "type": "subscribe", "id": "a", "payload": { "query": "{ a }" } }).to_string(),
-            4401,
-        ),
-        (json!({ "type": "start" }).to_string(), 4400),
-        ("hello".to_owned(), 4400),
-        (format!("\"{}\"", "a".repeat(200_000)), 1009),
+        (json!({ "type": "connection_init" }).to_string(), 4401, "no access token: "),
+        (init(json!({})).to_string(), 4401, "no access token: "),
+        (init(json!({ "authorization": "Bearer no" })).to_string(), 4401, "is not valid"),
+        (init(json!({ "authorization": token })).to_string(), 4401, "is not valid"),
+        (init(json!({ "Authorization": format!("Bearer {old}") })).to_string(), 4401, "expired"),
+        (init(json!({ "authorization": 7 })).to_string(), 4400, "Invalid message"),
+        (subscribe.to_string(), 4401, "connection_init first"),
+        (json!({ "type": "start" }).to_string(), 4400, "Invalid message"),
+        ("hello".to_owned(), 4400, "Invalid message"),
+        (format!("\"{}\"", "a".repeat(200_000)), 1009, "too big"),
     ];
-    for (words, code) in first_words {
+    for (words, code, why) in first_words {
         let mut socket = Socket::silent(&stage).await;
         socket.send(Message::text(words.clone())).await;
-        assert_eq!(socket.closed().await, code, "{}", &words[..words.len().min(80)]);
+        let (closed, reason) = socket.closed_because().await;
+        assert_eq!(closed, code, "{}", &words[..words.len().min(80)]);
+        assert!(reason.contains(why), "{reason}");
     }
     for bytes in [500 << 10, 600 << 10, 20 << 20] {
         let socket = Socket::of(&stage, &token).await;
@@ -391,7 +430,8 @@ async fn a_socket_ends_with_its_token_and_with_nobody_to_know() {
     let mut socket = Socket::of(&stage, &stage.token_of(nina, Role::Artist, issued)).await;
     socket.subscribe("a", MESSAGES, json!({ "id": channel })).await;
     let began = Instant::now();
-    assert_eq!(socket.closed().await, 4401);
+    let (code, reason) = socket.closed_because().await;
+    assert!(code == 4401 && reason.contains("expired"), "{code} {reason}");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     let protocol = ("sec-websocket-protocol", "graphql-transport-ws");
     let page = ("origin", "https://app.example");
