@@ -47,15 +47,31 @@ impl Principal {
     /// A `forbidden` problem if no role of the caller grants it, and `email-not-confirmed` if one
     /// does and only the confirmation is missing.
     pub fn require(&self, permission: Permission) -> Result<(), Problem> {
-        if !allows(self.roles, permission) {
-            let those = Role::ALL.into_iter().filter(|&role| allows(role.into(), permission));
+        self.require_one_of(&[permission])
+    }
+
+    /// Passes if the caller may do one of these, each of which is enough.
+    ///
+    /// # Errors
+    /// As [`Principal::require`].
+    pub fn require_one_of(&self, permissions: &[Permission]) -> Result<(), Problem> {
+        let grants_one = |roles: Roles| permissions.iter().any(|&each| allows(roles, each));
+        if !grants_one(self.roles) {
+            let those = Role::ALL.into_iter().filter(|&role| grants_one(role.into()));
             let those: Vec<_> = those.map(Role::name).collect();
-            let detail = format!("it takes one of these roles: {}", those.join(", "));
+            let detail = format!(
+                "it takes one of these roles: {}; one that was granted after this access token \
+                 was issued counts once you log in anew",
+                those.join(", ")
+            );
             return Err(Problem::new(ProblemType::Forbidden).with_detail(detail));
         }
-        if permission.needs_confirmed_email() && !self.email_verified {
-            let detail = "follow the link in the mail, then log in anew: the token still says \
-                          that the address is not confirmed";
+        let may = |&each: &Permission| {
+            allows(self.roles, each) && (self.email_verified || !each.needs_confirmed_email())
+        };
+        if !permissions.iter().any(may) {
+            let detail = "send the token in the mail to POST /api/v1/email-confirmations, then log \
+                          in anew: this access token still says that the address is not confirmed";
             return Err(Problem::new(ProblemType::EmailNotConfirmed).with_detail(detail));
         }
         Ok(())

@@ -16,6 +16,9 @@ use event_store::{PersonalError, StoreError};
 /// When to try again what met a busy aggregate or a store that is out of reach.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How many wrong fields are told of at most: a list may have any number of them.
+const FIELDS_MAX: usize = 50;
+
 /// A rejection that has a kind of problem of its own.
 pub(crate) trait Refusal: Error + 'static {
     /// Which kind; what is said is the rejection itself.
@@ -71,6 +74,46 @@ pub(crate) fn unloaded(error: LoadError) -> Problem {
         LoadError::Store(error) => store_problem(&error),
         LoadError::Unreadable(error) => Problem::logged(ProblemType::Unreadable, &error),
         error => Problem::internal(&error),
+    }
+}
+
+/// The command with this key is still being carried out.
+pub(crate) fn in_progress() -> Problem {
+    Problem::new(ProblemType::IdempotencyInProgress)
+        .with_detail("the command with this key is still being carried out")
+        .with_retry_after(RETRY_AFTER)
+}
+
+/// What is wrong with the fields of a body, so that all of it is told at once.
+#[derive(Debug, Default)]
+pub(crate) struct WrongFields(Vec<FieldError>);
+
+impl WrongFields {
+    /// What a field was made into; where it can't be taken that is noted, and nothing given.
+    pub(crate) fn take<T, E: Error>(
+        &mut self,
+        name: impl Into<String>,
+        made: Result<T, E>,
+    ) -> Option<T> {
+        let noted = |wrong: E| {
+            if self.0.len() < FIELDS_MAX {
+                self.0.push(FieldError::new(name, wrong.to_string()));
+            }
+        };
+        made.map_err(noted).ok()
+    }
+
+    /// Passes if none was wrong.
+    ///
+    /// # Errors
+    /// Names all that were.
+    pub(crate) fn none(self) -> Result<(), Problem> {
+        if self.0.is_empty() { Ok(()) } else { Err(self.problem()) }
+    }
+
+    /// Names all that were wrong.
+    pub(crate) fn problem(self) -> Problem {
+        Problem::validation(self.0)
     }
 }
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::CommandApi;
 use crate::answer::Answer;
 use crate::in_progress::Place;
-use crate::refusal::{Refusal, refused, unloaded};
+use crate::refusal::{Refusal, in_progress, refused, unloaded};
 
 /// The namespace of ids made from idempotency keys.
 const COMMAND_IDS: Uuid = Uuid::from_u128(0x9c0c_1f0e_5d0b_4c39_a5a1_3d1a_6a55_77f1);
@@ -166,10 +166,7 @@ impl<B: DeserializeOwned> Sent<B> {
             traceparent: self.traceparent,
             ..CommandContext::first(command_id, digest, actor, api.now())
         };
-        let place = api.in_progress().begin(command_id).ok_or_else(|| {
-            Problem::new(ProblemType::IdempotencyInProgress)
-                .with_detail("the command with this key is still being carried out")
-        })?;
+        let place = api.in_progress().begin(command_id).ok_or_else(in_progress)?;
         Ok((self.body, context, place))
     }
 }

@@ -401,7 +401,8 @@ impl Office {
         if !account.confirmed {
             bail!(
                 "the address is not confirmed, so anybody may have signed up with it: let them \
-                 follow the link in their mail, or make the account anew by `veza user create`"
+                 send the token in their mail to POST /api/v1/email-confirmations, or make the \
+                 account anew by `veza user create`"
             );
         }
         self.give(account.user_id, role).await?;

@@ -114,6 +114,26 @@ fn a_missing_confirmation_is_told_apart_from_a_missing_role() {
 }
 
 #[test]
+fn of_several_permissions_one_is_enough_and_all_that_grant_one_are_named() {
+    let those = [Permission::TakeDownOwnTrack, Permission::TakeDownAnyTrack];
+    let of = |role: Role, email_verified| {
+        let principal = Principal { roles: role.into(), ..listener(email_verified) };
+        principal.require_one_of(&those)
+    };
+    assert_eq!(of(Role::Artist, false), Ok(()));
+    assert_eq!(of(Role::Moderator, true), Ok(()));
+    let unconfirmed = of(Role::Moderator, false).unwrap_err();
+    assert_eq!(unconfirmed.kind(), ProblemType::EmailNotConfirmed);
+    let todo = unconfirmed.detail().unwrap();
+    assert!(todo.contains("POST /api/v1/email-confirmations, then log in anew"), "{todo}");
+    let refused = of(Role::Listener, true).unwrap_err();
+    assert_eq!(refused.kind(), ProblemType::Forbidden);
+    let detail = refused.detail().unwrap();
+    assert!(detail.contains("roles: artist, label, moderator, administrator;"), "{detail}");
+    assert!(detail.contains("log in anew"), "{detail}");
+}
+
+#[test]
 fn require_self_refuses_other_accounts() {
     assert!(listener(true).require_self(Uuid::from_u128(1)).is_ok());
     let refused = listener(true).require_self(Uuid::from_u128(3)).unwrap_err();

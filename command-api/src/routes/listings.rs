@@ -3,7 +3,7 @@
 use access::{Permission, Problem, ProblemType, ValidPath};
 use aggregates::CommandError;
 use aggregates::audio::Track;
-use aggregates::commerce::{ExclusiveLicence, Listing, ListingCommand, ListingRejection};
+use aggregates::commerce::{ExclusiveLicence, Listing, ListingCommand, ListingRejection, amount};
 use axum::extract::State;
 use event_schemas::commerce::{DeliveryMode, LicenceKind};
 use event_schemas::{Currency, ListingId, Money, TrackId};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::CommandApi;
 use crate::answer::{Answer, Done};
-use crate::refusal::{field, not_found, refused, unloaded};
+use crate::refusal::{WrongFields, not_found, refused, unloaded};
 use crate::request::{Command, Nothing};
 
 /// A licence to offer.
@@ -59,8 +59,15 @@ pub(crate) struct Price {
 
 impl Price {
     fn money(&self) -> Result<Money, Problem> {
-        let currency: Currency =
-            self.currency.parse().map_err(|error| field("price.currency", &error))?;
+        let mut wrong = WrongFields::default();
+        // Each beside something that is fine, so that both are told.
+        let amount = Money::new(self.amount_minor, Currency::EUR);
+        wrong.take("price.amount_minor", amount::check(amount));
+        let Some(currency) = wrong.take("price.currency", self.currency.parse::<Currency>()) else {
+            return Err(wrong.problem());
+        };
+        wrong.take("price.currency", amount::check(Money::new(1, currency)));
+        wrong.none()?;
         Ok(Money::new(self.amount_minor, currency))
     }
 }
@@ -68,7 +75,9 @@ impl Price {
 /// Offer licences of a track.
 ///
 /// A track has one exclusive licence: it is on offer once at a time, and while somebody has it no
-/// other licence of the track is offered or sold. Two tracks made of one upload are two tracks:
+/// other licence of the track is offered or newly ordered. An order of another licence that was
+/// placed before goes on all the same, such as one that waits for the seller's approval: what was
+/// reserved first stays. Two tracks made of one upload are two tracks:
 /// each has its own.
 #[utoipa::path(
     post, path = "/api/v1/listings", tag = "commerce", operation_id = "createListing",

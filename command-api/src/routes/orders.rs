@@ -40,7 +40,9 @@ pub(crate) struct NewOrder {
 /// follow by themselves and show in the order. Of two buyers of an exclusive licence one is
 /// answered, the other gets the problem `licence-taken` and is not charged; so does who would buy
 /// another licence of the track after that; at the very moment of it their order may be accepted
-/// still, and is cancelled. Of a track whose master was taken down nothing is sold.
+/// still, and is cancelled. An order of a licence that is not exclusive and was placed before goes
+/// on, and is delivered, though the exclusive licence is sold meanwhile. Of a track whose master
+/// was taken down nothing is sold.
 ///
 /// Of a licence that is not exclusive one may buy several: each order is a purchase of its own, and
 /// paid. Send an `Idempotency-Key` with it, so that what was sent twice is bought once.

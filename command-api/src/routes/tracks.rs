@@ -2,8 +2,9 @@
 
 use access::{Permission, Problem, ValidPath};
 use aggregates::analytics::{ListenerDay, ListenerDayId, PlayCommand};
+use aggregates::audio::track::{TAG_CHARS_MAX, TAGS_MAX, TITLE_CHARS_MAX};
 use aggregates::audio::{Track, TrackCommand, TrackRejection};
-use aggregates::{CommandError, Decider as _};
+use aggregates::{CommandError, Decider as _, text};
 use axum::extract::State;
 use event_schemas::{PlayId, TrackId};
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use crate::CommandApi;
 use crate::answer::{Answer, Done};
-use crate::refusal::{not_found, refused, unloaded};
+use crate::refusal::{WrongFields, not_found, refused, unloaded};
 use crate::request::{Command, Nothing};
 use crate::uploaded::{keep, made, recall, storage_problem};
 
@@ -55,6 +56,7 @@ pub(crate) async fn create(
     let master = recall(&*parts.objects, artist_id, upload_id, api.now()).await;
     let master = master.map_err(|error| storage_problem(&error))?;
     let master = master.ok_or_else(|| not_found("an upload of yours with this id"))?;
+    refuse_wrong(&command.body)?;
     let create = TrackCommand::Create {
         track_id,
         artist_id,
@@ -77,6 +79,21 @@ pub(crate) async fn create(
         tracing::warn!(%track_id, error, "the upload of a track stays counted for a day");
     }
     Ok(Answer::created(track_id.0, &done))
+}
+
+/// Refuses a track of which fields are wrong, and names all of them.
+fn refuse_wrong(new: &NewTrack) -> Result<(), Problem> {
+    let mut wrong = WrongFields::default();
+    wrong.take("title", text::line("title", &new.title, TITLE_CHARS_MAX));
+    if new.tags.len() > TAGS_MAX {
+        wrong.take("tags", Err::<(), _>(TrackRejection::TooManyTags));
+    } else {
+        for (index, tag) in new.tags.iter().enumerate() {
+            let line = text::line("tag", &tag.to_lowercase(), TAG_CHARS_MAX);
+            wrong.take(format!("tags[{index}]"), line);
+        }
+    }
+    wrong.none()
 }
 
 /// Let everybody hear a track.
@@ -135,9 +152,8 @@ pub(crate) async fn take_down_master(
     command: Command<TakeDown>,
 ) -> Result<Answer, Problem> {
     let moderator = command.principal.may(Permission::TakeDownAnyTrack);
-    if !moderator {
-        command.principal.require(Permission::TakeDownOwnTrack)?;
-    }
+    let enough = [Permission::TakeDownOwnTrack, Permission::TakeDownAnyTrack];
+    command.principal.require_one_of(&enough)?;
     let (by, reason) = (command.user_id(), command.body.reason.clone());
     let take_down = TrackCommand::TakeDownMaster { by, moderator, reason };
     let handler = &api.parts().handler;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::CommandApi;
 use crate::in_progress::Place;
-use crate::refusal::RETRY_AFTER;
+use crate::refusal::{RETRY_AFTER, in_progress};
 use crate::request::upload_id;
 use crate::uploaded::{
     Attempt, BROKEN_UPLOADS_MAX, Claim, UNUSED_UPLOADS_MAX, has_too_many, is_spent, recall,
@@ -104,10 +104,7 @@ pub(crate) async fn receive(
     }
     let owner = UserId(principal.user_id);
     let id = upload_id(owner, key.as_ref());
-    let _place = api
-        .in_progress()
-        .begin(id)
-        .ok_or_else(|| Problem::new(ProblemType::IdempotencyInProgress))?;
+    let _place = api.in_progress().begin(id).ok_or_else(in_progress)?;
     let _slot = slot(&api, owner)?;
     let parts = api.parts();
     let objects = &*parts.objects;

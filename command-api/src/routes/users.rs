@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use access::{Permission, Principal, Problem, ProblemType, ValidPath};
 use aggregates::CommandError;
+use aggregates::text::{self, REASON_CHARS_MAX};
+use aggregates::user::account::{BIO_CHARS_MAX, DISPLAY_NAME_CHARS_MAX};
 use aggregates::user::{Grantor, Role, User, UserCommand};
 use axum::extract::State;
 use event_schemas::UserId;
@@ -16,7 +18,7 @@ use crate::identity::{
     AccountError, ConfirmationToken, Email, Handle, Kept, NewAccount, Password, PasswordHash,
     ReserveError, reserve,
 };
-use crate::refusal::{RETRY_AFTER, field, refused, unloaded};
+use crate::refusal::{RETRY_AFTER, WrongFields, field, refused, unloaded};
 use crate::request::{Command, PublicBody, PublicCommand};
 use crate::{CommandApi, CommandApiParts};
 
@@ -71,16 +73,18 @@ pub(crate) async fn sign_up(
 ) -> Result<Answer, Problem> {
     let PublicCommand { body, context, .. } = &command;
     let user_id = UserId(context.command_id);
-    let handle = Handle::new(&body.handle).map_err(|error| field("handle", &error))?;
-    let email = Email::new(&body.email).map_err(|error| field("email", &error))?;
-    let password =
-        Password::chosen(body.password.clone()).map_err(|error| field("password", &error))?;
-    let register = UserCommand::Register {
-        user_id,
-        handle: handle.to_string(),
-        display_name: body.display_name.clone(),
-        roles: roles(&body.roles)?,
+    let mut wrong = WrongFields::default();
+    let handle = wrong.take("handle", Handle::new(&body.handle));
+    take_display_name(&mut wrong, &body.display_name);
+    let email = wrong.take("email", Email::new(&body.email));
+    let password = wrong.take("password", Password::chosen(body.password.clone()));
+    let roles = roles(&mut wrong, &body.roles);
+    let (Some(handle), Some(email), Some(password)) = (handle, email, password) else {
+        return Err(wrong.problem());
     };
+    wrong.none()?;
+    let (name, display_name) = (handle.to_string(), body.display_name.clone());
+    let register = UserCommand::Register { user_id, handle: name, display_name, roles };
     let parts = api.parts();
     let password = PasswordHash::new(parts.passwords.hash(password).await);
     let account = NewAccount { user_id, handle, email, password };
@@ -136,9 +140,14 @@ pub(crate) async fn mail_token(
     Ok(())
 }
 
-fn roles(names: &[String]) -> Result<BTreeSet<Role>, Problem> {
-    let roles: Result<_, _> = names.iter().map(|name| name.parse()).collect();
-    roles.map_err(|error| field("roles", &error))
+fn roles(wrong: &mut WrongFields, names: &[String]) -> BTreeSet<Role> {
+    let named = names.iter().enumerate();
+    named.filter_map(|(index, name)| wrong.take(format!("roles[{index}]"), name.parse())).collect()
+}
+
+/// Notes what is wrong with the name that others see.
+fn take_display_name(wrong: &mut WrongFields, name: &str) {
+    wrong.take("display_name", text::line("display name", name, DISPLAY_NAME_CHARS_MAX));
 }
 
 /// Why nobody is signed up, or confirmed, as a problem.
@@ -200,6 +209,10 @@ pub(crate) async fn change_profile(
     command: Command<Profile>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::ManageOwnAccount)?;
+    let mut wrong = WrongFields::default();
+    take_display_name(&mut wrong, &command.body.display_name);
+    wrong.take("bio", text::optional_lines("bio", &command.body.bio, BIO_CHARS_MAX));
+    wrong.none()?;
     let change = UserCommand::ChangeProfile {
         display_name: command.body.display_name.clone(),
         bio: command.body.bio.clone(),
@@ -240,10 +253,16 @@ pub(crate) async fn grant_role(
     command: Command<NewRole>,
 ) -> Result<Answer, Problem> {
     command.principal.require(Permission::GrantRole)?;
-    let role = command.body.role.parse::<Role>().map_err(|error| field("role", &error))?;
+    let mut wrong = WrongFields::default();
+    let reason = &command.body.reason;
+    wrong.take("reason", text::line("reason", reason, REASON_CHARS_MAX));
+    let Some(role) = wrong.take("role", command.body.role.parse::<Role>()) else {
+        return Err(wrong.problem());
+    };
+    wrong.none()?;
     let administrator = is_administrator(&api, &command.principal).await?;
     let by = Grantor::User { user_id: command.user_id(), administrator };
-    let grant = UserCommand::GrantRole { by, role, reason: command.body.reason.clone() };
+    let grant = UserCommand::GrantRole { by, role, reason: reason.clone() };
     let handler = &api.parts().handler;
     let done = handler.execute::<User>(UserId(user_id), grant, &command.context).await;
     Ok(Answer::done(user_id, &done.map_err(refused)?))

@@ -33,14 +33,15 @@ async fn what_is_not_valid_is_named_by_its_field() {
         ("display_name", users, person("  ")),
         ("display_name", users, person("ett\u{200b}a")),
         ("name", "/api/v1/channels", json!({ "name": "lob\u{feff}by" })),
-        ("tags", tracks, json!({ "upload_id": upload, "title": "a", "tags": ["j\u{200d}azz"] })),
+        ("tags[0]", tracks, json!({ "upload_id": upload, "title": "a", "tags": ["j\u{200d}azz"] })),
         ("title", tracks, json!({ "upload_id": upload, "title": "a\u{202e}b" })),
         ("token", "/api/v1/email-confirmations", token),
         ("name", "/api/v1/channels", json!({ "name": "   " })),
         ("name", "/api/v1/channels", json!({})),
         ("text", &messages, json!({ "text": "" })),
         ("title", tracks, json!({ "upload_id": upload, "title": "a\u{0}" })),
-        ("tags", tracks, json!({ "upload_id": upload, "title": "a", "tags": [""] })),
+        ("tags[1]", tracks, json!({ "upload_id": upload, "title": "a", "tags": ["a", ""] })),
+        ("tags[1]", tracks, json!({ "upload_id": upload, "title": "a", "tags": ["a", 7] })),
         ("tags", tracks, json!({ "upload_id": upload, "title": "a", "tags": tags })),
         ("reason", &down, json!({ "reason": "" })),
         ("listened_ms", &plays, json!({ "listened_ms": 1 })),
@@ -61,6 +62,42 @@ async fn what_is_not_valid_is_named_by_its_field() {
     let (status, problem) = platform.post("/api/v1/orders", Some(&otis), new).await;
     let named = &problem["errors"][0]["field"];
     assert_eq!((status, named), (422, &json!("payment_method")), "{problem}");
+    platform.stop().await;
+}
+
+#[tokio::test]
+async fn all_fields_that_are_wrong_are_named() {
+    let platform = Platform::start_with(&[("VEZA_RATE_LIMITS", "off")]).await;
+    let nina = sign_up(&platform, "nina", "artist").await;
+    let upload = platform.upload(&nina, tone()).await.1["id"].clone();
+    let price = json!({ "amount_minor": 0, "currency": "XXX" });
+    let offer = json!({ "track_id": upload, "kind": "exclusive", "price": price });
+    let several: [(&[&str], &str, Value); 3] = [
+        (
+            &["handle", "display_name", "email", "password", "roles[1]"],
+            "/api/v1/users",
+            json!({
+                "handle": "1", "display_name": " ", "email": "nobody", "password": "short",
+                "roles": ["artist", "emperor"],
+            }),
+        ),
+        (
+            &["title", "tags[0]", "tags[2]"],
+            "/api/v1/tracks",
+            json!({ "upload_id": upload, "title": "", "tags": ["", "a", " "] }),
+        ),
+        (&["price.amount_minor", "price.currency"], "/api/v1/listings", offer),
+    ];
+    for (fields, path, body) in several {
+        let (status, problem) = platform.post(path, Some(&nina), body).await;
+        let named = problem["errors"].as_array().unwrap().iter().map(|error| &error["field"]);
+        assert_eq!((status, named.cloned().collect()), (422, json!(fields)), "{problem}");
+    }
+    let profile = json!({ "display_name": "", "bio": "\u{0}" });
+    let request = platform.request(Method::PUT, "/api/v1/users/me/profile", Some(&nina));
+    let (status, problem) = platform.send(request.json(&profile)).await;
+    let named = problem["errors"].as_array().unwrap().iter().map(|error| &error["field"]);
+    assert_eq!((status, named.cloned().collect()), (422, json!(["display_name", "bio"])));
     platform.stop().await;
 }
 
