@@ -95,6 +95,8 @@ impl Problem {
         Self {
             document: Box::new(document),
             retry_after: None,
+            // Not of wrong credentials: no token would help there, and no scheme of HTTP
+            // carries what does.
             challenge: (kind == ProblemType::Unauthenticated).then_some("Bearer"),
         }
     }
@@ -130,7 +132,9 @@ impl Problem {
     /// A 429 that says when to come back.
     #[must_use]
     pub fn rate_limited(retry_after: Duration) -> Self {
-        Self::new(ProblemType::RateLimited).with_retry_after(retry_after)
+        let detail = format!("the next request is taken in {} s", whole_seconds(retry_after));
+        let problem = Self::new(ProblemType::RateLimited).with_detail(detail);
+        problem.with_retry_after(retry_after)
     }
 
     /// A 503 that says when to come back.
@@ -299,8 +303,9 @@ mod tests {
         let cases = [(0, 1), (1, 1), (999, 1), (1000, 1), (1001, 2), (61_500, 62)];
         for (millis, seconds) in cases {
             let problem = Problem::rate_limited(Duration::from_millis(millis));
-            let (_, headers, _) = parts(problem).await;
+            let (_, headers, body) = parts(problem).await;
             assert_eq!(headers[header::RETRY_AFTER], seconds.to_string(), "{millis} ms");
+            assert_eq!(body["detail"], format!("the next request is taken in {seconds} s"));
         }
     }
 

@@ -49,6 +49,8 @@ registry! {
     Validation = "validation", UNPROCESSABLE_ENTITY, "Some fields are not valid";
     /// No access token, or one that is not believed.
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "A valid access token is needed";
+    /// No account has this address and this password; which of the two is wrong is not told.
+    WrongCredentials = "wrong-credentials", UNAUTHORIZED, "The address or the password is wrong";
     /// The caller may see that it exists, but not do this.
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed";
     /// The account must confirm its e-mail address first.

@@ -32,7 +32,10 @@ use crate::identity::{
         description = "What people can ask Veza to do. A command that takes an `Idempotency-Key` \
                        is carried out once under it, however often it is sent. What changes the \
                        log is answered with `Veza-Position`, which a query takes as \
-                       `Veza-Min-Position` to see it. Errors are RFC 9457 problems.",
+                       `Veza-Min-Position` to see it. Errors are RFC 9457 problems. Queries are \
+                       GraphQL by `POST /graphql`, subscriptions a WebSocket to `/graphql` of the \
+                       subprotocol `graphql-transport-ws`, whose `connection_init` has the \
+                       payload `{\"Authorization\": \"Bearer <access_token>\"}`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     components(schemas(Problem, FieldError))
@@ -58,8 +61,20 @@ const ALWAYS: &[ProblemType] = &[
 const OF_KEYS: &[ProblemType] =
     &[ProblemType::IdempotencyInProgress, ProblemType::IdempotencyKeyReused];
 /// What also is when it needs a token.
-const OF_TOKENS: &[ProblemType] =
-    &[ProblemType::Unauthenticated, ProblemType::Forbidden, ProblemType::EmailNotConfirmed];
+const OF_TOKENS: &[ProblemType] = &[ProblemType::Unauthenticated, ProblemType::Forbidden];
+/// What also is where the token must be of a confirmed address.
+const OF_CONFIRMED: &[ProblemType] = &[ProblemType::EmailNotConfirmed];
+/// The commands that are so: their permissions are those that need it, of some roles or of all.
+const FOR_CONFIRMED: &[&str] = &[
+    "grantRole",
+    "publishTrack",
+    "takeDownMaster",
+    "createListing",
+    "withdrawListing",
+    "placeOrder",
+    "approveOrder",
+    "acceptOrder",
+];
 
 /// The header with the key of a command.
 const KEY: &str = "Idempotency-Key";
@@ -97,6 +112,10 @@ fn takes_key(operation: &Operation) -> bool {
     parameters.any(|parameter| matches!(parameter, RefOr::T(one) if one.name == KEY))
 }
 
+fn is_for_confirmed(operation: &Operation) -> bool {
+    operation.operation_id.as_deref().is_some_and(|id| FOR_CONFIRMED.contains(&id))
+}
+
 /// Says what a key may be, and what it does.
 fn describe_key(operation: &mut Operation) {
     for parameter in operation.parameters.iter_mut().flatten() {
@@ -120,6 +139,7 @@ fn add_refusals(operation: &mut Operation) {
         ALWAYS,
         when(takes_key(operation), OF_KEYS),
         when(operation.security.is_some(), OF_TOKENS),
+        when(is_for_confirmed(operation), OF_CONFIRMED),
     ]
     .concat();
     for kind in kinds {
@@ -138,8 +158,8 @@ fn add_refusals(operation: &mut Operation) {
 
 /// Adds what a response of that status has: the position, or a problem with its headers.
 fn describe_responses(operation: &mut Operation) {
-    let is_command =
-        takes_key(operation) && operation.operation_id.as_deref() != Some("uploadAudio");
+    let (takes_key, takes_token) = (takes_key(operation), operation.security.is_some());
+    let is_command = takes_key && operation.operation_id.as_deref() != Some("uploadAudio");
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else {
             continue;
@@ -150,7 +170,14 @@ fn describe_responses(operation: &mut Operation) {
             response.headers.insert(name.to_owned(), RefOr::T(header));
         };
         match status.as_str() {
-            "401" => header("WWW-Authenticate", "How to be believed: `Bearer`"),
+            // Where none is taken, it is the password that is wrong.
+            "401" if takes_token => header("WWW-Authenticate", "How to be believed: `Bearer`"),
+            "409" if takes_key => {
+                header(
+                    "Retry-After",
+                    "When to come back, in seconds: of `idempotency-in-progress`",
+                );
+            }
             "429" | "503" => header("Retry-After", "When to come back, in seconds"),
             status if status < "300" && is_command => {
                 header(VEZA_POSITION.as_str(), "The position of the outcome in the log");
@@ -288,6 +315,31 @@ mod tests {
             }
         }
         assert_eq!(commands, 17);
+    }
+
+    #[test]
+    fn who_has_not_confirmed_an_address_is_told_of_where_they_may_not() {
+        let document = whole();
+        let mut told = BTreeSet::new();
+        for operations in document["paths"].as_object().expect("paths").values() {
+            for operation in operations.as_object().expect("operations").values() {
+                let forbidden = operation["responses"]["403"]["description"].as_str();
+                if forbidden.is_some_and(|text| text.contains("email-not-confirmed")) {
+                    told.insert(operation["operationId"].as_str().expect("an id"));
+                }
+            }
+        }
+        assert_eq!(told, FOR_CONFIRMED.iter().copied().collect(), "each is there");
+        let responses =
+            |path: &str| document["paths"][path]["post"]["responses"].as_object().cloned();
+        let headers = |path: &str, status: &str| {
+            responses(path).and_then(|all| all[status]["headers"].as_object().cloned())
+        };
+        assert_eq!(headers("/api/v1/sessions", "401"), None, "no token is wanted there");
+        let refused = headers("/api/v1/channels", "401").expect("headers");
+        assert!(refused.contains_key("WWW-Authenticate"));
+        let running = headers("/api/v1/channels", "409").expect("headers");
+        assert!(running.contains_key("Retry-After"));
     }
 
     #[test]

@@ -56,7 +56,7 @@ type Answer = (StatusCode, [(HeaderName, HeaderValue); 1], Json<LoggedIn>);
     request_body = Credentials,
     responses(
         (status = 201, description = "Logged in", body = LoggedIn),
-        (status = 401, description = "The address or the password is wrong (`unauthenticated`)"),
+        (status = 401, description = "The address or the password is wrong (`wrong-credentials`)"),
         (status = 409, description = "The sign-up was not finished"),
     ),
 )]
@@ -73,8 +73,7 @@ pub(crate) async fn log_in(
     let hash = account.as_ref().map(|account| account.password.clone().into_string());
     let right = parts.passwords.verify(password, hash).await;
     let Some(account) = account.filter(|_| right) else {
-        let refusal = Problem::new(ProblemType::Unauthenticated);
-        return Err(refusal.with_detail("the address or the password is wrong"));
+        return Err(Problem::new(ProblemType::WrongCredentials));
     };
     let look = |user: &User| user.user_id.map(|_| (roles(user), user.email_confirmed));
     let looked = timeout(LOOK_TIME_MAX, parts.handler.inspect(account.user_id, look)).await;

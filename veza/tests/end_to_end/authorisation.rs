@@ -244,6 +244,12 @@ async fn every_command_is_refused_to_whoever_may_not_give_it() {
         for (who, expected) in &command.refused {
             let (status, problem) = give(&platform, command, Some(&who.token)).await;
             told(command, status);
+            if problem["type"] == "urn:veza:problem:email-not-confirmed" {
+                let (method, path) = command.route.split_once(' ').unwrap();
+                let responses = &document["paths"][path][method.to_lowercase()]["responses"];
+                let described = responses["403"]["description"].as_str().unwrap();
+                assert!(described.contains("email-not-confirmed"), "{}", command.route);
+            }
             if status != *expected {
                 let route = command.route;
                 wrong.push(format!("{route} by {}: not {expected} but {problem}", who.handle));

@@ -90,7 +90,19 @@ async fn who_never_confirms_holds_nothing_for_good() {
     assert_eq!(asks_for_a_mail(&platform, email).await, 202);
     let (status, nina) = signs_up(&platform, new("nina", email, "correct horse")).await;
     assert_eq!(status, 201, "{nina}");
-    assert_eq!(logs_in(&platform, email, "not a horse").await, 401);
+    let unknown = "nobody@example.org";
+    for (email, password) in [(email, "not a horse"), (unknown, "correct horse")] {
+        let body = json!({ "email": email, "password": password });
+        let request = platform.request(reqwest::Method::POST, "/api/v1/sessions", None);
+        let refused = request.json(&body).send().await.unwrap();
+        assert_eq!(refused.headers().get("www-authenticate"), None, "no token helps");
+        let problem: Value = refused.json().await.unwrap();
+        let expected = json!({
+            "type": "urn:veza:problem:wrong-credentials", "status": 401,
+            "title": "The address or the password is wrong",
+        });
+        assert_eq!(problem, expected, "{email}");
+    }
     assert_eq!(logs_in(&platform, email, "correct horse").await, 201);
     assert_eq!(confirm(&platform, &platform.mailed_token(email)).await, 200);
     let query = format!(
