@@ -39,7 +39,7 @@ async fn serve(
 ) -> Result<Response, Problem> {
     let head = parts.objects.head(key).await.map_err(|error| unread(&error))?;
     let etag = etag(&head);
-    if range::is_known(asked.headers, &etag) {
+    if range::is_known(asked.headers, &head, &etag) {
         return Ok(described(StatusCode::NOT_MODIFIED.into_response(), &head, &etag, &said));
     }
     let is_get = asked.method == Method::GET;

@@ -4,8 +4,12 @@ use axum::http::{HeaderMap, HeaderName, header};
 use chrono::{DateTime, SubsecRound as _, Utc};
 use media::{ByteRange, ObjectHead};
 
-/// Whether the client has just this already.
-pub fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+/// Whether the client has just this already. A date is looked at where no tags are sent.
+pub fn is_known(headers: &HeaderMap, head: &ObjectHead, etag: &str) -> bool {
+    if !headers.contains_key(header::IF_NONE_MATCH) {
+        let since = single(headers, header::IF_MODIFIED_SINCE).and_then(date);
+        return since.is_some_and(|since| modified(head) <= since);
+    }
     let values = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
     tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
@@ -18,10 +22,18 @@ pub fn wanted(headers: &HeaderMap, head: &ObjectHead, etag: &str) -> ByteRange {
     let is_same = match single(headers, header::IF_RANGE) {
         None => !headers.contains_key(header::IF_RANGE),
         Some(tag) if tag.starts_with('"') => tag == etag,
-        Some(date) => DateTime::parse_from_rfc2822(date)
-            .is_ok_and(|date| date.with_timezone(&Utc) == head.modified.trunc_subsecs(0)),
+        Some(text) => date(text) == Some(modified(head)),
     };
     range.filter(|_| is_same).unwrap_or(ByteRange::Whole)
+}
+
+/// When it was put, as precise as HTTP tells it.
+fn modified(head: &ObjectHead) -> DateTime<Utc> {
+    head.modified.trunc_subsecs(0)
+}
+
+fn date(text: &str) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc2822(text).ok().map(|date| date.with_timezone(&Utc))
 }
 
 fn single(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
@@ -57,6 +69,14 @@ fn parse(text: &str) -> Option<ByteRange> {
 mod tests {
     use super::*;
 
+    /// As HTTP tells when the object was put.
+    const SAME_SECOND: &str = "Tue, 03 Feb 2026 04:05:06 GMT";
+
+    fn head() -> ObjectHead {
+        let modified = "2026-02-03T04:05:06.789Z".parse().unwrap();
+        ObjectHead { size_bytes: 10, modified }
+    }
+
     #[test]
     fn ranges_are_read_as_rfc_9110_writes_them() {
         let within = |start, length_bytes| Some(ByteRange::Within { start, length_bytes });
@@ -81,14 +101,12 @@ mod tests {
 
     #[test]
     fn a_part_is_of_the_version_that_the_client_has() {
-        let modified: DateTime<Utc> = "2026-02-03T04:05:06.789Z".parse().unwrap();
-        let head = ObjectHead { size_bytes: 10, modified };
         let cases = [
             (None, ByteRange::From(2)),
             (Some("\"a\""), ByteRange::From(2)),
             (Some("\"b\""), ByteRange::Whole),
             (Some("W/\"a\""), ByteRange::Whole),
-            (Some("Tue, 03 Feb 2026 04:05:06 GMT"), ByteRange::From(2)),
+            (Some(SAME_SECOND), ByteRange::From(2)),
             (Some("Tue, 03 Feb 2026 04:05:05 GMT"), ByteRange::Whole),
             (Some("yesterday"), ByteRange::Whole),
         ];
@@ -98,7 +116,7 @@ mod tests {
             if let Some(condition) = condition {
                 headers.insert(header::IF_RANGE, condition.parse().unwrap());
             }
-            assert_eq!(wanted(&headers, &head, "\"a\""), range, "{condition:?}");
+            assert_eq!(wanted(&headers, &head(), "\"a\""), range, "{condition:?}");
         }
     }
 
@@ -108,7 +126,20 @@ mod tests {
         {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_NONE_MATCH, given.parse().unwrap());
-            assert_eq!(is_known(&headers, "\"a\""), known, "{given}");
+            // A date says nothing where there are tags.
+            headers.insert(header::IF_MODIFIED_SINCE, SAME_SECOND.parse().unwrap());
+            assert_eq!(is_known(&headers, &head(), "\"a\""), known, "{given}");
         }
+        for (given, known) in [
+            (SAME_SECOND, true),
+            ("Wed, 04 Feb 2026 00:00:00 GMT", true),
+            ("Tue, 03 Feb 2026 04:05:05 GMT", false),
+            ("yesterday", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_MODIFIED_SINCE, given.parse().unwrap());
+            assert_eq!(is_known(&headers, &head(), "\"a\""), known, "{given}");
+        }
+        assert!(!is_known(&HeaderMap::new(), &head(), "\"a\""));
     }
 }

@@ -109,7 +109,8 @@ async fn a_segment_is_served_in_the_parts_that_are_asked_for() {
     assert_eq!(header(&whole, "content-length").unwrap(), "1000000");
     assert_eq!(header(&whole, "accept-ranges").unwrap(), "bytes");
     assert_eq!(header(&whole, "x-content-type-options").unwrap(), "nosniff");
-    let etag = header(&whole, "etag").unwrap();
+    let (etag, modified) =
+        (header(&whole, "etag").unwrap(), header(&whole, "last-modified").unwrap());
     assert_eq!(whole.bytes().await.unwrap(), bytes);
     let parts = [
         ("bytes=0-0", 206, "bytes 0-0/1000000", &bytes[..1]),
@@ -142,6 +143,11 @@ async fn a_segment_is_served_in_the_parts_that_are_asked_for() {
     }
     let known = fetch(&stage, &path, None, &[("if-none-match", &etag)]).await;
     assert_eq!((known.status(), header(&known, "etag")), (StatusCode::NOT_MODIFIED, Some(etag)));
+    let known = fetch(&stage, &path, None, &[("if-modified-since", &modified)]).await;
+    assert_eq!(
+        (known.status(), header(&known, "last-modified")),
+        (StatusCode::NOT_MODIFIED, Some(modified))
+    );
     let head = stage.client.head(format!("http://{}{path}", stage.address));
     let head = head.header("range", "bytes=1-2").send().await.unwrap();
     assert_eq!(
