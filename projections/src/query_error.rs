@@ -20,6 +20,9 @@ pub enum QueryError {
     /// PostgreSQL was at it for longer than it may be, and gave it up.
     #[error("the query took too long")]
     TookTooLong,
+    /// So much is asked at once that this had no turn in time.
+    #[error("too much is asked at once")]
+    Overloaded,
     /// PostgreSQL did not do its work.
     #[error("the database did not do its work")]
     Database(#[source] sqlx::Error),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::limits::ERRORS_MAX;
 
 /// When to ask again what could not be answered just now.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The same where an operator has something to do first.
 const RETRY_AFTER_OPERATOR: Duration = Duration::from_secs(30);
 
@@ -105,6 +105,7 @@ impl From<QueryError> for Failure {
         match error {
             QueryError::NotBuilt => Self::ModelNotBuilt,
             QueryError::TookTooLong => Self::Timeout,
+            QueryError::Overloaded => Self::Overloaded,
             QueryError::Analytics(cause) | QueryError::Search(cause) => {
                 tracing::warn!(error = %cause, "an engine did not answer");
                 Self::Unavailable
@@ -180,6 +181,12 @@ pub fn was_refused(response: &Response) -> bool {
     let is_of_field = |error: &ServerError| error.source::<Failure>().is_some();
     let has_nothing = response.data == Value::Null && response.is_err();
     has_nothing && !response.errors.iter().any(is_of_field)
+}
+
+/// Whether some of it was not answered because too much is asked just now.
+pub fn was_too_much(response: &Response) -> bool {
+    let mut failures = response.errors.iter().filter_map(|error| error.source::<Failure>());
+    failures.any(|failure| *failure == Failure::Overloaded)
 }
 
 /// What the engine says of a document that costs too much.

@@ -65,10 +65,12 @@ fn respond(answer: Answer, headers: &HeaderMap) -> Response {
     let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|v| v.contains(GRAPHQL_RESPONSE));
     let with_status = headers.get_all(header::ACCEPT).iter().any(accepts);
     let was_refused = !timed_out && failure::was_refused(&response);
-    let status = match (timed_out, with_status && was_refused) {
-        (true, _) => StatusCode::GATEWAY_TIMEOUT,
-        (false, true) => StatusCode::BAD_REQUEST,
-        (false, false) => StatusCode::OK,
+    let was_too_much = failure::was_too_much(&response);
+    let status = match () {
+        () if timed_out => StatusCode::GATEWAY_TIMEOUT,
+        () if was_too_much => StatusCode::SERVICE_UNAVAILABLE,
+        () if with_status && was_refused => StatusCode::BAD_REQUEST,
+        () => StatusCode::OK,
     };
     let media_type = if with_status { GRAPHQL_RESPONSE } else { "application/json" };
     let body = match was_refused {
@@ -80,6 +82,9 @@ fn respond(answer: Answer, headers: &HeaderMap) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, failure::RETRY_AFTER.as_secs().into());
+    }
     if let Some(position) = model_position {
         headers.insert(VEZA_MODEL_POSITION, HeaderValue::from(&position));
     }

@@ -5,13 +5,14 @@
 //! put no spaces between words, each character counts as a word.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use event_schemas::{TrackId, UserId};
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgConnection, PgPool, Row, query};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -150,17 +151,49 @@ const SEARCHES_MAX: usize = 4;
 /// itself, which goes on when whoever asked has gone.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(3);
 
+/// Who may search now. Cheap to clone.
+#[derive(Clone, Debug)]
+struct Turns {
+    free: Arc<Semaphore>,
+    /// Whether it was told that not all get one, since a search last had one at once.
+    is_told: Arc<AtomicBool>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { free: Arc::new(Semaphore::new(SEARCHES_MAX)), is_told: Arc::default() }
+    }
+}
+
+impl Turns {
+    /// A turn, once there is one.
+    async fn take(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        // While others wait, none is had so.
+        if let Ok(turn) = Arc::clone(&self.free).try_acquire_owned() {
+            self.is_told.store(false, Ordering::Relaxed);
+            return Ok(turn);
+        }
+        let turn = timeout(SEARCH_TIME_MAX, Arc::clone(&self.free).acquire_owned()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| {
+            if !self.is_told.swap(true, Ordering::Relaxed) {
+                tracing::warn!("more is searched for than there are turns for: some are refused");
+            }
+            QueryError::Overloaded
+        })
+    }
+}
+
 /// The index in PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresSearch {
     pool: PgPool,
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl PostgresSearch {
     /// Searches through this pool.
     pub fn new(pool: PgPool) -> Self {
-        Self { pool, turns: Arc::new(Semaphore::new(SEARCHES_MAX)) }
+        Self { pool, turns: Turns::default() }
     }
 
     async fn ask(self, wanted: SearchQuery) -> Result<Vec<Subject>, QueryError> {
@@ -214,8 +247,7 @@ impl SearchIndex for PostgresSearch {
     }
 
     async fn search(&self, wanted: &SearchQuery) -> Result<Vec<Subject>, QueryError> {
-        let turn = timeout(SEARCH_TIME_MAX, Arc::clone(&self.turns).acquire_owned());
-        let turn = turn.await.map_err(|_| QueryError::Search("too many search at once".into()))?;
+        let turn = self.turns.take().await?;
         let (index, wanted) = (self.clone(), wanted.clone());
         // On its own: the turn is over when PostgreSQL is done, whoever still waits.
         let search = tokio::spawn(async move {
@@ -239,5 +271,28 @@ fn subject(row: &PgRow) -> Result<Subject, QueryError> {
         "track" => Ok(Subject::Track(TrackId(id))),
         "person" => Ok(Subject::Person(UserId(id))),
         _ => Err(QueryError::Malformed { what: "an unknown kind of document" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_no_turn_in_time_is_refused_which_is_told_once_until_there_is_room() {
+        let turns = Turns::default();
+        let is_told = || turns.is_told.load(Ordering::Relaxed);
+        let mut taken = Vec::new();
+        for _ in 0..SEARCHES_MAX {
+            taken.push(turns.take().await.unwrap());
+        }
+        let refused = tokio::join!(turns.take(), turns.take());
+        assert!(matches!(refused, (Err(QueryError::Overloaded), Err(QueryError::Overloaded))));
+        assert!(is_told());
+        let waits = turns.take();
+        let (waited, ()) = tokio::join!(waits, async { drop(taken.pop()) });
+        assert!(waited.is_ok() && is_told(), "there is no room yet");
+        drop((waited, taken));
+        assert!(turns.take().await.is_ok() && !is_told());
     }
 }

@@ -238,6 +238,19 @@ async fn what_breaks_inside_is_not_told() {
 }
 
 #[tokio::test]
+async fn who_asks_while_too_much_is_asked_is_told_to_come_back() {
+    let full = index::answering(|_| ready(Err(QueryError::Overloaded)));
+    let stage = Stage::with(|_| Vec::new(), |parts| parts.search = full).await;
+    let query = "{ search(text: \"a\") { nodes { __typename } } }";
+    let response = stage.post(None).json(&json!({ "query": query })).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "1");
+    let answer: Value = response.json().await.unwrap();
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "OVERLOADED");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_query_that_takes_too_long_is_given_up() {
     let stuck = index::answering(|_| pending());
     let stage = Stage::with(|_| Vec::new(), |parts| parts.search = stuck).await;
