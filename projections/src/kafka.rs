@@ -9,19 +9,22 @@
 //! its topic once, in order, also after a kill, and when the checkpoint is lost. Two things can
 //! repeat records, and consumers that mind compare the header `id`: partitions that are added while
 //! a batch is unconfirmed or its checkpoint is lost, and a broker that held back what a publisher
-//! had sent before it was killed.
+//! had sent before it was killed, or before it began anew.
+//!
+//! Brokers that are away are waited for. Those that are back without what a topic had may
+//! never confirm what was sent to it since: publishing begins anew then, by what is there.
 //!
 //! A record's own time is that of its publication, so that a topic's retention does not take the
 //! past away as it arrives; the event's is in the value.
 //!
 //! Publishing is an effect, not a model: it is no projection, and no rebuild repeats it.
 
+mod link;
 mod outage;
 mod partition;
 mod record;
 mod tails;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use event_schemas::EventFamily as _;
@@ -31,18 +34,15 @@ use event_schemas::commerce::{EscrowEvent, ListingEvent, OrderEvent, PaymentEven
 use event_schemas::saga::SagaEvent;
 use event_schemas::social::{ChannelEvent, MessageEvent};
 use event_schemas::user::UserEvent;
-use event_store::{EventStore, Filter, ReadError, RecordedEvent};
+use event_store::{EventStore, Filter, ReadError};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use thiserror::Error;
 
 use crate::projection::ModelId;
+pub(crate) use link::Link;
 use outage::Brokers;
-use record::Record;
-use tails::Tails;
 
 /// The name and version of the checkpoint, as if it were a model.
 pub const MODEL: ModelId = ModelId { name: "kafka", version: 1 };
@@ -116,6 +116,15 @@ pub enum EventBusError {
         /// Which of its partitions.
         partition: i32,
     },
+    /// The brokers answer, and have another topic than was there when publishing began.
+    #[error("the topic {topic} is not the one that was there: it is looked at anew")]
+    OtherTopic {
+        /// Which.
+        topic: String,
+    },
+    /// The brokers answer, and what was sent long ago is still not confirmed.
+    #[error("Kafka answers, and does not confirm what was sent: it is looked at anew")]
+    Unconfirmed,
     /// The log could not be asked what it has.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -131,7 +140,7 @@ impl EventBus {
     }
 
     /// The filter that keeps the events that are published.
-    pub(crate) fn filter() -> Filter {
+    pub fn filter() -> Filter {
         Filter::stream_prefixes(CATEGORIES.iter().map(|category| format!("{category}-")))
     }
 
@@ -141,11 +150,18 @@ impl EventBus {
             .set("bootstrap.servers", &self.addresses)
             .set("client.id", "veza")
             // What is logged of a broker begins with its address.
-            .set("log.thread.name", "false");
+            .set("log.thread.name", "false")
+            // Topics are made here, and not by the brokers' own measure because somebody asked.
+            .set("allow.auto.create.topics", "false");
         config
     }
 
-    /// Whether brokers are away, and that was told.
+    /// Whether no broker answers, as far as somebody who publishes has found.
+    pub fn is_away(&self) -> bool {
+        self.brokers.are_away()
+    }
+
+    /// The same, where that was told.
     pub(crate) fn is_missed(&self) -> bool {
         self.brokers.are_missed()
     }
@@ -175,7 +191,7 @@ impl EventBus {
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX)
             .create_with_context(self.brokers.clone())?;
-        Ok(Link { producer, tails, brokers: self.brokers.clone() })
+        Ok(Link::new(producer, tails, self.brokers.clone()))
     }
 
     async fn make(&self, topics: &[String]) -> Result<(), EventBusError> {
@@ -205,64 +221,4 @@ fn topics() -> impl Iterator<Item = String> {
 
 fn topic_of(category: &str) -> String {
     format!("{TOPIC_PREFIX}{category}")
-}
-
-/// A publisher's connection: what it may send, and what it need not.
-pub(crate) struct Link {
-    producer: FutureProducer<Brokers>,
-    tails: Tails,
-    brokers: Brokers,
-}
-
-impl Link {
-    /// Sends the events, which are in the log's order, and returns when the brokers have all of
-    /// them. Waits for brokers that are down or slow; an error leaves it open which were taken.
-    pub(crate) async fn publish(&self, events: &[RecordedEvent]) -> Result<(), EventBusError> {
-        let mut unconfirmed = VecDeque::new();
-        for event in events {
-            let topic = topic_of(event.stream.category());
-            let partitions = self.tails.partitions(&topic)?;
-            let partition = partition::of(event.stream.as_str().as_bytes(), partitions);
-            if self.tails.reached(&topic, partition) >= event.position {
-                continue;
-            }
-            let Record { value, headers } = Record::of(event);
-            let mut record = FutureRecord::to(&topic)
-                .partition(partition)
-                .key(event.stream.as_str())
-                .payload(&value)
-                .headers(headers);
-            loop {
-                match self.producer.send_result(record) {
-                    Ok(sent) => break unconfirmed.push_back(sent),
-                    Err((error, _)) if !is_full(&error) => return Err(error.into()),
-                    Err((error, back)) => {
-                        // What is confirmed makes room.
-                        confirmed(unconfirmed.pop_front().ok_or(error)?).await?;
-                        record = back;
-                    }
-                }
-            }
-        }
-        let is_any_sent = !unconfirmed.is_empty();
-        for sent in unconfirmed {
-            confirmed(sent).await?;
-        }
-        if is_any_sent {
-            self.brokers.answered();
-        }
-        Ok(())
-    }
-}
-
-async fn confirmed(sent: DeliveryFuture) -> Result<(), EventBusError> {
-    match sent.await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err((error, _))) => Err(error.into()),
-        Err(_canceled) => Err(EventBusError::CutOff),
-    }
-}
-
-fn is_full(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
 }

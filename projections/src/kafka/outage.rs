@@ -22,6 +22,11 @@ const REMINDER: Duration = Duration::from_secs(60);
 /// How librdkafka marks what it logs of a connection that failed.
 const FAILED: &str = "FAIL";
 
+/// The same of settings that it warns of, and the one that is meant as it is set: its promise that
+/// no record follows one that was given up is needed.
+const SETTING: &str = "CONFWARN";
+const GAPLESS: &str = "enable.gapless.guarantee";
+
 /// What is known of the brokers, and what was told.
 #[derive(Debug, Default)]
 struct Outage {
@@ -56,6 +61,11 @@ impl Outage {
         Some(reason.clone())
     }
 
+    /// Whether none answers, told or not.
+    fn goes_on(&self) -> bool {
+        self.is_total && self.failure.is_some()
+    }
+
     /// A broker answers: whether that is to be told.
     fn answered(&mut self) -> bool {
         (self.failure, self.is_total) = (None, false);
@@ -68,7 +78,12 @@ impl Outage {
 pub(crate) struct Brokers(Arc<Mutex<Outage>>);
 
 impl Brokers {
-    /// Whether they are away, and that was told.
+    /// Whether they are away.
+    pub(crate) fn are_away(&self) -> bool {
+        self.with(|outage| outage.goes_on())
+    }
+
+    /// The same, where that was told.
     pub(crate) fn are_missed(&self) -> bool {
         self.with(|outage| outage.is_told)
     }
@@ -94,6 +109,9 @@ fn warn_of(reason: Option<String>) {
 
 impl ClientContext for Brokers {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == SETTING && message.contains(GAPLESS) {
+            return debug!(target: "librdkafka", "{message}");
+        }
         if facility != FAILED {
             return DefaultClientContext.log(level, facility, message);
         }
@@ -106,6 +124,8 @@ impl ClientContext for Brokers {
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 warn_of(self.with(|outage| outage.left_alone(Instant::now())));
             }
+            // No error: who reads how far partitions have come has come to the end of one.
+            Some(RDKafkaErrorCode::PartitionEOF) => {}
             // What was logged as failed is told here once more.
             Some(
                 RDKafkaErrorCode::BrokerTransportFailure

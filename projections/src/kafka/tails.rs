@@ -18,8 +18,17 @@ use crate::mark::Mark;
 /// How many records are looked at from a partition's end, at first and when none of them is ours.
 const LOOKS: [i64; 2] = [1, 1_000];
 
-/// The last event in each partition of each topic; `None` in an empty one.
-pub(crate) struct Tails(HashMap<String, BTreeMap<i32, Option<Mark>>>);
+/// The last event in each partition of each topic, and where each ends.
+pub(crate) struct Tails(HashMap<String, BTreeMap<i32, Tail>>);
+
+/// How far a partition has come.
+#[derive(Clone, Copy, Default)]
+struct Tail {
+    /// The offset that the next record gets.
+    end: i64,
+    /// The last event; `None` in an empty partition.
+    last: Option<Mark>,
+}
 
 impl Tails {
     pub(crate) fn has_topic(&self, topic: &str) -> bool {
@@ -37,8 +46,15 @@ impl Tails {
 
     /// What is at or before this position need not be sent to the partition.
     pub(crate) fn reached(&self, topic: &str, partition: i32) -> Position {
-        let tail = self.0.get(topic).and_then(|of| *of.get(&partition)?);
-        tail.map_or(Position::START, |tail| tail.position)
+        let last = self.0.get(topic).and_then(|of| of.get(&partition)?.last);
+        last.map_or(Position::START, |last| last.position)
+    }
+
+    /// Where each partition ends.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = ((String, i32), i64)> {
+        self.0.iter().flat_map(|(topic, partitions)| {
+            partitions.iter().map(|(&number, tail)| ((topic.clone(), number), tail.end))
+        })
     }
 
     /// Whether it is this log that was published before. Another one counts its own positions: by
@@ -46,10 +62,10 @@ impl Tails {
     pub(crate) async fn check(&self, store: &dyn EventStore) -> Result<(), EventBusError> {
         for (topic, partitions) in &self.0 {
             for (&partition, tail) in partitions {
-                let Some(tail) = tail else {
+                let Some(last) = tail.last else {
                     continue;
                 };
-                if !tail.is_in(store).await? {
+                if !last.is_in(store).await? {
                     return Err(EventBusError::AnotherLog { topic: topic.clone(), partition });
                 }
             }
@@ -103,7 +119,7 @@ fn all(consumer: &BaseConsumer<Brokers>, topics: Vec<String>) -> Result<Tails, E
 fn of_topic(
     consumer: &BaseConsumer<Brokers>,
     topic: &str,
-) -> Result<BTreeMap<i32, Option<Mark>>, EventBusError> {
+) -> Result<BTreeMap<i32, Tail>, EventBusError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let found = found.filter(|found| !found.partitions().is_empty());
@@ -112,7 +128,7 @@ fn of_topic(
     let mut ends = BTreeMap::new();
     for partition in found.partitions().iter().map(|partition| partition.id()) {
         let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
-        tails.insert(partition, None);
+        tails.insert(partition, Tail { end: high, last: None });
         if high > low {
             ends.insert(partition, (low, high));
         }
@@ -123,7 +139,7 @@ fn of_topic(
         }
         for (partition, tail) in last_of_ours(consumer, topic, &ends, look)? {
             ends.remove(&partition);
-            tails.insert(partition, Some(tail));
+            tails.entry(partition).or_default().last = Some(tail);
         }
     }
     match ends.into_keys().next() {

@@ -135,6 +135,9 @@ impl Publisher {
                 chunk = chunks.next() => chunk.ok_or(PublishError::SubscriptionEnded)?,
                 () = sleep(IDLE_INTERVAL) => {
                     lease::answered(session.connection.ping()).await?;
+                    if !self.look_after_brokers(session).await? {
+                        return Ok(());
+                    }
                     let look = self.supervisor.nothing_until_head(session.position);
                     let look = look.err_into::<PublishError>();
                     let head = lease::kept(session.connection, look).await?;
@@ -152,6 +155,20 @@ impl Publisher {
                 let last = events.last().map(Mark::of);
                 self.advance(session, upto, last).await?;
             }
+        }
+    }
+
+    /// While nothing is to be sent: whether brokers that were away are back, with their topics.
+    /// `false` when cancelled.
+    async fn look_after_brokers(&self, session: &Session<'_>) -> Result<bool, PublishError> {
+        if !self.bus.is_away() {
+            return Ok(true);
+        }
+        match self.supervisor.cancel.run_until_cancelled(session.link.look()).await {
+            None => Ok(false),
+            // Still away.
+            Some(Err(EventBusError::Kafka(_))) => Ok(true),
+            Some(looked) => Ok(looked.map(|()| true)?),
         }
     }
 

@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
@@ -66,6 +68,34 @@ impl Broker {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
         assert!(sent.expect("kill is there").success());
+    }
+
+    /// Makes the topics, with so many partitions each.
+    pub async fn make(&self, topics: &[String], partitions: i32) {
+        let mut config = ClientConfig::new();
+        let client = config.set("bootstrap.servers", &self.address);
+        let client: AdminClient<DefaultClientContext> = client.create().expect("a client");
+        let new: Vec<NewTopic> = topics
+            .iter()
+            .map(|topic| NewTopic::new(topic, partitions, TopicReplication::Fixed(1)))
+            .collect();
+        let options = AdminOptions::new().request_timeout(Some(LIMIT));
+        let made = client.create_topics(&new, &options).await.expect("the broker answers");
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+    }
+
+    /// How many partitions a topic has.
+    pub async fn partitions(&self, topic: &str) -> i32 {
+        let (address, topic) = (self.address.clone(), topic.to_owned());
+        let looking = tokio::task::spawn_blocking(move || {
+            let mut config = ClientConfig::new();
+            let consumer = config.set("bootstrap.servers", address).set("group.id", "a-reader");
+            let consumer: BaseConsumer = consumer.create().expect("a consumer");
+            let metadata = consumer.fetch_metadata(None, LIMIT).expect("it is answered");
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            found.map_or(0, |found| found.partitions().len() as i32)
+        });
+        looking.await.expect("it is looked at")
     }
 
     /// All records of a topic, partition by partition; none where there is no such topic.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use event_schemas::user::{UserEmailConfirmed, UserEvent, UserRegistered};
 use event_schemas::{TrackId, UserId};
 use event_store::Position;
-use projections::kafka::{CATEGORIES, EventBus, MODEL};
+use projections::kafka::{CATEGORIES, EventBus, MODEL, TOPIC_PREFIX};
 use projections::postgres::profiles::{MODEL as PROFILES, ProfilesProjection};
 use projections::*;
 use serde_json::json;
@@ -19,6 +19,10 @@ use crate::memory_store::MemoryStore;
 use crate::runner::{LIMIT, reached, start, until};
 
 const USERS: &str = "veza.user";
+
+fn topic_of(category: &str) -> String {
+    format!("{TOPIC_PREFIX}{category}")
+}
 
 fn publish(pool: &PgPool, store: &Arc<MemoryStore>, broker: &Broker) -> Runner {
     let mut runner = start(pool, store, vec![Arc::new(ProfilesProjection)]);
@@ -211,6 +215,66 @@ async fn a_broker_that_is_not_there_is_waited_for_and_one_that_lost_all_goes_on(
     broker.start_again();
     let runner = publish(&pool, &store, &broker);
     reached(&runner, &[MODEL], position).await;
+    assert_each_once(&broker.records(USERS).await, 20);
+    assert!(runner.drain(LIMIT).await);
+}
+
+/// Given a broker that is killed while a publisher has its topics and comes back without them, when
+/// somebody else was first to make them, with so many partitions, or nobody was, then the publisher
+/// goes on with what is there, without being started again.
+async fn goes_on_by_what_is_there(made_by_others: Option<i32>) {
+    let (pool, store, mut broker) = (database::fresh().await, MemoryStore::new(), Broker::start());
+    let runner = publish(&pool, &store, &broker);
+    reached(&runner, &[MODEL], register(&store, 10)).await;
+    broker.kill();
+    let position = register(&store, 40);
+    reached(&runner, &[PROFILES], position).await;
+    broker.start_again();
+    if let Some(partitions) = made_by_others {
+        broker.make(&CATEGORIES.map(topic_of), partitions).await;
+    }
+    reached(&runner, &[MODEL], position).await;
+    assert_each_once(&broker.records(USERS).await, 80);
+    assert_eq!(broker.partitions(USERS).await, made_by_others.unwrap_or(6));
+    assert!(runner.drain(LIMIT).await);
+}
+
+#[tokio::test]
+async fn a_broker_that_lost_its_topics_gets_them_again_without_a_restart() {
+    goes_on_by_what_is_there(None).await;
+}
+
+#[tokio::test]
+async fn topics_that_were_made_anew_are_noticed_without_a_restart() {
+    goes_on_by_what_is_there(Some(6)).await;
+}
+
+#[tokio::test]
+async fn topics_that_come_back_smaller_are_noticed_without_a_restart() {
+    goes_on_by_what_is_there(Some(2)).await;
+}
+
+#[tokio::test]
+async fn topics_that_come_back_larger_are_noticed_without_a_restart() {
+    goes_on_by_what_is_there(Some(12)).await;
+}
+
+/// Given a publisher that has nothing to send, when its broker is killed and comes back, then it is
+/// told that the broker is away and that it is back, and the topics are made again.
+#[tokio::test]
+async fn a_broker_that_goes_and_comes_back_is_noticed_while_nothing_happens() {
+    let (pool, store, mut broker) = (database::fresh().await, MemoryStore::new(), Broker::start());
+    let bus = EventBus::new(&[broker.address()]);
+    let mut runner = start(&pool, &store, vec![Arc::new(ProfilesProjection)]);
+    runner.publish_to(bus.clone(), Arc::clone(&store) as _);
+    reached(&runner, &[MODEL], register(&store, 1)).await;
+    assert!(!bus.is_away());
+    broker.kill();
+    until(|| async { bus.is_away() }).await;
+    broker.start_again();
+    until(|| async { !bus.is_away() }).await;
+    until(|| async { broker.partitions(USERS).await == 6 }).await;
+    reached(&runner, &[MODEL], register(&store, 10)).await;
     assert_each_once(&broker.records(USERS).await, 20);
     assert!(runner.drain(LIMIT).await);
 }
