@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use event_store::{EventStore, Position, ReadAll};
+use event_store::{EventStore, Filter, Position, ReadAll};
 use futures::TryStreamExt as _;
+use projections::kafka::{self, EventBus};
 use projections::runner::{Checkpoint, NOT_RUN, SILENT, prepare};
 use projections::{ModelId, Projection, checkpoints};
 use serde_json::{Value, json};
@@ -22,12 +23,21 @@ pub struct Models {
     pub pool: PgPool,
     /// What fills them.
     pub projections: Vec<Arc<dyn Projection>>,
+    /// Whether the events are published, which has a checkpoint as models have.
+    pub publishes: bool,
 }
 
 impl Models {
     /// Which they are.
     pub fn ids(&self) -> Vec<ModelId> {
         self.projections.iter().map(|projection| projection.id()).collect()
+    }
+
+    /// All that has a checkpoint, and the events that it takes.
+    fn followers(&self) -> impl Iterator<Item = (ModelId, Filter)> {
+        let models =
+            self.projections.iter().map(|projection| (projection.id(), projection.filter()));
+        models.chain(self.publishes.then(|| (kafka::MODEL, EventBus::filter())))
     }
 
     /// The model with this name, with or without its version.
@@ -55,7 +65,8 @@ struct Lag {
     since: Option<DateTime<Utc>>,
 }
 
-/// Prints every model: those of the settings, and those of earlier versions that are still there.
+/// Prints every model and what is published: those of the settings, and those of earlier versions
+/// or other settings that are still there.
 /// Bad is one that fails, that is of another log, that nobody runs though it was not stopped, or
 /// that has parked events.
 pub async fn models(
@@ -66,14 +77,15 @@ pub async fn models(
     read_models.prepare().await?;
     let rows = checkpoints(&read_models.pool).await?;
     let (mut verdict, now) = (Verdict::Good, Utc::now());
-    for projection in &read_models.projections {
-        let id = projection.id();
+    let mut ids = Vec::new();
+    for (id, filter) in read_models.followers() {
+        ids.push(id);
         let is_its = |row: &&Checkpoint| {
             row.name == id.name && i64::from(row.version) == i64::from(id.version)
         };
         let row = rows.iter().find(is_its);
         let position = row.map_or(Position::START, |row| row.position);
-        let lag = lag(store, projection, position).await?;
+        let lag = lag(store, filter, position).await?;
         let is_bad = |row: &Checkpoint| {
             row.parked_events > 0
                 || row.is_of_another_log()
@@ -84,7 +96,6 @@ pub async fn models(
         }
         print(id.name, i64::from(id.version), row, Some((&lag, now)), output)?;
     }
-    let ids: Vec<_> = read_models.projections.iter().map(|projection| projection.id()).collect();
     for row in &rows {
         let version = i64::from(row.version);
         if !ids.iter().any(|id| id.name == row.name && i64::from(id.version) == version) {
@@ -97,10 +108,10 @@ pub async fn models(
 /// Counted by reading, as positions are no numbers of events.
 async fn lag(
     store: &dyn EventStore,
-    projection: &Arc<dyn Projection>,
+    filter: Filter,
     position: Position,
 ) -> Result<Lag, ReplayError> {
-    let read = ReadAll::forward().filter(projection.filter()).limit(LAG_EVENTS_MAX + 2);
+    let read = ReadAll::forward().filter(filter).limit(LAG_EVENTS_MAX + 2);
     let read = if position > Position::START { read.from(position) } else { read };
     let mut events = store.read_all(read).await?;
     let mut lag = Lag { events: 0, more: false, since: None };
@@ -125,17 +136,20 @@ fn print(
     lag: Option<(&Lag, DateTime<Utc>)>,
     output: &mut Output<'_>,
 ) -> Result<(), ReplayError> {
-    // A model that the settings do not ask for is filled by nobody.
-    let status = match (row, lag) {
-        (None, _) => "not built",
-        (Some(_), None) => "not in use",
-        (Some(row), Some(_)) => row.faring(),
+    // A model that the settings do not ask for may be of others, or is left behind: then it is
+    // nobody's trouble why it did not run.
+    let is_left = lag.is_none() && !row.is_some_and(Checkpoint::is_run);
+    let status = match row {
+        None => "not built",
+        Some(_) if is_left => "not in use",
+        Some(row) => row.faring(),
     };
     // How far behind this log a model of another one is, can't be said.
     let lag = lag.filter(|_| !row.is_some_and(Checkpoint::is_of_another_log));
     let position = row.filter(|row| row.built).map(|row| row.position.to_string());
     let parked = row.map_or(0, |row| row.parked_events);
-    let reason = row.and_then(|row| row.reason.as_deref());
+    let failing = row.filter(|_| !is_left);
+    let reason = failing.and_then(|row| row.reason.as_deref());
     let seconds = lag.and_then(|(lag, now)| {
         lag.since.map(|since| (now - since).max(chrono::TimeDelta::zero()).as_seconds_f64())
     });
@@ -145,7 +159,7 @@ fn print(
         "position": position,
         "status": status,
         "reason": reason,
-        "failing_position": row.and_then(|row| row.failing_position).map(|it| it.to_string()),
+        "failing_position": failing.and_then(|row| row.failing_position).map(|it| it.to_string()),
         "lag_events": lag.map(|(lag, _)| lag.events),
         "lag_is_more": lag.map(|(lag, _)| lag.more),
         "lag_seconds": lag.map(|_| seconds.unwrap_or_default()),

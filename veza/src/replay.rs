@@ -302,8 +302,9 @@ impl ReadSide {
         }
         let pool = PgPoolOptions::new().max_connections(DATABASE_CONNECTIONS_MAX);
         let pool = pool.connect_lazy_with(options);
-        let projections = read_side::ReadSide::of(config, &pool)?.projections;
-        Ok(Self { models: Models { pool, projections }, private })
+        let read_side::ReadSide { projections, bus, .. } = read_side::ReadSide::of(config, &pool)?;
+        let publishes = bus.is_some();
+        Ok(Self { models: Models { pool, projections, publishes }, private })
     }
 
     /// The models.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::envelope::{position_column, position_from_column};
 use crate::mark::Mark;
 use crate::projection::ModelId;
-use crate::runner::lease;
+use crate::runner::{lease, supervisor};
 
 /// Whether a projection does its work; how far behind it is, is another question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ impl Status {
         }
     }
 }
+
+/// How long who tries again may be without a word and without the lease: a pause, and what it takes
+/// to ask for the lease.
+const RETRIED_WITHIN: Duration = supervisor::BACKOFF_MAX.saturating_mul(3);
 
 /// How a projection fares whose process is gone without a word.
 pub const NOT_RUN: &str = "not run";
@@ -70,21 +74,30 @@ pub struct Checkpoint {
     pub is_leased: bool,
     /// How long the one who has it has been at one batch, when at one.
     pub batch_time: Option<Duration>,
+    /// How long ago the row last changed, by the clock of PostgreSQL.
+    pub age: Duration,
 }
 
 impl Checkpoint {
-    /// How it fares by now: the status is the last word of a process that may be gone since. Who
-    /// tries again has no lease between two tries.
+    /// How it fares by now: the status is the last word of a process that may be gone since. That
+    /// it was stopped, or of which log the model is, stays true without anybody.
     pub fn faring(&self) -> &str {
         if self.batch_time.is_some_and(|time| time > lease::WORK_TIME_MAX) {
             return SILENT;
         }
-        let at_rest = [Status::Retrying, Status::Stopped, Status::AnotherLog].map(Status::as_str);
-        if self.is_leased || at_rest.contains(&self.status.as_str()) {
+        let at_rest = [Status::Stopped, Status::AnotherLog].map(Status::as_str);
+        if self.is_run() || at_rest.contains(&self.status.as_str()) {
             &self.status
         } else {
             NOT_RUN
         }
+    }
+
+    /// Whether a process runs it. Who tries again has no lease between two tries, but says of each
+    /// that it was in vain.
+    pub fn is_run(&self) -> bool {
+        let tries_again = self.status == Status::Retrying.as_str() && self.age < RETRIED_WITHIN;
+        self.is_leased || tries_again
     }
 
     /// Whether the model is of another log than the one that is there.
@@ -97,6 +110,7 @@ impl FromRow<'_, PgRow> for Checkpoint {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
         let failing: Option<i64> = row.try_get("failing_position")?;
         let batch_seconds: Option<f64> = row.try_get("batch_seconds")?;
+        let age_seconds: f64 = row.try_get("age_seconds")?;
         Ok(Self {
             name: row.try_get("name")?,
             version: row.try_get("version")?,
@@ -109,6 +123,7 @@ impl FromRow<'_, PgRow> for Checkpoint {
             parked_events: row.try_get("parked_events")?,
             is_leased: row.try_get("is_leased")?,
             batch_time: batch_seconds.map(|s| Duration::from_secs_f64(s.max(0.0))),
+            age: Duration::from_secs_f64(age_seconds.max(0.0)),
         })
     }
 }
@@ -126,7 +141,8 @@ pub async fn checkpoints(pool: &PgPool) -> Result<Vec<Checkpoint>, sqlx::Error> 
          SELECT c.*, (SELECT count(*) FROM projection.parked p
                       WHERE p.name = c.name AND p.version = c.version AND NOT p.shadow)
                      AS parked_events,
-                lease.key IS NOT NULL AS is_leased, lease.batch_seconds
+                lease.key IS NOT NULL AS is_leased, lease.batch_seconds,
+                extract(epoch FROM clock_timestamp() - c.updated_at)::float8 AS age_seconds
          FROM projection.checkpoints c LEFT JOIN leases lease ON lease.key
              = hashtextextended('veza projection run ' || c.name || '_v' || c.version, 0)
          ORDER BY name, version",
@@ -387,7 +403,7 @@ mod tests {
 
     #[test]
     fn a_projection_fares_as_it_says_unless_nobody_can_be_at_it_any_more() {
-        let of = |status: Status, is_leased, batch_seconds: Option<u64>| Checkpoint {
+        let of = |status: Status, is_leased, batch_seconds: Option<u64>, age| Checkpoint {
             name: "a".to_owned(),
             version: 1,
             built: true,
@@ -399,19 +415,23 @@ mod tests {
             parked_events: 0,
             is_leased,
             batch_time: batch_seconds.map(Duration::from_secs),
+            age,
         };
         let limit = lease::WORK_TIME_MAX.as_secs();
-        for (status, is_leased, batch_seconds, faring) in [
-            (Status::Running, true, None, "running"),
-            (Status::Running, true, Some(limit), "running"),
-            (Status::Running, true, Some(limit + 1), SILENT),
-            (Status::Running, false, None, NOT_RUN),
-            (Status::Retrying, false, None, "retrying"),
-            (Status::Retrying, true, Some(limit + 1), SILENT),
-            (Status::Stopped, false, None, "stopped"),
-            (Status::AnotherLog, false, None, "another log"),
+        let (fresh, stale) = (supervisor::BACKOFF_MAX, RETRIED_WITHIN);
+        for (status, is_leased, batch_seconds, age, faring) in [
+            (Status::Running, true, None, stale, "running"),
+            (Status::Running, true, Some(limit), stale, "running"),
+            (Status::Running, true, Some(limit + 1), stale, SILENT),
+            (Status::Running, false, None, fresh, NOT_RUN),
+            (Status::Retrying, false, None, fresh, "retrying"),
+            (Status::Retrying, true, None, stale, "retrying"),
+            (Status::Retrying, false, None, stale, NOT_RUN),
+            (Status::Retrying, true, Some(limit + 1), fresh, SILENT),
+            (Status::Stopped, false, None, stale, "stopped"),
+            (Status::AnotherLog, false, None, stale, "another log"),
         ] {
-            assert_eq!(of(status, is_leased, batch_seconds).faring(), faring, "{status:?}");
+            assert_eq!(of(status, is_leased, batch_seconds, age).faring(), faring, "{status:?}");
         }
     }
 }

@@ -34,7 +34,7 @@ use crate::runner::{bookkeeping, checkpoint, lease};
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 
 /// The longest pause after a failure.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// How long whoever has the lease may leave an event alone before that is told.
 const STANDSTILL: Duration = Duration::from_secs(5);
