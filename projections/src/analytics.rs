@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::NaiveDate;
 use event_schemas::TrackId;
 
-use crate::projection::ModelId;
+use crate::projection::{ModelId, POSTGRES};
 use crate::query_error::QueryError;
 
 /// Most days that are told at once.
@@ -39,6 +39,11 @@ pub struct DayPlays {
 pub trait PlayStatistics: Send + Sync + 'static {
     /// The model that is asked, for a reader who waits for its own writes.
     fn model(&self) -> ModelId;
+
+    /// What counts, as operators call it.
+    fn engine(&self) -> &'static str {
+        POSTGRES
+    }
 
     /// How often tracks were listened to, in no order; those never listened to are left out.
     async fn of_tracks(&self, tracks: &[TrackId])

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clickhouse::Client;
 use clickhouse::error::Error;
+use reqwest::Response;
 use thiserror::Error;
 use tokio::time::timeout;
 use url::Url;
@@ -19,11 +20,17 @@ use crate::query_error::QueryError;
 
 pub use plays::{ClickHousePlays, ClickHousePlaysProjection};
 
+/// What it is called.
+pub const NAME: &str = "ClickHouse";
+
 /// The database where a URL names none.
 pub const DATABASE: &str = "veza";
 
 /// How long a reader waits for an answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long it may take to say that it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long an insert, or a change of tables, may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +42,8 @@ pub struct ClickHouse {
     client: Client,
     /// Asks outside of it, where it may have to be made.
     server: Client,
+    /// Asks whether it is there, without a statement.
+    pings: reqwest::Client,
     database: String,
     address: String,
 }
@@ -71,7 +80,8 @@ impl ClickHouse {
         let address = url.to_string();
         let server = server.with_url(&address);
         let client = server.clone().with_database(&database);
-        Ok(Self { client, server, database, address })
+        let pings = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
+        Ok(Self { client, server, pings, database, address })
     }
 
     /// Where it is, without user and password.
@@ -82,6 +92,16 @@ impl ClickHouse {
     /// The name of the database.
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    /// Whether the server answers (<https://clickhouse.com/docs/interfaces/http>).
+    ///
+    /// # Errors
+    /// When it does not, or not in bounded time.
+    pub async fn ping(&self) -> Result<(), ApplyError> {
+        let asked = self.pings.get(format!("{}/ping", self.address.trim_end_matches('/')));
+        let answer = asked.timeout(PING_TIMEOUT).send().await.and_then(Response::error_for_status);
+        answer.map(drop).map_err(|error| ApplyError::Transient(error.into()))
     }
 
     /// Makes the database where it is missing. Only asks where it is there: a user without the

@@ -15,6 +15,7 @@
 //! | [`clickhouse`] | the counts of listenings in ClickHouse, with their queries |
 //! | [`kafka`] | the events on Kafka, for others |
 //! | [`search`] | the port of search, the projection that feeds it, its engines |
+//! | [`outages`] | engines that do not answer, told when that begins and when it is over |
 //!
 //! Invariants: a checkpoint moves in the transaction of what it stands for, and never past an event
 //! that is neither applied nor parked; readers never see a half-built model; an event that can't be
@@ -25,6 +26,7 @@ pub mod clickhouse;
 pub mod envelope;
 pub mod kafka;
 mod mark;
+pub mod outages;
 pub mod page;
 pub mod postgres;
 pub mod projection;

@@ -39,6 +39,9 @@ impl fmt::Display for ModelId {
     }
 }
 
+/// What does what no other engine is named for, as operators call it.
+pub(crate) const POSTGRES: &str = "PostgreSQL";
+
 /// Which of two copies of a model is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use event_schemas::{TrackId, UserId};
 use sqlx::PgConnection;
 
-use crate::projection::{ApplyError, Target};
+use crate::projection::{ApplyError, POSTGRES, Target};
 use crate::query_error::QueryError;
 
 pub use feed::{SEARCH_CATEGORIES, SearchFeed};
@@ -102,6 +102,11 @@ pub struct SearchQuery {
 /// An index of documents. The conformance suite holds all engines to the same behaviour.
 #[async_trait]
 pub trait SearchIndex: Send + Sync + 'static {
+    /// What searches, as operators call it.
+    fn engine(&self) -> &'static str {
+        POSTGRES
+    }
+
     /// Writes the changes in order, in the connection's transaction, or returns when a crash can't
     /// undo them. A change that was written before is harmless.
     async fn write(

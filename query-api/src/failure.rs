@@ -106,10 +106,8 @@ impl From<QueryError> for Failure {
             QueryError::NotBuilt => Self::ModelNotBuilt,
             QueryError::TookTooLong => Self::Timeout,
             QueryError::Overloaded => Self::Overloaded,
-            QueryError::Analytics(cause) | QueryError::Search(cause) => {
-                tracing::warn!(error = %cause, "an engine did not answer");
-                Self::Unavailable
-            }
+            // Told of where it was asked, once an outage.
+            QueryError::Analytics(_) | QueryError::Search(_) => Self::Unavailable,
             QueryError::Database(cause) if is_unreachable(&cause) => database_away(&cause),
             error => Self::internal(&error),
         }

@@ -44,6 +44,7 @@ pub mod disk_reserve;
 pub mod docs;
 pub mod doors;
 pub mod encryption;
+pub mod engine_watch;
 pub mod event_store_keys;
 pub mod event_store_server;
 pub mod giving_up;

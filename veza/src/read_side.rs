@@ -6,7 +6,8 @@ use std::sync::Arc;
 use axum::http::Uri;
 use projections::analytics::PlayStatistics;
 use projections::clickhouse::{ClickHouse, ClickHousePlays, ClickHousePlaysProjection, InvalidUrl};
-use projections::kafka::{EventBus, TOPIC_PREFIX};
+use projections::kafka::{self, EventBus, TOPIC_PREFIX};
+use projections::outages::Told;
 use projections::search::postgres::{self as postgres_search, PostgresSearch};
 use projections::search::{
     MeilisearchIndex, SearchFeed, SearchIndex, meilisearch as meilisearch_search,
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::console::say;
+use crate::engine_watch::Engine;
 
 /// The index in Meilisearch. A platform that shares its server needs one of its own there.
 const SEARCH_INDEX: &str = "veza";
@@ -33,6 +35,8 @@ pub struct ReadSide {
     pub outside: Vec<ModelId>,
     /// What answers.
     pub engines: Engines,
+    /// The engines outside PostgreSQL, to be watched.
+    pub watched: Vec<Engine>,
     /// Where events are published; none: nowhere.
     pub bus: Option<EventBus>,
     lines: Vec<String>,
@@ -67,7 +71,8 @@ impl ReadSide {
     /// When a setting can't be used.
     pub fn of(config: &Config, pool: &PgPool) -> Result<Self, ReadSideError> {
         let mut lines = Vec::new();
-        let (search_model, search) = search(config, pool, &mut lines)?;
+        let mut watched = Vec::new();
+        let (search_model, search) = search(config, pool, &mut lines, &mut watched)?;
         let mut projections = postgres::projections();
         projections.push(Arc::new(SearchFeed::new(search_model, Arc::clone(&search))));
         let mut outside = Vec::from_iter(config.meilisearch_url.as_ref().map(|_| search_model));
@@ -80,23 +85,33 @@ impl ReadSide {
             let plays = Arc::new(ClickHousePlaysProjection::new(server.clone()));
             outside.push(plays.id());
             projections.push(plays);
+            watched.push(Engine::ClickHouse(Box::new(server.clone())));
             statistics = Arc::new(ClickHousePlays::new(server));
         }
         lines.push(format!("statistics   {counting}"));
         let brokers = &config.kafka_brokers;
         let bus = (!brokers.is_empty()).then(|| EventBus::new(brokers));
+        watched.extend(bus.clone().map(Engine::Kafka));
         if bus.is_some() {
             let brokers = brokers.join(", ");
             lines.push(format!("event bus    Kafka at {brokers}, topics {TOPIC_PREFIX}<category>"));
         }
+        let search: Arc<dyn SearchIndex> = Arc::new(Told::new(search));
+        let statistics: Arc<dyn PlayStatistics> = Arc::new(Told::new(statistics));
         let engines = Engines { search, search_model, statistics };
-        Ok(Self { projections, outside, engines, bus, lines })
+        Ok(Self { projections, outside, engines, watched, bus, lines })
     }
 
     /// The models that engines outside PostgreSQL hold, and those in it.
     pub fn models(&self) -> (Vec<ModelId>, Vec<ModelId>) {
         let models = self.projections.iter().map(|projection| projection.id());
         models.partition(|id| self.outside.contains(id))
+    }
+
+    /// All that has a checkpoint by these settings: the models, and what is published.
+    pub fn followers(&self) -> Vec<ModelId> {
+        let models = self.projections.iter().map(|projection| projection.id());
+        models.chain(self.bus.as_ref().map(|_| kafka::MODEL)).collect()
     }
 
     /// Says what serves, a line a part.
@@ -117,6 +132,7 @@ fn search(
     config: &Config,
     pool: &PgPool,
     lines: &mut Vec<String>,
+    watched: &mut Vec<Engine>,
 ) -> Result<(ModelId, Arc<dyn SearchIndex>), ReadSideError> {
     let Some(url) = &config.meilisearch_url else {
         lines.push(format!("search       {ON_POSTGRES}"));
@@ -125,6 +141,7 @@ fn search(
     let key = config.meilisearch_key.as_deref();
     let index = MeilisearchIndex::open(url, key, SEARCH_INDEX);
     let index = Arc::new(index.map_err(ReadSideError::Meilisearch)?);
+    watched.push(Engine::Meilisearch(Arc::clone(&index)));
     // Without user and password.
     let address = url.parse::<Uri>().ok().as_ref().map(address).unwrap_or_default();
     lines.push(format!("search       Meilisearch at {address}"));

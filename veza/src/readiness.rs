@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::account_watch::AccountWatch;
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
+use crate::engine_watch::EngineWatch;
 use crate::log_guard::{LogGuard, WhoseLog};
 use crate::personal;
 use crate::saga_role::{Faring, SagaWatch};
@@ -65,6 +66,11 @@ pub struct Readiness {
     pub needed: Vec<ModelId>,
     /// Those whose absence degrades queries, and is told: engines outside PostgreSQL hold them.
     pub outside: Vec<ModelId>,
+    /// All that has a checkpoint by the settings. What else has one is of other settings, and is
+    /// told of only while somebody runs it.
+    pub followers: Vec<ModelId>,
+    /// The engines outside PostgreSQL that the process has to do with.
+    pub engines: Option<EngineWatch>,
     /// Whether the log may be written, where commands are carried out: then the disks must have
     /// their reserve, too.
     pub log: Option<LogGuard>,
@@ -125,7 +131,7 @@ impl Readiness {
     ) -> Self {
         let (pool, accounts, sagas, last) = (None, None, None, Mutex::new(None));
         let (embedded, people, watermarks, log) = (None, None, None, None);
-        let (needed, outside) = (Vec::new(), Vec::new());
+        let (needed, outside, followers, engines) = (Vec::new(), Vec::new(), Vec::new(), None);
         Self {
             store,
             embedded,
@@ -134,6 +140,8 @@ impl Readiness {
             watermarks,
             needed,
             outside,
+            followers,
+            engines,
             log,
             accounts,
             sagas,
@@ -281,6 +289,7 @@ impl Readiness {
         let are_starting = matches!(read_models, Err(Unserved::Starting(_)));
         degraded.extend(self.rotten());
         degraded.extend(self.unreadable());
+        degraded.extend(self.engines.iter().flat_map(EngineWatch::told));
         degraded.extend(self.accounts.as_ref().and_then(AccountWatch::told));
         let mut needed = |part, answer: Result<(), String>| {
             part_up(part, answer.is_ok());
@@ -423,7 +432,10 @@ impl Readiness {
             }
         };
         Some(match timeout(ANSWER_TIME_MAX, asked).await {
-            Ok(Ok(rows)) => Ok(rows),
+            Ok(Ok(mut rows)) => {
+                rows.retain(|row| row.is_run() || of(&self.followers, [row]).next().is_some());
+                Ok(rows)
+            }
             Ok(Err(error)) => Err(Away::out_of_reach(&error)),
             Err(_) => Err(Away::SILENT),
         })
@@ -431,9 +443,12 @@ impl Readiness {
 }
 
 /// The rows of these models.
-fn of<'r>(models: &[ModelId], rows: &'r [Checkpoint]) -> impl Iterator<Item = &'r Checkpoint> {
+fn of<'r>(
+    models: &[ModelId],
+    rows: impl IntoIterator<Item = &'r Checkpoint>,
+) -> impl Iterator<Item = &'r Checkpoint> {
     let names: BTreeSet<String> = models.iter().map(ModelId::to_string).collect();
-    rows.iter().filter(move |row| names.contains(&name(row)))
+    rows.into_iter().filter(move |row| names.contains(&name(row)))
 }
 
 impl Report {

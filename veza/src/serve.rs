@@ -30,6 +30,7 @@ use crate::config::{Config, Role};
 use crate::console::say;
 use crate::disk_reserve::DiskReserve;
 use crate::doors::{Door, StartingDoor};
+use crate::engine_watch::EngineWatch;
 use crate::keys::Keys;
 use crate::known_people::ModelOfPeople;
 use crate::listening::Listening;
@@ -117,11 +118,8 @@ impl Platform {
             let read_side = ReadSide::of(config, &queries)?;
             read_side.tell();
             let engines = read_side.engines.clone();
-            let (outside, inside) = read_side.models();
+            let inside = look_at(&mut readiness, &read_side, config);
             let guard = log_guard(&readiness, &pool, &handler, &inside).await;
-            if config.does(Role::QueryApi) {
-                (readiness.outside, readiness.needed) = (outside, inside);
-            }
             let (stores, guard) = (Stores { open: store, sealed }, log.insert(guard).clone());
             let through = (pool.clone(), guard);
             let started = Background::start(config, stores, working, storage, through, read_side);
@@ -247,6 +245,17 @@ fn written(config: &Config) -> Vec<&'static str> {
     ];
     let written = written.into_iter().filter(|(role, _)| config.does(*role));
     written.map(|(_, folder)| folder).collect()
+}
+
+/// Looks from now on at what the process has of the read side; the models in PostgreSQL.
+fn look_at(readiness: &mut Readiness, read_side: &ReadSide, config: &Config) -> Vec<ModelId> {
+    let (outside, inside) = read_side.models();
+    readiness.followers = read_side.followers();
+    readiness.engines = Some(EngineWatch::begin(read_side.watched.clone(), config));
+    if config.does(Role::QueryApi) {
+        (readiness.outside, readiness.needed) = (outside, inside.clone());
+    }
+    inside
 }
 
 /// Who looks whether the log is that of these models.

@@ -16,7 +16,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::analytics::{DAYS_MAX, DayPlays, PlayStatistics, TrackPlays};
-use crate::clickhouse::{ClickHouse, read, written};
+use crate::clickhouse::{ClickHouse, NAME, read, written};
 use crate::envelope::{Envelope, Event};
 use crate::projection::{ApplyError, ModelId, Projection, Target};
 use crate::query_error::QueryError;
@@ -226,6 +226,10 @@ struct DayRow {
 impl PlayStatistics for ClickHousePlays {
     fn model(&self) -> ModelId {
         MODEL
+    }
+
+    fn engine(&self) -> &'static str {
+        NAME
     }
 
     async fn of_tracks(

@@ -30,11 +30,17 @@ use crate::search::{
 /// This model: what its documents are made of is in PostgreSQL, they are in Meilisearch.
 pub const MODEL: ModelId = ModelId { name: "search_meilisearch", version: 4 };
 
+/// What it is called.
+pub const NAME: &str = "Meilisearch";
+
 /// How long the server may take to answer a writer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a reader waits for hits.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long it may take to say that it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a task may take; one queue serves all indexes, so a large write holds up small ones.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -79,6 +85,15 @@ impl MeilisearchIndex {
         let client = Client::new_with_client(url, key, Transport::new(key).map_err(failed)?);
         let (live, shadow) = (index.to_owned(), format!("{index}-build"));
         Ok(Self { client, live, shadow })
+    }
+
+    /// Whether the server answers, and says that it is well.
+    ///
+    /// # Errors
+    /// When it does not, or not in bounded time.
+    pub async fn ping(&self) -> Result<(), ApplyError> {
+        let asked = timeout(PING_TIMEOUT, self.client.health()).await;
+        asked.unwrap_or(Err(Error::Timeout)).map(drop).map_err(failed)
     }
 
     async fn create(&self, uid: &str) -> Result<(), ApplyError> {
@@ -168,6 +183,10 @@ impl MeilisearchIndex {
 
 #[async_trait]
 impl SearchIndex for MeilisearchIndex {
+    fn engine(&self) -> &'static str {
+        NAME
+    }
+
     async fn write(
         &self,
         target: Target,

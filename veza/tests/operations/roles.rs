@@ -38,6 +38,21 @@ impl Shared {
         self.settings.push((name, value.to_owned()));
     }
 
+    /// The same without it.
+    pub fn unset(&mut self, name: &str) {
+        self.settings.retain(|(known, _)| *known != name);
+    }
+
+    /// What `veza-replay projections` says with these settings.
+    pub async fn projections(&self, data: &Path) -> Vec<Value> {
+        let mut listing = Command::new(env!("CARGO_BIN_EXE_veza-replay"));
+        listing.args(["projections", "--json", "--data"]).arg(data);
+        listing.envs(self.settings.iter().cloned());
+        let output = ended(listing).await;
+        let listed = String::from_utf8(output.stdout).unwrap();
+        listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// Starts a role as a process of its own.
     pub async fn start(&self, data: &Path, role: &str) -> Process {
         let keeps_events = role == "event-store";
