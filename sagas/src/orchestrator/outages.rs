@@ -18,8 +18,10 @@ const STORE: StepName = "store";
 #[derive(Debug, Default)]
 pub(crate) struct Outages(Mutex<HashMap<StepName, Outage>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Outage {
+    /// When it may have begun, before anything failed for it.
+    hinted_at: Option<Instant>,
     since: Option<Instant>,
     told_at: Option<Instant>,
     /// Whether its end is still to be told.
@@ -36,6 +38,12 @@ impl Outages {
         }
     }
 
+    /// The store has stopped telling what happens. It may only be slow to, and is asked for it
+    /// again for a while before that counts as failed; but then, it was away from here on.
+    pub(crate) fn store_fell_silent(&self) {
+        self.may_fail(STORE, Instant::now());
+    }
+
     /// The store does its work.
     pub(crate) fn store_answered(&self) {
         if let Some(away) = self.answered(STORE, Instant::now()) {
@@ -44,13 +52,17 @@ impl Outages {
         }
     }
 
+    fn may_fail(&self, step: StepName, now: Instant) {
+        let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        outages.entry(step).or_default().hinted_at.get_or_insert(now);
+    }
+
     /// The step could not be done. Tells whether that is news.
     pub(crate) fn failed(&self, step: StepName, now: Instant) -> bool {
         let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let outage =
-            outages.entry(step).or_insert(Outage { since: None, told_at: None, open: false });
+        let outage = outages.entry(step).or_default();
         let began = outage.since.is_none();
-        outage.since.get_or_insert(now);
+        outage.since.get_or_insert(outage.hinted_at.unwrap_or(now));
         let news = began && outage.told_at.is_none_or(|at| now - at >= TELL_EVERY);
         if news {
             (outage.told_at, outage.open) = (Some(now), true);
@@ -62,6 +74,7 @@ impl Outages {
     pub(crate) fn answered(&self, step: StepName, now: Instant) -> Option<Duration> {
         let mut outages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let outage = outages.get_mut(step)?;
+        outage.hinted_at = None;
         let away = now - outage.since.take()?;
         std::mem::take(&mut outage.open).then_some(away)
     }
@@ -81,6 +94,21 @@ mod tests {
         assert!(outages.failed("ship", later), "another step is another party");
         assert_eq!(outages.answered("pay", later), Some(later - began));
         assert_eq!(outages.answered("pay", later), None);
+    }
+
+    #[test]
+    fn an_outage_is_counted_from_its_first_sign() {
+        let (outages, began) = (Outages::default(), Instant::now());
+        let [failed, over] = [60, 95].map(|seconds| began + Duration::from_secs(seconds));
+        outages.may_fail(STORE, began);
+        assert!(outages.failed(STORE, failed));
+        assert_eq!(outages.answered(STORE, over), Some(over - began));
+        // A sign of nothing is forgotten.
+        let later = over + TELL_EVERY;
+        outages.may_fail(STORE, over);
+        assert_eq!(outages.answered(STORE, over), None);
+        assert!(outages.failed(STORE, later));
+        assert_eq!(outages.answered(STORE, later), Some(Duration::ZERO));
     }
 
     #[test]

@@ -248,8 +248,14 @@ impl SagaRuntime {
                     Err(error) => tracing::error!(%error, "the task of a run broke"),
                 },
                 chunk = deliveries.next() => {
-                    self.take(follower, chunk.ok_or(FollowError::Ended)?, stop).await?;
-                    self.of_store.store_answered();
+                    let chunk = chunk.ok_or(FollowError::Ended)?;
+                    let is_behind = matches!(chunk.last(), Some(Ok(Delivery::FellBehind)));
+                    self.take(follower, chunk, stop).await?;
+                    if is_behind {
+                        self.of_store.store_fell_silent();
+                    } else {
+                        self.of_store.store_answered();
+                    }
                 }
                 () = self.sleep_until(follower.agenda.next()) => {
                     while let Some(stream) = follower.agenda.due(self.clock.now()) {
