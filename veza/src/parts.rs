@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use event_store::grpc::{self, ServeOptions, Serving};
 use event_store::maintenance::Scavenges;
 use event_store::{ClientStore, EmbeddedOptions, EmbeddedStore, EventStore, OpenError, StoreError};
