@@ -12,8 +12,10 @@ use rustix::process::umask;
 /// PostgreSQL's user passes through on the way to its part, and sees nothing.
 const PASSABLE: u32 = 0o711;
 
-/// Who is neither the owner nor of the group, which a mounted volume may be given to.
-const WRITTEN_BY_OTHERS: u32 = 0o002;
+/// Who is neither the owner nor of the group, which a mounted volume may be given to, may write;
+/// but where the folder is sticky, take away or rename only what is theirs.
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
 
 /// Makes every file and folder that this process creates from now on its owner's alone, unless it
 /// says otherwise: there are mails with tokens among them, and all that everybody ever did.
@@ -31,7 +33,7 @@ pub fn open(folder: &Path, written: &[&str]) -> anyhow::Result<()> {
     let about = || format!("can't use the data folder {} (setting data)", folder.display());
     make(folder).with_context(about)?;
     check_writable(folder).with_context(about)?;
-    if fs::metadata(folder).with_context(about)?.mode() & WRITTEN_BY_OTHERS != 0 {
+    if fs::metadata(folder).with_context(about)?.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE {
         let folder = folder.display();
         bail!("everybody may write in {folder} (setting data), and exchange keys: `chmod o-w` it");
     }
