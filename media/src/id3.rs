@@ -20,7 +20,12 @@ pub(crate) fn tag_bytes(head: &[u8]) -> Option<u64> {
 
 /// Where the tags end that a file begins with, in bytes; 0 where it has none.
 pub(crate) fn end_of_tags(file: &mut File) -> io::Result<u64> {
-    let mut end = 0_u64;
+    end_of_tags_from(file, 0)
+}
+
+/// Where the tags end that are at a place of a file, in bytes; that place where none are.
+pub(crate) fn end_of_tags_from(file: &mut File, at: u64) -> io::Result<u64> {
+    let mut end = at;
     loop {
         file.seek(SeekFrom::Start(end))?;
         let mut head = Vec::with_capacity(EDGE_BYTES as usize);

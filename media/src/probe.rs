@@ -7,9 +7,10 @@
 mod aac_config;
 mod boxes;
 mod edits;
-mod end_frames;
+mod flac;
 mod frame_count;
 mod frame_share;
+mod last_tags;
 mod length;
 mod opening;
 mod pages;
@@ -208,6 +209,22 @@ const UNDECODABLE: &str = "parts of its sound can't be decoded";
 pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     let format = AudioFormat::of_file(&mut file).map_err(ProbeError::Io)?;
     let format = format.ok_or(ProbeError::NoAudio)?;
+    let facts = match format {
+        AudioFormat::Flac => flac::probe(&mut file)?,
+        format => by_packets(file, format)?,
+    };
+    if facts.duration_ms < DURATION_MS_MIN {
+        return Err(ProbeError::TooShort { limit_ms: DURATION_MS_MIN });
+    }
+    if facts.duration_ms > DURATION_MS_MAX {
+        return Err(ProbeError::TooLong { limit_ms: DURATION_MS_MAX });
+    }
+    Ok(facts)
+}
+
+/// Probes a file by the packets that the reader of its container finds; how long it may be is not
+/// looked at.
+fn by_packets(file: File, format: AudioFormat) -> Result<AudioFacts, ProbeError> {
     let mut again = file.try_clone().map_err(ProbeError::Io)?;
     let (mut reader, track) = opening::open(file, format)?;
     let (track_id, parameters) = (track.id, track.codec_params);
@@ -225,33 +242,11 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     // Containers count in units of their own; without one they count samples.
     let unit = parameters.time_base.unwrap_or(TimeBase { numer: 1, denom: sample_rate_hz.max(1) });
     let track = Track { id: track_id, parameters: &parameters, format, codec, channels, unit };
-    // Frames of FLAC are numbered.
-    if format == AudioFormat::Flac && walk.jump == Some(Jump::ToTheBegin) {
-        return Err(ProbeError::SeveralRecordings);
-    }
     if format == AudioFormat::Mp3 {
         frame_share::check(&mut again, &walk)?;
     }
     let length = Length::of(&track, &walk, &mut again).map_err(ProbeError::Io)?;
-    let (found_ms, _) = ms_around(length.found, unit);
-    match length.declared {
-        _ if length.is_damaged => return Err(ProbeError::Damaged { reason: TORN.to_owned() }),
-        Some(declared) if length.found < declared => {
-            let (_, declared_ms) = ms_around(declared, unit);
-            return Err(ProbeError::Truncated { declared_ms, found_ms });
-        }
-        Some(_) if walk.cut_short => return Err(ProbeError::EndMissing { found_ms }),
-        _ if !length.has_end => return Err(ProbeError::EndMissing { found_ms }),
-        _ if length.found == 0 || length.played == 0 => return Err(ProbeError::ZeroLength),
-        _ => {}
-    }
-    let duration_ms = to_ms(length.played, unit);
-    if duration_ms < DURATION_MS_MIN {
-        return Err(ProbeError::TooShort { limit_ms: DURATION_MS_MIN });
-    }
-    if duration_ms > DURATION_MS_MAX {
-        return Err(ProbeError::TooLong { limit_ms: DURATION_MS_MAX });
-    }
+    let duration_ms = length.played_ms(unit, walk.cut_short)?;
     let channels = u16::try_from(channels).map_err(|_| ProbeError::UnsupportedCodec)?;
     let bits_per_sample = parameters.bits_per_sample.or(pcm_bits(parameters.codec));
     Ok(AudioFacts { duration_ms, format, codec, sample_rate_hz, channels, bits_per_sample })
@@ -289,35 +284,15 @@ struct Walk {
     bytes: u64,
     longest_bytes: u64,
     first: Option<Packet>,
-    /// The first place where a packet is not the next by its number.
-    jump: Option<Jump>,
     cut_short: bool,
-}
-
-/// Where packets that are numbered do not follow each other.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Jump {
-    /// Some are missing, or not as they were written.
-    Elsewhere,
-    /// They are numbered anew.
-    ToTheBegin,
 }
 
 impl Walk {
     fn run(reader: &mut dyn FormatReader, track_id: u32) -> Result<Self, ProbeError> {
-        let (first, jump, cut_short) = (None, None, false);
-        let mut walk = Self { units: 0, bytes: 0, longest_bytes: 0, first, jump, cut_short };
-        let mut next = None;
+        let mut walk = Self { units: 0, bytes: 0, longest_bytes: 0, first: None, cut_short: false };
         loop {
             match reader.next_packet() {
                 Ok(packet) if packet.track_id() == track_id => {
-                    let jump = match packet.ts() {
-                        at if next.is_none_or(|next| at == next) => None,
-                        0 => Some(Jump::ToTheBegin),
-                        _ => Some(Jump::Elsewhere),
-                    };
-                    walk.jump = walk.jump.or(jump);
-                    next = Some(packet.ts().saturating_add(packet.dur()));
                     walk.units = walk.units.saturating_add(packet.dur());
                     let bytes = packet.buf().len() as u64;
                     walk.bytes += bytes;

@@ -2,9 +2,9 @@
 //! something else; what is between tags is to be sound, but for a little of what is not.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 
-use super::{ProbeError, Walk};
+use super::{ProbeError, Walk, last_tags};
 use crate::id3;
 
 /// One in so many bytes may be in no frame: streams are cut and damaged.
@@ -13,21 +13,6 @@ const OTHERS_ONE_IN: u64 = 10;
 /// The first frame may be one that counts the others, and is not read as one of them; no frame is
 /// longer than this, in bytes.
 const COUNTING_FRAME_BYTES: u64 = 1_441;
-
-/// A tag of ID3v1 at the end, in bytes, and what it begins with.
-const ID3V1: (u64, &[u8]) = (128, b"TAG");
-
-/// The last part of a tag of APE, in bytes, and what it begins with.
-const APE_FOOTER: (u64, &[u8]) = (32, b"APETAGEX");
-
-/// Where that says how long the tag is without its header, in bytes.
-const APE_LENGTH_AT: usize = 12;
-
-/// The part of an ID3v2 tag that stands at the end, in bytes, and what it begins with.
-const ID3V2_FOOTER: (u64, &[u8]) = (10, b"3DI");
-
-/// Most tags that are looked for at the end.
-const TAGS_MAX: usize = 8;
 
 /// Refuses a file of which too much is in no frame.
 pub(super) fn check(file: &mut File, walk: &Walk) -> Result<(), ProbeError> {
@@ -43,45 +28,7 @@ pub(super) fn check(file: &mut File, walk: &Walk) -> Result<(), ProbeError> {
 /// How much there is between the tags at the beginning and at the end, in bytes.
 fn between_tags(file: &mut File) -> io::Result<u64> {
     let begin = id3::end_of_tags(file)?;
-    let mut end = file.seek(SeekFrom::End(0))?;
-    for _ in 0..TAGS_MAX {
-        match tag_before(file, end)? {
-            0 => break,
-            bytes => end = end.saturating_sub(bytes),
-        }
-    }
-    Ok(end.saturating_sub(begin))
-}
-
-/// How long the tag is that ends there, in bytes; 0 where none does.
-fn tag_before(file: &mut File, end: u64) -> io::Result<u64> {
-    if last_part(file, end, ID3V1)?.is_some() {
-        return Ok(ID3V1.0);
-    }
-    if let Some(footer) = last_part(file, end, APE_FOOTER)? {
-        let length = footer.get(APE_LENGTH_AT..).and_then(<[u8]>::first_chunk::<4>);
-        return Ok(length.map_or(0, |length| u64::from(u32::from_le_bytes(*length))));
-    }
-    if let Some(mut footer) = last_part(file, end, ID3V2_FOOTER)? {
-        footer[..3].copy_from_slice(b"ID3");
-        return Ok(id3::tag_bytes(&footer).unwrap_or(0));
-    }
-    Ok(0)
-}
-
-/// The part of so many bytes that ends there, if it begins in this way.
-fn last_part(
-    file: &mut File,
-    end: u64,
-    (bytes, begins_with): (u64, &[u8]),
-) -> io::Result<Option<Vec<u8>>> {
-    let Some(begin) = end.checked_sub(bytes) else {
-        return Ok(None);
-    };
-    let mut part = Vec::new();
-    file.seek(SeekFrom::Start(begin))?;
-    file.take(bytes).read_to_end(&mut part)?;
-    Ok(part.starts_with(begins_with).then_some(part))
+    Ok(last_tags::begin(file, begin)? - begin)
 }
 
 #[cfg(test)]

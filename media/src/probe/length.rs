@@ -9,7 +9,7 @@ use symphonia::core::formats::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::edits::{self, Edit};
-use super::{AudioCodec, Walk, end_frames, frame_count, pages, pcm_bits, to_ms};
+use super::{AudioCodec, ProbeError, TORN, Walk, frame_count, ms_around, pages, pcm_bits, to_ms};
 use crate::sniff::AudioFormat;
 
 /// A WAV whose data claims this many bytes or more was written to a pipe, and its length is not
@@ -86,25 +86,31 @@ impl Length {
                 let played = edit.map_or(all, |edit| track.edited(&edit, all));
                 Self { declared, played, ..length }
             }
+            // A FLAC is asked for its frames.
             AudioFormat::Wav | AudioFormat::Aiff | AudioFormat::Flac => {
                 let declared = track.samples_in_header();
-                let (mut has_end, mut is_damaged) = (true, false);
-                let found = match track.codec {
-                    // The last packet of a cut file is announced whole; only its bytes tell.
-                    AudioCodec::Pcm => track.samples_in(walk.bytes),
-                    AudioCodec::Flac if track.format == AudioFormat::Flac => {
-                        let last = end_frames::samples(file, track.parameters, walk.bytes)?;
-                        has_end = declared.is_some() || last.is_some();
-                        let first = walk.first.as_ref().map_or(&[][..], Packet::buf);
-                        is_damaged = walk.jump.is_some() || !end_frames::is_first(file, first)?;
-                        all + last.unwrap_or(0)
-                    }
-                    _ => all,
-                };
-                let played = declared.unwrap_or(found);
-                Self { declared, found, played, has_end, is_damaged }
+                // The last packet of a cut file is announced whole; only its bytes tell.
+                let found = track.samples_in(walk.bytes);
+                Self { declared, found, played: declared.unwrap_or(found), ..length }
             }
         })
+    }
+
+    /// How long it plays, in milliseconds, or why it can't be a track, however long it may be.
+    /// What is cut short is so by the reader of its container, too.
+    pub(super) fn played_ms(&self, unit: TimeBase, cut_short: bool) -> Result<u64, ProbeError> {
+        let (found_ms, _) = ms_around(self.found, unit);
+        match self.declared {
+            _ if self.is_damaged => Err(ProbeError::Damaged { reason: TORN.to_owned() }),
+            Some(declared) if self.found < declared => {
+                let (_, declared_ms) = ms_around(declared, unit);
+                Err(ProbeError::Truncated { declared_ms, found_ms })
+            }
+            Some(_) if cut_short => Err(ProbeError::EndMissing { found_ms }),
+            _ if !self.has_end => Err(ProbeError::EndMissing { found_ms }),
+            _ if self.found == 0 || self.played == 0 => Err(ProbeError::ZeroLength),
+            _ => Ok(to_ms(self.played, unit)),
+        }
     }
 }
 
