@@ -6,6 +6,7 @@
 
 mod aac_config;
 mod boxes;
+mod coding;
 mod edits;
 mod flac;
 mod frame_count;
@@ -78,8 +79,15 @@ pub enum ProbeError {
     #[error("the file holds no audio")]
     NoAudio,
     /// Its sound is coded in a way that is not taken.
-    #[error("the audio is coded in a way that is not supported")]
-    UnsupportedCodec,
+    #[error("the sound of the {format} is {}not taken in it: it may be {}",
+        .found.as_ref().map_or_else(String::new, |found| format!("{found}, which is ")),
+        coding::taken(*.format))]
+    UnsupportedCodec {
+        /// What it is coded in, where that is known.
+        found: Option<String>,
+        /// The container.
+        format: AudioFormat,
+    },
     /// There is MP3 in it, and much more of something else.
     #[error("the file is no MP3, or damaged: {sound_bytes} of its {bytes} bytes are sound")]
     MostlyOther {
@@ -205,13 +213,23 @@ const TORN: &str = "parts of its sound are missing, or not as they were written"
 /// What is wrong with sound whose container is whole.
 const UNDECODABLE: &str = "parts of its sound can't be decoded";
 
+/// Where the header of Opus says how many channels it has, in bytes.
+const OPUS_CHANNELS_AT: usize = 9;
+
 /// Probes a file in this very process, which a hostile one may take down.
 pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
     let format = AudioFormat::of_file(&mut file).map_err(ProbeError::Io)?;
     let format = format.ok_or(ProbeError::NoAudio)?;
+    let mut again = file.try_clone().map_err(ProbeError::Io)?;
     let facts = match format {
         AudioFormat::Flac => flac::probe(&mut file)?,
-        format => by_packets(file, format)?,
+        format => match by_packets(file, format) {
+            Err(ProbeError::UnsupportedCodec { .. }) => {
+                let found = coding::found(&mut again, format).map_err(ProbeError::Io)?;
+                return Err(ProbeError::UnsupportedCodec { found, format });
+            }
+            facts => facts?,
+        },
     };
     if facts.duration_ms < DURATION_MS_MIN {
         return Err(ProbeError::TooShort { limit_ms: DURATION_MS_MIN });
@@ -228,14 +246,14 @@ fn by_packets(file: File, format: AudioFormat) -> Result<AudioFacts, ProbeError>
     let mut again = file.try_clone().map_err(ProbeError::Io)?;
     let (mut reader, track) = opening::open(file, format)?;
     let (track_id, parameters) = (track.id, track.codec_params);
-    let codec = AudioCodec::of(parameters.codec).ok_or(ProbeError::UnsupportedCodec)?;
+    let codec = AudioCodec::of(parameters.codec).ok_or(unsupported(format))?;
 
     let walk = Walk::run(reader.as_mut(), track_id)?;
     let first = walk.first.as_ref();
     let in_header = parameters.channels.map(Channels::count).or_else(|| told_channels(&parameters));
     let (sample_rate_hz, channels) = match (parameters.sample_rate, in_header) {
         (Some(rate), Some(channels)) => (rate, channels),
-        _ => spec_of_first_packet(&parameters, first.ok_or(ProbeError::ZeroLength)?)?,
+        _ => spec_of_first_packet(format, &parameters, first.ok_or(ProbeError::ZeroLength)?)?,
     };
     // The two handles of the file are at one place in it.
     drop(reader);
@@ -247,7 +265,7 @@ fn by_packets(file: File, format: AudioFormat) -> Result<AudioFacts, ProbeError>
     }
     let length = Length::of(&track, &walk, &mut again).map_err(ProbeError::Io)?;
     let duration_ms = length.played_ms(unit, walk.cut_short)?;
-    let channels = u16::try_from(channels).map_err(|_| ProbeError::UnsupportedCodec)?;
+    let channels = u16::try_from(channels).map_err(|_| unsupported(format))?;
     let bits_per_sample = parameters.bits_per_sample.or(pcm_bits(parameters.codec));
     Ok(AudioFacts { duration_ms, format, codec, sample_rate_hz, channels, bits_per_sample })
 }
@@ -318,21 +336,30 @@ impl Walk {
     }
 }
 
+/// What is not taken, and not yet looked at for what it is.
+fn unsupported(format: AudioFormat) -> ProbeError {
+    ProbeError::UnsupportedCodec { found: None, format }
+}
+
 /// How many channels a codec says that it has, which its container does not say.
 fn told_channels(parameters: &CodecParameters) -> Option<usize> {
     match (parameters.codec, &parameters.extra_data) {
         (codecs::CODEC_TYPE_AAC, Some(config)) => aac_config::channels(config),
+        (codecs::CODEC_TYPE_OPUS, Some(head)) => {
+            head.get(OPUS_CHANNELS_AT).copied().map(usize::from)
+        }
         _ => None,
     }
 }
 
 fn spec_of_first_packet(
+    format: AudioFormat,
     parameters: &CodecParameters,
     packet: &Packet,
 ) -> Result<(u32, usize), ProbeError> {
     let mut decoder = symphonia::default::get_codecs()
         .make(parameters, &DecoderOptions::default())
-        .map_err(|_| ProbeError::UnsupportedCodec)?;
+        .map_err(|_| unsupported(format))?;
     // A packet is in memory: whatever a decoder calls its failure, the packet is at fault.
     let decoded = decoder.decode(packet);
     let decoded = decoded.map_err(|_| ProbeError::Damaged { reason: UNDECODABLE.to_owned() })?;

@@ -89,7 +89,7 @@ pub enum AudioFormat {
     Ogg,
     /// AIFF and AIFF-C.
     Aiff,
-    /// MPEG-4 audio, with AAC or ALAC in it.
+    /// MPEG-4 audio, with AAC, ALAC or others in it.
     M4a,
 }
 

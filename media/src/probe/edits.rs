@@ -50,15 +50,27 @@ pub(super) fn read(file: &mut File) -> io::Result<Option<Edit>> {
 
 /// Whether there is a track of sound, whatever it is coded in.
 pub(super) fn has_sound(file: &mut File) -> io::Result<bool> {
+    Ok(first_sound(file)?.is_some())
+}
+
+/// Where the first track of sound says what it is coded in.
+pub(super) fn sound_descriptions(file: &mut File) -> io::Result<Option<Range<u64>>> {
+    match first_sound(file)? {
+        Some(track) => path(file, track, &[b"mdia", b"minf", b"stbl", b"stsd"]),
+        None => Ok(None),
+    }
+}
+
+fn first_sound(file: &mut File) -> io::Result<Option<Range<u64>>> {
     let bytes = file.seek(SeekFrom::End(0))?;
     for film in inside(file, 0..bytes, b"moov")? {
         for track in inside(file, film, b"trak")? {
-            if is_sound(file, track)? {
-                return Ok(true);
+            if is_sound(file, track.clone())? {
+                return Ok(Some(track));
             }
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn is_sound(file: &mut File, track: Range<u64>) -> io::Result<bool> {

@@ -431,7 +431,7 @@ async fn what_holds_no_sound_is_named() {
     let mut wav = Chord::seconds(1).wav();
     wav[20] = 0x55;
     let mp3_in_wav = probe(write(home.path(), "mp3.wav", &wav)).await;
-    assert!(matches!(mp3_in_wav, Err(ProbeError::UnsupportedCodec)), "{mp3_in_wav:?}");
+    assert!(matches!(mp3_in_wav, Err(ProbeError::UnsupportedCodec { .. })), "{mp3_in_wav:?}");
     let page = probe(write(home.path(), "page.wav", b"<!doctype html>")).await;
     assert!(matches!(page, Err(ProbeError::NoAudio)), "{page:?}");
     let stub = &Chord::seconds(1).wav()[..20];

@@ -300,6 +300,24 @@ async fn every_format_can_be_transcoded() {
             studio.assert_streams(master, name).await;
         }
     }
+    // What is in a container more rarely.
+    for (name, coder) in [
+        ("u8.aiff", "pcm_u8"),
+        ("law.wav", "pcm_alaw"),
+        ("opus.mp4", "libopus"),
+        ("flac.mp4", "flac"),
+        ("mp3.mp4", "libmp3lame"),
+    ] {
+        let converted = studio.home.path().join(name);
+        let made = std::process::Command::new("ffmpeg")
+            .args(["-nostdin", "-loglevel", "error", "-i"])
+            .arg(&wav)
+            .args(["-c:a", coder, "-strict", "-2"])
+            .arg(&converted)
+            .status();
+        assert!(made.unwrap().success(), "{name}");
+        studio.assert_streams(fs::read(converted).unwrap(), name).await;
+    }
     // A recorder that was not stopped.
     let mut endless = Chord::seconds(2).wav();
     endless[4..8].fill(0);
