@@ -8,34 +8,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chrono::{SecondsFormat, Utc};
 use serde_json::json;
 
-/// Whether lines are documents as those of the log are.
-static SPEAKS_JSON: AtomicBool = AtomicBool::new(false);
+/// Whether complaints are documents as the lines of the log are, among which they stand.
+static COMPLAINS_IN_JSON: AtomicBool = AtomicBool::new(false);
 
-/// From now on says everything as the log does in JSON, for whoever reads that.
-pub fn speak_json() {
-    SPEAKS_JSON.store(true, Ordering::Relaxed);
+/// From now on complains as the log tells in JSON, for whoever reads that. What is said on standard
+/// output stays as it is: people and scripts wait for it.
+pub fn complain_in_json() {
+    COMPLAINS_IN_JSON.store(true, Ordering::Relaxed);
 }
 
 /// A line on standard output.
 pub fn say(line: impl Display) {
-    write(io::stdout(), worded("INFO", "", &line));
+    write(io::stdout(), format!("{line}\n"));
 }
 
 /// A line on standard error, about something that the operator should mend.
 pub fn complain(line: impl Display) {
-    write(io::stderr(), worded("ERROR", "veza: ", &line));
-}
-
-fn worded(level: &str, who: &str, line: &dyn Display) -> String {
-    if !SPEAKS_JSON.load(Ordering::Relaxed) {
-        return format!("{who}{line}\n");
+    if !COMPLAINS_IN_JSON.load(Ordering::Relaxed) {
+        return write(io::stderr(), format!("veza: {line}\n"));
     }
     let timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
     let message = line.to_string();
     let said = json!({
-        "timestamp": timestamp, "level": level, "message": message, "target": "veza::console",
+        "timestamp": timestamp, "level": "ERROR", "message": message, "target": "veza::console",
     });
-    format!("{said}\n")
+    write(io::stderr(), format!("{said}\n"));
 }
 
 /// Whole, so that lines of several threads do not run into each other.

@@ -101,7 +101,15 @@ async fn ask(engine: Engine, told: watch::Sender<bool>) {
     loop {
         let answers = engine.answers().await;
         gauge!("veza_part_up", "part" => engine.part()).set(if answers { 1.0 } else { 0.0 });
-        told.send_replace(answers);
+        let answered = told.send_replace(answers);
+        let engine_name = engine.name();
+        // What publishes to Kafka tells of it itself.
+        match (answered, answers, &engine) {
+            (_, _, Engine::Kafka(_)) => {}
+            (true, false, _) => tracing::warn!(engine = engine_name, "an engine is out of reach"),
+            (false, true, _) => tracing::info!(engine = engine_name, "an engine is there again"),
+            _ => {}
+        }
         sleep(INTERVAL).await;
     }
 }

@@ -143,15 +143,15 @@ fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     gather_from(flags, std::env::vars_os())
 }
 
-/// The same for who serves, and tells all as its log does.
+/// The same for who serves, and complains as its log tells.
 fn gather_to_serve(flags: &Flags) -> anyhow::Result<Layers> {
     gather(flags).map(heeded)
 }
 
-/// The same settings, once what is told is told as they ask for.
+/// The same settings, once complaints are told as they ask for.
 fn heeded(layers: Layers) -> Layers {
     if layers.get("log_format").is_some_and(|(format, _)| format == "json") {
-        console::speak_json();
+        console::complain_in_json();
     }
     layers
 }

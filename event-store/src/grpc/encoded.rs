@@ -8,7 +8,8 @@ use prost::Message as _;
 use super::proto::event_store::client::streams::read_resp::ReadEvent;
 use super::proto::event_store::client::streams::read_resp::read_event::Position;
 use super::wire::{UuidForm, recorded};
-use crate::event::RecordedEvent;
+use crate::event::{EventId, RecordedEvent};
+use crate::stream::{Revision, StreamName};
 
 /// How many events are kept.
 const EVENTS: usize = 64;
@@ -19,10 +20,23 @@ const BYTES_MAX: usize = 32 * 1024;
 #[derive(Clone)]
 pub(super) struct Encoded(Arc<[Mutex<Option<Kept>>; EVENTS]>);
 
+/// What was sent, and of which event: the links of categories and types are at the positions of
+/// what they point to.
 struct Kept {
     position: u64,
+    stream: StreamName,
+    revision: Revision,
+    id: EventId,
     form: UuidForm,
     bytes: Bytes,
+}
+
+impl Kept {
+    fn is_of(&self, event: &RecordedEvent, form: UuidForm) -> bool {
+        self.position == event.position.get()
+            && (self.revision, self.id, self.form) == (event.revision, event.id, form)
+            && self.stream == event.stream
+    }
 }
 
 impl Encoded {
@@ -39,14 +53,14 @@ impl Encoded {
         }
         let slot = &self.0[usize::try_from(position % EVENTS as u64).unwrap_or_default()];
         let mut kept = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = kept.as_ref().filter(|kept| (kept.position, kept.form) == (position, form));
-        if let Some(same) = same {
+        if let Some(same) = kept.as_ref().filter(|kept| kept.is_of(&event, form)) {
             return same.bytes.clone();
         }
+        let (stream, revision, id) = (event.stream.clone(), event.revision, event.id);
         let bytes = encode(Some(event), None, position, form);
         // Who is far behind others does not take their place.
         if kept.as_ref().is_none_or(|kept| kept.position <= position) {
-            *kept = Some(Kept { position, form, bytes: bytes.clone() });
+            *kept = Some(Kept { position, stream, revision, id, form, bytes: bytes.clone() });
         }
         bytes
     }
@@ -73,9 +87,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::event::{ContentType, EventId, EventType};
+    use crate::event::{ContentType, EventType};
     use crate::position::Position as Place;
-    use crate::stream::{Revision, StreamName};
 
     fn event(position: u64, data: &'static [u8]) -> RecordedEvent {
         RecordedEvent {
@@ -112,5 +125,30 @@ mod tests {
         assert!(large.len() > BYTES_MAX);
         assert_eq!(of(100, text).as_ptr(), first.as_ptr());
         assert_eq!(read(of(100, structured)), plain(100, structured));
+    }
+    /// Given a link at the position of what it points to, then each is sent as what it is.
+    #[test]
+    fn a_link_is_not_taken_for_what_it_points_to() {
+        let encoded = Encoded::new();
+        let original = event(100, b"{}");
+        let link = |id, stream, revision| RecordedEvent {
+            id: EventId(Uuid::from_u128(id)),
+            stream: StreamName::recorded(stream),
+            revision: Revision::new(revision),
+            data: Bytes::from_static(b"0@song-1"),
+            ..original.clone()
+        };
+        let others = [
+            link(8, "song-1", 0),
+            link(7, "$ce-song", 0),
+            link(7, "song-1", 1),
+            original.clone(),
+            link(8, "$ce-song", 1),
+            original.clone(),
+        ];
+        for sent in others {
+            let told = ReadEvent::decode(encoded.of(sent.clone(), UuidForm::Text)).unwrap();
+            assert_eq!(told.event, Some(recorded(sent, UuidForm::Text)));
+        }
     }
 }

@@ -38,6 +38,20 @@ pub(crate) async fn complete_live(
     transaction.commit().await
 }
 
+/// Whether all live tables are there that these scripts make: others may have dropped some.
+pub(crate) async fn are_live(
+    connection: &mut PgConnection,
+    id: ModelId,
+    tables: &[&str],
+) -> Result<bool, sqlx::Error> {
+    let made: usize = tables.iter().map(|script| script.matches("CREATE TABLE").count()).sum();
+    let there: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = $1")
+        .bind(id.schema(Target::Live))
+        .fetch_one(connection)
+        .await?;
+    Ok(usize::try_from(there).unwrap_or_default() >= made)
+}
+
 /// Drops what a rebuild left behind that was cut off: what it had built, or the tables of the old
 /// model. Where one is under way, nothing is done.
 pub(crate) async fn drop_leftovers(

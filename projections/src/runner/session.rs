@@ -93,7 +93,7 @@ impl Leased for Lane {
             match self.follow(&mut session).await {
                 Err(SessionError::Exchanged) => {
                     let id = self.supervisor.id;
-                    warn!(projection = %id, "a model was exchanged for an older one or another's");
+                    warn!(projection = %id, "a model was exchanged: it is looked at anew");
                     self.supervisor.withhold();
                 }
                 ended => return ended,
@@ -128,7 +128,9 @@ impl Lane {
         let id = self.supervisor.id;
         checkpoint::enter(connection, id).await?;
         let has_live = async { Ok::<_, SessionError>(self.projection.has_live().await?) };
-        if !lease::kept(connection, has_live).await? {
+        if !lease::kept(connection, has_live).await?
+            || !schemas::are_live(connection, id, self.projection.tables()).await?
+        {
             // For good, so that a build that is cut off is not taken for the model.
             checkpoint::forget(connection, id).await?;
             // So there is nothing of another log in it either.
@@ -272,9 +274,14 @@ impl Lane {
         Ok(())
     }
 
-    /// While no event comes: others may have put something else in the place of the model.
+    /// While no event comes: others may have put something else in the place of the model, or
+    /// nothing.
     async fn look_again(&self, session: &mut Session<'_>) -> Result<(), SessionError> {
-        let loaded = checkpoint::load(session.connection, self.supervisor.id).await?;
+        let (id, tables) = (self.supervisor.id, self.projection.tables());
+        if !schemas::are_live(session.connection, id, tables).await? {
+            return Err(SessionError::Exchanged);
+        }
+        let loaded = checkpoint::load(session.connection, id).await?;
         let left = Standing { position: session.position, mark: session.mark };
         self.check_goes_on(left, loaded.unwrap_or(Standing::START)).await
     }

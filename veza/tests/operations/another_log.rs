@@ -242,6 +242,23 @@ async fn models_that_are_made_of_another_log_are_noticed() {
     platform.stop().await;
 }
 
+/// Given a model whose tables somebody drops under the platform, all or one, then it is made anew.
+#[tokio::test]
+async fn a_model_that_somebody_dropped_is_made_anew() {
+    let folder = folder();
+    let url = database().await;
+    let platform = Process::platform(folder.path(), &[("VEZA_DATABASE_URL", &url)]).await;
+    platform.member("nina", "artist").await;
+    eventually("she is found", async || knows(&platform, "nina").await).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    for dropped in ["SCHEMA profiles_v1", "TABLE profiles_v1.profiles"] {
+        sqlx::query(&format!("DROP {dropped} CASCADE")).execute(&mut database).await.unwrap();
+        assert!(!knows(&platform, "nina").await, "{dropped}");
+        eventually("she is found again", async || knows(&platform, "nina").await).await;
+    }
+    platform.stop().await;
+}
+
 /// Copies the files of a folder.
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
