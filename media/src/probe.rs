@@ -50,6 +50,9 @@ pub struct AudioFacts {
     pub channels: u16,
     /// How many bits a sample has, where its codec has such a number.
     pub bits_per_sample: Option<u32>,
+    /// Which kind of PCM it is where the header could be read as another, by the name that `ffmpeg`
+    /// has for it too.
+    pub pcm: Option<String>,
 }
 
 /// How samples are coded; the kinds of PCM are one.
@@ -228,6 +231,15 @@ pub(crate) fn probe_file(mut file: File) -> Result<AudioFacts, ProbeError> {
                 let found = coding::found(&mut again, format).map_err(ProbeError::Io)?;
                 return Err(ProbeError::UnsupportedCodec { found, format });
             }
+            // Its reader has no other word for samples that it does not know.
+            Err(damage @ ProbeError::Damaged { .. }) => {
+                let bits = coding::odd_bits(&mut again, format).map_err(ProbeError::Io)?;
+                let found = bits.map(|bits| Some(format!("PCM of {bits} bits")));
+                return Err(match found {
+                    Some(found) => ProbeError::UnsupportedCodec { found, format },
+                    None => damage,
+                });
+            }
             facts => facts?,
         },
     };
@@ -267,7 +279,9 @@ fn by_packets(file: File, format: AudioFormat) -> Result<AudioFacts, ProbeError>
     let duration_ms = length.played_ms(unit, walk.cut_short)?;
     let channels = u16::try_from(channels).map_err(|_| unsupported(format))?;
     let bits_per_sample = parameters.bits_per_sample.or(pcm_bits(parameters.codec));
-    Ok(AudioFacts { duration_ms, format, codec, sample_rate_hz, channels, bits_per_sample })
+    let pcm = (format == AudioFormat::Wav).then(|| pcm_name(parameters.codec)).flatten();
+    let pcm = pcm.map(str::to_owned);
+    Ok(AudioFacts { duration_ms, format, codec, sample_rate_hz, channels, bits_per_sample, pcm })
 }
 
 /// So many units in milliseconds, rounded.
@@ -288,9 +302,13 @@ fn ms_fraction(units: u64, unit: TimeBase) -> (u128, u128) {
 }
 
 /// How many bits a stored sample of this kind of PCM has; `None` when it is no PCM.
-fn pcm_bits(codec: CodecType) -> Option<u32> {
+fn pcm_name(codec: CodecType) -> Option<&'static str> {
     let name = symphonia::default::get_codecs().get_codec(codec)?.short_name;
-    match name.strip_prefix("pcm_")? {
+    name.starts_with("pcm_").then_some(name)
+}
+
+fn pcm_bits(codec: CodecType) -> Option<u32> {
+    match pcm_name(codec)?.strip_prefix("pcm_")? {
         "alaw" | "mulaw" => Some(8),
         kind => kind.chars().filter(char::is_ascii_digit).collect::<String>().parse().ok(),
     }

@@ -74,6 +74,12 @@ pub enum TranscodeError {
         /// The limit that was passed, in milliseconds.
         limit_ms: u64,
     },
+    /// It kept a processor busy for much longer than such a master takes, and was stopped.
+    #[error("the transcode was at work for more than {limit_ms} ms: the sound can't be encoded")]
+    Endless {
+        /// The limit that was passed, in milliseconds of a processor.
+        limit_ms: u64,
+    },
     /// It wrote too much and was stopped.
     #[error("the transcode wrote more than {limit_bytes} bytes")]
     OutputTooLarge {
@@ -102,7 +108,7 @@ impl TranscodeError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Failed { .. } | Self::Damaged => false,
-            Self::OtherLength { .. } => false,
+            Self::OtherLength { .. } | Self::Endless { .. } => false,
             Self::OutputTooLarge { .. } | Self::BadOutput { .. } => false,
             Self::Storage(StorageError::NotFound { .. }) => false,
             Self::Ffmpeg(_) | Self::Stopped | Self::TimedOut { .. } | Self::Full => true,
@@ -190,8 +196,11 @@ impl Transcoder {
         let source = tokio::fs::canonicalize(source).await.map_err(TranscodeError::Scratch)?;
         let command = self.ffmpeg.command(&ladder::arguments(&source, facts), folder);
         let bits: u64 = LADDER.iter().map(|rendition| rendition.bit_rate_bps).sum();
+        let time_ms = self.limits.base_ms_max.saturating_add(facts.duration_ms);
         let bounds = run::Bounds {
-            time_ms: self.limits.base_ms_max.saturating_add(facts.duration_ms),
+            time_ms,
+            // Many times what the encoder takes, and it can be had before the time is over.
+            processor_ms: time_ms / 4,
             // Twice what the bit rates say: they are aims, not bounds.
             output_bytes: self.limits.base_bytes_max + facts.duration_ms * bits / 8 / 1_000 * 2,
         };

@@ -70,10 +70,10 @@ impl Uploaded {
 /// The sound itself is looked at when a track is made of it: the track fails with its reason where
 /// the file is cut or damaged, where it holds several recordings one behind the other, where more
 /// than a tenth of an MP3 is no sound, and where the sound is coded in a way that is not taken in
-/// its container. A WAV or AIFF may have PCM of 8 to 32 bits, floats, A-law or µ-law in it; an Ogg
-/// Vorbis, Opus or FLAC; an M4A AAC, ALAC, Opus, FLAC, MP3 or PCM. Damage is found as far as the
-/// format tells: PCM has nothing to know it by, and of AAC two packets that can't be decoded are
-/// passed over. Sound of more than two channels is mixed down to stereo for streaming.
+/// its container. A WAV or AIFF may have PCM of 8, 16, 24 or 32 bits, floats, A-law or µ-law in it;
+/// an Ogg Vorbis, Opus or FLAC; an M4A AAC, ALAC, Opus, FLAC, MP3 or PCM. Damage is found as far as
+/// the format tells: PCM has nothing to know it by, and of AAC two packets that can't be decoded
+/// are passed over. Sound of more than two channels is mixed down to stereo for streaming.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "audio", operation_id = "uploadAudio",
     request_body(content = inline(AudioFile), content_type = "application/octet-stream"),

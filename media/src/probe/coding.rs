@@ -19,6 +19,12 @@ const HEADER_BYTES: u64 = 8;
 /// The kind of a WAV whose kind stands further on, and where.
 const WAV_EXTENDED: (u16, u64) = (0xFFFE, 24);
 
+/// Where a WAV and an AIFF say how many bits a sample has, in their chunks about the sound; and how
+/// many it may have.
+const WAV_BITS_AT: u64 = 14;
+const AIFF_BITS_AT: u64 = 6;
+const PCM_BITS: [u16; 4] = [8, 16, 24, 32];
+
 /// The kinds of WAV that are not taken.
 const WAV_KINDS: [(u16, &str); 14] = [
     (0x0002, "Microsoft ADPCM"),
@@ -41,8 +47,13 @@ const WAV_KINDS: [(u16, &str); 14] = [
 const AIFC_CODING_AT: u64 = 18;
 
 /// Codings of AIFF-C that take as many bytes as others, which its reader knows.
-const AIFC_ALIKE: [(&[u8; 4], &[u8; 4]); 3] =
-    [(b"raw ", b"NONE"), (b"FL32", b"fl32"), (b"FL64", b"fl64")];
+const AIFC_ALIKE: [(&[u8; 4], &[u8; 4]); 5] = [
+    (b"raw ", b"NONE"),
+    (b"in24", b"NONE"),
+    (b"in32", b"NONE"),
+    (b"FL32", b"fl32"),
+    (b"FL64", b"fl64"),
+];
 
 /// Codings that have names of four letters.
 const NAMES: [(&[u8; 4], &str); 12] = [
@@ -70,11 +81,13 @@ const ENTRY_NAME_AT: usize = 12;
 const OGG_NAMES: [(&[u8], &str); 3] =
     [(b"Speex   ", "Speex"), (b"CELT    ", "CELT"), (b"fLaC", "FLAC without Ogg's header for it")];
 
+/// What a WAV or an AIFF may have in it.
+const OF_CHUNKS: &str = "PCM of 8, 16, 24 or 32 bits, floats, A-law or µ-law";
+
 /// What a container of this format may have in it.
 pub(super) fn taken(format: AudioFormat) -> &'static str {
     match format {
-        AudioFormat::Wav => "PCM of 8 to 32 bits, floats, A-law or µ-law",
-        AudioFormat::Aiff => "PCM of 8 to 32 bits, floats, A-law or µ-law",
+        AudioFormat::Wav | AudioFormat::Aiff => OF_CHUNKS,
         AudioFormat::Flac => "FLAC",
         AudioFormat::Mp3 => "MP3",
         AudioFormat::Ogg => "Vorbis, Opus or FLAC",
@@ -106,6 +119,22 @@ pub(super) fn found(file: &mut File, format: AudioFormat) -> io::Result<Option<S
         }
         AudioFormat::Flac | AudioFormat::Mp3 => Ok(None),
     }
+}
+
+/// How many bits a sample of PCM has, where that is none of the numbers that are taken.
+pub(super) fn odd_bits(file: &mut File, format: AudioFormat) -> io::Result<Option<u16>> {
+    let bits = match format {
+        AudioFormat::Wav => match chunk(file, *b"fmt ", u32::from_le_bytes)? {
+            Some(chunk) => bytes_at(file, chunk + WAV_BITS_AT)?.map(u16::from_le_bytes),
+            None => None,
+        },
+        AudioFormat::Aiff => match chunk(file, *b"COMM", u32::from_be_bytes)? {
+            Some(chunk) => bytes_at(file, chunk + AIFF_BITS_AT)?.map(u16::from_be_bytes),
+            None => None,
+        },
+        _ => None,
+    };
+    Ok(bits.filter(|bits| !PCM_BITS.contains(bits)))
 }
 
 /// What of an AIFF is to be read otherwise, so that its reader knows it.
@@ -180,18 +209,22 @@ mod tests {
     use crate::probe::{AudioCodec, ProbeError};
     use crate::sample_audio::Chord;
 
-    const OF_WAV: &str = "PCM of 8 to 32 bits, floats, A-law or µ-law";
-
     #[tokio::test]
     async fn what_is_not_taken_is_named_and_what_is_taken_instead() {
         let home = tempfile::tempdir().unwrap();
         let wav = write(home.path(), "a.wav", &Chord::seconds(2).wav());
         let m4a = taken(AudioFormat::M4a);
         for (name, options, told, taken) in [
-            ("mp3.wav", &["-c:a", "libmp3lame"][..], "the sound of the WAV is MP3", OF_WAV),
-            ("a.wav", &["-c:a", "adpcm_ms"], "the sound of the WAV is Microsoft ADPCM", OF_WAV),
-            ("ac3.wav", &["-c:a", "ac3"], "the sound of the WAV is AC-3", OF_WAV),
-            ("ima.aiff", &["-c:a", "adpcm_ima_qt"], "the sound of the AIFF is IMA ADPCM", OF_WAV),
+            ("mp3.wav", &["-c:a", "libmp3lame"][..], "the sound of the WAV is MP3", OF_CHUNKS),
+            ("a.wav", &["-c:a", "adpcm_ms"], "the sound of the WAV is Microsoft ADPCM", OF_CHUNKS),
+            ("64.wav", &["-c:a", "pcm_s64le"], "the sound of the WAV is PCM of 64 bits", OF_CHUNKS),
+            ("ac3.wav", &["-c:a", "ac3"], "the sound of the WAV is AC-3", OF_CHUNKS),
+            (
+                "ima.aiff",
+                &["-c:a", "adpcm_ima_qt"],
+                "the sound of the AIFF is IMA ADPCM",
+                OF_CHUNKS,
+            ),
             ("ac3.m4a", &["-c:a", "ac3", "-f", "mp4"], "the sound of the M4A is AC-3", m4a),
             ("a.ogg", &["-ar", "16000", "-c:a", "libspeex"], "the sound of the Ogg is Speex", {
                 super::taken(AudioFormat::Ogg)

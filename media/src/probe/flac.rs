@@ -45,6 +45,7 @@ pub(super) fn probe(file: &mut File) -> Result<AudioFacts, ProbeError> {
         sample_rate_hz: info.sample_rate_hz,
         channels: info.channels,
         bits_per_sample: Some(info.bits_per_sample),
+        pcm: None,
     })
 }
 

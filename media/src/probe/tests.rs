@@ -44,6 +44,7 @@ async fn a_wav_is_measured_to_the_millisecond() {
         sample_rate_hz: 48_000,
         channels: 1,
         bits_per_sample: Some(16),
+        pcm: Some("pcm_s16le".to_owned()),
     };
     assert_eq!(probe(wav).await.unwrap(), expected);
 }

@@ -46,6 +46,10 @@ pub(super) fn arguments(source: &Path, facts: &AudioFacts) -> Vec<OsString> {
     if let Some(share) = bad_share_max(facts) {
         add(&["-max_error_rate", &format!("{share:.9}")]);
     }
+    // Samples of fewer bits than they have room for are read by the room, as they were probed.
+    if let Some(kind) = &facts.pcm {
+        add(&["-c:a", kind]);
+    }
     // The format is told, not guessed, and nothing but files is opened: a master cannot make
     // `ffmpeg` fetch anything.
     add(&["-protocol_whitelist", "file", "-f", facts.format.demuxer(), "-i"]);

@@ -16,7 +16,7 @@ use crate::ending::is_crash;
 use crate::limits::{FFMPEG_MEMORY_BYTES_MAX, FFMPEG_NICENESS, STDERR_TAIL_BYTES};
 
 /// How often the output's size is looked at, in milliseconds.
-const OUTPUT_CHECK_MS: u64 = 250;
+const CHECK_MS: u64 = 250;
 
 /// How `ffmpeg` ends when more packets failed to decode than it was told to bear.
 const TOO_MANY_BAD: i32 = 69;
@@ -29,6 +29,8 @@ const BAD_PACKET: [&str; 3] =
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) time_ms: u64,
+    /// How long it may keep a processor busy: what passes that does so whenever it is tried.
+    pub(super) processor_ms: u64,
     pub(super) output_bytes: u64,
 }
 
@@ -41,11 +43,12 @@ pub(super) async fn run(
 ) -> Result<(), TranscodeError> {
     let mut child = command.spawn().map_err(|error| ffmpeg.spawn_error(error))?;
     restrain(&child);
+    let pid = child.id();
     let ended = tokio::select! {
         ended = timeout(Duration::from_millis(bounds.time_ms), complete(&mut child)) => {
             ended.unwrap_or(Err(TranscodeError::TimedOut { limit_ms: bounds.time_ms }))
         }
-        passed = watch_output(folder, bounds.output_bytes) => Err(passed),
+        passed = watch(pid, folder, &bounds) => Err(passed),
     };
     let (status, complaints) = match ended {
         Ok(ended) => ended,
@@ -100,14 +103,29 @@ async fn tail(mut from: impl AsyncRead + Unpin) -> io::Result<String> {
     }
 }
 
-/// Returns only when the output has grown too large or cannot be looked at.
-async fn watch_output(folder: &Path, limit_bytes: u64) -> TranscodeError {
+/// Returns only when it was at work for too long, or its output has grown too large or cannot be
+/// looked at.
+async fn watch(pid: Option<u32>, folder: &Path, bounds: &Bounds) -> TranscodeError {
     loop {
-        sleep(Duration::from_millis(OUTPUT_CHECK_MS)).await;
-        if let Err(passed) = check_output(folder, limit_bytes).await {
+        sleep(Duration::from_millis(CHECK_MS)).await;
+        if let Err(passed) = check_output(folder, bounds.output_bytes).await {
             return passed;
         }
+        if pid.and_then(processor_ms).is_some_and(|busy_ms| busy_ms > bounds.processor_ms) {
+            return TranscodeError::Endless { limit_ms: bounds.processor_ms };
+        }
     }
+}
+
+/// How long a process has kept processors busy (`proc(5)`: fields 14 and 15 of `stat`, in ticks,
+/// of which programs see 100 a second); `None` once it is gone.
+fn processor_ms(pid: u32) -> Option<u64> {
+    const TICK_MS: u64 = 10;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in the second field may have spaces.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().ok());
+    Some(ticks.sum::<Option<u64>>()? * TICK_MS)
 }
 
 async fn check_output(folder: &Path, limit_bytes: u64) -> Result<(), TranscodeError> {

@@ -155,13 +155,19 @@ fn facts(duration_ms: u64) -> AudioFacts {
         sample_rate_hz: 44_100,
         channels: 2,
         bits_per_sample: Some(16),
+        pcm: None,
     }
 }
 
 /// The master and what is streamed of it play equally long and equally loud.
 async fn assert_sounds_alike(chord: Chord) {
+    assert_sounds_as(&chord, chord.wav()).await;
+}
+
+/// The same of a master that has the samples of a chord in whatever way.
+async fn assert_sounds_as(chord: &Chord, master: Vec<u8>) {
     let studio = Studio::new();
-    let master = studio.put_master(chord.wav()).await;
+    let master = studio.put_master(master).await;
     let facts = prober().probe_object(studio.storage.as_ref(), &master).await.unwrap();
     let package = studio.real().await.to_hls(media(), &master, &facts).await.unwrap();
     let (sent, streamed) = (chord.samples(), studio.decode(&package).await);
@@ -189,6 +195,37 @@ async fn stereo_streams_as_it_was_sent() {
 #[tokio::test]
 async fn mono_at_another_rate_streams_as_it_was_sent() {
     assert_sounds_alike(Chord { sample_rate_hz: 48_000, channels: 1, frames: 48_000 * 5 }).await;
+}
+
+/// Given samples of fewer bits than they have room for, then they sound as they are.
+#[tokio::test]
+async fn samples_with_room_to_spare_stream_as_they_were_sent() {
+    const KIND: &[u8] = b"\x01\0\0\0\0\0\x10\0\x80\0\0\xAA\0\x38\x9B\x71";
+    let chord = Chord::seconds(2);
+    for (valid_bits, room_bytes) in [(24_u16, 4_u16), (20, 4), (16, 4), (16, 3)] {
+        let plain = chord.wav();
+        let mut wav = plain[..20].to_vec();
+        let (pad, frame_bytes) = (usize::from(room_bytes - 2), room_bytes * chord.channels);
+        wav[16..20].copy_from_slice(&40_u32.to_le_bytes());
+        wav.extend_from_slice(b"\xFE\xFF");
+        wav.extend_from_slice(&plain[22..28]);
+        wav.extend_from_slice(&(chord.sample_rate_hz * u32::from(frame_bytes)).to_le_bytes());
+        for number in [frame_bytes, room_bytes * 8, 22, valid_bits, 3, 0] {
+            wav.extend_from_slice(&number.to_le_bytes());
+        }
+        wav.extend_from_slice(KIND);
+        let sound = chord.samples();
+        wav.extend_from_slice(b"data");
+        let bytes = u32::try_from(sound.len()).unwrap() * u32::from(room_bytes);
+        wav.extend_from_slice(&bytes.to_le_bytes());
+        for sample in sound {
+            wav.resize(wav.len() + pad, 0);
+            wav.extend_from_slice(&sample.to_le_bytes());
+        }
+        let riff = u32::try_from(wav.len() - 8).unwrap();
+        wav[4..8].copy_from_slice(&riff.to_le_bytes());
+        assert_sounds_as(&chord, wav).await;
+    }
 }
 
 #[tokio::test]

@@ -108,6 +108,21 @@ async fn a_run_that_hangs_is_ended() {
     studio.assert_scratch_is_empty();
 }
 
+/// Given a master that keeps the encoder busy without end, then it is not tried again.
+#[tokio::test]
+async fn a_run_that_is_at_work_without_end_is_the_masters_fault() {
+    let studio = Studio::new();
+    let ffmpeg = studio.impostor("while :; do :; done").await;
+    let limits = TranscodeLimits { base_ms_max: 60_000, ..TranscodeLimits::default() };
+    let master = studio.put_master(Chord::seconds(1).wav()).await;
+    let began = Instant::now();
+    let transcoder = studio.transcoder(ffmpeg, limits);
+    let error = transcoder.to_hls(media(), &master, &facts(0)).await.unwrap_err();
+    assert!(matches!(error, TranscodeError::Endless { limit_ms: 15_000 }), "{error:?}");
+    assert!(!error.is_transient() && began.elapsed().as_millis() < 60_000);
+    studio.assert_scratch_is_empty();
+}
+
 #[tokio::test]
 async fn a_run_that_floods_is_ended() {
     let studio = Studio::new();
