@@ -110,6 +110,10 @@ impl Shared {
         }
     }
 
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    }
+
     /// Reads something small: at once what is in memory, and else on a thread that may wait.
     pub(crate) async fn read<T, E>(
         self: &Arc<Self>,
@@ -119,9 +123,7 @@ impl Shared {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(StoreError::Closed.into());
-        }
+        self.check_open()?;
         // Whoever reads one thing after the other lets others have their turn.
         tokio::task::coop::consume_budget().await;
         match at_once(|| work(self)) {
@@ -139,9 +141,7 @@ impl Shared {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(StoreError::Closed.into());
-        }
+        self.check_open()?;
         let shared = Arc::clone(self);
         match tokio::task::spawn_blocking(move || work(&shared)).await {
             Ok(outcome) => outcome,
