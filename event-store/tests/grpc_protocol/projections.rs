@@ -159,6 +159,43 @@ async fn categories_are_streams_of_links_from_when_they_are_enabled_on() {
     assert_eq!(links(&server, "$ce-tale", forward()).await.len(), 4);
 }
 
+/// Given followers of a stream and of links to its events, side by side, when events are appended,
+/// then each is told of what it follows: these are at the same positions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_follows_links_and_who_follows_events_get_theirs() {
+    let server = Server::start().await;
+    let (client, projections) = (server.client(), projections(&server));
+    projections.enable("$by_category", &Default::default()).await.expect("enable");
+    projections.enable("$by_event_type", &Default::default()).await.expect("enable");
+    let name = stream("tale-1");
+    for number in 0..20 {
+        let (any, one) = (ExpectedRevision::Any, vec![event(number)]);
+        server.store.append(&name, any, one).await.expect("append");
+    }
+    let from_start = SubscribeToStreamOptions::default().start_from(StreamPosition::Start);
+    let event_type = event(0).event_type;
+    let by_type = format!("$et-{event_type}");
+    let names = ["$ce-tale", "tale-1", &by_type, "tale-1", "$ce-tale"];
+    let mut followers = Vec::new();
+    for name in names {
+        followers.push((name, client.subscribe_to_stream(name, &from_start).await));
+    }
+    for number in 0..40 {
+        if number >= 20 {
+            let (any, one) = (ExpectedRevision::Any, vec![event(number)]);
+            server.store.append(&name, any, one).await.expect("append");
+        }
+        for (name, followed) in &mut followers {
+            let next = tokio::time::timeout(PATIENCE, followed.next()).await.expect("an event");
+            let told = next.expect("event");
+            let told = told.get_original_event();
+            let is_link = told.event_type == "$>";
+            assert_eq!((&*told.stream_id, told.revision), (*name, number));
+            assert_eq!(is_link, name.starts_with('$'), "{name}");
+        }
+    }
+}
+
 /// Given the longest type and the longest category that there can be, then their links are read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_longest_types_and_categories_have_links() {
