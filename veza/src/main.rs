@@ -143,19 +143,6 @@ fn gather(flags: &Flags) -> anyhow::Result<Layers> {
     gather_from(flags, std::env::vars_os())
 }
 
-/// The same for who serves, and complains as its log tells.
-fn gather_to_serve(flags: &Flags) -> anyhow::Result<Layers> {
-    gather(flags).map(heeded)
-}
-
-/// The same settings, once complaints are told as they ask for.
-fn heeded(layers: Layers) -> Layers {
-    if layers.get("log_format").is_some_and(|(format, _)| format == "json") {
-        console::complain_in_json();
-    }
-    layers
-}
-
 /// The same out of these variables.
 fn gather_from(
     flags: &Flags,
@@ -164,6 +151,19 @@ fn gather_from(
     let layers = Layers::gather(flags, variables)?;
     layers.ignored().for_each(complain);
     Ok(layers)
+}
+
+/// What was set for who serves, and complains as its log tells.
+fn gather_to_serve(flags: &Flags) -> anyhow::Result<Layers> {
+    gather(flags).map(heeded)
+}
+
+/// These settings, once complaints are told as they ask for.
+fn heeded(layers: Layers) -> Layers {
+    if layers.get("log_format").is_some_and(|(format, _)| format == "json") {
+        console::complain_in_json();
+    }
+    layers
 }
 
 /// Runs until it ends by itself, or is told to by a signal.

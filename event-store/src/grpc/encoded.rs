@@ -126,6 +126,7 @@ mod tests {
         assert_eq!(of(100, text).as_ptr(), first.as_ptr());
         assert_eq!(read(of(100, structured)), plain(100, structured));
     }
+
     /// Given a link at the position of what it points to, then each is sent as what it is.
     #[test]
     fn a_link_is_not_taken_for_what_it_points_to() {

@@ -371,7 +371,7 @@ impl Links {
     /// The reply that carries this event.
     pub(super) async fn reply(&self, event: RecordedEvent) -> Result<ReadResp, Status> {
         let position = event.position.get();
-        let is_link = self.resolve && event.event_type.as_str() == LINK_TYPE;
+        let is_link = self.follows(&event);
         let (event, link) =
             if is_link { (self.target(&event).await?, Some(event)) } else { (Some(event), None) };
         Ok(reply(Content::Event(encode(event, link, position, self.form))))
@@ -379,10 +379,15 @@ impl Links {
 
     /// The same for who follows it beside others.
     pub(super) async fn shared_reply(&self, event: RecordedEvent) -> Result<ReadResp, Status> {
-        if self.resolve && event.event_type.as_str() == LINK_TYPE {
+        if self.follows(&event) {
             return self.reply(event).await;
         }
         Ok(reply(Content::Event(self.encoded.of(event, self.form))))
+    }
+
+    /// Whether it is a link, and those are followed.
+    fn follows(&self, event: &RecordedEvent) -> bool {
+        self.resolve && event.event_type.as_str() == LINK_TYPE
     }
 
     /// What a link points to, when that can be read: `<revision>@<stream>`.

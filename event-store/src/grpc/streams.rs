@@ -61,10 +61,10 @@ impl Streams for StreamsService {
         let may = caller.may_with(&question.stream(), StreamAction::Read).await;
         may.map_err(|error| of_store(&error))?;
         let store = Arc::clone(&self.store);
-        let (sending, carried) = ((self.sending.clone(), self.encoded.clone()), Carried::default());
+        let (sent, carried) = ((self.sending.clone(), self.encoded.clone()), Carried::default());
         let shutdown = self.shutdown.clone();
         let asked = (question, caller);
-        let replies = read::answer(store, asked, sending, carried.clone(), shutdown).await?;
+        let replies = read::answer(store, asked, sent, carried.clone(), shutdown).await?;
         let mut response = Response::new(replies);
         response.extensions_mut().insert(carried);
         Ok(response)

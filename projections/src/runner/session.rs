@@ -80,6 +80,13 @@ struct Session<'c> {
     pinned: Option<Position>,
 }
 
+impl Session<'_> {
+    /// Where it left the model.
+    fn standing(&self) -> Standing {
+        Standing { position: self.position, mark: self.mark }
+    }
+}
+
 #[async_trait]
 impl Leased for Lane {
     type Error = SessionError;
@@ -252,10 +259,10 @@ impl Lane {
         {
             checkpoint::pin(session.connection, id, last.position).await?;
         }
+        let left = session.standing();
         // Waits for nobody: it shows whether there still is a server at the other end.
         let mut transaction = lease::answered(session.connection.begin()).await?;
         let live = checkpoint::lock(&mut transaction, id).await?.unwrap_or(Standing::START);
-        let left = Standing { position: session.position, mark: session.mark };
         self.check_goes_on(left, live).await?;
         // A rebuild that went live in between may have come further than this loop.
         events.retain(|event| event.position > live.position);
@@ -282,8 +289,7 @@ impl Lane {
             return Err(SessionError::Exchanged);
         }
         let loaded = checkpoint::load(session.connection, id).await?;
-        let left = Standing { position: session.position, mark: session.mark };
-        self.check_goes_on(left, loaded.unwrap_or(Standing::START)).await
+        self.check_goes_on(session.standing(), loaded.unwrap_or(Standing::START)).await
     }
 
     /// That a model is where it was left, or that a rebuild of this log brought it further.
